@@ -1,0 +1,68 @@
+"""unveil: behaviour, images and text by undoing corruption. One small diffusion core, four applications on it.
+
+Names are loaded when they are first used, so `import unveil` is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_NAMES = {
+    "unveil.errors": ("UnveilError",),
+    "unveil.recipes.load": ("load",),
+    "unveil.apps.planner": ("Plan", "Planner", "PlannerSettings"),
+    "unveil.data.episodes": ("Episodes",),
+    "unveil.network.condition": ("Condition",),
+    "unveil.process.denoised": ("GaussianDenoised", "MaskedDenoised"),
+    "unveil.process.denoiser": ("GaussianDenoiser",),
+    "unveil.process.objective": ("denoising_loss", "hybrid_loss"),
+    "unveil.process.schedule": ("Cosine", "Flow", "Karras", "LinearBeta", "ScaledLinearBeta", "Tabulated"),
+    "unveil.sampling.edit": ("Ascend", "Inpaint", "Replace", "chain"),
+    "unveil.sampling.gaussian": ("DDIM", "Ancestral", "DPMpp2M", "Heun"),
+    "unveil.sampling.guidance": ("Branch", "cfg", "steered", "tilted"),
+    "unveil.sampling.loop": ("sample",),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from unveil.apps.planner import Plan as Plan
+    from unveil.apps.planner import Planner as Planner
+    from unveil.apps.planner import PlannerSettings as PlannerSettings
+    from unveil.data.episodes import Episodes as Episodes
+    from unveil.errors import UnveilError as UnveilError
+    from unveil.network.condition import Condition as Condition
+    from unveil.process.denoised import GaussianDenoised as GaussianDenoised
+    from unveil.process.denoised import MaskedDenoised as MaskedDenoised
+    from unveil.process.denoiser import GaussianDenoiser as GaussianDenoiser
+    from unveil.process.objective import denoising_loss as denoising_loss
+    from unveil.process.objective import hybrid_loss as hybrid_loss
+    from unveil.process.schedule import Cosine as Cosine
+    from unveil.process.schedule import Flow as Flow
+    from unveil.process.schedule import Karras as Karras
+    from unveil.process.schedule import LinearBeta as LinearBeta
+    from unveil.process.schedule import ScaledLinearBeta as ScaledLinearBeta
+    from unveil.process.schedule import Tabulated as Tabulated
+    from unveil.recipes.load import load as load
+    from unveil.sampling.edit import Ascend as Ascend
+    from unveil.sampling.edit import Inpaint as Inpaint
+    from unveil.sampling.edit import Replace as Replace
+    from unveil.sampling.edit import chain as chain
+    from unveil.sampling.gaussian import DDIM as DDIM
+    from unveil.sampling.gaussian import Ancestral as Ancestral
+    from unveil.sampling.gaussian import DPMpp2M as DPMpp2M
+    from unveil.sampling.gaussian import Heun as Heun
+    from unveil.sampling.guidance import Branch as Branch
+    from unveil.sampling.guidance import cfg as cfg
+    from unveil.sampling.guidance import steered as steered
+    from unveil.sampling.guidance import tilted as tilted
+    from unveil.sampling.loop import sample as sample
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'unveil' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

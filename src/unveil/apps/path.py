@@ -1,0 +1,72 @@
+"""Geometry and timing of planned paths."""
+
+from math import hypot
+
+import numpy as np
+from jaxtyping import Float
+
+
+def resampled(path: Float[np.ndarray, "H D"], spacing: float) -> Float[np.ndarray, "M D"]:
+    """Points every `spacing` along the polyline, its last point included; at least two points."""
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.concatenate([[0.0], lengths.cumsum()])
+    count = max(1, int(np.ceil(along[-1] / spacing)))
+    wanted = np.linspace(0.0, along[-1], count + 1)
+    return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
+
+
+def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray, "H D"]:
+    """`positions` points evenly spaced along the polyline."""
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.concatenate([[0.0], lengths.cumsum()])
+    wanted = np.linspace(0.0, along[-1], positions)
+    return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
+
+
+def travel_time(path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, "D"]) -> Float[np.ndarray, "*B"]:
+    """Steps that a path takes at the speed limit of its tightest axis, accelerations ignored."""
+    return (np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1)
+
+
+def retimed(
+    path: Float[np.ndarray, "M D"],
+    speed_limit: Float[np.ndarray, "D"],
+    acceleration_limit: Float[np.ndarray, "D"],
+    initial_speed: float = 0.0,
+) -> Float[np.ndarray, "M"]:
+    """The step at which each point is reached as fast as limits on each axis allow; the end may be passed at any speed.
+
+    With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <= min(acceleration_limit), and changes by
+    dv^2 <= 2 min(acceleration_limit / |u|) ds: one pass backwards, one forwards (Bobrow et al. 1985, with box limits).
+    """
+    segments = np.diff(path, axis=0)
+    lengths = np.maximum(np.linalg.norm(segments, axis=1), 1e-9)
+    tangent = segments / lengths[:, None]
+    steep = np.maximum(np.abs(tangent), 1e-6)
+    cap = (speed_limit / steep).min(1)
+    turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1) / np.maximum(0.5 * (lengths[1:] + lengths[:-1]), 1e-9)
+    corner = np.sqrt(float(acceleration_limit.min()) / np.maximum(turn, 1e-9))
+    limit = [initial_speed, *np.minimum(np.minimum(cap[1:], cap[:-1]), corner).tolist(), float(cap[-1])]
+    gain = (2.0 * (acceleration_limit / steep).min(1) * lengths).tolist()
+    for i in range(len(gain) - 1, 0, -1):
+        limit[i] = min(limit[i], (limit[i + 1] ** 2 + gain[i]) ** 0.5)
+    for i, more in enumerate(gain):
+        limit[i + 1] = min(limit[i + 1], (limit[i] ** 2 + more) ** 0.5)
+    speed = np.array(limit)
+    return np.concatenate([[0.0], (2.0 * lengths / np.maximum(speed[1:] + speed[:-1], 1e-6)).cumsum()])
+
+
+def polyline_distance(point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "*B"]:
+    """Distance from points to the nearest point of a polyline."""
+    a, step = path[:-1], np.diff(path, axis=0)
+    square = np.maximum((step**2).sum(1), 1e-12)
+    place = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
+    return np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1)
+
+
+def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, "D"], radius: float) -> int:
+    """Index of the first point within `radius` of the goal; the last index if none is."""
+    for i, point in enumerate(path):
+        if hypot(*(point - goal)) <= radius:
+            return i
+    return len(path) - 1

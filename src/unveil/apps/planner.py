@@ -1,0 +1,336 @@
+"""Planning by diffusion: paths between any two points, chosen among candidates, and a body driven along them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.apps.path import at_pace, first_within, resampled, retimed, travel_time
+from unveil.apps.path_model import LEVELS, PathModel, endpoint_known
+from unveil.apps.pursuit import SPACING, Pursuit, PursuitGains
+from unveil.process.corrupt import corrupt
+from unveil.process.grid import uniform
+from unveil.sampling.edit import Inpaint
+from unveil.sampling.gaussian import DDIM
+from unveil.sampling.loop import sample
+
+Via = tuple[int | None, tuple[float, ...]]
+LADDER = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 16), (12, 32))  # (steps, candidates), rising cost
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """How plans are made and followed.
+
+    Args:
+        candidates: paths that are sampled for one plan, over several horizons.
+        steps: DDIM steps.
+        temperature: factor on the initial noise.
+        warm_start: the time t from which a given-up plan is denoised again, instead of 1.
+        gains: the executor's.
+    """
+
+    candidates: int = 4
+    steps: int = 3
+    temperature: float = 0.5
+    warm_start: float = 0.6
+    gains: PursuitGains = field(default_factory=PursuitGains)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chosen path and what it was chosen from.
+
+    Args:
+        path: (H, D), the raw sample, `stride` environment steps apart at the pace of the data; first the start, last the goal.
+        followed: (M, D), the same polyline at even spacing, as the executor gets it.
+        times: (M,), steps at which the points of `followed` can be reached within the limits seen in the data.
+        arrival: predicted step at which the body comes within the executor's hold radius of the goal.
+        candidates: (K, H', D), all samples, each padded by its goal; `lengths` (K,) counts the real positions.
+        unsupported: (K,), share of each candidate that runs where no data went.
+        chosen: index of `path` among them.
+    """
+
+    path: Float[np.ndarray, "H D"]
+    followed: Float[np.ndarray, "M D"]
+    times: Float[np.ndarray, "M"]
+    arrival: float
+    candidates: Float[np.ndarray, "K L D"]
+    lengths: np.ndarray
+    unsupported: Float[np.ndarray, "K"]
+    chosen: int
+
+
+class _Request(NamedTuple):
+    start: np.ndarray
+    goal: np.ndarray
+    vias: tuple[tuple[int, np.ndarray], ...]
+    horizons: tuple[int, ...]
+    guess: np.ndarray | None
+
+
+class Planner:
+    """A path planner with a trained `PathModel`.
+
+    >>> planner = unveil.load("maze-large")
+    >>> planner.plan((1.0, 1.0), (7.0, 9.0)).path          # (H, 2) positions in cells
+    >>> planner.reset(goal=(7.0, 9.0))
+    >>> planner.act(observation)                           # (4,) -> (2,): position and velocity -> force in [-1, 1]
+
+    It sees data, observation and goal; never a map or a simulator.
+    """
+
+    def __init__(self, model: PathModel, settings: PlannerSettings | None = None, *, seed: int = 0) -> None:
+        self.model = model.eval()
+        self.settings = settings or PlannerSettings()
+        self.device = model.mean.device
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self._pursuit: Pursuit | None = None
+        self._single = True
+        self._costs: dict[tuple[int, int], float] = {}
+        self.replans = 0
+        self._speed = model.speed_limit.cpu().double().numpy()
+        self._acceleration = model.acceleration_limit.cpu().double().numpy()
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest plan."""
+        return self.model.shape.longest
+
+    def plan(
+        self,
+        start: Sequence[float] | np.ndarray,
+        goal: Sequence[float] | np.ndarray,
+        *,
+        via: Sequence[Via] = (),
+        horizon: int | None = None,
+        budget_ms: float | None = None,
+        on_state: Callable[[np.ndarray, float], None] | None = None,
+    ) -> Plan:
+        """Plan from start to goal.
+
+        Args:
+            start, goal: positions (D,), or observations whose first D numbers are the position, in the data's units.
+            via: waypoints (index, position): the path's position number `index` (0 is the start; None lets the planner choose) has
+                this position; NaN leaves a coordinate free.
+            horizon: number of positions, `stride` steps apart at the pace of the data; by default several, from the learned travel time.
+            budget_ms: wall time to spend; decides steps and candidates. The first call with a budget measures this machine.
+            on_state: called with all candidates (K, H, D) in the data's units, and t, from noise to plan.
+        Raises:
+            ValueError: a wrong shape, a number that is not finite, a point outside the data's range, or a horizon or index that the
+                network cannot take.
+        """
+        settings = self.settings if budget_ms is None else self._within(budget_ms)
+        request = self._request(np.asarray(start, float), np.asarray(goal, float), tuple(via), horizon, settings)
+        return self._solve([request], settings, on_state)[0]
+
+    def plan_many(self, starts: Float[np.ndarray, "N S"], goals: Float[np.ndarray, "N G"]) -> list[Plan]:
+        """One plan for each pair, all sampled together."""
+        requests = [self._request(s, g, (), None, self.settings) for s, g in zip(starts, goals, strict=True)]
+        return self._solve(requests, self.settings)
+
+    def reset(self, goal: Sequence[float] | np.ndarray) -> None:
+        """Forget all plans; from now on go to `goal` (D,), or to one goal for each of B bodies (B, D)."""
+        goals = np.asarray(goal, float)
+        self._single = goals.ndim == 1
+        self._pursuit = Pursuit(np.atleast_2d(goals).copy(), self.settings.gains)
+        self.plans: list[Plan | None] = [None] * len(np.atleast_2d(goals))
+        self.replans = 0
+
+    def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
+        """Force in [-1, 1] for an observation (x, y, vx, vy): follows the plan, makes one first, and again after straying or sticking.
+
+        Raises:
+            ValueError: no goal yet (call `reset`), a wrong shape, or numbers that are not finite.
+        """
+        if self._pursuit is None:
+            raise ValueError("planner.act: no goal yet; call planner.reset(goal) first")
+        seen = np.asarray(observation, float)
+        count = len(self._pursuit.goals)
+        if seen.shape != ((4,) if self._single else (count, 4)) or not np.isfinite(seen).all():
+            shape = "(4,)" if self._single else f"({count}, 4)"
+            raise ValueError(f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got {seen!r:.80}")
+        seen = np.atleast_2d(seen)
+        if self._pursuit.lost.any():
+            self._plan_lost(seen)
+        force = self._pursuit.act(seen)
+        return force[0] if self._single else force
+
+    def _plan_lost(self, seen: np.ndarray) -> None:
+        assert self._pursuit is not None
+        fresh, again = [], []
+        for i in np.flatnonzero(self._pursuit.lost):
+            (fresh if self.plans[i] is None else again).append(int(i))
+        for indices, warm in ((fresh, False), (again, True)):
+            if not indices:
+                continue
+            requests = []
+            for i in indices:
+                request = self._request(seen[i], self._pursuit.goals[i], (), None, self.settings)
+                requests.append(request._replace(guess=self._pursuit.remaining(i)) if warm else request)
+            for i, plan in zip(indices, self._solve(requests, self.settings, warm=warm), strict=True):
+                if self.plans[i] is None:
+                    self.plans[i] = plan
+                self._pursuit.follow(i, plan.path)
+            self.replans += len(indices) * warm
+
+    def _request(
+        self, start: np.ndarray, goal: np.ndarray, via: tuple[Via, ...], horizon: int | None, settings: PlannerSettings
+    ) -> _Request:
+        start, goal = self._point(start, "start"), self._point(goal, "goal")
+        legs = [start, *(self._point(np.asarray(p, float), "via", free=True) for _, p in via), goal]
+        for k in range(1, len(legs) - 1):
+            legs[k] = np.where(np.isnan(legs[k]), legs[k - 1], legs[k])
+        ends = torch.tensor(np.array([legs[:-1], legs[1:]]), dtype=torch.float32, device=self.device)
+        with torch.no_grad():
+            quantiles = self.model.travel_steps(ends[0], ends[1]).cpu().double().numpy() / self.model.shape.stride
+        k = settings.candidates
+        levels = (np.arange(k) + 0.5) / k
+        pace = np.array([np.interp(levels, LEVELS, q) for q in quantiles])  # (legs, K) positions
+        places, spent = [], 0.0
+        for (index, _), leg in zip(via, np.median(pace, axis=1), strict=False):
+            spent = float(index) if index is not None else spent + leg
+            places.append(max(1, round(spent)))
+        if places != sorted(set(places)):
+            raise ValueError(f"plan: the indices of via must rise from 1, got {places}")
+        first = places[-1] if places else 0
+        lengths = first + np.ceil(pace[-1]).astype(int) + 1
+        if horizon is not None:
+            lengths = np.full(k, horizon)
+        if horizon is not None or places:
+            least = max(2, first + 2 if places else 2)
+            if lengths.min() < least or lengths.max() > self.longest:
+                got = horizon if horizon is not None else int(lengths.max())
+                raise ValueError(f"plan: horizon {got} is impossible; this network takes {least} to {self.longest} positions here")
+        lengths = np.clip(lengths, 2, self.longest)
+        points = tuple((i, np.asarray(p, float)) for i, (_, p) in zip(places, via, strict=True))
+        return _Request(start, goal, points, tuple(int(n) for n in lengths), None)
+
+    def _point(self, value: np.ndarray, name: str, free: bool = False) -> np.ndarray:
+        d = self.model.shape.dimensions
+        if value.ndim != 1 or len(value) < d or (name == "via" and len(value) != d):
+            raise ValueError(f"plan: {name} must be {d} numbers (or an observation that begins with them), got shape {value.shape}")
+        value = value[:d]
+        if not (np.isfinite(value) | (free & np.isnan(value))).all():
+            raise ValueError(f"plan: {name} must be finite numbers, got {value.tolist()}")
+        low = self.model.support_low.cpu().double().numpy()
+        high = low + self.model.support_bin.cpu().double().numpy() * self.model.support.shape[0]
+        if ((value < low - 0.5) | (value > high + 0.5)).any():
+            raise ValueError(f"plan: {name} {value.tolist()} lies outside the data, which reach from {low.round(2)} to {high.round(2)}")
+        return value
+
+    def _within(self, budget_ms: float) -> PlannerSettings:
+        if not budget_ms > 0:
+            raise ValueError(f"plan: budget_ms must be positive, got {budget_ms}")
+        if not self._costs:
+            low = self.model.support_low.cpu().double().numpy()
+            high = low + self.model.support_bin.cpu().double().numpy() * self.model.support.shape[0]
+            for rung in LADDER:
+                trial = replace(self.settings, steps=rung[0], candidates=rung[1])
+                spent = []
+                for _ in range(4):
+                    began = time.perf_counter()
+                    self._solve([self._request(low, high, (), None, trial)], trial)
+                    spent.append(time.perf_counter() - began)
+                self._costs[rung] = 1000.0 * sorted(spent[1:])[1]
+        affordable = [rung for rung, cost in self._costs.items() if cost <= budget_ms] or [LADDER[0]]
+        return replace(self.settings, steps=affordable[-1][0], candidates=affordable[-1][1])
+
+    def _solve(
+        self,
+        requests: list[_Request],
+        settings: PlannerSettings,
+        on_state: Callable[[np.ndarray, float], None] | None = None,
+        warm: bool = False,
+        rows: int = 256,
+    ) -> list[Plan]:
+        """Sample all candidates of all requests, similar horizons together, and choose."""
+        order = sorted(range(len(requests)), key=lambda i: max(requests[i].horizons))
+        plans: dict[int, Plan] = {}
+        block = max(1, rows // settings.candidates)
+        for first in range(0, len(order), block):
+            part = [requests[i] for i in order[first : first + block]]
+            paths, lengths = self._sample(part, settings, on_state, warm)
+            k = settings.candidates
+            for j, i in enumerate(order[first : first + block]):
+                plans[i] = self._choose(requests[i], paths[j * k : (j + 1) * k], lengths[j * k : (j + 1) * k])
+        return [plans[i] for i in range(len(requests))]
+
+    @torch.no_grad()
+    def _sample(
+        self,
+        requests: list[_Request],
+        settings: PlannerSettings,
+        on_state: Callable[[np.ndarray, float], None] | None,
+        warm: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates (N K, H, D) in the data's units, and their lengths (N K,)."""
+        model, k = self.model, settings.candidates
+        lengths = torch.tensor([n for r in requests for n in r.horizons], device=self.device)
+        horizon = ceil(int(lengths.max()) / model.shape.patch) * model.shape.patch
+        start = self._rows([r.start for r in requests], k)
+        goal = self._rows([r.goal for r in requests], k)
+        known = endpoint_known(lengths, horizon, model.shape.dimensions).clone()
+        value = goal[:, None].expand(-1, horizon, -1).clone()
+        value[:, 0] = start
+        for j, request in enumerate(requests):
+            for index, point in request.vias:
+                given = torch.from_numpy(~np.isnan(point)).to(self.device)
+                known[j * k : (j + 1) * k, index] |= given
+                place = torch.from_numpy(np.nan_to_num(point)).to(value)
+                value[j * k : (j + 1) * k, index] = torch.where(given, model.normalized(place), value[j * k : (j + 1) * k, index])
+        cond = model.condition(start, goal, lengths, horizon, known)
+        noise = settings.temperature * torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
+        times = uniform(settings.steps, start=settings.warm_start if warm else 1.0)
+        x = noise
+        if warm:
+            guesses = [self._padded(r.guess, n, horizon) for r in requests for n in r.horizons if r.guess is not None]
+            guess = model.normalized(torch.tensor(np.array(guesses), dtype=torch.float32, device=self.device))
+            x = corrupt(model.denoiser.schedule, guess, times[0], noise)
+        edit = Inpaint(known, value)
+
+        def shown(state: Tensor, t: Tensor) -> None:
+            if on_state is not None:
+                on_state(model.denormalized(state).cpu().double().numpy(), float(t))
+
+        shown(edit(x, times[0], None), times[0])
+        denoise = partial(model.denoiser, cond=cond)
+        solver = DDIM(model.denoiser.schedule)
+        paths = sample(denoise, solver, x, times, edit=edit, generator=self._generator, on_step=shown)
+        return model.denormalized(paths).cpu().double().numpy(), lengths.cpu().numpy()
+
+    def _rows(self, points: list[np.ndarray], k: int) -> Tensor:
+        stacked = torch.tensor(np.array(points), dtype=torch.float32, device=self.device)
+        return self.model.normalized(stacked).repeat_interleave(k, dim=0)
+
+    @staticmethod
+    def _padded(guess: np.ndarray, length: int, horizon: int) -> np.ndarray:
+        path = at_pace(guess, length)
+        return np.concatenate([path, np.repeat(path[-1:], horizon - length, axis=0)])
+
+    def _choose(self, request: _Request, paths: np.ndarray, lengths: np.ndarray) -> Plan:
+        """The fastest candidate at the data's speed limit, among those that run least where no data went.
+
+        A leap longer than the speed limit allows between two positions counts as unsupported too.
+        """
+        longest = int(lengths.max())
+        paths = paths[:, :longest]
+        middle = 0.5 * (paths[:, 1:] + paths[:, :-1])
+        points = torch.from_numpy(np.concatenate([paths, middle], axis=1)).to(self.device)
+        off = (~self.model.supported(points)).cpu().numpy()
+        leap = (np.abs(np.diff(paths, axis=1)) > self._speed * self.model.shape.stride * 1.05).any(2)
+        unsupported = (off.sum(1) + leap.sum(1)) / (2.0 * lengths)
+        duration = travel_time(paths, self._speed)
+        chosen = int((duration + 1e3 * np.maximum(unsupported, 0.02)).argmin())
+        path = paths[chosen, : lengths[chosen]]
+        followed = resampled(path, SPACING)
+        times = retimed(followed, self._speed, self._acceleration)
+        arrival = float(times[first_within(followed, request.goal, self.settings.gains.hold_radius)])
+        return Plan(path, followed, times, arrival, paths, lengths, unsupported, chosen)

@@ -1,0 +1,79 @@
+"""Pure pursuit of many planned paths at once: the executor of a path planner.
+
+A path's own timing is ignored: the force pulls towards a point some way ahead of the nearest one. It knows neither the map nor the
+physics; gains and look-ahead were tuned by rollout in the simulator (the docs' protocol says so).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from unveil.apps.path import resampled
+
+SPACING = 0.05  # between the points of a followed path, in position units
+SEARCH = 24  # points ahead among which the nearest is sought
+
+
+@dataclass(frozen=True)
+class PursuitGains:
+    """force = gain * (target - position) - damping * velocity; within `hold_radius` of the goal hold_gain and hold_damping instead.
+
+    Args:
+        look_ahead: distance along the path from the nearest point to the target.
+        stray: distance from the path beyond which it is given up.
+        patience: steps without progress after which it is given up.
+    """
+
+    gain: float = 12.5
+    damping: float = 1.2
+    look_ahead: float = 0.95
+    hold_gain: float = 10.0
+    hold_damping: float = 1.0
+    hold_radius: float = 0.5
+    stray: float = 0.6
+    patience: int = 30
+
+
+class Pursuit:
+    """Follows one path for each of B bodies."""
+
+    def __init__(self, goals: Float[np.ndarray, "B 2"], gains: PursuitGains) -> None:
+        self.goals, self.gains = goals, gains
+        count = len(goals)
+        self.points = np.repeat(goals[:, None], 2, axis=1)
+        self.last = np.zeros(count, dtype=np.int64)
+        self.progress = np.zeros(count, dtype=np.int64)
+        self.waited = np.zeros(count, dtype=np.int64)
+        self.lost: Bool[np.ndarray, "B"] = np.ones(count, dtype=bool)
+
+    def follow(self, index: int, path: Float[np.ndarray, "H 2"]) -> None:
+        """From now on body `index` follows this path."""
+        points = resampled(path, SPACING)
+        if len(points) > self.points.shape[1]:
+            self.points = np.pad(self.points, ((0, 0), (0, len(points) - self.points.shape[1]), (0, 0)), mode="edge")
+        self.points[index, : len(points)] = points
+        self.points[index, len(points) :] = points[-1]
+        self.last[index], self.progress[index], self.waited[index], self.lost[index] = len(points) - 1, 0, 0, False
+
+    def remaining(self, index: int) -> Float[np.ndarray, "M 2"]:
+        """The rest of a body's path, from its nearest point on; at least two points."""
+        first = min(int(self.progress[index]), int(self.last[index]) - 1)
+        return self.points[index, max(first, 0) : self.last[index] + 1]
+
+    def act(self, observation: Float[np.ndarray, "B 4"]) -> Float[np.ndarray, "B 2"]:
+        """Forces in [-1, 1] for (x, y, vx, vy); bodies that strayed or are stuck are marked in `lost`."""
+        position, velocity, g = observation[:, :2], observation[:, 2:], self.gains
+        rows = np.arange(len(position))
+        near = np.minimum(self.progress[:, None] + np.arange(SEARCH), self.last[:, None])
+        distance = np.linalg.norm(self.points[rows[:, None], near] - position[:, None], axis=2)
+        best = distance.argmin(1)
+        moved = near[rows, best] > self.progress
+        self.progress = near[rows, best]
+        self.waited = np.where(moved, 0, self.waited + 1)
+        ahead = np.minimum(self.progress + round(g.look_ahead / SPACING), self.last)
+        force = g.gain * (self.points[rows, ahead] - position) - g.damping * velocity
+        home = np.linalg.norm(self.goals - position, axis=1) < g.hold_radius
+        hold = g.hold_gain * (self.goals - position) - g.hold_damping * velocity
+        self.lost |= ~home & ((distance[rows, best] > g.stray) | (self.waited > g.patience))
+        return np.clip(np.where(home[:, None], hold, force), -1.0, 1.0)

@@ -1,0 +1,309 @@
+"""The command line: verbs, help in a blink, one-line errors. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import UnveilError
+from unveil.recipes import maze
+
+VERBS = {
+    "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
+    "data": "make or convert data sets            unveil data maze --maze large --steps 1000000",
+    "train": "train a model                        unveil train maze --maze large --preset tiny",
+    "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
+    "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
+    "results": "list runs with their metrics         unveil results runs/",
+    "doctor": "what this machine has, for bug reports",
+}
+DEBUG = "--debug"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 for a mistake that the user can mend."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = DEBUG in arguments
+    arguments = [a for a in arguments if a != DEBUG]
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("\nunveil: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except (UnveilError, ValueError, TypeError, OSError, ImportError) as error:
+        if debug:
+            raise
+        print(f"unveil: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}; install what is missing with: pip install 'unveil[maze]'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        from importlib.metadata import version
+
+        print(f"unveil {version('unveil')}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb.startswith("-"):
+        raise UnveilError(f"unknown flag {verb}{_did_you_mean(verb, ['--help', '--version', DEBUG])}")
+    if verb not in VERBS:
+        raise UnveilError(f"unknown verb {verb!r}{_did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
+    return _VERB_RUNS[verb](rest)
+
+
+def _overview() -> str:
+    lines = "\n".join(f"  {name:<8} {text}" for name, text in VERBS.items())
+    return (
+        "unveil: behaviour, images and text by undoing corruption\n\n"
+        f"usage: unveil VERB [RECIPE] [FLAGS]\n\n{lines}\n\n"
+        "Every verb explains itself: unveil train maze --help\n"
+        "Errors are one line; --debug shows where they came from."
+    )
+
+
+def _did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _recipe(verb: str, rest: list[str], known: Sequence[str]) -> tuple[str, list[str]]:
+    if not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help")):
+        raise UnveilError(f"{verb} what? The recipe comes next: unveil {verb} {known[0]} ...; recipes: {', '.join(known)}")
+    if rest[0] in ("-h", "--help"):
+        return known[0], ["--help"]
+    if rest[0] not in known:
+        raise UnveilError(f"unknown recipe {rest[0]!r}{_did_you_mean(rest[0], known)}; recipes: {', '.join(known)}")
+    return rest[0], rest[1:]
+
+
+def parse(config: type, rest: list[str], command: str, default: Any = None) -> Any:
+    """The config that flags describe.
+
+    Raises:
+        UnveilError: an unknown flag (with a suggestion), or a value that does not fit.
+    """
+    import tyro
+
+    help_ = any(a in ("-h", "--help") for a in rest)
+    shown = io.StringIO()
+    try:
+        with contextlib.nullcontext() if help_ else contextlib.redirect_stderr(shown), contextlib.redirect_stdout(sys.stdout):
+            parsed, unknown = tyro.cli(
+                config,
+                args=rest,
+                prog=f"unveil {command}",
+                default=config() if default is None else default,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = re.sub(r"[│╭╮╰╯─┃━]+|\x1b\[[0-9;]*m", " ", shown.getvalue())
+        message = " ".join(text.split()).split("For full helptext")[0]
+        message = (
+            re.sub(r"^(Value error|Missing argument|Error parsing [^:]*:)\s*", "", message.split("Argument helptext")[0]).strip()
+            or "the flags do not fit"
+        )
+        raise UnveilError(f"{message}; see unveil {command} --help") from None
+    flags = ["--" + f.name.replace("_", "-") for f in fields(config)]
+    stray = [a for a in unknown if a.startswith("-")] or list(unknown)
+    if stray:
+        name = stray[0].split("=")[0]
+        kind = "unknown flag" if name.startswith("-") else "unexpected word"
+        raise UnveilError(f"{kind} {name}{_did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help")
+    return parsed
+
+
+def _write_json(target: str | None, result: dict[str, Any]) -> None:
+    if target is None:
+        return
+    text = json.dumps(result, indent=1, default=str, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    from unveil.data.files import replacing
+
+    with replacing(Path(target)) as partial:
+        partial.write_text(text)
+
+
+def _out(text: str, json_target: str | None = None) -> None:
+    """For people; when JSON goes to standard output, people read standard error."""
+    print(text, file=sys.stderr if json_target == "-" else sys.stdout)
+
+
+def _demo(rest: list[str]) -> int:
+    from unveil.recipes import demo
+
+    config = parse(demo.Demo, rest, "demo")
+    with _progress() as progress:
+        summary = demo.run_demo(config, progress)
+    print(summary)
+    return 0
+
+
+def _data(rest: list[str]) -> int:
+    _, rest = _recipe("data", rest, ["maze"])
+    config = parse(maze.DataMaze, rest, "data maze")
+    with _progress() as progress:
+        result = maze.make_data(config, progress)
+    metrics = result["metrics"]
+    _write_json(config.json, _described("data maze", config, result | {"protocol": "D4RL maze2d v1 generator"}))
+    deviations = " ".join(f"{x:.3f}" for x in metrics["observation_std"] + metrics["action_std"])
+    _out(
+        f"{result['path']}: {metrics['n']:,} steps at {metrics['steps_per_second']:,.0f} steps/s; standard deviations {deviations}",
+        config.json,
+    )
+    return 0
+
+
+def _train(rest: list[str]) -> int:
+    _, rest = _recipe("train", rest, ["maze"])
+    preset = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == "--preset"), "default")
+    preset = next((a.split("=", 1)[1] for a in rest if a.startswith("--preset=")), preset)
+    if preset not in maze.TRAIN_PRESETS:
+        raise UnveilError(f"unknown preset {preset!r}{_did_you_mean(preset, maze.TRAIN_PRESETS)}; presets: {', '.join(maze.TRAIN_PRESETS)}")
+    config = parse(maze.TrainMaze, rest, "train maze", maze.TRAIN_PRESETS[preset])
+    with _progress() as progress:
+        run = maze.train_maze(config, progress)
+    layout = maze.find_layout(config.maze)
+    print(f"trained: {run}\nnext: unveil eval maze --maze {layout.name} --checkpoint {run}")
+    return 0
+
+
+def _eval(rest: list[str]) -> int:
+    from time import perf_counter
+
+    _, rest = _recipe("eval", rest, ["maze"])
+    config = parse(maze.EvalMaze, rest, "eval maze")
+    began = perf_counter()
+    with _progress() as progress:
+        result = maze.evaluate_maze(config, progress)
+    result = _described("maze", config, result) | {"checkpoint": config.checkpoint, "seconds": perf_counter() - began}
+    _write_json(config.json, result)
+    from unveil.evaluation.tables import metrics_table
+
+    _out(metrics_table(result), config.json)
+    return 0
+
+
+def _sample(rest: list[str]) -> int:
+    _, rest = _recipe("sample", rest, ["maze"])
+    config = parse(maze.SampleMaze, rest, "sample maze")
+    from unveil.recipes.maze_sample import sample_maze
+
+    result = sample_maze(config)
+    _write_json(config.json, result)
+    _out(result["summary"], config.json)
+    return 0
+
+
+def _results(rest: list[str]) -> int:
+    from unveil.evaluation.tables import runs_table
+
+    if rest and rest[0] in ("-h", "--help"):
+        print(_RESULTS_HELP)
+        return 0
+    if len(rest) > 1 or (rest and rest[0].startswith("-")):
+        raise UnveilError(f"unexpected {rest[-1]}; usage: unveil results [FOLDER]")
+    print(runs_table(Path(rest[0] if rest else "runs")))
+    return 0
+
+
+def _doctor(rest: list[str]) -> int:
+    if rest and rest[0] in ("-h", "--help"):
+        print("usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor")
+        return 0
+    if rest:
+        raise UnveilError(f"unexpected {rest[0]}; usage: unveil doctor")
+    from unveil.recipes.doctor import report
+
+    print(report())
+    return 0
+
+
+def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, Any]:
+    """The result object that scripts rely on."""
+    from unveil.recipes.doctor import commit, machine
+
+    described = {"recipe": recipe, "checkpoint": None, **result, "config": asdict(config), "seeds": [config.seed]}
+    return {**described, "commit": commit(), **machine(), "seconds": None}
+
+
+@contextlib.contextmanager
+def _progress():
+    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        from time import monotonic
+
+        state: dict[str, Any] = {"at": -1e9, "what": ""}
+
+        def plain(what: str, done: int, total: int, numbers: Any) -> None:
+            if what == state["what"] and monotonic() - state["at"] < 10.0 and done < total:
+                return
+            state.update(at=monotonic(), what=what)
+            extra = " ".join(f"{k}={v:.4g}" for k, v in numbers.items() if k != "step")
+            print(f"{what}: {done}/{total} {extra}".rstrip(), file=sys.stderr, flush=True)
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def fancy(what: str, done: int, total: int, numbers: Any) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, numbers="")
+            shown = " ".join(f"{k} {numbers[k]:.4g}" for k in ("loss", "steps_per_second") if k in numbers)
+            bars.update(tasks[what], completed=done, numbers=shown)
+
+        yield fancy
+
+
+_RESULTS_HELP = """usage: unveil results [FOLDER]
+
+Lists the runs below a folder (default: runs) with their last record.
+Example: unveil results runs/"""
+
+_VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
+    "demo": _demo,
+    "data": _data,
+    "train": _train,
+    "eval": _eval,
+    "sample": _sample,
+    "results": _results,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Recorded behaviour: flat transitions and where their episodes end."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """N transitions, one after another, in D4RL's arrangement.
+
+    `observations[t]` is what was seen before `actions[t]`; an episode ends with the transition whose `terminals` (the task ended) or
+    `timeouts` (the recording did) is set; a last piece without a mark is an episode too.
+
+    Args:
+        final_observations: what was seen after each episode's last action, one row an episode, or None where the source lacks it.
+        infos: further arrays of N rows.
+    Raises:
+        ValueError: no transition, arrays of different length, a wrong rank, or a number that is not finite.
+    """
+
+    observations: Float[np.ndarray, "N D"]
+    actions: Float[np.ndarray, "N A"]
+    rewards: Float[np.ndarray, "N"]
+    terminals: Bool[np.ndarray, "N"]
+    timeouts: Bool[np.ndarray, "N"]
+    final_observations: Float[np.ndarray, "E D"] | None = None
+    infos: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        arrays = {"observations": self.observations, "actions": self.actions, "rewards": self.rewards}
+        arrays |= {"terminals": self.terminals, "timeouts": self.timeouts} | {f"infos/{k}": v for k, v in self.infos.items()}
+        count = len(self.observations) if self.observations.ndim else 0
+        if count == 0:
+            raise ValueError("episodes: at least one transition is needed, got none")
+        for name, array in arrays.items():
+            rank = 2 if name in ("observations", "actions") else 1
+            if array.ndim < rank or (array.ndim != rank and not name.startswith("infos/")):
+                raise ValueError(f"episodes: {name} must have {rank} axes, got shape {array.shape}")
+            if len(array) != count:
+                raise ValueError(f"episodes: {name} has {len(array)} rows, but observations have {count}")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"episodes: {name} holds numbers that are not finite")
+        if self.final_observations is not None and self.final_observations.shape != (len(self.ends), self.observations.shape[1]):
+            raise ValueError(
+                f"episodes: final_observations must have shape {(len(self.ends), self.observations.shape[1])}, "
+                f"got {self.final_observations.shape}"
+            )
+        if self.final_observations is not None and not np.isfinite(self.final_observations).all():
+            raise ValueError("episodes: final_observations holds numbers that are not finite")
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    @cached_property
+    def ends(self) -> Int[np.ndarray, "E"]:
+        """One past the last transition of each episode, ascending; the last is N."""
+        marks = np.flatnonzero(self.terminals | self.timeouts) + 1
+        return marks if marks.size and marks[-1] == len(self) else np.append(marks, len(self))
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, "E"]:
+        """The first transition of each episode."""
+        return np.concatenate([[0], self.ends[:-1]])

@@ -1,0 +1,46 @@
+"""Where files are found, and how they are written: whole or not at all."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from unveil.errors import UnveilError
+
+
+def home() -> Path:
+    """The cache folder: `$UNVEIL_HOME`, by default `~/.cache/unveil`."""
+    return Path(os.environ.get("UNVEIL_HOME") or Path.home() / ".cache" / "unveil")
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Yield a temporary path in the same folder that replaces `path` once the block succeeds (fsync, rename, fsync of the folder).
+
+    Raises:
+        UnveilError: the folder cannot be made, the target is a folder, or the disk is full; the old file, if any, is untouched.
+    """
+    if path.is_dir():
+        raise UnveilError(f"{path}: a folder is in the way; give a file name")
+    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UnveilError(f"{path}: cannot write ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,81 @@
+"""HDF5 from strangers: open without running anything, fail in one line; and HDF5 of our own, written whole or not at all."""
+
+import io
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from unveil.data.files import replacing
+from unveil.errors import UnveilError
+
+LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or hostile
+DENSEST = 2000  # bytes of arrays for one byte of the file (deflate reaches 1032); small files may claim 64 MiB all the same
+
+
+@contextmanager
+def opened(path: Path | str) -> Generator[h5py.File]:
+    """The file, open for reading.
+
+    Raises:
+        UnveilError: it is missing, a folder, or not whole HDF5; whatever h5py says while it is read becomes one line.
+    """
+    if not os.path.isfile(path):
+        raise UnveilError(f"{path}: {'a folder, but an HDF5 file is needed' if os.path.isdir(path) else 'no such file'}")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason})") from error
+
+
+@contextmanager
+def created(path: Path | str) -> Generator[h5py.File]:
+    """A new file that takes its place once the block succeeds. It grows in memory: on a full disk HDF5 itself crashes the process.
+
+    Raises:
+        UnveilError: as `replacing`.
+    """
+    with replacing(Path(path)) as partial:
+        image = io.BytesIO()
+        with h5py.File(image, "w") as file:
+            yield file
+        partial.write_bytes(image.getbuffer())
+
+
+def stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | h5py.Datatype | None:
+    """What has that name inside this very file, or None.
+
+    Raises:
+        UnveilError: it is a link to somewhere else.
+    """
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise UnveilError(f"{group.file.filename}: {name!r} is a link to somewhere else; only what the file itself stores is read")
+    return group[name]
+
+
+def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
+    """The array of that name: floats as float32 (kind 'f') or flags as bool (kind 'b').
+
+    Raises:
+        UnveilError: it is missing, not an array inside this very file, of another kind, or absurdly large.
+    """
+    where = f"{group.file.filename}: {name!r}"
+    data = stored(group, name)
+    if data is None:
+        raise UnveilError(f"{where} is missing; the file has {sorted(map(str, group))[:12]}")
+    if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind not in "fiub":
+        raise UnveilError(f"{where} is not an array of numbers")
+    if data.external or data.is_virtual:
+        raise UnveilError(f"{where} keeps its numbers in another file; only what the file itself stores is read")
+    if data.size * data.dtype.itemsize > min(LARGEST, 2**26 + DENSEST * group.file.id.get_filesize()):
+        raise UnveilError(f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
+        return np.asarray(data[()], dtype=bool if kind == "b" else np.float32)

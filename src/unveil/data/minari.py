@@ -1,0 +1,83 @@
+"""Minari's HDF5 layout: a group `episode_<i>` each, with one observation more than actions."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from unveil.data.episodes import Episodes
+from unveil.data.hdf5 import array, created, opened, stored
+from unveil.errors import UnveilError
+
+
+def read_minari(path: Path | str) -> Episodes:
+    """Read `main_data.hdf5` of a Minari dataset (give the file, or the dataset's folder).
+
+    Dictionary observations of goal tasks keep their `observation`; `desired_goal` becomes `infos["goal"]`.
+
+    Raises:
+        UnveilError: missing, damaged, truncated or wrongly shaped.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = next((p for p in (path / "data" / "main_data.hdf5", path / "main_data.hdf5") if p.is_file()), path)
+    with opened(path) as file:
+        names = sorted((n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:]))
+        if not names:
+            raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
+        parts = [_episode(stored(file, name), name, path) for name in names]
+    goals = [part["goal"] for part in parts if "goal" in part]
+    try:
+        return Episodes(
+            **{key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key not in ("final", "goal")},
+            final_observations=np.stack([part["final"] for part in parts]),
+            infos={"goal": np.concatenate(goals)} if len(goals) == len(parts) else {},
+        )
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{path}: {error}") from error
+
+
+def _episode(group: object, name: str, path: Path) -> dict[str, np.ndarray]:
+    if not isinstance(group, h5py.Group):
+        raise UnveilError(f"{path}: {name} is not a group")
+    seen = stored(group, "observations")
+    observations = array(seen, "observation") if isinstance(seen, h5py.Group) else array(group, "observations")
+    actions, rewards = array(group, "actions"), array(group, "rewards")
+    terminals, timeouts = array(group, "terminations", "b"), array(group, "truncations", "b")
+    shapes = [values.shape for values in (actions, rewards, terminals, timeouts, observations)]
+    count = actions.shape[0] if actions.ndim else 0
+    if not count or actions.ndim != 2 or observations.shape[:-1] != (count + 1,) or any(shape != (count,) for shape in shapes[1:4]):
+        raise UnveilError(
+            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 observations, "
+            f"got shapes {', '.join(map(str, shapes))}"
+        )
+    if (terminals | timeouts)[:-1].any():
+        raise UnveilError(f"{path}: {name} is marked as ended before its last transition")
+    timeouts[-1] |= not terminals[-1]  # the group's end is the episode's end
+    part = {"observations": observations[:-1], "actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
+    part["final"] = observations[-1]
+    if isinstance(seen, h5py.Group) and "desired_goal" in seen:
+        goal = array(seen, "desired_goal")
+        if goal.shape[:1] != (count + 1,):
+            raise UnveilError(f"{path}: {name} needs T + 1 = {count + 1} desired goals, got shape {goal.shape}")
+        part["goal"] = goal[:-1]
+    return part
+
+
+def write_minari(path: Path | str, episodes: Episodes) -> None:
+    """Write the episodes of a Minari dataset, whole or not at all; `infos` have no place in this layout and are left out.
+
+    Raises:
+        ValueError: the episodes lack `final_observations`, which this layout needs; nothing is made up in their place.
+    """
+    if episodes.final_observations is None:
+        raise ValueError("write_minari: final_observations are needed (T + 1 observations an episode), and these episodes have none")
+    with created(path) as file:
+        for i, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):
+            group = file.create_group(f"episode_{i}")
+            group.attrs["id"], group.attrs["total_steps"] = i, end - start
+            last = episodes.final_observations[i : i + 1]
+            group["observations"] = np.concatenate([episodes.observations[start:end], last])
+            group["actions"], group["rewards"] = episodes.actions[start:end], episodes.rewards[start:end]
+            group["terminations"], group["truncations"] = episodes.terminals[start:end], episodes.timeouts[start:end]

@@ -1,0 +1,61 @@
+"""Windows of recorded paths: pieces of one episode, of every length, at a stride."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unveil.data.episodes import Episodes
+
+
+class PathWindows:
+    """Draws windows (B, H, D) of the leading D observation numbers, each inside one episode, `stride` steps between positions.
+
+        step      i        i + stride   i + 2 stride  ...  i + (H - 1) stride  <= last of the episode
+        position  0        1            2             ...  H - 1
+                  start                                    goal
+
+    The first step is that of two uniform ones with more of its episode ahead (long windows are rare and hard); a share `to_end` of
+    the windows reaches to the episode's last position (its start moves up by less than a stride), the others stop at a uniform later
+    one. Rows are padded by repeating the goal; `valid` marks the real ones. A batch holds windows of similar length, drawn from a
+    pool, so that little is padded; over batches every window is as likely as without this sorting.
+
+    Args:
+        pool: windows drawn for one that is used.
+    Raises:
+        ValueError: no episode is longer than one stride.
+    """
+
+    def __init__(self, episodes: Episodes, dimensions: int, stride: int, to_end: float = 0.5, pool: int = 4) -> None:
+        self.stride, self.to_end, self.pool = stride, to_end, pool
+        self.values = torch.from_numpy(np.ascontiguousarray(episodes.observations[:, :dimensions], dtype=np.float32))
+        last = np.repeat(episodes.ends - 1, episodes.ends - episodes.starts)
+        room = (last - np.arange(len(episodes))) // stride
+        self._first = torch.from_numpy(np.flatnonzero(room > 0))
+        if not len(self._first):
+            raise ValueError(f"windows: no episode has more than {stride} steps; give a smaller stride or longer episodes")
+        self._last = torch.from_numpy(last)[self._first]
+        self._room = torch.from_numpy(room)[self._first]
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest window."""
+        return int(self._room.max()) + 1
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"], Int[Tensor, "B"]]:
+        """`count` windows, their valid positions, and their lengths in positions."""
+        pair = torch.randint(len(self._first), (2, count * self.pool), generator=generator, device="cpu")
+        picked = torch.where(self._room[pair[0]] >= self._room[pair[1]], pair[0], pair[1])
+        room, first = self._room[picked], self._first[picked]
+        whole = torch.rand(len(picked), generator=generator, device="cpu") < self.to_end
+        shorter = 1 + (torch.rand(len(picked), generator=generator, device="cpu") * room).long().clamp(max=room - 1)
+        strides = torch.where(whole, room, shorter)
+        first = torch.where(whole, self._last[picked] - strides * self.stride, first)
+        order = strides.argsort(stable=True)
+        block = int(torch.randint(self.pool, (1,), generator=generator, device="cpu"))
+        chosen = order[block * count : (block + 1) * count]
+        strides, first = strides[chosen], first[chosen]
+        place = torch.arange(int(strides.max()) + 1, device="cpu")
+        valid = place <= strides[:, None]
+        index = first[:, None] + torch.minimum(place, strides[:, None]) * self.stride
+        return self.values[index], valid, strides + 1

@@ -1,0 +1,1 @@
+"""Scores with intervals, references, diagnostics and pictures."""

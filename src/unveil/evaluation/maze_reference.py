@@ -1,0 +1,79 @@
+"""Reference points of the maze table: the controller that made the data, and a shortest-path oracle that is given the map."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from unveil.apps.pursuit import Pursuit, PursuitGains
+from unveil.evaluation.maze import MazeRollout, roll
+from unveil.worlds.maze.controller import WaypointController
+from unveil.worlds.maze.episodes import MazeEpisodes
+from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, Layout
+
+
+def controller_rollout(world: MazeEpisodes, seed: int) -> MazeRollout:
+    """D4RL's data controller without action noise, made anew for each episode; it is given the map."""
+    generator = np.random.default_rng(seed)
+    controllers = [WaypointController(world.layout, generator) for _ in range(world.count)]
+    goals = [(float(x), float(y)) for x, y in world.goal]
+
+    def act(seen: np.ndarray) -> np.ndarray:
+        moves = zip(controllers, seen.tolist(), goals, strict=True)
+        return np.array([c.act(x, y, vx, vy, goal)[:2] for c, (x, y, vx, vy), goal in moves])
+
+    return roll(world, act)
+
+
+def oracle_rollout(world: MazeEpisodes, gains: PursuitGains | None = None) -> MazeRollout:
+    """The planner's own executor on shortest paths through the map: what perfect plans would give."""
+    pursuit = Pursuit(world.goal, gains or PursuitGains())
+    grid = ShortestPaths(world.layout)
+    for i, (state, goal) in enumerate(zip(world.state, world.goal, strict=True)):
+        pursuit.follow(i, grid.path(state[:2], goal))
+    return roll(world, pursuit.act)
+
+
+class ShortestPaths:
+    """Shortest collision-free paths of the ball's centre on a grid of 0.1 cells with 16 directions."""
+
+    def __init__(self, layout: Layout, spacing: float = 0.1, margin: float = 0.01) -> None:
+        shape = (np.array(layout.walls.shape) / spacing).astype(int)
+        nodes = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+        self.points = nodes * spacing - 0.5 - BODY_OFFSET
+        self.free = layout.clearance(self.points) >= BALL_RADIUS + margin
+        index = np.arange(self.free.size).reshape(self.free.shape)
+        rows, columns, lengths = [], [], []
+        for di, dj in ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)):
+            a = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip((di, dj), shape, strict=True))
+            b = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip((di, dj), shape, strict=True))
+            middle = layout.clearance(0.5 * (self.points[a] + self.points[b])) >= BALL_RADIUS + margin
+            open_ = self.free[a] & self.free[b] & middle
+            rows.append(index[a][open_])
+            columns.append(index[b][open_])
+            lengths.append(np.full(int(open_.sum()), spacing * np.hypot(di, dj)))
+        size = self.free.size
+        self._graph = coo_matrix((np.concatenate(lengths), (np.concatenate(rows), np.concatenate(columns))), (size, size)).tocsr()
+        self._trees: dict[int, np.ndarray] = {}
+
+    def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
+        """From start to goal, both included.
+
+        Raises:
+            ValueError: no way leads there.
+        """
+        source, target = self._nearest(goal), self._nearest(start)
+        if source not in self._trees:
+            _, self._trees[source] = dijkstra(self._graph, directed=False, indices=source, return_predecessors=True)
+        flat, before = self.points.reshape(-1, 2), self._trees[source]
+        if before[target] < 0 and source != target:
+            raise ValueError(f"no way leads from {start.tolist()} to {goal.tolist()}")
+        path = [start, flat[target]]
+        while target != source:
+            target = int(before[target])
+            path.append(flat[target])
+        return np.array([*path, goal])
+
+    def _nearest(self, point: np.ndarray) -> int:
+        distance = np.linalg.norm(self.points - point, axis=-1)
+        return int(np.where(self.free, distance, np.inf).argmin())

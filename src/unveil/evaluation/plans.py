@@ -1,0 +1,79 @@
+"""Are the plans themselves good? Diagnostics that no executor can rescue."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from unveil.apps.path import polyline_distance, resampled
+from unveil.apps.planner import Plan
+from unveil.evaluation.maze import MazeRollout
+from unveil.worlds.maze.layout import BALL_RADIUS, Layout
+from unveil.worlds.maze.physics import MAX_SPEED
+
+FINE = 0.02  # cells between the points at which a path is held against the walls
+
+
+def crosses_wall(layout: Layout, path: Float[np.ndarray, "H 2"], depth: float = 0.0) -> bool:
+    """Whether the ball's centre enters a wall by more than `depth` anywhere along the polyline."""
+    return bool((layout.clearance(resampled(path, FINE)) < -depth).any())
+
+
+def touches_wall(layout: Layout, path: Float[np.ndarray, "H 2"], slack: float = 0.02) -> bool:
+    """Whether the ball, radius 0.1, would overlap a wall by more than `slack` anywhere along the polyline."""
+    return bool((layout.clearance(resampled(path, FINE)) < BALL_RADIUS - slack).any())
+
+
+def plan_diagnostics(layout: Layout, plans: Sequence[Plan], stride: int) -> dict[str, float]:
+    """Of raw samples, as the model made them: wall crossings, contacts, impossible steps, and how much candidates differ.
+
+    wall_crossing_rate: share of all candidates whose centre line enters a wall; chosen_wall_crossing_rate: of the chosen ones.
+    wall_contact_rate: share of all candidates along which the ball would overlap a wall by more than 0.02.
+    dynamics_violation_rate: share of steps of all candidates faster than the world's speed limit on an axis.
+    diversity_mean: mean distance in cells between two candidates of one plan.
+    """
+    samples = [plan.candidates[k, : plan.lengths[k]] for plan in plans for k in range(len(plan.candidates))]
+    steps = np.concatenate([np.abs(np.diff(path, axis=0)).max(1) for path in samples])
+    apart = [
+        float(polyline_distance(plan.candidates[a, : plan.lengths[a]], plan.candidates[b, : plan.lengths[b]]).mean())
+        for plan in plans
+        for a, b in combinations(range(len(plan.candidates)), 2)
+    ]
+    return {
+        "wall_crossing_rate": float(np.mean([crosses_wall(layout, path) for path in samples])),
+        "chosen_wall_crossing_rate": float(np.mean([crosses_wall(layout, plan.path) for plan in plans])),
+        "wall_contact_rate": float(np.mean([touches_wall(layout, path) for path in samples])),
+        "dynamics_violation_rate": float((steps > 0.01 * MAX_SPEED * stride * 1.01).mean()),
+        "diversity_mean": float(np.mean(apart)) if apart else 0.0,
+        "samples_n": len(samples),
+    }
+
+
+def execution_diagnostics(plans: Sequence[Plan], rollout: MazeRollout) -> dict[str, float]:
+    """How far execution leaves the first plan, until arrival: mean and largest distance, and |predicted - actual| arrival in steps."""
+    mean, largest, miss = [], [], []
+    for i, plan in enumerate(plans):
+        until = int(rollout.arrival[i])
+        distance = polyline_distance(rollout.observations[: until + 1, i, :2], plan.path)
+        mean.append(float(distance.mean()))
+        largest.append(float(distance.max()))
+        miss.append(abs(plan.arrival - until))
+    return {
+        "plan_deviation_mean": float(np.mean(mean)),
+        "plan_deviation_max_mean": float(np.mean(largest)),
+        "arrival_error_mean": float(np.mean(miss)),
+    }
+
+
+def time_calls(call: Callable[[int], object], count: int, warm_up: int = 5) -> tuple[float, float]:
+    """Median and 95th percentile, in seconds, of call(0), call(1), ... one at a time, after some that do not count."""
+    for i in range(warm_up):
+        call(i)
+    spent = []
+    for i in range(count):
+        began = time.perf_counter()
+        call(i)
+        spent.append(time.perf_counter() - began)
+    return float(np.median(spent)), float(np.quantile(spent, 0.95))

@@ -1,0 +1,60 @@
+"""Results as text: made from the JSON objects, never typed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    ("score_mean", "score", ".1f"),
+    ("return_mean", "return", ".1f"),
+    ("latched_score_mean", "latched", ".1f"),
+    ("success_rate", "success", ".2f"),
+    ("arrival_step_mean", "arrival step", ".0f"),
+)
+
+
+def _cell(metrics: Mapping[str, Any], key: str, form: str) -> str:
+    if metrics.get(key) is None:
+        return "-"
+    interval = metrics.get(key.replace("_mean", "_ci95")) if key in ("score_mean", "return_mean") else None
+    return f"{metrics[key]:{form}}" + (f" ± {interval:.1f}" if interval is not None else "")
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of one width, the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in [header, *rows]
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a planner or reference, with the columns that any of them has."""
+    columns = [c for c in COLUMNS if any(metrics.get(c[0]) is not None for metrics in named.values())]
+    rows = [[name, *(_cell(metrics, key, form) for key, _, form in columns)] for name, metrics in named.items()]
+    return text_table(["", *(title for _, title, _ in columns)], rows)
+
+
+def metrics_table(result: Mapping[str, Any]) -> str:
+    """An evaluation's score beside its references, then its other metrics."""
+    named = {"unveil": result["metrics"], **result.get("reference", {})}
+    shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95"}
+    others = [f"{name:<26} {value:.4g}" for name, value in result["metrics"].items() if name not in shown and value is not None]
+    return f"{result['protocol']}\n\n{score_rows(named)}\n\n" + "\n".join(others)
+
+
+def runs_table(folder: Path) -> str:
+    """Runs below a folder, with the last record of each."""
+    rows = []
+    for log in sorted(folder.glob("**/metrics.jsonl")):
+        lines = log.read_text().splitlines()
+        last = json.loads(lines[-1]) if lines else {}
+        rows.append(
+            [str(log.parent), str(last.get("step", 0)), f"{last.get('loss', float('nan')):.4g}", f"{last.get('steps_per_second', 0.0):.3g}"]
+        )
+    if not rows:
+        return f"no runs below {folder} (a run has a metrics.jsonl); start one with: unveil train maze --preset tiny"
+    return text_table(["run", "step", "loss", "steps/s"], rows)

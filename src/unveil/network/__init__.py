@@ -1,0 +1,1 @@
+"""Function approximators that know nothing of diffusion: (x, time, condition) -> tensor."""

@@ -1,0 +1,63 @@
+"""Pieces that several networks are made of."""
+
+from math import log, pi
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoids(value: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
+    """(...,) to (..., width): sines and cosines of wavelengths 2 pi .. 2 pi * longest. Vaswani et al. 2017, section 3.5."""
+    rates = torch.exp(torch.arange(width // 2, device=value.device, dtype=value.dtype) * (-log(longest) / (width // 2)))
+    angles = value[..., None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def fourier(value: Tensor, octaves: int) -> Tensor:
+    """(..., D) to (..., 2 * octaves * D): sines and cosines of pi/4 * 2^k * value, k < octaves. Tancik et al. 2020."""
+    rates = 0.25 * pi * 2.0 ** torch.arange(octaves, device=value.device, dtype=value.dtype)
+    angles = (value[..., None] * rates).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential:
+    """`depth` hidden layers with SiLU between linear maps."""
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Linear(inputs if i == 0 else hidden, hidden), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, outputs))
+
+
+class ModulatedBlock(nn.Module):
+    """A pre-norm transformer block whose norms and gates are set by a condition vector (adaLN-Zero: it starts as the identity).
+
+    Peebles & Xie 2023, figure 3. Shapes: x (B, N, W), condition (B, W), valid (B, N) bool or None.
+    """
+
+    def __init__(self, width: int, heads: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.modulation = nn.Linear(width, 6 * width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.merge = nn.Linear(width, width)
+        self.rise = nn.Linear(width, expansion * width)
+        self.fall = nn.Linear(expansion * width, width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor, valid: Tensor | None) -> Tensor:
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(6, dim=-1)
+        x = x + gate_a * self._attend(_normed(x) * (1.0 + scale_a) + shift_a, valid)
+        return x + gate_m * self.fall(F.gelu(self.rise(_normed(x) * (1.0 + scale_m) + shift_m), approximate="tanh"))
+
+    def _attend(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        batch, count, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mask = None if valid is None else valid[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.merge(mixed.transpose(1, 2).reshape(batch, count, width))
+
+
+def _normed(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:])

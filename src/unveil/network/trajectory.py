@@ -1,0 +1,75 @@
+"""A transformer over trajectories of any length, several positions a token."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.network.condition import Condition
+from unveil.network.layers import ModulatedBlock, fourier, mlp, sinusoids
+
+
+class TrajectoryTransformer(nn.Module):
+    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H.
+
+    A token is a patch of `patch` consecutive positions; its place is counted from both ends. The output is an offset from an anchor
+    path that the condition brings (zeros if there is nothing better), so that a fresh network returns the anchor.
+
+    Condition:
+        concat (B, H, D + D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
+        vector (B, V): what the whole trajectory is about, of order 1 (ends of the path, log-length).
+        valid (B, H): real positions, a prefix of each row.
+
+    Args:
+        features: D.
+        vector: V.
+        octaves: Fourier octaves for positions in x and for the vector.
+    Raises:
+        ValueError: the condition lacks a field or has a wrong shape.
+    """
+
+    def __init__(
+        self, features: int, vector: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, octaves: int = 6
+    ) -> None:
+        super().__init__()
+        self.features, self.vector, self.patch, self.width, self.octaves = features, vector, patch, width, octaves
+        self.time = mlp(width, width, width)
+        self.about = mlp(vector * (2 * octaves + 1), 2 * width, width)
+        self.enter = nn.Linear(patch * features * (3 + 2 * octaves), width)
+        self.place = nn.Linear(2 * width, width)
+        self.blocks = nn.ModuleList(ModulatedBlock(width, heads) for _ in range(depth))
+        self.final = nn.Linear(width, 2 * width)
+        self.leave = nn.Linear(width, patch * features)
+        for layer in (self.final, self.leave):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
+        if cond is None or cond.concat is None or cond.vector is None or cond.valid is None:
+            raise ValueError("TrajectoryTransformer: the condition needs concat (anchor and known), vector and valid")
+        batch, horizon, features = x.shape
+        if cond.concat.shape != (batch, horizon, 2 * features) or cond.valid.shape != (batch, horizon):
+            raise ValueError(
+                f"TrajectoryTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} and valid "
+                f"{(batch, horizon)}, got {tuple(cond.concat.shape)} and {tuple(cond.valid.shape)}"
+            )
+        anchor = cond.concat[..., :features]
+        positions = torch.cat([x, cond.concat, fourier(x, self.octaves)], dim=-1)
+        positions = positions * cond.valid[..., None]
+        short = -horizon % self.patch
+        tokens = F.pad(positions, (0, 0, 0, short)).reshape(batch, -1, self.patch * positions.shape[-1])
+        valid = F.pad(cond.valid, (0, short))[:, :: self.patch]
+        about = torch.cat([cond.vector, fourier(cond.vector, self.octaves)], dim=-1)
+        condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + self.about(about))
+        h = self.enter(tokens) + self.place(self._places(valid, x))
+        mask = None if bool(valid.all()) else valid
+        for block in self.blocks:
+            h = block(h, condition, mask)
+        shift, scale = self.final(condition)[:, None].chunk(2, dim=-1)
+        offset = self.leave(F.layer_norm(h, h.shape[-1:]) * (1.0 + scale) + shift)
+        return anchor + offset.reshape(batch, -1, features)[:, :horizon]
+
+    def _places(self, valid: Tensor, x: Tensor) -> Tensor:
+        """(B, N, 2 W): sinusoids of the number of tokens before, and of those left."""
+        before = torch.arange(valid.shape[1], device=x.device, dtype=x.dtype).expand(valid.shape)
+        left = valid.sum(1, keepdim=True).to(x.dtype) - 1.0 - before
+        return torch.cat([sinusoids(before, self.width, 1000.0), sinusoids(left, self.width, 1000.0)], dim=-1)

@@ -1,0 +1,1 @@
+"""How x_0 is lost, and what a network predicts of it."""

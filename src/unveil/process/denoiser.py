@@ -1,0 +1,56 @@
+"""Network + schedule + parameterization = (x_t, t, cond) -> belief about x_0."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from unveil.network.condition import Condition
+from unveil.process.corrupt import like
+from unveil.process.denoised import GaussianDenoised
+from unveil.process.parameterization import Coefficients, Parameterization
+from unveil.process.schedule import Schedule, exact
+
+
+class GaussianDenoiser(nn.Module):
+    """mean = c_skip * x_t + c_out * F(c_in * x_t, time_input(t), cond).
+
+    Args:
+        network: (x, time, cond) -> like x, or, with `learned_variance`, twice the channels along axis 1.
+        time_input: what the network is told of t (B,), float64; the default is t itself. DDPM tables want `i - 1 = N t - 1`.
+        learned_variance: the second half of the channels is v in [-1, 1], and variance_fraction = (v + 1) / 2
+            (Nichol & Dhariwal 2021, eq. 15).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        time_input: Callable[[Tensor], Tensor] = exact,
+        learned_variance: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.parameterization = parameterization
+        self.time_input = time_input
+        self.learned_variance = learned_variance
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        """The parameterization's coefficients at t, float64 on the CPU."""
+        return self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
+
+    def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> tuple[Tensor, Tensor | None]:
+        """The network's raw output F, and its variance fraction if it is learned."""
+        scaled = like(self.coefficients(t).input, x_t) * x_t
+        raw = self.network(scaled, self.time_input(t).to(x_t.device, x_t.dtype), cond)
+        if not self.learned_variance:
+            return raw, None
+        mean, variance = raw.chunk(2, dim=1)
+        return mean, (variance + 1.0) / 2.0
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
+        """The belief about x_0 given x_t (B, *E) at t (B,)."""
+        raw, fraction = self.output(x_t, t, cond)
+        skip, out, _ = self.coefficients(t)
+        return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)

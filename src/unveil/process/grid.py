@@ -1,0 +1,74 @@
+"""Grids: the falling times (float64, CPU) that a sampler visits, the last one 0."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.process.schedule import Schedule
+
+Grid = Float[Tensor, "N"]
+
+
+def uniform(steps: int, start: float = 1.0, end: float = 0.0) -> Grid:
+    """steps + 1 evenly spaced times from `start` to `end`.
+
+    Raises:
+        ValueError: fewer than one step, or times out of order.
+    """
+    _at_least_one(steps)
+    if not 0.0 <= end < start:
+        raise ValueError(f"uniform grid: 0 <= end < start is needed, got start {start} and end {end}")
+    return torch.linspace(start, end, steps + 1, dtype=torch.float64, device="cpu")
+
+
+def trailing(train_steps: int, steps: int) -> Grid:
+    """Every (train_steps / steps)-th entry of a table counted from the noisy end, so the first time is 1. Lin et al. 2024, table 2.
+
+    Raises:
+        ValueError: fewer than one step, or more than `train_steps`.
+    """
+    _at_least_one(steps, train_steps)
+    places = torch.arange(steps, -1, -1, dtype=torch.float64, device="cpu") * (train_steps / steps)
+    return places.round() / train_steps
+
+
+def karras(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Grid:
+    """Noise-to-signal ratios sigma / alpha spaced as in Karras et al. 2022, eq. 5, on any schedule; then 0. steps + 1 times.
+
+    Raises:
+        ValueError: fewer than one step, or 0 < sigma_min < sigma_max does not hold.
+    """
+    _at_least_one(steps)
+    if not 0.0 < sigma_min < sigma_max:
+        raise ValueError(f"karras grid: 0 < sigma_min < sigma_max is needed, got {sigma_min} and {sigma_max}")
+    place = torch.linspace(0.0, 1.0, steps, dtype=torch.float64, device="cpu")
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    ratio = (high + place * (low - high)) ** rho
+    times = schedule.time(-2.0 * ratio.log())
+    return torch.cat([times, torch.zeros_like(times[:1])])
+
+
+def respaced(train_steps: int, sections: tuple[int, ...]) -> Grid:
+    """A sub-sequence of a table: equal sections, clean to noisy, each with its own number of steps. Nichol & Dhariwal 2021, section 4.
+
+    `respaced(1000, (10, 15, 5))` takes 10 steps in the cleanest third, 15 in the middle, 5 in the noisiest.
+
+    Raises:
+        ValueError: a section asks for no step or for more than it holds.
+    """
+    size, longer = divmod(train_steps, len(sections))
+    places: list[float] = []
+    start = 0
+    for i, count in enumerate(sections):
+        length = size + (i < longer)
+        if not 1 <= count <= length:
+            raise ValueError(f"respaced grid: section {i} has {length} steps, cannot take {count} of them")
+        stride = (length - 1) / (count - 1) if count > 1 else 1.0
+        places += [start + round(k * stride) + 1 for k in range(count)]
+        start += length
+    return torch.tensor([*reversed(places), 0], dtype=torch.float64, device="cpu") / train_steps
+
+
+def _at_least_one(steps: int, most: int | None = None) -> None:
+    if steps < 1 or (most is not None and steps > most):
+        raise ValueError(f"grid: steps must be at least 1{'' if most is None else f' and at most {most}'}, got {steps}")

@@ -1,0 +1,160 @@
+"""Training losses, in the network's output space. Pure functions: time and noise are arguments, the result is one number a sample."""
+
+from collections.abc import Callable
+from math import log
+
+import torch
+from torch import Tensor
+
+from unveil.network.condition import Condition
+from unveil.process.corrupt import corrupt, like
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.parameterization import Parameterization
+from unveil.process.posterior import learned_log_variance, posterior, posterior_coefficients
+from unveil.process.schedule import Schedule
+
+Weight = Callable[[Tensor], Tensor]
+
+
+def denoising_loss(
+    denoiser: GaussianDenoiser,
+    x_0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    *,
+    cond: Condition | None = None,
+    known: Tensor | None = None,
+    weight: Weight | None = None,
+) -> Tensor:
+    """weight(t) * mean over unknown positions of (F(x_t, t) - F*)^2, with F* = (x_0 - c_skip x_t) / c_out.
+
+    With the eps parameterization and no weight this is L_simple (Ho et al. 2020, eq. 14), with `flow` conditional flow matching.
+
+    Args:
+        x_0: (B, *E).
+        t: (B,), or of x_0's leading axes, in (0, 1].
+        noise: standard normal, like x_0.
+        known: bool, broadcastable to x_0: kept clean in x_t and left out of the loss (`Inpaint`; also padding).
+        weight: of t (B,), in output space; see `min_snr`.
+    Returns:
+        (B,)
+    """
+    x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
+    output, _ = denoiser.output(x_t, t, cond)
+    return _output_loss(denoiser, output, x_0, t, noise, known, weight)
+
+
+def _output_loss(
+    denoiser: GaussianDenoiser,
+    output: Tensor,
+    x_0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    known: Tensor | None,
+    weight: Weight | None,
+) -> Tensor:
+    alpha, sigma = denoiser.schedule.alpha(t), denoiser.schedule.sigma(t)
+    skip, out, _ = denoiser.parameterization(alpha, sigma)
+    target = like((1.0 - skip * alpha) / out, x_0) * x_0 - like(skip * sigma / out, x_0) * noise
+    error = (output - target) ** 2
+    if weight is not None:
+        error = error * like(weight(t), error)
+    if known is None:
+        return error.flatten(1).mean(1)
+    unknown = (~known).expand_as(error).to(error.dtype)
+    return (error * unknown).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1.0)
+
+
+def min_snr(schedule: Schedule, parameterization: Parameterization, gamma: float = 5.0) -> Weight:
+    """min(SNR, gamma) on the x_0 error, carried to output space: times c_out^2. Hang et al. 2023, eq. 6.
+
+    For eps this is min(SNR, gamma) / SNR, for v min(SNR, gamma) / (SNR + 1).
+    """
+
+    def weight(t: Tensor) -> Tensor:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return ((alpha / sigma) ** 2).clamp(max=gamma) * parameterization(alpha, sigma).out ** 2
+
+    return weight
+
+
+def hybrid_loss(
+    denoiser: GaussianDenoiser,
+    x_0: Tensor,
+    t: Tensor,
+    s: Tensor,
+    noise: Tensor,
+    *,
+    cond: Condition | None = None,
+    known: Tensor | None = None,
+    weight: Weight | None = None,
+    bound_weight: float = 1.0,
+    bin_width: float = 2.0 / 255.0,
+) -> Tensor:
+    """L_simple + bound_weight * (the bound's term for the step t -> s, in bits a dimension, its mean detached).
+
+    Only the learned variance feels the second term. With the paper's lambda = 0.001 and T steps, bound_weight = lambda * T.
+    Nichol & Dhariwal 2021, eq. 16.
+
+    Args:
+        s: (B,), where each step ends; 0 makes the term the decoder's likelihood.
+        bin_width: width of a pixel level in x_0's units.
+    Raises:
+        ValueError: the denoiser does not learn its variance.
+    """
+    if not denoiser.learned_variance:
+        raise ValueError("hybrid_loss: the denoiser must learn its variance (learned_variance=True)")
+    x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
+    output, fraction = denoiser.output(x_t, t, cond)
+    assert fraction is not None
+    simple = _output_loss(denoiser, output, x_0, t, noise, known, weight)
+    skip, out, _ = denoiser.coefficients(t)
+    belief = (like(skip, x_t) * x_t + like(out, x_t) * output).detach()
+    return simple + bound_weight * bound_term(denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width)
+
+
+def bound_term(
+    schedule: Schedule,
+    x_0: Tensor,
+    x_t: Tensor,
+    belief: Tensor,
+    fraction: Tensor,
+    t: Tensor,
+    s: Tensor,
+    *,
+    known: Tensor | None = None,
+    bin_width: float = 2.0 / 255.0,
+) -> Tensor:
+    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -log p(x_0 | x_t) where s = 0, in bits a dimension, (B,). Ho et al. 2020, eq. 5."""
+    true_mean, _ = posterior(schedule, x_t, x_0, t, s)
+    mean, _ = posterior(schedule, x_t, belief, t, s)
+    log_variance = learned_log_variance(schedule, fraction, t, s)
+    small = posterior_coefficients(schedule, t, s).small
+    last = s.to(small.device) <= 0
+    true_log_variance = like(torch.where(last, torch.ones_like(small), small).log(), x_t)
+    divergence = gaussian_kl(true_mean, true_log_variance, mean, log_variance)
+    decoder = discretized_nll(x_0, mean, 0.5 * log_variance, bin_width)
+    term = torch.where(like(last.to(torch.float64), x_t) > 0, decoder, divergence)
+    if known is None:
+        return term.flatten(1).mean(1) / log(2.0)
+    unknown = (~known).expand_as(term).to(term.dtype)
+    return (term * unknown).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1.0) / log(2.0)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
+    """KL(N(mean, e^log_variance) || N(other_mean, e^other_log_variance)) elementwise, in nats."""
+    spread = (log_variance - other_log_variance).exp() + (mean - other_mean) ** 2 * (-other_log_variance).exp()
+    return 0.5 * (other_log_variance - log_variance + spread - 1.0)
+
+
+def discretized_nll(x: Tensor, mean: Tensor, log_scale: Tensor, bin_width: float) -> Tensor:
+    """-log of the normal's mass in the bin of x, elementwise, in nats; the outermost bins of [-1, 1] reach to infinity.
+
+    Ho et al. 2020, eq. 13; the mass is kept above 1e-12 as in their code.
+    """
+    inverse = (-log_scale).exp()
+    upper = torch.special.ndtr((x - mean + 0.5 * bin_width) * inverse)
+    lower = torch.special.ndtr((x - mean - 0.5 * bin_width) * inverse)
+    edge = 1.0 - 0.5 * bin_width
+    mass = torch.where(x > edge, 1.0 - lower, torch.where(x < -edge, upper, upper - lower))
+    return -mass.clamp(min=1e-12).log()

@@ -1,0 +1,59 @@
+"""q(x_s | x_t, x_0) for any s < t: the one-step posterior that ancestral sampling, hybrid losses and bits/dim share.
+
+    alpha_ts = alpha_t / alpha_s,    sigma_ts^2 = sigma_t^2 - alpha_ts^2 sigma_s^2        ("beta" between s and t)
+    mean = alpha_ts sigma_s^2 / sigma_t^2 * x_t + alpha_s sigma_ts^2 / sigma_t^2 * x_0
+    variance = sigma_ts^2 sigma_s^2 / sigma_t^2                                           ("beta-tilde")
+
+Ho et al. 2020, eq. 6-7, for s = t - 1; Kingma et al. 2021, appendix A, for any s.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unveil.process.corrupt import like
+from unveil.process.schedule import Schedule, log_snr
+
+
+class PosteriorCoefficients(NamedTuple):
+    """mean = x_t_weight * x_t + x_0_weight * x_0; small is beta-tilde, large is beta. Float64, CPU, shape of t."""
+
+    x_t_weight: Tensor
+    x_0_weight: Tensor
+    small: Tensor
+    large: Tensor
+
+
+def posterior_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> PosteriorCoefficients:
+    """Coefficients of q(x_s | x_t, x_0), 0 <= s < t.
+
+    Raises:
+        ValueError: some s >= t.
+    """
+    alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
+    sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
+    if bool((s.cpu() >= t.cpu()).any()):
+        raise ValueError("posterior: s < t is needed (a step goes from t to a cleaner s)")
+    # sigma_ts^2 = sigma_t^2 (1 - SNR_t / SNR_s), without cancellation
+    large = sigma_t**2 * -torch.expm1(log_snr(schedule, t) - log_snr(schedule, s))
+    keep = (sigma_s / sigma_t) ** 2
+    return PosteriorCoefficients(alpha_t / alpha_s * keep, alpha_s * large / sigma_t**2, large * keep, large)
+
+
+def posterior(schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (like x_t) and variance (beta-tilde, broadcastable to x_t) of q(x_s | x_t, x_0)."""
+    c = posterior_coefficients(schedule, t, s)
+    return like(c.x_t_weight, x_t) * x_t + like(c.x_0_weight, x_t) * x_0, like(c.small, x_t)
+
+
+def learned_log_variance(schedule: Schedule, fraction: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """log variance = fraction * log beta + (1 - fraction) * log beta-tilde. Nichol & Dhariwal 2021, eq. 15.
+
+    Into s = 0 beta-tilde is 0; as in their code the value of the step before, 2t -> t, stands in for it.
+    """
+    c = posterior_coefficients(schedule, t, s)
+    before = posterior_coefficients(schedule, 2.0 * t, t).small
+    small = torch.where(s.to("cpu") <= 0, before, c.small)
+    low, high = like(small.log(), fraction), like(c.large.log(), fraction)
+    return low + fraction * (high - low)

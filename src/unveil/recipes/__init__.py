@@ -1,0 +1,1 @@
+"""Experiments: a frozen Config and the wiring, the only code that knows configs."""

@@ -1,0 +1,1 @@
+"""How x_0 is recovered: one loop, solvers, guidance and edits."""

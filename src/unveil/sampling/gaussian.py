@@ -1,0 +1,158 @@
+"""Solvers of the Gaussian family: one step from t to a cleaner s, given a belief about x_0."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unveil.process.corrupt import like
+from unveil.process.denoised import Denoise, GaussianDenoised
+from unveil.process.posterior import learned_log_variance, posterior_coefficients
+from unveil.process.schedule import Schedule, log_snr
+from unveil.sampling.edit import LogPotential, normal_like, potential_gradient
+
+Belief = Denoise[GaussianDenoised]
+Noise = torch.Generator | None
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """x_s = alpha_s mean + sqrt(sigma_s^2 - v) eps_hat + sqrt(v) z,    v = eta^2 beta-tilde,    eps_hat = (x_t - alpha_t mean) / sigma_t
+
+    eta = 0 is the probability-flow Euler step, and with `Flow` the Euler step of flow matching; eta = 1 is DDPM's posterior with
+    beta-tilde. Song, Meng & Ermon 2021, eq. 12.
+    """
+
+    schedule: Schedule
+    eta: float = 0.0
+
+    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+        mean = denoise(x_t, t.expand(len(x_t))).mean
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+        alpha_s, sigma_s = self.schedule.alpha(s), self.schedule.sigma(s)
+        if self.eta == 0.0:
+            return like(sigma_s / sigma_t, x_t) * x_t + like(alpha_s - alpha_t * sigma_s / sigma_t, x_t) * mean, None
+        variance = self.eta**2 * posterior_coefficients(self.schedule, t, s).small
+        kept = (sigma_s**2 - variance).clamp(min=0.0).sqrt() / sigma_t
+        x_s = like(kept, x_t) * x_t + like(alpha_s - alpha_t * kept, x_t) * mean
+        return x_s + like(variance.sqrt(), x_t) * normal_like(x_t, generator), None
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """A draw from p(x_s | x_t) = N(posterior mean, variance): DDPM's sampler, for any s < t.
+
+    variance: beta-tilde ("small"), beta ("large"), or between the two by the belief's fraction ("learned"). With `log_h` the mean
+    is shifted by scale * variance * grad_x log_h(x_t, t): Diffuser's paper, and Dhariwal & Nichol 2021, Alg. 1. With "small" that
+    equals a shift of the belief by sigma_s^2 / alpha_s * grad, against sigma_t^2 / alpha_t for `tilted`: scales do not carry over.
+    No noise is added into s = 0.
+
+    Args:
+        temperature: factor on the standard deviation of the noise.
+    """
+
+    schedule: Schedule
+    variance: Literal["small", "large", "learned"] = "small"
+    temperature: float = 1.0
+    log_h: LogPotential | None = None
+    scale: float = 0.0
+
+    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+        rows = t.expand(len(x_t))
+        belief = denoise(x_t, rows)
+        c = posterior_coefficients(self.schedule, t, s)
+        x_s = like(c.x_t_weight, x_t) * x_t + like(c.x_0_weight, x_t) * belief.mean
+        variance = self._variance(belief, c.small, c.large, t, s)
+        if self.log_h is not None and self.scale != 0.0:
+            x_s = x_s + self.scale * like(variance, x_t) * potential_gradient(self.log_h, x_t, rows)
+        if float(s) <= 0.0:
+            return x_s, None
+        return x_s + self.temperature * like(variance.sqrt(), x_t) * normal_like(x_t, generator), None
+
+    def _variance(self, belief: GaussianDenoised, small: Tensor, large: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        if self.variance == "small":
+            return small
+        if self.variance == "large":
+            return large
+        if belief.variance_fraction is None:
+            raise ValueError("Ancestral('learned'): this denoiser does not learn its variance; use 'small' or 'large'")
+        return learned_log_variance(self.schedule, belief.variance_fraction, t, s).exp()
+
+
+@dataclass(frozen=True)
+class Heun:
+    """The trapezoidal rule along dx = mean d(alpha) + eps_hat d(sigma): second order, two calls a step, Euler into s = 0.
+
+    With alpha = 1 (`Karras`) this is the sampler of Karras et al. 2022, Alg. 1 and 2; with `Flow`, Heun's method on the velocity.
+    It starts anywhere, alpha = 0 included.
+
+    Args:
+        churn: before each step the ratio sigma / alpha is raised by this factor and the noise to match is added; S_churn / N in
+            the paper, which caps it at sqrt(2) - 1, as here.
+        churn_noise: the paper's S_noise.
+        churn_range: sigma / alpha between which churn acts, the paper's S_tmin and S_tmax.
+    """
+
+    schedule: Schedule
+    churn: float = 0.0
+    churn_noise: float = 1.0
+    churn_range: tuple[float, float] = (0.0, float("inf"))
+
+    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+        if self.churn > 0.0:
+            x_t, t = self._raised(x_t, t, generator)
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+        alpha_s, sigma_s = self.schedule.alpha(s), self.schedule.sigma(s)
+        mean = denoise(x_t, t.expand(len(x_t))).mean
+        noise = (x_t - like(alpha_t, x_t) * mean) / like(sigma_t, x_t)
+        x_s = x_t + like(alpha_s - alpha_t, x_t) * mean + like(sigma_s - sigma_t, x_t) * noise
+        if float(sigma_s) == 0.0:
+            return x_s, None
+        mean_s = denoise(x_s, s.expand(len(x_t))).mean
+        noise_s = (x_s - like(alpha_s, x_t) * mean_s) / like(sigma_s, x_t)
+        rise, fall = like(0.5 * (alpha_s - alpha_t), x_t), like(0.5 * (sigma_s - sigma_t), x_t)
+        return x_t + rise * (mean + mean_s) + fall * (noise + noise_s), None
+
+    def _raised(self, x_t: Tensor, t: Tensor, generator: Noise) -> tuple[Tensor, Tensor]:
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        low, high = self.churn_range
+        if float(alpha) == 0.0 or not low <= float(sigma / alpha) <= high:
+            return x_t, t
+        factor = 1.0 + min(self.churn, 2.0**0.5 - 1.0)
+        higher = self.schedule.time(-2.0 * (sigma / alpha * factor).log())
+        ratio = self.schedule.alpha(higher) / alpha
+        added = (self.schedule.sigma(higher) ** 2 - (ratio * sigma) ** 2).clamp(min=0.0).sqrt()
+        return like(ratio, x_t) * x_t + self.churn_noise * like(added, x_t) * normal_like(x_t, generator), higher
+
+
+class PastBelief(NamedTuple):
+    """What a two-step method remembers: the last mean, and half the log-SNR where it was made."""
+
+    mean: Tensor
+    half_log_snr: Tensor
+
+
+@dataclass(frozen=True)
+class DPMpp2M:
+    """x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) (mean + (mean - last mean) / (2 r)),    h = lambda_s - lambda_t, r = h_last / h
+
+    lambda = log(alpha / sigma). Second order, one call a step; first order in the first step and into s = 0. Lu et al. 2022
+    (DPM-Solver++), Alg. 2.
+    """
+
+    schedule: Schedule
+
+    def step(
+        self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: PastBelief | None, generator: Noise
+    ) -> tuple[Tensor, PastBelief]:
+        mean = denoise(x_t, t.expand(len(x_t))).mean
+        now, after = 0.5 * log_snr(self.schedule, t), 0.5 * log_snr(self.schedule, s)
+        h = after - now
+        extrapolated = mean
+        if carry is not None and torch.isfinite(h):
+            ratio = (now - carry.half_log_snr) / h
+            extrapolated = mean + like(0.5 / ratio, x_t) * (mean - carry.mean)
+        decay = like(self.schedule.sigma(s) / self.schedule.sigma(t), x_t)
+        x_s = decay * x_t - like(self.schedule.alpha(s) * torch.expm1(-h), x_t) * extrapolated
+        return x_s, PastBelief(mean, now)

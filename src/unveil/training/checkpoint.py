@@ -1,0 +1,142 @@
+"""Checkpoints: a folder that is whole or absent, and verified before anything in it is believed.
+
+    checkpoint-<step>/  network.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
+
+Written beside its final name, every file synced, the manifest (size and SHA-256 of each) last, then renamed. Nothing in it is code.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unveil.data.files import sync_folder
+from unveil.errors import UnveilError
+
+LARGEST_HEADER = 64 * 2**20
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """Write `<name>.safetensors` for each entry of `tensors`, `state.json` and the manifest, whole or not at all.
+
+    Raises:
+        UnveilError: the disk is full, or the folder cannot be written; no half of a checkpoint stays behind.
+    """
+    partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        for name, weights in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, partial / f"{name}.safetensors")
+        (partial / "state.json").write_text(json.dumps(state))
+        manifest = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(partial.iterdir())}
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        for file in partial.iterdir():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(partial)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(partial, folder)
+        sync_folder(folder.parent)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) or "I/O error" in str(error):
+            raise UnveilError(f"{folder}: cannot write the checkpoint ({getattr(error, 'strerror', None) or error})") from error
+        raise
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        UnveilError: a file is missing or differs by a single bit.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        entries = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
+    for name, (size, digest) in entries.items():
+        file = folder / name
+        if "/" in name or not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
+            raise UnveilError(f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)")
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint of a run whose manifest verifies; None if there is none."""
+    found = [(int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]
+    for _, folder in sorted(found, reverse=True):
+        try:
+            verify_checkpoint(folder)
+        except UnveilError:
+            continue
+        return folder
+    return None
+
+
+def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, its header checked first: no name twice, and the names and shapes that are expected.
+
+    Raises:
+        UnveilError: missing, damaged, or not the tensors that are expected.
+    """
+    try:
+        with open(file, "rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > LARGEST_HEADER:
+                raise ValueError("its header is too long")
+            header = json.loads(handle.read(length), object_pairs_hook=_without_repeats)
+        header.pop("__metadata__", None)
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        if expected is not None:
+            _expect(shapes, {name: tuple(value.shape) for name, value in expected.items()})
+        return load_file(file)
+    except FileNotFoundError as error:
+        raise UnveilError(f"{file}: no such file") from error
+    except Exception as error:
+        raise UnveilError(f"{file}: not the weights that are needed ({str(error).splitlines()[0]})") from error
+
+
+def _expect(shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    missing, foreign = sorted(set(wanted) - set(shapes)), sorted(set(shapes) - set(wanted))
+    if missing or foreign:
+        raise ValueError(f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}")
+    for name, shape in wanted.items():
+        if shapes[name] != shape:
+            raise ValueError(f"{name} has shape {shapes[name]}, needed is {shape}")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands twice in its header")
+    return dict(pairs)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as flat tensors named `<parameter index>.<slot>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{slot}": torch.as_tensor(value) for index, slots in state.items() for slot, value in slots.items()}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `pack_optimizer` made."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, slot = name.split(".", 1)
+        state.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,32 @@
+"""Exponential moving averages of weights."""
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """average <- decay * average + (1 - decay) * weights, after every step.
+
+    decay(k) = min(decay, 1 - (1 + k)^-power): with power 0 the decay is constant; with power 2/3 or 3/4 (Diffusion Policy) it rises
+    with the step, so that early weights are forgotten. Buffers are copied.
+
+    Args:
+        decay: the largest decay.
+        power: how fast it is reached; 0 for a constant decay.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999, power: float = 0.75) -> None:
+        if not (0.0 <= decay < 1.0 and power >= 0.0):
+            raise ValueError(f"EMA: 0 <= decay < 1 and power >= 0 are needed, got {decay} and {power}")
+        self.decay, self.power = decay, power
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after step number `step` (from 1)."""
+        decay = min(self.decay, 1.0 - (1.0 + step) ** -self.power) if self.power else self.decay
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1.0 - decay)
+            else:
+                self.weights[name].copy_(value)

@@ -1,0 +1,173 @@
+"""The training loop: any model, any loss that draws its own batch."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import UnveilError
+from unveil.training.checkpoint import (
+    latest_checkpoint,
+    pack_optimizer,
+    read_tensors,
+    save_checkpoint,
+    unpack_optimizer,
+    verify_checkpoint,
+)
+from unveil.training.ema import EMA
+
+BatchLoss = Callable[[nn.Module, torch.Generator], tuple[Tensor, Mapping[str, float]]]
+Record = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        steps: optimizer steps in all.
+        learning_rate: peak; linear warm-up, then a cosine down to `final_fraction` of it.
+        clip: largest norm of the gradient.
+        ema, ema_power: see `EMA`.
+        bfloat16: run the network under bfloat16 autocast; weights and their update stay float32.
+        save_every, log_every: in steps.
+        keep: newest checkpoints that are kept; 0 keeps all.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    final_fraction: float = 0.02
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    ema_power: float = 0.75
+    bfloat16: bool = False
+    save_every: int = 1000
+    log_every: int = 100
+    keep: int = 2
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step number `step` (from 0)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        place = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * place)))
+
+
+def train(
+    model: nn.Module,
+    loss: BatchLoss,
+    training: Training,
+    run: Path,
+    *,
+    resume: bool = False,
+    on_record: Callable[[Record], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train `model` in place and return the averaged weights.
+
+    The run folder gets `metrics.jsonl` and `checkpoint-<step>/`. All randomness comes from one generator whose state is saved, so a
+    run that was killed and resumed equals one that was not, bit for bit, on the same machine and number of threads.
+
+    Args:
+        loss: (model, generator) -> (scalar, what else to record); it draws its batch, times and noise from the generator.
+        resume: go on from the newest checkpoint that verifies; without one, start anew.
+        on_record: called with each line of `metrics.jsonl`.
+    Raises:
+        UnveilError: the run folder already holds checkpoints and `resume` is off, or the loss is not finite.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=(0.9, 0.99))
+    device = parameters[0].device
+    generator = torch.Generator(device="cpu").manual_seed(training.seed)
+    ema = EMA(model, training.ema, training.ema_power)
+    newest = latest_checkpoint(run)
+    if newest is not None and not resume:
+        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+    step = restore(newest, model, ema, optimizer, generator) if newest is not None else 0
+    log = run / "metrics.jsonl"
+    _truncate(log, step)
+    sums: dict[str, float] = {}
+    counted, began = 0, time.perf_counter()
+    model.train()
+    while step < training.steps:
+        rate = training.rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
+            value, extra = loss(model, generator)
+        if not torch.isfinite(value):
+            last = latest_checkpoint(run)
+            raise UnveilError(
+                f"the loss is {float(value)} at step {step + 1}; last good checkpoint: {last or 'none'}; try a lower --learning-rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, training.clip)
+        optimizer.step()
+        step += 1
+        ema.update(model, step)
+        for name, number in {"loss": float(value.detach()), "gradient_norm": float(norm), **extra}.items():
+            sums[name] = sums.get(name, 0.0) + number
+        counted += 1
+        if step % training.log_every == 0 or step == training.steps:
+            now = time.perf_counter()
+            record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
+            record["steps_per_second"] = counted / (now - began)
+            sums, counted, began = {}, 0, now
+            with open(log, "a") as handle:
+                handle.write(json.dumps(record) + "\n")
+            if on_record is not None:
+                on_record(record)
+        if step % training.save_every == 0 or step == training.steps:
+            state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
+            tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
+            save_checkpoint(run / f"checkpoint-{step}", tensors, state)
+            prune(run, training.keep)
+    return ema.weights
+
+
+def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
+    """Put a checkpoint back; returns its step."""
+    verify_checkpoint(folder)
+    model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
+    ema.weights = read_tensors(folder / "ema.safetensors", ema.weights)
+    unpack_optimizer(optimizer, read_tensors(folder / "optimizer.safetensors"))
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
+    return int(state["step"])
+
+
+def prune(run: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, once the newest verifies."""
+    newest = latest_checkpoint(run)
+    if not keep or newest is None:
+        return
+    import shutil
+
+    folders = sorted(run.glob("checkpoint-*[0-9]"), key=lambda p: int(p.name.split("-")[1]))
+    for folder in folders[:-keep]:
+        shutil.rmtree(folder)
+
+
+def _truncate(log: Path, step: int) -> None:
+    """Drop records of steps that a resumed run will make again, and a last line that was cut short."""
+    if not log.exists():
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record["step"] <= step:
+            kept.append(line)
+    log.write_text("".join(line + "\n" for line in kept))

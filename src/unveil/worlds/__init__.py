@@ -1,0 +1,1 @@
+"""Where plans and policies act: simulators, their reference controllers and data collectors."""

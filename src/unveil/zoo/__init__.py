@@ -1,0 +1,1 @@
+"""Packaged weights and their cards; no code."""

@@ -1,0 +1,19 @@
+"""Shapes and types are checked in tests: jaxtyping annotations by beartype, on every call of the package."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("unveil", "beartype.beartype")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator(device="cpu").manual_seed(0)

@@ -1,0 +1,169 @@
+"""Losses: targets, weights, divergences and the variational bound against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from analytic import ALL, NAMES, TABLE, VARIANCE_PRESERVING
+from unveil.process.corrupt import corrupt
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.objective import bound_term, denoising_loss, discretized_nll, gaussian_kl, hybrid_loss, min_snr
+from unveil.process.parameterization import EDM, eps, flow, v, x0
+from unveil.process.schedule import Cosine, Flow
+
+PARAMETERIZATIONS = [eps, x0, v, flow, EDM(0.7)]
+
+
+class Constant(nn.Module):
+    """A network that returns one number everywhere, `channels` times as many channels."""
+
+    def __init__(self, value: float = 0.0, channels: int = 1) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value, dtype=torch.float64))
+        self.channels = channels
+
+    def forward(self, x, time, cond):
+        return self.value.expand(x.shape[0], self.channels * x.shape[1], *x.shape[2:])
+
+
+def draws(generator, *shape):
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("parameterization", "target"),
+    [
+        (eps, lambda x, e, a, g: e),
+        (x0, lambda x, e, a, g: x),
+        (v, lambda x, e, a, g: (a * e - g * x) * (a * a + g * g) / (a * a + g * g)),
+        (flow, lambda x, e, a, g: e - x),
+        (EDM(0.7), lambda x, e, a, g: (x - 0.49 / (0.49 + (g / a) ** 2) * (x + g / a * e)) * (0.49 + (g / a) ** 2) ** 0.5 / (0.7 * g / a)),
+    ],
+)
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+def test_targets_are_the_published_ones(parameterization, target, schedule, generator):
+    x_0, noise, t = draws(generator, 1, 3), draws(generator, 1, 3), torch.tensor([0.43], dtype=torch.float64)
+    expected = target(x_0, noise, schedule.alpha(t)[0], schedule.sigma(t)[0])
+    loss = denoising_loss(GaussianDenoiser(Constant(0.0), schedule, parameterization), x_0, t, noise)
+    torch.testing.assert_close(loss, (expected**2).mean(1), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_the_output_that_has_no_loss_gives_x_0_back(parameterization, generator):
+    """Target and belief are inverse to each other: a flipped sign in either shows."""
+    schedule, t = Cosine(), torch.tensor([0.6, 0.2], dtype=torch.float64)
+    x_0, noise = draws(generator, 2, 3), draws(generator, 2, 3)
+    skip, out, scale = GaussianDenoiser(Constant(), schedule, parameterization).coefficients(t)
+    x_t = corrupt(schedule, x_0, t, noise)
+    perfect = (x_0 - skip[:, None] * x_t) / out[:, None]
+
+    class Perfect(nn.Module):
+        def forward(self, x, time, cond):
+            torch.testing.assert_close(x, scale[:, None] * x_t)
+            return perfect
+
+    denoiser = GaussianDenoiser(Perfect(), schedule, parameterization)
+    torch.testing.assert_close(denoising_loss(denoiser, x_0, t, noise), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-16)
+    torch.testing.assert_close(denoiser(x_t, t).mean, x_0)
+
+
+def test_known_positions_are_clean_and_without_loss(generator):
+    x_0, noise, t = draws(generator, 2, 4), draws(generator, 2, 4), torch.tensor([0.9, 0.5], dtype=torch.float64)
+    known = torch.tensor([[True, False, False, True]])
+    seen = []
+
+    class Watch(Constant):
+        def forward(self, x, time, cond):
+            seen.append(x)
+            return super().forward(x, time, cond)
+
+    loss = denoising_loss(GaussianDenoiser(Watch(), Cosine(), x0), x_0, t, noise, known=known)
+    torch.testing.assert_close(seen[0][:, [0, 3]], x_0[:, [0, 3]], rtol=0, atol=0)
+    torch.testing.assert_close(loss, (x_0[:, 1:3] ** 2).mean(1))
+
+
+@pytest.mark.parametrize("schedule", VARIANCE_PRESERVING)
+def test_min_snr_weights(schedule):
+    t = torch.tensor([0.05, 0.3, 0.9], dtype=torch.float64)
+    snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
+    torch.testing.assert_close(min_snr(schedule, eps)(t), snr.clamp(max=5) / snr, rtol=1e-9, atol=0)
+    torch.testing.assert_close(min_snr(schedule, v)(t), snr.clamp(max=5) / (snr + 1), rtol=1e-9, atol=0)
+    torch.testing.assert_close(min_snr(schedule, x0, gamma=2.0)(t), snr.clamp(max=2), rtol=1e-9, atol=0)
+
+
+def test_weighting_in_output_space_is_weighting_of_x_0(generator):
+    """weight * c_out^2 on the output error is weight on the error of x_0, for every parameterization."""
+    x_0, noise, t = draws(generator, 3, 5), draws(generator, 3, 5), torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
+    schedule = Cosine()
+    snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
+    for parameterization in PARAMETERIZATIONS:
+        denoiser = GaussianDenoiser(Constant(0.3), schedule, parameterization)
+        error = (denoiser(corrupt(schedule, x_0, t, noise), t).mean - x_0).square().mean(1)
+        loss = denoising_loss(denoiser, x_0, t, noise, weight=min_snr(schedule, parameterization))
+        torch.testing.assert_close(loss, snr.clamp(max=5) * error, rtol=1e-8, atol=0)
+
+
+def test_kl_is_torchs(generator):
+    a, b, c, d = (draws(generator, 50) for _ in range(4))
+    p, q = torch.distributions.Normal(a, (0.5 * b).exp()), torch.distributions.Normal(c, (0.5 * d).exp())
+    torch.testing.assert_close(gaussian_kl(a, b, c, d), torch.distributions.kl_divergence(p, q))
+
+
+def test_discretized_likelihood_is_a_distribution_over_the_256_levels():
+    levels = torch.linspace(-1, 1, 256, dtype=torch.float64)
+    for mean, scale in ((0.0, 0.1), (-0.9, 0.3), (1.2, 0.05)):
+        nll = discretized_nll(levels, torch.full_like(levels, mean), torch.full_like(levels, math.log(scale)), 2 / 255)
+        assert float((-nll).exp().sum()) == pytest.approx(1.0, abs=1e-8)
+    narrow = discretized_nll(levels[100:101], levels[100:101], torch.full((1,), -8.0, dtype=torch.float64), 2 / 255)
+    assert float(narrow) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_bound_of_a_perfect_denoiser_approaches_the_entropy(generator):
+    """Gaussian data: sum over steps of bound_term -> -log p(x_0). Any wrong mean, variance or index leaves a gap."""
+    deviation, width, steps, count = 0.2, 2 / 255, 1000, 4000
+    x_0 = (deviation * draws(generator, count, 1)).clamp(-0.98, 0.98)
+    total = torch.zeros(count, dtype=torch.float64)
+    for i in range(steps, 0, -20 if steps > 2000 else -1):
+        t = torch.full((count,), i / steps, dtype=torch.float64)
+        s = torch.full((count,), (i - 1) / steps, dtype=torch.float64)
+        x_t = corrupt(TABLE, x_0, t, draws(generator, count, 1))
+        alpha, sigma = TABLE.alpha(t)[:, None], TABLE.sigma(t)[:, None]
+        belief = alpha * deviation**2 / ((alpha * deviation) ** 2 + sigma**2) * x_t
+        total += bound_term(TABLE, x_0, x_t, belief, torch.full_like(x_t, 1.0 if i > 3 else 0.5), t, s, bin_width=width)
+    entropy = 0.5 * math.log2(2 * math.pi * math.e * deviation**2) - math.log2(width)
+    assert float(total.mean()) == pytest.approx(entropy, abs=0.1)
+    assert float(total.mean()) > entropy - 0.02  # it is an upper bound
+
+
+def test_hybrid_loss_teaches_the_mean_by_l_simple_alone(generator):
+    x_0, noise = 0.3 * draws(generator, 4, 2), draws(generator, 4, 2)
+    t = torch.tensor([0.3, 0.5, 0.001, 1.0], dtype=torch.float64)
+    s = t - 0.001
+    s[2] = 0.0
+    mean, fraction = nn.Parameter(torch.tensor(0.1, dtype=torch.float64)), nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+
+    class Two(nn.Module):
+        def forward(self, x, time, cond):
+            return torch.cat([mean.expand_as(x), fraction.expand_as(x)], dim=1)
+
+    denoiser = GaussianDenoiser(Two(), TABLE, eps, learned_variance=True)
+    hybrid = hybrid_loss(denoiser, x_0, t, s, noise)
+    simple = denoising_loss(denoiser, x_0, t, noise)
+    (from_hybrid,) = torch.autograd.grad(hybrid.sum(), mean, retain_graph=True)
+    (from_simple,) = torch.autograd.grad(simple.sum(), mean)
+    torch.testing.assert_close(from_hybrid, from_simple)
+    (to_variance,) = torch.autograd.grad(hybrid.sum(), fraction)
+    assert float(to_variance.abs()) > 1e-6
+    assert bool((hybrid >= simple).all())
+    with pytest.raises(ValueError, match="learned_variance"):
+        hybrid_loss(GaussianDenoiser(Constant(), TABLE, eps), x_0, t, s, noise)
+
+
+def test_times_may_differ_along_the_event(generator):
+    """Block diffusion: t of shape (B, L)."""
+    x_0, noise = draws(generator, 2, 3), draws(generator, 2, 3)
+    t = torch.tensor([[0.1, 0.5, 0.9], [0.2, 0.2, 0.7]], dtype=torch.float64)
+    x_t = corrupt(Flow(), x_0, t, noise)
+    torch.testing.assert_close(x_t, (1 - t) * x_0 + t * noise)

@@ -1,0 +1,97 @@
+"""The empirical order of convergence of every solver, on every schedule: a wrong coefficient lowers it."""
+
+import numpy as np
+import pytest
+import torch
+
+from analytic import CONTINUOUS, GaussianData, MixtureData
+from unveil.process.grid import uniform
+from unveil.process.schedule import Cosine, Flow, Karras, LinearBeta, ScaledLinearBeta
+from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+from unveil.sampling.loop import sample
+
+SCHEDULES = [LinearBeta(), Cosine(), ScaledLinearBeta(), Flow(), Karras(sigma_max=10.0)]
+START, END = 0.9, 0.2  # away from the ends, where schedules are singular
+
+
+def order(errors: list[float], steps: list[int]) -> float:
+    return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
+
+
+@pytest.mark.parametrize(("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_deterministic_solvers_converge_at_their_order(solver, expected, schedule):
+    belief = GaussianData(schedule, 0.7, 0.3)
+    t, s = torch.tensor(START, dtype=torch.float64), torch.tensor(END, dtype=torch.float64)
+    x = torch.tensor([[-1.3], [0.2], [2.0]], dtype=torch.float64) * float(schedule.sigma(t))
+    exact = belief.flowed(x, t, s)
+    steps = [32, 64, 128, 256]
+    errors = [float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max()) for n in steps]
+    assert order(errors, steps) == pytest.approx(expected, abs=0.2), errors
+
+
+@pytest.mark.parametrize(("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"])
+def test_orders_hold_on_a_nonlinear_denoiser(solver, expected):
+    schedule = Cosine()
+    belief = MixtureData(schedule)
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    exact = sample(belief, Heun(schedule), x, uniform(8192, START, END))
+    steps = [128, 256, 512]
+    errors = [float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max()) for n in steps]
+    assert order(errors, steps) == pytest.approx(expected, abs=0.25), errors
+
+
+@pytest.mark.parametrize("kind", ["small", "large"])
+@pytest.mark.parametrize("schedule", SCHEDULES[:4], ids=lambda s: type(s).__name__)
+def test_ancestral_sampling_converges_weakly_at_order_1(kind, schedule):
+    """For Gaussian data a step is x_s = k x_t + c + N(0, v), so mean and variance of the samples follow exactly."""
+    belief = GaussianData(schedule, 0.7, 0.3)
+    probe = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    steps, errors = [64, 128, 256, 512], []
+    for n in steps:
+        times = uniform(n, START, END)
+        mean, deviation = belief.marginal(times[0])
+        variance = deviation**2
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            still, _ = Ancestral(schedule, kind, temperature=0.0).step(belief, probe, t, s, None, None)
+            moved, _ = Ancestral(schedule, kind).step(belief, probe, t, s, None, torch.Generator().manual_seed(0))
+            noise = torch.randn((2, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            added = float(((moved - still) / noise)[0]) ** 2
+            gain, shift = float(still[1] - still[0]), float(still[0])
+            mean, variance = gain * mean + shift, gain**2 * variance + added
+        wanted_mean, wanted = belief.marginal(times[-1])
+        errors.append(abs(mean - wanted_mean) + abs(variance**0.5 - wanted))
+    assert order(errors, steps) == pytest.approx(1.0, abs=0.2), errors
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    ("solver", "steps"),
+    [(DDIM, 200), (lambda s: DDIM(s, 0.5), 400), (lambda s: DDIM(s, 1.0), 400), (Ancestral, 400), (Heun, 60), (DPMpp2M, 60)],
+    ids=["DDIM", "DDIM-0.5", "DDIM-1", "Ancestral", "Heun", "DPMpp2M"],
+)
+def test_every_solver_recovers_a_mixture(solver, steps, schedule):
+    """Weights within 3 %, component means and deviation within 0.04, from 8,000 samples."""
+    belief = MixtureData(schedule)
+    generator = torch.Generator().manual_seed(0)
+    times = uniform(steps)
+    x = float(schedule.sigma(times[0])) * torch.randn((8000, 1), generator=generator, dtype=torch.float64)
+    out = sample(belief, solver(schedule), x, times, generator=generator)[:, 0]
+    nearest = (out[:, None] - belief.means).abs().argmin(1)
+    for k in range(3):
+        part = out[nearest == k]
+        assert len(part) / len(out) == pytest.approx(float(belief.weights[k]), abs=0.03)
+        assert float(part.mean()) == pytest.approx(float(belief.means[k]), abs=0.04)
+        assert float(part.std()) == pytest.approx(belief.deviation, abs=0.04)
+
+
+def test_churn_keeps_the_distribution():
+    schedule = Karras(sigma_max=10.0)
+    belief = MixtureData(schedule)
+    generator = torch.Generator().manual_seed(0)
+    x = 10.0 * torch.randn((8000, 1), generator=generator, dtype=torch.float64)
+    out = sample(belief, Heun(schedule, churn=0.3, churn_range=(0.05, 5.0)), x, uniform(60), generator=generator)[:, 0]
+    shares = [float(((out[:, None] - belief.means).abs().argmin(1) == k).double().mean()) for k in range(3)]
+    assert shares == pytest.approx([0.3, 0.5, 0.2], abs=0.03)
+    still = sample(belief, Heun(schedule), x, uniform(60))
+    assert float((out - still[:, 0]).abs().mean()) > 0.01  # and it does something
