@@ -5,7 +5,7 @@ import torch
 
 from analytic import CONTINUOUS
 from unveil.process.grid import karras, respaced, trailing, uniform
-from unveil.process.schedule import log_snr
+from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
 
 
 def test_uniform_and_trailing():
@@ -17,11 +17,11 @@ def test_uniform_and_trailing():
 
 @pytest.mark.parametrize("schedule", CONTINUOUS[:4])
 def test_karras_spacing_holds_on_every_schedule(schedule):
-    times = karras(schedule, 9, sigma_min=0.02, sigma_max=30.0)
+    times = karras(schedule, 9, sigma_min=0.02, sigma_max=12.0)
     ratio = (-0.5 * log_snr(schedule, times[:-1])).exp()
     roots = ratio ** (1 / 7)
     torch.testing.assert_close(roots.diff(), roots.diff()[:1].expand(8), rtol=1e-6, atol=0)
-    assert float(ratio[0]) == pytest.approx(30.0)
+    assert float(ratio[0]) == pytest.approx(12.0)
     assert float(ratio[-1]) == pytest.approx(0.02)
     assert float(times[-1]) == 0.0
 
@@ -34,6 +34,14 @@ def test_respaced_takes_each_sections_own_count():
     assert int(places[-1]) == 999  # both ends of the last section are taken
     # improved-diffusion: space_timesteps(10, [2, 3]) = {0, 4, 5, 7, 9}
     assert (respaced(10, (2, 3)) * 10).round().tolist() == [10, 8, 6, 5, 1, 0]
+
+
+def test_a_range_that_the_schedule_does_not_have_is_refused():
+    for schedule in (tabulated(scaled_linear_betas()), ScaledLinearBeta()):
+        with pytest.raises(ValueError, match=r"goes from about .* to 14\."):
+            karras(schedule, 18)
+    with pytest.raises(ValueError, match="sigma_min"):
+        karras(Karras(), 18, sigma_min=0.0005)
 
 
 @pytest.mark.parametrize("call", [lambda: uniform(0), lambda: trailing(10, 11), lambda: respaced(10, (6, 5)), lambda: uniform(2, 0.2, 0.5)])

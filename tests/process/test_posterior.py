@@ -57,6 +57,14 @@ def test_learned_variance_runs_from_beta_tilde_to_beta():
     torch.testing.assert_close(got[0], second, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+@pytest.mark.parametrize("t", [0.3, 0.75, 1.0])
+def test_learned_variance_is_finite_into_zero_from_anywhere(schedule, t):
+    t, s = pair(t, 0.0)
+    got = learned_log_variance(schedule, torch.full((1, 1), 0.5, dtype=torch.float64), t, s)
+    assert bool(torch.isfinite(got).all())
+
+
 def test_steps_must_go_down():
     with pytest.raises(ValueError, match="s < t"):
         posterior_coefficients(TABLE, *pair(0.4, 0.4))

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.process.schedule import Schedule
+from unveil.process.schedule import Schedule, log_snr
 
 Grid = Float[Tensor, "N"]
 
@@ -36,7 +36,7 @@ def karras(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: 
     """Noise-to-signal ratios sigma / alpha spaced as in Karras et al. 2022, eq. 5, on any schedule; then 0. steps + 1 times.
 
     Raises:
-        ValueError: fewer than one step, or 0 < sigma_min < sigma_max does not hold.
+        ValueError: fewer than one step, 0 < sigma_min < sigma_max does not hold, or the schedule does not reach that far.
     """
     _at_least_one(steps)
     if not 0.0 < sigma_min < sigma_max:
@@ -45,6 +45,15 @@ def karras(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: 
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     ratio = (high + place * (low - high)) ** rho
     times = schedule.time(-2.0 * ratio.log())
+    reached = (-0.5 * log_snr(schedule, times)).exp()
+    if float(times[0]) > 1.0 + 1e-9 or not torch.allclose(reached, ratio, rtol=1e-4):
+        ends = torch.tensor([1e-3, 1.0], dtype=torch.float64, device="cpu")
+        least, most = ((-0.5 * log_snr(schedule, ends)).exp()).tolist()
+        raise ValueError(
+            f"karras grid: sigma / alpha from {sigma_min} to {sigma_max} is asked, but this schedule goes from about {least:.3g} "
+            f"(t = 0.001) to {most:.4g} (t = 1); give sigma_min and sigma_max within"
+        )
+    times = times.clamp(max=1.0)
     return torch.cat([times, torch.zeros_like(times[:1])])
 
 

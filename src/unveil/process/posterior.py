@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unveil.process.corrupt import like
-from unveil.process.schedule import Schedule, log_snr
+from unveil.process.schedule import Schedule, exact, log_snr
 
 
 class PosteriorCoefficients(NamedTuple):
@@ -50,10 +50,12 @@ def posterior(schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor
 def learned_log_variance(schedule: Schedule, fraction: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """log variance = fraction * log beta + (1 - fraction) * log beta-tilde. Nichol & Dhariwal 2021, eq. 15.
 
-    Into s = 0 beta-tilde is 0; as in their code the value of the step before, 2t -> t, stands in for it.
+    Into s = 0 beta-tilde is 0; as in their code that of the step before stands in for it: 2t -> t (t <= 1/2), 1 -> t, or beta at t = 1.
     """
     c = posterior_coefficients(schedule, t, s)
-    before = posterior_coefficients(schedule, 2.0 * t, t).small
-    small = torch.where(s.to("cpu") <= 0, before, c.small)
+    t, s = exact(t), exact(s)
+    earlier = torch.where(t < 1.0, (2.0 * t).clamp(max=1.0), 1.0 + t)
+    before = torch.where(t < 1.0, posterior_coefficients(schedule, earlier, t).small, c.large)
+    small = torch.where(s <= 0, before, c.small)
     low, high = like(small.log(), fraction), like(c.large.log(), fraction)
     return low + fraction * (high - low)
