@@ -23,6 +23,7 @@ VERBS = {
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs with their metrics         unveil results runs/",
+    "weights": "list packaged weights, or pack a run  unveil weights",
     "doctor": "what this machine has, for bug reports",
 }
 DEBUG = "--debug"
@@ -97,7 +98,7 @@ def _recipe(verb: str, rest: list[str], known: Sequence[str]) -> tuple[str, list
     return rest[0], rest[1:]
 
 
-def parse(config: type, rest: list[str], command: str, default: Any = None) -> Any:
+def parse(config: type, rest: list[str], command: str, default: Any = None, required: bool = False) -> Any:
     """The config that flags describe.
 
     Raises:
@@ -113,7 +114,7 @@ def parse(config: type, rest: list[str], command: str, default: Any = None) -> A
                 config,
                 args=rest,
                 prog=f"unveil {command}",
-                default=config() if default is None else default,
+                default=(None if required else config()) if default is None else default,
                 return_unknown_args=True,
             )
     except SystemExit as stop:
@@ -231,6 +232,21 @@ def _results(rest: list[str]) -> int:
     return 0
 
 
+def _weights(rest: list[str]) -> int:
+    from unveil.recipes import pack
+
+    if rest and rest[0] == "pack":
+        print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
+        return 0
+    if rest and rest[0] in ("-h", "--help"):
+        print(_WEIGHTS_HELP)
+        return 0
+    if rest:
+        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack'])}; usage: unveil weights [pack FLAGS]")
+    print(pack.listing())
+    return 0
+
+
 def _doctor(rest: list[str]) -> int:
     if rest and rest[0] in ("-h", "--help"):
         print("usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor")
@@ -290,6 +306,11 @@ def _progress():
         yield fancy
 
 
+_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS]
+
+Lists the packaged weights; `unveil weights pack --help` makes new ones.
+Example: unveil weights"""
+
 _RESULTS_HELP = """usage: unveil results [FOLDER]
 
 Lists the runs below a folder (default: runs) with their last record.
@@ -302,6 +323,7 @@ _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "sample": _sample,
     "results": _results,
+    "weights": _weights,
     "doctor": _doctor,
 }
 

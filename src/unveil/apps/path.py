@@ -1,7 +1,5 @@
 """Geometry and timing of planned paths."""
 
-from math import hypot
-
 import numpy as np
 from jaxtyping import Float
 
@@ -66,7 +64,5 @@ def polyline_distance(point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, 
 
 def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, "D"], radius: float) -> int:
     """Index of the first point within `radius` of the goal; the last index if none is."""
-    for i, point in enumerate(path):
-        if hypot(*(point - goal)) <= radius:
-            return i
-    return len(path) - 1
+    near = np.linalg.norm(path - goal, axis=1) <= radius
+    return int(near.argmax()) if near.any() else len(path) - 1

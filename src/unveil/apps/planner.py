@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
@@ -118,8 +119,9 @@ class Planner:
 
         Args:
             start, goal: positions (D,), or observations whose first D numbers are the position, in the data's units.
-            via: waypoints (index, position): the path's position number `index` (0 is the start; None lets the planner choose) has
-                this position; NaN leaves a coordinate free.
+            via: waypoints (index, position): the path's position number `index` (0 is the start) has this position, NaN leaving a
+                coordinate free, and one sample holds them all. Where every index is None each leg is sampled by itself and the
+                legs are joined, so the whole may be longer than any path in the data.
             horizon: number of positions, `stride` steps apart at the pace of the data; by default several, from the learned travel time.
             budget_ms: wall time to spend; decides steps and candidates. The first call with a budget measures this machine.
             on_state: called with all candidates (K, H, D) in the data's units, and t, from noise to plan.
@@ -128,7 +130,12 @@ class Planner:
                 network cannot take.
         """
         settings = self.settings if budget_ms is None else self._within(budget_ms)
-        request = self._request(np.asarray(start, float), np.asarray(goal, float), tuple(via), horizon, settings)
+        start, goal = np.asarray(start, float), np.asarray(goal, float)
+        if via and horizon is None and all(index is None for index, _ in via):
+            stops = [start, *(self._point(np.asarray(point, float), "via") for _, point in via), goal]
+            legs = [self._request(a, b, (), None, settings) for a, b in pairwise(stops)]
+            return self._joined(self._solve(legs, settings), legs[-1])
+        request = self._request(start, goal, tuple(via), horizon, settings)
         return self._solve([request], settings, on_state)[0]
 
     def plan_many(self, starts: Float[np.ndarray, "N S"], goals: Float[np.ndarray, "N G"]) -> list[Plan]:
@@ -330,7 +337,18 @@ class Planner:
         duration = travel_time(paths, self._speed)
         chosen = int((duration + 1e3 * np.maximum(unsupported, 0.02)).argmin())
         path = paths[chosen, : lengths[chosen]]
+        return self._described(path, request, paths, lengths, unsupported, chosen)
+
+    def _described(
+        self, path: np.ndarray, request: _Request, paths: np.ndarray, lengths: np.ndarray, unsupported: np.ndarray, chosen: int
+    ) -> Plan:
         followed = resampled(path, SPACING)
         times = retimed(followed, self._speed, self._acceleration)
         arrival = float(times[first_within(followed, request.goal, self.settings.gains.hold_radius)])
         return Plan(path, followed, times, arrival, paths, lengths, unsupported, chosen)
+
+    def _joined(self, legs: list[Plan], last: _Request) -> Plan:
+        """One plan of several: the chosen path of each leg, one after the other."""
+        path = np.concatenate([legs[0].path, *(leg.path[1:] for leg in legs[1:])])
+        length, off = np.array([len(path)]), np.array([max(float(leg.unsupported[leg.chosen]) for leg in legs)])
+        return self._described(path, last, path[None], length, off, 0)

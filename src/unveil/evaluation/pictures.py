@@ -34,7 +34,7 @@ class MazePicture:
             axes = self.figure.add_axes((k / panels + 0.01, 0.0, 1 / panels - 0.02, top))
             axes.set_xlim(-0.5 - BODY_OFFSET, columns - 0.5 - BODY_OFFSET)
             axes.set_ylim(rows - 0.5 - BODY_OFFSET, -0.5 - BODY_OFFSET)
-            axes.set_aspect("equal")
+            axes.set_aspect("equal", anchor="N")
             axes.set_axis_off()
             axes.add_patch(FancyBboxPatch((-0.7, -0.7), columns, rows, boxstyle="square,pad=0", fc=FLOOR, ec="none", zorder=0))
             for i, j in np.argwhere(layout.walls) - BODY_OFFSET:

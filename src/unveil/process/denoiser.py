@@ -1,6 +1,7 @@
 """Network + schedule + parameterization = (x_t, t, cond) -> belief about x_0."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -9,6 +10,14 @@ from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.parameterization import Coefficients, Parameterization
 from unveil.process.schedule import Schedule, exact
+
+
+class Output(NamedTuple):
+    """What a network said, and how to read it."""
+
+    raw: Tensor
+    variance_fraction: Tensor | None
+    coefficients: Coefficients
 
 
 class GaussianDenoiser(nn.Module):
@@ -40,17 +49,17 @@ class GaussianDenoiser(nn.Module):
         """The parameterization's coefficients at t, float64 on the CPU."""
         return self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
 
-    def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> tuple[Tensor, Tensor | None]:
-        """The network's raw output F, and its variance fraction if it is learned."""
-        scaled = like(self.coefficients(t).input, x_t) * x_t
+    def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Output:
+        """The network's raw output F, its variance fraction if it is learned, and the coefficients that turn F into a belief."""
+        coefficients = self.coefficients(t)
+        scaled = like(coefficients.input, x_t) * x_t
         raw = self.network(scaled, self.time_input(t).to(x_t.device, x_t.dtype), cond)
         if not self.learned_variance:
-            return raw, None
+            return Output(raw, None, coefficients)
         mean, variance = raw.chunk(2, dim=1)
-        return mean, (variance + 1.0) / 2.0
+        return Output(mean, (variance + 1.0) / 2.0, coefficients)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
-        raw, fraction = self.output(x_t, t, cond)
-        skip, out, _ = self.coefficients(t)
+        raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
         return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)

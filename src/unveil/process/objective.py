@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt, like
-from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.denoiser import GaussianDenoiser, Output
 from unveil.process.parameterization import Parameterization
 from unveil.process.posterior import learned_log_variance, posterior, posterior_coefficients
 from unveil.process.schedule import Schedule
@@ -40,23 +40,22 @@ def denoising_loss(
         (B,)
     """
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
-    output, _ = denoiser.output(x_t, t, cond)
-    return _output_loss(denoiser, output, x_0, t, noise, known, weight)
+    output = denoiser.output(x_t, t, cond)
+    return _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight)
 
 
 def _output_loss(
-    denoiser: GaussianDenoiser,
-    output: Tensor,
+    schedule: Schedule,
+    output: Output,
     x_0: Tensor,
     t: Tensor,
     noise: Tensor,
     known: Tensor | None,
     weight: Weight | None,
 ) -> Tensor:
-    alpha, sigma = denoiser.schedule.alpha(t), denoiser.schedule.sigma(t)
-    skip, out, _ = denoiser.parameterization(alpha, sigma)
+    alpha, sigma, (skip, out, _) = schedule.alpha(t), schedule.sigma(t), output.coefficients
     target = like((1.0 - skip * alpha) / out, x_0) * x_0 - like(skip * sigma / out, x_0) * noise
-    error = (output - target) ** 2
+    error = (output.raw - target) ** 2
     if weight is not None:
         error = error * like(weight(t), error)
     if known is None:
@@ -105,11 +104,11 @@ def hybrid_loss(
     if not denoiser.learned_variance:
         raise ValueError("hybrid_loss: the denoiser must learn its variance (learned_variance=True)")
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
-    output, fraction = denoiser.output(x_t, t, cond)
+    output = denoiser.output(x_t, t, cond)
+    raw, fraction, (skip, out, _) = output
     assert fraction is not None
-    simple = _output_loss(denoiser, output, x_0, t, noise, known, weight)
-    skip, out, _ = denoiser.coefficients(t)
-    belief = (like(skip, x_t) * x_t + like(out, x_t) * output).detach()
+    simple = _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight)
+    belief = (like(skip, x_t) * x_t + like(out, x_t) * raw).detach()
     return simple + bound_weight * bound_term(denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width)
 
 

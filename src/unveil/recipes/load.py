@@ -44,6 +44,7 @@ def find_checkpoint(path_or_name: str) -> Path:
 
     names = zoo_names()
     if path_or_name in names:
+        verify_checkpoint(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
     if not folder.is_dir():

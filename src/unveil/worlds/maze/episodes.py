@@ -43,4 +43,4 @@ def random_positions(layout: Layout, count: int, generator: np.random.Generator)
 
 def goal_reward(position: Float[np.ndarray, "*B 2"], goal: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B"]:
     """1 where the position is within 0.5 of the goal, else 0."""
-    return (np.linalg.norm(position - goal, axis=-1) <= GOAL_RADIUS).astype(np.float64)
+    return np.asarray(np.linalg.norm(position - goal, axis=-1) <= GOAL_RADIUS, dtype=np.float64)
