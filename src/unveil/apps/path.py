@@ -23,7 +23,7 @@ def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray,
 
 def travel_time(path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, "D"]) -> Float[np.ndarray, "*B"]:
     """Steps that a path takes at the speed limit of its tightest axis, accelerations ignored."""
-    return (np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1)
+    return np.asarray((np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1))
 
 
 def retimed(
@@ -59,7 +59,7 @@ def polyline_distance(point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, 
     a, step = path[:-1], np.diff(path, axis=0)
     square = np.maximum((step**2).sum(1), 1e-12)
     place = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
-    return np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1)
+    return np.asarray(np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1))
 
 
 def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, "D"], radius: float) -> int:

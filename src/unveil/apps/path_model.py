@@ -77,8 +77,8 @@ class PathModel(nn.Module):
         velocity = np.diff(position, axis=0)
         moving = inside & (np.abs(velocity).max(1) > 0)
         both = moving[1:] & moving[:-1]
-        low = position.min(0)
-        size = (position.max(0) - low) / SUPPORT_BINS + 1e-9
+        size = (position.max(0) - position.min(0)) / (SUPPORT_BINS - 2) + 1e-9
+        low = position.min(0) - size  # one empty bin around the data
         visited = np.zeros((SUPPORT_BINS,) * d, dtype=np.uint8)
         visited[tuple(((position - low) / size).astype(int).T)] = 1
         for axis in range(d):

@@ -1,5 +1,6 @@
 """Minari's HDF5 layout: a group `episode_<i>` each, with one observation more than actions."""
 
+import os
 import re
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def read_minari(path: Path | str) -> Episodes:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = next((p for p in (path / "data" / "main_data.hdf5", path / "main_data.hdf5") if p.is_file()), path)
     with opened(path) as file:
         names = sorted((n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:]))

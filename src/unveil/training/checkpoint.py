@@ -71,10 +71,22 @@ def verify_checkpoint(folder: Path) -> None:
             raise UnveilError(f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)")
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoint folders of a run, oldest first; unfinished ones (`.tmp-`) are none."""
+    found = [(int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]
+    return [folder for _, folder in sorted(found)]
+
+
+def prune(run: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints once the newest verifies, and what killed writers left."""
+    if keep and latest_checkpoint(run) is not None:
+        for folder in [*checkpoints(run)[:-keep], *run.glob("checkpoint-*.tmp-*")]:
+            shutil.rmtree(folder)
+
+
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint of a run whose manifest verifies; None if there is none."""
-    found = [(int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]
-    for _, folder in sorted(found, reverse=True):
+    for folder in reversed(checkpoints(run)):
         try:
             verify_checkpoint(folder)
         except UnveilError:

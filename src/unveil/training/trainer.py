@@ -15,6 +15,7 @@ from unveil.errors import UnveilError
 from unveil.training.checkpoint import (
     latest_checkpoint,
     pack_optimizer,
+    prune,
     read_tensors,
     save_checkpoint,
     unpack_optimizer,
@@ -91,11 +92,13 @@ def train(
     newest = latest_checkpoint(run)
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
-    step = restore(newest, model, ema, optimizer, generator) if newest is not None else 0
+    state = restore(newest, model, ema, optimizer, generator) if newest is not None else {"step": 0, "sums": {}, "counted": 0}
+    step: int = state["step"]
     log = run / "metrics.jsonl"
     _truncate(log, step)
-    sums: dict[str, float] = {}
-    counted, began = 0, time.perf_counter()
+    sums: dict[str, float] = state["sums"]
+    counted: int = state["counted"]
+    began, since = time.perf_counter(), step
     model.train()
     while step < training.steps:
         rate = training.rate(step)
@@ -104,10 +107,8 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
             value, extra = loss(model, generator)
         if not torch.isfinite(value):
-            last = latest_checkpoint(run)
-            raise UnveilError(
-                f"the loss is {float(value)} at step {step + 1}; last good checkpoint: {last or 'none'}; try a lower --learning-rate"
-            )
+            good = f"last good checkpoint: {latest_checkpoint(run) or 'none'}"
+            raise UnveilError(f"the loss is {float(value.detach())} at step {step + 1}; {good}; try a lower --learning-rate")
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         norm = nn.utils.clip_grad_norm_(parameters, training.clip)
@@ -120,8 +121,8 @@ def train(
         if step % training.log_every == 0 or step == training.steps:
             now = time.perf_counter()
             record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
-            record["steps_per_second"] = counted / (now - began)
-            sums, counted, began = {}, 0, now
+            record["steps_per_second"] = (step - since) / (now - began)
+            sums, counted, began, since = {}, 0, now, step
             with open(log, "a") as handle:
                 handle.write(json.dumps(record) + "\n")
             if on_record is not None:
@@ -134,27 +135,15 @@ def train(
     return ema.weights
 
 
-def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
-    """Put a checkpoint back; returns its step."""
+def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Any]:
+    """Put a checkpoint back; returns its state: the step, and the sums of the record that was being made."""
     verify_checkpoint(folder)
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
     ema.weights = read_tensors(folder / "ema.safetensors", ema.weights)
     unpack_optimizer(optimizer, read_tensors(folder / "optimizer.safetensors"))
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
-    return int(state["step"])
-
-
-def prune(run: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, once the newest verifies."""
-    newest = latest_checkpoint(run)
-    if not keep or newest is None:
-        return
-    import shutil
-
-    folders = sorted(run.glob("checkpoint-*[0-9]"), key=lambda p: int(p.name.split("-")[1]))
-    for folder in folders[:-keep]:
-        shutil.rmtree(folder)
+    return state
 
 
 def _truncate(log: Path, step: int) -> None:

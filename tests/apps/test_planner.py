@@ -1,0 +1,129 @@
+"""The planner with its packaged weights: known positions, horizons, budgets, determinism, errors, and driving."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import unveil
+from unveil.apps.planner import Planner, PlannerSettings
+from unveil.evaluation.maze import maze_metrics, roll, starting_states
+from unveil.evaluation.plans import crosses_wall
+from unveil.worlds.maze.layout import named_layout
+
+LARGE = named_layout("large")
+START, GOAL = (1.0, 1.0), (7.0, 9.0)
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    return unveil.load("maze-large", device="cpu")
+
+
+def test_plans_join_start_and_goal_without_crossing_walls(planner):
+    world = starting_states(LARGE, True, 20, 77)
+    crossed = 0
+    for state, goal in zip(world.state, world.goal, strict=True):
+        plan = planner.plan(state, goal)
+        np.testing.assert_allclose(plan.path[0], state[:2], atol=1e-5)
+        np.testing.assert_allclose(plan.path[-1], goal, atol=1e-5)
+        np.testing.assert_allclose(plan.candidates[:, 0], np.tile(state[:2], (4, 1)), atol=1e-5)
+        assert bool((np.diff(plan.times) > 0).all())
+        crossed += crosses_wall(LARGE, plan.path)
+    assert crossed <= 3
+
+
+def test_waypoints_hold_exactly_at_their_index_and_nan_leaves_a_coordinate_free(planner):
+    plan = planner.plan(START, GOAL, via=[(40, (3.0, 6.0)), (55, (5.0, float("nan")))])
+    np.testing.assert_allclose(plan.candidates[:, 40], np.tile([3.0, 6.0], (4, 1)), atol=1e-5)
+    np.testing.assert_allclose(plan.candidates[:, 55, 0], 5.0, atol=1e-5)
+    assert plan.candidates[:, 55, 1].std() > 1e-4
+
+
+def test_free_waypoints_join_legs_longer_than_any_in_the_data(planner):
+    plan = planner.plan(START, (7.0, 1.0), via=[(None, (3.0, 9.0))])
+    assert len(plan.path) > planner.longest
+    assert np.linalg.norm(plan.path - [3.0, 9.0], axis=1).min() < 1e-5
+    np.testing.assert_allclose(plan.path[-1], [7.0, 1.0], atol=1e-5)
+
+
+def test_the_horizon_is_adaptive_or_as_asked(planner):
+    near, far = planner.plan(START, (1.0, 3.0)), planner.plan(START, GOAL)
+    assert len(near.path) < 0.5 * len(far.path)
+    assert near.arrival < far.arrival
+    assert len(planner.plan(START, GOAL, horizon=100).path) == 100
+    assert len(set(far.lengths.tolist())) > 1  # several horizons in one batch
+
+
+def test_seeds_decide_and_seeds_differ():
+    a, b, c = (unveil.load("maze-large", device="cpu", seed=s).plan(START, GOAL).candidates for s in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert a.shape != c.shape or not np.array_equal(a, c)
+
+
+def test_a_budget_buys_steps_and_candidates(planner):
+    small, large = planner.plan(START, GOAL, budget_ms=1.0), planner.plan(START, GOAL, budget_ms=400.0)
+    assert len(small.candidates) == 1
+    assert len(large.candidates) > 1
+    began = time.perf_counter()
+    planner.plan(START, GOAL, budget_ms=400.0)
+    assert time.perf_counter() - began < 1.5
+
+
+def test_states_run_from_noise_to_plan(planner):
+    states = []
+    plan = planner.plan(START, GOAL, on_state=lambda x, t: states.append((x, t)))
+    assert [t for _, t in states] == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    np.testing.assert_allclose(states[-1][0][plan.chosen, : len(plan.path)], plan.path)
+    rough = [np.abs(np.diff(x[plan.chosen, : len(plan.path)], n=2, axis=0)).mean() for x, _ in states]
+    assert rough[0] > 5 * rough[-1]
+
+
+def test_driving_reaches_every_goal_and_beats_the_data_controller(planner):
+    """Score >= 225 over 40 episodes; the noise-free data controller has about 205."""
+    world = starting_states(LARGE, False, 40, 5)
+    planner.reset(world.goal)
+    metrics = maze_metrics(LARGE, roll(world, planner.act))
+    assert metrics["success_rate"] == 1.0
+    assert metrics["score_mean"] > 225
+
+
+def test_a_body_that_is_carried_off_gets_a_new_plan(planner):
+    world = starting_states(LARGE, False, 1, 9)
+    planner.reset(world.goal[0])
+    for t in range(400):
+        if t == 40:
+            world.state = np.array([[1.0, 10.0, 0.0, 0.0]])
+        seen, _ = world.step(planner.act(world.state[0])[None])
+    assert planner.replans >= 1
+    assert np.linalg.norm(seen[0, :2] - world.goal[0]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.plan((1.0,), GOAL), "start must be 2 numbers"),
+        (lambda p: p.plan(START, (float("nan"), 1.0)), "goal must be finite"),
+        (lambda p: p.plan(START, (30.0, 1.0)), "outside the data"),
+        (lambda p: p.plan(START, GOAL, horizon=1), "horizon 1 is impossible"),
+        (lambda p: p.plan(START, GOAL, horizon=100_000), "horizon 100000 is impossible"),
+        (lambda p: p.plan(START, GOAL, via=[(5000, (3.0, 6.0))]), "is impossible"),
+        (lambda p: p.plan(START, GOAL, via=[(30, (3.0, 6.0)), (20, (3.0, 5.0))]), "must rise"),
+        (lambda p: p.plan(START, GOAL, budget_ms=0.0), "budget_ms must be positive"),
+        (lambda p: (p.reset(GOAL), p.act(np.array([1.0, 1.0, float("nan"), 0.0]))), "finite numbers"),
+        (lambda p: (p.reset(GOAL), p.act(np.zeros((2, 4)))), r"must be \(4,\)"),
+        (lambda p: Planner(p.model, PlannerSettings()).act(np.zeros(4)), "reset"),
+    ],
+)
+def test_bad_input_says_what_is_needed(planner, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(planner)
+
+
+def test_planning_leaves_the_global_generator_alone(planner):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    planner.plan(START, GOAL)
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)

@@ -1,0 +1,242 @@
+"""The command line: one clear line and status 2 for every mistake, help in a blink, and each verb end to end."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unveil.cli import main
+from unveil.recipes.load import ZOO
+
+LARGE = str(ZOO / "maze-large")
+
+
+def fails(capsys, *arguments: str) -> str:
+    """Run, expect status 2 and exactly one line on standard error; returns it."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("unveil: ")]
+    assert len(lines) == 1
+    assert captured.err.rstrip().endswith(lines[0])
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean train?"),
+        (["--vrsion"], "did you mean --version?"),
+        (["train"], "train what?"),
+        (["train", "maz"], "did you mean maze?"),
+        (["train", "maze", "--mazze", "large"], "unknown flag --mazze (did you mean --maze?)"),
+        (["train", "maze", "--steps", "many"], "many"),
+        (["train", "maze", "--preset", "tinny"], "did you mean tiny?"),
+        (["train", "maze", "--maze", "larg"], "unknown maze 'larg' (did you mean large?)"),
+        (["train", "maze", "--maze", "nowhere.txt"], "no such map file"),
+        (["eval", "maze", "--maze", "huge"], "unknown maze 'huge'"),
+        (["eval", "maze", "--maze", "umaze"], "was trained on maze 'large', not on 'umaze'"),
+        (["eval", "maze", "--checkpoint", "maze-larg"], "did you mean maze-large?"),
+        (["eval", "maze", "--episodes", "0"], "at least 1"),
+        (["eval", "maze", "--device", "gpu9"], "device 'gpu9'"),
+        (["sample", "maze", "--start", "2,2"], "--start (2.0, 2.0) lies inside a wall"),
+        (["sample", "maze", "--goal", "0,5"], "--goal (0.0, 5.0) lies inside a wall"),
+        (["sample", "maze", "--goal", "40,5"], "--goal (40.0, 5.0) lies outside maze large"),
+        (["sample", "maze", "--goal", "1"], "--goal must be row,column"),
+        (["sample", "maze", "--goal", "1,2,3"], "--goal must be row,column"),
+        (["sample", "maze", "--goal", "nan,1"], "finite"),
+        (["sample", "maze", "--via", "3,6@x"], "row,column@index"),
+        (["sample", "maze", "--horizon", "1"], "horizon 1 is impossible"),
+        (["sample", "maze", "--horizon", "99999"], "horizon 99999 is impossible"),
+        (["sample", "maze", "--out", "plan.tiff"], "must end in .png or .gif"),
+        (["sample", "maze", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
+        (["data", "maze", "--steps", "0"], "steps >= 1"),
+        (["doctor", "--all"], "unexpected --all"),
+        (["weights", "pck"], "did you mean pack?"),
+        (["results", "a", "b"], "unexpected b"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(capsys, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, *arguments)
+
+
+def test_bad_folders_and_files(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "is a file, but --out needs a folder" in fails(capsys, "train", "maze", "--out", str(file))
+    assert "is a file, but --out needs a folder" in fails(capsys, "demo", "--out", str(file))
+    assert "is a folder; --out needs a file name" in fails(capsys, "data", "maze", "--steps", "10", "--out", str(empty))
+    assert "is a file, but a checkpoint is a folder" in fails(capsys, "eval", "maze", "--checkpoint", str(file))
+    assert "no good checkpoint" in fails(capsys, "eval", "maze", "--checkpoint", str(empty))
+    assert "no such file" in fails(capsys, "train", "maze", "--data", str(tmp_path / "no.hdf5"), "--out", str(tmp_path / "r"))
+    assert "not a whole HDF5 file" in fails(capsys, "train", "maze", "--data", str(file), "--out", str(tmp_path / "r"))
+
+
+def copied(tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in Path(LARGE).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_damaged_and_foreign_checkpoints(capsys, tmp_path):
+    folder = copied(tmp_path)
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[-100] ^= 4
+    (folder / "weights.safetensors").write_bytes(weights)
+    assert "weights.safetensors is missing or damaged" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+    (folder / "manifest.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"recipe": "image"}))
+    assert "was trained by recipe 'image'" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+    config = json.loads((Path(LARGE) / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"width": 64}))
+    assert "not the weights that are needed" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+    (folder / "config.json").write_text(json.dumps(config | {"width": "x"}))
+    assert "not a config of unveil" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+    (folder / "config.json").unlink()
+    assert "no config.json" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
+    """Whatever is written goes to /dev/full, where every write fails as on a full disk."""
+    import builtins
+
+    real = builtins.open
+
+    def full(file, mode="r", *args, **kwargs):
+        return real("/dev/full" if "w" in mode or "a" in mode else file, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", lambda self, text, *a, **k: _write_to_full(real, text))
+    assert "No space left on device" in fails(
+        capsys, "train", "maze", "--data-steps", "2000", "--maze", "umaze", "--out", str(tmp_path / "r")
+    )
+
+
+def _write_to_full(real, text: str) -> int:
+    with real("/dev/full", "w") as handle:
+        return handle.write(text)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monkeypatch):
+    """The whole main job on the smallest maze, a few steps: files, flags and JSON; not quality."""
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "u.hdf5"
+    assert main(["data", "maze", "--maze", "umaze", "--steps", "6000", "--out", str(data), "--json", "data.json"]) == 0
+    described = json.loads(Path("data.json").read_text())
+    assert described["metrics"]["n"] == 6000
+    assert described["metrics"]["observation_std"] == pytest.approx([0.9, 0.71, 2.21, 2.47], rel=0.25)
+    train = ["train", "maze", "--maze", "umaze", "--preset", "tiny", "--data", str(data), "--out", "r", "--batch-size", "16", "--seed", "3"]
+    assert main([*train, "--steps", "6", "--save-every", "3"]) == 0
+    assert sorted(p.name for p in Path("r").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    assert main([*train, "--steps", "8", "--save-every", "3", "--resume"]) == 0
+    assert "already holds checkpoint-8" in fails(capsys, *train, "--steps", "8")
+    config = json.loads(Path("r/config.json").read_text())
+    assert (config["recipe"], config["maze"], config["width"]) == ("maze", "umaze", 96)
+    evaluate = ["eval", "maze", "--maze", "umaze", "--checkpoint", "r/checkpoint-8", "--episodes", "3", "--plan-pairs", "3"]
+    capsys.readouterr()
+    assert main([*evaluate, "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) >= {
+        "recipe",
+        "checkpoint",
+        "protocol",
+        "metrics",
+        "config",
+        "seeds",
+        "commit",
+        "device",
+        "threads",
+        "seconds",
+        "reference",
+    }
+    wanted = {"score_mean", "score_ci95", "latched_score_mean", "success_rate", "arrival_step_mean", "plans_per_second", "act_ms_p95"}
+    assert set(result["metrics"]) >= wanted | {"wall_crossing_rate", "plan_deviation_mean", "n"}
+    for name in ("controller", "oracle"):
+        assert result["reference"][name]["n"] == 3
+        assert result["reference"][name]["score_mean"] > 50
+    assert main(["sample", "maze", "--checkpoint", "r", "--start", "3,1", "--goal", "1,1", "--out", "plan.png", "--json", "plan.json"]) == 0
+    assert len(json.loads(Path("plan.json").read_text())["path"]) >= 2
+    assert main(["results", "."]) == 0
+    assert "r " in capsys.readouterr().out
+    assert main(["weights", "pack", "--run", "r", "--name", "mine", "--into", "zoo"]) == 0
+    assert main(["sample", "maze", "--checkpoint", "zoo/mine", "--start", "3,1", "--goal", "1,1", "--out", "plan.gif"]) == 0
+
+
+def test_a_custom_map_is_a_maze_of_its_own(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ring.txt").write_text("#####\n#OOO#\n#O#O#\n#OOG#\n#####\n")
+    train = ["train", "maze", "--maze", "ring.txt", "--preset", "tiny", "--data-steps", "4000", "--steps", "2", "--batch-size", "8"]
+    assert main([*train, "--out", "r"]) == 0
+    evaluate = ["eval", "maze", "--maze", "ring.txt", "--checkpoint", "r", "--episodes", "2", "--plan-pairs", "1", "--json", "e.json"]
+    assert main(evaluate) == 0
+    metrics = json.loads(Path("e.json").read_text())["metrics"]
+    assert "return_mean" in metrics  # no published constants, so no score
+    assert "score_mean" not in metrics
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "maze", "--help"], ["eval", "maze", "-h"], ["demo", "--help"], ["sample", "--help"]]
+)
+def test_help_shows_an_example_in_half_a_second(arguments):
+    """Measured in a process of its own, best of three; nothing heavy may be imported before parsing."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "unveil.cli", *arguments], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - began)
+    assert "unveil " in done.stdout
+    assert "Example" in done.stdout or "unveil train maze" in done.stdout
+    assert min(times) < 0.5
+
+
+def test_parsing_imports_neither_torch_nor_numpy():
+    code = "import sys, unveil, unveil.cli; assert not {'torch', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version_and_doctor(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("unveil 0.")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch" in out
+    assert "maze-large" in out
+
+
+def test_the_demo_makes_pictures_and_names_the_next_commands(tmp_path):
+    import imageio.v3 as iio
+
+    command = [sys.executable, "-m", "unveil.cli", "demo", "--episodes", "4", "--out", str(tmp_path / "demo")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert out.count("unveil sample maze") == 1
+    for name, least in (("plan.gif", 30), ("rollout.gif", 30)):
+        frames = iio.imread(tmp_path / "demo" / name)
+        assert len(frames) >= least
+        assert float(np.abs(frames[0].astype(float) - frames[-1]).mean()) > 1.0
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(ValueError, match="unknown maze"):
+        main(["data", "maze", "--maze", "x", "--debug"])
+
+
+def test_the_module_runs_as_a_script():
+    done = subprocess.run([sys.executable, "-m", "unveil.cli", "nope"], capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 2
+    assert done.stderr.startswith("unveil: unknown verb")

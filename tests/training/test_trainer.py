@@ -1,0 +1,191 @@
+"""Nothing is lost: resume equals the uninterrupted run bit for bit, damage is noticed, and a killed run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from unveil.errors import UnveilError
+from unveil.training.checkpoint import latest_checkpoint, read_tensors, save_checkpoint, verify_checkpoint
+from unveil.training.trainer import Training, train
+
+HERE = Path(__file__).resolve().parent
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 16), nn.SiLU(), nn.Linear(16, 1))
+
+
+def loss(model: nn.Module, generator: torch.Generator):
+    x = torch.randn((16, 3), generator=generator)
+    value = (model(x)[:, 0] - x.sum(1)).square().mean()
+    return value, {"double": 2 * float(value.detach())}
+
+
+def run(folder: Path, steps: int, total: int = 40, **options) -> dict[str, torch.Tensor]:
+    """Train up to `steps` of a run that is planned for `total`."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(record):
+        if record["step"] >= steps:
+            raise Stop
+
+    training = Training(steps=total, learning_rate=1e-2, warmup=5, save_every=10, log_every=4, keep=2)
+    model = network()
+    try:
+        return train(model, loss, training, folder, on_record=stop if steps < total else None, **options)
+    except Stop:
+        return {}
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
+    whole = run(tmp_path / "whole", 40)
+    run(tmp_path / "parts", 16)  # stopped after step 16; the last checkpoint is 10, in the middle of a record
+    parts = run(tmp_path / "parts", 40, resume=True)
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    for file in ("network", "ema", "optimizer"):
+        a, b = (read_tensors(tmp_path / part / "checkpoint-40" / f"{file}.safetensors") for part in ("whole", "parts"))
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    shown = [[(r["step"], r["loss"], r["double"], r["learning_rate"]) for r in records(tmp_path / part)] for part in ("whole", "parts")]
+    assert shown[0] == shown[1]
+    assert [r[0] for r in shown[1]] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
+
+
+def test_the_loss_falls_and_old_checkpoints_go(tmp_path):
+    run(tmp_path, 40)
+    losses = [r["loss"] for r in records(tmp_path)]
+    assert losses[-1] < losses[0]
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-30", "checkpoint-40"]
+
+
+def test_warm_up_then_cosine():
+    training = Training(steps=100, learning_rate=1.0, warmup=10, final_fraction=0.1)
+    assert training.rate(0) == pytest.approx(0.1)
+    assert training.rate(9) == pytest.approx(1.0)
+    assert training.rate(55) == pytest.approx(0.55)
+    assert training.rate(100) == pytest.approx(0.1)
+
+
+def test_a_run_is_not_overwritten(tmp_path):
+    run(tmp_path, 15)
+    with pytest.raises(UnveilError, match="--resume"):
+        run(tmp_path, 40)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path):
+    def bad(model, generator):
+        value, extra = loss(model, generator)
+        return value * float("nan"), extra
+
+    with pytest.raises(UnveilError, match=r"loss is nan at step 1;.*last good checkpoint: none"):
+        train(network(), bad, Training(steps=5), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_one_flipped_bit_in_any_file_is_noticed_and_an_older_checkpoint_serves(tmp_path, name):
+    run(tmp_path, 40)
+    file = tmp_path / "checkpoint-40" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UnveilError, match=r"damaged|no readable"):
+        verify_checkpoint(tmp_path / "checkpoint-40")
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "checkpoint-30"
+
+
+def test_an_unfinished_checkpoint_is_never_seen(tmp_path):
+    run(tmp_path, 15)
+    (tmp_path / "checkpoint-99.tmp-1").mkdir()
+    (tmp_path / "checkpoint-98").mkdir()
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "checkpoint-10"
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unveil.training.checkpoint.os.fsync", full)
+    with pytest.raises(UnveilError, match="No space left on device"):
+        save_checkpoint(tmp_path / "checkpoint-1", {"network": {"w": torch.ones(2)}}, {"step": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_weights_are_named(tmp_path):
+    save_checkpoint(tmp_path / "c", {"network": {"w": torch.ones(2), "x": torch.ones(1)}}, {})
+    file = tmp_path / "c" / "network.safetensors"
+    assert torch.equal(read_tensors(file, {"w": torch.zeros(2), "x": torch.zeros(1)})["w"], torch.ones(2))
+    with pytest.raises(UnveilError, match=r"w has shape \(2,\), needed is \(3,\)"):
+        read_tensors(file, {"w": torch.zeros(3), "x": torch.zeros(1)})
+    with pytest.raises(UnveilError, match=r"1 tensors are missing \['y'\], 1 are foreign \['x'\]"):
+        read_tensors(file, {"w": torch.zeros(2), "y": torch.zeros(1)})
+    twice = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    file.write_bytes(len(twice).to_bytes(8, "little") + twice + b"\0" * 4)
+    with pytest.raises(UnveilError, match="a name stands twice"):
+        read_tensors(file)
+    file.write_bytes(b"not weights at all")
+    with pytest.raises(UnveilError, match="not the weights"):
+        read_tensors(file)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+torch.set_num_threads(1)
+import test_trainer
+from unveil.training.trainer import Training, train
+training = Training(steps=400, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
+train(test_trainer.network(), test_trainer.loss, training, Path(sys.argv[1]), resume=True)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", SCRIPT.format(here=str(HERE)), str(folder)], env=environment)
+
+
+def kill_at_random_until_done(folder: Path, kills: int, seed: int) -> None:
+    import random
+
+    chance = random.Random(seed)
+    for _ in range(kills):
+        process = start(folder)
+        began = time.monotonic()
+        while process.poll() is None and not list(folder.glob("checkpoint-*")) and time.monotonic() - began < 60:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(folder).wait() == 0
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_kill_9_at_any_moment_loses_nothing(tmp_path, kills):
+    assert start(tmp_path / "whole").wait() == 0
+    kill_at_random_until_done(tmp_path / "killed", kills, seed=kills)
+    for file in ("network", "ema", "optimizer"):
+        a, b = (read_tensors(tmp_path / part / "checkpoint-400" / f"{file}.safetensors") for part in ("whole", "killed"))
+        assert all(torch.equal(a[k], b[k]) for k in a), file
+    shown = [[(r["step"], r["loss"]) for r in records(tmp_path / part)] for part in ("whole", "killed")]
+    assert shown[0] == shown[1]
