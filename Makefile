@@ -25,12 +25,12 @@ demo: .venv/demo
 	.venv/bin/unveil demo
 
 fmt: .venv/dev
-	.venv/bin/ruff format src tests examples benchmarks
-	.venv/bin/ruff check --fix src tests examples benchmarks
+	.venv/bin/ruff format src tests examples docs
+	.venv/bin/ruff check --fix src tests examples docs
 
 lint: .venv/dev
-	.venv/bin/ruff format --check src tests examples benchmarks
-	.venv/bin/ruff check src tests examples benchmarks
+	.venv/bin/ruff format --check src tests examples docs
+	.venv/bin/ruff check src tests examples docs
 
 type: .venv/dev
 	.venv/bin/basedpyright --level error
@@ -48,7 +48,10 @@ docs: .venv/dev
 	.venv/bin/python docs/build.py
 
 bench: .venv/dev
-	.venv/bin/python benchmarks/core.py
+	.venv/bin/unveil eval maze --maze large --episodes 300 --seed 0 --json benchmarks/results/maze-large-single.json
+	.venv/bin/unveil eval maze --maze large --multi --episodes 300 --seed 0 --json benchmarks/results/maze-large-multi.json
+	.venv/bin/unveil data maze --maze large --steps 1000000 --seed 0 --out runs/maze-large.hdf5 --json benchmarks/results/maze-large-data.json
+	$(MAKE) docs
 
 check: lint type arch test
 

@@ -1,8 +1,10 @@
 """unveil: behaviour, images and text by undoing corruption. One small diffusion core, four applications on it.
 
-Names are loaded when they are first used, so `import unveil` is instant.
+Names are loaded when they are first used, so `import unveil` is instant. Where gymnasium is imported too, its ids `unveil/...` are
+registered by the import, or by the first use of a name (`import unveil.worlds.maze.registration` does it outright).
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +60,13 @@ if TYPE_CHECKING:
     from unveil.sampling.loop import sample as sample
 
 
+def _register_worlds() -> None:
+    if "gymnasium" in sys.modules:
+        import_module("unveil.worlds.maze.registration")
+
+
 def __getattr__(name: str) -> Any:
+    _register_worlds()
     if name not in _HOME:
         raise AttributeError(f"module 'unveil' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
@@ -66,3 +74,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_register_worlds()

@@ -198,9 +198,11 @@ def _eval(rest: list[str]) -> int:
 
     _, rest = _recipe("eval", rest, ["maze"])
     config = parse(maze.EvalMaze, rest, "eval maze")
+    from unveil.recipes.maze_eval import evaluate_maze
+
     began = perf_counter()
     with _progress() as progress:
-        result = maze.evaluate_maze(config, progress)
+        result = evaluate_maze(config, progress)
     result = _described("maze", config, result) | {"checkpoint": config.checkpoint, "seconds": perf_counter() - began}
     _write_json(config.json, result)
     from unveil.evaluation.tables import metrics_table
@@ -223,7 +225,7 @@ def _sample(rest: list[str]) -> int:
 def _results(rest: list[str]) -> int:
     from unveil.evaluation.tables import runs_table
 
-    if rest and rest[0] in ("-h", "--help"):
+    if {"-h", "--help"} & set(rest):
         print(_RESULTS_HELP)
         return 0
     if len(rest) > 1 or (rest and rest[0].startswith("-")):
@@ -238,7 +240,7 @@ def _weights(rest: list[str]) -> int:
     if rest and rest[0] == "pack":
         print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
         return 0
-    if rest and rest[0] in ("-h", "--help"):
+    if {"-h", "--help"} & set(rest):
         print(_WEIGHTS_HELP)
         return 0
     if rest:
@@ -248,7 +250,7 @@ def _weights(rest: list[str]) -> int:
 
 
 def _doctor(rest: list[str]) -> int:
-    if rest and rest[0] in ("-h", "--help"):
+    if {"-h", "--help"} & set(rest):
         print("usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor")
         return 0
     if rest:

@@ -94,6 +94,7 @@ class Planner:
         self.device = model.mean.device
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self._pursuit: Pursuit | None = None
+        self.plans: list[Plan | None] = []  # each body's first plan
         self._single = True
         self._costs: dict[tuple[int, int], float] = {}
         self.replans = 0

@@ -92,7 +92,9 @@ def train(
     newest = latest_checkpoint(run)
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
-    state = restore(newest, model, ema, optimizer, generator) if newest is not None else {"step": 0, "sums": {}, "counted": 0}
+    state: dict[str, Any] = {"step": 0, "sums": {}, "counted": 0}
+    if newest is not None:
+        state = restore(newest, model, ema, optimizer, generator)
     step: int = state["step"]
     log = run / "metrics.jsonl"
     _truncate(log, step)

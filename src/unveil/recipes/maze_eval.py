@@ -1,0 +1,75 @@
+"""Scores of a maze planner beside its references: `unveil eval maze`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unveil.recipes.maze import find_layout, load_planner, trained_layout
+
+if TYPE_CHECKING:
+    from unveil.apps.planner import Planner
+    from unveil.recipes.maze import EvalMaze, Progress
+    from unveil.worlds.maze.episodes import MazeEpisodes
+
+
+def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
+    """Roll out the planner and the references on the same episodes; returns metrics and references."""
+    import torch
+
+    from unveil.evaluation.maze import maze_metrics, roll, starting_states
+    from unveil.evaluation.maze_reference import controller_rollout, oracle_rollout
+    from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, time_calls
+    from unveil.recipes.load import find_checkpoint
+
+    if config.episodes < 1:
+        raise ValueError(f"--episodes must be at least 1, got {config.episodes}")
+    torch.set_num_threads(config.threads)
+    layout = find_layout(config.maze)
+    folder = find_checkpoint(config.checkpoint)
+    trained = trained_layout(folder)
+    if trained.rows != layout.rows:
+        raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
+    planner = load_planner(
+        folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
+    )
+    world = starting_states(layout, config.multi, config.episodes, config.seed)
+    pairs = starting_states(layout, True, max(config.plan_pairs, 1), config.seed + 1)
+    median, slow = time_calls(lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]), pairs.count)
+    planner.reset(world.goal)
+    rollout = roll(world, planner.act, lambda t: progress("driving", t, layout.steps, {}))
+    plans, replans = [plan for plan in planner.plans if plan is not None], planner.replans
+    act_slow, act_slowest = time_acts(planner, starting_states(layout, config.multi, 1, config.seed + 1))
+    metrics = maze_metrics(layout, rollout)
+    metrics |= {"plans_per_second": 1.0 / median, "plan_ms_p95": 1e3 * slow, "act_ms_p95": act_slow, "act_ms_max": act_slowest}
+    metrics["replans_mean"] = replans / config.episodes
+    metrics |= plan_diagnostics(layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    reference: dict[str, Any] = {}
+    if config.reference:
+        progress("references", 0, 2, {})
+        for name, run in (("controller", lambda w: controller_rollout(w, config.seed)), ("oracle", oracle_rollout)):
+            world = starting_states(layout, config.multi, config.episodes, config.seed)
+            reference[name] = maze_metrics(layout, run(world))
+    return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout.name, config.multi)}
+
+
+def time_acts(planner: Planner, world: MazeEpisodes) -> tuple[float, float]:
+    """95th percentile and largest wall time, in ms, of `planner.act` over one whole episode; the largest is the call that plans."""
+    from time import perf_counter
+
+    import numpy as np
+
+    planner.reset(world.goal[0])
+    spent = []
+    for _ in range(world.layout.steps):
+        began = perf_counter()
+        force = planner.act(world.state[0])
+        spent.append(1e3 * (perf_counter() - began))
+        world.step(force[None])
+    return float(np.quantile(spent, 0.95)), max(spent)
+
+
+def protocol_name(maze: str, multi: bool) -> str:
+    """The protocol tag of a result."""
+    return (
+        f"D4RL {'multi2d' if multi else 'maze2d'}-{maze}-v1, sparse reward on every step, not latched; data cut at the generator's timeouts"
+    )

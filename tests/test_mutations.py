@@ -1,0 +1,157 @@
+"""Flip signs and indices in the core, one at a time, in a copy; the tests named beside each must fail. Slow: minutes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+P, S, A, N, D, W = "process/", "sampling/", "apps/", "network/", "data/", "worlds/maze/"
+CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
+FLIPS = [
+    # (file, what stands there, what is put in its place, the tests that must notice)
+    (P + "schedule.py", "return 2.0 * (schedule.alpha(t).log() - schedule", "return 2.0 * (schedule.alpha(t).log() + schedule", CORE),
+    (P + "schedule.py", "0.5 * (self.beta_max - self.beta_min) * t**2", "(self.beta_max - self.beta_min) * t**2", CORE),
+    (P + "schedule.py", "+ first * rise * t**2", "- first * rise * t**2", CORE),
+    (P + "schedule.py", "(first + angle).sin() * (angle - first).sin()", "(first + angle).sin() * (angle + first).sin()", CORE),
+    (P + "schedule.py", "return (-0.5 * _bounded(log_snr)).sigmoid()", "return (0.5 * _bounded(log_snr)).sigmoid()", CORE),
+    (P + "schedule.py", "self._entries[lower + 1], place - lower", "self._entries[lower + 1], lower + 1 - place", CORE),
+    (P + "schedule.py", "(upper - 1 + (wanted", "(upper + (wanted", CORE),
+    (
+        P + "schedule.py",
+        "1.0 - alpha_bar[1:] / alpha_bar[:-1]",
+        "1.0 - alpha_bar[:-1] / alpha_bar[1:]",
+        "tests/process tests/test_golden.py",
+    ),
+    (P + "grid.py", "ratio = (high + place * (low - high)) ** rho", "ratio = (low + place * (high - low)) ** rho", CORE),
+    (P + "grid.py", "start + round(k * stride) + 1", "start + round(k * stride)", CORE),
+    (P + "grid.py", "schedule.time(-2.0 * ratio.log())", "schedule.time(2.0 * ratio.log())", CORE),
+    (P + "corrupt.py", "+ like(schedule.sigma(t), x_0) * noise", "- like(schedule.sigma(t), x_0) * noise", CORE),
+    (P + "corrupt.py", "torch.where(known, x_0, x_t)", "torch.where(known, x_t, x_0)", CORE),
+    (
+        P + "posterior.py",
+        "torch.expm1(log_snr(schedule, t) - log_snr(schedule, s))",
+        "torch.expm1(log_snr(schedule, s) - log_snr(schedule, t))",
+        CORE,
+    ),
+    (P + "posterior.py", "keep = (sigma_s / sigma_t) ** 2", "keep = sigma_s / sigma_t", CORE),
+    (P + "posterior.py", "alpha_s * large / sigma_t**2", "alpha_t * large / sigma_t**2", CORE),
+    (P + "posterior.py", "low + fraction * (high - low)", "high + fraction * (low - high)", CORE),
+    (P + "posterior.py", "(2.0 * t).clamp(max=1.0)", "(3.0 * t).clamp(max=1.0)", CORE),
+    (P + "denoised.py", "self.mean + scale * (other.mean - self.mean)", "self.mean - scale * (other.mean - self.mean)", CORE),
+    (P + "denoised.py", "self.logits + scale * (other.logits - self.logits)", "other.logits + scale * (self.logits - other.logits)", CORE),
+    (P + "parameterization.py", "Coefficients(1.0 / alpha, -sigma / alpha", "Coefficients(1.0 / alpha, sigma / alpha", CORE),
+    (P + "parameterization.py", "Coefficients(alpha / power, -sigma / power", "Coefficients(alpha / power, sigma / power", CORE),
+    (P + "parameterization.py", "Coefficients(1.0 / total, -sigma / total", "Coefficients(1.0 / total, sigma / total", CORE),
+    (P + "parameterization.py", "data**2 / power / alpha, ratio * data", "data**2 / power / alpha, -ratio * data", CORE),
+    (P + "denoiser.py", "(variance + 1.0) / 2.0", "(1.0 - variance) / 2.0", CORE + " tests/test_golden.py"),
+    (P + "objective.py", "x_0 - like(skip * sigma / out, x_0) * noise", "x_0 + like(skip * sigma / out, x_0) * noise", CORE),
+    (P + "objective.py", "unknown = (~known).expand_as(error)", "unknown = known.expand_as(error)", CORE),
+    (P + "objective.py", "((alpha / sigma) ** 2).clamp(max=gamma)", "((alpha / sigma) ** 2).clamp(min=gamma)", CORE),
+    (P + "objective.py", "0.5 * (other_log_variance - log_variance + spread", "0.5 * (log_variance - other_log_variance + spread", CORE),
+    (
+        P + "objective.py",
+        "torch.where(x > edge, 1.0 - lower, torch.where(x < -edge, upper",
+        "torch.where(x > edge, lower, torch.where(x < -edge, upper",
+        CORE,
+    ),
+    (P + "objective.py", "discretized_nll(x_0, mean, 0.5 * log_variance", "discretized_nll(x_0, mean, log_variance", CORE),
+    (S + "gaussian.py", "like(alpha_s - alpha_t * sigma_s / sigma_t, x_t)", "like(alpha_s + alpha_t * sigma_s / sigma_t, x_t)", CORE),
+    (
+        S + "gaussian.py",
+        "self.eta**2 * posterior_coefficients",
+        "self.eta * posterior_coefficients",
+        "tests/test_orders.py tests/test_golden.py",
+    ),
+    (S + "gaussian.py", "x_s = x_s + self.scale * like(variance", "x_s = x_s - self.scale * like(variance", CORE),
+    (
+        S + "gaussian.py",
+        "0.5 * (alpha_s - alpha_t), x_t), like(0.5 * (sigma_s - sigma_t)",
+        "(alpha_s - alpha_t), x_t), like(0.5 * (sigma_s - sigma_t)",
+        CORE,
+    ),
+    (
+        S + "gaussian.py",
+        "self.schedule.time(-2.0 * (sigma / alpha * factor).log())",
+        "self.schedule.time(-2.0 * (sigma / alpha / factor).log())",
+        CORE,
+    ),
+    (S + "gaussian.py", "(mean - carry.mean)", "(carry.mean - mean)", CORE),
+    (S + "gaussian.py", "ratio = (now - carry.half_log_snr) / h", "ratio = h / (now - carry.half_log_snr)", "tests/test_golden.py " + CORE),
+    (
+        S + "gaussian.py",
+        "if float(s) <= 0.0:\n            return x_s, None",
+        "if float(s) < 0.0:\n            return x_s, None",
+        "tests/test_golden.py " + CORE,
+    ),
+    (S + "guidance.py", "beliefs.rows(0, count).toward(conditional, scale)", "conditional.toward(beliefs.rows(0, count), scale)", CORE),
+    (S + "guidance.py", "belief.mean + gain * potential_gradient(log_h", "belief.mean - gain * potential_gradient(log_h", CORE),
+    (S + "guidance.py", "belief.mean.detach() - gain * gradient", "belief.mean.detach() + gain * gradient", CORE),
+    (
+        S + "guidance.py",
+        "belief.mean - like(scale * variance, x_t) * gradient",
+        "belief.mean + like(scale * variance, x_t) * gradient",
+        CORE,
+    ),
+    (S + "guidance.py", "return schedule.sigma(t) ** 2 / alpha", "return schedule.sigma(t) / alpha", CORE),
+    (S + "guidance.py", "mean.clamp(-bound, bound) / bound", "mean.clamp(-bound, bound)", CORE),
+    (S + "guidance.py", "(rescale * factor + (1.0 - rescale))", "((1.0 - rescale) * factor + rescale)", CORE),
+    (S + "edit.py", "torch.where(self.known, self.value, x_t)", "torch.where(self.known, x_t, self.value)", CORE),
+    (S + "edit.py", "x_t + gain * gradient, t, generator", "x_t - gain * gradient, t, generator", CORE),
+    (S + "loop.py", "x = edit(x, s, generator)", "x = edit(x, t, generator)", CORE),
+    (S + "loop.py", "edit(x, times[0], generator), None", "x, None", CORE),
+    (A + "pursuit.py", "- g.damping * velocity", "+ g.damping * velocity", "tests/apps/test_pursuit.py"),
+    (A + "pursuit.py", "g.hold_gain * (self.goals - position)", "g.hold_gain * (position - self.goals)", "tests/apps/test_pursuit.py"),
+    (A + "path.py", "for i in range(len(gain) - 1, 0, -1):", "for i in range(0):", "tests/apps/test_path.py"),
+    (A + "path_model.py", "fraction * (goal - start)", "fraction * (start - goal)", "tests/apps/test_path_model.py"),
+    (A + "path_model.py", "place >= lengths[:, None] - 1", "place >= lengths[:, None]", "tests/apps/test_path_model.py"),
+    (
+        N + "trajectory.py",
+        "left = valid.sum(1, keepdim=True).to(x.dtype) - 1.0 - before",
+        "left = valid.shape[1] - 1.0 - before",
+        "tests/network",
+    ),
+    (N + "trajectory.py", "mask = None if bool(valid.all()) else valid", "mask = None", "tests/network"),
+    (N + "quantiles.py", "miss = target[:, None] - prediction", "miss = prediction - target[:, None]", "tests/network"),
+    (D + "windows.py", "self._last[picked] - strides * self.stride", "self._last[picked] - strides * self.stride + 1", "tests/data"),
+    (D + "windows.py", "last = np.repeat(episodes.ends - 1,", "last = np.repeat(episodes.ends,", "tests/data"),
+    (
+        W + "layout.py",
+        "centres = np.argwhere(self.walls) - BODY_OFFSET",
+        "centres = np.argwhere(self.walls) + BODY_OFFSET",
+        "tests/worlds/test_maze_layout.py",
+    ),
+    (W + "physics.py", "np.clip(state[:, 2:], -MAX_SPEED, MAX_SPEED)", "state[:, 2:]", "tests/worlds/test_maze_physics.py"),
+    (W + "episodes.py", "<= GOAL_RADIUS", "<= 2 * GOAL_RADIUS", "tests/worlds/test_maze_protocol.py"),
+    (W + "controller.py", "- DAMPING * vx", "+ DAMPING * vx", "tests/worlds/test_maze_collect.py"),
+    (
+        W + "collect.py",
+        "            state = (*position.tolist(), *velocity.tolist())\n    if",
+        "            pass\n    if",
+        "tests/worlds/test_maze_collect.py",
+    ),
+    (
+        "training/ema.py",
+        "self.weights[name].lerp_(value, 1.0 - decay)",
+        "self.weights[name].lerp_(value, decay)",
+        "tests/training/test_ema.py",
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "before", "after", "tests"), FLIPS, ids=[f"{f[0]}-{i}" for i, f in enumerate(FLIPS)])
+def test_a_flip_is_noticed(file, before, after, tests, tmp_path):
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    path = tmp_path / "src" / "unveil" / file
+    text = path.read_text()
+    assert text.count(before) == 1, f"{text.count(before)} places hold {before!r}; update the list"
+    path.write_text(text.replace(before, after))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "UNVEIL_UNCHECKED": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests.split()]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, f"the tests did not notice:\n{done.stdout[-1500:]}"
