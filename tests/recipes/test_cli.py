@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from unveil.cli import main
-from unveil.recipes.load import ZOO
+from unveil.recipes.locate import ZOO
 
 LARGE = str(ZOO / "maze-large")
 
@@ -170,6 +170,7 @@ def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monke
     for name in ("controller", "oracle"):
         assert result["reference"][name]["n"] == 3
         assert result["reference"][name]["score_mean"] > 50
+        assert set(result["reference"][name]) >= wanted | {"wall_crossing_rate", "plan_deviation_mean"}
     assert main(["sample", "maze", "--checkpoint", "r", "--start", "3,1", "--goal", "1,1", "--out", "plan.png", "--json", "plan.json"]) == 0
     assert len(json.loads(Path("plan.json").read_text())["path"]) >= 2
     assert main(["results", "."]) == 0

@@ -149,7 +149,7 @@ class Planner:
         goals = np.asarray(goal, float)
         self._single = goals.ndim == 1
         self._pursuit = Pursuit(np.atleast_2d(goals).copy(), self.settings.gains)
-        self.plans: list[Plan | None] = [None] * len(np.atleast_2d(goals))
+        self.plans = [None] * len(np.atleast_2d(goals))
         self.replans = 0
 
     def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
@@ -271,7 +271,7 @@ class Planner:
                 plans[i] = self._choose(requests[i], paths[j * k : (j + 1) * k], lengths[j * k : (j + 1) * k])
         return [plans[i] for i in range(len(requests))]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _sample(
         self,
         requests: list[_Request],

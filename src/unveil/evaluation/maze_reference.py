@@ -1,5 +1,8 @@
 """Reference points of the maze table: the controller that made the data, and a shortest-path oracle that is given the map."""
 
+from dataclasses import dataclass
+from time import perf_counter
+
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import coo_matrix
@@ -12,26 +15,68 @@ from unveil.worlds.maze.episodes import MazeEpisodes
 from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, Layout
 
 
-def controller_rollout(world: MazeEpisodes, seed: int) -> MazeRollout:
+@dataclass(frozen=True)
+class Reference:
+    """What a reference did on the episodes, the paths that it meant to follow, and how long its decisions took.
+
+    Args:
+        paths: the intended polyline of each episode, first its start.
+        plan_seconds: wall time of each plan.
+        act_seconds: wall time of one decision for one body, a sample of them.
+    """
+
+    rollout: MazeRollout
+    paths: list[np.ndarray]
+    plan_seconds: list[float]
+    act_seconds: list[float]
+
+
+def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
     """D4RL's data controller without action noise, made anew for each episode; it is given the map."""
     generator = np.random.default_rng(seed)
     controllers = [WaypointController(world.layout, generator) for _ in range(world.count)]
     goals = [(float(x), float(y)) for x, y in world.goal]
+    planned: list[float] = []
+    for controller, (x, y, vx, vy), goal in zip(controllers, world.state.tolist(), goals, strict=True):
+        began = perf_counter()
+        controller.act(x, y, vx, vy, goal)
+        planned.append(perf_counter() - began)
+    paths = [np.array([state[:2], *c.route]) for state, c in zip(world.state, controllers, strict=True)]
+    spent: list[float] = []
 
     def act(seen: np.ndarray) -> np.ndarray:
+        began = perf_counter()
         moves = zip(controllers, seen.tolist(), goals, strict=True)
-        return np.array([c.act(x, y, vx, vy, goal)[:2] for c, (x, y, vx, vy), goal in moves])
+        force = np.array([c.act(x, y, vx, vy, goal)[:2] for c, (x, y, vx, vy), goal in moves])
+        spent.append((perf_counter() - began) / world.count)
+        return force
 
-    return roll(world, act)
+    return Reference(roll(world, act), paths, planned, spent)
 
 
-def oracle_rollout(world: MazeEpisodes, gains: PursuitGains | None = None) -> MazeRollout:
+def oracle_reference(world: MazeEpisodes, gains: PursuitGains | None = None) -> Reference:
     """The planner's own executor on shortest paths through the map: what perfect plans would give."""
-    pursuit = Pursuit(world.goal, gains or PursuitGains())
     grid = ShortestPaths(world.layout)
-    for i, (state, goal) in enumerate(zip(world.state, world.goal, strict=True)):
-        pursuit.follow(i, grid.path(state[:2], goal))
-    return roll(world, pursuit.act)
+    paths: list[np.ndarray] = []
+    planned: list[float] = []
+    for state, goal in zip(world.state, world.goal, strict=True):
+        began = perf_counter()
+        paths.append(grid.path(state[:2], goal))
+        planned.append(perf_counter() - began)
+    pursuit = Pursuit(world.goal, gains or PursuitGains())
+    for i, path in enumerate(paths):
+        pursuit.follow(i, path)
+    single = Pursuit(world.goal[:1], gains or PursuitGains())
+    single.follow(0, paths[0])
+    spent: list[float] = []
+
+    def act(seen: np.ndarray) -> np.ndarray:
+        began = perf_counter()
+        single.act(seen[:1])
+        spent.append(perf_counter() - began)
+        return pursuit.act(seen)
+
+    return Reference(roll(world, act), paths, planned, spent)
 
 
 class ShortestPaths:

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from unveil.apps.path import polyline_distance, resampled
 from unveil.apps.planner import Plan
-from unveil.evaluation.maze import MazeRollout
+from unveil.evaluation.maze import MazeRollout, maze_metrics
+from unveil.evaluation.maze_reference import Reference
 from unveil.worlds.maze.layout import BALL_RADIUS, Layout
 from unveil.worlds.maze.physics import MAX_SPEED
 
@@ -53,18 +54,31 @@ def plan_diagnostics(layout: Layout, plans: Sequence[Plan], stride: int) -> dict
 
 def execution_diagnostics(plans: Sequence[Plan], rollout: MazeRollout) -> dict[str, float]:
     """How far execution leaves the first plan, until arrival: mean and largest distance, and |predicted - actual| arrival in steps."""
-    mean, largest, miss = [], [], []
-    for i, plan in enumerate(plans):
-        until = int(rollout.arrival[i])
-        distance = polyline_distance(rollout.observations[: until + 1, i, :2], plan.path)
-        mean.append(float(distance.mean()))
-        largest.append(float(distance.max()))
-        miss.append(abs(plan.arrival - until))
+    miss = [abs(plan.arrival - rollout.arrival[i]) for i, plan in enumerate(plans)]
+    return deviations([plan.path for plan in plans], rollout) | {"arrival_error_mean": float(np.mean(miss))}
+
+
+def deviations(paths: Sequence[np.ndarray], rollout: MazeRollout) -> dict[str, float]:
+    """Distance of each executed track from its path until arrival: its mean and its largest value, averaged over episodes."""
+    tracks = [rollout.observations[: int(until) + 1, i, :2] for i, until in enumerate(rollout.arrival)]
+    distances = [polyline_distance(track, path) for track, path in zip(tracks, paths, strict=True)]
     return {
-        "plan_deviation_mean": float(np.mean(mean)),
-        "plan_deviation_max_mean": float(np.mean(largest)),
-        "arrival_error_mean": float(np.mean(miss)),
+        "plan_deviation_mean": float(np.mean([d.mean() for d in distances])),
+        "plan_deviation_max_mean": float(np.mean([d.max() for d in distances])),
     }
+
+
+def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
+    """The metrics of a planner that make sense for a reference, under the same names."""
+    return (
+        maze_metrics(layout, reference.rollout)
+        | deviations(reference.paths, reference.rollout)
+        | {
+            "plans_per_second": 1.0 / float(np.median(reference.plan_seconds)),
+            "act_ms_p95": 1e3 * float(np.quantile(reference.act_seconds, 0.95)),
+            "wall_crossing_rate": float(np.mean([crosses_wall(layout, path) for path in reference.paths])),
+        }
+    )
 
 
 def time_calls(call: Callable[[int], object], count: int, warm_up: int = 5) -> tuple[float, float]:

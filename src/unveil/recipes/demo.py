@@ -37,7 +37,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     from unveil.evaluation.maze import roll
     from unveil.evaluation.pictures import plan_frames, rollout_frames, write_gif
     from unveil.evaluation.tables import score_rows
-    from unveil.recipes.load import find_checkpoint
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.maze import EvalMaze, load_planner, trained_layout
     from unveil.recipes.maze_eval import evaluate_maze
     from unveil.worlds.maze.episodes import MazeEpisodes

@@ -47,7 +47,7 @@ def report() -> str:
     import torch
 
     from unveil.data.files import home
-    from unveil.recipes.load import zoo_names
+    from unveil.recipes.locate import zoo_names
 
     lines = [
         f"unveil     {version('unveil')} ({commit() or 'installed package'})",

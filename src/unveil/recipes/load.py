@@ -1,24 +1,12 @@
-"""Find checkpoints by name or path, and load what they are."""
+"""`unveil.load`: a trained model by name or path, whatever it is."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from unveil.errors import UnveilError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.apps.planner import Planner
-
-ZOO = Path(__file__).resolve().parent.parent / "zoo"
-
-
-def zoo_names() -> list[str]:
-    """Names of the packaged weights."""
-    return sorted(p.name for p in ZOO.iterdir() if (p / "config.json").is_file())
 
 
 def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0) -> Planner:
@@ -27,79 +15,7 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0) -> Pl
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
     """
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.maze import load_planner
 
     return load_planner(find_checkpoint(str(path_or_name)), device, seed)
-
-
-def find_checkpoint(path_or_name: str) -> Path:
-    """The folder of a zoo name, of a checkpoint, or of a run's newest good checkpoint.
-
-    Raises:
-        UnveilError: there is none.
-    """
-    from difflib import get_close_matches
-
-    from unveil.training.checkpoint import latest_checkpoint, verify_checkpoint
-
-    names = zoo_names()
-    if path_or_name in names:
-        verify_checkpoint(ZOO / path_or_name)
-        return ZOO / path_or_name
-    folder = Path(path_or_name)
-    if not folder.is_dir():
-        close = get_close_matches(path_or_name, names, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        what = "is a file, but a checkpoint is a folder" if folder.exists() else f"is neither a folder nor a zoo name{hint}"
-        raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}")
-    if (folder / "manifest.json").is_file():
-        verify_checkpoint(folder)
-        return folder
-    newest = latest_checkpoint(folder)
-    if newest is None:
-        raise UnveilError(f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json")
-    return newest
-
-
-def read_config(folder: Path, recipe: str) -> dict[str, Any]:
-    """config.json of a zoo folder, or of the run that a checkpoint belongs to.
-
-    Raises:
-        UnveilError: missing, damaged, or of another recipe.
-    """
-    file = folder / "config.json" if (folder / "config.json").is_file() else folder.parent / "config.json"
-    try:
-        config = json.loads(file.read_text())
-        if config["recipe"] != recipe:
-            raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
-        for name in ("stride", "patch", "width", "depth", "heads", "longest"):
-            if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
-                raise ValueError(f"{name} is {config[name]!r}")
-        return config
-    except OSError as error:
-        raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnveilError(f"{file}: not a config of unveil ({error})") from error
-
-
-def weights_file(folder: Path) -> Path:
-    """The averaged weights of a checkpoint, or the packaged ones."""
-    return next((f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()), folder / "ema.safetensors")
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name; auto takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} is not to be had here; use auto, cpu, cuda, cuda:0 or mps") from error
-    return device

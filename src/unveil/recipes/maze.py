@@ -283,7 +283,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.data.files import replacing
     from unveil.errors import UnveilError
-    from unveil.recipes.load import find_device
+    from unveil.recipes.locate import find_device
     from unveil.training.trainer import Training, train
 
     layout = find_layout(config.maze)
@@ -339,7 +339,7 @@ def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: 
 
     from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.apps.planner import Planner, PlannerSettings
-    from unveil.recipes.load import find_device, read_config, weights_file
+    from unveil.recipes.locate import find_device, read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     config = read_config(folder, "maze")
@@ -353,7 +353,7 @@ def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: 
 
 def trained_layout(folder: Path):
     """The maze a checkpoint was trained on."""
-    from unveil.recipes.load import read_config
+    from unveil.recipes.locate import read_config
     from unveil.worlds.maze.layout import LAYOUTS, Layout
 
     config = read_config(folder, "maze")

@@ -17,9 +17,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     import torch
 
     from unveil.evaluation.maze import maze_metrics, roll, starting_states
-    from unveil.evaluation.maze_reference import controller_rollout, oracle_rollout
-    from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, time_calls
-    from unveil.recipes.load import find_checkpoint
+    from unveil.evaluation.maze_reference import controller_reference, oracle_reference
+    from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics, time_calls
+    from unveil.recipes.locate import find_checkpoint
 
     if config.episodes < 1:
         raise ValueError(f"--episodes must be at least 1, got {config.episodes}")
@@ -46,9 +46,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     reference: dict[str, Any] = {}
     if config.reference:
         progress("references", 0, 2, {})
-        for name, run in (("controller", lambda w: controller_rollout(w, config.seed)), ("oracle", oracle_rollout)):
+        for name, run in (("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference)):
             world = starting_states(layout, config.multi, config.episodes, config.seed)
-            reference[name] = maze_metrics(layout, run(world))
+            reference[name] = reference_metrics(layout, run(world))
     return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout.name, config.multi)}
 
 

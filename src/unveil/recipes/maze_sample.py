@@ -72,7 +72,7 @@ def sample_maze(config: SampleMaze) -> dict[str, Any]:
 
     from unveil.evaluation.pictures import MazePicture, plan_frames, write_gif, write_png
     from unveil.evaluation.plans import crosses_wall
-    from unveil.recipes.load import find_checkpoint
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.maze import load_planner, trained_layout
 
     start, goal = parse_cell(config.start, "--start"), parse_cell(config.goal, "--goal")

@@ -44,7 +44,7 @@ def pack(config: Pack) -> str:
     import torch
     from safetensors.torch import save_file
 
-    from unveil.recipes.load import ZOO, find_checkpoint
+    from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
     checkpoint = find_checkpoint(str(config.run))
@@ -115,7 +115,7 @@ def card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[
 def listing() -> str:
     """The packaged weights, their sizes and what made them."""
     from unveil.evaluation.tables import text_table
-    from unveil.recipes.load import ZOO, zoo_names
+    from unveil.recipes.locate import ZOO, zoo_names
 
     rows = []
     for name in zoo_names():

@@ -68,6 +68,11 @@ class WaypointController:
         self._previous = (x, y)
         return min(max(fx, -1.0), 1.0), min(max(fy, -1.0), 1.0), solved
 
+    @property
+    def route(self) -> list[tuple[float, float]]:
+        """The waypoints of the present target, in order."""
+        return list(self._route)
+
     def _plan(self, start: tuple[int, int], target: tuple[int, int]) -> None:
         following = greedy_next(self._walls, target)
         cell, route = start, []
@@ -77,6 +82,6 @@ class WaypointController:
                 break
             dx, dy = self._generator.uniform(0.0, 0.2, 2)
             route.append((cell[0] - dx, cell[1] - dy))
-        route.append(target)
+        route.append((float(target[0]), float(target[1])))
         self._target, self._route, self._index = target, route, 0
         self._previous = (float(start[0]), float(start[1]))
