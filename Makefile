@@ -6,7 +6,7 @@ INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
 .PHONY: setup demo fmt lint type arch test test-slow docs bench check clean
 
-setup: .venv/dev
+setup: .venv/all
 
 .venv/pip: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -18,8 +18,12 @@ setup: .venv/dev
 	@touch $@
 
 .venv/dev: .venv/pip
-	$(PIP) -e '.[all,dev]'
+	$(PIP) -e '.[maze,dev]'
 	@touch $@ .venv/demo
+
+.venv/all: .venv/pip
+	$(PIP) -e '.[all,dev]'
+	@touch $@ .venv/dev .venv/demo
 
 demo: .venv/demo
 	.venv/bin/unveil demo

@@ -46,8 +46,8 @@ def draws(generator, *shape):
 def test_targets_are_the_published_ones(parameterization, target, schedule, generator):
     x_0, noise, t = draws(generator, 1, 3), draws(generator, 1, 3), torch.tensor([0.43], dtype=torch.float64)
     expected = target(x_0, noise, schedule.alpha(t)[0], schedule.sigma(t)[0])
-    loss = denoising_loss(GaussianDenoiser(Constant(0.0), schedule, parameterization), x_0, t, noise)
-    torch.testing.assert_close(loss, (expected**2).mean(1), rtol=1e-8, atol=0)
+    loss = denoising_loss(GaussianDenoiser(Constant(0.3), schedule, parameterization), x_0, t, noise)
+    torch.testing.assert_close(loss, ((0.3 - expected) ** 2).mean(1), rtol=1e-8, atol=0)
 
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)

@@ -132,8 +132,10 @@ def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: Maze
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
     """An animation that repeats, whole or not at all."""
+    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=milliseconds, loop=0)
+    assert isinstance(encoded, bytes)
     with replacing(path) as partial:
-        iio.imwrite(partial, np.stack(frames), extension=".gif", duration=milliseconds, loop=0)
+        partial.write_bytes(encoded)
 
 
 def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None) -> None:
