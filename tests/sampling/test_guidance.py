@@ -62,7 +62,7 @@ def test_steered_is_exact_step_by_step():
 
 def test_cfg_scale_0_1_and_interval(generator):
     schedule = Cosine()
-    low, high = GaussianData(schedule, -1.0, 0.5), GaussianData(schedule, 1.0, 0.5)
+    low, high = GaussianData(schedule, -1.0, 0.5), GaussianData(schedule, 1.0, 0.9)
     calls = []
 
     def denoiser(x_t, t, cond):
