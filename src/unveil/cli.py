@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [a for a in arguments if a != DEBUG]
     try:
         return _run(arguments)
-    except KeyboardInterrupt:
-        print("\nunveil: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nunveil: {stop or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -155,14 +155,41 @@ import torch
 torch.set_num_threads(1)
 import test_trainer
 from unveil.training.trainer import Training, train
-training = Training(steps=400, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
+training = Training(steps=600, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
 train(test_trainer.network(), test_trainer.loss, training, Path(sys.argv[1]), resume=True)
 """
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, **options) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", SCRIPT.format(here=str(HERE)), str(folder)], env=environment)
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(here=str(HERE)), str(folder)]
+    return subprocess.Popen(command, env=environment, **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(tmp_path, number):
+    process = start(tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("checkpoint-*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode != 0
+    assert "go on with the same command and --resume" in said
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert f"saved at step {found.name.split('-')[1]} " in said
+
+
+def test_two_writers_are_refused(tmp_path):
+    process = start(tmp_path)
+    while not list(tmp_path.glob("checkpoint-*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(UnveilError, match="another process trains"):
+        run(tmp_path, 40, resume=True)
+    process.kill()
+    process.wait()
+    run(tmp_path / "other", 40)
 
 
 def kill_at_random_until_done(folder: Path, kills: int, seed: int) -> None:
@@ -185,7 +212,7 @@ def test_kill_9_at_any_moment_loses_nothing(tmp_path, kills):
     assert start(tmp_path / "whole").wait() == 0
     kill_at_random_until_done(tmp_path / "killed", kills, seed=kills)
     for file in ("network", "ema", "optimizer"):
-        a, b = (read_tensors(tmp_path / part / "checkpoint-400" / f"{file}.safetensors") for part in ("whole", "killed"))
+        a, b = (read_tensors(tmp_path / part / "checkpoint-600" / f"{file}.safetensors") for part in ("whole", "killed"))
         assert all(torch.equal(a[k], b[k]) for k in a), file
     shown = [[(r["step"], r["loss"]) for r in records(tmp_path / part)] for part in ("whole", "killed")]
     assert shown[0] == shown[1]

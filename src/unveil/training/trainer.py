@@ -22,6 +22,7 @@ from unveil.training.checkpoint import (
     verify_checkpoint,
 )
 from unveil.training.ema import EMA
+from unveil.training.guard import Interrupts, only_writer
 
 BatchLoss = Callable[[nn.Module, torch.Generator], tuple[Tensor, Mapping[str, float]]]
 Record = Mapping[str, float]
@@ -82,8 +83,22 @@ def train(
         resume: go on from the newest checkpoint that verifies; without one, start anew.
         on_record: called with each line of `metrics.jsonl`.
     Raises:
-        UnveilError: the run folder already holds checkpoints and `resume` is off, or the loss is not finite.
+        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, or the loss is not finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
+    with only_writer(run), Interrupts() as interrupts:
+        return _train(model, loss, training, run, resume, on_record, interrupts)
+
+
+def _train(
+    model: nn.Module,
+    loss: BatchLoss,
+    training: Training,
+    run: Path,
+    resume: bool,
+    on_record: Callable[[Record], None] | None,
+    interrupts: Interrupts,
+) -> dict[str, Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=(0.9, 0.99))
     device = parameters[0].device
@@ -102,7 +117,7 @@ def train(
     counted: int = state["counted"]
     began, since = time.perf_counter(), step
     model.train()
-    while step < training.steps:
+    while step < training.steps and not interrupts.asked:
         rate = training.rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -129,11 +144,13 @@ def train(
                 handle.write(json.dumps(record) + "\n")
             if on_record is not None:
                 on_record(record)
-        if step % training.save_every == 0 or step == training.steps:
+        if step % training.save_every == 0 or step == training.steps or interrupts.asked:
             state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
             save_checkpoint(run / f"checkpoint-{step}", tensors, state)
             prune(run, training.keep)
+    if step < training.steps:
+        raise KeyboardInterrupt(f"stopped and saved at step {step} in {run}; go on with the same command and --resume")
     return ema.weights
 
 
