@@ -103,3 +103,14 @@ def test_no_tensor_is_made_without_a_device():
             assert hybrid_loss(learned, x, t, t - 0.02, x).device.type == "cpu"
     finally:
         torch.set_default_device("cpu")
+
+
+def test_edits_are_told_the_time_of_the_state_they_change():
+    times, told = uniform(4), []
+
+    def edit(x, t, generator):
+        told.append(float(t))
+        return x
+
+    sample(GaussianData(Cosine()), DDIM(Cosine()), torch.ones((1, 2), dtype=torch.float64), times, edit=edit)
+    assert told == times.tolist()
