@@ -2,13 +2,14 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
-INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: setup demo fmt lint type arch test test-slow docs bench check clean
 
 setup: .venv/all
 
 .venv/pip: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unveil needs Python 3.11 or newer: make demo PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(PIP) $(INDEX) torch
 	@touch $@

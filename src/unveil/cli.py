@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from unveil.recipes import maze
 
 VERBS = {
     "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
-    "data": "make or convert data sets            unveil data maze --maze large --steps 1000000",
+    "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
@@ -46,11 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"unveil: {_one_line(error)}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if debug:
+            raise
+        print(f"unveil: internal error, {type(error).__name__}: {_one_line(error)} (--debug shows where)", file=sys.stderr)
+        return 2
 
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        return f"{error}; install what is missing with: pip install 'unveil[maze]'"
+        return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[maze]'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
     return " ".join(str(error).split()) or type(error).__name__
@@ -136,10 +142,25 @@ def parse(config: type, rest: list[str], command: str, default: Any = None, requ
     return parsed
 
 
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _check_json(target: str | None) -> None:
+    """Refuse a folder before the work is done."""
+    if target not in (None, "-") and Path(target).is_dir():
+        raise UnveilError(f"--json {target} is a folder; give a file name, or - for standard output")
+
+
 def _write_json(target: str | None, result: dict[str, Any]) -> None:
     if target is None:
         return
-    text = json.dumps(result, indent=1, default=str, allow_nan=False) + "\n"
+    text = json.dumps(_finite(result), indent=1, default=str, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return
@@ -167,6 +188,7 @@ def _demo(rest: list[str]) -> int:
 def _data(rest: list[str]) -> int:
     _, rest = _recipe("data", rest, ["maze"])
     config = parse(maze.DataMaze, rest, "data maze")
+    _check_json(config.json)
     with _progress() as progress:
         result = maze.make_data(config, progress)
     metrics = result["metrics"]
@@ -186,10 +208,11 @@ def _train(rest: list[str]) -> int:
     if preset not in maze.TRAIN_PRESETS:
         raise UnveilError(f"unknown preset {preset!r}{_did_you_mean(preset, maze.TRAIN_PRESETS)}; presets: {', '.join(maze.TRAIN_PRESETS)}")
     config = parse(maze.TrainMaze, rest, "train maze", maze.TRAIN_PRESETS[preset])
+    from unveil.recipes.maze_train import train_maze
+
     with _progress() as progress:
-        run = maze.train_maze(config, progress)
-    layout = maze.find_layout(config.maze)
-    print(f"trained: {run}\nnext: unveil eval maze --maze {layout.name} --checkpoint {run}")
+        run = train_maze(config, progress)
+    print(f"trained: {run}\nnext: unveil eval maze --maze {config.maze} --checkpoint {run}")
     return 0
 
 
@@ -198,6 +221,7 @@ def _eval(rest: list[str]) -> int:
 
     _, rest = _recipe("eval", rest, ["maze"])
     config = parse(maze.EvalMaze, rest, "eval maze")
+    _check_json(config.json)
     from unveil.recipes.maze_eval import evaluate_maze
 
     began = perf_counter()
@@ -214,6 +238,7 @@ def _eval(rest: list[str]) -> int:
 def _sample(rest: list[str]) -> int:
     _, rest = _recipe("sample", rest, ["maze"])
     config = parse(maze.SampleMaze, rest, "sample maze")
+    _check_json(config.json)
     from unveil.recipes.maze_sample import sample_maze
 
     result = sample_maze(config)
@@ -266,7 +291,7 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
     from unveil.recipes.doctor import commit, machine
 
     described = {"recipe": recipe, "checkpoint": None, **result, "config": asdict(config), "seeds": [config.seed]}
-    return {**described, "commit": commit(), **machine(), "seconds": None}
+    return {**described, "commit": commit(), **machine(config.device), "seconds": None}
 
 
 @contextlib.contextmanager

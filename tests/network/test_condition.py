@@ -41,5 +41,10 @@ def test_drop_replaces_marked_rows_only():
     assert dropped.vector.tolist() == [[1, 1], [0, 0], [1, 1]]
     assert dropped.label is not None
     assert dropped.label.tolist() == [1, 0, 3]
+    cache = Condition(prefix=(torch.ones(2, 3),)).drop(torch.tensor([True, False]), Condition(prefix=(torch.zeros(1, 3),)))
+    assert isinstance(cache.prefix, tuple)
+    assert cache.prefix[0].tolist() == [[0, 0, 0], [1, 1, 1]]
+    with pytest.raises(ValueError, match="cannot drop rows of object"):
+        Condition(prefix=object()).drop(torch.tensor([True]), Condition(prefix=object()))
     with pytest.raises(ValueError, match="lacks vector"):
         condition.drop(torch.tensor([True, False, False]), Condition(label=torch.zeros(1).long()))

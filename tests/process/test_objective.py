@@ -174,3 +174,11 @@ def test_times_may_differ_along_the_event(generator):
     t = torch.tensor([[0.1, 0.5, 0.9], [0.2, 0.2, 0.7]], dtype=torch.float64)
     x_t = corrupt(Flow(), x_0, t, noise)
     torch.testing.assert_close(x_t, (1 - t) * x_0 + t * noise)
+
+
+def test_a_parameterization_without_meaning_is_refused_instead_of_nan():
+    t = torch.tensor([1.0], dtype=torch.float64)
+    for parameterization in (eps, EDM(0.5)):
+        with pytest.raises(ValueError, match="undefined where alpha"):
+            GaussianDenoiser(Constant(), Flow(), parameterization)(torch.ones((1, 1), dtype=torch.float64), t)
+    assert bool(torch.isfinite(GaussianDenoiser(Constant(), Flow(), v)(torch.ones((1, 1), dtype=torch.float64), t).mean).all())

@@ -43,6 +43,14 @@ def fails(capsys, *arguments: str) -> str:
         (["eval", "maze", "--maze", "umaze"], "was trained on maze 'large', not on 'umaze'"),
         (["eval", "maze", "--checkpoint", "maze-larg"], "did you mean maze-large?"),
         (["eval", "maze", "--episodes", "0"], "at least 1"),
+        (["eval", "maze", "--threads", "0"], "--threads must be at least 1"),
+        (["train", "maze", "--heads", "5"], "--width must be a multiple of twice --heads"),
+        (["train", "maze", "--save-every", "0"], "--save-every must be at least 1"),
+        (["train", "maze", "--steps", "0"], "--steps must be at least 1"),
+        (["train", "maze", "--to-end", "2"], "--to-end must lie in 0 .. 1"),
+        (["sample", "maze", "--via", "3,6", "--out", "p.gif"], "give each --via its @index"),
+        (["sample", "maze", "--via", "3,6@0"], "rise from 1"),
+        (["eval", "maze", "--json", "."], "--json . is a folder"),
         (["eval", "maze", "--device", "gpu9"], "device 'gpu9'"),
         (["sample", "maze", "--start", "2,2"], "--start (2.0, 2.0) lies inside a wall"),
         (["sample", "maze", "--goal", "0,5"], "--goal (0.0, 5.0) lies inside a wall"),
@@ -108,18 +116,29 @@ def test_damaged_and_foreign_checkpoints(capsys, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
-    """Whatever is written goes to /dev/full, where every write fails as on a full disk."""
-    import builtins
-
-    real = builtins.open
-
-    def full(file, mode="r", *args, **kwargs):
-        return real("/dev/full" if "w" in mode or "a" in mode else file, mode, *args, **kwargs)
-
+    """Text that is written goes to /dev/full, where every write fails as on a full disk."""
+    real = open
     monkeypatch.setattr(Path, "write_text", lambda self, text, *a, **k: _write_to_full(real, text))
     assert "No space left on device" in fails(
         capsys, "train", "maze", "--data-steps", "2000", "--maze", "umaze", "--out", str(tmp_path / "r")
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_small_disk_that_fills_up_is_one_line(capsys, home, tmp_path):
+    """A 600 kB tmpfs: the run's config fits, its first checkpoint does not, and no half of it stays."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        train = ["train", "maze", "--maze", "umaze", "--preset", "tiny", "--data-steps", "3000", "--steps", "2", "--batch-size", "8"]
+        assert "No space left on device" in fails(capsys, *train, "--out", str(disk / "r"))
+        assert not list((disk / "r").glob("checkpoint-*"))
+        assert "No space left on device" in fails(capsys, "sample", "maze", "--out", str(disk / "p.gif"))
+        assert not (disk / "p.gif").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def _write_to_full(real, text: str) -> int:
@@ -145,7 +164,12 @@ def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monke
     assert main([*train, "--steps", "6", "--save-every", "3"]) == 0
     assert sorted(p.name for p in Path("r").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     assert main([*train, "--steps", "8", "--save-every", "3", "--resume"]) == 0
-    assert "already holds checkpoint-8" in fails(capsys, *train, "--steps", "8")
+    before = Path("r/config.json").read_bytes()
+    assert "already holds checkpoint-8" in fails(capsys, *train, "--steps", "8", "--width", "64")
+    assert "was started with width 96, not 64" in fails(capsys, *train, "--steps", "9", "--width", "64", "--resume")
+    assert Path("r/config.json").read_bytes() == before
+    wrong = ["train", "maze", "--maze", "medium", "--data", str(data), "--out", "s"]
+    assert "lie inside walls of maze medium" in fails(capsys, *wrong)
     config = json.loads(Path("r/config.json").read_text())
     assert (config["recipe"], config["maze"], config["width"]) == ("maze", "umaze", 96)
     evaluate = ["eval", "maze", "--maze", "umaze", "--checkpoint", "r/checkpoint-8", "--episodes", "3", "--plan-pairs", "3"]
@@ -204,6 +228,36 @@ def test_help_shows_an_example_in_half_a_second(arguments):
     assert "unveil " in done.stdout
     assert "Example" in done.stdout or "unveil train maze" in done.stdout
     assert min(times) < 0.5
+
+
+def test_data_of_different_maps_noise_and_seeds_never_share_a_file(home):
+    from unveil.recipes.maze import data_path
+    from unveil.worlds.maze.layout import named_layout, parse_layout
+
+    ring = parse_layout("#####\n#OOO#\n#O#O#\n#OOG#\n#####", name="large")
+    large = named_layout("large")
+    paths = {
+        data_path(large, 10, 0),
+        data_path(ring, 10, 0),
+        data_path(large, 10, 1),
+        data_path(large, 11, 0),
+        data_path(large, 10, 0, 0.1),
+    }
+    assert len(paths) == 5
+
+
+def test_a_pipe_is_not_replaced_by_a_file(capsys, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "a device or pipe" in fails(capsys, "sample", "maze", "--json", str(pipe), "--out", str(tmp_path / "p.png"))
+    assert pipe.is_fifo()
+
+
+def test_a_folder_that_is_named_like_the_zoo_is_ambiguous(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copied(tmp_path).rename(tmp_path / "maze-large")
+    assert "write ./maze-large" in fails(capsys, "sample", "maze")
+    assert main(["sample", "maze", "--checkpoint", "./maze-large"]) == 0
 
 
 def test_parsing_imports_neither_torch_nor_numpy():

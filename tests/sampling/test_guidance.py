@@ -7,7 +7,7 @@ from analytic import GaussianData, MixtureData
 from unveil.network.condition import Condition
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import uniform
-from unveil.process.schedule import Cosine, Flow, LinearBeta
+from unveil.process.schedule import Cosine, Flow, Karras, LinearBeta
 from unveil.sampling.gaussian import DDIM, Heun
 from unveil.sampling.guidance import Branch, blend, cfg, clipped, dynamic_threshold, steered, tapped, tilted
 from unveil.sampling.loop import sample
@@ -147,3 +147,18 @@ def test_tapped_shows_every_belief_and_changes_nothing():
     watched = sample(tapped(belief, lambda d, t: seen.append((d, float(t[0])))), DDIM(schedule), x, uniform(5))
     torch.testing.assert_close(watched, sample(belief, DDIM(schedule), x, uniform(5)), rtol=0, atol=0)
     assert [t for _, t in seen] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_guidance_acts_where_churn_lifts_t_above_1():
+    schedule, guided = Karras(), []
+    belief = GaussianData(schedule)
+
+    def log_h(x_t, t):
+        guided.append(float(t[0]))
+        return x_t.sum(1)
+
+    x = 80.0 * torch.randn((4, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = uniform(3)
+    sample(tilted(belief, log_h, schedule, 0.01), Heun(schedule, churn=0.4), x, times, generator=torch.Generator().manual_seed(0))
+    assert guided[0] > 1.0
+    assert len(guided) == 5

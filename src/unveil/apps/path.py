@@ -7,10 +7,7 @@ from jaxtyping import Float
 def resampled(path: Float[np.ndarray, "H D"], spacing: float) -> Float[np.ndarray, "M D"]:
     """Points every `spacing` along the polyline, its last point included; at least two points."""
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    along = np.concatenate([[0.0], lengths.cumsum()])
-    count = max(1, int(np.ceil(along[-1] / spacing)))
-    wanted = np.linspace(0.0, along[-1], count + 1)
-    return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
+    return at_pace(path, max(1, int(np.ceil(lengths.sum() / spacing))) + 1)
 
 
 def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray, "H D"]:
@@ -21,17 +18,17 @@ def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray,
     return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
 
 
-def travel_time(path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, "D"]) -> Float[np.ndarray, "*B"]:
+def travel_time(path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, " D"]) -> Float[np.ndarray, "*B"]:
     """Steps that a path takes at the speed limit of its tightest axis, accelerations ignored."""
     return np.asarray((np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1))
 
 
 def retimed(
     path: Float[np.ndarray, "M D"],
-    speed_limit: Float[np.ndarray, "D"],
-    acceleration_limit: Float[np.ndarray, "D"],
+    speed_limit: Float[np.ndarray, " D"],
+    acceleration_limit: Float[np.ndarray, " D"],
     initial_speed: float = 0.0,
-) -> Float[np.ndarray, "M"]:
+) -> Float[np.ndarray, " M"]:
     """The step at which each point is reached as fast as limits on each axis allow; the end may be passed at any speed.
 
     With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <= min(acceleration_limit), and changes by
@@ -62,7 +59,7 @@ def polyline_distance(point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, 
     return np.asarray(np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1))
 
 
-def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, "D"], radius: float) -> int:
+def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, " D"], radius: float) -> int:
     """Index of the first point within `radius` of the goal; the last index if none is."""
     near = np.linalg.norm(path - goal, axis=1) <= radius
     return int(near.argmax()) if near.any() else len(path) - 1

@@ -1,5 +1,6 @@
 """Planning by diffusion: paths between any two points, chosen among candidates, and a body driven along them."""
 
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,11 +62,11 @@ class Plan:
 
     path: Float[np.ndarray, "H D"]
     followed: Float[np.ndarray, "M D"]
-    times: Float[np.ndarray, "M"]
+    times: Float[np.ndarray, " M"]
     arrival: float
     candidates: Float[np.ndarray, "K L D"]
     lengths: np.ndarray
-    unsupported: Float[np.ndarray, "K"]
+    unsupported: Float[np.ndarray, " K"]
     chosen: int
 
 
@@ -145,11 +146,16 @@ class Planner:
         return self._solve(requests, self.settings)
 
     def reset(self, goal: Sequence[float] | np.ndarray) -> None:
-        """Forget all plans; from now on go to `goal` (D,), or to one goal for each of B bodies (B, D)."""
+        """Forget all plans; from now on go to `goal` (D,), or to one goal for each of B bodies (B, D).
+
+        Raises:
+            ValueError: a wrong shape, a number that is not finite, or a goal outside the data's range.
+        """
         goals = np.asarray(goal, float)
         self._single = goals.ndim == 1
-        self._pursuit = Pursuit(np.atleast_2d(goals).copy(), self.settings.gains)
-        self.plans = [None] * len(np.atleast_2d(goals))
+        goals = np.array([self._point(g, "goal") for g in np.atleast_2d(goals)])
+        self._pursuit = Pursuit(goals, self.settings.gains)
+        self.plans = [None] * len(goals)
         self.replans = 0
 
     def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
@@ -202,16 +208,17 @@ class Planner:
         k = settings.candidates
         levels = (np.arange(k) + 0.5) / k
         pace = np.array([np.interp(levels, LEVELS, q) for q in quantiles])  # (legs, K) positions
-        places, spent = [], 0.0
+        places: list[int] = []
+        spent = 0
         for (index, _), leg in zip(via, np.median(pace, axis=1), strict=False):
-            spent = float(index) if index is not None else spent + leg
-            places.append(max(1, round(spent)))
-        if places != sorted(set(places)):
-            raise ValueError(f"plan: the indices of via must rise from 1, got {places}")
+            spent = operator.index(index) if index is not None else max(1, round(spent + leg))
+            places.append(spent)
+        if places != sorted(set(places)) or (places and places[0] < 1):
+            raise ValueError(f"plan: the indices of via must be whole numbers that rise from 1, got {places}")
         first = places[-1] if places else 0
         lengths = first + np.ceil(pace[-1]).astype(int) + 1
         if horizon is not None:
-            lengths = np.full(k, horizon)
+            lengths = np.full(k, operator.index(horizon))
         if horizon is not None or places:
             least = max(2, first + 2 if places else 2)
             if lengths.min() < least or lengths.max() > self.longest:

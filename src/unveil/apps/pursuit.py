@@ -45,7 +45,7 @@ class Pursuit:
         self.last = np.zeros(count, dtype=np.int64)
         self.progress = np.zeros(count, dtype=np.int64)
         self.waited = np.zeros(count, dtype=np.int64)
-        self.lost: Bool[np.ndarray, "B"] = np.ones(count, dtype=bool)
+        self.lost: Bool[np.ndarray, " B"] = np.ones(count, dtype=bool)
 
     def follow(self, index: int, path: Float[np.ndarray, "H 2"]) -> None:
         """From now on body `index` follows this path."""

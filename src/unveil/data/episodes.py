@@ -23,9 +23,9 @@ class Episodes:
 
     observations: Float[np.ndarray, "N D"]
     actions: Float[np.ndarray, "N A"]
-    rewards: Float[np.ndarray, "N"]
-    terminals: Bool[np.ndarray, "N"]
-    timeouts: Bool[np.ndarray, "N"]
+    rewards: Float[np.ndarray, " N"]
+    terminals: Bool[np.ndarray, " N"]
+    timeouts: Bool[np.ndarray, " N"]
     final_observations: Float[np.ndarray, "E D"] | None = None
     infos: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -55,12 +55,12 @@ class Episodes:
         return len(self.observations)
 
     @cached_property
-    def ends(self) -> Int[np.ndarray, "E"]:
+    def ends(self) -> Int[np.ndarray, " E"]:
         """One past the last transition of each episode, ascending; the last is N."""
         marks = np.flatnonzero(self.terminals | self.timeouts) + 1
         return marks if marks.size and marks[-1] == len(self) else np.append(marks, len(self))
 
     @cached_property
-    def starts(self) -> Int[np.ndarray, "E"]:
+    def starts(self) -> Int[np.ndarray, " E"]:
         """The first transition of each episode."""
         return np.concatenate([[0], self.ends[:-1]])

@@ -13,6 +13,12 @@ def home() -> Path:
     return Path(os.environ.get("UNVEIL_HOME") or Path.home() / ".cache" / "unveil")
 
 
+def found(path: Path) -> Path:
+    """The path if it exists, else the same below `$UNVEIL_DATA` or the cache if it exists there, else the path."""
+    places = [path, *(Path(root) / path for root in (os.environ.get("UNVEIL_DATA"), home()) if root)]
+    return next((place for place in places if place.exists()), path)
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
     """Yield a temporary path in the same folder that replaces `path` once the block succeeds (fsync, rename, fsync of the folder).
@@ -20,6 +26,8 @@ def replacing(path: Path) -> Generator[Path]:
     Raises:
         UnveilError: the folder cannot be made, the target is a folder, or the disk is full; the old file, if any, is untouched.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UnveilError(f"{path}: a device or pipe, which would be replaced by a file; give a file name")
     if path.is_dir():
         raise UnveilError(f"{path}: a folder is in the way; give a file name")
     partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")

@@ -12,6 +12,15 @@ from unveil.data.hdf5 import array, created, opened, stored
 from unveil.errors import UnveilError
 
 
+def is_minari(path: Path | str) -> bool:
+    """Whether a path is a Minari dataset: its folder, or a file with a group `episode_0`."""
+    path = Path(path)
+    if path.is_dir():
+        return True
+    with opened(path) as file:
+        return "episode_0" in file
+
+
 def read_minari(path: Path | str) -> Episodes:
     """Read `main_data.hdf5` of a Minari dataset (give the file, or the dataset's folder).
 

@@ -42,7 +42,7 @@ class PathWindows:
         """Positions of the longest window."""
         return int(self._room.max()) + 1
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"], Int[Tensor, "B"]]:
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"], Int[Tensor, " B"]]:
         """`count` windows, their valid positions, and their lengths in positions."""
         pair = torch.randint(len(self._first), (2, count * self.pool), generator=generator, device="cpu")
         picked = torch.where(self._room[pair[0]] >= self._room[pair[1]], pair[0], pair[1])

@@ -28,12 +28,12 @@ class MazeRollout:
     goals: Float[np.ndarray, "N 2"]
 
     @property
-    def arrived(self) -> Bool[np.ndarray, "N"]:
+    def arrived(self) -> Bool[np.ndarray, " N"]:
         """Whether the goal was touched at all."""
         return np.asarray(self.rewards.any(0))
 
     @property
-    def arrival(self) -> Float[np.ndarray, "N"]:
+    def arrival(self) -> Float[np.ndarray, " N"]:
         """Steps until the first reward, counted from 1; T where it never came."""
         return np.where(self.arrived, self.rewards.argmax(0) + 1.0, float(len(self.rewards)))
 

@@ -1,5 +1,6 @@
 """Reference points of the maze table: the controller that made the data, and a shortest-path oracle that is given the map."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,7 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from unveil.apps.pursuit import Pursuit, PursuitGains
 from unveil.evaluation.maze import MazeRollout, roll
-from unveil.worlds.maze.controller import WaypointController
+from unveil.worlds.maze.controller import WaypointController, greedy_next
 from unveil.worlds.maze.episodes import MazeEpisodes
 from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, Layout
 
@@ -34,14 +35,14 @@ class Reference:
 def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
     """D4RL's data controller without action noise, made anew for each episode; it is given the map."""
     generator = np.random.default_rng(seed)
-    controllers = [WaypointController(world.layout, generator) for _ in range(world.count)]
     goals = [(float(x), float(y)) for x, y in world.goal]
     planned: list[float] = []
-    for controller, (x, y, vx, vy), goal in zip(controllers, world.state.tolist(), goals, strict=True):
+    for (x, y, vx, vy), goal in zip(world.state.tolist(), goals, strict=True):
+        greedy_next.cache_clear()
         began = perf_counter()
-        controller.act(x, y, vx, vy, goal)
+        WaypointController(world.layout, np.random.default_rng(seed)).act(x, y, vx, vy, goal)  # planned anew and thrown away
         planned.append(perf_counter() - began)
-    paths = [np.array([state[:2], *c.route]) for state, c in zip(world.state, controllers, strict=True)]
+    controllers = [WaypointController(world.layout, generator) for _ in range(world.count)]
     spent: list[float] = []
 
     def act(seen: np.ndarray) -> np.ndarray:
@@ -51,17 +52,24 @@ def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
         spent.append((perf_counter() - began) / world.count)
         return force
 
-    return Reference(roll(world, act), paths, planned, spent)
+    starts = world.state[:, :2].copy()
+    rollout = roll(world, act)
+    paths = [np.array([start, *c.route]) for start, c in zip(starts, controllers, strict=True)]
+    return Reference(rollout, paths, planned, spent)
 
 
 def oracle_reference(world: MazeEpisodes, gains: PursuitGains | None = None) -> Reference:
     """The planner's own executor on shortest paths through the map: what perfect plans would give."""
-    grid = ShortestPaths(world.layout)
+    return pursued(world, ShortestPaths(world.layout).path, gains)
+
+
+def pursued(world: MazeEpisodes, path_of: Callable[[np.ndarray, np.ndarray], np.ndarray], gains: PursuitGains | None = None) -> Reference:
+    """The planner's own executor on any source of paths (start (2,), goal (2,)) -> (H, 2), one path an episode."""
     paths: list[np.ndarray] = []
     planned: list[float] = []
     for state, goal in zip(world.state, world.goal, strict=True):
         began = perf_counter()
-        paths.append(grid.path(state[:2], goal))
+        paths.append(path_of(state[:2], goal))
         planned.append(perf_counter() - began)
     pursuit = Pursuit(world.goal, gains or PursuitGains())
     for i, path in enumerate(paths):
@@ -99,7 +107,6 @@ class ShortestPaths:
             lengths.append(np.full(int(open_.sum()), spacing * np.hypot(di, dj)))
         size = self.free.size
         self._graph = coo_matrix((np.concatenate(lengths), (np.concatenate(rows), np.concatenate(columns))), (size, size)).tocsr()
-        self._trees: dict[int, np.ndarray] = {}
 
     def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
         """From start to goal, both included.
@@ -108,9 +115,8 @@ class ShortestPaths:
             ValueError: no way leads there.
         """
         source, target = self._nearest(goal), self._nearest(start)
-        if source not in self._trees:
-            _, self._trees[source] = dijkstra(self._graph, directed=False, indices=source, return_predecessors=True)
-        flat, before = self.points.reshape(-1, 2), self._trees[source]
+        _, before = dijkstra(self._graph, directed=False, indices=source, return_predecessors=True)
+        flat = self.points.reshape(-1, 2)
         if before[target] < 0 and source != target:
             raise ValueError(f"no way leads from {start.tolist()} to {goal.tolist()}")
         path = [start, flat[target]]

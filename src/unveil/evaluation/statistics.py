@@ -5,7 +5,7 @@ from jaxtyping import Float
 from scipy import stats
 
 
-def mean_ci95(values: Float[np.ndarray, "N"]) -> tuple[float, float]:
+def mean_ci95(values: Float[np.ndarray, " N"]) -> tuple[float, float]:
     """The mean and half the width of its 95 % interval (Student's t)."""
     count = len(values)
     if count < 2:

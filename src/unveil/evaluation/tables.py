@@ -46,12 +46,21 @@ def metrics_table(result: Mapping[str, Any]) -> str:
     return f"{result['protocol']}\n\n{score_rows(named)}\n\n" + "\n".join(others)
 
 
+def last_record(log: Path) -> dict[str, Any]:
+    """The last whole line of a metrics file; a killed run may have cut one short."""
+    for line in reversed(log.read_text().splitlines()):
+        try:
+            return json.loads(line)
+        except ValueError:
+            continue
+    return {}
+
+
 def runs_table(folder: Path) -> str:
     """Runs below a folder, with the last record of each."""
     rows = []
     for log in sorted(folder.glob("**/metrics.jsonl")):
-        lines = log.read_text().splitlines()
-        last = json.loads(lines[-1]) if lines else {}
+        last = last_record(log)
         rows.append(
             [str(log.parent), str(last.get("step", 0)), f"{last.get('loss', float('nan')):.4g}", f"{last.get('steps_per_second', 0.0):.3g}"]
         )

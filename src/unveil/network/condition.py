@@ -55,12 +55,11 @@ class Condition:
         chosen: dict[str, object] = {}
         for field in fields(self):
             mine, empty = getattr(self, field.name), getattr(null, field.name)
-            if isinstance(mine, Tensor):
-                if not isinstance(empty, Tensor):
-                    raise ValueError(f"Condition.drop: the null condition lacks {field.name}")
-                mark = rows.reshape(rows.shape + (1,) * (mine.ndim - 1))
-                mine = torch.where(mark, empty.expand_as(mine), mine)
-            chosen[field.name] = mine
+            if (mine is None) != (empty is None):
+                raise ValueError(
+                    f"Condition.drop: {'the null condition lacks' if empty is None else 'only the null condition has'} {field.name}"
+                )
+            chosen[field.name] = _drop(rows, mine, empty)
         return _condition(chosen)
 
     def rows(self, start: int, stop: int) -> "Condition":
@@ -79,6 +78,16 @@ def _apply(change: Callable[[Tensor], Tensor], value: object) -> object:
     if isinstance(value, tuple):
         return tuple(_apply(change, part) for part in value)
     return change(value) if isinstance(value, Tensor) else value
+
+
+def _drop(rows: Tensor, mine: object, empty: object) -> object:
+    if isinstance(mine, tuple) and isinstance(empty, tuple):
+        return tuple(_drop(rows, a, b) for a, b in zip(mine, empty, strict=True))
+    if isinstance(mine, Tensor) and isinstance(empty, Tensor):
+        return torch.where(rows.reshape(rows.shape + (1,) * (mine.ndim - 1)), empty.expand_as(mine), mine)
+    if mine is None:
+        return None
+    raise ValueError(f"Condition.drop: cannot drop rows of {type(mine).__name__}; tensors and tuples of them can")
 
 
 def _cat(mine: object, theirs: object) -> object:

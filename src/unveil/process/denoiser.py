@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from unveil.network.condition import Condition
@@ -46,8 +47,17 @@ class GaussianDenoiser(nn.Module):
         self.learned_variance = learned_variance
 
     def coefficients(self, t: Tensor) -> Coefficients:
-        """The parameterization's coefficients at t, float64 on the CPU."""
-        return self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
+        """The parameterization's coefficients at t, float64 on the CPU.
+
+        Raises:
+            ValueError: one is not finite: eps and EDM have none where alpha = 0.
+        """
+        found = self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
+        if not all(bool(torch.isfinite(c).all()) for c in found):
+            raise ValueError(
+                "denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0"
+            )
+        return found
 
     def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Output:
         """The network's raw output F, its variance fraction if it is learned, and the coefficients that turn F into a belief."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unveil.process.schedule import Schedule, log_snr
 
-Grid = Float[Tensor, "N"]
+Grid = Float[Tensor, " N"]
 
 
 def uniform(steps: int, start: float = 1.0, end: float = 0.0) -> Grid:

@@ -3,8 +3,8 @@
     x_t = alpha(t) * x_0 + sigma(t) * eps,    t = 0 clean, t = 1 noise
 
 All arithmetic is float64 on the CPU, since a step's coefficients are differences of nearly equal numbers; whoever multiplies a state
-moves them to it (`process/corrupt.py: like`). At t = 0 every schedule is exactly clean: alpha 1, sigma 0. Schedules given by a
-formula keep their log-SNR, log(alpha^2 / sigma^2), within +-20 elsewhere.
+moves them to it (`process/corrupt.py: like`). At t = 0 every schedule is exactly clean: alpha 1, sigma 0. The variance-preserving
+schedules given by a formula keep their log-SNR, log(alpha^2 / sigma^2), within +-20 elsewhere.
 """
 
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ class Tabulated:
         ValueError: the table does not fall strictly within (0, 1).
     """
 
-    def __init__(self, alpha_bar: Float[Tensor, "N"]) -> None:
+    def __init__(self, alpha_bar: Float[Tensor, " N"]) -> None:
         alpha_bar = exact(alpha_bar)
         if not (len(alpha_bar) and float(alpha_bar[-1]) > 0 and float(alpha_bar[0]) < 1 and bool((alpha_bar.diff() < 0).all())):
             raise ValueError("Tabulated: alpha_bar must fall strictly, all of it between 0 and 1")
@@ -221,23 +221,23 @@ class Tabulated:
         return (upper - 1 + (wanted - before) / (after - before)) / self.steps
 
 
-def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, "N"]:
+def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " N"]:
     """DDPM's betas, evenly spaced. Ho et al. 2020, section 4."""
     return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
 
 
-def scaled_linear_betas(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Float[Tensor, "N"]:
+def scaled_linear_betas(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Float[Tensor, " N"]:
     """Latent diffusion's betas, evenly spaced in their square root."""
     return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu") ** 2
 
 
-def cosine_betas(steps: int, offset: float = 0.008, largest: float = 0.999) -> Float[Tensor, "N"]:
+def cosine_betas(steps: int, offset: float = 0.008, largest: float = 0.999) -> Float[Tensor, " N"]:
     """Betas of the cosine schedule, capped at `largest`. Nichol & Dhariwal 2021, section 3.2."""
     t = torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64, device="cpu")
     alpha_bar = (0.5 * pi * (t + offset) / (1.0 + offset)).cos() ** 2
     return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=largest)
 
 
-def tabulated(betas: Float[Tensor, "N"]) -> Tabulated:
+def tabulated(betas: Float[Tensor, " N"]) -> Tabulated:
     """The table of alpha_bar = cumulative product of (1 - beta)."""
     return Tabulated((1.0 - exact(betas)).cumprod(0))

@@ -26,6 +26,18 @@ class Demo:
     """auto, cpu, cuda, cuda:0 or mps"""
 
 
+def command_name() -> str:
+    """How this program was called, as short as it can be typed again here."""
+    import os
+    import shutil
+    import sys
+
+    called = Path(sys.argv[0])
+    if called.name != "unveil":
+        return "python -m unveil.cli"
+    return "unveil" if shutil.which("unveil") == str(called.absolute()) else os.path.relpath(called)
+
+
 def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     """Make the animations and the table; returns what to print."""
     from time import perf_counter
@@ -50,13 +62,13 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     layout = trained_layout(folder)
     far = layout.cells[np.linalg.norm(layout.cells - layout.goal, axis=1).argmax()]
 
-    progress("plan.gif", 0, 2, {})
+    progress("pictures", 0, 2, {})
     states: list[tuple[np.ndarray, float]] = []
     planner = load_planner(folder, config.device, config.seed, steps=32, temperature=1.0)
     plan = planner.plan(far, layout.goal, on_state=lambda state, t: states.append((state, t)))
     write_gif(config.out / "plan.gif", plan_frames(layout, states, plan.lengths, plan.chosen, far, layout.goal), 90)
 
-    progress("rollout.gif", 1, 2, {})
+    progress("pictures", 1, 2, {})
     world = MazeEpisodes(layout, 1)
     world.state, world.goal = np.array([[*far, 0.0, 0.0]]), layout.goal[None].copy()
     planner.reset(layout.goal)
@@ -65,6 +77,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     assert first is not None
     write_gif(config.out / "rollout.gif", rollout_frames(layout, first.path, rollout, 0), 60)
 
+    progress("pictures", 2, 2, {})
     tables = []
     for multi, title in ((False, "one goal"), (True, "a random goal each episode (Multi2D)")):
         result = evaluate_maze(
@@ -82,15 +95,16 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
         named["shortest-path oracle"] = result["reference"]["oracle"]
         speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
         tables.append(f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}")
+    program = command_name()
     shown = "\n\n".join(tables)
     return f"""
 {shown}
 
-{config.out / "plan.gif"}: the plan appearing out of noise
+{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, so that it shows; the table: 3 steps at 0.5)
 {config.out / "rollout.gif"}: the plan, and a simulated body driven along it
 ({perf_counter() - began:.0f} s; the oracle is given the map, the planner only data)
 
 next:
-  .venv/bin/unveil sample maze --start 1,1 --goal 7,1 --via 3,9 --out plan.png
-  .venv/bin/unveil eval maze --maze large --multi --episodes 300 --seed 0 --json -
-  .venv/bin/unveil train maze --maze umaze --preset tiny"""
+  {program} sample maze --start 1,1 --goal 7,1 --via 3,9 --out plan.png
+  {program} eval maze --maze large --multi --episodes 300 --seed 0 --json -
+  {program} train maze --maze umaze --preset tiny"""

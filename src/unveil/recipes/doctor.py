@@ -25,21 +25,39 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The git commit of a source checkout, with + if it was changed; None for an installed package."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve()
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        ask = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+        top, head = subprocess.run(ask, cwd=here.parent, capture_output=True, text=True, timeout=5, check=True).stdout.split()
+        if Path(top).resolve() != here.parents[3]:
+            return None  # installed inside somebody else's repository
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return head + ("+" if changed.stdout.strip() else "")
 
 
-def machine() -> dict[str, Any]:
-    """Device, threads and versions of this process."""
+def processor() -> str:
+    """The name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """The device that a run used ("auto" as `find_device` resolves it), threads and versions of this process."""
     import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {"device": device, "threads": torch.get_num_threads(), "versions": versions()}
+    from unveil.recipes.locate import find_device
+
+    used = find_device(device)
+    name = torch.cuda.get_device_name(used) if used.type == "cuda" else processor() if used.type == "cpu" else used.type
+    return {"device": name, "threads": torch.get_num_threads(), "versions": versions()}
 
 
 def report() -> str:

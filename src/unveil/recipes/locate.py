@@ -31,6 +31,8 @@ def find_checkpoint(path_or_name: str) -> Path:
 
     names = zoo_names()
     if path_or_name in names:
+        if Path(path_or_name).exists():
+            raise UnveilError(f"{path_or_name!r} is a zoo name and a folder here; write ./{path_or_name} for the folder")
         verify_checkpoint(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
@@ -59,9 +61,11 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         config = json.loads(file.read_text())
         if config["recipe"] != recipe:
             raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
-        for name in ("stride", "patch", "width", "depth", "heads", "longest"):
+        for name in ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"):
             if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
                 raise ValueError(f"{name} is {config[name]!r}")
+        if config["width"] % (2 * config["heads"]) or not all(isinstance(row, str) for row in config["rows"]):
+            raise ValueError("its width, heads or rows do not fit")
         return config
     except OSError as error:
         raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error

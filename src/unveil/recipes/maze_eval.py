@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unveil.apps.planner import Planner
     from unveil.recipes.maze import EvalMaze, Progress
     from unveil.worlds.maze.episodes import MazeEpisodes
+    from unveil.worlds.maze.layout import Layout
 
 
 def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
@@ -21,8 +22,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics, time_calls
     from unveil.recipes.locate import find_checkpoint
 
-    if config.episodes < 1:
-        raise ValueError(f"--episodes must be at least 1, got {config.episodes}")
+    for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     torch.set_num_threads(config.threads)
     layout = find_layout(config.maze)
     folder = find_checkpoint(config.checkpoint)
@@ -33,23 +35,30 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
         folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
     )
     world = starting_states(layout, config.multi, config.episodes, config.seed)
-    pairs = starting_states(layout, True, max(config.plan_pairs, 1), config.seed + 1)
+    pairs = starting_states(layout, True, config.plan_pairs, config.seed + 1)
     median, slow = time_calls(lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]), pairs.count)
     planner.reset(world.goal)
     rollout = roll(world, planner.act, lambda t: progress("driving", t, layout.steps, {}))
     plans, replans = [plan for plan in planner.plans if plan is not None], planner.replans
     act_slow, act_slowest = time_acts(planner, starting_states(layout, config.multi, 1, config.seed + 1))
     metrics = maze_metrics(layout, rollout)
-    metrics |= {"plans_per_second": 1.0 / median, "plan_ms_p95": 1e3 * slow, "act_ms_p95": act_slow, "act_ms_max": act_slowest}
+    metrics |= {
+        "plans_per_second": 1.0 / median,
+        "plan_ms_p95": 1e3 * slow,
+        "plan_pairs_n": pairs.count,
+        "act_ms_p95": act_slow,
+        "act_ms_max": act_slowest,
+    }
     metrics["replans_mean"] = replans / config.episodes
     metrics |= plan_diagnostics(layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
     reference: dict[str, Any] = {}
     if config.reference:
-        progress("references", 0, 2, {})
-        for name, run in (("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference)):
+        for i, (name, run) in enumerate((("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))):
+            progress("references", i, 2, {})
             world = starting_states(layout, config.multi, config.episodes, config.seed)
             reference[name] = reference_metrics(layout, run(world))
-    return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout.name, config.multi)}
+        progress("references", 2, 2, {})
+    return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
 
 
 def time_acts(planner: Planner, world: MazeEpisodes) -> tuple[float, float]:
@@ -68,8 +77,7 @@ def time_acts(planner: Planner, world: MazeEpisodes) -> tuple[float, float]:
     return float(np.quantile(spent, 0.95)), max(spent)
 
 
-def protocol_name(maze: str, multi: bool) -> str:
+def protocol_name(layout: Layout, multi: bool) -> str:
     """The protocol tag of a result."""
-    return (
-        f"D4RL {'multi2d' if multi else 'maze2d'}-{maze}-v1, sparse reward on every step, not latched; data cut at the generator's timeouts"
-    )
+    task = f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1" if layout.score_range else f"maze {layout.name}"
+    return f"{task}, sparse reward on every step, not latched; data cut at the generator's timeouts"

@@ -79,6 +79,8 @@ def sample_maze(config: SampleMaze) -> dict[str, Any]:
     vias = [parse_via(text) for text in config.via]
     if config.out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out must end in .png or .gif, got {config.out}")
+    if config.out.suffix == ".gif" and any(index is None for index, _ in vias):
+        raise ValueError("a .gif shows one sample: give each --via its @index, or draw a .png of the joined legs")
     folder = find_checkpoint(config.checkpoint)
     layout = trained_layout(folder)
     for name, position in (("--start", start), ("--goal", goal), *(("--via", position) for _, position in vias)):

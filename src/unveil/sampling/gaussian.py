@@ -88,8 +88,8 @@ class Heun:
     It starts anywhere, alpha = 0 included.
 
     Args:
-        churn: before each step the ratio sigma / alpha is raised by this factor and the noise to match is added; S_churn / N in
-            the paper, which caps it at sqrt(2) - 1, as here.
+        churn: before each step the ratio sigma / alpha is raised to 1 + churn times itself and the noise to match is added; S_churn / N
+            in the paper, which caps it at sqrt(2) - 1, as here.
         churn_noise: the paper's S_noise.
         churn_range: sigma / alpha between which churn acts, the paper's S_tmin and S_tmax.
     """

@@ -17,6 +17,7 @@ from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential, potential_gradient
 
 Interval = tuple[float, float]
+ALWAYS: Interval = (0.0, float("inf"))  # churn may lift t above 1
 Gaussian = Denoise[GaussianDenoised]
 
 
@@ -42,7 +43,7 @@ def cfg(
     cond: Branch,
     null: Branch,
     scale: float,
-    interval: Interval = (0.0, 1.0),
+    interval: Interval = ALWAYS,
     rescale: float = 0.0,
 ) -> Denoise[D]:
     """Classifier-free guidance: null.toward(cond, scale) = null + scale * (cond - null), both branches in one call.
@@ -92,7 +93,7 @@ def blend(a: Denoise[D], b: Denoise[D], scale: float) -> Denoise[D]:
     return blended
 
 
-def tilted(denoise: Gaussian, log_h: LogPotential, schedule: Schedule, scale: float = 1.0, interval: Interval = (0.0, 1.0)) -> Gaussian:
+def tilted(denoise: Gaussian, log_h: LogPotential, schedule: Schedule, scale: float = 1.0, interval: Interval = ALWAYS) -> Gaussian:
     """Guide a denoiser by the gradient of a log-potential.
 
     mean' = mean + scale * sigma_t^2 / alpha_t * grad_x log h(x_t, t)      (Tweedie; Dhariwal & Nichol 2021, Alg. 2)
@@ -121,7 +122,7 @@ def steered(
     schedule: Schedule,
     scale: float = 1.0,
     jacobian: bool = True,
-    interval: Interval = (0.0, 1.0),
+    interval: Interval = ALWAYS,
 ) -> Gaussian:
     """Guide a denoiser by a cost of the clean sample: an obstacle, a speed limit, a measurement.
 

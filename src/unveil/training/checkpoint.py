@@ -78,10 +78,16 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def prune(run: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints once the newest verifies, and what killed writers left."""
+    """Remove all but the newest `keep` checkpoints once the newest verifies; 0 keeps all."""
     if keep and latest_checkpoint(run) is not None:
-        for folder in [*checkpoints(run)[:-keep], *run.glob("checkpoint-*.tmp-*")]:
+        for folder in checkpoints(run)[:-keep]:
             shutil.rmtree(folder)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove what killed writers left; only for who holds the run's lock."""
+    for folder in run.glob("checkpoint-*.tmp-*"):
+        shutil.rmtree(folder)
 
 
 def latest_checkpoint(run: Path) -> Path | None:

@@ -8,7 +8,7 @@ class EMA:
     """average <- decay * average + (1 - decay) * weights, after every step.
 
     decay(k) = min(decay, 1 - (1 + k)^-power): with power 0 the decay is constant; with power 2/3 or 3/4 (Diffusion Policy) it rises
-    with the step, so that early weights are forgotten. Buffers are copied.
+    with the step, so that early weights are forgotten. Buffers of whole numbers are copied.
 
     Args:
         decay: the largest decay.

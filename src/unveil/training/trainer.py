@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unveil.data.files import replacing
 from unveil.errors import UnveilError
 from unveil.training.checkpoint import (
     latest_checkpoint,
     pack_optimizer,
     prune,
     read_tensors,
+    remove_unfinished,
     save_checkpoint,
     unpack_optimizer,
     verify_checkpoint,
@@ -87,6 +89,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
     with only_writer(run), Interrupts() as interrupts:
+        remove_unfinished(run)
         return _train(model, loss, training, run, resume, on_record, interrupts)
 
 
@@ -117,7 +120,8 @@ def _train(
     counted: int = state["counted"]
     began, since = time.perf_counter(), step
     model.train()
-    while step < training.steps and not interrupts.asked:
+    stopping = False
+    while step < training.steps and not stopping:
         rate = training.rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -144,7 +148,8 @@ def _train(
                 handle.write(json.dumps(record) + "\n")
             if on_record is not None:
                 on_record(record)
-        if step % training.save_every == 0 or step == training.steps or interrupts.asked:
+        stopping = interrupts.asked
+        if step % training.save_every == 0 or step == training.steps or stopping:
             state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
             save_checkpoint(run / f"checkpoint-{step}", tensors, state)
@@ -158,7 +163,8 @@ def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Opt
     """Put a checkpoint back; returns its state: the step, and the sums of the record that was being made."""
     verify_checkpoint(folder)
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
-    ema.weights = read_tensors(folder / "ema.safetensors", ema.weights)
+    for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
+        ema.weights[name].copy_(value)
     unpack_optimizer(optimizer, read_tensors(folder / "optimizer.safetensors"))
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
@@ -178,4 +184,5 @@ def _truncate(log: Path, step: int) -> None:
             continue
         if record["step"] <= step:
             kept.append(line)
-    log.write_text("".join(line + "\n" for line in kept))
+    with replacing(log) as partial:
+        partial.write_text("".join(line + "\n" for line in kept))

@@ -30,7 +30,7 @@ class MazeEpisodes:
         self.goal = random_positions(self.layout, self.count, generator) if multi else np.tile(self.layout.goal, (self.count, 1))
         return self.state.copy()
 
-    def step(self, action: Float[np.ndarray, "B 2"]) -> tuple[Float[np.ndarray, "B 4"], Float[np.ndarray, "B"]]:
+    def step(self, action: Float[np.ndarray, "B 2"]) -> tuple[Float[np.ndarray, "B 4"], Float[np.ndarray, " B"]]:
         """Apply forces in [-1, 1]; returns observations and rewards."""
         self.state = self.physics.step(self.state, action)
         return self.state.copy(), goal_reward(self.state[:, :2], self.goal)

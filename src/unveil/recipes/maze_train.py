@@ -1,0 +1,199 @@
+"""Training a maze planner: `unveil train maze`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.recipes.maze import DataMaze, data_path, find_layout, make_data
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.data.episodes import Episodes
+    from unveil.recipes.maze import Progress, TrainMaze
+    from unveil.training.trainer import BatchLoss
+
+
+def load_data(config: TrainMaze, progress: Progress) -> Episodes:
+    """The file that was named, or generated data from the cache.
+
+    Raises:
+        UnveilError: the file is not there, or holds positions that this maze does not have.
+    """
+    from unveil.data.d4rl import read_d4rl
+    from unveil.data.files import found
+    from unveil.data.minari import is_minari, read_minari
+    from unveil.errors import UnveilError
+
+    layout = find_layout(config.maze)
+    if config.data is None:
+        path = data_path(layout, config.data_steps, config.data_seed)
+        if not path.is_file():
+            make_data(DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress)
+        return read_d4rl(path)
+    path = found(config.data)
+    episodes = read_minari(path) if is_minari(path) else read_d4rl(path)
+    if episodes.observations.shape[1] < 2:
+        raise UnveilError(f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first")
+    inside = float((layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0).mean())
+    if inside > 0.01:
+        raise UnveilError(f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of")
+    return episodes
+
+
+def batch_loss(episodes: Episodes, config: TrainMaze) -> tuple[BatchLoss, int]:
+    """The loss of one random batch, and the longest window in positions."""
+    import torch
+
+    from unveil.apps.path_model import LEVELS, PathModel, endpoint_known
+    from unveil.data.windows import PathWindows
+    from unveil.network.quantiles import pinball
+    from unveil.process.objective import denoising_loss
+
+    windows = PathWindows(episodes, 2, config.stride, config.to_end)
+
+    def loss(model: torch.nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+        assert isinstance(model, PathModel)
+        device, size = model.mean.device, config.batch_size
+
+        def uniform(*shape: int) -> torch.Tensor:
+            return torch.rand(shape, generator=generator, device="cpu")
+
+        positions, _, lengths = windows.draw(size, generator)
+        x_0 = model.normalized(positions.to(device))
+        horizon = x_0.shape[1]
+        waypoint = uniform(size, horizon) < 0.08 * uniform(size, 1) * (uniform(size, 1) < config.waypoints)
+        between = waypoint[..., None] & (uniform(size, horizon, 2) < 0.75)
+        known = endpoint_known(lengths, horizon, 2) | between
+        t = (torch.randperm(size, generator=generator, device="cpu") + uniform(size)).div(size).clamp(min=1e-3)  # stratified
+        noise = torch.randn(x_0.shape, generator=generator, device="cpu").to(device)
+        known, lengths = known.to(device), lengths.to(device)
+        cond = model.condition(x_0[:, 0], x_0[:, -1], lengths, horizon, known)
+        denoising = denoising_loss(model.denoiser, x_0, t, noise, cond=cond, known=known).mean()
+        quantiles = model.travel(torch.cat([x_0[:, 0], x_0[:, -1]], dim=1))
+        travel = pinball(quantiles, (lengths - 1).to(quantiles).log(), LEVELS).mean()
+        return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
+
+    return loss, windows.longest
+
+
+def train_maze(config: TrainMaze, progress: Progress) -> Path:
+    """Train; returns the run folder."""
+    import json
+    from dataclasses import asdict
+
+    import torch
+
+    from unveil.apps.path_model import PathModel, PathModelShape
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_device
+    from unveil.training.trainer import Training, train
+
+    layout = find_layout(config.maze)
+    check_training(config)
+    run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    if run.exists() and not run.is_dir():
+        raise UnveilError(f"{run} is a file, but --out needs a folder")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = find_device(config.device)
+    bfloat16 = has_bfloat16(device) if config.bfloat16 is None else config.bfloat16
+    episodes = load_data(config, progress)
+    loss, longest = batch_loss(episodes, config)
+    torch.manual_seed(config.seed)  # initial weights
+    model = PathModel(PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, longest))
+    model.learn_statistics(episodes)
+    model.to(device)
+    training = Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        ema=config.ema,
+        bfloat16=bfloat16,
+        save_every=config.save_every,
+        keep=config.keep,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+    described = asdict(config) | {
+        "recipe": "maze",
+        "maze": layout.name,
+        "rows": layout.rows,
+        "episode_steps": layout.steps,
+        "longest": longest,
+    }
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
+    write_config(run, json.loads(json.dumps(described, default=str)), config.resume)
+    train(
+        model,
+        loss,
+        training,
+        run,
+        resume=config.resume,
+        on_record=lambda record: progress(f"training {run}", int(record["step"]), config.steps, record),
+    )
+    return run
+
+
+FREE_TO_CHANGE = ("steps", "save_every", "keep", "device", "threads", "resume", "out", "data")
+
+
+def write_config(run: Path, described: dict[str, Any], resume: bool) -> None:
+    """Write `config.json`, unless it is that of a run which has begun and differs.
+
+    Raises:
+        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags.
+    """
+    import json
+
+    from unveil.data.files import replacing
+    from unveil.errors import UnveilError
+    from unveil.training.checkpoint import latest_checkpoint
+
+    newest = latest_checkpoint(run)
+    if newest is not None and not resume:
+        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+    if newest is not None and (run / "config.json").is_file():
+        before = json.loads((run / "config.json").read_text())
+        for name in described:
+            if name not in FREE_TO_CHANGE and before.get(name) != described[name]:
+                raise UnveilError(
+                    f"{run} was started with {name} {before.get(name)!r}, not {described[name]!r}; give the same, or another --out"
+                )
+    with replacing(run / "config.json") as partial:
+        partial.write_text(json.dumps(described, indent=1) + "\n")
+
+
+def check_training(config: TrainMaze) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    for name in ("steps", "batch_size", "data_steps", "width", "depth", "heads", "stride", "patch", "save_every"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    for name in ("to_end", "waypoints"):
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+    if config.width % (2 * config.heads):
+        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}")
+    if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0:
+        raise ValueError("--threads and --keep must be at least 0 and --learning-rate above 0")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrices in bfloat16 are faster than in float32 there."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
