@@ -74,7 +74,7 @@ def test_a_budget_buys_steps_and_candidates(planner):
 def test_states_run_from_noise_to_plan(planner):
     states = []
     plan = planner.plan(START, GOAL, on_state=lambda x, t: states.append((x, t)))
-    assert [t for _, t in states] == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert [t for _, t in states] == pytest.approx([1.0, 0.5, 0.0])
     np.testing.assert_allclose(states[-1][0][plan.chosen, : len(plan.path)], plan.path)
     rough = [np.abs(np.diff(x[plan.chosen, : len(plan.path)], n=2, axis=0)).mean() for x, _ in states]
     assert rough[0] > 5 * rough[-1]

@@ -40,7 +40,7 @@ class PlannerSettings:
     """
 
     candidates: int = 4
-    steps: int = 3
+    steps: int = 2
     temperature: float = 0.5
     warm_start: float = 0.6
     gains: PursuitGains = field(default_factory=PursuitGains)

@@ -100,7 +100,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     return f"""
 {shown}
 
-{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, so that it shows; the table: 3 steps at 0.5)
+{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, so that it shows; the table: 2 steps at 0.5)
 {config.out / "rollout.gif"}: the plan, and a simulated body driven along it
 ({perf_counter() - began:.0f} s; the oracle is given the map, the planner only data)
 

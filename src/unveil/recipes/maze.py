@@ -117,7 +117,7 @@ class EvalMaze:
     """number of episodes"""
     candidates: int = 4
     """sampled paths for one plan"""
-    sampling_steps: int = 3
+    sampling_steps: int = 2
     """DDIM steps"""
     temperature: float = 0.5
     """factor on the initial noise"""
