@@ -16,6 +16,18 @@ def row(name: str, metrics: dict) -> str:
     )
 
 
+EXTRA = {
+    "one-candidate": "unveil, a single candidate",
+    "random-candidate": "unveil, a random candidate, no re-planning",
+    "graph-search": "graph search over the training data, same executor, no model",
+}
+
+
+def extra_rows(name: str) -> list[str]:
+    files = {title: RESULTS / f"{name}-{stem}.json" for stem, title in EXTRA.items()}
+    return [row(title, json.loads(file.read_text())["metrics"]) for title, file in files.items() if file.is_file()]
+
+
 def section() -> str:
     lines = ["D4RL score (not latched), mean and 95 % interval:", ""]
     for multi, name in ((False, "maze-large-single"), (True, "maze-large-multi")):
@@ -28,6 +40,7 @@ def section() -> str:
             "| | score | latched | success | arrival step |",
             "|---|---|---|---|---|",
             row("unveil `maze-large`", m),
+            *extra_rows(name),
             row("shortest-path oracle, same executor, given the map", result["reference"]["oracle"]),
             row("data controller, noise-free, given the map", result["reference"]["controller"]),
             *(f"| {who} (its own protocol, not re-run) | {score:.1f} | - | - | - |" for who, score in PUBLISHED[multi].items()),
