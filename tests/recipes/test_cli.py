@@ -146,8 +146,9 @@ def _write_to_full(real, text: str) -> int:
         return handle.write(text)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:
+    """No test touches the user's cache."""
     monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

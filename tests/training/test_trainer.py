@@ -24,8 +24,11 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 16), nn.SiLU(), nn.Linear(16, 1))
 
 
-def loss(model: nn.Module, generator: torch.Generator):
-    x = torch.randn((16, 3), generator=generator)
+def draw(generator: torch.Generator) -> torch.Tensor:
+    return torch.randn((16, 3), generator=generator)
+
+
+def loss(model: nn.Module, x: torch.Tensor):
     value = (model(x)[:, 0] - x.sum(1)).square().mean()
     return value, {"double": 2 * float(value.detach())}
 
@@ -43,7 +46,7 @@ def run(folder: Path, steps: int, total: int = 40, **options) -> dict[str, torch
     training = Training(steps=total, learning_rate=1e-2, warmup=5, save_every=10, log_every=4, keep=2)
     model = network()
     try:
-        return train(model, loss, training, folder, on_record=stop if steps < total else None, **options)
+        return train(model, draw, loss, training, folder, on_record=stop if steps < total else None, **options)
     except Stop:
         return {}
 
@@ -89,12 +92,12 @@ def test_a_run_is_not_overwritten(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path):
-    def bad(model, generator):
-        value, extra = loss(model, generator)
+    def bad(model, batch):
+        value, extra = loss(model, batch)
         return value * float("nan"), extra
 
     with pytest.raises(UnveilError, match=r"loss is nan at step 1;.*last good checkpoint: none"):
-        train(network(), bad, Training(steps=5), tmp_path)
+        train(network(), draw, bad, Training(steps=5), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
@@ -156,7 +159,7 @@ torch.set_num_threads(1)
 import test_trainer
 from unveil.training.trainer import Training, train
 training = Training(steps=600, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
-train(test_trainer.network(), test_trainer.loss, training, Path(sys.argv[1]), resume=True)
+train(test_trainer.network(), test_trainer.draw, test_trainer.loss, training, Path(sys.argv[1]), resume=True)
 """
 
 
@@ -216,3 +219,46 @@ def test_kill_9_at_any_moment_loses_nothing(tmp_path, kills):
         assert all(torch.equal(a[k], b[k]) for k in a), file
     shown = [[(r["step"], r["loss"]) for r in records(tmp_path / part)] for part in ("whole", "killed")]
     assert shown[0] == shown[1]
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+torch.set_num_threads(1)
+import test_trainer
+from unveil.training.trainer import Training, train
+training = Training(steps=30, learning_rate=1e-2, warmup=5, save_every=30, log_every=10, accumulate=int(sys.argv[2]))
+train(test_trainer.network(), test_trainer.draw, test_trainer.loss, training, Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_equal_one_on_the_doubled_batch(tmp_path):
+    """torchrun with gloo on this machine: same parameters to float tolerance, same records, one writer."""
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER.format(here=str(HERE)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    both = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", "--master-port=29517"]
+    subprocess.run([*both, str(script), str(tmp_path / "two"), "1"], check=True, env=environment, capture_output=True)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one"), "2"], check=True, env=environment)
+    a, b = (read_tensors(tmp_path / part / "checkpoint-30" / "network.safetensors") for part in ("one", "two"))
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)
+    first, second = records(tmp_path / "one"), records(tmp_path / "two")
+    assert [r["step"] for r in second] == [10, 20, 30]
+    for x, y in zip(first, second, strict=True):
+        assert y["loss"] == pytest.approx(x["loss"], rel=1e-4)
+
+
+def test_accumulated_gradients_are_their_mean(tmp_path):
+    """Two batches accumulated equal one batch that holds both."""
+
+    def both(generator):
+        return torch.cat([draw(generator), draw(generator)])
+
+    options = {"learning_rate": 1e-2, "warmup": 5}
+    a = train(network(), draw, loss, Training(steps=20, accumulate=2, **options), tmp_path / "a")
+    b = train(network(), both, loss, Training(steps=20, **options), tmp_path / "b")
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)

@@ -58,6 +58,8 @@ class TrainMaze:
     """optimizer steps"""
     batch_size: int = 256
     """windows a step"""
+    accumulate: int = 1
+    """batches whose gradients make one step, in each process of torchrun"""
     learning_rate: float = 1e-3
     """peak; warm-up, then cosine"""
     ema: float = 0.999

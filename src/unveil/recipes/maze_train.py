@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unveil.recipes.maze import DataMaze, data_path, find_layout, make_data
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from unveil.data.episodes import Episodes
     from unveil.recipes.maze import Progress, TrainMaze
-    from unveil.training.trainer import BatchLoss
 
 
 def load_data(config: TrainMaze, progress: Progress) -> Episodes:
@@ -43,40 +42,56 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     return episodes
 
 
-def batch_loss(episodes: Episodes, config: TrainMaze) -> tuple[BatchLoss, int]:
-    """The loss of one random batch, and the longest window in positions."""
+class PathBatch(NamedTuple):
+    """Windows in the data's units (B, H, 2) and all that is random about their loss."""
+
+    positions: torch.Tensor
+    lengths: torch.Tensor
+    known: torch.Tensor
+    t: torch.Tensor
+    noise: torch.Tensor
+
+
+def batches(episodes: Episodes, config: TrainMaze) -> tuple[Callable[[torch.Generator], PathBatch], int]:
+    """A source of random batches, and the longest window in positions."""
     import torch
 
-    from unveil.apps.path_model import LEVELS, PathModel, endpoint_known
+    from unveil.apps.path_model import endpoint_known
     from unveil.data.windows import PathWindows
-    from unveil.network.quantiles import pinball
-    from unveil.process.objective import denoising_loss
 
-    windows = PathWindows(episodes, 2, config.stride, config.to_end)
+    windows, size = PathWindows(episodes, 2, config.stride, config.to_end), config.batch_size
 
-    def loss(model: torch.nn.Module, generator: torch.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
-        assert isinstance(model, PathModel)
-        device, size = model.mean.device, config.batch_size
-
+    def draw(generator: torch.Generator) -> PathBatch:
         def uniform(*shape: int) -> torch.Tensor:
             return torch.rand(shape, generator=generator, device="cpu")
 
         positions, _, lengths = windows.draw(size, generator)
-        x_0 = model.normalized(positions.to(device))
-        horizon = x_0.shape[1]
+        horizon = positions.shape[1]
         waypoint = uniform(size, horizon) < 0.08 * uniform(size, 1) * (uniform(size, 1) < config.waypoints)
         between = waypoint[..., None] & (uniform(size, horizon, 2) < 0.75)
-        known = endpoint_known(lengths, horizon, 2) | between
         t = (torch.randperm(size, generator=generator, device="cpu") + uniform(size)).div(size).clamp(min=1e-3)  # stratified
-        noise = torch.randn(x_0.shape, generator=generator, device="cpu").to(device)
-        known, lengths = known.to(device), lengths.to(device)
-        cond = model.condition(x_0[:, 0], x_0[:, -1], lengths, horizon, known)
-        denoising = denoising_loss(model.denoiser, x_0, t, noise, cond=cond, known=known).mean()
-        quantiles = model.travel(torch.cat([x_0[:, 0], x_0[:, -1]], dim=1))
-        travel = pinball(quantiles, (lengths - 1).to(quantiles).log(), LEVELS).mean()
-        return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
+        noise = torch.randn(positions.shape, generator=generator, device="cpu")
+        return PathBatch(positions, lengths, endpoint_known(lengths, horizon, 2) | between, t, noise)
 
-    return loss, windows.longest
+    return draw, windows.longest
+
+
+def path_loss(model: torch.nn.Module, batch: PathBatch) -> tuple[torch.Tensor, Mapping[str, float]]:
+    """Denoising of paths whose ends are known, plus a tenth of the pinball loss of travel time."""
+    import torch
+
+    from unveil.apps.path_model import LEVELS, PathModel
+    from unveil.network.quantiles import pinball
+    from unveil.process.objective import denoising_loss
+
+    assert isinstance(model, PathModel)
+    device = model.mean.device
+    x_0, known, lengths = model.normalized(batch.positions.to(device)), batch.known.to(device), batch.lengths.to(device)
+    cond = model.condition(x_0[:, 0], x_0[:, -1], lengths, x_0.shape[1], known)
+    denoising = denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean()
+    quantiles = model.travel(torch.cat([x_0[:, 0], x_0[:, -1]], dim=1))
+    travel = pinball(quantiles, (lengths - 1).to(quantiles).log(), LEVELS).mean()
+    return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
@@ -101,7 +116,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     device = find_device(config.device)
     bfloat16 = has_bfloat16(device) if config.bfloat16 is None else config.bfloat16
     episodes = load_data(config, progress)
-    loss, longest = batch_loss(episodes, config)
+    draw, longest = batches(episodes, config)
     torch.manual_seed(config.seed)  # initial weights
     model = PathModel(PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, longest))
     model.learn_statistics(episodes)
@@ -113,6 +128,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
         bfloat16=bfloat16,
         save_every=config.save_every,
         keep=config.keep,
+        accumulate=config.accumulate,
         seed=config.seed,
         log_every=min(100, config.steps),
     )
@@ -130,7 +146,8 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     write_config(run, json.loads(json.dumps(described, default=str)), config.resume)
     train(
         model,
-        loss,
+        draw,
+        path_loss,
         training,
         run,
         resume=config.resume,
@@ -174,7 +191,7 @@ def check_training(config: TrainMaze) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
-    for name in ("steps", "batch_size", "data_steps", "width", "depth", "heads", "stride", "patch", "save_every"):
+    for name in ("steps", "batch_size", "data_steps", "width", "depth", "heads", "stride", "patch", "save_every", "accumulate"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     for name in ("to_end", "waypoints"):

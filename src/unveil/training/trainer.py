@@ -1,9 +1,10 @@
-"""The training loop: any model, any loss that draws its own batch."""
+"""The training loop: any model, any source of batches, any loss; one process or several."""
 
 import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from unveil.training.checkpoint import (
 )
 from unveil.training.ema import EMA
 from unveil.training.guard import Interrupts, only_writer
+from unveil.training.world import World, connect
 
-BatchLoss = Callable[[nn.Module, torch.Generator], tuple[Tensor, Mapping[str, float]]]
+Draw = Callable[[torch.Generator], Any]
+BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
 Record = Mapping[str, float]
 
 
@@ -40,6 +43,7 @@ class Training:
         clip: largest norm of the gradient.
         ema, ema_power: see `EMA`.
         bfloat16: run the network under bfloat16 autocast; weights and their update stay float32.
+        accumulate: batches whose gradients make one step, in each process.
         save_every, log_every: in steps.
         keep: newest checkpoints that are kept; 0 keeps all.
     """
@@ -53,6 +57,7 @@ class Training:
     ema: float = 0.999
     ema_power: float = 0.75
     bfloat16: bool = False
+    accumulate: int = 1
     save_every: int = 1000
     log_every: int = 100
     keep: int = 2
@@ -68,10 +73,12 @@ class Training:
 
 def train(
     model: nn.Module,
+    draw: Draw,
     loss: BatchLoss,
     training: Training,
     run: Path,
     *,
+    world: World | None = None,
     resume: bool = False,
     on_record: Callable[[Record], None] | None = None,
 ) -> dict[str, Tensor]:
@@ -80,24 +87,33 @@ def train(
     The run folder gets `metrics.jsonl` and `checkpoint-<step>/`. All randomness comes from one generator whose state is saved, so a
     run that was killed and resumed equals one that was not, bit for bit, on the same machine and number of threads.
 
+    Under `torchrun` all processes draw the same batches in the same order and each takes its share, so W processes equal one with
+    `accumulate` W times as large, to float tolerance. The first one writes.
+
     Args:
-        loss: (model, generator) -> (scalar, what else to record); it draws its batch, times and noise from the generator.
+        draw: generator -> batch, with its times and noise.
+        loss: (model, batch) -> (scalar, what else to record).
+        world: the processes that train together; None asks `torchrun`'s environment.
         resume: go on from the newest checkpoint that verifies; without one, start anew.
         on_record: called with each line of `metrics.jsonl`.
     Raises:
         UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
-    with only_writer(run), Interrupts() as interrupts:
-        remove_unfinished(run)
-        return _train(model, loss, training, run, resume, on_record, interrupts)
+    world = connect() if world is None else world
+    with only_writer(run) if world.leads else nullcontext(), Interrupts() as interrupts:
+        if world.leads:
+            remove_unfinished(run)
+        return _train(model, draw, loss, training, run, world, resume, on_record, interrupts)
 
 
 def _train(
     model: nn.Module,
+    draw: Draw,
     loss: BatchLoss,
     training: Training,
     run: Path,
+    world: World,
     resume: bool,
     on_record: Callable[[Record], None] | None,
     interrupts: Interrupts,
@@ -115,7 +131,9 @@ def _train(
         state = restore(newest, model, ema, optimizer, generator)
     step: int = state["step"]
     log = run / "metrics.jsonl"
-    _truncate(log, step)
+    if world.leads:
+        _truncate(log, step)
+    world.wait()
     sums: dict[str, float] = state["sums"]
     counted: int = state["counted"]
     began, since = time.perf_counter(), step
@@ -125,18 +143,28 @@ def _train(
         rate = training.rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
-            value, extra = loss(model, generator)
-        if not torch.isfinite(value):
-            good = f"last good checkpoint: {latest_checkpoint(run) or 'none'}"
-            raise UnveilError(f"the loss is {float(value.detach())} at step {step + 1}; {good}; try a lower --learning-rate")
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        numbers: dict[str, float] = {}
+        for i in range(training.accumulate * world.size):
+            batch = draw(generator)
+            if i % world.size != world.rank:
+                continue
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
+                value, extra = loss(model, batch)
+            (value / training.accumulate).backward()
+            for name, number in {"loss": float(value.detach()), **extra}.items():
+                numbers[name] = numbers.get(name, 0.0) + number / training.accumulate
+        shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=device)
+        world.average([*(p.grad for p in parameters if p.grad is not None), shared])
+        numbers = dict(zip(numbers, shared.tolist(), strict=True)) if world.size > 1 else numbers
+        if not math.isfinite(numbers["loss"]):
+            good = f"last good checkpoint: {latest_checkpoint(run) or 'none'}"
+            raise UnveilError(f"the loss is {numbers['loss']} at step {step + 1}; {good}; try a lower --learning-rate")
         norm = nn.utils.clip_grad_norm_(parameters, training.clip)
         optimizer.step()
         step += 1
         ema.update(model, step)
-        for name, number in {"loss": float(value.detach()), "gradient_norm": float(norm), **extra}.items():
+        for name, number in {**numbers, "gradient_norm": float(norm)}.items():
             sums[name] = sums.get(name, 0.0) + number
         counted += 1
         if step % training.log_every == 0 or step == training.steps:
@@ -144,16 +172,19 @@ def _train(
             record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
             record["steps_per_second"] = (step - since) / (now - began)
             sums, counted, began, since = {}, 0, now, step
-            with open(log, "a") as handle:
-                handle.write(json.dumps(record) + "\n")
-            if on_record is not None:
+            if world.leads:
+                with open(log, "a") as handle:
+                    handle.write(json.dumps(record) + "\n")
+            if on_record is not None and world.leads:
                 on_record(record)
-        stopping = interrupts.asked
+        stopping = world.any(interrupts.asked, device)
         if step % training.save_every == 0 or step == training.steps or stopping:
             state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
-            save_checkpoint(run / f"checkpoint-{step}", tensors, state)
-            prune(run, training.keep)
+            if world.leads:
+                save_checkpoint(run / f"checkpoint-{step}", tensors, state)
+                prune(run, training.keep)
+            world.wait()
     if step < training.steps:
         raise KeyboardInterrupt(f"stopped and saved at step {step} in {run}; go on with the same command and --resume")
     return ema.weights
