@@ -24,9 +24,9 @@ from unveil.training.checkpoint import (
     unpack_optimizer,
     verify_checkpoint,
 )
+from unveil.training.distributed import Group, join
 from unveil.training.ema import EMA
 from unveil.training.guard import Interrupts, only_writer
-from unveil.training.world import World, connect
 
 Draw = Callable[[torch.Generator], Any]
 BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
@@ -78,7 +78,7 @@ def train(
     training: Training,
     run: Path,
     *,
-    world: World | None = None,
+    group: Group | None = None,
     resume: bool = False,
     on_record: Callable[[Record], None] | None = None,
 ) -> dict[str, Tensor]:
@@ -93,18 +93,18 @@ def train(
     Args:
         draw: generator -> batch, with its times and noise.
         loss: (model, batch) -> (scalar, what else to record).
-        world: the processes that train together; None asks `torchrun`'s environment.
+        group: the processes that train together; None asks `torchrun`'s environment.
         resume: go on from the newest checkpoint that verifies; without one, start anew.
         on_record: called with each line of `metrics.jsonl`.
     Raises:
         UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
-    world = connect() if world is None else world
-    with only_writer(run) if world.leads else nullcontext(), Interrupts() as interrupts:
-        if world.leads:
+    group = join() if group is None else group
+    with only_writer(run) if group.leads else nullcontext(), Interrupts() as interrupts:
+        if group.leads:
             remove_unfinished(run)
-        return _train(model, draw, loss, training, run, world, resume, on_record, interrupts)
+        return _train(model, draw, loss, training, run, group, resume, on_record, interrupts)
 
 
 def _train(
@@ -113,7 +113,7 @@ def _train(
     loss: BatchLoss,
     training: Training,
     run: Path,
-    world: World,
+    group: Group,
     resume: bool,
     on_record: Callable[[Record], None] | None,
     interrupts: Interrupts,
@@ -131,9 +131,9 @@ def _train(
         state = restore(newest, model, ema, optimizer, generator)
     step: int = state["step"]
     log = run / "metrics.jsonl"
-    if world.leads:
+    if group.leads:
         _truncate(log, step)
-    world.wait()
+    group.wait()
     sums: dict[str, float] = state["sums"]
     counted: int = state["counted"]
     began, since = time.perf_counter(), step
@@ -141,13 +141,13 @@ def _train(
     stopping = False
     while step < training.steps and not stopping:
         rate = training.rate(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for options in optimizer.param_groups:
+            options["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         numbers: dict[str, float] = {}
-        for i in range(training.accumulate * world.size):
+        for i in range(training.accumulate * group.size):
             batch = draw(generator)
-            if i % world.size != world.rank:
+            if i % group.size != group.rank:
                 continue
             with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
                 value, extra = loss(model, batch)
@@ -155,8 +155,8 @@ def _train(
             for name, number in {"loss": float(value.detach()), **extra}.items():
                 numbers[name] = numbers.get(name, 0.0) + number / training.accumulate
         shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=device)
-        world.average([*(p.grad for p in parameters if p.grad is not None), shared])
-        numbers = dict(zip(numbers, shared.tolist(), strict=True)) if world.size > 1 else numbers
+        group.average([*(p.grad for p in parameters if p.grad is not None), shared])
+        numbers = dict(zip(numbers, shared.tolist(), strict=True)) if group.size > 1 else numbers
         if not math.isfinite(numbers["loss"]):
             good = f"last good checkpoint: {latest_checkpoint(run) or 'none'}"
             raise UnveilError(f"the loss is {numbers['loss']} at step {step + 1}; {good}; try a lower --learning-rate")
@@ -172,19 +172,19 @@ def _train(
             record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
             record["steps_per_second"] = (step - since) / (now - began)
             sums, counted, began, since = {}, 0, now, step
-            if world.leads:
+            if group.leads:
                 with open(log, "a") as handle:
                     handle.write(json.dumps(record) + "\n")
-            if on_record is not None and world.leads:
+            if on_record is not None and group.leads:
                 on_record(record)
-        stopping = world.any(interrupts.asked, device)
+        stopping = group.any(interrupts.asked, device)
         if step % training.save_every == 0 or step == training.steps or stopping:
             state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
-            if world.leads:
+            if group.leads:
                 save_checkpoint(run / f"checkpoint-{step}", tensors, state)
                 prune(run, training.keep)
-            world.wait()
+            group.wait()
     if step < training.steps:
         raise KeyboardInterrupt(f"stopped and saved at step {step} in {run}; go on with the same command and --resume")
     return ema.weights

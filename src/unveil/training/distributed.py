@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class World:
+class Group:
     """Process `rank` of `size`; with size 1 every method does nothing."""
 
     rank: int = 0
@@ -48,11 +48,11 @@ class World:
             dist.barrier()
 
 
-def connect() -> World:
-    """Join the processes that `torchrun` started: NCCL where there is CUDA, else gloo. Without torchrun, a world of one."""
+def join() -> Group:
+    """Join the processes that `torchrun` started: NCCL where there is CUDA, else gloo. Without torchrun, a group of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return World()
+        return Group()
     if not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return World(dist.get_rank(), size)
+    return Group(dist.get_rank(), size)
