@@ -132,7 +132,7 @@ def flags_of(described: dict[str, Any]) -> dict[str, Any]:
 
     preset = asdict(TRAIN_PRESETS[described["preset"]])
     aside = {*PRIVATE, "preset", "maze", "seed", "bfloat16"}
-    return {name: described.get(name) for name, value in preset.items() if name not in aside and described.get(name) != value}
+    return {name: described.get(name) for name, value in preset.items() if name not in aside and described.get(name, value) != value}
 
 
 def listing() -> str:
