@@ -24,6 +24,14 @@ BEST = {  # umaze: SSD (AAAI 2024); medium and large: HorizonFlow (2026), table 
     ("large", True): 216.5,
 }
 
+INTRODUCTION = """D4RL score, not latched, 300 episodes, seed 0, mean and 95 % interval. Every column but the last two is measured on the same
+episodes; `unveil eval maze --maze large --episodes 300 --seed 0` (with `--multi` for Multi2D) prints the first and the two with the map,
+`python benchmarks/maze.py` all."""
+CONCLUSION = """Graph search over the same data with the same executor is as good or better here: two dimensions are no challenge for it.
+Oracle and graph search use the planner's own executor, so they are what perfect plans would give, not a ceiling of physics. Published
+planners were run by their authors on D4RL's own data and mujoco-py, with other executors; [docs/protocol.md](docs/protocol.md) says what
+differs."""
+
 
 def read(maze: str, multi: bool, row: str = "") -> dict | None:
     file = RESULTS / f"maze-{maze}-{'multi' if multi else 'single'}{row}.json"
@@ -35,15 +43,9 @@ def score(metrics: dict) -> str:
 
 
 def section() -> str:
-    lines = [
-        "D4RL score, not latched, 300 episodes, seed 0, mean and 95 % interval. Every column but the last two is measured in the same run on the",
-        "same episodes; `unveil eval maze --maze large --episodes 300 --seed 0` (with `--multi` for Multi2D) prints the first and the two with the",
-        "map, `python benchmarks/maze.py` all.",
-        "",
-        "| | **unveil** | one candidate | graph search over the data, no model | oracle, given the map | data controller, given the map "
-        "| Diffuser, published | best published |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("**unveil**", "one candidate", "graph search over the data, no model", "oracle, given the map")
+    columns += ("data controller, given the map", "Diffuser, published", "best published")
+    lines = [INTRODUCTION, "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     notes = []
     for multi in (False, True):
         for maze in ("umaze", "medium", "large"):
@@ -56,18 +58,14 @@ def section() -> str:
             cells += [score(reference["oracle"]), score(reference["controller"]), f"{DIFFUSER[maze, multi]}", f"{BEST[maze, multi]}"]
             name = f"{maze}, {'Multi2D' if multi else 'single goal'}"
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
-            notes.append(
-                f"- {name}: {100 * m['success_rate']:.0f} % arrive, on average at step {m['arrival_step_mean']:.0f}; {m['plans_per_second']:.0f} "
-                f"plans/s on one CPU core; {100 * m['wall_crossing_rate']:.1f} % of {m['samples_n']:,} raw samples cross a wall "
-                f"({100 * m['chosen_wall_crossing_rate']:.1f} % of the chosen); executed tracks lie {m['plan_deviation_mean']:.2f} cells from the raw "
-                f"sample on average, {m['plan_deviation_max_mean']:.2f} at worst."
-            )
-    lines += ["", *notes, ""]
-    lines += [
-        "Graph search over the same data with the same executor is as good or better here: two dimensions are no challenge for it. Oracle and graph",
-        "search use the planner's own executor, so they are what perfect plans would give, not a ceiling of physics. Published planners were run by",
-        "their authors on D4RL's own data and mujoco-py, with other executors; [docs/protocol.md](docs/protocol.md) says what differs.",
-    ]
+            plans = f"{m['plans_per_second']:.0f} plans/s on one CPU core"
+            walls = f"{100 * m['wall_crossing_rate']:.1f} % of {m['samples_n']:,} raw samples cross a wall"
+            chosen = f"{100 * m['chosen_wall_crossing_rate']:.1f} % of the chosen"
+            track = f"executed tracks lie {m['plan_deviation_mean']:.2f} cells from the raw sample"
+            worst = f"{m['plan_deviation_max_mean']:.2f} at an episode's worst point"
+            arrive = f"{100 * m['success_rate']:.0f} % arrive, on average at step {m['arrival_step_mean']:.0f}"
+            notes.append(f"- {name}: {arrive}; {plans}; {walls} ({chosen}); {track} on average, {worst}.")
+    lines += ["", *notes, "", CONCLUSION]
     return "\n".join(lines)
 
 
