@@ -24,9 +24,9 @@ BEST = {  # umaze: SSD (AAAI 2024); medium and large: HorizonFlow (2026), table 
     ("large", True): 216.5,
 }
 
-INTRODUCTION = """D4RL score, not latched, 300 episodes, seed 0, mean and 95 % interval. Every column but the last two is measured on
-the same episodes; `unveil eval maze --maze large --episodes 300 --seed 0` (with `--multi` for Multi2D) prints the first and the two with the
-map, `python benchmarks/maze.py` all."""
+INTRODUCTION = """D4RL score, not latched, 300 episodes, seed 0, mean and 95 % interval; every column but the last two on the same episodes.
+`unveil eval maze --maze large --episodes 300 --seed 0` (with `--multi` for Multi2D) prints the first and the two with the map,
+`python benchmarks/maze.py` all."""
 CONCLUSION = """Graph search over the same data with the same executor is as good or better here: two dimensions are no challenge for it.
 Oracle and graph search use the planner's own executor, so they are what perfect plans would give, not a ceiling of physics. Published
 planners were run by their authors on D4RL's own data and mujoco-py, with other executors; [docs/protocol.md](docs/protocol.md) says what
