@@ -54,9 +54,21 @@ class ModulatedBlock(nn.Module):
     def _attend(self, x: Tensor, valid: Tensor | None) -> Tensor:
         batch, count, width = x.shape
         q, k, v = self.qkv(x).reshape(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mask = None if valid is None else valid[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attention(q, k, v, None if valid is None else valid[:, None, None, :])
         return self.merge(mixed.transpose(1, 2).reshape(batch, count, width))
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k' / sqrt(D)) v over (..., N, D); mask, bool and broadcastable to (..., N, N), says which keys a query may see.
+
+    Short sequences on a CPU are written out: there PyTorch's fused kernel takes eight times as long backwards.
+    """
+    if q.device.type != "cpu" or q.shape[-2] > 256:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
 def _normed(x: Tensor) -> Tensor:
