@@ -28,7 +28,7 @@ def test_plans_join_start_and_goal_without_crossing_walls(planner):
         plan = planner.plan(state, goal)
         np.testing.assert_allclose(plan.path[0], state[:2], atol=1e-5)
         np.testing.assert_allclose(plan.path[-1], goal, atol=1e-5)
-        np.testing.assert_allclose(plan.candidates[:, 0], np.tile(state[:2], (4, 1)), atol=1e-5)
+        np.testing.assert_allclose(plan.candidates[:, 0], np.tile(state[:2], (len(plan.candidates), 1)), atol=1e-5)
         assert bool((np.diff(plan.times) > 0).all())
         crossed += crosses_wall(LARGE, plan.path)
     assert crossed <= 3
@@ -36,7 +36,7 @@ def test_plans_join_start_and_goal_without_crossing_walls(planner):
 
 def test_waypoints_hold_exactly_at_their_index_and_nan_leaves_a_coordinate_free(planner):
     plan = planner.plan(START, GOAL, via=[(40, (3.0, 6.0)), (55, (5.0, float("nan")))])
-    np.testing.assert_allclose(plan.candidates[:, 40], np.tile([3.0, 6.0], (4, 1)), atol=1e-5)
+    np.testing.assert_allclose(plan.candidates[:, 40], np.tile([3.0, 6.0], (len(plan.candidates), 1)), atol=1e-5)
     np.testing.assert_allclose(plan.candidates[:, 55, 0], 5.0, atol=1e-5)
     assert plan.candidates[:, 55, 1].std() > 1e-4
 
@@ -54,6 +54,16 @@ def test_the_horizon_is_adaptive_or_as_asked(planner):
     assert near.arrival < far.arrival
     assert len(planner.plan(START, GOAL, horizon=100).path) == 100
     assert len(set(far.lengths.tolist())) > 1  # several horizons in one batch
+
+
+def test_a_faster_pace_gives_shorter_straighter_paths():
+    world = starting_states(LARGE, True, 30, 78)
+    lengths = []
+    for pace in ((1.0, 1.0), (0.8, 0.8)):
+        planner = unveil.load("maze-large", device="cpu", pace=pace)
+        plans = planner.plan_many(world.state, world.goal)
+        lengths.append(np.mean([np.linalg.norm(np.diff(plan.path, axis=0), axis=1).sum() for plan in plans]))
+    assert 0.85 * lengths[0] < lengths[1] < 0.98 * lengths[0]
 
 
 def test_seeds_decide_and_seeds_differ():

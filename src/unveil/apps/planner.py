@@ -32,14 +32,17 @@ class PlannerSettings:
     """How plans are made and followed.
 
     Args:
-        candidates: paths that are sampled for one plan, over several horizons.
+        candidates: paths that are sampled for one plan, each with its own horizon.
+        pace: the horizons lie between these multiples of the data's median travel time. Below 1 it asks for trips faster than the data's:
+            the shorter the horizon, the straighter the path, until samples leave the data and are not chosen.
         steps: DDIM steps.
         temperature: factor on the initial noise.
         warm_start: the time t from which a given-up plan is denoised again, instead of 1.
         gains: the executor's.
     """
 
-    candidates: int = 4
+    candidates: int = 2
+    pace: tuple[float, float] = (0.7, 0.9)
     steps: int = 2
     temperature: float = 0.5
     warm_start: float = 0.6
@@ -206,8 +209,8 @@ class Planner:
         with torch.no_grad():
             quantiles = self.model.travel_steps(ends[0], ends[1]).cpu().double().numpy() / self.model.shape.stride
         k = settings.candidates
-        levels = (np.arange(k) + 0.5) / k
-        pace = np.array([np.interp(levels, LEVELS, q) for q in quantiles])  # (legs, K) positions
+        factors = np.interp((np.arange(k) + 0.5) / k, (0.0, 1.0), settings.pace)
+        pace = quantiles[:, LEVELS.index(0.5), None] * factors  # (legs, K) positions
         places: list[int] = []
         spent = 0
         for (index, _), leg in zip(via, np.median(pace, axis=1), strict=False):

@@ -117,7 +117,7 @@ class EvalMaze:
     """a zoo name, a run folder or a checkpoint folder"""
     episodes: int = 300
     """number of episodes"""
-    candidates: int = 4
+    candidates: int = 2
     """sampled paths for one plan"""
     sampling_steps: int = 2
     """DDIM steps"""

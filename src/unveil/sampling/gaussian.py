@@ -29,8 +29,8 @@ class DDIM:
 
     def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
-        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
-        alpha_s, sigma_s = self.schedule.alpha(s), self.schedule.sigma(s)
+        both = torch.stack([t, s])
+        (alpha_t, alpha_s), (sigma_t, sigma_s) = self.schedule.alpha(both), self.schedule.sigma(both)
         if self.eta == 0.0:
             return like(sigma_s / sigma_t, x_t) * x_t + like(alpha_s - alpha_t * sigma_s / sigma_t, x_t) * mean, None
         variance = self.eta**2 * posterior_coefficients(self.schedule, t, s).small
