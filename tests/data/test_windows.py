@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unveil.data.episodes import Episodes
-from unveil.data.windows import PathWindows
+from unveil.data.windows import ListedWindows, PathWindows
 
 
 def numbered(lengths: list[int]) -> Episodes:
@@ -138,3 +138,23 @@ def test_only_the_leading_numbers():
     assert values.shape[2] == 1 and (values == 0).all()
     values, _, _ = PathWindows(episodes, 3, 2).draw(4, seeded(0))
     assert (values[..., 2] == -1).all()
+
+
+def test_no_window_is_longer_than_asked_and_all_shorter_ones_occur():
+    windows = PathWindows(numbered([40, 7]), 2, 2, 0.0, 1, longest=5)
+    assert windows.longest == 5
+    lengths = {len(steps) for _, steps in read(windows, 500, seeded(0))}
+    assert lengths == {2, 3, 4, 5}
+
+
+def test_listed_windows_draw_what_is_listed_the_long_ones_more():
+    windows = PathWindows(numbered([40]), 2, 2, 0.0, 1)
+    listed = ListedWindows(windows, torch.tensor([3, 10, 20]), torch.tensor([1, 2, 9]))
+    assert listed.longest == 10
+    rows = [steps for _ in range(300) for _, steps in read(listed, 2, seeded(_))]
+    counts = {tuple(steps): rows.count(steps) / len(rows) for steps in ([3, 5], [10, 12, 14], list(range(20, 39, 2)))}
+    assert sum(counts.values()) == pytest.approx(1.0)
+    for share, (_, got) in zip((1 / 9, 3 / 9, 5 / 9), counts.items(), strict=True):  # the larger of two uniform ones
+        assert got == pytest.approx(share, abs=0.06)
+    with pytest.raises(ValueError, match="empty"):
+        ListedWindows(windows, torch.tensor([], dtype=torch.long), torch.tensor([], dtype=torch.long))

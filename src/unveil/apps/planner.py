@@ -42,7 +42,7 @@ class PlannerSettings:
     """
 
     candidates: int = 2
-    pace: tuple[float, float] = (0.7, 0.9)
+    pace: tuple[float, float] = (0.75, 0.9)
     steps: int = 2
     temperature: float = 0.5
     warm_start: float = 0.6
@@ -102,6 +102,8 @@ class Planner:
         self._single = True
         self._costs: dict[tuple[int, int], float] = {}
         self.replans = 0
+        self._low = model.support_low.cpu().double().numpy()
+        self._high = self._low + model.support_bin.cpu().double().numpy() * model.support.shape[0]
         self._speed = model.speed_limit.cpu().double().numpy()
         self._acceleration = model.acceleration_limit.cpu().double().numpy()
 
@@ -238,8 +240,7 @@ class Planner:
         value = value[:d]
         if not (np.isfinite(value) | (free & np.isnan(value))).all():
             raise ValueError(f"plan: {name} must be finite numbers, got {value.tolist()}")
-        low = self.model.support_low.cpu().double().numpy()
-        high = low + self.model.support_bin.cpu().double().numpy() * self.model.support.shape[0]
+        low, high = self._low, self._high
         if ((value < low - 0.5) | (value > high + 0.5)).any():
             raise ValueError(f"plan: {name} {value.tolist()} lies outside the data, which reach from {low.round(2)} to {high.round(2)}")
         return value
@@ -248,14 +249,12 @@ class Planner:
         if not budget_ms > 0:
             raise ValueError(f"plan: budget_ms must be positive, got {budget_ms}")
         if not self._costs:
-            low = self.model.support_low.cpu().double().numpy()
-            high = low + self.model.support_bin.cpu().double().numpy() * self.model.support.shape[0]
             for rung in LADDER:
                 trial = replace(self.settings, steps=rung[0], candidates=rung[1])
                 spent = []
                 for _ in range(4):
                     began = time.perf_counter()
-                    self._solve([self._request(low, high, (), None, trial)], trial)
+                    self._solve([self._request(self._low, self._high, (), None, trial)], trial)
                     spent.append(time.perf_counter() - began)
                 self._costs[rung] = 1000.0 * sorted(spent[1:])[1]
         affordable = [rung for rung, cost in self._costs.items() if cost <= budget_ms] or [LADDER[0]]
@@ -315,13 +314,14 @@ class Planner:
         edit = Inpaint(known, value)
 
         def shown(state: Tensor, t: Tensor) -> None:
-            if on_state is not None:
-                on_state(model.denormalized(state).cpu().double().numpy(), float(t))
+            assert on_state is not None
+            on_state(model.denormalized(state).cpu().double().numpy(), float(t))
 
-        shown(edit(x, times[0], None), times[0])
+        if on_state is not None:
+            shown(edit(x, times[0], None), times[0])
         denoise = partial(model.denoiser, cond=cond)
         solver = DDIM(model.denoiser.schedule)
-        paths = sample(denoise, solver, x, times, edit=edit, generator=self._generator, on_step=shown)
+        paths = sample(denoise, solver, x, times, edit=edit, generator=self._generator, on_step=shown if on_state else None)
         return model.denormalized(paths).cpu().double().numpy(), lengths.cpu().numpy()
 
     def _rows(self, points: list[np.ndarray], k: int) -> Tensor:

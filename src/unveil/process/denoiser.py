@@ -53,7 +53,7 @@ class GaussianDenoiser(nn.Module):
             ValueError: one is not finite: eps and EDM have none where alpha = 0.
         """
         found = self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
-        if not all(bool(torch.isfinite(c).all()) for c in found):
+        if not bool(torch.isfinite(torch.stack(found)).all()):
             raise ValueError(
                 "denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0"
             )

@@ -76,6 +76,10 @@ class TrainMaze:
     """positions a token"""
     to_end: float = 0.5
     """share of windows that reach to the end of their episode"""
+    cut: bool = True
+    """cut the data where `timeouts` say that the goal changed; without, detours are recognised by learned travel times"""
+    window_steps: int = 600
+    """with --no-cut: environment steps of the longest window"""
     waypoints: float = 0.3
     """share of windows trained with known positions in between"""
     bfloat16: bool | None = None

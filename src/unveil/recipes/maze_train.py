@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.data.episodes import Episodes
+    from unveil.data.windows import ListedWindows, PathWindows
     from unveil.recipes.maze import Progress, TrainMaze
 
 
@@ -52,14 +53,31 @@ class PathBatch(NamedTuple):
     noise: torch.Tensor
 
 
-def batches(episodes: Episodes, config: TrainMaze) -> tuple[Callable[[torch.Generator], PathBatch], int]:
-    """A source of random batches, and the longest window in positions."""
+def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
+    """Windows between the marks of the data, or, with --no-cut, direct ones of data whose marks are ignored."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+
+    from unveil.apps.direct import direct_windows
+    from unveil.data.windows import PathWindows
+
+    if config.cut:
+        return PathWindows(episodes, 2, config.stride, config.to_end)
+    unmarked = replace(episodes, timeouts=np.zeros_like(episodes.timeouts), final_observations=None)
+    windows = PathWindows(unmarked, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
+
+
+def batches(windows: PathWindows | ListedWindows, config: TrainMaze) -> Callable[[torch.Generator], PathBatch]:
+    """A source of random batches."""
     import torch
 
     from unveil.apps.path_model import endpoint_known
-    from unveil.data.windows import PathWindows
 
-    windows, size = PathWindows(episodes, 2, config.stride, config.to_end), config.batch_size
+    size = config.batch_size
 
     def draw(generator: torch.Generator) -> PathBatch:
         def uniform(*shape: int) -> torch.Tensor:
@@ -73,7 +91,7 @@ def batches(episodes: Episodes, config: TrainMaze) -> tuple[Callable[[torch.Gene
         noise = torch.randn(positions.shape, generator=generator, device="cpu")
         return PathBatch(positions, lengths, endpoint_known(lengths, horizon, 2) | between, t, noise)
 
-    return draw, windows.longest
+    return draw
 
 
 def path_loss(model: torch.nn.Module, batch: PathBatch) -> tuple[torch.Tensor, Mapping[str, float]]:
@@ -116,7 +134,8 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     device = find_device(config.device)
     bfloat16 = has_bfloat16(device) if config.bfloat16 is None else config.bfloat16
     episodes = load_data(config, progress)
-    draw, longest = batches(episodes, config)
+    windows = find_windows(episodes, config, progress)
+    draw, longest = batches(windows, config), windows.longest
     torch.manual_seed(config.seed)  # initial weights
     model = PathModel(PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, longest))
     model.learn_statistics(episodes)
@@ -191,7 +210,19 @@ def check_training(config: TrainMaze) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
-    for name in ("steps", "batch_size", "data_steps", "width", "depth", "heads", "stride", "patch", "save_every", "accumulate"):
+    for name in (
+        "steps",
+        "batch_size",
+        "data_steps",
+        "width",
+        "depth",
+        "heads",
+        "stride",
+        "patch",
+        "window_steps",
+        "save_every",
+        "accumulate",
+    ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     for name in ("to_end", "waypoints"):
