@@ -78,6 +78,15 @@ def test_the_loss_falls_and_old_checkpoints_go(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-30", "checkpoint-40"]
 
 
+def test_every_checkpoint_shows_its_averaged_weights(tmp_path):
+    seen = {}
+    run(tmp_path, 40, on_save=lambda step, weights: seen.update({step: {k: v.clone() for k, v in weights.items()}}))
+    assert sorted(seen) == [10, 20, 30, 40]
+    for step in (30, 40):  # the two that are kept
+        stored = read_tensors(tmp_path / f"checkpoint-{step}" / "ema.safetensors")
+        assert all(torch.equal(stored[name], value) for name, value in seen[step].items())
+
+
 def test_warm_up_then_cosine():
     training = Training(steps=100, learning_rate=1.0, warmup=10, final_fraction=0.1)
     assert training.rate(0) == pytest.approx(0.1)

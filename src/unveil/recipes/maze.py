@@ -88,6 +88,10 @@ class TrainMaze:
     """steps between checkpoints"""
     keep: int = 0
     """newest checkpoints that are kept; 0 keeps all"""
+    samples: bool = True
+    """draw four plans of the averaged weights at each checkpoint, into samples/ of the run folder"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
     out: Path | None = None
     """run folder; by default runs/maze-<maze>-<preset>"""
     resume: bool = False

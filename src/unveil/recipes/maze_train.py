@@ -11,9 +11,11 @@ from unveil.recipes.maze import DataMaze, data_path, find_layout, make_data
 if TYPE_CHECKING:
     import torch
 
+    from unveil.apps.path_model import PathModelShape
     from unveil.data.episodes import Episodes
     from unveil.data.windows import ListedWindows, PathWindows
     from unveil.recipes.maze import Progress, TrainMaze
+    from unveil.worlds.maze.layout import Layout
 
 
 def load_data(config: TrainMaze, progress: Progress) -> Episodes:
@@ -116,12 +118,14 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     """Train; returns the run folder."""
     import json
     from dataclasses import asdict
+    from functools import partial
 
     import torch
 
     from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_device
+    from unveil.recipes.sinks import sink
     from unveil.training.trainer import Training, train
 
     layout = find_layout(config.maze)
@@ -162,20 +166,51 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    write_config(run, json.loads(json.dumps(described, default=str)), config.resume)
-    train(
-        model,
-        draw,
-        path_loss,
-        training,
-        run,
-        resume=config.resume,
-        on_record=lambda record: progress(f"training {run}", int(record["step"]), config.steps, record),
-    )
+    described = json.loads(json.dumps(described, default=str))
+    write_config(run, described, config.resume)
+    with sink(config.log, run, described) as log:
+
+        def on_record(record: Mapping[str, Any]) -> None:
+            log(record)
+            progress(f"training {run}", int(record["step"]), config.steps, record)
+
+        train(
+            model,
+            draw,
+            path_loss,
+            training,
+            run,
+            resume=config.resume,
+            on_record=on_record,
+            on_save=partial(draw_samples, layout, model.shape, run) if config.samples else None,
+        )
     return run
 
 
-FREE_TO_CHANGE = ("steps", "save_every", "keep", "device", "threads", "resume", "out", "data")
+def draw_samples(layout: Layout, shape: PathModelShape, run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder."""
+    import numpy as np
+
+    from unveil.apps.path_model import PathModel
+    from unveil.apps.planner import Planner
+    from unveil.evaluation.pictures import MazePicture, write_png
+
+    model = PathModel(shape)
+    model.load_state_dict({name: value.to("cpu", model.state_dict()[name].dtype) for name, value in weights.items()})
+    planner = Planner(model)
+    rng = np.random.default_rng(0)
+    picture = MazePicture(layout, panels=4, width=3.0)
+    for panel in range(4):
+        start, goal = layout.cells[rng.choice(len(layout.cells), 2, replace=len(layout.cells) < 2)]
+        plan = planner.plan(start, goal)
+        picture.ends(panel, start, goal)
+        picture.path(panel, plan.path)
+        picture.title(panel, f"step {step}" if panel == 0 else "")
+    (run / "samples").mkdir(exist_ok=True)
+    write_png(run / "samples" / f"step-{step:06d}.png", picture.frame(), {})
+
+
+FREE_TO_CHANGE = ("steps", "save_every", "keep", "device", "threads", "resume", "out", "data", "samples", "log")
 
 
 def write_config(run: Path, described: dict[str, Any], resume: bool) -> None:

@@ -81,6 +81,7 @@ def train(
     group: Group | None = None,
     resume: bool = False,
     on_record: Callable[[Record], None] | None = None,
+    on_save: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train `model` in place and return the averaged weights.
 
@@ -96,6 +97,7 @@ def train(
         group: the processes that train together; None asks `torchrun`'s environment.
         resume: go on from the newest checkpoint that verifies; without one, start anew.
         on_record: called with each line of `metrics.jsonl`.
+        on_save: called with the step and the averaged weights after each checkpoint: for samples on the way.
     Raises:
         UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
@@ -104,7 +106,7 @@ def train(
     with only_writer(run) if group.leads else nullcontext(), Interrupts() as interrupts:
         if group.leads:
             remove_unfinished(run)
-        return _train(model, draw, loss, training, run, group, resume, on_record, interrupts)
+        return _train(model, draw, loss, training, run, group, resume, on_record, on_save, interrupts)
 
 
 def _train(
@@ -116,6 +118,7 @@ def _train(
     group: Group,
     resume: bool,
     on_record: Callable[[Record], None] | None,
+    on_save: Callable[[int, dict[str, Tensor]], None] | None,
     interrupts: Interrupts,
 ) -> dict[str, Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -184,6 +187,8 @@ def _train(
             if group.leads:
                 save_checkpoint(run / f"checkpoint-{step}", tensors, state)
                 prune(run, training.keep)
+                if on_save is not None:
+                    on_save(step, ema.weights)
             group.wait()
     if step < training.steps:
         raise KeyboardInterrupt(f"stopped and saved at step {step} in {run}; go on with the same command and --resume")

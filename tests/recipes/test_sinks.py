@@ -1,0 +1,57 @@
+"""Sinks get every record, with its step, and are closed; a missing package is one clear line."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from unveil.errors import UnveilError
+from unveil.recipes.sinks import sink
+
+RECORDS = [{"step": 100, "loss": 0.5, "learning_rate": 0.1}, {"step": 200, "loss": 0.25, "learning_rate": 0.05}]
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_trackers_get_every_record_and_go_on_after_a_resume(monkeypatch, tmp_path, name):
+    began, logged, ended = [], [], []
+    fake = SimpleNamespace(
+        init=lambda **how: began.append(how), log=lambda values, step: logged.append((values, step)), finish=lambda: ended.append(True)
+    )
+    monkeypatch.setitem(sys.modules, name, fake)
+    with sink(name, tmp_path / "run-7", {"seed": 3}) as write:
+        for record in RECORDS:
+            write(record)
+        assert not ended
+    assert began[0]["config"] == {"seed": 3} and began[0]["name"] == "run-7" and began[0]["resume"] == "allow"
+    assert logged == [({"loss": 0.5, "learning_rate": 0.1}, 100), ({"loss": 0.25, "learning_rate": 0.05}, 200)]
+    assert ended == [True]
+
+
+def test_a_tracker_is_closed_after_an_error(monkeypatch, tmp_path):
+    ended = []
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: None, finish=lambda: ended.append(True)))
+    with pytest.raises(KeyboardInterrupt), sink("wandb", tmp_path, {}):
+        raise KeyboardInterrupt
+    assert ended == [True]
+
+
+def test_tensorboard_files_hold_the_scalars(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with sink("tensorboard", tmp_path, {"seed": 3}) as write:
+        for record in RECORDS:
+            write(record)
+    read = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    assert [(e.step, e.value) for e in read.Scalars("loss")] == [(100, 0.5), (200, 0.25)]
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    with pytest.raises(UnveilError, match="pip install trackio"), sink("trackio", tmp_path, {}):
+        pass
+
+
+def test_none_takes_records_and_does_nothing(tmp_path):
+    with sink("none", tmp_path / "absent", {}) as write:
+        write(RECORDS[0])
+    assert not (tmp_path / "absent").exists()
