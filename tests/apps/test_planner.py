@@ -110,6 +110,25 @@ def test_a_body_that_is_carried_off_gets_a_new_plan(planner):
     assert np.linalg.norm(seen[0, :2] - world.goal[0]) < 0.5
 
 
+def test_waypoints_are_driven_through_even_after_a_mishap(planner):
+    """A dead end on the way, and the body is carried off once after it, once before."""
+    stop, goal = np.array([1.0, 4.0]), np.array([7.0, 9.0])
+    for carried in (15, None):
+        world = starting_states(LARGE, False, 1, 9)
+        world.state, world.goal = np.array([[3.0, 1.0, 0.0, 0.0]]), goal[None]
+        planner.reset(goal, via=[(None, tuple(stop))])
+        track = []
+        for t in range(600):
+            if t == carried:
+                world.state = np.array([[5.0, 10.0, 0.0, 0.0]])
+            seen, _ = world.step(planner.act(world.state[0])[None])
+            track.append(seen[0, :2])
+        near = np.linalg.norm(np.array(track) - stop, axis=1)
+        assert near.min() <= 0.2
+        assert np.linalg.norm(track[-1] - goal) < 0.5
+        assert (planner.replans >= 1) == (carried is not None)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -123,6 +142,7 @@ def test_a_body_that_is_carried_off_gets_a_new_plan(planner):
         (lambda p: p.plan(START, GOAL, via=[(0, (3.0, 6.0))]), "rise from 1"),
         (lambda p: p.reset((1.0, 2.0, 3.0, float("nan"))[3:]), "goal must be 2 numbers"),
         (lambda p: p.reset((1.0, float("nan"))), "goal must be finite"),
+        (lambda p: p.reset(np.array([GOAL, GOAL]), via=[(None, START)]), "waypoints need a single goal"),
         (lambda p: p.plan(START, GOAL, budget_ms=0.0), "budget_ms must be positive"),
         (lambda p: (p.reset(GOAL), p.act(np.array([1.0, 1.0, float("nan"), 0.0]))), "finite numbers"),
         (lambda p: (p.reset(GOAL), p.act(np.zeros((2, 4)))), r"must be \(4,\)"),

@@ -51,3 +51,17 @@ def test_straying_and_sticking_are_noticed():
         pursuit.follow(0, np.array([[0.0, 0.0], [5.0, 0.0]]))
         drive(pursuit, start, steps, wind)
         assert pursuit.lost.all()
+
+
+def test_a_gate_is_touched_before_the_body_goes_on():
+    """A detour of 0.8 up and back: without a gate the look-ahead leaps over it."""
+    detour = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.8], [1.05, 0.0], [3.0, 0.0]])
+    reached = {}
+    for gates in ((), (2,)):
+        pursuit = Pursuit(np.array([[3.0, 0.0]]), PursuitGains())
+        pursuit.follow(0, detour, gates)
+        track = drive(pursuit, np.zeros((1, 4)), 300)
+        reached[gates] = np.linalg.norm(track[:, 0, :2] - [1.0, 0.8], axis=1).min()
+        assert np.linalg.norm(track[-1, 0, :2] - [3.0, 0.0]) < 0.3  # and still arrives
+    assert reached[(2,)] <= PursuitGains().touch
+    assert reached[()] > 0.25

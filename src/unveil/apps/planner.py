@@ -61,6 +61,7 @@ class Plan:
         candidates: (K, H', D), all samples, each padded by its goal; `lengths` (K,) counts the real positions.
         unsupported: (K,), share of each candidate that runs where no data went.
         chosen: index of `path` among them.
+        gates: the positions of `path` that are waypoints.
     """
 
     path: Float[np.ndarray, "H D"]
@@ -71,6 +72,7 @@ class Plan:
     lengths: np.ndarray
     unsupported: Float[np.ndarray, " K"]
     chosen: int
+    gates: tuple[int, ...] = ()
 
 
 class _Request(NamedTuple):
@@ -100,6 +102,7 @@ class Planner:
         self._pursuit: Pursuit | None = None
         self.plans: list[Plan | None] = []  # each body's first plan
         self._single = True
+        self._via: tuple[Via, ...] = ()
         self._costs: dict[tuple[int, int], float] = {}
         self.replans = 0
         self._low = model.support_low.cpu().double().numpy()
@@ -150,14 +153,19 @@ class Planner:
         requests = [self._request(s, g, (), None, self.settings) for s, g in zip(starts, goals, strict=True)]
         return self._solve(requests, self.settings)
 
-    def reset(self, goal: Sequence[float] | np.ndarray) -> None:
+    def reset(self, goal: Sequence[float] | np.ndarray, via: Sequence[Via] = ()) -> None:
         """Forget all plans; from now on go to `goal` (D,), or to one goal for each of B bodies (B, D).
 
+        Args:
+            via: waypoints on the way of a single body, as in `plan`; the body touches each before it goes on.
         Raises:
-            ValueError: a wrong shape, a number that is not finite, or a goal outside the data's range.
+            ValueError: a wrong shape, a number that is not finite, a goal outside the data's range, or `via` for several bodies.
         """
         goals = np.asarray(goal, float)
         self._single = goals.ndim == 1
+        if via and not self._single:
+            raise ValueError("planner.reset: waypoints need a single goal")
+        self._via = tuple(via)
         goals = np.array([self._point(g, "goal") for g in np.atleast_2d(goals)])
         self._pursuit = Pursuit(goals, self.settings.gains)
         self.plans = [None] * len(goals)
@@ -184,6 +192,8 @@ class Planner:
 
     def _plan_lost(self, seen: np.ndarray) -> None:
         assert self._pursuit is not None
+        if self._via:
+            return self._plan_via(seen[0])
         fresh, again = [], []
         for i in np.flatnonzero(self._pursuit.lost):
             (fresh if self.plans[i] is None else again).append(int(i))
@@ -199,6 +209,17 @@ class Planner:
                     self.plans[i] = plan
                 self._pursuit.follow(i, plan.path)
             self.replans += len(indices) * warm
+
+    def _plan_via(self, seen: np.ndarray) -> None:
+        """The first plan of a body with waypoints, or one through those that are left."""
+        assert self._pursuit is not None
+        left, first = self._pursuit.gates[0], self.plans[0] is None
+        via = self._via if first else tuple((None, tuple(self._pursuit.points[0, gate])) for gate in left)
+        plan = self.plan(seen, self._pursuit.goals[0], via=via)
+        if first:
+            self.plans[0] = plan
+        self._pursuit.follow(0, plan.path, plan.gates)
+        self.replans += not first
 
     def _request(
         self, start: np.ndarray, goal: np.ndarray, via: tuple[Via, ...], horizon: int | None, settings: PlannerSettings
@@ -356,10 +377,12 @@ class Planner:
         followed = resampled(path, SPACING)
         times = retimed(followed, self._speed, self._acceleration)
         arrival = float(times[first_within(followed, request.goal, self.settings.gains.hold_radius)])
-        return Plan(path, followed, times, arrival, paths, lengths, unsupported, chosen)
+        gates = tuple(index for index, _ in request.vias)
+        return Plan(path, followed, times, arrival, paths, lengths, unsupported, chosen, gates)
 
     def _joined(self, legs: list[Plan], last: _Request) -> Plan:
         """One plan of several: the chosen path of each leg, one after the other."""
         path = np.concatenate([legs[0].path, *(leg.path[1:] for leg in legs[1:])])
         length, off = np.array([len(path)]), np.array([max(float(leg.unsupported[leg.chosen]) for leg in legs)])
-        return self._described(path, last, path[None], length, off, 0)
+        gates = np.cumsum([len(leg.path) - 1 for leg in legs[:-1]]).tolist()
+        return replace(self._described(path, last, path[None], length, off, 0), gates=tuple(gates))

@@ -4,6 +4,7 @@ A path's own timing is ignored: the force pulls towards a point some way ahead o
 physics; gains and look-ahead were tuned by rollout in the simulator (the docs' protocol says so).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ class PursuitGains:
         look_ahead: distance along the path from the nearest point to the target.
         stray: distance from the path beyond which it is given up.
         patience: steps without progress after which it is given up.
+        touch: a waypoint counts as passed within this distance of it.
     """
 
     gain: float = 12.5
@@ -33,6 +35,7 @@ class PursuitGains:
     hold_radius: float = 0.5
     stray: float = 0.6
     patience: int = 30
+    touch: float = 0.2
 
 
 class Pursuit:
@@ -46,10 +49,13 @@ class Pursuit:
         self.progress = np.zeros(count, dtype=np.int64)
         self.waited = np.zeros(count, dtype=np.int64)
         self.lost: Bool[np.ndarray, " B"] = np.ones(count, dtype=bool)
+        self.gates: list[list[int]] = [[] for _ in range(count)]
 
-    def follow(self, index: int, path: Float[np.ndarray, "H 2"]) -> None:
-        """From now on body `index` follows this path."""
+    def follow(self, index: int, path: Float[np.ndarray, "H 2"], gates: Sequence[int] = ()) -> None:
+        """From now on body `index` follows this path, and touches its positions number `gates` in turn before it goes on."""
         points = resampled(path, SPACING)
+        along = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+        self.gates[index] = [round(float(along[gate] / max(along[-1], 1e-9)) * (len(points) - 1)) for gate in gates]
         if len(points) > self.points.shape[1]:
             self.points = np.pad(self.points, ((0, 0), (0, len(points) - self.points.shape[1]), (0, 0)), mode="edge")
         self.points[index, : len(points)] = points
@@ -65,15 +71,19 @@ class Pursuit:
         """Forces in [-1, 1] for (x, y, vx, vy); bodies that strayed or are stuck are marked in `lost`."""
         position, velocity, g = observation[:, :2], observation[:, 2:], self.gains
         rows = np.arange(len(position))
-        near = np.minimum(self.progress[:, None] + np.arange(SEARCH), self.last[:, None])
+        for i in range(len(position)):
+            while self.gates[i] and np.linalg.norm(self.points[i, self.gates[i][0]] - position[i]) <= g.touch:
+                self.gates[i].pop(0)
+        limit = np.array([gates[0] if gates else last for gates, last in zip(self.gates, self.last.tolist(), strict=True)])
+        near = np.minimum(self.progress[:, None] + np.arange(SEARCH), limit[:, None])
         distance = np.linalg.norm(self.points[rows[:, None], near] - position[:, None], axis=2)
         best = distance.argmin(1)
         moved = near[rows, best] > self.progress
         self.progress = near[rows, best]
         self.waited = np.where(moved, 0, self.waited + 1)
-        ahead = np.minimum(self.progress + round(g.look_ahead / SPACING), self.last)
+        ahead = np.minimum(self.progress + round(g.look_ahead / SPACING), limit)
         force = g.gain * (self.points[rows, ahead] - position) - g.damping * velocity
-        home = np.linalg.norm(self.goals - position, axis=1) < g.hold_radius
+        home = (np.linalg.norm(self.goals - position, axis=1) < g.hold_radius) & (limit == self.last)
         hold = g.hold_gain * (self.goals - position) - g.hold_damping * velocity
         self.lost |= ~home & ((distance[rows, best] > g.stray) | (self.waited > g.patience))
         return np.clip(np.where(home[:, None], hold, force), -1.0, 1.0)
