@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ Write = Callable[[Mapping[str, Any]], None]
 
 
 @contextmanager
-def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Iterator[Write]:
+def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Write]:
     """Yields a function that takes records of `metrics.jsonl`; closes the sink in the end.
 
     A resumed run goes on in the same place: TensorBoard's folder is `run`/tensorboard, Trackio's and W&B's run has the name of `run`.
