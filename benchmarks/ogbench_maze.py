@@ -32,6 +32,7 @@ from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.plans import crosses_wall
 from unveil.evaluation.statistics import mean_ci95
 from unveil.recipes.doctor import commit, machine
+from unveil.recipes.locate import find_checkpoint
 from unveil.recipes.maze import load_planner
 from unveil.worlds.maze.layout import Layout, parse_layout
 
@@ -156,7 +157,7 @@ def planning(planner: Planner) -> Callable[[np.ndarray, np.ndarray], Act]:
 def evaluate(maze: str, checkpoint: Path, episodes: int, seed: int) -> dict:
     data, _ = files(maze)
     env, plan_world = world(maze, 1000, True), layout(maze)
-    planner = load_planner(checkpoint, "cpu", seed)
+    planner = load_planner(find_checkpoint(str(checkpoint)), "cpu", seed)
     planner.settings = PlannerSettings(pace=PACE, gains=GAINS)
     rows = {"unveil": planning(planner), "graph search over the data": pursuing(DataGraph(read_d4rl(data)).path)}
     act = oracle(env)
