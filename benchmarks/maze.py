@@ -2,12 +2,25 @@
 
 Rows: the planner as packaged; with one candidate; with a random instead of the chosen candidate; the same executor on graph search over the
 data, without a model; the controller that made the data; the same executor on shortest paths through the map. Weights: the zoo's.
+
+And, where their run folders are there (otherwise they are left out, with a word): two more trainings with seeds 1 and 2, and one that
+ignores the generator's marks (`--no-cut`):
+
+    for s in 1 2; do
+      unveil train maze --maze umaze --data-steps 1000000 --steps 8000 --seed $s --out runs/maze-umaze-s$s
+      unveil train maze --maze medium --data-steps 2000000 --steps 8000 --seed $s --out runs/maze-medium-s$s
+      unveil train maze --maze large --seed $s --out runs/maze-large-s$s
+    done
+    unveil train maze --maze umaze --data-steps 1000000 --steps 6000 --no-cut --window-steps 300 --out runs/maze-umaze-uncut
+    unveil train maze --maze medium --data-steps 2000000 --steps 5000 --no-cut --out runs/maze-medium-uncut
+    unveil train maze --maze large --steps 6000 --no-cut --window-steps 800 --out runs/maze-large-uncut
 """
 
 import argparse
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +29,12 @@ from unveil.data.d4rl import read_d4rl
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import maze_metrics, roll, starting_states
 from unveil.evaluation.maze_reference import pursued
-from unveil.evaluation.plans import reference_metrics
+from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint, read_config
 from unveil.recipes.maze import DataMaze, EvalMaze, data_path, find_layout, load_planner, make_data
 from unveil.recipes.maze_eval import evaluate_maze, protocol_name
+from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -53,16 +67,43 @@ def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
     return reference_metrics(world.layout, pursued(world, DataGraph(read_d4rl(file)).path))
 
 
-def one_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
-    """The planner with a single sample at the median horizon."""
-    planner = load_planner(find_checkpoint(f"maze-{maze}"), "cpu", seed)
-    planner.settings = replace(planner.settings, candidates=1)
+def driven(checkpoint: str, maze: str, multi: bool, episodes: int, seed: int, **settings: Any) -> dict:
+    """The planner with other weights or settings."""
+    planner = load_planner(find_checkpoint(checkpoint), "cpu", seed, **settings)
     world = starting_states(find_layout(maze), multi, episodes, seed)
     planner.reset(world.goal)
-    return maze_metrics(world.layout, roll(world, planner.act))
+    rollout = roll(world, planner.act)
+    plans = [plan for plan in planner.plans if plan is not None]
+    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    return maze_metrics(world.layout, rollout) | diagnostics
 
 
-ROWS = {"one-candidate": one_candidate, "random-candidate": random_candidate, "graph-search": graph_search}
+def one_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
+    """The planner with a single sample, at the middle of its range of paces."""
+    return driven(f"maze-{maze}", maze, multi, episodes, seed, candidates=1)
+
+
+def of_run(suffix: str) -> Callable[[str, bool, int, int], dict | None]:
+    """The planner with the weights of runs/maze-<maze>-<suffix>; None where that run is not, or not finished."""
+
+    def row(maze: str, multi: bool, episodes: int, seed: int) -> dict | None:
+        run = Path("runs") / f"maze-{maze}-{suffix}"
+        newest = latest_checkpoint(run)
+        if newest is None or newest.name != f"checkpoint-{read_config(run, 'maze')['steps']}":
+            return None
+        return driven(str(run), maze, multi, episodes, seed)
+
+    return row
+
+
+ROWS: dict[str, Callable[[str, bool, int, int], dict | None]] = {
+    "one-candidate": one_candidate,
+    "random-candidate": random_candidate,
+    "graph-search": graph_search,
+    "seed1": of_run("s1"),
+    "seed2": of_run("s2"),
+    "uncut": of_run("uncut"),
+}
 
 
 def main() -> None:
@@ -94,6 +135,9 @@ def main() -> None:
                 file = RESULTS / f"{stem}-{name}.json"
                 if not file.is_file():
                     metrics = row(maze, multi, arguments.episodes, arguments.seed)
+                    if metrics is None:
+                        print(f"{stem:<24} {name:<18} left out: no finished run in runs/", flush=True)
+                        continue
                     file.write_text(json.dumps(described | {"row": name, "metrics": metrics}, indent=1) + "\n")
                 shown = json.loads(file.read_text())["metrics"]
                 print(f"{stem:<24} {name:<18} {shown['score_mean']:.1f} ± {shown['score_ci95']:.1f}", flush=True)
