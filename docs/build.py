@@ -19,11 +19,11 @@ ROWS = {  # name in the table: end of the file's name
 INTRODUCTION = """D4RL's own reward, on every step, not latched; 300 episodes, seed 0, mean and 95 % interval over episodes; every row down
 to the controller on the same episodes, with the same executor (the controller has its own). `python benchmarks/maze.py` makes all of them,
 `unveil eval maze --maze large` (`--multi`) the first, the oracle and the controller."""
-CONCLUSION = """Graph search over the same data with the same executor is as good or better: two dimensions are no challenge for it. The
-oracle is what perfect paths would give this executor, not a ceiling of physics. Published planners were run by their authors on D4RL's own data with
-mujoco-py, ours on data of D4RL's generator (standard deviations within 1 %) with MuJoCo 3.3; look-ahead, pace and gains were
-tuned on other seeds. [docs/protocol.md](docs/protocol.md) says what every number means. A row in brackets is latched (the reward
-stays after the first touch), which is not D4RL's score: ours is in the second table."""
+CONCLUSION = """Graph search over the same data with the same executor is as good or better: two dimensions are no challenge for it.
+The oracle is what perfect paths would give this executor, not a ceiling of physics. Published planners were run by their authors on D4RL's
+own data with mujoco-py, ours on data of D4RL's generator (standard deviations within 1 %) with MuJoCo 3.3; look-ahead, pace and gains were
+tuned on other seeds. [docs/protocol.md](docs/protocol.md) says what every number means. A row in brackets is latched (the reward stays
+after the first touch), which is not D4RL's score: ours is in the second table."""
 
 
 def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict | None:

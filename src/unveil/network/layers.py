@@ -48,8 +48,9 @@ class ModulatedBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, valid: Tensor | None) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(6, dim=-1)
-        x = x + gate_a * self._attend(_normed(x) * (1.0 + scale_a) + shift_a, valid)
-        return x + gate_m * self.fall(F.gelu(self.rise(_normed(x) * (1.0 + scale_m) + shift_m), approximate="tanh"))
+        x = torch.addcmul(x, gate_a, self._attend(torch.addcmul(shift_a, _normed(x), 1.0 + scale_a), valid))
+        risen = self.rise(torch.addcmul(shift_m, _normed(x), 1.0 + scale_m))
+        return torch.addcmul(x, gate_m, self.fall(F.gelu(risen, approximate="tanh")))
 
     def _attend(self, x: Tensor, valid: Tensor | None) -> Tensor:
         batch, count, width = x.shape
