@@ -22,7 +22,7 @@ to the controller on the same episodes, with the same executor (the controller h
 CONCLUSION = """Graph search over the same data with the same executor is as good or better: two dimensions are no challenge for it.
 The oracle is what perfect paths would give this executor, not a ceiling of physics. Published planners were run by their authors on D4RL's
 own data with mujoco-py, ours on data of D4RL's generator (standard deviations within 1 %) with MuJoCo 3.3; look-ahead, pace and gains were
-tuned on other seeds. [docs/protocol.md](docs/protocol.md) says what every number means. A row in brackets is latched (the reward stays
+tuned on other seeds. [docs/protocol.md](docs/protocol.md) says what every number means. The number in brackets is latched (the reward stays
 after the first touch), which is not D4RL's score: ours is in the second table."""
 
 
@@ -34,13 +34,12 @@ def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict 
     return result["reference"][reference] if reference else result["metrics"]
 
 
-def table_row(name: str, scores: list[float | None], shown: list[str], bold: bool = False) -> str:
-    """A row with the averages over the three mazes after the single-goal and after the Multi2D columns."""
+def table_row(name: str, scores: list[float | None], shown: list[str], bold: bool = False, averages: list[str] | None = None) -> str:
+    """A row with the averages over the three mazes after the single-goal and after the Multi2D columns; some are only known as given."""
     cells = []
     for k in (0, 3):
         part = [value for value in scores[k : k + 3] if value is not None]
-        average = f"{fmean(part):.1f}" if len(part) == 3 else "-"
-        average = f"({average})" if shown[k].startswith("(") else average
+        average = averages[k // 3] if averages else f"{fmean(part):.1f}" if len(part) == 3 else "-"
         cells += [*shown[k : k + 3], f"**{average}**" if bold else average]
     return f"| {name} | " + " | ".join(cells) + " |"
 
@@ -71,8 +70,9 @@ def published() -> list[str]:
     rows = []
     for row in json.loads((ROOT / "benchmarks" / "published.json").read_text()):
         scores = [*row["single"], *(row["multi"] or [None] * 3)]
-        shown = ["-" if value is None else f"({value})" if row.get("latched") else str(value) for value in scores]
-        rows.append(table_row(f"{row['name']}, published [{row['source']}]", scores, shown))
+        shown = ["-" if value is None else str(value) for value in scores]
+        averages = [f"({row['average']}, latched)", "-"] if row.get("latched") else None
+        rows.append(table_row(f"{row['name']}, published [{row['source']}]", scores, shown, averages=averages))
     return rows
 
 
