@@ -39,8 +39,8 @@ from unveil.worlds.maze.layout import Layout, parse_layout
 RESULTS = Path(__file__).resolve().parent / "results"
 EPISODES = {"large": (1000, 1001), "giant": (500, 2001)}  # episodes, steps of each
 TRAINING = {"large": "--window-steps 900 --stride 10 --patch 3", "giant": "--window-steps 1800 --stride 15 --patch 4"}
-GAINS = PursuitGains(gain=20.0, damping=0.0, look_ahead=0.5, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2)
-PACE = (0.9, 1.0)
+GAINS = PursuitGains(gain=20.0, damping=0.0, look_ahead=0.6, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2)
+PACE = (1.0, 1.2)  # chosen on seeds 777000 and up, as the look-ahead
 PUBLISHED = {
     "large": {"GCBC": (29, 6), "GCIVL": (45, 5), "GCIQL": (34, 3), "QRL": (86, 9), "CRL": (39, 7), "HIQL": (58, 5)},
     "giant": {"GCBC": (1, 2), "GCIVL": (0, 0), "GCIQL": (0, 0), "QRL": (68, 7), "CRL": (27, 10), "HIQL": (46, 9)},

@@ -7,9 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def sinusoids(value: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
-    """(...,) to (..., width): sines and cosines of wavelengths 2 pi .. 2 pi * longest. Vaswani et al. 2017, section 3.5."""
-    rates = torch.exp(torch.arange(width // 2, device=value.device, dtype=value.dtype) * (-log(longest) / (width // 2)))
+def sinusoids(value: Tensor, width: int, longest: float = 10_000.0, inclusive: bool = False) -> Tensor:
+    """(...,) to (..., width): sines and cosines of wavelengths from 2 pi up to 2 pi * longest. Vaswani et al. 2017, section 3.5.
+
+    inclusive: the last wavelength is the longest itself, as in DDPM's and Diffuser's code; else it would be the next.
+    """
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=value.device, dtype=value.dtype) * (-log(longest) / (half - inclusive)))
     angles = value[..., None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
+
+    from unveil.apps.diffuser import Diffuser, DiffuserModel
+    from unveil.apps.path_model import PathModel
     from unveil.apps.planner import Planner
     from unveil.worlds.maze.layout import Layout
 
@@ -44,8 +48,8 @@ class TrainMaze:
     Example: unveil train maze --maze large --preset default --out runs/maze-large
     """
 
-    preset: Literal["tiny", "default"] = "default"
-    """tiny proves learning in minutes; default is what the zoo holds; other flags change single fields of it"""
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """tiny proves learning in minutes; default is what the zoo holds; paper is Diffuser as published; other flags change single fields"""
     maze: str = "large"
     """umaze, medium, large, eval-*, or the path of a text map"""
     data: Path | None = None
@@ -107,6 +111,9 @@ class TrainMaze:
 TRAIN_PRESETS = {
     "default": TrainMaze(),
     "tiny": TrainMaze(preset="tiny", data_steps=400_000, steps=2_000, width=96, depth=3, save_every=500),
+    "paper": TrainMaze(
+        preset="paper", steps=20_000, batch_size=32, accumulate=2, learning_rate=2e-4, ema=0.9995, width=32, save_every=2_000
+    ),
 }
 
 
@@ -236,21 +243,59 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
 
 
 def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner:
-    """A `Planner` from a run folder, a checkpoint folder or a zoo folder (`recipes/load.py` finds it by name)."""
-    import torch
+    """A `Planner` from a run folder, a checkpoint folder or a zoo folder (`recipes/load.py` finds it by name).
 
-    from unveil.apps.path_model import PathModel, PathModelShape
-    from unveil.apps.planner import Planner, PlannerSettings
+    Args:
+        settings: fields of `PlannerSettings`.
+    Raises:
+        UnveilError: the checkpoint is of the preset `paper`.
+    """
+    from unveil.apps.diffuser import Diffuser
+    from unveil.errors import UnveilError
+
+    found = load_driver(folder, device, seed, **settings)
+    if isinstance(found, Diffuser):
+        raise UnveilError(
+            f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give another checkpoint"
+        )
+    return found
+
+
+def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner | Diffuser:
+    """Whatever a checkpoint holds that plans and drives: `Planner`, or `Diffuser` for the preset `paper`, which has no settings."""
     from unveil.recipes.locate import find_device, read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     config = read_config(folder, "maze")
-    model = PathModel(
+    weights = read_tensors(weights_file(folder), model_of(config).state_dict())
+    return driver_of(config, weights, find_device(device), seed, **settings)
+
+
+def model_of(config: Mapping[str, Any]) -> PathModel | DiffuserModel:
+    """The untrained model of a run's config."""
+    from unveil.apps.diffuser import DiffuserModel, DiffuserShape
+    from unveil.apps.path_model import PathModel, PathModelShape
+
+    if config["preset"] == "paper":
+        return DiffuserModel(DiffuserShape(config["longest"], config["diffusion_steps"], config["width"]))
+    return PathModel(
         PathModelShape(2, config["stride"], config["patch"], config["width"], config["depth"], config["heads"], config["longest"])
     )
-    weights = read_tensors(weights_file(folder), model.state_dict())
+
+
+def driver_of(
+    config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], device: torch.device, seed: int, **settings: Any
+) -> Planner | Diffuser:
+    """The planner of a run's config with these weights, which may be stored in half precision."""
+    import torch
+
+    from unveil.apps.diffuser import Diffuser, DiffuserModel
+    from unveil.apps.planner import Planner, PlannerSettings
+
+    model = model_of(config)
     model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
-    return Planner(model.to(find_device(device)), PlannerSettings(**settings), seed=seed)
+    model.to(device)
+    return Diffuser(model, seed=seed) if isinstance(model, DiffuserModel) else Planner(model, PlannerSettings(**settings), seed=seed)
 
 
 def trained_layout(folder: Path) -> Layout:

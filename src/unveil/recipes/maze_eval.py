@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import find_layout, load_planner, trained_layout
+from unveil.recipes.maze import find_layout, load_driver, trained_layout
 
 if TYPE_CHECKING:
+    from unveil.apps.diffuser import Diffuser
     from unveil.apps.planner import Planner
     from unveil.recipes.maze import EvalMaze, Progress
     from unveil.worlds.maze.episodes import MazeEpisodes
@@ -31,7 +32,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     trained = trained_layout(folder)
     if trained.rows != layout.rows:
         raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
-    planner = load_planner(
+    planner = load_driver(
         folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
     )
     world = starting_states(layout, config.multi, config.episodes, config.seed)
@@ -61,7 +62,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
 
 
-def time_acts(planner: Planner, world: MazeEpisodes) -> tuple[float, float]:
+def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:
     """95th percentile and largest wall time, in ms, of `planner.act` over one whole episode; the largest is the call that plans."""
     from time import perf_counter
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unveil.recipes.maze import DataMaze, data_path, find_layout, make_data
+from unveil.recipes.maze import DataMaze, data_path, driver_of, find_layout, make_data
 
 if TYPE_CHECKING:
     import torch
 
-    from unveil.apps.path_model import PathModelShape
     from unveil.data.episodes import Episodes
     from unveil.data.windows import ListedWindows, PathWindows
     from unveil.recipes.maze import Progress, TrainMaze
@@ -114,6 +113,37 @@ def path_loss(model: torch.nn.Module, batch: PathBatch) -> tuple[torch.Tensor, M
     return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
 
 
+class Task(NamedTuple):
+    """What is trained on what.
+
+    Args:
+        longest: rows of the longest window.
+        training: options of `Training` that differ from the recipe's.
+        config: what else `config.json` must say for the weights to be used.
+    """
+
+    model: torch.nn.Module
+    draw: Callable[[torch.Generator], Any]
+    loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
+    longest: int
+    training: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
+    """Our planner: paths of all lengths between two ends."""
+    import torch
+
+    from unveil.apps.path_model import PathModel, PathModelShape
+
+    windows = find_windows(episodes, config, progress)
+    torch.manual_seed(config.seed)  # initial weights
+    shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
+    model = PathModel(shape)
+    model.learn_statistics(episodes)
+    return Task(model, batches(windows, config), path_loss, windows.longest, {}, {})
+
+
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
     """Train; returns the run folder."""
     import json
@@ -122,9 +152,9 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_device
+    from unveil.recipes.maze_paper import paper_task
     from unveil.recipes.sinks import sink
     from unveil.training.trainer import Training, train
 
@@ -136,37 +166,25 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = find_device(config.device)
-    bfloat16 = has_bfloat16(device) if config.bfloat16 is None else config.bfloat16
     episodes = load_data(config, progress)
-    windows = find_windows(episodes, config, progress)
-    draw, longest = batches(windows, config), windows.longest
-    torch.manual_seed(config.seed)  # initial weights
-    model = PathModel(PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, longest))
-    model.learn_statistics(episodes)
-    model.to(device)
-    training = Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        ema=config.ema,
-        bfloat16=bfloat16,
-        save_every=config.save_every,
-        keep=config.keep,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
-    described = asdict(config) | {
-        "recipe": "maze",
-        "maze": layout.name,
-        "rows": layout.rows,
-        "episode_steps": layout.steps,
-        "longest": longest,
+    task = paper_task(config, episodes, layout) if config.preset == "paper" else path_task(config, episodes, progress)
+    options: dict[str, Any] = {
+        "steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "ema": config.ema,
+        "bfloat16": has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        "save_every": config.save_every,
+        "keep": config.keep,
+        "accumulate": config.accumulate,
+        "seed": config.seed,
+        "log_every": min(100, config.steps),
     }
+    described = asdict(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
+    described = json.loads(json.dumps(described | {"longest": task.longest, **task.config}, default=str))
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    described = json.loads(json.dumps(described, default=str))
     write_config(run, described, config.resume)
     with sink(config.log, run, described) as log:
 
@@ -175,34 +193,31 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
             progress(f"training {run}", int(record["step"]), config.steps, record)
 
         train(
-            model,
-            draw,
-            path_loss,
-            training,
+            task.model.to(device),
+            task.draw,
+            task.loss,
+            Training(**(options | dict(task.training))),
             run,
             resume=config.resume,
             on_record=on_record,
-            on_save=partial(draw_samples, layout, model.shape, run) if config.samples else None,
+            on_save=partial(draw_samples, layout, described, run) if config.samples else None,
         )
     return run
 
 
-def draw_samples(layout: Layout, shape: PathModelShape, run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
     """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder."""
     import numpy as np
+    import torch
 
-    from unveil.apps.path_model import PathModel
-    from unveil.apps.planner import Planner
     from unveil.evaluation.pictures import MazePicture, write_png
 
-    model = PathModel(shape)
-    model.load_state_dict({name: value.to("cpu", model.state_dict()[name].dtype) for name, value in weights.items()})
-    planner = Planner(model)
+    planner = driver_of(config, weights, torch.device("cpu"), 0)
     rng = np.random.default_rng(0)
     picture = MazePicture(layout, panels=4, width=3.0)
     for panel in range(4):
         start, goal = layout.cells[rng.choice(len(layout.cells), 2, replace=len(layout.cells) < 2)]
-        plan = planner.plan(start, goal)
+        plan = planner.plan(np.concatenate([start, np.zeros(2)]), goal)
         picture.ends(panel, start, goal)
         picture.path(panel, plan.path)
         picture.title(panel, f"step {step}" if panel == 0 else "")

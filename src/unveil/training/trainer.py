@@ -40,6 +40,7 @@ class Training:
     Args:
         steps: optimizer steps in all.
         learning_rate: peak; linear warm-up, then a cosine down to `final_fraction` of it.
+        betas: AdamW's.
         clip: largest norm of the gradient.
         ema, ema_power: see `EMA`.
         bfloat16: run the network under bfloat16 autocast; weights and their update stay float32.
@@ -53,6 +54,7 @@ class Training:
     warmup: int = 200
     final_fraction: float = 0.02
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
     ema: float = 0.999
     ema_power: float = 0.75
@@ -122,7 +124,7 @@ def _train(
     interrupts: Interrupts,
 ) -> dict[str, Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=training.betas)
     device = parameters[0].device
     generator = torch.Generator(device="cpu").manual_seed(training.seed)
     ema = EMA(model, training.ema, training.ema_power)

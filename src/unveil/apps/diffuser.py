@@ -1,0 +1,160 @@
+"""Diffuser as published for mazes: whole state-action trajectories of a fixed length, planned once, tracked by a simple controller.
+
+Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch: the start and the goal (at rest) are known positions, the network
+predicts x_0, every one of the T steps is taken, x_0 is clipped to the data's limits, the model's own actions are not used.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unveil.apps.planner import Plan
+from unveil.network.unet1d import TemporalUNet
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.grid import uniform
+from unveil.process.parameterization import x0
+from unveil.process.schedule import cosine_betas, tabulated
+from unveil.sampling.edit import Inpaint
+from unveil.sampling.gaussian import Ancestral
+from unveil.sampling.guidance import clipped
+from unveil.sampling.loop import sample
+
+POSITION, ACTION, STATE = 2, 2, 4  # numbers of a row: action (2), then position (2) and velocity (2)
+
+
+@dataclass(frozen=True)
+class DiffuserShape:
+    """What fixes the tensors of a `DiffuserModel`.
+
+    Args:
+        horizon: H, environment steps of every plan.
+        diffusion_steps: T.
+        width, multiples: of the temporal U-Net.
+    """
+
+    horizon: int
+    diffusion_steps: int
+    width: int = 32
+    multiples: tuple[int, ...] = (1, 4, 8)
+
+    @property
+    def stride(self) -> int:
+        """Environment steps between two rows of a plan."""
+        return 1
+
+
+class DiffuserModel(nn.Module):
+    """Denoiser of trajectories (B, H, 6) of actions and states, normalised to [-1, 1] by the data's limits."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, shape: DiffuserShape) -> None:
+        super().__init__()
+        self.shape = shape
+        steps = shape.diffusion_steps
+        network = TemporalUNet(ACTION + STATE, shape.width, shape.multiples)
+        self.denoiser = GaussianDenoiser(network, tabulated(cosine_betas(steps)), x0, time_input=lambda t: steps * t - 1.0)
+        self.register_buffer("low", -torch.ones(ACTION + STATE))
+        self.register_buffer("high", torch.ones(ACTION + STATE))
+
+    def learn_limits(self, rows: Float[np.ndarray, "N 6"]) -> None:
+        """Set the normalisation to the data's smallest and largest values."""
+        self.low.copy_(torch.from_numpy(rows.min(0)))
+        self.high.copy_(torch.from_numpy(rows.max(0)))
+
+    def normalized(self, rows: Tensor) -> Tensor:
+        """(..., 6) in the data's units to [-1, 1]."""
+        return 2.0 * (rows - self.low) / (self.high - self.low) - 1.0
+
+    def denormalized(self, rows: Tensor) -> Tensor:
+        """[-1, 1] to the data's units."""
+        return self.low + 0.5 * (rows + 1.0) * (self.high - self.low)
+
+
+def ends_known(horizon: int) -> Tensor:
+    """(1, H, 6) bool: the states of the first and of the last row."""
+    known = torch.zeros((1, horizon, ACTION + STATE), dtype=torch.bool, device="cpu")
+    known[:, [0, -1], ACTION:] = True
+    return known
+
+
+class Diffuser:
+    """Plans once for each body and tracks the plan: action = (next position - position) + (next velocity - velocity).
+
+    After the plan's end its last position is the target, at rest. The interface is that of `Planner`.
+    """
+
+    def __init__(self, model: DiffuserModel, *, seed: int = 0) -> None:
+        self.model = model.eval()
+        self.device = model.low.device
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self._states = np.zeros((0, model.shape.horizon, STATE))
+        self._goals = np.zeros((0, POSITION))
+        self._step, self._single = 0, True
+        self.plans: list[Plan | None] = []
+        self.replans = 0
+
+    def plan(self, start: Float[np.ndarray, "4"], goal: Float[np.ndarray, "2"]) -> Plan:
+        """One plan from a state to a goal."""
+        return self._described(self._sample(np.atleast_2d(start), np.atleast_2d(goal)))[0]
+
+    def reset(self, goal: Float[np.ndarray, "*B 2"]) -> None:
+        """Forget all plans; from now on go to one goal, or to one for each of B bodies."""
+        goals = np.asarray(goal, float)
+        self._single = goals.ndim == 1
+        self._goals, self._step = np.atleast_2d(goals), 0
+        self.plans = [None] * len(self._goals)
+        self.replans = 0
+
+    def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
+        """Force in [-1, 1] for (x, y, vx, vy); the first call plans for all bodies.
+
+        Raises:
+            ValueError: no goal yet.
+        """
+        if not len(self._goals):
+            raise ValueError("diffuser.act: no goal yet; call reset(goal) first")
+        seen = np.atleast_2d(np.asarray(observation, float))
+        if self._step == 0:
+            self._states = self._sample(seen, self._goals)
+            self.plans = list(self._described(self._states))
+        if self._step + 1 < self.model.shape.horizon:
+            target = self._states[:, self._step + 1]
+        else:
+            target = self._states[:, -1].copy()
+            target[:, POSITION:] = 0.0
+        self._step += 1
+        force = np.clip((target - seen)[:, :POSITION] + (target - seen)[:, POSITION:], -1.0, 1.0)
+        return force[0] if self._single else force
+
+    @torch.inference_mode()
+    def _sample(self, starts: np.ndarray, goals: np.ndarray, rows: int = 100) -> np.ndarray:
+        """States (N, H, 4) in the data's units."""
+        model, horizon = self.model, self.model.shape.horizon
+        found = []
+        for first in range(0, len(starts), rows):
+            start, goal = starts[first : first + rows], goals[first : first + rows]
+            value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
+            value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
+            value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
+            edit = Inpaint(ends_known(horizon).to(self.device), model.normalized(value))
+            denoise = clipped(partial(model.denoiser), -1.0, 1.0)
+            noise = torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
+            times = uniform(model.shape.diffusion_steps)
+            x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=self._generator)
+            found.append(model.denormalized(x)[..., ACTION:].cpu().double().numpy())
+        return np.concatenate(found)
+
+    def _described(self, states: np.ndarray) -> list[Plan]:
+        times = np.arange(states.shape[1], dtype=float)
+        lengths, none = np.array([states.shape[1]]), np.zeros(1)
+        plans = []
+        for path in states[..., :POSITION]:
+            near = np.linalg.norm(path - path[-1], axis=1) <= 0.5
+            plans.append(Plan(path, path, times, float(near.argmax()), path[None], lengths, none, 0))
+        return plans

@@ -1,0 +1,85 @@
+"""The temporal U-Net of Diffuser: one-dimensional convolutions over the steps of a trajectory.
+
+Janner et al. 2022, appendix C; the same parameters, in the same order, as the released code's.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.network.condition import Condition
+from unveil.network.layers import sinusoids
+
+
+class TemporalUNet(nn.Module):
+    """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H that `2 ** (len(multiples) - 1)` divides.
+
+    `time` is the index of the step, 0 .. T - 1. Level k has `width * multiples[k]` channels; between levels H is halved.
+
+    Raises:
+        ValueError: H cannot be halved as often as there are levels.
+    """
+
+    def __init__(self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5) -> None:
+        super().__init__()
+        self.width, self.levels = width, len(multiples)
+        sizes = [features, *(width * m for m in multiples)]
+        self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
+        self.down = nn.ModuleList(
+            nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)]) for a, b in pairwise(sizes)
+        )
+        self.halvings = nn.ModuleList(nn.Conv1d(b, b, 3, stride=2, padding=1) for b in sizes[1:-1])
+        self.middle = nn.ModuleList(ResidualConv1d(sizes[-1], sizes[-1], width, kernel) for _ in range(2))
+        inner = list(pairwise(sizes[1:]))[::-1]
+        self.up = nn.ModuleList(
+            nn.ModuleList([ResidualConv1d(2 * b, a, width, kernel), ResidualConv1d(a, a, width, kernel)]) for a, b in inner
+        )
+        self.doublings = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in inner)
+        self.final = nn.Sequential(ConvBlock1d(width, width, kernel), nn.Conv1d(width, features, 1))
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+        if x.shape[1] % 2 ** (self.levels - 1):
+            raise ValueError(f"TemporalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times")
+        about = self.time(sinusoids(time, self.width, inclusive=True))
+        h, kept = x.transpose(1, 2), []
+        for k, blocks in enumerate(self.down):
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                h = block(h, about)
+            kept.append(h)
+            if k < len(self.halvings):
+                h = self.halvings[k](h)
+        for block in self.middle:
+            h = block(h, about)
+        for blocks, double in zip(self.up, self.doublings, strict=True):
+            h = torch.cat([h, kept.pop()], dim=1)
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                h = block(h, about)
+            h = double(h)
+        return self.final(h).transpose(1, 2)
+
+
+class ConvBlock1d(nn.Module):
+    """Convolution, GroupNorm with 8 groups, Mish."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
+        self.norm = nn.GroupNorm(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.mish(self.norm(self.conv(x)))
+
+
+class ResidualConv1d(nn.Module):
+    """Two `ConvBlock1d`, a time vector added between them, and a skip connection (1 x 1 where the channels change)."""
+
+    def __init__(self, inputs: int, outputs: int, about: int, kernel: int) -> None:
+        super().__init__()
+        self.first, self.second = ConvBlock1d(inputs, outputs, kernel), ConvBlock1d(outputs, outputs, kernel)
+        self.about = nn.Linear(about, outputs)
+        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, about: Tensor) -> Tensor:
+        return self.second(self.first(x) + self.about(F.mish(about))[:, :, None]) + self.skip(x)
