@@ -22,9 +22,13 @@ setup: .venv/all
 	$(PIP) -e '.[maze,dev]'
 	@touch $@ .venv/demo
 
-.venv/all: .venv/pip
-	$(PIP) -e '.[all,dev]'
+.venv/docs: .venv/dev
+	$(PIP) -e '.[maze,dev,docs]'
 	@touch $@ .venv/dev .venv/demo
+
+.venv/all: .venv/pip
+	$(PIP) -e '.[all,dev,docs]'
+	@touch $@ .venv/docs .venv/dev .venv/demo
 
 demo: .venv/demo
 	.venv/bin/unveil demo
@@ -49,8 +53,9 @@ test: .venv/dev
 test-slow: .venv/dev
 	.venv/bin/python -m pytest -m slow
 
-docs: .venv/dev
+docs: .venv/docs
 	.venv/bin/python docs/build.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: .venv/dev
 	.venv/bin/unveil eval maze --maze large --episodes 300 --seed 0 --json benchmarks/results/maze-large-single.json
@@ -58,7 +63,7 @@ bench: .venv/dev
 	.venv/bin/unveil data maze --maze large --steps 1000000 --seed 0 --out runs/maze-large.hdf5 --json benchmarks/results/maze-large-data.json
 	$(MAKE) docs
 
-check: lint type arch test
+check: lint type arch test docs
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

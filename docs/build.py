@@ -104,11 +104,75 @@ def section() -> str:
     return "\n".join([*lines, "", *details(), "", CONCLUSION])
 
 
+def offpath() -> str:
+    """`benchmarks/maze_offpath.py`."""
+    file = RESULTS / "maze-offpath.json"
+    if not file.is_file():
+        return "Not measured yet: `python benchmarks/maze_offpath.py evaluate`."
+    found = json.loads(file.read_text())["metrics"]
+    lines = ["`python benchmarks/maze_offpath.py evaluate`, 200 episodes each, seed 0.", ""]
+    lines += ["| | arrive | at step | raw samples across a wall |", "|---|---|---|---|"]
+    names = {"unconnected": "medium, corner to corner, no training episode connects them", "spiral": "a spiral of one's own, random pairs"}
+    for task, name in names.items():
+        for row, m in found[task].items():
+            crossing = f"{100 * m['wall_crossing_rate']:.1f} %" if row.startswith("unveil") else "-"
+            lines.append(f"| {name}: {row} | {100 * m['success_rate']:.1f} % | {m['arrival_step_mean']:.0f} | {crossing} |")
+    m = found["via"]
+    lines += ["", f"Waypoints, maze `large`, {m['n']} random (start, waypoint, goal): the ball comes within 0.3 cells of the waypoint in"]
+    lines.append(
+        f"{100 * m['within_0.3_rate']:.1f} % (on average {m['distance_mean']:.3f}, at worst {m['distance_max']:.2f} cells), and then"
+    )
+    lines.append(f"to the goal in {100 * m['then_goal_rate']:.1f} %.")
+    return "\n".join(lines)
+
+
+def ogbench() -> str:
+    """`benchmarks/ogbench_maze.py`."""
+    files = [(maze, RESULTS / f"ogbench-pointmaze-{maze}.json") for maze in ("large", "giant")]
+    found = {maze: json.loads(file.read_text()) for maze, file in files if file.is_file()}
+    if not found:
+        return "Not measured yet: `python benchmarks/ogbench_maze.py evaluate`."
+    lines = [
+        "Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python benchmarks/ogbench_maze.py evaluate`. Data are"
+    ]
+    lines += [
+        "with OGBench's own oracle and published settings; nothing in them says when a goal changed, so training uses `--no-cut`. Published"
+    ]
+    lines += [
+        "rows: Park et al. 2025, arXiv:2410.20092 (mean and deviation over 8 seeds, offline goal-conditioned RL on OGBench's own files).",
+        "",
+    ]
+    lines += ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for row in next(iter(found.values()))["metrics"]:
+        cells = [result["metrics"][row] for result in found.values()]
+        shown = [f"{100 * m['success_rate']:.1f} ± {100 * m['success_ci95']:.1f}" for m in cells]
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
+    for row in next(iter(found.values()))["published"]:
+        cells = ["{} ± {}".format(*result["published"][row]) for result in found.values()]
+        lines.append(f"| {row}, published | " + " | ".join(cells) + " |")
+    crossing = ", ".join(f"{100 * result['metrics']['unveil']['wall_crossing_rate']:.0f} % ({maze})" for maze, result in found.items())
+    replans = ", ".join(f"{result['metrics']['unveil']['replans_mean']:.1f} ({maze})" for maze, result in found.items())
+    lines += [
+        "",
+        f"Of unveil's raw samples on these tasks {crossing} cross a wall somewhere, and an episode needs {replans} new plans on average:",
+    ]
+    lines.append("these plans are rescued by re-planning, unlike those of Maze2D.")
+    return "\n".join(lines)
+
+
+def replaced(text: str, mark: str, content: str) -> str:
+    """The text with what stands between `<!-- mark -->` and `<!-- /mark -->` replaced."""
+    head, rest = text.split(f"<!-- {mark} -->")
+    tail = rest.split(f"<!-- /{mark} -->")[1]
+    return f"{head}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{tail}"
+
+
 def main() -> None:
-    readme = ROOT / "README.md"
-    head, rest = readme.read_text().split("<!-- results -->")
-    tail = rest.split("<!-- /results -->")[1]
-    readme.write_text(f"{head}<!-- results -->\n{section()}\n<!-- /results -->{tail}")
+    readme, page = ROOT / "README.md", ROOT / "docs" / "applications" / "planning-maze.md"
+    readme.write_text(replaced(readme.read_text(), "results", section()))
+    inner = section().replace("[docs/protocol.md](docs/protocol.md)", "[What the numbers mean](../protocol.md)")
+    inner = inner.replace(" says what every number means", " defines all of them")
+    page.write_text(replaced(replaced(replaced(page.read_text(), "results", inner), "offpath", offpath()), "ogbench", ogbench()))
 
 
 if __name__ == "__main__":

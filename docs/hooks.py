@@ -1,0 +1,78 @@
+"""Links of the documents into code and tests, checked; API pages; sources of tests. Called by mkdocs.
+
+`[text](src:process/posterior.py#posterior_coefficients)` goes to the API page, `[text](test:process/test_grid.py#test_uniform)` to a
+page with that test's source. A file or a name that is not there stops the build.
+"""
+
+import ast
+import re
+from pathlib import Path
+from posixpath import relpath
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACES = {"src": ROOT / "src" / "unveil", "test": ROOT / "tests"}
+LINK = re.compile(r"\]\((src|test):([\w./-]+?)(?:#(\w+))?\)")
+
+
+def names(file: Path) -> set[str]:
+    """Functions, classes and their methods, and constants of a module."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def owner(file: Path, name: str) -> str:
+    """`Class.name` for a method, else the name."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ClassDef) and any(isinstance(part, ast.FunctionDef) and part.name == name for part in node.body):
+            return f"{node.name}.{name}"
+    return name
+
+
+def on_page_markdown(markdown: str, page, **_: object) -> str:
+    def link(match: re.Match) -> str:
+        scheme, path, name = match.groups()
+        file = PLACES[scheme] / path
+        if not file.is_file():
+            raise PluginError(f"{page.file.src_uri}: {scheme}:{path} is no file")
+        if name and name not in names(file):
+            raise PluginError(f"{page.file.src_uri}: {scheme}:{path} has no {name}")
+        if scheme == "src":
+            module = f"unveil.{path.removesuffix('.py').replace('/', '.')}"
+            target, anchor = f"api/{path.removesuffix('.py')}.md", f"{module}.{owner(file, name)}" if name else module
+        else:
+            target, anchor = f"tests/{path.removesuffix('.py')}.md", name
+        return f"]({relpath(target, Path(page.file.src_uri).parent.as_posix() or '.')}{f'#{anchor}' if anchor else ''})"
+
+    return LINK.sub(link, markdown)
+
+
+def on_files(files, config, **_: object):
+    """One page a module, and one a test file with a heading for each test."""
+    for file in sorted(PLACES["src"].rglob("*.py")):
+        path = file.relative_to(PLACES["src"]).with_suffix("")
+        if file.stem.startswith("__") or "zoo" in path.parts:
+            continue
+        module = ".".join(("unveil", *path.parts))
+        files.append(File.generated(config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"))
+    for file in sorted(PLACES["test"].rglob("*.py")):
+        source = file.read_text()
+        lines, parts = source.splitlines(), [f"# tests/{file.relative_to(PLACES['test'])}\n"]
+        after = 0
+        for node in ast.parse(source).body:
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
+            if isinstance(node, ast.FunctionDef):
+                parts.append(f"## {node.name} {{#{node.name}}}\n")
+            block = "\n".join(lines[after if not isinstance(node, ast.FunctionDef) else first : node.end_lineno]).strip("\n")
+            parts.append(f"```python\n{block}\n```\n")
+            after = node.end_lineno
+        path = file.relative_to(PLACES["test"]).with_suffix(".md").as_posix()
+        files.append(File.generated(config, f"tests/{path}", content="\n".join(parts)))
+    return files

@@ -1,0 +1,104 @@
+"""Diffuser as published: known ends, the reference controller's rule, and what it is trained on."""
+
+import numpy as np
+import pytest
+import torch
+
+from unveil.apps.diffuser import Diffuser, DiffuserModel, DiffuserShape, ends_known
+from unveil.data.episodes import Episodes
+from unveil.recipes.maze_paper import TrajectoryBatch, goal_segments, published_shape, trajectory_batches, trajectory_loss
+from unveil.worlds.maze.layout import named_layout
+
+
+def model() -> DiffuserModel:
+    torch.manual_seed(0)
+    made = DiffuserModel(DiffuserShape(horizon=16, diffusion_steps=8, width=8, multiples=(1, 2)))
+    made.low.copy_(torch.tensor([-1.0, -1.0, 0.0, 0.0, -5.0, -5.0]))
+    made.high.copy_(torch.tensor([1.0, 1.0, 8.0, 10.0, 5.0, 5.0]))
+    return made
+
+
+def test_normalisation_reaches_both_ends_and_back():
+    made = model()
+    rows = torch.stack([made.low, made.high, torch.tensor([0.5, -0.5, 2.0, 7.0, 1.0, -2.0])])
+    scaled = made.normalized(rows)
+    torch.testing.assert_close(scaled[:2], torch.stack([-torch.ones(6), torch.ones(6)]))
+    torch.testing.assert_close(made.denormalized(scaled), rows)
+
+
+def test_plans_begin_at_the_state_end_at_rest_at_the_goal_and_stay_within_the_data():
+    planner = Diffuser(model(), seed=3)
+    start, goal = np.array([1.0, 2.0, 0.5, -0.5]), np.array([7.0, 9.0])
+    planner.reset(goal[None])
+    planner.act(start[None])
+    states = planner._states[0]
+    np.testing.assert_allclose(states[0], start, atol=1e-5)
+    np.testing.assert_allclose(states[-1], [*goal, 0.0, 0.0], atol=1e-5)
+    low, high = planner.model.low.numpy()[2:], planner.model.high.numpy()[2:]
+    assert (states >= low - 1e-4).all() and (states <= high + 1e-4).all()  # x_0 is clipped in every step
+
+
+def test_the_force_is_the_released_rule_and_the_end_is_held_at_rest():
+    planner = Diffuser(model(), seed=3)
+    planner.reset(np.array([[7.0, 9.0], [2.0, 2.0]]))
+    seen = np.array([[1.0, 2.0, 0.5, -0.5], [3.0, 3.0, 0.0, 0.0]])
+    first = planner.act(seen)
+    plan = planner._states
+    np.testing.assert_allclose(first, np.clip((plan[:, 1, :2] - seen[:, :2]) + (plan[:, 1, 2:] - seen[:, 2:]), -1, 1))
+    for _ in range(20):
+        last = planner.act(seen)
+    np.testing.assert_allclose(last, np.clip((plan[:, -1, :2] - seen[:, :2]) - seen[:, 2:], -1, 1))
+    assert len(planner.plans) == 2 and planner.replans == 0
+    with pytest.raises(ValueError, match="no goal yet"):
+        Diffuser(model()).act(np.zeros(4))
+
+
+def test_the_network_is_told_the_released_step_numbers():
+    """t = i / T is step i - 1 of the released code, 0 .. T - 1."""
+    made = model()
+    t = torch.arange(1, 9, dtype=torch.float64) / 8
+    assert made.denoiser.time_input(t).tolist() == pytest.approx(list(range(8)))
+
+
+def test_published_lengths():
+    assert [published_shape(named_layout(name)) for name in ("umaze", "medium", "large")] == [(128, 64), (256, 256), (384, 256)]
+
+
+def test_segments_end_where_the_goal_is_left_and_marks_are_ignored():
+    observations = np.zeros((11, 4), np.float32)
+    observations[:, 0] = [3.0, 2.0, 1.0, 0.4, 0.1, 0.4, 1.0, 2.0, 0.2, 0.2, 5.0]  # at the goal 0 twice
+    marks = np.zeros(11, bool)
+    marks[2] = True  # the generator's
+    episodes = Episodes(observations, np.zeros((11, 2), np.float32), np.zeros(11, np.float32), np.zeros(11, bool), marks)
+    assert goal_segments(episodes, np.zeros(2)).tolist() == [[0, 6], [6, 4], [10, 1]]
+
+
+def test_windows_have_the_horizon_and_lie_in_one_segment():
+    layout = named_layout("umaze")
+    rng = np.random.default_rng(0)
+    x = layout.goal[0] + 3 * np.sin(np.arange(400) / 15)  # passes the goal again and again
+    observations = np.stack([x, np.full(400, layout.goal[1]), np.arange(400), rng.normal(size=400)], axis=1).astype(np.float32)
+    zeros = np.zeros(400, bool)
+    episodes = Episodes(observations, rng.normal(size=(400, 2)).astype(np.float32), np.zeros(400, np.float32), zeros, zeros)
+    draw = trajectory_batches(episodes, layout, 16, 8, 64)
+    batch = draw(torch.Generator(device="cpu").manual_seed(0))
+    steps = batch.rows[:, :, 4].long()
+    assert (steps.diff(dim=1) == 1).all()
+    bounds = goal_segments(episodes, layout.goal)[:, 0]
+    number = np.searchsorted(bounds, steps.numpy(), side="right")
+    assert (number == number[:, :1]).all()
+    assert set((8 * batch.t).round().long().tolist()) == set(range(1, 9))
+    np.testing.assert_allclose(batch.rows[:, :, :2], episodes.actions[steps])
+
+
+def test_noise_on_the_known_ends_is_not_seen_and_their_error_not_counted():
+    made = model()
+    rows = torch.rand(4, 16, 6)
+    t, noise = torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.randn(4, 16, 6)
+    known = ends_known(16)
+    loss, _ = trajectory_loss(made, TrajectoryBatch(rows, t, noise))
+    other = torch.where(known, torch.randn(4, 16, 6), noise)
+    torch.testing.assert_close(trajectory_loss(made, TrajectoryBatch(rows, t, other))[0], loss)
+    x = torch.where(known, made.normalized(rows), 0.0)
+    assert known[0, 0].tolist() == [False, False, True, True, True, True]
+    assert torch.isfinite(x).all() and known.sum() == 8

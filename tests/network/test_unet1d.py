@@ -1,0 +1,56 @@
+"""The temporal U-Net has the published parameters, sees far in time, and treats all places alike."""
+
+import pytest
+import torch
+
+from unveil.network.unet1d import TemporalUNet
+
+
+@pytest.mark.parametrize(
+    ("features", "multiples", "parameters"),
+    [(14, (1, 2, 4, 8), 3_956_302), (23, (1, 2, 4, 8), 3_958_327), (6, (1, 4, 8), 3_682_118)],
+)
+def test_the_released_networks_have_as_many_parameters(features, multiples, parameters):
+    """Hopper, Walker2d and Maze2D of jannerm/diffuser."""
+    assert sum(p.numel() for p in TemporalUNet(features, 32, multiples).parameters()) == parameters
+
+
+def small() -> TemporalUNet:
+    torch.manual_seed(0)
+    return TemporalUNet(3, 16, (1, 2, 4)).eval()
+
+
+def test_every_divisible_horizon_works_and_others_are_named():
+    network, time = small(), torch.zeros(2)
+    for horizon in (4, 16, 40):
+        assert network(torch.randn(2, horizon, 3), time).shape == (2, horizon, 3)
+    with pytest.raises(ValueError, match="30 cannot be halved 2 times"):
+        network(torch.randn(2, 30, 3), time)
+
+
+def test_rows_do_not_see_each_other():
+    network, x, time = small(), torch.randn(3, 16, 3), torch.tensor([0.0, 5.0, 9.0])
+    together = network(x, time)
+    for i in range(3):
+        torch.testing.assert_close(network(x[i : i + 1], time[i : i + 1])[0], together[i])
+
+
+def test_the_time_step_and_far_places_matter():
+    network, x = small(), torch.randn(1, 32, 3)
+    y = network(x, torch.tensor([3.0]))
+    assert (network(x, torch.tensor([4.0])) - y).abs().max() > 1e-4
+    moved = x.clone()
+    moved[0, 0] += 1.0
+    assert (network(moved, torch.tensor([3.0])) - y)[0, -1].abs().max() > 1e-7
+
+
+def test_skip_connections_carry_what_the_deepest_level_cannot():
+    """With the middle silenced, an alternating input still comes through: it was halved away below, not above."""
+    network = small()
+    for block in network.middle:
+        for parameter in block.second.parameters():
+            torch.nn.init.zeros_(parameter)
+    x = torch.ones(1, 16, 3)
+    x[:, ::2] = -1.0
+    y = network(x, torch.zeros(1)) - network(-x, torch.zeros(1))
+    assert y.abs().mean() > 1e-3
