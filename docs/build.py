@@ -25,6 +25,11 @@ own data with mujoco-py, ours on data of D4RL's generator (standard deviations w
 tuned on other seeds. [docs/protocol.md](docs/protocol.md) says what every number means. The number in brackets is latched (the reward stays
 after the first touch), which is not D4RL's score: ours is in the second table."""
 
+OGBENCH = """Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python benchmarks/ogbench_maze.py evaluate`. Data are
+made with OGBench's own oracle and published settings; nothing in them says when a goal changed, so training uses `--no-cut`. The planner
+plans again when it strays; graph search and oracle do not, and get stuck at corners. Published rows: Park et al. 2025, arXiv:2410.20092,
+mean and deviation over 8 seeds, offline goal-conditioned reinforcement learning on OGBench's own files."""
+
 
 def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict | None:
     file = RESULTS / f"maze-{maze}-{'multi' if multi else 'single'}{end}.json"
@@ -132,16 +137,7 @@ def ogbench() -> str:
     found = {maze: json.loads(file.read_text()) for maze, file in files if file.is_file()}
     if not found:
         return "Not measured yet: `python benchmarks/ogbench_maze.py evaluate`."
-    lines = [
-        "Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python benchmarks/ogbench_maze.py evaluate`. Data are"
-    ]
-    lines += [
-        "with OGBench's own oracle and published settings; nothing in them says when a goal changed, so training uses `--no-cut`. Published"
-    ]
-    lines += [
-        "rows: Park et al. 2025, arXiv:2410.20092 (mean and deviation over 8 seeds, offline goal-conditioned RL on OGBench's own files).",
-        "",
-    ]
+    lines = [OGBENCH, ""]
     lines += ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for row in next(iter(found.values()))["metrics"]:
         cells = [result["metrics"][row] for result in found.values()]

@@ -8,7 +8,7 @@ import pytest
 from unveil.cli import main
 from unveil.data.d4rl import read_d4rl
 from unveil.recipes.maze import TRAIN_PRESETS, TrainMaze
-from unveil.recipes.maze_train import find_windows
+from unveil.recipes.maze_train import find_windows, unmarked
 
 
 def quiet(*_: object) -> None:
@@ -45,7 +45,7 @@ def test_without_cuts_windows_cross_marks_and_stay_short(home):
     episodes = read_d4rl(path)
     crossing = {}
     for cut in (True, False):
-        windows = find_windows(episodes, TrainMaze(maze="umaze", cut=cut, window_steps=200, stride=5), quiet)
+        windows = find_windows(episodes if cut else unmarked(episodes), TrainMaze(maze="umaze", cut=cut, window_steps=200, stride=5), quiet)
         assert cut or windows.longest <= 40
         if not cut:
             first, strides = windows.first.numpy(), windows.strides.numpy()

@@ -86,7 +86,7 @@ def ends_known(horizon: int) -> Tensor:
 class Diffuser:
     """Plans once for each body and tracks the plan: action = (next position - position) + (next velocity - velocity).
 
-    After the plan's end its last position is the target, at rest. The interface is that of `Planner`.
+    After the plan's end its last row, at rest at the goal, stays the target. The interface is that of `Planner`.
     """
 
     def __init__(self, model: DiffuserModel, *, seed: int = 0) -> None:
@@ -123,11 +123,7 @@ class Diffuser:
         if self._step == 0:
             self._states = self._sample(seen, self._goals)
             self.plans = list(self._described(self._states))
-        if self._step + 1 < self.model.shape.horizon:
-            target = self._states[:, self._step + 1]
-        else:
-            target = self._states[:, -1].copy()
-            target[:, POSITION:] = 0.0
+        target = self._states[:, min(self._step + 1, self.model.shape.horizon - 1)]
         self._step += 1
         force = np.clip((target - seen)[:, :POSITION] + (target - seen)[:, POSITION:], -1.0, 1.0)
         return force[0] if self._single else force

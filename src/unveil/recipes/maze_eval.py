@@ -81,4 +81,4 @@ def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, 
 def protocol_name(layout: Layout, multi: bool) -> str:
     """The protocol tag of a result."""
     task = f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1" if layout.score_range else f"maze {layout.name}"
-    return f"{task}, sparse reward on every step, not latched; data cut at the generator's timeouts"
+    return f"{task}, sparse reward on every step, not latched"

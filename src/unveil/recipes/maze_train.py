@@ -55,10 +55,7 @@ class PathBatch(NamedTuple):
 
 
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
-    """Windows between the marks of the data, or, with --no-cut, direct ones of data whose marks are ignored."""
-    from dataclasses import replace
-
-    import numpy as np
+    """Windows between the marks of the data, or, with --no-cut, direct ones of data without marks."""
     import torch
 
     from unveil.apps.direct import direct_windows
@@ -66,10 +63,18 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
 
     if config.cut:
         return PathWindows(episodes, 2, config.stride, config.to_end)
-    unmarked = replace(episodes, timeouts=np.zeros_like(episodes.timeouts), final_observations=None)
-    windows = PathWindows(unmarked, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+    windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
+
+
+def unmarked(episodes: Episodes) -> Episodes:
+    """The same recording without `timeouts`: nothing says when a goal changed."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts), final_observations=None)
 
 
 def batches(windows: PathWindows | ListedWindows, config: TrainMaze) -> Callable[[torch.Generator], PathBatch]:
@@ -136,6 +141,7 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
 
     from unveil.apps.path_model import PathModel, PathModelShape
 
+    episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
     torch.manual_seed(config.seed)  # initial weights
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
