@@ -51,17 +51,25 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
             target, anchor = f"tests/{path.removesuffix('.py')}.md", name
         return f"]({relpath(target, Path(page.file.src_uri).parent.as_posix() or '.')}{f'#{anchor}' if anchor else ''})"
 
-    return LINK.sub(link, markdown)
+    return LINK.sub(link, markdown).replace("](../ARCHITECTURE.md)", "](architecture.md)")
 
 
 def on_files(files, config, **_: object):
-    """One page a module, and one a test file with a heading for each test."""
+    """The map of the tree, one page a module, and one a test file with a heading for each test."""
+    modules, decisions = ["# API\n\nOne page a module; every function shows its source.\n"], ["# Decisions\n"]
+    for file in sorted((ROOT / "docs" / "adr").glob("*.md")):
+        decisions.append(f"- [{file.read_text().splitlines()[0].lstrip('# ')}](adr/{file.name})")
+    files.append(File.generated(config, "decisions.md", content="\n".join(decisions)))
+    files.append(File.generated(config, "architecture.md", content=(ROOT / "ARCHITECTURE.md").read_text()))
     for file in sorted(PLACES["src"].rglob("*.py")):
         path = file.relative_to(PLACES["src"]).with_suffix("")
         if file.stem.startswith("__") or "zoo" in path.parts:
             continue
         module = ".".join(("unveil", *path.parts))
+        about = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+        modules.append(f"- [{path.as_posix()}](api/{path.as_posix()}.md): {about}")
         files.append(File.generated(config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"))
+    files.append(File.generated(config, "api.md", content="\n".join(modules)))
     for file in sorted(PLACES["test"].rglob("*.py")):
         source = file.read_text()
         lines, parts = source.splitlines(), [f"# tests/{file.relative_to(PLACES['test'])}\n"]

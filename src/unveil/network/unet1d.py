@@ -16,7 +16,8 @@ from unveil.network.layers import sinusoids
 class TemporalUNet(nn.Module):
     """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H that `2 ** (len(multiples) - 1)` divides.
 
-    `time` is the index of the step, 0 .. T - 1. Level k has `width * multiples[k]` channels; between levels H is halved.
+    `time` is the index of the step, 0 .. T - 1. Level k has `width * multiples[k]` channels; between levels H is halved. As in the released
+    code the features at full resolution have no skip connection of their own: all that comes out has been halved once.
 
     Raises:
         ValueError: H cannot be halved as often as there are levels.

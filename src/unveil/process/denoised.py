@@ -13,7 +13,7 @@ class Denoised(Protocol):
     """What a model believes about x_0, in parameters that may be moved along straight lines."""
 
     def toward(self: Same, other: Same, scale: float | Tensor) -> Same:
-        """self + scale * (other - self) in the natural parameter; scale may be (B, 1, ...)."""
+        """self + scale * (other - self) in the natural parameter; scale may be (B, 1, ...). Other fields are `other`'s at every scale."""
         ...
 
     def rows(self: Same, start: int, stop: int) -> Same:

@@ -27,7 +27,7 @@ class GaussianDenoiser(nn.Module):
     Args:
         network: (x, time, cond) -> like x, or, with `learned_variance`, twice the channels along axis 1.
         time_input: what the network is told of t (B,), float64; the default is t itself. DDPM tables want `i - 1 = N t - 1`.
-        learned_variance: the second half of the channels is v in [-1, 1], and variance_fraction = (v + 1) / 2
+        learned_variance: the second half of axis 1, the channels of an image network, is v in [-1, 1], and variance_fraction = (v + 1) / 2
             (Nichol & Dhariwal 2021, eq. 15).
     """
 

@@ -43,7 +43,7 @@ def v(alpha: Tensor, sigma: Tensor) -> Coefficients:
 
 
 def flow(alpha: Tensor, sigma: Tensor) -> Coefficients:
-    """F = eps - x_0, the velocity dx/dt of the straight path. Lipman et al. 2023."""
+    """F = eps - x_0: on the schedule `Flow` the velocity dx/dt of the straight path. Lipman et al. 2023."""
     total = alpha + sigma
     return Coefficients(1.0 / total, -sigma / total, torch.ones_like(alpha))
 

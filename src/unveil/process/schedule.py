@@ -162,7 +162,8 @@ class Flow:
 class Karras:
     """Variance exploding: alpha = 1, sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
 
-    A uniform grid in t is then the grid of Karras et al. 2022, eq. 5. States start as sigma(1) * noise.
+    A uniform grid in t is then spaced as in Karras et al. 2022, eq. 5, with 0 in the place of its last level; `grid.karras` is eq. 5
+    itself. States start as sigma(1) * noise.
     """
 
     sigma_min: float = 0.002

@@ -126,11 +126,12 @@ def steered(
 ) -> Gaussian:
     """Guide a denoiser by a cost of the clean sample: an obstacle, a speed limit, a measurement.
 
-    jacobian:      mean' = mean - scale * sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)      (Chung et al. 2023, DPS)
+    jacobian:      mean' = mean - scale * sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)      (DPS, Chung et al. 2023)
     no jacobian:   mean' = mean - scale * sigma_t^2 / (alpha_t^2 + sigma_t^2) * grad_mean cost(mean, t)
 
     sigma_t^2 / alpha_t times the network's Jacobian is the belief's covariance; without the jacobian that of a unit-variance prior
-    stands in for it, which saves the pass backwards through the network.
+    stands in for it, which saves the pass backwards through the network. DPS's own algorithm moves the state after the step instead: its
+    zeta is not this scale.
 
     Args:
         cost: maps the clean mean (B, *E) and t (B,) to (B,), in nats; exact posteriors need the belief's own variance at t inside.
