@@ -1,7 +1,7 @@
 """Links of the documents into code and tests, checked; API pages; sources of tests. Called by mkdocs.
 
-`[text](src:process/posterior.py#posterior_coefficients)` goes to the API page, `[text](test:process/test_grid.py#test_uniform)` to a
-page with that test's source. A file or a name that is not there stops the build.
+`[text](../src/unveil/process/posterior.py#posterior)` goes to the API page, `[text](../tests/process/test_grid.py#test_uniform)` to a page
+with that test's source; read as plain files, both lead to the source. A file or a name that is not there stops the build.
 """
 
 import ast
@@ -13,8 +13,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = {"src": ROOT / "src" / "unveil", "test": ROOT / "tests"}
-LINK = re.compile(r"\]\((src|test):([\w./-]+?)(?:#(\w+))?\)")
+PLACES = {"src/unveil": ROOT / "src" / "unveil", "tests": ROOT / "tests"}
+LINK = re.compile(r"\]\((?:\.\./)+(src/unveil|tests)/([\w./-]+?)(?:#(\w+))?\)")
 
 
 def names(file: Path) -> set[str]:
@@ -38,13 +38,13 @@ def owner(file: Path, name: str) -> str:
 
 def on_page_markdown(markdown: str, page, **_: object) -> str:
     def link(match: re.Match) -> str:
-        scheme, path, name = match.groups()
-        file = PLACES[scheme] / path
+        place, path, name = match.groups()
+        file = PLACES[place] / path
         if not file.is_file():
-            raise PluginError(f"{page.file.src_uri}: {scheme}:{path} is no file")
+            raise PluginError(f"{page.file.src_uri}: {place}/{path} is no file")
         if name and name not in names(file):
-            raise PluginError(f"{page.file.src_uri}: {scheme}:{path} has no {name}")
-        if scheme == "src":
+            raise PluginError(f"{page.file.src_uri}: {place}/{path} has no {name}")
+        if place == "src/unveil":
             module = f"unveil.{path.removesuffix('.py').replace('/', '.')}"
             target, anchor = f"api/{path.removesuffix('.py')}.md", f"{module}.{owner(file, name)}" if name else module
         else:
@@ -61,8 +61,8 @@ def on_files(files, config, **_: object):
         decisions.append(f"- [{file.read_text().splitlines()[0].lstrip('# ')}](adr/{file.name})")
     files.append(File.generated(config, "decisions.md", content="\n".join(decisions)))
     files.append(File.generated(config, "architecture.md", content=(ROOT / "ARCHITECTURE.md").read_text()))
-    for file in sorted(PLACES["src"].rglob("*.py")):
-        path = file.relative_to(PLACES["src"]).with_suffix("")
+    for file in sorted(PLACES["src/unveil"].rglob("*.py")):
+        path = file.relative_to(PLACES["src/unveil"]).with_suffix("")
         if file.stem.startswith("__") or "zoo" in path.parts:
             continue
         module = ".".join(("unveil", *path.parts))
@@ -70,7 +70,7 @@ def on_files(files, config, **_: object):
         modules.append(f"- [{path.as_posix()}](api/{path.as_posix()}.md): {about}")
         files.append(File.generated(config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"))
     files.append(File.generated(config, "api.md", content="\n".join(modules)))
-    for file in sorted(PLACES["test"].rglob("*.py")):
+    for file in sorted(PLACES["tests"].rglob("*.py")):
         source = file.read_text()
         lines, parts = source.splitlines(), [f"# tests/{file.relative_to(PLACES['test'])}\n"]
         after = 0
@@ -81,6 +81,6 @@ def on_files(files, config, **_: object):
             block = "\n".join(lines[after if not isinstance(node, ast.FunctionDef) else first : node.end_lineno]).strip("\n")
             parts.append(f"```python\n{block}\n```\n")
             after = node.end_lineno
-        path = file.relative_to(PLACES["test"]).with_suffix(".md").as_posix()
+        path = file.relative_to(PLACES["tests"]).with_suffix(".md").as_posix()
         files.append(File.generated(config, f"tests/{path}", content="\n".join(parts)))
     return files
