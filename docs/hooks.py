@@ -72,7 +72,7 @@ def on_files(files, config, **_: object):
     files.append(File.generated(config, "api.md", content="\n".join(modules)))
     for file in sorted(PLACES["tests"].rglob("*.py")):
         source = file.read_text()
-        lines, parts = source.splitlines(), [f"# tests/{file.relative_to(PLACES['test'])}\n"]
+        lines, parts = source.splitlines(), [f"# tests/{file.relative_to(PLACES['tests'])}\n"]
         after = 0
         for node in ast.parse(source).body:
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
