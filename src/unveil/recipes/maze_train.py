@@ -44,16 +44,6 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     return episodes
 
 
-class PathBatch(NamedTuple):
-    """Windows in the data's units (B, H, 2) and all that is random about their loss."""
-
-    positions: torch.Tensor
-    lengths: torch.Tensor
-    known: torch.Tensor
-    t: torch.Tensor
-    noise: torch.Tensor
-
-
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
     """Windows between the marks of the data, or, with --no-cut, direct ones of data without marks."""
     import torch
@@ -75,47 +65,6 @@ def unmarked(episodes: Episodes) -> Episodes:
     import numpy as np
 
     return replace(episodes, timeouts=np.zeros_like(episodes.timeouts), final_observations=None)
-
-
-def batches(windows: PathWindows | ListedWindows, config: TrainMaze) -> Callable[[torch.Generator], PathBatch]:
-    """A source of random batches."""
-    import torch
-
-    from unveil.apps.path_model import endpoint_known
-
-    size = config.batch_size
-
-    def draw(generator: torch.Generator) -> PathBatch:
-        def uniform(*shape: int) -> torch.Tensor:
-            return torch.rand(shape, generator=generator, device="cpu")
-
-        positions, _, lengths = windows.draw(size, generator)
-        horizon = positions.shape[1]
-        waypoint = uniform(size, horizon) < 0.08 * uniform(size, 1) * (uniform(size, 1) < config.waypoints)
-        between = waypoint[..., None] & (uniform(size, horizon, 2) < 0.75)
-        t = (torch.randperm(size, generator=generator, device="cpu") + uniform(size)).div(size).clamp(min=1e-3)  # stratified
-        noise = torch.randn(positions.shape, generator=generator, device="cpu")
-        return PathBatch(positions, lengths, endpoint_known(lengths, horizon, 2) | between, t, noise)
-
-    return draw
-
-
-def path_loss(model: torch.nn.Module, batch: PathBatch) -> tuple[torch.Tensor, Mapping[str, float]]:
-    """Denoising of paths whose ends are known, plus a tenth of the pinball loss of travel time."""
-    import torch
-
-    from unveil.apps.path_model import LEVELS, PathModel
-    from unveil.network.quantiles import pinball
-    from unveil.process.objective import denoising_loss
-
-    assert isinstance(model, PathModel)
-    device = model.mean.device
-    x_0, known, lengths = model.normalized(batch.positions.to(device)), batch.known.to(device), batch.lengths.to(device)
-    cond = model.condition(x_0[:, 0], x_0[:, -1], lengths, x_0.shape[1], known)
-    denoising = denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean()
-    quantiles = model.travel(torch.cat([x_0[:, 0], x_0[:, -1]], dim=1))
-    travel = pinball(quantiles, (lengths - 1).to(quantiles).log(), LEVELS).mean()
-    return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
 
 
 class Task(NamedTuple):
@@ -140,6 +89,7 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     import torch
 
     from unveil.apps.path_model import PathModel, PathModelShape
+    from unveil.apps.path_training import path_batches, path_loss
 
     episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
@@ -147,7 +97,7 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
     model = PathModel(shape)
     model.learn_statistics(episodes)
-    return Task(model, batches(windows, config), path_loss, windows.longest, {}, {})
+    return Task(model, path_batches(windows, config.batch_size, config.waypoints), path_loss, windows.longest, {}, {})
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
