@@ -15,6 +15,8 @@ ROWS = {  # name in the table: end of the file's name
     "a random candidate": "-random-candidate",
     "trained without the generator's marks": "-uncut",
     "graph search over the data, no model": "-graph-search",
+    "Diffuser as published, our training": "-paper",
+    "the same, no more minutes than ours, best checkpoint": "-paper-same-minutes",
 }
 INTRODUCTION = """D4RL's own reward, on every step, not latched; 300 episodes, seed 0, mean and 95 % interval over episodes; every row down
 to the controller on the same episodes, with the same executor (the controller has its own). `python benchmarks/maze.py` makes all of them,

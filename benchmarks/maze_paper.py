@@ -1,0 +1,112 @@
+"""Diffuser as published, on the benchmark of `benchmarks/maze.py`: its curve, and two rows of the table. Resumable.
+
+    unveil train maze --maze umaze --preset paper --data-steps 1000000 --out runs/maze-umaze-paper
+    unveil train maze --maze medium --preset paper --data-steps 2000000 --out runs/maze-medium-paper
+    unveil train maze --maze large --preset paper --out runs/maze-large-paper
+    python benchmarks/maze_paper.py
+
+Each checkpoint is scored on 100 episodes with seed 1000 (`results/maze-<maze>-paper-curve.json`: step, minutes of training, both scores).
+Rows, 300 episodes with seed 0 as all others: `-paper`, the newest checkpoint; `-paper-same-minutes`, of the checkpoints that were made in
+no more minutes than our packaged weights took, the one with the best score on seed 1000 (both tasks added).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from unveil.evaluation.maze import maze_metrics, roll, starting_states
+from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics
+from unveil.recipes.doctor import commit, machine
+from unveil.recipes.locate import read_config
+from unveil.recipes.maze import find_layout, load_driver
+from unveil.recipes.maze_eval import protocol_name
+
+RESULTS = Path(__file__).resolve().parent / "results"
+OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights
+
+
+def minutes(run: Path) -> dict[int, float]:
+    """Training time until each record of `metrics.jsonl`."""
+    spent, before, found = 0.0, 0, {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        spent += (record["step"] - before) / record["steps_per_second"] / 60.0
+        before = record["step"]
+        found[before] = spent
+    return found
+
+
+def score(checkpoint: Path, maze: str, multi: bool, episodes: int, seed: int) -> dict:
+    driver = load_driver(checkpoint, "auto", seed)
+    world = starting_states(find_layout(maze), multi, episodes, seed)
+    driver.reset(world.goal)
+    rollout = roll(world, driver.act)
+    plans = [plan for plan in driver.plans if plan is not None]
+    diagnostics = plan_diagnostics(world.layout, plans, driver.model.shape.stride) | execution_diagnostics(plans, rollout)
+    return maze_metrics(world.layout, rollout) | diagnostics
+
+
+def curve(run: Path, maze: str, episodes: int = 100, seed: int = 1000) -> list[dict]:
+    """One entry a checkpoint, kept in the results: checkpoints that were scored before are not scored again."""
+    file, spent = RESULTS / f"maze-{maze}-paper-curve.json", minutes(run)
+    entries = json.loads(file.read_text())["metrics"]["curve"] if file.is_file() else []
+    known = {entry["step"] for entry in entries}
+    for folder in sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])):
+        step = int(folder.name.split("-")[1])
+        if step in known or not (folder / "manifest.json").is_file():
+            continue
+        scores = {task: score(folder, maze, task == "multi", episodes, seed) for task in ("single", "multi")}
+        entry = {"step": step, "minutes": next(m for s, m in spent.items() if s >= step)}
+        entries.append(entry | {f"{task}_score_mean": m["score_mean"] for task, m in scores.items()})
+        described = {
+            "recipe": "maze",
+            "protocol": f"{protocol_name(find_layout(maze), False)} and Multi2D",
+            "seeds": [seed],
+            "commit": commit(),
+        }
+        config = read_config(folder, "maze")
+        file.write_text(
+            json.dumps(described | machine() | {"config": config, "metrics": {"curve": entries, "n": episodes}}, indent=1) + "\n"
+        )
+        print(
+            f"{maze} step {step}: {entry['minutes']:.0f} min, " + ", ".join(f"{k} {m['score_mean']:.1f}" for k, m in scores.items()),
+            flush=True,
+        )
+    return sorted(entries, key=lambda entry: entry["step"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mazes", nargs="+", default=["umaze", "medium", "large"])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for maze in arguments.mazes:
+        run = arguments.runs / f"maze-{maze}-paper"
+        if not (run / "metrics.jsonl").is_file():
+            print(f"{run}: no such run, left out")
+            continue
+        entries = curve(run, maze)
+        fair = [entry for entry in entries if entry["minutes"] <= OURS[maze]]
+        rows = {"paper": entries[-1]}
+        if fair:
+            rows["paper-same-minutes"] = max(fair, key=lambda entry: entry["single_score_mean"] + entry["multi_score_mean"])
+        for name, entry in rows.items():
+            for multi in (False, True):
+                file = RESULTS / f"maze-{maze}-{'multi' if multi else 'single'}-{name}.json"
+                if file.is_file() and json.loads(file.read_text())["step"] == entry["step"]:
+                    continue
+                metrics = score(run / f"checkpoint-{entry['step']}", maze, multi, 300, 0)
+                described = {"recipe": "maze", "row": name, "protocol": protocol_name(find_layout(maze), multi), "seeds": [0]}
+                described |= {"commit": commit(), **machine(), "step": entry["step"], "minutes": entry["minutes"], "metrics": metrics}
+                file.write_text(json.dumps(described, indent=1) + "\n")
+                print(
+                    f"{maze} {'multi' if multi else 'single'} {name}: {metrics['score_mean']:.1f} ± {metrics['score_ci95']:.1f}", flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()
