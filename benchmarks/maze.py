@@ -138,7 +138,10 @@ def main() -> None:
                     if metrics is None:
                         print(f"{stem:<24} {name:<18} left out: no finished run in runs/", flush=True)
                         continue
-                    file.write_text(json.dumps(described | {"row": name, "metrics": metrics}, indent=1) + "\n")
+                    runs = {"seed1": "s1", "seed2": "s2", "uncut": "uncut"}
+                    weights = f"runs/maze-{maze}-{runs[name]}" if name in runs else described["checkpoint"]
+                    row_of = {"row": name, "checkpoint": weights, "metrics": metrics}
+                    file.write_text(json.dumps(described | row_of, indent=1) + "\n")
                 shown = json.loads(file.read_text())["metrics"]
                 print(f"{stem:<24} {name:<18} {shown['score_mean']:.1f} ± {shown['score_ci95']:.1f}", flush=True)
 

@@ -25,7 +25,7 @@ from unveil.data.files import home
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import maze_metrics, roll
 from unveil.evaluation.maze_reference import oracle_reference, pursued
-from unveil.evaluation.plans import deviations, execution_diagnostics, plan_diagnostics, reference_metrics
+from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics
 from unveil.evaluation.statistics import mean_ci95
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
@@ -118,7 +118,7 @@ def via(count: int, seed: int) -> dict:
     planner = load_planner(find_checkpoint("maze-large"), "cpu", seed)
     rng = np.random.default_rng(seed)
     starts, stops, goals = (random_positions(layout, count, rng) for _ in range(3))
-    missed, raw, arrived, off = [], [], [], []
+    missed, arrived = [], []
     for start, stop, goal in zip(starts, stops, goals, strict=True):
         world = MazeEpisodes(layout, 1)
         world.state, world.goal = np.concatenate([start, np.zeros(2)])[None], goal[None]
@@ -129,16 +129,12 @@ def via(count: int, seed: int) -> dict:
         near = int((touched <= 0.3).argmax()) if (touched <= 0.3).any() else len(track)
         arrived.append(bool(rollout.rewards[near:, 0].any()))
         missed.append(float(touched.min()))
-        path = planner.plans[0].path
-        raw.append(float(np.linalg.norm(path - stop, axis=1).min()))
-        off.append(deviations([path], rollout)["plan_deviation_mean"])
     share, interval = mean_ci95((np.array(missed) <= 0.3).astype(float))
     return {
         "within_0.3_rate": share,
         "within_0.3_ci95": interval,
         "distance_mean": float(np.mean(missed)),
         "distance_max": float(np.max(missed)),
-        "distance_of_path_max": float(np.max(raw)),
         "then_goal_rate": float(np.mean(arrived)),
         "n": count,
     }

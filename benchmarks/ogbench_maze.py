@@ -39,7 +39,10 @@ from unveil.worlds.maze.layout import Layout, parse_layout
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EPISODES = {"large": (1000, 1001), "giant": (500, 2001)}  # episodes, steps of each
-TRAINING = {"large": "--window-steps 900 --stride 10 --patch 3", "giant": "--window-steps 1800 --stride 15 --patch 4"}
+TRAINING = {
+    "large": "--window-steps 900 --stride 10 --patch 3 --steps 6000",
+    "giant": "--window-steps 1800 --stride 15 --patch 4 --steps 6000",
+}
 GAINS = PursuitGains(gain=20.0, damping=0.0, look_ahead=0.6, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2)
 SETTINGS = PlannerSettings(candidates=32, pace=(1.0, 2.0), steps=8, temperature=0.7, gains=GAINS)  # chosen on seeds 777000 and up
 PUBLISHED = {
@@ -205,7 +208,7 @@ def main() -> None:
             text.write_text("\n".join(layout(maze).rows) + "\n")
             if not data.is_file():
                 collect(maze, data)
-            print(f"unveil train maze --maze {text} --data {data} --no-cut {TRAINING[maze]} --steps 8000 --out runs/ogbench-{maze}")
+            print(f"unveil train maze --maze {text} --data {data} --no-cut {TRAINING[maze]} --out runs/ogbench-{maze}")
             continue
         metrics = evaluate(maze, arguments.runs / f"ogbench-{maze}", arguments.episodes, arguments.seed)
         described = {"recipe": "maze", "protocol": f"OGBench pointmaze-{maze}-navigate-v0, 5 tasks, success within 1000 steps"}

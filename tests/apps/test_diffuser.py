@@ -91,7 +91,7 @@ def test_windows_have_the_horizon_and_lie_in_one_segment():
     np.testing.assert_allclose(batch.rows[:, :, :2], episodes.actions[steps])
 
 
-def test_noise_on_the_known_ends_is_not_seen_and_their_error_not_counted():
+def test_noise_on_the_known_ends_is_not_seen():
     made = model()
     rows = torch.rand(4, 16, 6)
     t, noise = torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.randn(4, 16, 6)
@@ -99,6 +99,5 @@ def test_noise_on_the_known_ends_is_not_seen_and_their_error_not_counted():
     loss, _ = trajectory_loss(made, TrajectoryBatch(rows, t, noise))
     other = torch.where(known, torch.randn(4, 16, 6), noise)
     torch.testing.assert_close(trajectory_loss(made, TrajectoryBatch(rows, t, other))[0], loss)
-    x = torch.where(known, made.normalized(rows), 0.0)
     assert known[0, 0].tolist() == [False, False, True, True, True, True]
-    assert torch.isfinite(x).all() and known.sum() == 8
+    assert known.sum() == 8

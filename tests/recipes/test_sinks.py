@@ -22,9 +22,13 @@ def test_trackers_get_every_record_and_go_on_after_a_resume(monkeypatch, tmp_pat
         for record in RECORDS:
             write(record)
         assert not ended
-    assert began[0]["config"] == {"seed": 3} and began[0]["name"] == "run-7" and began[0]["resume"] == "allow"
+    assert began[0]["config"] == {"seed": 3} and began[0]["name"].startswith("run-7-") and began[0]["resume"] == "allow"
     assert logged == [({"loss": 0.5, "learning_rate": 0.1}, 100), ({"loss": 0.25, "learning_rate": 0.05}, 200)]
     assert ended == [True]
+    for folder in ("run-7", "run-8"):
+        with sink(name, tmp_path / folder, {}):
+            pass
+    assert began[1]["name"] == began[0]["name"] != began[2]["name"]
 
 
 def test_a_tracker_is_closed_after_an_error(monkeypatch, tmp_path):

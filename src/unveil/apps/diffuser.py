@@ -5,7 +5,6 @@ predicts x_0, every one of the T steps is taken, x_0 is clipped to the data's li
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -139,7 +138,7 @@ class Diffuser:
             value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
             value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
             edit = Inpaint(ends_known(horizon).to(self.device), model.normalized(value))
-            denoise = clipped(partial(model.denoiser), -1.0, 1.0)
+            denoise = clipped(model.denoiser, -1.0, 1.0)
             noise = torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
             times = uniform(model.shape.diffusion_steps)
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=self._generator)

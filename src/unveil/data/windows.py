@@ -26,9 +26,9 @@ class PathWindows:
                   start                                    goal
 
     The first step is that of two uniform ones with more of its episode ahead (long windows are rare and hard); a share `to_end` of
-    the windows reaches to the episode's last position (its start moves up by less than a stride), the others stop at a uniform later
-    one. Rows are padded by repeating the goal; `valid` marks the real ones. A batch holds windows of similar length, drawn from a
-    pool, so that little is padded; over batches every window is as likely as without this sorting.
+    the windows reaches to the episode's last position (its start moves up by less than a stride, or further if `longest` cuts it), the
+    others stop at a uniform later one. Rows are padded by repeating the goal; `valid` marks the real ones. A batch holds windows of
+    similar length, drawn from a pool, so that little is padded; over batches every window is as likely as without this sorting.
 
     Args:
         pool: windows drawn for one that is used.

@@ -1,6 +1,6 @@
 """The temporal U-Net of Diffuser: one-dimensional convolutions over the steps of a trajectory.
 
-Janner et al. 2022, appendix C; the same parameters, in the same order, as the released code's.
+Janner et al. 2022, appendix C; as many parameters as the released code.
 """
 
 from itertools import pairwise

@@ -65,6 +65,8 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         for name in ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"):
             if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
                 raise ValueError(f"{name} is {config[name]!r}")
+        if config["preset"] not in ("tiny", "default", "paper") or (config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0):
+            raise ValueError(f"preset is {config['preset']!r}, or diffusion_steps are missing")
         if config["width"] % (2 * config["heads"]) or not all(isinstance(row, str) for row in config["rows"]):
             raise ValueError("its width, heads or rows do not fit")
         return config

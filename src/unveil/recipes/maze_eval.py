@@ -21,7 +21,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.maze import maze_metrics, roll, starting_states
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
     from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics, time_calls
-    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.locate import find_checkpoint, read_config
 
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
         if getattr(config, name) < 1:
@@ -32,6 +32,10 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     trained = trained_layout(folder)
     if trained.rows != layout.rows:
         raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
+    if read_config(folder, "maze")["preset"] == "paper":
+        for name in ("candidates", "sampling_steps", "temperature"):
+            if getattr(config, name) != getattr(type(config)(), name):
+                raise ValueError(f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out")
     planner = load_driver(
         folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
     )

@@ -31,12 +31,14 @@ class TrajectoryBatch(NamedTuple):
 
 
 def goal_segments(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> np.ndarray:
-    """First step and length of each segment: the data end where the world's one goal is left, and only there (`maze2d_set_terminals`)."""
+    """First step and length of each segment: they end where the world's one goal is left (`maze2d_set_terminals`), not at the marks."""
     import numpy as np
+
+    from unveil.recipes.maze_train import unmarked
 
     at_goal = np.linalg.norm(episodes.observations[:, :2] - goal, axis=1) < radius
     left = np.flatnonzero(at_goal[:-1] & ~at_goal[1:]) + 1
-    bounds = np.concatenate([[0], left, [len(episodes)]])
+    bounds = np.unique(np.concatenate([[0], left, unmarked(episodes).ends]))
     return np.stack([bounds[:-1], np.diff(bounds)], axis=1)
 
 
@@ -88,8 +90,11 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     import torch
 
     from unveil.apps.diffuser import DiffuserModel, DiffuserShape
+    from unveil.errors import UnveilError
     from unveil.recipes.maze_train import Task
 
+    if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
+        raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
     horizon, steps = published_shape(layout)
     draw = trajectory_batches(episodes, layout, horizon, steps, config.batch_size)
     torch.manual_seed(config.seed)  # initial weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,12 +60,15 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
 
 
 def unmarked(episodes: Episodes) -> Episodes:
-    """The same recording without `timeouts`: nothing says when a goal changed."""
+    """The same recording without D4RL's `timeouts`: nothing says when a goal changed.
+
+    Minari's episodes, which bring final observations, are recordings of their own and stay apart.
+    """
     from dataclasses import replace
 
     import numpy as np
 
-    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts), final_observations=None)
+    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts)) if episodes.final_observations is None else episodes
 
 
 class Task(NamedTuple):
@@ -142,7 +146,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
     write_config(run, described, config.resume)
-    with sink(config.log, run, described) as log:
+    with sink(config.log if os.environ.get("RANK", "0") == "0" else "none", run, described) as log:
 
         def on_record(record: Mapping[str, Any]) -> None:
             log(record)
@@ -162,7 +166,19 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 
 
 def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
-    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder."""
+    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder.
+
+    Whatever goes wrong with it is a warning: no training dies of a picture.
+    """
+    import warnings
+
+    try:
+        _draw_samples(layout, config, run, step, weights)
+    except (ValueError, OSError, ImportError) as error:
+        warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
+
+
+def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
     import numpy as np
     import torch
 
@@ -194,6 +210,7 @@ def write_config(run: Path, described: dict[str, Any], resume: bool) -> None:
 
     from unveil.data.files import replacing
     from unveil.errors import UnveilError
+    from unveil.recipes.maze import TrainMaze
     from unveil.training.checkpoint import latest_checkpoint
 
     newest = latest_checkpoint(run)
@@ -202,7 +219,7 @@ def write_config(run: Path, described: dict[str, Any], resume: bool) -> None:
     if newest is not None and (run / "config.json").is_file():
         before = json.loads((run / "config.json").read_text())
         for name in described:
-            if name not in FREE_TO_CHANGE and before.get(name) != described[name]:
+            if name not in FREE_TO_CHANGE and before.get(name, getattr(TrainMaze(), name, None)) != described[name]:
                 raise UnveilError(
                     f"{run} was started with {name} {before.get(name)!r}, not {described[name]!r}; give the same, or another --out"
                 )
@@ -216,6 +233,17 @@ def check_training(config: TrainMaze) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
+    from unveil.recipes.maze import TRAIN_PRESETS
+    from unveil.recipes.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    if config.preset == "paper":
+        for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
+            if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
+                raise ValueError(f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published")
+        if config.width % 8:
+            raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
     for name in (
         "steps",
         "batch_size",

@@ -15,7 +15,8 @@ Write = Callable[[Mapping[str, Any]], None]
 def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Write]:
     """Yields a function that takes records of `metrics.jsonl`; closes the sink in the end.
 
-    A resumed run goes on in the same place: TensorBoard's folder is `run`/tensorboard, Trackio's and W&B's run has the name of `run`.
+    A resumed run goes on in the same place: TensorBoard's folder is `run`/tensorboard, Trackio's and W&B's
+    run has the name of `run` and a random number that is kept there.
 
     Raises:
         UnveilError: the package is not installed.
@@ -23,7 +24,7 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
     if name == "none":
         yield lambda record: None
     elif name == "tensorboard":
-        _needs("tensorboard", name)
+        needed(name)
         from torch.utils.tensorboard.writer import SummaryWriter
 
         with SummaryWriter(str(run / "tensorboard")) as writer:
@@ -36,9 +37,10 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
 
             yield write
     elif name in ("trackio", "wandb"):
-        tracker = _needs(name, name)
-        resume = {"trackio": {"name": run.name}, "wandb": {"name": run.name, "id": run.name, "dir": str(run)}}[name]
-        tracker.init(project="unveil", config=dict(config), resume="allow", **resume)
+        tracker = needed(name)
+        unique = f"{run.name}-{identity(run)}"
+        more = {"id": unique, "dir": str(run)} if name == "wandb" else {}
+        tracker.init(project="unveil", name=unique, config=dict(config), resume="allow", **more)
         try:
             yield lambda record: tracker.log({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
         finally:
@@ -47,7 +49,23 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
         raise ValueError(f"--log must be none, tensorboard, trackio or wandb, got {name!r}")
 
 
-def _needs(package: str, name: str) -> Any:
+def identity(run: Path) -> str:
+    """A random name for this run folder, made once: a resumed run goes on under it, a new one in the same place does not."""
+    from secrets import token_hex
+
+    file = run / "tracker-id"
+    if not file.is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        file.write_text(token_hex(4))
+    return file.read_text()
+
+
+def needed(package: str) -> Any:
+    """The package of a sink.
+
+    Raises:
+        UnveilError: it is not installed.
+    """
     from importlib import import_module
 
     from unveil.errors import UnveilError
@@ -55,4 +73,4 @@ def _needs(package: str, name: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise UnveilError(f"--log {name} needs the package {package}: pip install {package}") from error
+        raise UnveilError(f"--log {package} needs the package {package}: pip install {package}") from error
