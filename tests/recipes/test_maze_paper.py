@@ -41,7 +41,9 @@ def test_what_does_not_apply_is_refused(run, tmp_path, capsys):
     assert "multiple of 8" in fails(capsys, *TRAIN[:-5], "--width", "12", "--out", str(tmp_path / "x"))
     for flag in (["--no-cut"], ["--stride", "3"], ["--depth", "2"]):
         assert "takes no" in fails(capsys, *TRAIN, *flag, "--out", str(tmp_path / "other"))
-    assert "only `unveil eval maze` drives" in fails(capsys, "sample", "maze", "--checkpoint", str(run), "--out", str(tmp_path / "p.png"))
+    assert "only `unveil eval maze` drives" in fails(
+        capsys, "sample", "maze", "--goal", "3,1", "--checkpoint", str(run), "--out", str(tmp_path / "p.png")
+    )
     assert "the zoo holds planners of ours" in fails(capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path))
     with pytest.raises(UnveilError, match="only `unveil eval maze` drives"):
         unveil.load(run)
