@@ -32,8 +32,8 @@ second table."""
 OGBENCH = """Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python benchmarks/ogbench_maze.py evaluate`. Data are
 made with OGBench's own oracle and published settings; nothing in them says when a goal changed, so training uses `--no-cut`. The planner
 plans again when it strays; graph search does not. The oracle is told the next cell at every step, and gets stuck at corners. Published
-rows: Park et al. 2025, arXiv:2410.20092, mean and deviation over 8 seeds, offline goal-conditioned reinforcement learning on OGBench's own
-files."""
+rows, on OGBench's own files, as the paper of ALPS quotes them; OGBench's other baselines (Park et al. 2025, arXiv:2410.20092) we could not
+check and do not quote."""
 
 
 def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict | None:
@@ -146,8 +146,8 @@ def ogbench() -> str:
         cells = [result["metrics"][row] for result in found.values()]
         shown = [f"{100 * m['success_rate']:.1f} ± {100 * m['success_ci95']:.1f}" for m in cells]
         lines.append(f"| {row} | " + " | ".join(shown) + " |")
-    for row in next(iter(found.values()))["published"]:
-        cells = ["{} ± {}".format(*result["published"][row]) for result in found.values()]
+    for row in dict.fromkeys(row for result in found.values() for row in result["published"]):
+        cells = ["{} ± {}".format(*result["published"][row]) if row in result["published"] else "-" for result in found.values()]
         lines.append(f"| {row}, published | " + " | ".join(cells) + " |")
     lines.append("")
     for maze, result in found.items():
