@@ -1,6 +1,7 @@
 """Training a maze planner, from data to samples on the way; the tiny preset learns umaze within minutes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +65,14 @@ def test_the_tiny_preset_scores_120_on_umaze(home):
     assert main([*evaluate, "--json", str(result)]) == 0
     metrics = json.loads(result.read_text())["metrics"]
     assert metrics["score_mean"] - metrics["score_ci95"] >= 120
+
+
+@pytest.mark.parametrize("maze", ["umaze", "medium", "large"])
+def test_the_packaged_cards_say_what_the_committed_results_say(maze):
+    from unveil.recipes.locate import ZOO
+
+    results = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+    card = (ZOO / f"maze-{maze}" / "card.md").read_text().splitlines()
+    said = [line.split("|")[2].strip() for line in card if line.startswith("| score_mean |")]
+    found = [json.loads((results / f"maze-{maze}-{task}.json").read_text())["metrics"]["score_mean"] for task in ("single", "multi")]
+    assert said == [f"{score:.4g}" for score in found]
