@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from unveil.network.conv1d import LinearAttention1d
 from unveil.network.unet1d import TemporalUNet
 
 
@@ -13,6 +14,39 @@ from unveil.network.unet1d import TemporalUNet
 def test_the_released_networks_have_as_many_parameters(features, multiples, parameters):
     """Hopper, Walker2d and Maze2D of jannerm/diffuser."""
     assert sum(p.numel() for p in TemporalUNet(features, 32, multiples).parameters()) == parameters
+
+
+def test_halfcheetahs_network_with_attention_has_as_many_parameters():
+    assert sum(p.numel() for p in TemporalUNet(23, 32, (1, 4, 8), attention=True).parameters()) == 4_114_423
+
+
+def test_linear_attention_is_its_formula():
+    torch.manual_seed(0)
+    layer, x = LinearAttention1d(6, heads=2, width=5), torch.randn(1, 6, 7)
+    normed = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    q, k, v = torch.einsum("oc,ch->oh", layer.qkv.weight[:, :, 0], normed[0]).chunk(3)
+    read = torch.zeros(10, 7)
+    for head in range(2):
+        own = slice(5 * head, 5 * head + 5)
+        for place in range(7):
+            for e in range(5):
+                share = sum(q[own][d, place] / 5**0.5 * (k[own][d].softmax(0) * v[own][e]).sum() for d in range(5))
+                read[5 * head + e, place] = share
+    expected = x[0] + layer.merge.weight[:, :, 0] @ read + layer.merge.bias[:, None]
+    torch.testing.assert_close(layer(x)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_reaches_all_places_at_once():
+    torch.manual_seed(0)
+    x = torch.randn(1, 32, 3)
+    network = TemporalUNet(3, 16, (1, 2), attention=True)
+    moved = x.clone()
+    moved[0, 0] += 1.0
+    time = torch.zeros(1)
+    plain = TemporalUNet(3, 16, (1, 2))
+    assert (network(moved, time) - network(x, time))[0, -1].abs().max() > 1e-5
+    assert network.state_dict().keys() - plain.state_dict().keys()
+    assert not plain.state_dict().keys() - network.state_dict().keys()
 
 
 def small() -> TemporalUNet:

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unveil.network.condition import Condition
+from unveil.network.conv1d import ConvBlock1d, LinearAttention1d, ResidualConv1d, halving
 from unveil.network.layers import sinusoids
 
 
@@ -19,11 +19,16 @@ class TemporalUNet(nn.Module):
     `time` is the index of the step, 0 .. T - 1. Level k has `width * multiples[k]` channels; between levels H is halved. As in the released
     code the features at full resolution have no skip connection of their own: all that comes out has been halved once.
 
+    Args:
+        features: D.
+        attention: a `LinearAttention1d` after each level's blocks and in the middle.
     Raises:
         ValueError: H cannot be halved as often as there are levels.
     """
 
-    def __init__(self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5) -> None:
+    def __init__(
+        self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5, attention: bool = False
+    ) -> None:
         super().__init__()
         self.width, self.levels = width, len(multiples)
         sizes = [features, *(width * m for m in multiples)]
@@ -31,13 +36,15 @@ class TemporalUNet(nn.Module):
         self.down = nn.ModuleList(
             nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)]) for a, b in pairwise(sizes)
         )
-        self.halvings = nn.ModuleList(nn.Conv1d(b, b, 3, stride=2, padding=1) for b in sizes[1:-1])
+        self.halvings = nn.ModuleList(halving(b) for b in sizes[1:-1])
         self.middle = nn.ModuleList(ResidualConv1d(sizes[-1], sizes[-1], width, kernel) for _ in range(2))
         inner = list(pairwise(sizes[1:]))[::-1]
         self.up = nn.ModuleList(
             nn.ModuleList([ResidualConv1d(2 * b, a, width, kernel), ResidualConv1d(a, a, width, kernel)]) for a, b in inner
         )
         self.doublings = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in inner)
+        outputs = [*sizes[1:], sizes[-1], *(a for a, _ in inner)]  # channels after each level down, in the middle, after each level up
+        self.attention = nn.ModuleList(LinearAttention1d(c) if attention else nn.Identity() for c in outputs)
         self.final = nn.Sequential(ConvBlock1d(width, width, kernel), nn.Conv1d(width, features, 1))
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
@@ -48,39 +55,14 @@ class TemporalUNet(nn.Module):
         for k, blocks in enumerate(self.down):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, about)
+            h = self.attention[k](h)
             kept.append(h)
             if k < len(self.halvings):
                 h = self.halvings[k](h)
-        for block in self.middle:
-            h = block(h, about)
-        for blocks, double in zip(self.up, self.doublings, strict=True):
+        h = self.middle[1](self.attention[self.levels](self.middle[0](h, about)), about)
+        for k, (blocks, double) in enumerate(zip(self.up, self.doublings, strict=True)):
             h = torch.cat([h, kept.pop()], dim=1)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, about)
-            h = double(h)
+            h = double(self.attention[self.levels + 1 + k](h))
         return self.final(h).transpose(1, 2)
-
-
-class ConvBlock1d(nn.Module):
-    """Convolution, GroupNorm with 8 groups, Mish."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
-        self.norm = nn.GroupNorm(8, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.mish(self.norm(self.conv(x)))
-
-
-class ResidualConv1d(nn.Module):
-    """Two `ConvBlock1d`, a time vector added between them, and a skip connection (1 x 1 where the channels change)."""
-
-    def __init__(self, inputs: int, outputs: int, about: int, kernel: int) -> None:
-        super().__init__()
-        self.first, self.second = ConvBlock1d(inputs, outputs, kernel), ConvBlock1d(outputs, outputs, kernel)
-        self.about = nn.Linear(about, outputs)
-        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor, about: Tensor) -> Tensor:
-        return self.second(self.first(x) + self.about(F.mish(about))[:, :, None]) + self.skip(x)
