@@ -4,26 +4,27 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.apps.diffuser import Diffuser, DiffuserModel, DiffuserShape, ends_known
+from unveil.apps.diffuser import Diffuser, ends_known
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.data.episodes import Episodes
 from unveil.recipes.maze_paper import TrajectoryBatch, goal_segments, published_shape, trajectory_batches, trajectory_loss
 from unveil.worlds.maze.layout import named_layout
 
 
-def model() -> DiffuserModel:
+def model() -> TrajectoryModel:
     torch.manual_seed(0)
-    made = DiffuserModel(DiffuserShape(horizon=16, diffusion_steps=8, width=8, multiples=(1, 2)))
-    made.low.copy_(torch.tensor([-1.0, -1.0, 0.0, 0.0, -5.0, -5.0]))
-    made.high.copy_(torch.tensor([1.0, 1.0, 8.0, 10.0, 5.0, 5.0]))
+    made = TrajectoryModel(TrajectoryShape(16, 8, actions=2, observations=4, width=8, multiples=(1, 2)))
+    made.normalization.low.copy_(torch.tensor([-1.0, -1.0, 0.0, 0.0, -5.0, -5.0]))
+    made.normalization.high.copy_(torch.tensor([1.0, 1.0, 8.0, 10.0, 5.0, 5.0]))
     return made
 
 
 def test_normalisation_reaches_both_ends_and_back():
     made = model()
-    rows = torch.stack([made.low, made.high, torch.tensor([0.5, -0.5, 2.0, 7.0, 1.0, -2.0])])
-    scaled = made.normalized(rows)
+    rows = torch.stack([made.normalization.low, made.normalization.high, torch.tensor([0.5, -0.5, 2.0, 7.0, 1.0, -2.0])])
+    scaled = made.normalization.normalized(rows)
     torch.testing.assert_close(scaled[:2], torch.stack([-torch.ones(6), torch.ones(6)]))
-    torch.testing.assert_close(made.denormalized(scaled), rows)
+    torch.testing.assert_close(made.normalization.denormalized(scaled), rows)
 
 
 def test_plans_begin_at_the_state_end_at_rest_at_the_goal_and_stay_within_the_data():
@@ -34,7 +35,7 @@ def test_plans_begin_at_the_state_end_at_rest_at_the_goal_and_stay_within_the_da
     states = planner._states[0]
     np.testing.assert_allclose(states[0], start, atol=1e-5)
     np.testing.assert_allclose(states[-1], [*goal, 0.0, 0.0], atol=1e-5)
-    low, high = planner.model.low.numpy()[2:], planner.model.high.numpy()[2:]
+    low, high = planner.model.normalization.low.numpy()[2:], planner.model.normalization.high.numpy()[2:]
     assert (states >= low - 1e-4).all() and (states <= high + 1e-4).all()  # x_0 is clipped in every step
 
 

@@ -4,19 +4,14 @@ Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch: the st
 predicts x_0, every one of the T steps is taken, x_0 is clipped to the data's limits, the model's own actions are not used.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from unveil.apps.planner import Plan
-from unveil.network.unet1d import TemporalUNet
-from unveil.process.denoiser import GaussianDenoiser
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.process.grid import uniform
-from unveil.process.parameterization import x0
-from unveil.process.schedule import cosine_betas, tabulated
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import Ancestral
 from unveil.sampling.guidance import clipped
@@ -25,54 +20,9 @@ from unveil.sampling.loop import sample
 POSITION, ACTION, STATE = 2, 2, 4  # numbers of a row: action (2), then position (2) and velocity (2)
 
 
-@dataclass(frozen=True)
-class DiffuserShape:
-    """What fixes the tensors of a `DiffuserModel`.
-
-    Args:
-        horizon: H, environment steps of every plan.
-        diffusion_steps: T.
-        width, multiples: of the temporal U-Net.
-    """
-
-    horizon: int
-    diffusion_steps: int
-    width: int = 32
-    multiples: tuple[int, ...] = (1, 4, 8)
-
-    @property
-    def stride(self) -> int:
-        """Environment steps between two rows of a plan."""
-        return 1
-
-
-class DiffuserModel(nn.Module):
-    """Denoiser of trajectories (B, H, 6) of actions and states, normalised to [-1, 1] by the data's limits."""
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, shape: DiffuserShape) -> None:
-        super().__init__()
-        self.shape = shape
-        steps = shape.diffusion_steps
-        network = TemporalUNet(ACTION + STATE, shape.width, shape.multiples)
-        self.denoiser = GaussianDenoiser(network, tabulated(cosine_betas(steps)), x0, time_input=lambda t: steps * t - 1.0)
-        self.register_buffer("low", -torch.ones(ACTION + STATE))
-        self.register_buffer("high", torch.ones(ACTION + STATE))
-
-    def learn_limits(self, rows: Float[np.ndarray, "N 6"]) -> None:
-        """Set the normalisation to the data's smallest and largest values."""
-        self.low.copy_(torch.from_numpy(rows.min(0)))
-        self.high.copy_(torch.from_numpy(rows.max(0)))
-
-    def normalized(self, rows: Tensor) -> Tensor:
-        """(..., 6) in the data's units to [-1, 1]."""
-        return 2.0 * (rows - self.low) / (self.high - self.low) - 1.0
-
-    def denormalized(self, rows: Tensor) -> Tensor:
-        """[-1, 1] to the data's units."""
-        return self.low + 0.5 * (rows + 1.0) * (self.high - self.low)
+def maze_shape(horizon: int, diffusion_steps: int, width: int = 32) -> TrajectoryShape:
+    """The released `config/maze2d.py`: H, T, and a temporal U-Net of three levels."""
+    return TrajectoryShape(horizon, diffusion_steps, ACTION, STATE, width, (1, 4, 8))
 
 
 def ends_known(horizon: int) -> Tensor:
@@ -88,9 +38,9 @@ class Diffuser:
     After the plan's end its last row, at rest at the goal, stays the target. The interface is that of `Planner`.
     """
 
-    def __init__(self, model: DiffuserModel, *, seed: int = 0) -> None:
+    def __init__(self, model: TrajectoryModel, *, seed: int = 0) -> None:
         self.model = model.eval()
-        self.device = model.low.device
+        self.device = model.normalization.low.device
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self._states = np.zeros((0, model.shape.horizon, STATE))
         self._goals = np.zeros((0, POSITION))
@@ -137,12 +87,12 @@ class Diffuser:
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
             value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
             value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
-            edit = Inpaint(ends_known(horizon).to(self.device), model.normalized(value))
+            edit = Inpaint(ends_known(horizon).to(self.device), model.normalization.normalized(value))
             denoise = clipped(model.denoiser, -1.0, 1.0)
             noise = torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
             times = uniform(model.shape.diffusion_steps)
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=self._generator)
-            found.append(model.denormalized(x)[..., ACTION:].cpu().double().numpy())
+            found.append(model.normalization.denormalized(x)[..., ACTION:].cpu().double().numpy())
         return np.concatenate(found)
 
     def _described(self, states: np.ndarray) -> list[Plan]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
-    from unveil.apps.diffuser import Diffuser, DiffuserModel
+    from unveil.apps.diffuser import Diffuser
     from unveil.apps.path_model import PathModel
     from unveil.apps.planner import Planner
+    from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.worlds.maze.layout import Layout
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, done, of how many, numbers to show
@@ -271,13 +272,14 @@ def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: A
     return driver_of(config, weights, find_device(device), seed, **settings)
 
 
-def model_of(config: Mapping[str, Any]) -> PathModel | DiffuserModel:
+def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
     """The untrained model of a run's config."""
-    from unveil.apps.diffuser import DiffuserModel, DiffuserShape
+    from unveil.apps.diffuser import maze_shape
     from unveil.apps.path_model import PathModel, PathModelShape
+    from unveil.apps.trajectory_model import TrajectoryModel
 
     if config["preset"] == "paper":
-        return DiffuserModel(DiffuserShape(config["longest"], config["diffusion_steps"], config["width"]))
+        return TrajectoryModel(maze_shape(config["longest"], config["diffusion_steps"], config["width"]))
     return PathModel(
         PathModelShape(2, config["stride"], config["patch"], config["width"], config["depth"], config["heads"], config["longest"])
     )
@@ -289,13 +291,14 @@ def driver_of(
     """The planner of a run's config with these weights, which may be stored in half precision."""
     import torch
 
-    from unveil.apps.diffuser import Diffuser, DiffuserModel
+    from unveil.apps.diffuser import Diffuser
     from unveil.apps.planner import Planner, PlannerSettings
+    from unveil.apps.trajectory_model import TrajectoryModel
 
     model = model_of(config)
     model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
     model.to(device)
-    return Diffuser(model, seed=seed) if isinstance(model, DiffuserModel) else Planner(model, PlannerSettings(**settings), seed=seed)
+    return Diffuser(model, seed=seed) if isinstance(model, TrajectoryModel) else Planner(model, PlannerSettings(**settings), seed=seed)
 
 
 def trained_layout(folder: Path) -> Layout:

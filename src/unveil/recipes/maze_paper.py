@@ -74,12 +74,13 @@ def trajectory_batches(
 
 def trajectory_loss(model: torch.nn.Module, batch: TrajectoryBatch) -> tuple[torch.Tensor, Mapping[str, float]]:
     """Mean squared error of x_0 over all but the known ends."""
-    from unveil.apps.diffuser import DiffuserModel, ends_known
+    from unveil.apps.diffuser import ends_known
+    from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.process.objective import denoising_loss
 
-    assert isinstance(model, DiffuserModel)
-    device = model.low.device
-    x_0 = model.normalized(batch.rows.to(device))
+    assert isinstance(model, TrajectoryModel)
+    device = model.normalization.low.device
+    x_0 = model.normalization.normalized(batch.rows.to(device))
     known = ends_known(x_0.shape[1]).to(device)
     return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), known=known).mean(), {}
 
@@ -89,7 +90,8 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     import numpy as np
     import torch
 
-    from unveil.apps.diffuser import DiffuserModel, DiffuserShape
+    from unveil.apps.diffuser import maze_shape
+    from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.errors import UnveilError
     from unveil.recipes.maze_train import Task
 
@@ -98,7 +100,7 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     horizon, steps = published_shape(layout)
     draw = trajectory_batches(episodes, layout, horizon, steps, config.batch_size)
     torch.manual_seed(config.seed)  # initial weights
-    model = DiffuserModel(DiffuserShape(horizon, steps, config.width))
-    model.learn_limits(np.concatenate([episodes.actions, episodes.observations[:, :4]], axis=1))
+    model = TrajectoryModel(maze_shape(horizon, steps, config.width))
+    model.normalization.learn(np.concatenate([episodes.actions, episodes.observations[:, :4]], axis=1), "limits")
     constant = {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
     return Task(model, draw, trajectory_loss, horizon, constant, {"diffusion_steps": steps})

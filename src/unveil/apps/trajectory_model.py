@@ -1,0 +1,140 @@
+"""What Diffuser learns: a denoiser of trajectories of actions and observations, and a value of noisy ones. Janner et al. 2022, section 3."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unveil.network.unet1d import TemporalUNet
+from unveil.network.value1d import ValueNetwork
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.parameterization import eps, x0
+from unveil.process.schedule import Tabulated, cosine_betas, tabulated
+
+
+@dataclass(frozen=True)
+class TrajectoryShape:
+    """What fixes the tensors of a `TrajectoryModel` or a `ValueModel`.
+
+    Args:
+        horizon: H, environment steps of a training window; other horizons work with the same weights.
+        diffusion_steps: T, of the cosine schedule.
+        actions, observations: numbers of each; a row of a trajectory is (actions, observations).
+        width, multiples, attention: of the temporal U-Net.
+        predicts: what the network's output means.
+    """
+
+    horizon: int
+    diffusion_steps: int
+    actions: int
+    observations: int
+    width: int = 32
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
+    attention: bool = False
+    predicts: Literal["x0", "eps"] = "x0"
+
+    @property
+    def features(self) -> int:
+        """Numbers of a row."""
+        return self.actions + self.observations
+
+    @property
+    def stride(self) -> int:
+        """Environment steps between two rows of a plan."""
+        return 1
+
+
+class Normalization(nn.Module):
+    """x = 2 (row - low) / (high - low) - 1: `low` becomes -1 and `high` 1.
+
+    With the data's limits this is the published `LimitsNormalizer`, with the mean minus and plus one standard deviation the `GaussianNormalizer`.
+    A feature that never changes is divided by 1, so that it becomes 0.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("low", -torch.ones(features))
+        self.register_buffer("high", torch.ones(features))
+
+    def learn(self, rows: Float[np.ndarray, "N D"], kind: Literal["limits", "gaussian"]) -> None:
+        """Set `low` and `high` from data in their own units."""
+        if kind == "limits":
+            low, high = rows.min(0), rows.max(0)
+        else:
+            mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
+            low, high = mean - deviation, mean + deviation
+        constant = high - low < 1e-6
+        middle = (low + high) / 2.0
+        self.low.copy_(torch.from_numpy(np.where(constant, middle - 1.0, low)))
+        self.high.copy_(torch.from_numpy(np.where(constant, middle + 1.0, high)))
+
+    def normalized(self, rows: Tensor, features: slice = slice(None)) -> Tensor:
+        """(..., D) in the data's units to about [-1, 1]; `features` if the rows hold only some of the D."""
+        low, high = self.low[features], self.high[features]
+        return 2.0 * (rows - low) / (high - low) - 1.0
+
+    def denormalized(self, x: Tensor, features: slice = slice(None)) -> Tensor:
+        """(..., D) back to the data's units."""
+        low, high = self.low[features], self.high[features]
+        return low + 0.5 * (x + 1.0) * (high - low)
+
+
+class TrajectoryModel(nn.Module):
+    """Denoiser of trajectories (B, H, actions + observations) in normalised units."""
+
+    def __init__(self, shape: TrajectoryShape) -> None:
+        super().__init__()
+        self.shape = shape
+        network = TemporalUNet(shape.features, shape.width, shape.multiples, attention=shape.attention)
+        parameterization = x0 if shape.predicts == "x0" else eps
+        self.denoiser = GaussianDenoiser(network, trajectory_schedule(shape), parameterization, time_input=_index(shape))
+        self.normalization = Normalization(shape.features)
+
+    def first_state(self, rows: int, horizon: int) -> Tensor:
+        """(rows, H, D) bool: the observation of the first row is known."""
+        known = torch.zeros((rows, horizon, self.shape.features), dtype=torch.bool, device=self.normalization.low.device)
+        known[:, 0, self.shape.actions :] = True
+        return known
+
+
+class ValueModel(nn.Module):
+    """(x_t (B, H, D) normalised, t (B,)) -> (B,): the discounted return that follows a window, regressed on its noisy version.
+
+        value = offset + scale * network(x_t, T t - 1)
+
+    It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the very schedule of the denoiser it guides.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: TrajectoryShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.schedule = trajectory_schedule(shape)
+        self.network = ValueNetwork(shape.features, shape.width, shape.multiples)
+        self.time_input = _index(shape)
+        self.normalization = Normalization(shape.features)
+        self.register_buffer("offset", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.offset + self.scale * self.network(x_t, self.time_input(t).to(x_t.device, x_t.dtype))
+
+
+def trajectory_schedule(shape: TrajectoryShape) -> Tabulated:
+    """The cosine schedule in `diffusion_steps` steps."""
+    return tabulated(cosine_betas(shape.diffusion_steps))
+
+
+def _index(shape: TrajectoryShape):
+    def index(t: Tensor) -> Tensor:
+        return shape.diffusion_steps * t - 1.0
+
+    return index
