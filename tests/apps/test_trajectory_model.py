@@ -33,7 +33,7 @@ def test_a_feature_that_never_changes_becomes_zero(kind):
 
 def test_the_value_is_in_the_units_of_the_return_at_the_denoisers_own_times():
     torch.manual_seed(0)
-    value = ValueModel(TrajectoryShape(8, 10, 1, 2, width=8, multiples=(1, 2)))
+    value = ValueModel(TrajectoryShape(8, 10, 1, 2, width=8, multiples=(1, 4)))
     x, t = torch.randn(3, 8, 3), torch.full((3,), 0.4, dtype=torch.float64)
     plain = value.network(x, torch.full((3,), 3.0))  # t = 4 / 10 is step 3 of 0 .. 9
     torch.testing.assert_close(value(x, t), plain)

@@ -1,4 +1,4 @@
-"""What Diffuser learns: a denoiser of trajectories of actions and observations, and a value of noisy ones. Janner et al. 2022, section 3."""
+"""What Diffuser learns: a denoiser of trajectories of actions and observations, and a value of noisy ones. Janner et al. 2022."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +50,7 @@ class TrajectoryShape:
 class Normalization(nn.Module):
     """x = 2 (row - low) / (high - low) - 1: `low` becomes -1 and `high` 1.
 
-    With the data's limits this is the published `LimitsNormalizer`, with the mean minus and plus one standard deviation the `GaussianNormalizer`.
+    With the data's limits this is the published `LimitsNormalizer`, with the mean minus and plus one deviation the `GaussianNormalizer`.
     A feature that never changes is divided by 1, so that it becomes 0.
     """
 
