@@ -6,8 +6,10 @@ import torch
 
 from unveil.apps.diffuser import Diffuser, ends_known
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
+from unveil.apps.trajectory_training import TrajectoryBatch, trajectory_batches, trajectory_loss
 from unveil.data.episodes import Episodes
-from unveil.recipes.maze_paper import TrajectoryBatch, goal_segments, published_shape, trajectory_batches, trajectory_loss
+from unveil.data.trajectories import Trajectories
+from unveil.recipes.maze_paper import between_goals, ends_of, published_shape
 from unveil.worlds.maze.layout import named_layout
 
 
@@ -71,7 +73,8 @@ def test_segments_end_where_the_goal_is_left_and_marks_are_ignored():
     marks = np.zeros(11, bool)
     marks[2] = True  # the generator's
     episodes = Episodes(observations, np.zeros((11, 2), np.float32), np.zeros(11, np.float32), np.zeros(11, bool), marks)
-    assert goal_segments(episodes, np.zeros(2)).tolist() == [[0, 6], [6, 4], [10, 1]]
+    cut = between_goals(episodes, np.zeros(2))
+    assert (cut.starts.tolist(), cut.ends.tolist()) == ([0, 6, 10], [6, 10, 11])
 
 
 def test_windows_have_the_horizon_and_lie_in_one_segment():
@@ -81,12 +84,13 @@ def test_windows_have_the_horizon_and_lie_in_one_segment():
     observations = np.stack([x, np.full(400, layout.goal[1]), np.arange(400), rng.normal(size=400)], axis=1).astype(np.float32)
     zeros = np.zeros(400, bool)
     episodes = Episodes(observations, rng.normal(size=(400, 2)).astype(np.float32), np.zeros(400, np.float32), zeros, zeros)
-    draw = trajectory_batches(episodes, layout, 16, 8, 64)
+    cut = between_goals(episodes, layout.goal)
+    draw = trajectory_batches(Trajectories(cut, unpadded=16), TrajectoryShape(16, 8, 2, 4), 64)
     batch = draw(torch.Generator(device="cpu").manual_seed(0))
     steps = batch.rows[:, :, 4].long()
     assert (steps.diff(dim=1) == 1).all()
-    bounds = goal_segments(episodes, layout.goal)[:, 0]
-    number = np.searchsorted(bounds, steps.numpy(), side="right")
+    assert batch.valid.all()
+    number = np.searchsorted(cut.starts, steps.numpy(), side="right")
     assert (number == number[:, :1]).all()
     assert set((8 * batch.t).round().long().tolist()) == set(range(1, 9))
     np.testing.assert_allclose(batch.rows[:, :, :2], episodes.actions[steps])
@@ -97,8 +101,9 @@ def test_noise_on_the_known_ends_is_not_seen():
     rows = torch.rand(4, 16, 6)
     t, noise = torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.randn(4, 16, 6)
     known = ends_known(16)
-    loss, _ = trajectory_loss(made, TrajectoryBatch(rows, t, noise))
+    valid = torch.ones(4, 16, dtype=torch.bool)
+    loss, _ = trajectory_loss(made, TrajectoryBatch(rows, valid, t, noise), known=ends_of)
     other = torch.where(known, torch.randn(4, 16, 6), noise)
-    torch.testing.assert_close(trajectory_loss(made, TrajectoryBatch(rows, t, other))[0], loss)
+    torch.testing.assert_close(trajectory_loss(made, TrajectoryBatch(rows, valid, t, other), known=ends_of)[0], loss)
     assert known[0, 0].tolist() == [False, False, True, True, True, True]
     assert known.sum() == 8

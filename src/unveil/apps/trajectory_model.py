@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unveil.network.layers import mlp
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
 from unveil.process.denoiser import GaussianDenoiser
@@ -25,6 +26,7 @@ class TrajectoryShape:
         actions, observations: numbers of each; a row of a trajectory is (actions, observations).
         width, multiples, attention: of the temporal U-Net.
         predicts: what the network's output means.
+        inverse: plan observations only; the action that leads from one to the next is learned apart.
     """
 
     horizon: int
@@ -35,11 +37,17 @@ class TrajectoryShape:
     multiples: tuple[int, ...] = (1, 2, 4, 8)
     attention: bool = False
     predicts: Literal["x0", "eps"] = "x0"
+    inverse: bool = False
+
+    @property
+    def planned(self) -> slice:
+        """What of a row (actions, observations) is planned."""
+        return slice(self.actions if self.inverse else 0, None)
 
     @property
     def features(self) -> int:
-        """Numbers of a row."""
-        return self.actions + self.observations
+        """Numbers of a planned row."""
+        return self.observations + (0 if self.inverse else self.actions)
 
     @property
     def stride(self) -> int:
@@ -51,14 +59,19 @@ class Normalization(nn.Module):
     """x = 2 (row - low) / (high - low) - 1: `low` becomes -1 and `high` 1.
 
     With the data's limits this is the published `LimitsNormalizer`, with the mean minus and plus one deviation the `GaussianNormalizer`.
-    A feature that never changes is divided by 1, so that it becomes 0.
+    A feature that never changes is divided by 1, so that it becomes 0. `least` and `most` are the smallest and largest normalised values in
+    the data, for clipping; infinite where no data were seen.
     """
 
     low: Tensor
     high: Tensor
+    least: Tensor
+    most: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.register_buffer("least", torch.full((features,), -torch.inf))
+        self.register_buffer("most", torch.full((features,), torch.inf))
         self.register_buffer("low", -torch.ones(features))
         self.register_buffer("high", torch.ones(features))
 
@@ -73,6 +86,8 @@ class Normalization(nn.Module):
         middle = (low + high) / 2.0
         self.low.copy_(torch.from_numpy(np.where(constant, middle - 1.0, low)))
         self.high.copy_(torch.from_numpy(np.where(constant, middle + 1.0, high)))
+        self.least.copy_(self.normalized(torch.from_numpy(rows.min(0)).to(self.low)))
+        self.most.copy_(self.normalized(torch.from_numpy(rows.max(0)).to(self.low)))
 
     def normalized(self, rows: Tensor, features: slice = slice(None)) -> Tensor:
         """(..., D) in the data's units to about [-1, 1]; `features` if the rows hold only some of the D."""
@@ -86,21 +101,39 @@ class Normalization(nn.Module):
 
 
 class TrajectoryModel(nn.Module):
-    """Denoiser of trajectories (B, H, actions + observations) in normalised units."""
+    """Denoiser of trajectories (B, H, features) in normalised units.
 
-    def __init__(self, shape: TrajectoryShape) -> None:
+    Args:
+        network: by default the temporal U-Net of the shape.
+    """
+
+    def __init__(self, shape: TrajectoryShape, network: nn.Module | None = None) -> None:
         super().__init__()
         self.shape = shape
-        network = TemporalUNet(shape.features, shape.width, shape.multiples, attention=shape.attention)
+        if network is None:
+            network = TemporalUNet(shape.features, shape.width, shape.multiples, attention=shape.attention)
         parameterization = x0 if shape.predicts == "x0" else eps
         self.denoiser = GaussianDenoiser(network, trajectory_schedule(shape), parameterization, time_input=_index(shape))
-        self.normalization = Normalization(shape.features)
+        self.normalization = Normalization(shape.actions + shape.observations)
+        if shape.inverse:
+            self.inverse = mlp(2 * shape.observations, 256, shape.actions, depth=2)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.normalization.low.device
 
     def first_state(self, rows: int, horizon: int) -> Tensor:
-        """(rows, H, D) bool: the observation of the first row is known."""
-        known = torch.zeros((rows, horizon, self.shape.features), dtype=torch.bool, device=self.normalization.low.device)
-        known[:, 0, self.shape.actions :] = True
+        """(rows, H, features) bool: the observation of the first row is known."""
+        known = torch.zeros((rows, horizon, self.shape.features), dtype=torch.bool, device=self.device)
+        known[:, 0, -self.shape.observations :] = True
         return known
+
+    def first_action(self, x: Tensor) -> Tensor:
+        """The action (B, A), in the data's units, that a normalised plan (B, H, features) begins with."""
+        own = slice(0, self.shape.actions)
+        normalized = self.inverse(x[:, :2].flatten(1)) if self.shape.inverse else x[:, 0, own]
+        return self.normalization.denormalized(normalized, own)
 
 
 class ValueModel(nn.Module):
@@ -120,7 +153,7 @@ class ValueModel(nn.Module):
         self.schedule = trajectory_schedule(shape)
         self.network = ValueNetwork(shape.features, shape.width, shape.multiples)
         self.time_input = _index(shape)
-        self.normalization = Normalization(shape.features)
+        self.normalization = Normalization(shape.actions + shape.observations)
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 

@@ -25,6 +25,7 @@ def denoising_loss(
     cond: Condition | None = None,
     known: Tensor | None = None,
     weight: Weight | None = None,
+    importance: Tensor | None = None,
 ) -> Tensor:
     """weight(t) * mean over unknown positions of (F(x_t, t) - F*)^2, with F* = (x_0 - c_skip x_t) / c_out.
 
@@ -36,12 +37,13 @@ def denoising_loss(
         noise: standard normal, like x_0.
         known: bool, broadcastable to x_0: kept clean in x_t and left out of the loss (`Inpaint`; also padding).
         weight: of t (B,), in output space; see `min_snr`.
+        importance: broadcastable to x_0, a factor on each number's squared error (Diffuser's `action_weight` and `loss_discount`).
     Returns:
         (B,)
     """
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
     output = denoiser.output(x_t, t, cond)
-    return _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight)
+    return _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight, importance)
 
 
 def _output_loss(
@@ -52,12 +54,15 @@ def _output_loss(
     noise: Tensor,
     known: Tensor | None,
     weight: Weight | None,
+    importance: Tensor | None = None,
 ) -> Tensor:
     alpha, sigma, (skip, out, _) = schedule.alpha(t), schedule.sigma(t), output.coefficients
     target = like((1.0 - skip * alpha) / out, x_0) * x_0 - like(skip * sigma / out, x_0) * noise
     error = (output.raw - target) ** 2
     if weight is not None:
         error = error * like(weight(t), error)
+    if importance is not None:
+        error = error * importance
     if known is None:
         return error.flatten(1).mean(1)
     unknown = (~known).expand_as(error).to(error.dtype)

@@ -1,0 +1,98 @@
+"""Windows of a fixed number of steps of actions and observations, and the returns that follow them."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unveil.data.episodes import Episodes
+
+
+class Trajectories:
+    """Windows (B, H, A + D) of rows (action, observation), one from every step of the data.
+
+        row     i        i + 1    ...  last of the episode   last    last
+        window  0        1             H - 3                 H - 2   H - 1
+                known                                        padded with the last row
+
+    The released code pads with zeros in the data's units, so that terminal states are learnt as a jump to zero, and leaves out each
+    episode's last step.
+
+    Args:
+        unpadded: if given, windows begin only where so many rows follow in the episode.
+    Raises:
+        ValueError: no episode is that long.
+    """
+
+    def __init__(self, episodes: Episodes, unpadded: int = 1) -> None:
+        rows = np.concatenate([episodes.actions, episodes.observations], axis=1).astype(np.float32)
+        self.rows: Float[Tensor, "N D"] = torch.from_numpy(rows)
+        self._last: Int[Tensor, " N"] = torch.from_numpy(np.repeat(episodes.ends - 1, episodes.ends - episodes.starts))
+        room = self._last - torch.arange(len(rows), device="cpu")
+        self._first = torch.nonzero(room >= unpadded - 1)[:, 0]
+        if not len(self._first):
+            raise ValueError(f"these data have no episode of {unpadded} steps")
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def windows(self, first: Int[Tensor, " B"], horizon: int) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"]]:
+        """The windows that begin at `first`, and which of their rows are no padding."""
+        index = first[:, None] + torch.arange(horizon, device="cpu")
+        last = self._last[first][:, None]
+        return self.rows[torch.minimum(index, last)], index <= last
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+        """First steps of `count` uniform windows."""
+        return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
+
+
+def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float = 0.0) -> Float[np.ndarray, " N"]:
+    """G_t = sum_{k >= 0} discount^k r_{t+k} to the end of the episode; `termination_penalty` is added to a terminal transition's reward.
+
+    What follows a recording's end (`timeouts`) counts nothing, as in the released code.
+
+    Raises:
+        ValueError: discount outside (0, 1].
+    """
+    if not 0.0 < discount <= 1.0:
+        raise ValueError(f"discount must lie in (0, 1], got {discount}")
+    rewards = episodes.rewards.astype(np.float64) + termination_penalty * episodes.terminals
+    lengths = episodes.ends - episodes.starts
+    table = np.zeros((len(lengths), int(lengths.max())))
+    inside = np.arange(table.shape[1]) < lengths[:, None]
+    table[inside] = rewards
+    for step in range(table.shape[1] - 2, -1, -1):
+        table[:, step] += discount * table[:, step + 1]
+    return table[inside].astype(np.float32)
+
+
+def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:
+    """Whole episodes for training, and about `share` of the episodes (at least one) for what must not be chosen on them.
+
+    Raises:
+        ValueError: share outside (0, 1), or fewer than two episodes.
+    """
+    count = len(episodes.ends)
+    if not 0.0 < share < 1.0 or count < 2:
+        raise ValueError(f"held_out: a share in (0, 1) of at least two episodes is needed, got {share} of {count}")
+    order = np.random.default_rng(seed).permutation(count)
+    apart = np.zeros(count, dtype=bool)
+    apart[order[: max(1, round(share * count))]] = True
+    return _chosen(episodes, ~apart), _chosen(episodes, apart)
+
+
+def _chosen(episodes: Episodes, which: Bool[np.ndarray, " E"]) -> Episodes:
+    rows = np.repeat(which, episodes.ends - episodes.starts)
+    timeouts = episodes.timeouts.copy()
+    timeouts[-1] |= not episodes.terminals[-1]  # the last piece ends here too, wherever it is put
+    final = episodes.final_observations
+    return Episodes(
+        episodes.observations[rows],
+        episodes.actions[rows],
+        episodes.rewards[rows],
+        episodes.terminals[rows],
+        timeouts[rows],
+        None if final is None else final[which],
+        {name: values[rows] for name, values in episodes.infos.items()},
+    )
