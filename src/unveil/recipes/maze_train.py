@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from unveil.recipes.maze import DataMaze, data_path, driver_of, find_layout, make_data
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from unveil.data.episodes import Episodes
     from unveil.data.windows import ListedWindows, PathWindows
     from unveil.recipes.maze import Progress, TrainMaze
+    from unveil.recipes.run import Task
     from unveil.worlds.maze.layout import Layout
 
 
@@ -71,29 +71,13 @@ def unmarked(episodes: Episodes) -> Episodes:
     return replace(episodes, timeouts=np.zeros_like(episodes.timeouts)) if episodes.final_observations is None else episodes
 
 
-class Task(NamedTuple):
-    """What is trained on what.
-
-    Args:
-        longest: rows of the longest window.
-        training: options of `Training` that differ from the recipe's.
-        config: what else `config.json` must say for the weights to be used.
-    """
-
-    model: torch.nn.Module
-    draw: Callable[[torch.Generator], Any]
-    loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
-    longest: int
-    training: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-
 def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
     """Our planner: paths of all lengths between two ends."""
     import torch
 
     from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.apps.path_training import path_batches, path_loss
+    from unveil.recipes.run import Task
 
     episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
@@ -101,67 +85,46 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
     model = PathModel(shape)
     model.learn_statistics(episodes)
-    return Task(model, path_batches(windows, config.batch_size, config.waypoints), path_loss, windows.longest, {}, {})
+    draw = path_batches(windows, config.batch_size, config.waypoints)
+    return Task(model, draw, path_loss, {}, {"longest": windows.longest})
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
     """Train; returns the run folder."""
-    import json
     from dataclasses import asdict
     from functools import partial
 
     import torch
 
-    from unveil.errors import UnveilError
     from unveil.recipes.locate import find_device
+    from unveil.recipes.maze import TrainMaze
     from unveil.recipes.maze_paper import paper_task
-    from unveil.recipes.sinks import sink
-    from unveil.training.trainer import Training, train
+    from unveil.recipes.run import as_json, has_bfloat16, run_task
+    from unveil.training.trainer import Training
 
     layout = find_layout(config.maze)
     check_training(config)
     run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
-    if run.exists() and not run.is_dir():
-        raise UnveilError(f"{run} is a file, but --out needs a folder")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = find_device(config.device)
     episodes = load_data(config, progress)
     task = paper_task(config, episodes, layout) if config.preset == "paper" else path_task(config, episodes, progress)
-    options: dict[str, Any] = {
-        "steps": config.steps,
-        "learning_rate": config.learning_rate,
-        "ema": config.ema,
-        "bfloat16": has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
-        "save_every": config.save_every,
-        "keep": config.keep,
-        "accumulate": config.accumulate,
-        "seed": config.seed,
-        "log_every": min(100, config.steps),
-    }
+    training = Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        ema=config.ema,
+        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        save_every=config.save_every,
+        keep=config.keep,
+        accumulate=config.accumulate,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
     described = asdict(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
-    described = json.loads(json.dumps(described | {"longest": task.longest, **task.config}, default=str))
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    write_config(run, described, config.resume)
-    with sink(config.log if os.environ.get("RANK", "0") == "0" else "none", run, described) as log:
-
-        def on_record(record: Mapping[str, Any]) -> None:
-            log(record)
-            progress(f"training {run}", int(record["step"]), config.steps, record)
-
-        train(
-            task.model.to(device),
-            task.draw,
-            task.loss,
-            Training(**(options | dict(task.training))),
-            run,
-            resume=config.resume,
-            on_record=on_record,
-            on_save=partial(draw_samples, layout, described, run) if config.samples else None,
-        )
+    described = as_json(described | dict(task.config))
+    on_save = partial(draw_samples, layout, described, run) if config.samples else None
+    run_task(task, training, device, run, described, TrainMaze(), progress, resume=config.resume, log=config.log, on_save=on_save)
     return run
 
 
@@ -195,36 +158,6 @@ def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: in
         picture.title(panel, f"step {step}" if panel == 0 else "")
     (run / "samples").mkdir(exist_ok=True)
     write_png(run / "samples" / f"step-{step:06d}.png", picture.frame(), {})
-
-
-FREE_TO_CHANGE = ("steps", "save_every", "keep", "device", "threads", "resume", "out", "data", "samples", "log")
-
-
-def write_config(run: Path, described: dict[str, Any], resume: bool) -> None:
-    """Write `config.json`, unless it is that of a run which has begun and differs.
-
-    Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags.
-    """
-    import json
-
-    from unveil.data.files import replacing
-    from unveil.errors import UnveilError
-    from unveil.recipes.maze import TrainMaze
-    from unveil.training.checkpoint import latest_checkpoint
-
-    newest = latest_checkpoint(run)
-    if newest is not None and not resume:
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
-    if newest is not None and (run / "config.json").is_file():
-        before = json.loads((run / "config.json").read_text())
-        for name in described:
-            if name not in FREE_TO_CHANGE and before.get(name, getattr(TrainMaze(), name, None)) != described[name]:
-                raise UnveilError(
-                    f"{run} was started with {name} {before.get(name)!r}, not {described[name]!r}; give the same, or another --out"
-                )
-    with replacing(run / "config.json") as partial:
-        partial.write_text(json.dumps(described, indent=1) + "\n")
 
 
 def check_training(config: TrainMaze) -> None:
@@ -266,16 +199,3 @@ def check_training(config: TrainMaze) -> None:
         raise ValueError(f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}")
     if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0:
         raise ValueError("--threads and --keep must be at least 0 and --learning-rate above 0")
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether matrices in bfloat16 are faster than in float32 there."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)

@@ -1,0 +1,162 @@
+"""Acting by plans from the state on: sample candidates, take the one of highest value, do its first action, plan again.
+
+Janner et al. 2022, section 3.2 and 5.3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.apps.guidance_forms import Belief, Form
+from unveil.apps.trajectory_model import TrajectoryModel
+from unveil.process.corrupt import corrupt
+from unveil.process.grid import uniform
+from unveil.sampling.edit import Inpaint, normal_like
+from unveil.sampling.guidance import clipped
+from unveil.sampling.loop import sample
+
+Score = Callable[[Tensor], Tensor]  # clean normalised plans (N, H, features) -> (N,)
+Cost = Callable[[Belief], Belief]  # further guidance, such as `partial(steered, cost=..., ...)`
+
+
+@dataclass(frozen=True)
+class GuidedSettings:
+    """How to plan.
+
+    Args:
+        candidates: K, plans for one decision.
+        steps: denoising steps; the model's own number is the published way.
+        horizon: rows of a plan; by default those of a training window.
+        temperature: factor on the initial noise.
+        warm_steps: if given, later decisions of an episode start from the last plan, moved on by one row and noised again to the time
+            from which so many of the `steps` are left, instead of from noise.
+        clip: clamp every belief to the smallest and largest values in the data.
+        rows: largest batch for the network.
+    """
+
+    candidates: int = 64
+    steps: int = 20
+    horizon: int | None = None
+    temperature: float = 1.0
+    warm_steps: int | None = None
+    clip: bool = True
+    rows: int = 1024
+
+
+class GuidedPlanner:
+    """Maps observations (B, D) to actions (B, A), all episodes and candidates in one batch.
+
+    Args:
+        score: values of finished candidates; None takes the first.
+        steer: moves the belief further: a cost of one's own.
+    Raises:
+        ValueError: a setting out of range, or a horizon that the network cannot take.
+    """
+
+    def __init__(
+        self,
+        model: TrajectoryModel,
+        form: Form,
+        score: Score | None = None,
+        settings: GuidedSettings | None = None,
+        *,
+        steer: Cost | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.settings = settings = GuidedSettings() if settings is None else settings
+        if (
+            settings.candidates < 1
+            or settings.steps < 1
+            or (settings.warm_steps is not None and not 1 <= settings.warm_steps <= settings.steps)
+        ):
+            raise ValueError(
+                f"guided planner: candidates and steps >= 1 and warm_steps in 1 .. steps are needed, got {settings.candidates}, "
+                f"{settings.steps} and {settings.warm_steps}"
+            )
+        self.model = model.eval()
+        self.form, self.score, self.steer = form, score, steer
+        self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self._last: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget the last plans: the next decision is the first of its episodes."""
+        self._last = None
+
+    def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
+        """The first action of the best plan from each observation, clipped to [-1, 1]."""
+        best = self._best(observations)
+        self._last = best
+        return self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
+
+    def plan(self, observation: Float[np.ndarray, " D"]) -> Float[np.ndarray, "K H F"]:
+        """All candidates from one observation in the data's units, best first; rows are (actions, observations), or observations alone."""
+        candidates = self._candidates(self._known(observation[None]), self.settings.candidates, None)
+        order = torch.arange(len(candidates)) if self.score is None else self._scores(candidates).argsort(descending=True)
+        return self.model.normalization.denormalized(candidates[order], self.model.shape.planned).cpu().double().numpy()
+
+    @torch.no_grad()
+    def _best(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
+        """Normalised plans (B, H, F)."""
+        count, k = len(observations), self.settings.candidates
+        known, last = self._known(observations), self._last
+        if last is not None and len(last) != count:
+            raise ValueError(f"guided planner: {len(last)} episodes before, {count} now; call reset() between episodes")
+        each = max(1, self.settings.rows // k)
+        best = []
+        for start in range(0, count, each):
+            own = slice(start, start + each)
+            x = self._candidates(known[own], k, None if last is None else last[own])
+            if self.score is None or k == 1:
+                best.append(x[::k])
+                continue
+            scores = self._scores(x).reshape(-1, k)
+            best.append(x.reshape(-1, k, *x.shape[1:])[torch.arange(len(scores), device=x.device), scores.argmax(1)])
+        return torch.cat(best)
+
+    def _known(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
+        """Normalised first observations (B, D)."""
+        if not np.isfinite(observations).all():
+            raise ValueError("guided planner: observations must be finite numbers")
+        raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
+        return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
+
+    @torch.no_grad()
+    def _candidates(self, known: Tensor, k: int, last: Tensor | None) -> Tensor:
+        """Finished plans (B * K, H, F), those of one episode in a row."""
+        model, settings = self.model, self.settings
+        shape, device = model.shape, model.device
+        value = torch.zeros((len(known) * k, self.horizon, shape.features), device=device)
+        value[:, 0, -shape.observations :] = known.repeat_interleave(k, dim=0)
+        put_back = Inpaint(model.first_state(1, self.horizon), value)
+        times = uniform(settings.steps)
+        noise = settings.temperature * normal_like(value, self._generator)
+        if last is not None and settings.warm_steps is not None:
+            times = times[-settings.warm_steps - 1 :]
+            moved = torch.cat([last[:, 1:], last[:, -1:]], dim=1).repeat_interleave(k, dim=0)
+            noise = corrupt(model.denoiser.schedule, moved, times[0].expand(len(moved)), noise)
+        denoise: Belief = model.denoiser
+        if settings.clip:
+            norm = model.normalization
+            denoise = clipped(denoise, norm.least[shape.planned], norm.most[shape.planned])
+        denoise = self.form.guide(denoise)
+        if self.steer is not None:
+            denoise = self.steer(denoise)
+        return sample(denoise, self.form.solver, noise, times, edit=self.form.edit(put_back), generator=self._generator)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        assert self.score is not None
+        return self.score(x)
+
+
+def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
+    """Scores plans by a value of noisy ones, told that they are at time t: 0 for one trained on clean plans too, else its smallest."""
+
+    def score(x: Tensor) -> Tensor:
+        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
+
+    return score

@@ -1,0 +1,309 @@
+"""Locomotion with value guidance: the configs, and models from run folders. Fields are named as in the original config/locomotion.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+
+
+@dataclass(frozen=True)
+class TrainLocomotion:
+    """Train a diffusion model of trajectories on recorded behaviour.
+
+    Example: unveil train locomotion --dataset hopper-medium-expert --logbase logs
+    """
+
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """tiny proves learning in minutes; default is what the zoo holds; paper is Diffuser as published; other flags change single fields"""
+    dataset: str = "hopper-medium-expert"
+    """a D4RL name, a Minari id, or the path of an HDF5 or npz file; without a version, the D4RL-style set of `unveil data locomotion`"""
+    logbase: Path = Path("logs")
+    """runs are written to <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>"""
+    prefix: str = "diffusion/defaults"
+    """see --logbase"""
+    model: Literal["transformer", "unet"] = "transformer"
+    """the network: unet is the published one"""
+    horizon: int = 32
+    """environment steps of a training window"""
+    n_diffusion_steps: int = 20
+    """T, of the cosine schedule"""
+    predict_epsilon: bool = False
+    """the network predicts the noise instead of the clean trajectory"""
+    inverse: bool = False
+    """plan observations only, and learn the action between two of them apart"""
+    dim: int = 128
+    """width of the network"""
+    dim_mults: tuple[int, ...] = (1, 2, 4, 8)
+    """channels of the unet's levels, in widths"""
+    attention: bool = False
+    """linear attention in the unet"""
+    depth: int = 4
+    """blocks of the transformer"""
+    heads: int = 4
+    """attention heads of the transformer"""
+    patch: int = 4
+    """rows a token of the transformer"""
+    normalizer: Literal["gaussian", "limits"] = "gaussian"
+    """to mean 0 and deviation 1, or to [-1, 1] by the data's limits"""
+    action_weight: float = 10.0
+    """factor on the error of a plan's first action"""
+    loss_discount: float = 1.0
+    """factor on the error of each further row"""
+    n_train_steps: int = 12_000
+    """optimizer steps"""
+    batch_size: int = 256
+    """windows a step"""
+    gradient_accumulate_every: int = 1
+    """batches whose gradients make one step"""
+    learning_rate: float = 1e-3
+    """peak; warm-up, then cosine"""
+    ema_decay: float = 0.999
+    """largest decay of the average of weights"""
+    save_freq: int = 2000
+    """steps between checkpoints"""
+    keep: int = 1
+    """newest checkpoints that are kept; 0 keeps all"""
+    hold_out: float = 0.05
+    """share of episodes that are not trained on (`--scale auto` chooses on them)"""
+    bfloat16: bool | None = None
+    """train under bfloat16 autocast; by default where the processor computes in it"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
+    resume: bool = False
+    """go on from the newest good checkpoint of the run folder"""
+    seed: int = 0
+    """of weights, batches and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+
+
+@dataclass(frozen=True)
+class TrainValue:
+    """Train a value of noisy trajectories: the discounted return that follows a window.
+
+    Example: unveil train value --dataset hopper-medium-expert --logbase logs
+    """
+
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """as of `unveil train locomotion`"""
+    dataset: str = "hopper-medium-expert"
+    """as of `unveil train locomotion`"""
+    logbase: Path = Path("logs")
+    """runs are written to <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>_d<discount>"""
+    prefix: str = "values/defaults"
+    """see --logbase"""
+    horizon: int = 32
+    """environment steps of a training window; the network takes any"""
+    n_diffusion_steps: int = 20
+    """T, of the cosine schedule: that of the diffusion it guides"""
+    inverse: bool = False
+    """for plans of observations only"""
+    dim: int = 32
+    """width of the network"""
+    dim_mults: tuple[int, ...] = (1, 2, 4, 8)
+    """channels of its levels, in widths"""
+    normalizer: Literal["gaussian", "limits"] = "gaussian"
+    """that of the diffusion it guides"""
+    discount: float = 0.997
+    """of rewards, per environment step"""
+    termination_penalty: float = -100.0
+    """added to the reward of a terminal transition"""
+    clean: float = 0.5
+    """share of windows without noise: the critic that chooses among finished plans"""
+    normed: bool = True
+    """learn returns in units of their deviation; the value is in the data's units either way"""
+    n_train_steps: int = 5_000
+    """optimizer steps"""
+    batch_size: int = 256
+    """windows a step"""
+    gradient_accumulate_every: int = 1
+    """batches whose gradients make one step"""
+    learning_rate: float = 5e-4
+    """peak; warm-up, then cosine"""
+    ema_decay: float = 0.999
+    """largest decay of the average of weights"""
+    save_freq: int = 1000
+    """steps between checkpoints"""
+    keep: int = 1
+    """newest checkpoints that are kept; 0 keeps all"""
+    hold_out: float = 0.05
+    """share of episodes that are not trained on"""
+    bfloat16: bool | None = None
+    """train under bfloat16 autocast; by default where the processor computes in it"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
+    resume: bool = False
+    """go on from the newest good checkpoint of the run folder"""
+    seed: int = 0
+    """of weights, batches and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+
+
+@dataclass(frozen=True)
+class EvalLocomotion:
+    """Plan and act: returns and D4RL's normalised score over episodes that are stepped together.
+
+    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0 --json hopper.json
+    """
+
+    preset: Literal["default", "paper"] = "default"
+    """default selects among few-step plans; paper ascends the value as the released code does; other flags change single fields"""
+    dataset: str = "hopper-medium-expert"
+    """as of `unveil train locomotion`"""
+    logbase: Path = Path("logs")
+    """where runs of either program are"""
+    diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
+    """run of the diffusion below <logbase>/<dataset>; after f: the names in braces are fields of this config"""
+    value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"
+    """run of the value"""
+    diffusion_epoch: str = "latest"
+    """a step, or latest"""
+    value_epoch: str = "latest"
+    """a step, or latest"""
+    horizon: int = 32
+    """of training, for the load paths"""
+    n_diffusion_steps: int = 20
+    """of training, for the load paths"""
+    discount: float = 0.997
+    """of training, for the load paths"""
+    plan_horizon: int | None = None
+    """rows of a plan; by default as trained"""
+    batch_size: int = 16
+    """candidates for one decision"""
+    guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
+    """how the value moves samples: the state (released code), each step's mean (paper), the belief, or not at all"""
+    scale: str = "0.1"
+    """of the guidance, in its own units; auto chooses on held-out data"""
+    n_guide_steps: int = 2
+    """ascent steps a denoising step"""
+    t_stopgrad: int = 2
+    """no ascent at step numbers below"""
+    scale_grad_by_std: bool = True
+    """multiply the gradient by the step's variance"""
+    select: Literal["critic", "value", "none"] = "critic"
+    """rank candidates by the value of clean plans, of the least noisy ones (published), or take the first"""
+    sampling_steps: int = 5
+    """denoising steps for a decision"""
+    solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
+    """without guidance or with tilted; the others are ancestral"""
+    warm_steps: int | None = None
+    """denoising steps of later decisions, which start from the last plan noised again; by default they start from noise"""
+    temperature: float = 0.5
+    """factor on noise"""
+    clip_denoised: bool = True
+    """clamp beliefs to the smallest and largest values in the data"""
+    max_episode_length: int = 1000
+    """environment steps"""
+    version: Literal["v4", "v5"] = "v5"
+    """of gymnasium's body"""
+    episodes: int = 30
+    """number of episodes"""
+    seed: int = 0
+    """of starts and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 1
+    """CPU threads"""
+    json: str | None = None
+    """write the result here; - is standard output; by default <logbase>/<dataset>/plans/..."""
+
+
+PAPER = {"model": "unet", "dim": 32, "batch_size": 32, "gradient_accumulate_every": 2, "learning_rate": 2e-4, "ema_decay": 0.9995}
+TRAIN_PRESETS = {
+    "default": TrainLocomotion(),
+    "tiny": TrainLocomotion(preset="tiny", dim=64, depth=2, n_train_steps=1_000, save_freq=500),
+    "paper": replace(TrainLocomotion(preset="paper", n_train_steps=1_000_000, save_freq=2_000, hold_out=0.0), **PAPER),
+}
+VALUE_PRESETS = {
+    "default": TrainValue(),
+    "tiny": TrainValue(preset="tiny", dim=16, n_train_steps=500, save_freq=500),
+    "paper": TrainValue(
+        "paper",
+        clean=0.0,
+        normed=False,
+        n_train_steps=200_000,
+        batch_size=32,
+        gradient_accumulate_every=2,
+        learning_rate=2e-4,
+        ema_decay=0.9995,
+        hold_out=0.0,
+    ),
+}
+EVAL_PRESETS = {
+    "default": EvalLocomotion(),
+    "paper": EvalLocomotion(
+        preset="paper",
+        guidance="ascend",
+        select="value",
+        batch_size=64,
+        sampling_steps=20,
+        solver="ancestral",
+        temperature=1.0,
+        clip_denoised=False,
+    ),
+}
+
+
+def for_dataset(config: Any, body: str, mix: str) -> Any:
+    """The released overrides of single data sets, for the preset `paper`."""
+    changes: dict[str, Any] = {}
+    if config.preset == "paper" and body == "halfcheetah":
+        changes = {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True, "scale": "0.001", "t_stopgrad": 4}
+    elif config.preset == "paper" and (body, mix) == ("hopper", "medium-expert"):
+        changes = {"scale": "0.0001", "t_stopgrad": 4}
+    return replace(config, **{name: value for name, value in changes.items() if hasattr(config, name)})
+
+
+def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
+    """The tensors' shapes that a run's `config.json` describes."""
+    from unveil.apps.trajectory_model import TrajectoryShape
+
+    return TrajectoryShape(
+        config["horizon"],
+        config["diffusion_steps"],
+        config["actions"],
+        config["observations"],
+        config["width"],
+        tuple(config["multiples"]),
+        config["attention"],
+        config["predicts"],
+        config.get("inverse", False),
+    )
+
+
+def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
+    """The untrained model of a run's config: our transformer, or the published U-Net."""
+    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.network.sequence import SequenceTransformer
+
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return TrajectoryModel(shape)
+    return TrajectoryModel(shape, SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+
+
+def value_model(config: Mapping[str, Any]) -> ValueModel:
+    """The untrained value of a run's config."""
+    from unveil.apps.trajectory_model import ValueModel
+
+    return ValueModel(shape_of(config))
+
+
+def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put weights, which may be stored in half precision, into a model there."""
+    import torch
+
+    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
+    model.to(device).eval()

@@ -1,0 +1,174 @@
+"""Training on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.data.episodes import Episodes
+    from unveil.recipes.locomotion import TrainLocomotion, TrainValue
+    from unveil.recipes.maze import Progress
+    from unveil.training.trainer import Training
+
+
+def run_folder(config: TrainLocomotion | TrainValue) -> Path:
+    """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
+    name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
+    discount = getattr(config, "discount", None)
+    return config.logbase / Path(config.dataset).stem / (name if discount is None else f"{name}_d{discount}")
+
+
+def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
+    """Train a `TrajectoryModel`; returns the run folder."""
+    from dataclasses import asdict
+    from functools import partial
+
+    import numpy as np
+    import torch
+
+    from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
+    from unveil.data.trajectories import Trajectories
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.locomotion import TrainLocomotion, shape_of, trajectory_model
+    from unveil.recipes.run import Task, as_json, run_task
+
+    check(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    episodes = training_episodes(config)
+    described = as_json(asdict(config) | _described(config, episodes) | {"recipe": "locomotion"})
+    described |= {"attention": config.attention, "predicts": "eps" if config.predict_epsilon else "x0"}
+    torch.manual_seed(config.seed)  # initial weights
+    model = trajectory_model(described)
+    model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), config.normalizer)
+    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size)
+    loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
+    run = run_folder(config)
+    task = Task(model, draw, loss, _published(config), {})
+    run_task(task, _training(config, device), device, run, described, TrainLocomotion(), progress, resume=config.resume, log=config.log)
+    return run
+
+
+def train_value(config: TrainValue, progress: Progress) -> Path:
+    """Train a `ValueModel`; returns the run folder."""
+    from dataclasses import asdict
+
+    import numpy as np
+    import torch
+
+    from unveil.apps.trajectory_training import trajectory_batches, value_loss
+    from unveil.data.trajectories import Trajectories, returns_to_go
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.locomotion import TrainValue, shape_of, value_model
+    from unveil.recipes.run import Task, as_json, run_task
+
+    check(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    episodes = training_episodes(config)
+    described = as_json(asdict(config) | _described(config, episodes) | {"recipe": "value", "attention": False, "predicts": "x0"})
+    targets = returns_to_go(episodes, config.discount, config.termination_penalty)
+    torch.manual_seed(config.seed)  # initial weights
+    model = value_model(described)
+    model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), config.normalizer)
+    if config.normed:
+        model.offset.fill_(float(targets.mean()))
+        model.scale.fill_(float(targets.std()) or 1.0)
+    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), clean=config.clean)
+    run = run_folder(config)
+    task = Task(model, draw, value_loss, _published(config), {})
+    run_task(task, _training(config, device), device, run, described, TrainValue(), progress, resume=config.resume, log=config.log)
+    return run
+
+
+def training_episodes(config: TrainLocomotion | TrainValue, held: bool = False) -> Episodes:
+    """The data set without the episodes held out, or those alone."""
+    from unveil.data.sources import read_episodes
+    from unveil.data.trajectories import held_out
+
+    episodes = read_episodes(config.dataset)
+    if not config.hold_out:
+        return episodes
+    return held_out(episodes, config.hold_out, seed=0)[held]
+
+
+def _described(config: TrainLocomotion | TrainValue, episodes: Episodes) -> dict[str, Any]:
+    return {
+        "diffusion_steps": config.n_diffusion_steps,
+        "actions": episodes.actions.shape[1],
+        "observations": episodes.observations.shape[1],
+        "width": config.dim,
+        "multiples": config.dim_mults,
+        "normalized": True,
+        "origin": "unveil",
+        "transitions": len(episodes),
+    }
+
+
+def _training(config: TrainLocomotion | TrainValue, device: torch.device) -> Training:
+    from unveil.recipes.run import has_bfloat16
+    from unveil.training.trainer import Training
+
+    return Training(
+        steps=config.n_train_steps,
+        learning_rate=config.learning_rate,
+        ema=config.ema_decay,
+        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        save_every=config.save_freq,
+        keep=config.keep,
+        accumulate=config.gradient_accumulate_every,
+        seed=config.seed,
+        log_every=min(100, config.n_train_steps),
+    )
+
+
+def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
+    """What the released trainer does not have: no warm-up, no decay of the rate, no clipping."""
+    if config.preset != "paper":
+        return {}
+    return {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
+
+
+def check(config: TrainLocomotion | TrainValue) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.recipes.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    whole = (
+        "horizon",
+        "n_diffusion_steps",
+        "dim",
+        "depth",
+        "heads",
+        "patch",
+        "n_train_steps",
+        "batch_size",
+        "gradient_accumulate_every",
+        "save_freq",
+    )
+    for name in whole:
+        if getattr(config, name, 1) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    if not config.dim_mults or min(config.dim_mults) < 1:
+        raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
+    if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
+        raise ValueError("--threads and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
+    if getattr(config, "model", "unet") == "unet":
+        if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
+            raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")
+        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.dim_mults) - 1):
+            raise ValueError(
+                f"--horizon {config.horizon} cannot be halved {len(config.dim_mults) - 1} times; give another, or fewer --dim-mults"
+            )
+    elif config.dim % (2 * getattr(config, "heads", 1)):
+        raise ValueError(f"--dim must be a multiple of twice --heads, got {config.dim}")
