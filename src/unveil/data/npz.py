@@ -16,8 +16,10 @@ from unveil.data.episodes import Episodes
 from unveil.data.hdf5 import DENSEST, LARGEST
 from unveil.errors import UnveilError
 
-DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, EOFError, ValueError, TypeError)
-DAMAGE += (LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError)
+DAMAGE = (
+    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, EOFError, ValueError, TypeError),
+    *(LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError),
+)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -28,11 +30,12 @@ def read_npz(path: Path | str) -> Episodes:
         UnveilError: missing, damaged, truncated, hostile or wrongly shaped.
     """
     arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
-    flags = {name: arrays[name].astype(bool) for name in ("terminals", "timeouts") if name in arrays}
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
-        numbers = {name: arrays[name].astype(np.float32) for name in ("observations", "actions", "rewards")}
+    terminals = arrays["terminals"].astype(bool)
+    timeouts = arrays["timeouts"].astype(bool) if "timeouts" in arrays else np.zeros(terminals.shape, dtype=bool)
     try:
-        return Episodes(**numbers, **{"timeouts": np.zeros(flags["terminals"].shape, dtype=bool)} | flags)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
+            observations, actions, rewards = (arrays[name].astype(np.float32) for name in ("observations", "actions", "rewards"))
+        return Episodes(observations, actions, rewards, terminals, timeouts)
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{path}: {error}") from error
 
