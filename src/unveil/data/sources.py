@@ -35,7 +35,7 @@ def read_episodes(source: str) -> Episodes:
         UnveilError: there is no such source, it cannot be had, or it is damaged; the message says how to get it.
     """
     path = found(Path(source))
-    if source.strip() and path.exists():
+    if source.strip() and os.path.exists(path):
         return read_file(path)
     if source in D4RL:
         return read_d4rl(_d4rl_file(D4RL[source]))

@@ -78,9 +78,9 @@ class LocomotionEpisodes:
         if actions.shape != (self.count, self.body.actions):
             raise ValueError(f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got {actions.shape}")
         rows = np.flatnonzero(self.running)
-        torques = np.clip(actions[rows], -1.0, 1.0, dtype=np.float64)
-        if not np.isfinite(torques).all():
+        if not np.isfinite(actions[rows]).all():
             raise ValueError(f"{self.body.name}: actions must be finite numbers")
+        torques = np.clip(actions[rows], -1.0, 1.0, dtype=np.float64)
         before = self._positions[rows, 0]
         advance, model, frames = mujoco.mj_step, self._model, self._world.frame_skip  # pyright: ignore[reportAttributeAccessIssue]
         for torque, i in zip(torques, rows.tolist(), strict=True):

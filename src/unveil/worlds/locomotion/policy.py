@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +15,10 @@ from unveil.worlds.locomotion.body import Body
 TRPO_ARRAYS = ("obs_mean", "obs_std", "W0", "b0", "W1", "b1", "W2", "b2", "log_std")
 ACTOR_LAYERS = ("latent_pi.0", "latent_pi.2", "mu", "log_std")
 LAYER = ("weight", "bias")
-Layer = tuple[Float[np.ndarray, "I O"], Float[np.ndarray, " O"]]
+Layer = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, " _"]]  # weight (inputs, outputs), bias
 
 
+@runtime_checkable
 class Policy(Protocol):
     """`act(observations, noise)` gives actions in [-1, 1] from standard normal noise; without noise the deterministic ones.
 
