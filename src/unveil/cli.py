@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import maze
+from unveil.recipes import locomotion_data, maze
 
 VERBS = {
     "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
@@ -186,18 +186,17 @@ def _demo(rest: list[str]) -> int:
 
 
 def _data(rest: list[str]) -> int:
-    _, rest = _recipe("data", rest, ["maze"])
-    config = parse(maze.DataMaze, rest, "data maze")
+    recipe, rest = _recipe("data", rest, ["maze", "locomotion"])
+    described, make = {
+        "maze": (maze.DataMaze, maze.make_data),
+        "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
+    }[recipe]
+    config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
     with _progress() as progress:
-        result = maze.make_data(config, progress)
-    metrics = result["metrics"]
-    _write_json(config.json, _described("data maze", config, result | {"protocol": "D4RL maze2d v1 generator"}))
-    deviations = " ".join(f"{x:.3f}" for x in metrics["observation_std"] + metrics["action_std"])
-    _out(
-        f"{result['path']}: {metrics['n']:,} steps at {metrics['steps_per_second']:,.0f} steps/s; standard deviations {deviations}",
-        config.json,
-    )
+        result = make(config, progress)
+    _write_json(config.json, _described(f"data {recipe}", config, result))
+    _out(result["summary"], config.json)
     return 0
 
 

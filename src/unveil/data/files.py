@@ -16,7 +16,7 @@ def home() -> Path:
 def found(path: Path) -> Path:
     """The path if it exists, else the same below `$UNVEIL_DATA` or the cache if it exists there, else the path."""
     places = [path, *(Path(root) / path for root in (os.environ.get("UNVEIL_DATA"), home()) if root)]
-    return next((place for place in places if place.exists()), path)
+    return next((place for place in places if os.path.exists(place)), path)
 
 
 @contextmanager

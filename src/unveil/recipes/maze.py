@@ -228,13 +228,17 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - began
     write_d4rl(out, episodes)
+    spread = [episodes.observations.std(0).tolist(), episodes.actions.std(0).tolist()]
+    deviations = " ".join(f"{x:.3f}" for x in spread[0] + spread[1])
     return {
         "path": str(out),
+        "protocol": "D4RL maze2d v1 generator",
+        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; standard deviations {deviations}",
         "metrics": {
             "observation_mean": episodes.observations.mean(0).tolist(),
-            "observation_std": episodes.observations.std(0).tolist(),
+            "observation_std": spread[0],
             "action_mean": episodes.actions.mean(0).tolist(),
-            "action_std": episodes.actions.std(0).tolist(),
+            "action_std": spread[1],
             "reward_rate": float(episodes.rewards.mean()),
             "segment_rate": float(episodes.timeouts.mean()),
             "steps_per_second": config.steps / seconds,

@@ -1,0 +1,83 @@
+"""numpy's .npz archives from strangers: sizes are checked before anything is read, and nothing is unpickled."""
+
+import io
+import lzma
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from unveil.data.episodes import Episodes
+from unveil.data.hdf5 import DENSEST, LARGEST
+from unveil.errors import UnveilError
+
+DAMAGE = (
+    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, EOFError, ValueError, TypeError),
+    *(LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError),
+)
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npz(path: Path | str) -> Episodes:
+    """Read flat transitions: `observations, actions, rewards, terminals`, and `timeouts` unless only `terminals` end an episode.
+
+    Raises:
+        UnveilError: missing, damaged, truncated, hostile or wrongly shaped.
+    """
+    arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
+    terminals = arrays["terminals"].astype(bool)
+    timeouts = arrays["timeouts"].astype(bool) if "timeouts" in arrays else np.zeros(terminals.shape, dtype=bool)
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
+            observations, actions, rewards = (arrays[name].astype(np.float32) for name in ("observations", "actions", "rewards"))
+        return Episodes(observations, actions, rewards, terminals, timeouts)
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{path}: {error}") from error
+
+
+def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[str] | None = ()) -> dict[str, np.ndarray]:
+    """The arrays of numbers in an archive by name: all that are needed, and those that are wanted and there (None: every one).
+
+    Raises:
+        UnveilError: not a whole .npz, a needed array is missing, one holds objects or text, or claims more than the file can hold.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnveilError(f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if len(members) < len(archive.infolist()):
+                raise UnveilError(f"{path}: two arrays have the same name")
+            if missing := [name for name in needed if name not in members]:
+                raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
+            names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
+            room = min(LARGEST, 2**26 + DENSEST * path.stat().st_size)
+            if (claimed := sum(members[name].file_size for name in names)) > room:
+                raise UnveilError(f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB")
+            return {name: _array(archive.read(members[name]), f"{path}: {name!r}") for name in names}
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+
+
+def _array(stored: bytes, where: str) -> np.ndarray:
+    """The array of a .npy file in memory; the header's claim is held against the bytes before memory is taken for it."""
+    stream = io.BytesIO(stored)
+    version = npy.read_magic(stream)
+    if version not in HEADERS:
+        raise UnveilError(f"{where} is stored in version {version} of .npy, which numbers never need")
+    shape, fortran, dtype = HEADERS[version](stream)
+    if dtype.kind not in "fiub":
+        raise UnveilError(f"{where} holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed")
+    count = 1
+    for length in shape:  # in Python's integers: numpy's overflow
+        count *= length
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(stored) - stream.tell():
+        raise UnveilError(f"{where} has a header of shape {shape} and {len(stored) - stream.tell():,} bytes, which do not fit")
+    return np.frombuffer(stored, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")

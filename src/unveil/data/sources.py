@@ -1,0 +1,106 @@
+"""Recorded behaviour by whatever name: a path, a D4RL name, a Minari id, or one of our own D4RL-style sets."""
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from unveil.data.d4rl import read_d4rl
+from unveil.data.download import download, verify
+from unveil.data.episodes import Episodes
+from unveil.data.files import found, home
+from unveil.data.minari import is_minari, read_minari
+from unveil.data.npz import read_npz
+from unveil.errors import UnveilError
+
+D4RL_URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/"
+D4RL_BODIES = ("halfcheetah", "hopper", "walker2d", "ant")
+D4RL_MIXES = ("random", "medium", "expert", "medium-replay", "medium-expert", "full-replay")
+D4RL = {f"{body}-{mix}-v2": f"{body}_{mix.replace('-', '_')}-v2.hdf5" for body in D4RL_BODIES for mix in D4RL_MIXES}
+OWN = tuple(
+    f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium", "medium-replay", "medium-expert", "expert")
+)
+FILES = (".hdf5", ".h5", ".npz")
+
+
+def read_episodes(source: str) -> Episodes:
+    """The episodes of a source.
+
+    - a path, as it is or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a Minari folder, or .npz;
+    - a D4RL name such as `hopper-medium-replay-v2`: downloaded into the cache, `d4rl/`, or taken from `$UNVEIL_DATA`;
+    - `hopper-medium` without a version: our own D4RL-style set, made by `unveil data locomotion`;
+    - a Minari id such as `mujoco/hopper/medium-v0`: as downloaded before, else downloaded with the package minari.
+
+    Raises:
+        UnveilError: there is no such source, it cannot be had, or it is damaged; the message says how to get it.
+    """
+    path = found(Path(source))
+    if source.strip() and os.path.exists(path):
+        return read_file(path)
+    if source in D4RL:
+        return read_d4rl(_d4rl_file(D4RL[source]))
+    if source in OWN:
+        return read_file(_own_file(source))
+    if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", source):
+        return read_minari(_minari_folder(source))
+    if source.endswith(FILES) or source.startswith((".", "/", "~")):
+        raise UnveilError(f"{source}: no such file, neither here nor below $UNVEIL_DATA or {home()}")
+    close = get_close_matches(source, [*D4RL, *OWN], n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise UnveilError(
+        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as hopper-medium-v2, "
+        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` makes"
+    )
+
+
+def read_file(path: Path) -> Episodes:
+    """The episodes of a file or a Minari folder, whose layout is recognised.
+
+    Raises:
+        UnveilError: missing, damaged or wrongly shaped.
+    """
+    if path.suffix == ".npz":
+        return read_npz(path)
+    return read_minari(path) if is_minari(path) else read_d4rl(path)
+
+
+def _d4rl_file(name: str) -> Path:
+    """The file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
+    local = next((place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None)
+    if local is None:
+        return download(D4RL_URL + name, home() / "d4rl" / name)
+    verify(local)
+    return local
+
+
+def _own_file(name: str) -> Path:
+    path = found(Path("locomotion") / f"{name}.hdf5")
+    if path.is_file():
+        return path
+    body, _, mix = name.partition("-")
+    raise UnveilError(
+        f"{name}: our own D4RL-style set is not made yet ({home() / path}); make it with "
+        f"`unveil data locomotion --body {body} --mix {mix} --policies DIR`, or name D4RL's {name}-v2"
+    )
+
+
+def _minari_folder(name: str) -> Path:
+    """The folder of a Minari id below `$UNVEIL_DATA`, or where the package minari keeps it, downloaded if need be."""
+    root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    for folder in (found(Path("minari") / name), root / name):
+        if folder.is_dir():
+            return folder
+    try:
+        import minari
+    except ImportError as error:
+        raise UnveilError(f"{name} is a Minari id; install minari to download it: pip install 'unveil[rl]'") from error
+    try:
+        minari.download_dataset(name)
+    except Exception as error:  # whatever minari and its transports raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(
+            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at {root / name}"
+        ) from error
+    if not (root / name).is_dir():
+        raise UnveilError(f"minari downloaded {name}, but there is no folder {root / name}")
+    return root / name
