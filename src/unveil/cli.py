@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion_data, maze
+from unveil.recipes import locomotion, locomotion_data, maze
 
 VERBS = {
     "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
@@ -200,33 +200,65 @@ def _data(rest: list[str]) -> int:
     return 0
 
 
-def _train(rest: list[str]) -> int:
-    _, rest = _recipe("train", rest, ["maze"])
-    preset = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == "--preset"), "default")
-    preset = next((a.split("=", 1)[1] for a in rest if a.startswith("--preset=")), preset)
-    if preset not in maze.TRAIN_PRESETS:
-        raise UnveilError(f"unknown preset {preset!r}{_did_you_mean(preset, maze.TRAIN_PRESETS)}; presets: {', '.join(maze.TRAIN_PRESETS)}")
-    config = parse(maze.TrainMaze, rest, "train maze", maze.TRAIN_PRESETS[preset])
-    from unveil.recipes.maze_train import train_maze
+def _preset(rest: list[str], presets: dict[str, Any]) -> Any:
+    """The config that the other flags change."""
+    name = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == "--preset"), "default")
+    name = next((a.split("=", 1)[1] for a in rest if a.startswith("--preset=")), name)
+    if name not in presets:
+        raise UnveilError(f"unknown preset {name!r}{_did_you_mean(name, presets)}; presets: {', '.join(presets)}")
+    return presets[name]
 
+
+_TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains, what comes next
+    "maze": (maze.TRAIN_PRESETS, "maze_train:train_maze", "eval maze --maze {maze} --checkpoint {run}"),
+    "locomotion": (
+        locomotion.TRAIN_PRESETS,
+        "locomotion_train:train_locomotion",
+        "train value --preset {preset} --dataset {dataset} --logbase {logbase}",
+    ),
+    "value": (
+        locomotion.VALUE_PRESETS,
+        "locomotion_train:train_value",
+        "eval locomotion --dataset {dataset} --logbase {logbase}",
+    ),
+}
+_EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
+    "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
+    "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
+}
+
+
+def _wired(place: str) -> Callable[..., Any]:
+    from importlib import import_module
+
+    module, name = place.split(":")
+    return getattr(import_module(f"unveil.recipes.{module}"), name)
+
+
+def _train(rest: list[str]) -> int:
+    recipe, rest = _recipe("train", rest, list(_TRAINED))
+    presets, place, after = _TRAINED[recipe]
+    default = _preset(rest, presets)
+    config = parse(type(default), rest, f"train {recipe}", default)
     with _progress() as progress:
-        run = train_maze(config, progress)
-    print(f"trained: {run}\nnext: unveil eval maze --maze {config.maze} --checkpoint {run}")
+        run = _wired(place)(config, progress)
+    print(f"trained: {run}\nnext: unveil {after.format(run=run, **asdict(config))}")
     return 0
 
 
 def _eval(rest: list[str]) -> int:
     from time import perf_counter
 
-    _, rest = _recipe("eval", rest, ["maze"])
-    config = parse(maze.EvalMaze, rest, "eval maze")
+    recipe, rest = _recipe("eval", rest, list(_EVALUATED))
+    presets, place = _EVALUATED[recipe]
+    default = _preset(rest, presets) if len(presets) > 1 else presets["default"]
+    config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)
-    from unveil.recipes.maze_eval import evaluate_maze
-
     began = perf_counter()
     with _progress() as progress:
-        result = evaluate_maze(config, progress)
-    result = _described("maze", config, result) | {"checkpoint": config.checkpoint, "seconds": perf_counter() - began}
+        result = _wired(place)(config, progress)
+    result = {"checkpoint": getattr(config, "checkpoint", None)} | result
+    result = _described(recipe, config, result) | {"seconds": perf_counter() - began}
     _write_json(config.json, result)
     from unveil.evaluation.tables import metrics_table
 

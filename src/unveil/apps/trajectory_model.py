@@ -142,16 +142,19 @@ class ValueModel(nn.Module):
         value = offset + scale * network(x_t, T t - 1)
 
     It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the very schedule of the denoiser it guides.
+
+    Args:
+        network: by default the published `ValueNetwork` of the shape.
     """
 
     offset: Tensor
     scale: Tensor
 
-    def __init__(self, shape: TrajectoryShape) -> None:
+    def __init__(self, shape: TrajectoryShape, network: nn.Module | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.schedule = trajectory_schedule(shape)
-        self.network = ValueNetwork(shape.features, shape.width, shape.multiples)
+        self.network = ValueNetwork(shape.features, shape.width, shape.multiples) if network is None else network
         self.time_input = _index(shape)
         self.normalization = Normalization(shape.actions + shape.observations)
         self.register_buffer("offset", torch.zeros(()))

@@ -1,4 +1,4 @@
-"""A transformer over sequences of rows that begin at a known one, several rows a token."""
+"""Transformers over sequences of rows that begin at a known one, several rows a token: a denoiser's network and a value's."""
 
 import torch
 from torch import Tensor, nn
@@ -8,31 +8,26 @@ from unveil.network.condition import Condition
 from unveil.network.layers import ModulatedBlock, mlp, sinusoids
 
 
-class SequenceTransformer(nn.Module):
-    """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H.
+class SequenceTrunk(nn.Module):
+    """(x (B, H, D), time (B,)) -> tokens (B, ceil(H / patch), W), for every H.
 
     A token is a patch of `patch` rows, its place counted from the first. The first row, where a plan begins, and the time step set every
     block's norms and gates. All work is matrix products, which is what processors are fastest at.
-
-    Args:
-        features: D.
     """
 
-    def __init__(self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4) -> None:
+    def __init__(self, features: int, width: int, depth: int, heads: int, patch: int) -> None:
         super().__init__()
-        self.features, self.patch, self.width = features, patch, width
+        self.patch, self.width = patch, width
         self.time = mlp(width, width, width)
         self.about = mlp(features, width, width)
         self.enter = nn.Linear(patch * features, width)
         self.place = nn.Linear(width, width)
         self.blocks = nn.ModuleList(ModulatedBlock(width, heads) for _ in range(depth))
         self.final = nn.Linear(width, 2 * width)
-        self.leave = nn.Linear(width, patch * features)
-        for layer in (self.final, self.leave):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.final.weight)
+        nn.init.zeros_(self.final.bias)
 
-    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         batch, horizon, features = x.shape
         tokens = F.pad(x, (0, 0, 0, -horizon % self.patch)).reshape(batch, -1, self.patch * features)
         condition = F.silu(self.time(sinusoids(time, self.width)) + self.about(x[:, 0]))
@@ -41,5 +36,38 @@ class SequenceTransformer(nn.Module):
         for block in self.blocks:
             h = block(h, condition, None)
         shift, scale = self.final(condition)[:, None].chunk(2, dim=-1)
-        out = self.leave(F.layer_norm(h, h.shape[-1:]) * (1.0 + scale) + shift)
-        return out.reshape(batch, -1, features)[:, :horizon]
+        return F.layer_norm(h, h.shape[-1:]) * (1.0 + scale) + shift
+
+
+class SequenceTransformer(nn.Module):
+    """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H; 0 at first.
+
+    Args:
+        features: D.
+        width, depth, heads: of the trunk.
+        patch: rows a token.
+    """
+
+    def __init__(self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4) -> None:
+        super().__init__()
+        self.trunk = SequenceTrunk(features, width, depth, heads, patch)
+        self.leave = nn.Linear(width, patch * features)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+        return self.leave(self.trunk(x, time)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
+
+
+class SequenceValue(nn.Module):
+    """(x (B, H, D), time (B,)) -> (B,), for every H: a linear map of the mean token; 0 at first."""
+
+    def __init__(self, features: int, width: int = 128, depth: int = 2, heads: int = 4, patch: int = 4) -> None:
+        super().__init__()
+        self.trunk = SequenceTrunk(features, width, depth, heads, patch)
+        self.leave = nn.Linear(width, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.leave(self.trunk(x, time).mean(1))[:, 0]

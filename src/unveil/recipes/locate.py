@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +63,41 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         config = json.loads(file.read_text())
         if config["recipe"] != recipe:
             raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
-        for name in ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"):
-            if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
-                raise ValueError(f"{name} is {config[name]!r}")
-        if config["preset"] not in ("tiny", "default", "paper") or (config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0):
-            raise ValueError(f"preset is {config['preset']!r}, or diffusion_steps are missing")
-        if config["width"] % (2 * config["heads"]) or not all(isinstance(row, str) for row in config["rows"]):
-            raise ValueError("its width, heads or rows do not fit")
+        {"maze": _check_maze, "locomotion": _check_trajectories, "value": _check_trajectories}[recipe](config)
         return config
     except OSError as error:
         raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UnveilError(f"{file}: not a config of unveil ({error})") from error
+
+
+def _check_maze(config: Mapping[str, Any]) -> None:
+    _check_whole(config, ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"))
+    if config["preset"] not in ("tiny", "default", "paper") or (config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0):
+        raise ValueError(f"preset is {config['preset']!r}, or diffusion_steps are missing")
+    if config["width"] % (2 * config["heads"]) or not all(isinstance(row, str) for row in config["rows"]):
+        raise ValueError("its width, heads or rows do not fit")
+
+
+def _check_trajectories(config: Mapping[str, Any]) -> None:
+    _check_whole(config, ("horizon", "diffusion_steps", "actions", "observations", "width"))
+    if config["predicts"] not in ("x0", "eps") or not isinstance(config["attention"], bool):
+        raise ValueError("predicts must be x0 or eps, and attention true or false")
+    multiples = config["multiples"]
+    if not multiples or not all(isinstance(m, int) and 0 < m <= 64 for m in multiples) or len(multiples) > 8:
+        raise ValueError(f"multiples are {multiples!r}")
+    if config["width"] % 8 or config["width"] > 4096:
+        raise ValueError(f"width is {config['width']}")
+    if config.get("model", "unet") == "transformer":
+        _check_whole(config, ("depth", "heads", "patch"))
+        if config["width"] % (2 * config["heads"]):
+            raise ValueError("its width and heads do not fit")
+
+
+def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
+            raise ValueError(f"{name} is {config[name]!r}")
 
 
 def weights_file(folder: Path) -> Path:

@@ -101,16 +101,24 @@ class TrainValue:
     """runs are written to <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>_d<discount>"""
     prefix: str = "values/defaults"
     """see --logbase"""
+    model: Literal["transformer", "unet"] = "transformer"
+    """the network: unet is the published one, the lower half of a U-Net"""
     horizon: int = 32
     """environment steps of a training window; the network takes any"""
     n_diffusion_steps: int = 20
     """T, of the cosine schedule: that of the diffusion it guides"""
     inverse: bool = False
     """for plans of observations only"""
-    dim: int = 32
+    dim: int = 128
     """width of the network"""
     dim_mults: tuple[int, ...] = (1, 2, 4, 8)
-    """channels of its levels, in widths"""
+    """channels of the unet's levels, in widths"""
+    depth: int = 2
+    """blocks of the transformer"""
+    heads: int = 4
+    """attention heads of the transformer"""
+    patch: int = 4
+    """rows a token of the transformer"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """that of the diffusion it guides"""
     discount: float = 0.997
@@ -121,7 +129,7 @@ class TrainValue:
     """share of windows without noise: the critic that chooses among finished plans"""
     normed: bool = True
     """learn returns in units of their deviation; the value is in the data's units either way"""
-    n_train_steps: int = 5_000
+    n_train_steps: int = 4_000
     """optimizer steps"""
     batch_size: int = 256
     """windows a step"""
@@ -138,7 +146,7 @@ class TrainValue:
     hold_out: float = 0.05
     """share of episodes that are not trained on"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default the transformer does where the processor computes in it"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -228,18 +236,8 @@ TRAIN_PRESETS = {
 }
 VALUE_PRESETS = {
     "default": TrainValue(),
-    "tiny": TrainValue(preset="tiny", dim=16, n_train_steps=500, save_freq=500),
-    "paper": TrainValue(
-        "paper",
-        clean=0.0,
-        normed=False,
-        n_train_steps=200_000,
-        batch_size=32,
-        gradient_accumulate_every=2,
-        learning_rate=2e-4,
-        ema_decay=0.9995,
-        hold_out=0.0,
-    ),
+    "tiny": TrainValue(preset="tiny", dim=64, n_train_steps=500, save_freq=500),
+    "paper": replace(TrainValue(preset="paper", clean=0.0, normed=False, n_train_steps=200_000, hold_out=0.0), **PAPER),
 }
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
@@ -297,8 +295,12 @@ def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
 def value_model(config: Mapping[str, Any]) -> ValueModel:
     """The untrained value of a run's config."""
     from unveil.apps.trajectory_model import ValueModel
+    from unveil.network.sequence import SequenceValue
 
-    return ValueModel(shape_of(config))
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return ValueModel(shape)
+    return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
 
 
 def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:

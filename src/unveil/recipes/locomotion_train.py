@@ -118,13 +118,18 @@ def _training(config: TrainLocomotion | TrainValue, device: torch.device) -> Tra
         steps=config.n_train_steps,
         learning_rate=config.learning_rate,
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        bfloat16=has_bfloat16(device) and may_autocast(config) if config.bfloat16 is None else config.bfloat16,
         save_every=config.save_freq,
         keep=config.keep,
         accumulate=config.gradient_accumulate_every,
         seed=config.seed,
         log_every=min(100, config.n_train_steps),
     )
+
+
+def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
+    """Not the published value network: PyTorch 2.13's convolution over a single place has no finite gradient in bfloat16 on CPUs."""
+    return config.model == "transformer" or not hasattr(config, "clean")
 
 
 def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
@@ -163,12 +168,12 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
     if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--threads and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
-    if getattr(config, "model", "unet") == "unet":
+    if config.model == "unet":
         if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
             raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")
         if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.dim_mults) - 1):
             raise ValueError(
                 f"--horizon {config.horizon} cannot be halved {len(config.dim_mults) - 1} times; give another, or fewer --dim-mults"
             )
-    elif config.dim % (2 * getattr(config, "heads", 1)):
+    elif config.dim % (2 * config.heads):
         raise ValueError(f"--dim must be a multiple of twice --heads, got {config.dim}")
