@@ -200,13 +200,18 @@ def _data(rest: list[str]) -> int:
     return 0
 
 
+def _given(rest: list[str], flag: str, otherwise: str) -> str:
+    following = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == flag), otherwise)
+    return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
+
+
 def _preset(rest: list[str], presets: dict[str, Any]) -> Any:
     """The config that the other flags change."""
-    name = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == "--preset"), "default")
-    name = next((a.split("=", 1)[1] for a in rest if a.startswith("--preset=")), name)
+    name = _given(rest, "--preset", "default")
     if name not in presets:
         raise UnveilError(f"unknown preset {name!r}{_did_you_mean(name, presets)}; presets: {', '.join(presets)}")
-    return presets[name]
+    default = presets[name]
+    return locomotion.for_dataset(default, _given(rest, "--dataset", default.dataset)) if hasattr(default, "dataset") else default
 
 
 _TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains, what comes next

@@ -87,6 +87,7 @@ class GuidedPlanner:
         """Forget the last plans: the next decision is the first of its episodes."""
         self._last = None
 
+    @torch.no_grad()
     def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
         """The first action of the best plan from each observation, clipped to [-1, 1]."""
         best = self._best(observations)

@@ -254,12 +254,12 @@ EVAL_PRESETS = {
 }
 
 
-def for_dataset(config: Any, body: str, mix: str) -> Any:
-    """The released overrides of single data sets, for the preset `paper`."""
+def for_dataset(config: Any, dataset: str) -> Any:
+    """The released overrides for single data sets, on the preset `paper`."""
     changes: dict[str, Any] = {}
-    if config.preset == "paper" and body == "halfcheetah":
+    if config.preset == "paper" and "halfcheetah" in dataset:
         changes = {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True, "scale": "0.001", "t_stopgrad": 4}
-    elif config.preset == "paper" and (body, mix) == ("hopper", "medium-expert"):
+    elif config.preset == "paper" and "hopper-medium-expert" in dataset:
         changes = {"scale": "0.0001", "t_stopgrad": 4}
     return replace(config, **{name: value for name, value in changes.items() if hasattr(config, name)})
 

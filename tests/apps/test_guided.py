@@ -1,0 +1,227 @@
+"""Planning with a value: the three forms against their formulas, known first states, selection, warm starts."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from unveil.apps.guidance_forms import ascent, belief_shift, mean_shift, unguided
+from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
+from unveil.process.denoised import GaussianDenoised
+from unveil.process.grid import uniform
+from unveil.process.posterior import posterior_coefficients
+from unveil.process.schedule import cosine_betas, tabulated
+from unveil.sampling.edit import Inpaint
+from unveil.sampling.gaussian import DDIM
+from unveil.sampling.loop import sample
+
+STEPS = 20
+SCHEDULE = tabulated(cosine_betas(STEPS))
+
+
+class Analytic(torch.nn.Module):
+    """Network of the exact belief about x_0 ~ N(m, 1): mean = m + alpha (x_t - alpha m), as alpha^2 + sigma^2 = 1."""
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.mean = mean
+        self.seen: list[float] = []
+
+    def forward(self, x, time, cond=None):
+        t = (time.double() + 1.0) / STEPS
+        self.seen.append(float(t[0]))
+        alpha = SCHEDULE.alpha(t).float()[:, None, None]
+        return self.mean + alpha * (x - alpha * self.mean)
+
+
+def model(mean: float = 0.0, inverse: bool = False) -> TrajectoryModel:
+    torch.manual_seed(0)
+    made = TrajectoryModel(TrajectoryShape(4, STEPS, actions=1, observations=2, inverse=inverse), Analytic(mean))
+    made.normalization.low.copy_(torch.tensor([-2.0, 0.0, 10.0]))
+    made.normalization.high.copy_(torch.tensor([2.0, 4.0, 30.0]))
+    return made
+
+
+def linear(x, t):
+    """log h = 0.5 * sum x: a Gaussian N(m, 1) tilted by it is N(m + 0.5, 1)."""
+    return 0.5 * alpha_of(t, x) * x.flatten(1).sum(1)
+
+
+def alpha_of(t, x):
+    """E[exp(w x_0) | x_t] has the gradient w * alpha in x_t, for prior N(m, 1) on this schedule."""
+    return SCHEDULE.alpha(t).to(x)
+
+
+NOTHING = Inpaint(torch.zeros(1, 1, 1, dtype=torch.bool), torch.zeros(1, 1, 1))
+
+
+def drawn(form) -> float:
+    """The mean of many samples."""
+    generator = torch.Generator(device="cpu").manual_seed(1)
+    x = torch.randn((20_000, 1, 1), generator=generator)
+    denoise = form.guide(model().denoiser)
+    return float(sample(denoise, form.solver, x, uniform(STEPS), edit=form.edit(NOTHING), generator=generator).mean())
+
+
+def test_a_shift_of_the_belief_is_bayes_rule():
+    """N(0, 1) times exp(0.5 x) is N(0.5, 1)."""
+    assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 1.0, until=1.0)) == pytest.approx(0.5, abs=0.03)
+    assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 0.0)) == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
+    """The expectation of x obeys E[x_s] = (w_t + w_0 alpha_t) E[x_t] + variance * 0.5 alpha_t, which falls short of Bayes' 0.5."""
+    expected = 0.0
+    times = uniform(STEPS)
+    for t, s in pairwise(times):
+        c = posterior_coefficients(SCHEDULE, t, s)
+        alpha = float(SCHEDULE.alpha(t))
+        expected = (float(c.x_t_weight) + float(c.x_0_weight) * alpha) * expected + float(c.small) * 0.5 * alpha
+    assert 0.3 < expected < 0.45
+    assert drawn(mean_shift(linear, SCHEDULE, 1.0)) == pytest.approx(expected, abs=0.03)
+
+
+def test_ascent_adds_the_scaled_gradient_before_each_step_where_it_may():
+    """x moves by scale * variance(i) * gradient, `steps` times, at each step number i >= stop, and nowhere else."""
+    moved = []
+
+    def slope(x, t):
+        return 3.0 * x.flatten(1).sum(1)
+
+    form = ascent(slope, SCHEDULE, STEPS, scale=0.1, steps=2, stop=4)
+    edit = form.edit(NOTHING)
+    times = uniform(STEPS)
+    for t in times:
+        moved.append(float(edit(torch.zeros(1, 1, 1), t, None)[0, 0, 0]))
+    for k, t in enumerate(times):
+        i = STEPS - k - 1
+        expected = 0.0
+        if i >= 4:
+            before = torch.tensor(i / STEPS, dtype=torch.float64)
+            expected = 2 * 0.1 * 3.0 * float(posterior_coefficients(SCHEDULE, t, before).small)
+        assert moved[k] == pytest.approx(expected, rel=1e-5), i
+    plain = ascent(slope, SCHEDULE, STEPS, scale=0.1, steps=1, stop=0, by_variance=False).edit(NOTHING)
+    assert float(plain(torch.zeros(1, 1, 1), times[-2], None)[0, 0, 0]) == pytest.approx(0.3)
+    assert float(plain(torch.zeros(1, 1, 1), times[-1], None)[0, 0, 0]) == 0.0
+
+
+def planner(settings: GuidedSettings, score=None, **more) -> GuidedPlanner:
+    return GuidedPlanner(model(**more), unguided(DDIM(SCHEDULE)), score, settings, seed=4)
+
+
+def test_plans_begin_at_the_observation_and_the_action_is_the_plans_first_in_raw_units():
+    made = planner(GuidedSettings(candidates=3, steps=5))
+    observation = np.array([1.0, 25.0])
+    plans = made.plan(observation)
+    assert plans.shape == (3, 4, 3)
+    np.testing.assert_allclose(plans[:, 0, 1:], np.tile(observation, (3, 1)), rtol=1e-5)
+    made = planner(GuidedSettings(candidates=1, steps=5))
+    again = planner(GuidedSettings(candidates=1, steps=5))
+    action = made.act(observation[None])
+    np.testing.assert_allclose(action[0], np.clip(again.plan(observation)[0, 0, :1], -1, 1), rtol=1e-5)
+
+
+def test_the_best_candidate_of_each_episode_acts():
+    """By the score "first action": the largest of each episode's own candidates."""
+
+    def first_action(x):
+        return x[:, 0, 0]
+
+    observations = np.array([[1.0, 25.0], [3.0, 12.0], [2.0, 20.0]])
+    settings = GuidedSettings(candidates=6, steps=5, rows=12)  # two episodes a batch
+    made = planner(settings, first_action)
+    made.model.normalization.high[0], made.model.normalization.low[0] = 0.2, -0.2  # so that nothing is clipped
+    actions = made.act(observations)
+    free = planner(settings)
+    free.model.normalization.high[0], free.model.normalization.low[0] = 0.2, -0.2
+    known = free._known(observations)
+    both = torch.cat([free._candidates(known[:2], 6, None), free._candidates(known[2:], 6, None)]).reshape(3, 6, 4, 3)
+    np.testing.assert_allclose(actions[:, 0], 0.2 * both[:, :, 0, 0].amax(1), rtol=1e-5)
+
+
+def test_warm_starts_take_fewer_steps_from_the_last_plan_and_reset_forgets_it():
+    made = planner(GuidedSettings(candidates=2, steps=10, warm_steps=3))
+    network = made.model.denoiser.network
+    observation = np.array([[1.0, 25.0]])
+    made.act(observation)
+    assert network.seen == pytest.approx([1.0 - 0.1 * k for k in range(10)])
+    network.seen.clear()
+    made.act(observation)
+    assert network.seen == pytest.approx([0.3, 0.2, 0.1])
+    with pytest.raises(ValueError, match="1 episodes before, 2 now"):
+        made.act(np.repeat(observation, 2, axis=0))
+    network.seen.clear()
+    made.reset()
+    made.act(observation)
+    assert len(network.seen) == 10
+
+
+def test_a_warm_start_without_noise_left_is_the_last_plan_moved_on():
+    """At the smallest noise level the new plan is near the old one, one row on; rows after the first keep their order."""
+    made = planner(GuidedSettings(candidates=1, steps=200, warm_steps=1))
+    observation = np.array([[1.0, 25.0]])
+    made.act(observation)
+    last = made._last.clone()
+    made.act(observation)
+    np.testing.assert_allclose(made._last[0, 1:3], last[0, 2:4], atol=0.2)
+
+
+def test_clipping_really_clips_every_number_of_a_plan():
+    made = planner(GuidedSettings(candidates=50, steps=3))
+    made.model.normalization.least.fill_(-0.3)
+    made.model.normalization.most.fill_(0.1)
+    x = made._candidates(made._known(np.array([[2.0, 20.0]])), 50, None)
+    assert x.min() >= -0.3001 and x.max() <= 0.1001
+    loose = planner(GuidedSettings(candidates=50, steps=3, clip=False))
+    x = loose._candidates(loose._known(np.array([[2.0, 20.0]])), 50, None)
+    assert x.max() > 0.5
+
+
+def test_observation_plans_get_their_action_from_the_inverse_dynamics():
+    made = planner(GuidedSettings(candidates=1, steps=5), inverse=True)
+    with torch.no_grad():
+        for layer in made.model.inverse:
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.zero_()
+                layer.bias.zero_()
+        made.model.inverse[-1].bias.fill_(0.25)
+    assert made.plan(np.array([1.0, 25.0])).shape == (1, 4, 2)
+    assert made.act(np.array([[1.0, 25.0]]))[0, 0] == pytest.approx(0.5)  # 0.25 of 2 per unit
+
+
+def test_a_steering_cost_moves_the_plans():
+    """Costs of one's own compose: here every number but the known ones is pushed up."""
+
+    def steer(denoise):
+        def moved(x_t, t):
+            belief = denoise(x_t, t)
+            return GaussianDenoised(belief.mean + 5.0)
+
+        return moved
+
+    plain = planner(GuidedSettings(candidates=4, steps=5)).plan(np.array([1.0, 25.0]))
+    made = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=4, steps=5), steer=steer, seed=4)
+    pushed = made.plan(np.array([1.0, 25.0]))
+    assert (pushed[:, 1:] > plain[:, 1:]).all()
+
+
+def test_value_at_tells_the_time():
+    seen = []
+
+    def value(x, t):
+        seen.append(t)
+        return x.flatten(1).sum(1)
+
+    x = torch.ones(3, 2, 2)
+    assert value_at(value, 0.05)(x).tolist() == [4.0] * 3
+    assert seen[0].tolist() == [0.05] * 3 and seen[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("wrong", [{"candidates": 0}, {"steps": 0}, {"steps": 3, "warm_steps": 4}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match="are needed"):
+        planner(GuidedSettings(**wrong))
+    with pytest.raises(ValueError, match="finite"):
+        planner(GuidedSettings(candidates=1, steps=1)).act(np.array([[np.nan, 0.0]]))
