@@ -261,10 +261,11 @@ def _eval(rest: list[str]) -> int:
     _check_json(config.json)
     began = perf_counter()
     with _progress() as progress:
-        result = _wired(place)(config, progress)
+        result: dict[str, Any] = _wired(place)(config, progress)
+    record = result.pop("record", None)
     result = {"checkpoint": getattr(config, "checkpoint", None)} | result
     result = _described(recipe, config, result) | {"seconds": perf_counter() - began}
-    _write_json(config.json, result)
+    _write_json(config.json or record, result)
     from unveil.evaluation.tables import metrics_table
 
     _out(metrics_table(result), config.json)

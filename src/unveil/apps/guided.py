@@ -90,7 +90,7 @@ class GuidedPlanner:
     @torch.no_grad()
     def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
         """The first action of the best plan from each observation, clipped to [-1, 1]."""
-        best = self._best(observations)
+        best = self.best(observations)
         self._last = best
         return self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
 
@@ -101,8 +101,8 @@ class GuidedPlanner:
         return self.model.normalization.denormalized(candidates[order], self.model.shape.planned).cpu().double().numpy()
 
     @torch.no_grad()
-    def _best(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
-        """Normalised plans (B, H, F)."""
+    def best(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
+        """The best plan from each observation, normalised: (B, H, features)."""
         count, k = len(observations), self.settings.candidates
         known, last = self._known(observations), self._last
         if last is not None and len(last) != count:

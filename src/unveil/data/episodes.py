@@ -64,3 +64,23 @@ class Episodes:
     def starts(self) -> Int[np.ndarray, " E"]:
         """The first transition of each episode."""
         return np.concatenate([[0], self.ends[:-1]])
+
+    def chosen(self, which: Bool[np.ndarray, " E"]) -> "Episodes":
+        """The marked episodes alone, each still ending where it did.
+
+        Raises:
+            ValueError: none is marked.
+        """
+        rows = np.repeat(which, self.ends - self.starts)
+        timeouts = self.timeouts.copy()
+        timeouts[-1] |= not self.terminals[-1]  # a last piece without a mark ends here too, wherever it is put
+        final = self.final_observations
+        return Episodes(
+            self.observations[rows],
+            self.actions[rows],
+            self.rewards[rows],
+            self.terminals[rows],
+            timeouts[rows],
+            None if final is None else final[which],
+            {name: values[rows] for name, values in self.infos.items()},
+        )

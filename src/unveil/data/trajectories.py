@@ -79,20 +79,4 @@ def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Epi
     order = np.random.default_rng(seed).permutation(count)
     apart = np.zeros(count, dtype=bool)
     apart[order[: max(1, round(share * count))]] = True
-    return _chosen(episodes, ~apart), _chosen(episodes, apart)
-
-
-def _chosen(episodes: Episodes, which: Bool[np.ndarray, " E"]) -> Episodes:
-    rows = np.repeat(which, episodes.ends - episodes.starts)
-    timeouts = episodes.timeouts.copy()
-    timeouts[-1] |= not episodes.terminals[-1]  # the last piece ends here too, wherever it is put
-    final = episodes.final_observations
-    return Episodes(
-        episodes.observations[rows],
-        episodes.actions[rows],
-        episodes.rewards[rows],
-        episodes.terminals[rows],
-        timeouts[rows],
-        None if final is None else final[which],
-        {name: values[rows] for name, values in episodes.infos.items()},
-    )
+    return episodes.chosen(~apart), episodes.chosen(apart)

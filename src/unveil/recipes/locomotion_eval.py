@@ -43,7 +43,8 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
     metrics |= {"decisions_per_second": rate, "candidates": config.batch_size, "sampling_steps": config.sampling_steps}
     protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
-    return {"metrics": metrics, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    result = {"metrics": metrics, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
@@ -84,7 +85,7 @@ def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | 
     }[config.solver]
     if config.guidance == "none" or value is None:
         return forms.unguided(solver)
-    scale = float(config.scale)
+    scale = given_scale(config.scale) if config.scale != "auto" else auto_scale(config, model, value)
     made: dict[str, Callable[[], Form]] = {
         "tilted": lambda: forms.belief_shift(value, schedule, solver, scale),
         "mean": lambda: forms.mean_shift(value, schedule, scale, config.temperature),
@@ -100,6 +101,69 @@ def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | 
         ),
     }
     return made[config.guidance]()
+
+
+def given_scale(text: str) -> float:
+    """The scale as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from math import isfinite
+
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = float("nan")
+    if not isfinite(scale):
+        raise ValueError(f"--scale is a number or auto, got {text!r}")
+    return scale
+
+
+def auto_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel) -> float:
+    """The largest scale of a geometric grid whose plans, from 256 held-out states, surprise the model no more than what was recorded.
+
+    Raises:
+        UnveilError: the model was trained on all episodes.
+    """
+    import sys
+    from dataclasses import replace
+
+    import torch
+
+    from unveil.apps.auto_scale import largest_unsurprising
+    from unveil.apps.guided import GuidedPlanner, GuidedSettings
+    from unveil.data.sources import read_episodes
+    from unveil.data.trajectories import Trajectories, held_out
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import read_config
+
+    run = read_config(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), "locomotion")
+    if not run.get("hold_out"):
+        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
+    _, held = held_out(read_episodes(config.dataset), run["hold_out"], seed=0)
+    windows = Trajectories(held)
+    first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.seed))
+    rows, _ = windows.windows(first, config.plan_horizon or model.shape.horizon)
+    recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
+    states = rows[:, 0, model.shape.actions :].numpy()
+    settings = GuidedSettings(1, config.sampling_steps, config.plan_horizon, config.temperature, clip=config.clip_denoised)
+
+    def plans(scale: float) -> torch.Tensor:
+        form = form_of(replace(config, scale=str(scale)), model, value)
+        return GuidedPlanner(model, form, None, settings, seed=config.seed).best(states)
+
+    scale, ratios = largest_unsurprising(model, plans, recorded, [10.0 ** (k / 2) for k in range(-10, 3)])
+    shown = ", ".join(f"{s:.2g}: {r:.2f}" for s, r in ratios.items())
+    print(f"scale auto: {scale:g} (surprise of plans over that of recorded behaviour: {shown})", file=sys.stderr)
+    return scale
+
+
+def record_path(config: EvalLocomotion) -> Path:
+    """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
+    plan = f"{config.preset}_H{config.plan_horizon or config.horizon}_T{config.n_diffusion_steps}_d{config.discount}"
+    how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
+    return config.logbase / Path(config.dataset).stem / "plans" / (plan + how) / str(config.seed) / "rollout.json"
 
 
 def folder_of(config: EvalLocomotion, path: str) -> Path:
