@@ -5,6 +5,7 @@ Janner et al. 2022, section 3.2 and 5.3.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from unveil.apps.trajectory_model import TrajectoryModel
 from unveil.process.corrupt import corrupt
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint, normal_like
-from unveil.sampling.guidance import clipped
+from unveil.sampling.guidance import clipped, steered
 from unveil.sampling.loop import sample
 
 Score = Callable[[Tensor], Tensor]  # clean normalised plans (N, H, features) -> (N,)
@@ -161,3 +162,21 @@ def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
         return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
 
     return score
+
+
+def costing(
+    model: TrajectoryModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = False, until: float = 0.9
+) -> Callable[[Belief], Belief]:
+    """Steer plans by a cost of one's own, in the data's units: a height limit, a target speed. Composes with any form of value guidance.
+
+    Args:
+        cost: clean plans (N, H, actions + observations), or (N, H, observations) of an observation-only model, to (N,).
+        scale: of the cost's gradient in normalised units; see `steered`.
+        jacobian: take the gradient through the network.
+        until: t up to which the cost acts.
+    """
+
+    def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
+        return cost(model.normalization.denormalized(x, model.shape.planned))
+
+    return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))

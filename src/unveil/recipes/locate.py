@@ -52,13 +52,25 @@ def find_checkpoint(path_or_name: str) -> Path:
     return newest
 
 
+def read_recipe(folder: Path) -> str:
+    """The recipe that a checkpoint was trained by; "" if it does not say."""
+    try:
+        return str(json.loads(_config_file(folder).read_text()).get("recipe", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _config_file(folder: Path) -> Path:
+    return folder / "config.json" if (folder / "config.json").is_file() else folder.parent / "config.json"
+
+
 def read_config(folder: Path, recipe: str) -> dict[str, Any]:
     """config.json of a zoo folder, or of the run that a checkpoint belongs to.
 
     Raises:
         UnveilError: missing, damaged, or of another recipe.
     """
-    file = folder / "config.json" if (folder / "config.json").is_file() else folder.parent / "config.json"
+    file = _config_file(folder)
     try:
         config = json.loads(file.read_text())
         if config["recipe"] != recipe:
@@ -92,6 +104,8 @@ def _check_trajectories(config: Mapping[str, Any]) -> None:
         _check_whole(config, ("depth", "heads", "patch"))
         if config["width"] % (2 * config["heads"]):
             raise ValueError("its width and heads do not fit")
+    if "value" in config:
+        _check_trajectories(config["value"])
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -172,6 +172,8 @@ class EvalLocomotion:
     """as of `unveil train locomotion`"""
     logbase: Path = Path("logs")
     """where runs of either program are"""
+    checkpoint: str | None = None
+    """a zoo name such as hopper-medium, or a diffusion run; instead of the load paths"""
     diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
     """run of the diffusion below <logbase>/<dataset>; after f: the names in braces are fields of this config"""
     value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"

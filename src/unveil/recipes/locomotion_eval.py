@@ -48,16 +48,12 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
 
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
-    """The planner that a config describes, with weights from its load paths."""
+    """The planner that a config describes, with weights from the zoo or from its load paths."""
     from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
-    from unveil.recipes.locate import find_device
 
-    device = find_device(config.device)
-    model = load_trajectories(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch, device)
-    value = None
-    if config.select != "none" or config.guidance != "none":
-        value = load_value(folder_of(config, config.value_loadpath), config.value_epoch, device)
-        check_pair(model, value)
+    model, value = models_of(config)
+    if value is None and (config.guidance != "none" or config.select != "none"):
+        raise ValueError("guidance and selection need a value; give --guidance none --select none, or train one: unveil train value")
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
@@ -70,6 +66,24 @@ def planner_of(config: EvalLocomotion) -> GuidedPlanner:
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
+
+
+def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
+    """The diffusion and, if anything needs it, the value, checked to belong together."""
+    from unveil.recipes.locate import find_checkpoint, find_device
+
+    device = find_device(config.device)
+    wanted = config.select != "none" or config.guidance != "none"
+    if config.checkpoint is not None:
+        folder = find_checkpoint(config.checkpoint)
+        model = load_trajectories(folder, device)
+        value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
+    else:
+        model = load_trajectories(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), device)
+        value = load_value(at_epoch(folder_of(config, config.value_loadpath), config.value_epoch), device) if wanted else None
+    if value is not None:
+        check_pair(model, value)
+    return model, value
 
 
 def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> Form:
@@ -175,27 +189,27 @@ def folder_of(config: EvalLocomotion, path: str) -> Path:
     return config.logbase / Path(config.dataset).stem / resolve(path, asdict(config))
 
 
-def load_trajectories(folder: Path, epoch: str, device: torch.device) -> TrajectoryModel:
-    """The averaged weights of a diffusion run."""
+def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
+    """The averaged weights of a diffusion checkpoint, or the packaged ones."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.recipes.locomotion import trajectory_model, with_weights
     from unveil.training.checkpoint import read_tensors
 
-    checkpoint = at_epoch(folder, epoch)
     model = trajectory_model(read_config(checkpoint, "locomotion"))
     with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict()), device)
     return model
 
 
-def load_value(folder: Path, epoch: str, device: torch.device) -> ValueModel:
-    """The averaged weights of a value run."""
+def load_value(checkpoint: Path, device: torch.device) -> ValueModel:
+    """The averaged weights of a value checkpoint, or those packaged beside a diffusion."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.recipes.locomotion import value_model, with_weights
     from unveil.training.checkpoint import read_tensors
 
-    checkpoint = at_epoch(folder, epoch)
-    model = value_model(read_config(checkpoint, "value"))
-    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict()), device)
+    packaged = checkpoint / "value.safetensors"
+    config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
+    model = value_model(config)
+    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict()), device)
     return model
 
 
