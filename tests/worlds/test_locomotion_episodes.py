@@ -53,6 +53,22 @@ def test_bit_for_bit_gymnasiums(body, version):
     world.close()
 
 
+def test_states_out_of_range_end_an_episode_where_gymnasium_says():
+    """A range of 1 instead of 100, which the height of 1.25 is not held against."""
+    theirs = gymnasium.make("Hopper-v5", healthy_state_range=(-1.0, 1.0))
+    world = LocomotionEpisodes(replace(HOPPER, state=(-1.0, 1.0)), 1, 0)
+    theirs.reset(seed=0)
+    ended = False
+    for _ in range(20):
+        _, reward, ended, _, _ = theirs.step(np.full(3, 0.3))
+        world.step(np.full((1, 3), 0.3))
+        assert world.terminated[0] == ended and world.rewards[0] == reward
+        if ended:
+            break
+    assert ended and 1 < world.lengths[0] < 20
+    theirs.close()
+
+
 def test_v4_rewards_the_fall_and_v5_does_not():
     last = []
     for version in ("v4", "v5"):
