@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from policies import write_actor, write_snapshots
 
+from policies import write_actor, write_snapshots
 from unveil.errors import UnveilError
 from unveil.worlds.locomotion.body import BODIES
 from unveil.worlds.locomotion.collect import Part, action_noise, collect, episode_returns, mixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from policies import write_actor, write_snapshots
 
+from policies import write_actor, write_snapshots
 from unveil.data.files import found
 from unveil.errors import UnveilError
 from unveil.worlds.locomotion.body import BODIES
