@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 P, S, A, N, D, W = "process/", "sampling/", "apps/", "network/", "data/", "worlds/maze/"
+L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
@@ -147,6 +148,18 @@ FLIPS = [
         "            pass\n    if",
         "tests/worlds/test_maze_collect.py",
     ),
+    (L + "episodes.py", "self._world.reset(seed=seed + i)", "self._world.reset(seed=seed)", LT + "episodes.py"),
+    (L + "episodes.py", "speed + alive - self.body", "speed + alive + self.body", LT + "episodes.py"),
+    (L + "episodes.py", "self.terminated[rows] = ~healthy", "self.terminated[rows] = healthy", LT + "episodes.py"),
+    (L + "episodes.py", "self.lengths < self.body.steps", "self.lengths <= self.body.steps", LT + "episodes.py"),
+    (L + "policy.py", "astype(np.float32) - self.mean", "astype(np.float32) + self.mean", LT + "policy.py"),
+    (L + "policy.py", "np.matmul(rows[:, None, :], layer[0])[:, 0]", "np.matmul(rows, layer[0])", LT + "policy.py"),
+    (L + "collect.py", "start + first", "start", LT + "collect.py"),
+    (L + "collect.py", "[not piece.terminated for", "[piece.terminated for", LT + "collect.py"),
+    (L + "collect.py", "observations[i, n].copy()", "observations[i, n - 1].copy()", LT + "collect.py"),
+    (D + "npz.py", "if (claimed := sum", "if 0 > (claimed := sum", "tests/data/test_npz.py"),
+    (D + "download.py", "have if response.status == 206 else 0", "have", "tests/data/test_download.py"),
+    (D + "download.py", "size < total", "size > total", "tests/data/test_download.py"),
     (
         "training/ema.py",
         "self.weights[name].lerp_(value, 1.0 - decay)",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, locomotion_data, maze
+from unveil.recipes import locomotion, maze
 
 VERBS = {
     "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
@@ -186,6 +186,8 @@ def _demo(rest: list[str]) -> int:
 
 
 def _data(rest: list[str]) -> int:
+    from unveil.recipes import locomotion_data
+
     recipe, rest = _recipe("data", rest, ["maze", "locomotion"])
     described, make = {
         "maze": (maze.DataMaze, maze.make_data),

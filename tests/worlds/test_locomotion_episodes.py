@@ -53,6 +53,37 @@ def test_bit_for_bit_gymnasiums(body, version):
     world.close()
 
 
+def test_states_out_of_range_end_an_episode_where_gymnasium_says():
+    """A range of 1 instead of 100, which the height of 1.25 is not held against."""
+    theirs = gymnasium.make("Hopper-v5", healthy_state_range=(-1.0, 1.0))
+    world = LocomotionEpisodes(replace(HOPPER, state=(-1.0, 1.0)), 1, 0)
+    theirs.reset(seed=0)
+    ended = False
+    for _ in range(20):
+        _, reward, ended, _, _ = theirs.step(np.full(3, 0.3))
+        world.step(np.full((1, 3), 0.3))
+        assert world.terminated[0] == ended and world.rewards[0] == reward
+        if ended:
+            break
+    assert ended and 1 < world.lengths[0] < 20
+    theirs.close()
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_limits_are_gymnasiums(body, version):
+    """Also those that a few falls do not reach: the numbers themselves, and observations at velocities up to 30."""
+    theirs, ours = foreign(body, version).unwrapped, LocomotionEpisodes(body, 1, 0, version)
+    names = {"height": "_healthy_z_range", "angle": "_healthy_angle_range", "state": "_healthy_state_range"}
+    for name, private in (names | {"control_cost": "_ctrl_cost_weight", "alive": "_healthy_reward"}).items():
+        nothing = 0.0 if name == "alive" else (-np.inf, np.inf)
+        assert getattr(body, name) == getattr(theirs, private, nothing)
+    position, velocity = theirs.init_qpos + 0.1, np.linspace(-30, 30, theirs.model.nv)
+    theirs.set_state(position, velocity)
+    assert ours._observed(position[None], velocity[None])[0].tobytes() == theirs._get_obs().tobytes()
+    theirs.close()
+
+
 def test_v4_rewards_the_fall_and_v5_does_not():
     last = []
     for version in ("v4", "v5"):

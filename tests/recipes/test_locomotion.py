@@ -1,0 +1,138 @@
+"""The three commands on a tiny data set: train, train the value, plan; and what is refused in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unveil.cli import main
+from unveil.data.d4rl import write_d4rl
+from unveil.data.episodes import Episodes
+from unveil.recipes.load import load
+
+TINY = ["--preset", "tiny", "--batch-size", "16", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A folder with hopper-tiny.hdf5 and the logs of the three commands on it."""
+    folder = tmp_path_factory.mktemp("locomotion")
+    rng = np.random.default_rng(0)
+    count, length = 400, 20
+    ends = np.zeros(count, bool)
+    ends[length - 1 :: length] = True
+    observations = rng.normal(size=(count, 11)).astype(np.float32)
+    observations[:, 0] += 1.2
+    actions = np.tanh(rng.normal(size=(count, 3))).astype(np.float32)
+    episodes = Episodes(observations, actions, rng.normal(1, 1, count).astype(np.float32), ends, np.zeros(count, bool))
+    write_d4rl(folder / "hopper-tiny.hdf5", episodes)
+    common = [*TINY, "--dataset", str(folder / "hopper-tiny.hdf5"), "--logbase", str(folder / "logs"), "--horizon", "8"]
+    assert main(["train", "locomotion", *common, "--n-train-steps", "6", "--save-freq", "3", "--keep", "0"]) == 0
+    assert main(["train", "value", *common, "--n-train-steps", "4", "--save-freq", "4"]) == 0
+    return folder
+
+
+def evaluate(base: Path, *more: str) -> int:
+    data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(base / "logs"), "--horizon", "8"]
+    quick = ["--episodes", "2", "--max-episode-length", "2", "--batch-size", "3", "--sampling-steps", "2", "--device", "cpu"]
+    return main(["eval", "locomotion", *data, *quick, *more])
+
+
+def test_runs_are_where_the_original_has_them_and_the_next_command_is_told(base, capsys):
+    logs = base / "logs" / "hopper-tiny"
+    assert sorted(p.name for p in (logs / "diffusion" / "defaults_H8_T20").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    assert (logs / "values" / "defaults_H8_T20_d0.997" / "checkpoint-4" / "ema.safetensors").is_file()
+    config = json.loads((logs / "diffusion" / "defaults_H8_T20" / "config.json").read_text())
+    assert (config["recipe"], config["actions"], config["observations"], config["normalized"]) == ("locomotion", 3, 11, True)
+
+
+def test_planning_writes_a_result_beside_them(base, capsys):
+    assert evaluate(base) == 0
+    (file,) = (base / "logs" / "hopper-tiny" / "plans").glob("*/0/rollout.json")
+    result = json.loads(file.read_text())
+    assert result["recipe"] == "locomotion" and len(result["returns"]) == 2
+    assert result["metrics"]["length_mean"] == 2.0 and result["metrics"]["n"] == 2
+    assert "gymnasium Hopper-v5, mujoco" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--guidance", "ascend", "--select", "value", "--solver", "ancestral"],
+        ["--guidance", "mean", "--select", "none", "--solver", "ancestral"],
+        ["--guidance", "tilted", "--solver", "dpmpp"],
+        ["--guidance", "tilted", "--scale", "auto"],
+        ["--warm-steps", "1", "--plan-horizon", "4"],
+        ["--diffusion-epoch", "3", "--version", "v4"],
+    ],
+)
+def test_every_form_of_planning_runs(base, flags, tmp_path):
+    assert evaluate(base, *flags, "--json", str(tmp_path / "r.json")) == 0
+    assert np.isfinite(json.loads((tmp_path / "r.json").read_text())["returns"]).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--value-loadpath", "f:values/defaults_H{horizon}_T{steps}"], "steps"),
+        (["--diffusion-epoch", "last"], "epoch"),
+        (["--scale", "big", "--guidance", "mean"], "--scale is a number or auto"),
+        (["--horizon", "16"], "defaults_H16_T20"),
+        (["--dataset", "no-such-set"], "body"),
+        (["--episodes", "0"], "--episodes must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(base, flags, message, capsys):
+    assert evaluate(base, *flags) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error.splitlines()[-1]
+
+
+def test_a_value_of_another_schedule_is_refused(base, capsys):
+    data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(base / "logs"), "--horizon", "8"]
+    assert main(["train", "value", *TINY, *data, "--n-diffusion-steps", "10", "--n-train-steps", "1", "--save-freq", "1"]) == 0
+    assert evaluate(base, "--value-loadpath", "values/defaults_H8_T10_d0.997") == 2
+    assert "diffusion_steps 10, the diffusion with 20" in capsys.readouterr().err
+
+
+def test_a_run_is_loaded_by_its_folder_and_plans(base):
+    planner = load(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", "cpu", sampling_steps=2)
+    observation = np.zeros(11)
+    observation[0] = 1.25
+    plans = planner.plan(observation)
+    assert plans.shape == (1, 8, 14)
+    np.testing.assert_allclose(plans[0, 0, 3:], observation, atol=1e-5)
+
+
+def test_training_resumes_and_refuses_other_flags(base, capsys):
+    common = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(base / "logs"), "--horizon", "8"]
+    again = ["train", "locomotion", *TINY, *common, "--save-freq", "3", "--keep", "0"]
+    assert main([*again, "--n-train-steps", "6"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*again, "--n-train-steps", "8", "--resume", "--depth", "3"]) == 2
+    assert "was started with depth 2" in capsys.readouterr().err
+
+
+def test_the_published_overrides_of_single_data_sets():
+    from unveil.recipes.locomotion import EVAL_PRESETS, TRAIN_PRESETS, for_dataset
+
+    cheetah = for_dataset(TRAIN_PRESETS["paper"], "halfcheetah-medium-v2")
+    assert (cheetah.horizon, cheetah.dim_mults, cheetah.attention) == (4, (1, 4, 8), True)
+    hopper = for_dataset(EVAL_PRESETS["paper"], "hopper-medium-expert-v2")
+    assert (hopper.scale, hopper.t_stopgrad, hopper.horizon) == ("0.0001", 4, 32)
+    assert for_dataset(EVAL_PRESETS["paper"], "walker2d-medium-v2") == EVAL_PRESETS["paper"]
+    assert for_dataset(TRAIN_PRESETS["default"], "halfcheetah-medium") == TRAIN_PRESETS["default"]
+
+
+def test_observation_plans_with_inverse_dynamics_train_and_act(base, tmp_path):
+    data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(tmp_path), "--horizon", "8", "--inverse"]
+    assert main(["train", "locomotion", *TINY, *data, "--n-train-steps", "2", "--save-freq", "2"]) == 0
+    assert main(["train", "value", *TINY, *data, "--n-train-steps", "2", "--save-freq", "2"]) == 0
+    quick = ["--episodes", "2", "--max-episode-length", "2", "--batch-size", "3", "--sampling-steps", "2", "--device", "cpu"]
+    paths = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(tmp_path), "--horizon", "8"]
+    assert main(["eval", "locomotion", *paths, *quick, "--json", str(tmp_path / "r.json")]) == 0
+    metrics = [json.loads(line) for line in (tmp_path / "hopper-tiny/diffusion/defaults_H8_T20/metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["inverse_loss"] > 0.0
+    assert torch.isfinite(torch.tensor(json.loads((tmp_path / "r.json").read_text())["returns"])).all()
