@@ -27,13 +27,13 @@ import torch
 
 from unveil.data.d4rl import read_d4rl
 from unveil.evaluation.data_graph import DataGraph
-from unveil.evaluation.maze import maze_metrics, roll, starting_states
+from unveil.evaluation.maze import starting_states
 from unveil.evaluation.maze_reference import pursued
-from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics
+from unveil.evaluation.plans import reference_metrics
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint, read_config
 from unveil.recipes.maze import DataMaze, EvalMaze, data_path, find_layout, load_planner, make_data
-from unveil.recipes.maze_eval import evaluate_maze, protocol_name
+from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -67,20 +67,15 @@ def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
     return reference_metrics(world.layout, pursued(world, DataGraph(read_d4rl(file)).path))
 
 
-def driven(checkpoint: str, maze: str, multi: bool, episodes: int, seed: int, **settings: Any) -> dict:
+def with_weights(checkpoint: str, maze: str, multi: bool, episodes: int, seed: int, **settings: Any) -> dict:
     """The planner with other weights or settings."""
     planner = load_planner(find_checkpoint(checkpoint), "cpu", seed, **settings)
-    world = starting_states(find_layout(maze), multi, episodes, seed)
-    planner.reset(world.goal)
-    rollout = roll(world, planner.act)
-    plans = [plan for plan in planner.plans if plan is not None]
-    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
-    return maze_metrics(world.layout, rollout) | diagnostics
+    return driven(planner, starting_states(find_layout(maze), multi, episodes, seed))
 
 
 def one_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
     """The planner with a single sample, at the middle of its range of paces."""
-    return driven(f"maze-{maze}", maze, multi, episodes, seed, candidates=1)
+    return with_weights(f"maze-{maze}", maze, multi, episodes, seed, candidates=1)
 
 
 def of_run(suffix: str) -> Callable[[str, bool, int, int], dict | None]:
@@ -91,7 +86,7 @@ def of_run(suffix: str) -> Callable[[str, bool, int, int], dict | None]:
         newest = latest_checkpoint(run)
         if newest is None or newest.name != f"checkpoint-{read_config(run, 'maze')['steps']}":
             return None
-        return driven(str(run), maze, multi, episodes, seed)
+        return with_weights(str(run), maze, multi, episodes, seed)
 
     return row
 

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 
-from unveil.evaluation.maze import maze_metrics, roll, starting_states
-from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics
+from unveil.evaluation.maze import starting_states
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import read_config
 from unveil.recipes.maze import find_layout, load_driver
-from unveil.recipes.maze_eval import protocol_name
+from unveil.recipes.maze_eval import driven, protocol_name
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights
@@ -39,13 +38,8 @@ def minutes(run: Path) -> dict[int, float]:
 
 
 def score(checkpoint: Path, maze: str, multi: bool, episodes: int, seed: int) -> dict:
-    driver = load_driver(checkpoint, "auto", seed)
-    world = starting_states(find_layout(maze), multi, episodes, seed)
-    driver.reset(world.goal)
-    rollout = roll(world, driver.act)
-    plans = [plan for plan in driver.plans if plan is not None]
-    diagnostics = plan_diagnostics(world.layout, plans, driver.model.shape.stride) | execution_diagnostics(plans, rollout)
-    return maze_metrics(world.layout, rollout) | diagnostics
+    """Metrics of one checkpoint over the episodes of a seed."""
+    return driven(load_driver(checkpoint, "auto", seed), starting_states(find_layout(maze), multi, episodes, seed))
 
 
 def curve(run: Path, maze: str, episodes: int = 100, seed: int = 1000) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from unveil.recipes.maze import find_layout, load_driver, trained_layout
@@ -18,9 +19,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     """Roll out the planner and the references on the same episodes; returns metrics and references."""
     import torch
 
-    from unveil.evaluation.maze import maze_metrics, roll, starting_states
+    from unveil.evaluation.maze import starting_states
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
-    from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics, time_calls
+    from unveil.evaluation.plans import reference_metrics, time_calls
     from unveil.recipes.locate import find_checkpoint, read_config
 
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
@@ -39,15 +40,13 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     planner = load_driver(
         folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
     )
-    world = starting_states(layout, config.multi, config.episodes, config.seed)
     pairs = starting_states(layout, True, config.plan_pairs, config.seed + 1)
     median, slow = time_calls(lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]), pairs.count)
-    planner.reset(world.goal)
-    rollout = roll(world, planner.act, lambda t: progress("driving", t, layout.steps, {}))
-    plans, replans = [plan for plan in planner.plans if plan is not None], planner.replans
+    world = starting_states(layout, config.multi, config.episodes, config.seed)
+    driving = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
+    replans = planner.replans
     act_slow, act_slowest = time_acts(planner, starting_states(layout, config.multi, 1, config.seed + 1))
-    metrics = maze_metrics(layout, rollout)
-    metrics |= {
+    metrics = {
         "plans_per_second": 1.0 / median,
         "plan_ms_p95": 1e3 * slow,
         "plan_pairs_n": pairs.count,
@@ -55,7 +54,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
         "act_ms_max": act_slowest,
     }
     metrics["replans_mean"] = replans / config.episodes
-    metrics |= plan_diagnostics(layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    metrics = driving | metrics
     reference: dict[str, Any] = {}
     if config.reference:
         for i, (name, run) in enumerate((("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))):
@@ -64,6 +63,18 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
             reference[name] = reference_metrics(layout, run(world))
         progress("references", 2, 2, {})
     return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
+
+
+def driven(planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[int], None] | None = None) -> dict[str, float]:
+    """Score and diagnostics of a planner that drives these episodes from their start."""
+    from unveil.evaluation.maze import maze_metrics, roll
+    from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics
+
+    planner.reset(world.goal)
+    rollout = roll(world, planner.act, on_step)
+    plans = [plan for plan in planner.plans if plan is not None]
+    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    return maze_metrics(world.layout, rollout) | diagnostics
 
 
 def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:

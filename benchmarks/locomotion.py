@@ -1,0 +1,166 @@
+"""Locomotion on D4RL-style sets: behaviour, cloning, Diffuser as published, and ours, on the same episodes. Resumable, row by row.
+
+    unveil data locomotion --body hopper --mix medium-expert --policies DIR      # once for each set
+    python benchmarks/locomotion.py --train --threads 2                           # trains what is missing, at most 15 minutes a method
+    python benchmarks/locomotion.py                                               # then scores what is trained
+
+Rows of `results/locomotion-<set>.json`, each written when it is done and not made again while it is there:
+
+    behaviour, best   the data's episodes: their mean, and the best one
+    bc, bc10          behaviour cloning of all, and of the best tenth; n = 30
+    diffuser          as published: the temporal U-Net, 20 steps, ascent on the value, K = 8; n = 10
+    diffuser-64       the same with the published K = 64: decisions a second; on hopper-medium-expert also n = 3
+    unveil            ours; n = 30
+    warm-<k>          ours, later decisions from the last plan with k of the denoising steps (`--warm`)
+
+Episodes have the seeds 0 .. n - 1 in every row; nothing is chosen on them (settings were chosen on seeds from 1000 on).
+"""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from unveil.data.sources import read_episodes
+from unveil.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
+from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
+from unveil.evaluation.statistics import mean_ci95
+from unveil.recipes.doctor import commit, machine
+from unveil.recipes.locomotion import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
+from unveil.recipes.locomotion_eval import planner_of
+from unveil.recipes.locomotion_train import run_folder, train_locomotion, train_value
+from unveil.training.trainer import Training, train
+from unveil.worlds.locomotion.body import body_of, normalized_score
+from unveil.worlds.locomotion.collect import episode_returns
+from unveil.worlds.locomotion.episodes import LocomotionEpisodes
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
+STEPS = {"default": (6_000, 3_000), "paper": (6_000, 4_000)}  # diffusion and value: at most 15 minutes on 2 cores
+LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper")}
+
+
+def configs(preset: str, data: str, threads: int) -> tuple[Any, Any]:
+    """The two trainings of a method on a set."""
+    common = {"dataset": data, "logbase": LOGS[preset], "threads": threads, "resume": True, "keep": 1}
+    diffusion, value = STEPS[preset]
+    return (
+        replace(for_dataset(TRAIN_PRESETS[preset], data), n_train_steps=diffusion, save_freq=1_000, **common),
+        replace(for_dataset(VALUE_PRESETS[preset], data), n_train_steps=value, save_freq=1_000, **common),
+    )
+
+
+def train_missing(data: str, threads: int) -> None:
+    """Both methods' models on one set; finished ones are left alone, interrupted ones go on."""
+    for preset in ("default", "paper"):
+        for config, run in zip(configs(preset, data, threads), (train_locomotion, train_value), strict=True):
+            if not (run_folder(config) / f"checkpoint-{config.n_train_steps}" / "manifest.json").is_file():
+                began = perf_counter()
+                run(config, lambda what, done, total, numbers: print(f"{what}: {done}/{total}", flush=True) if done % 1000 == 0 else None)
+                print(f"{run_folder(config)}: {(perf_counter() - began) / 60:.1f} min", flush=True)
+
+
+def minutes(preset: str, data: str) -> float:
+    """Training time of both models of a method."""
+    spent = 0.0
+    for config in configs(preset, data, 1):
+        before = 0
+        for line in (run_folder(config) / "metrics.jsonl").read_text().splitlines():
+            record = json.loads(line)
+            spent += (record["step"] - before) / record["steps_per_second"] / 60.0
+            before = record["step"]
+    return spent
+
+
+def behaviour(data: str) -> dict[str, dict[str, float]]:
+    """The recorded episodes: their mean with its interval, and the best."""
+    returns = episode_returns(read_episodes(data))
+    scores = normalized_score(body_of(data), returns)
+    rows: dict[str, dict[str, float]] = {"behaviour": {"n": len(returns)}, "best": {"n": 1}}
+    for name, values in (("return", returns), ("score", scores)):
+        rows["behaviour"][f"{name}_mean"], rows["behaviour"][f"{name}_ci95"] = mean_ci95(values)
+        rows["best"][f"{name}_mean"] = float(values.max())
+    return rows
+
+
+def cloned(data: str, share: float, episodes: int) -> dict[str, Any]:
+    """Behaviour cloning of the best `share` of the data, with as many gradient steps as converge (8,000)."""
+    from tempfile import TemporaryDirectory
+
+    recorded = read_episodes(data)
+    recorded = recorded if share == 1.0 else best_episodes(recorded, share)
+    torch.manual_seed(0)
+    model = Clone(recorded)
+    began = perf_counter()
+    with TemporaryDirectory() as run:
+        training = Training(8_000, save_every=8_000, log_every=2_000)
+        model.load_state_dict(train(model, pairs(recorded, 256), cloning_loss, training, Path(run)))
+    spent = (perf_counter() - began) / 60.0
+    world = LocomotionEpisodes(body_of(data), episodes, 0)
+    roll(world, model.act)
+    rate = decisions_per_second(body_of(data), model.act, lambda: None, 200, 0)
+    return locomotion_metrics(world) | {"decisions_per_second": rate, "minutes": spent}
+
+
+def planned(preset: str, data: str, episodes: int, decisions: int, **changes: Any) -> dict[str, Any]:
+    """A planner on a set: metrics over episodes (none: only the rate), and what it cost."""
+    config = replace(for_dataset(EVAL_PRESETS[preset], data), dataset=data, logbase=LOGS[preset], seed=0, **changes)
+    planner = planner_of(config)
+    body = body_of(data)
+    metrics: dict[str, Any] = {}
+    if episodes:
+        world = LocomotionEpisodes(body, episodes, 0)
+        planner.reset()
+        roll(world, planner.act, on_step=lambda t: print(f"{data} {preset} step {t}", flush=True) if t % 100 == 0 else None)
+        metrics = locomotion_metrics(world)
+    rate = decisions_per_second(body, planner.act, planner.reset, decisions, 0)
+    metrics |= {"decisions_per_second": rate, "decisions_n": decisions, "minutes": minutes(preset, data)}
+    return metrics | {"candidates": config.batch_size, "sampling_steps": config.sampling_steps, "settings": asdict(config)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "diffuser", "diffuser-64"])
+    parser.add_argument("--train", action="store_true", help="train what is missing first")
+    parser.add_argument("--warm", type=int, nargs="*", default=[], help="denoising steps of warm-started decisions, for rows warm-<k>")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for data in arguments.sets:
+        if arguments.train:
+            train_missing(data, arguments.threads)
+        file = RESULTS / f"locomotion-{data}.json"
+        result = json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+        made: dict[str, Any] = {
+            "bc": lambda d=data: cloned(d, 1.0, 30),
+            "bc10": lambda d=data: cloned(d, 0.1, 30),
+            "unveil": lambda d=data: planned("default", d, 30, 200),
+            "diffuser": lambda d=data: planned("paper", d, 10, 50, batch_size=8),
+            "diffuser-64": lambda d=data: planned("paper", d, 3 if d == "hopper-medium-expert" else 0, 200),
+        }
+        made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 30, 200, warm_steps=k) for k in arguments.warm}
+        for row in [*arguments.rows, *(f"warm-{k}" for k in arguments.warm)]:
+            if row in result["metrics"]:
+                continue
+            try:
+                rows = behaviour(data) if row == "behaviour" else {row: made[row]()}
+            except Exception as error:  # a set without data or models is "not run", and the others go on
+                print(f"{data} {row}: not run ({error})", flush=True)
+                continue
+            for name, metrics in rows.items():
+                result["metrics"][name] = metrics | {"threads": arguments.threads, "commit": commit()}
+                shown = {k: round(v, 1) for k, v in metrics.items() if isinstance(v, float) and np.isfinite(v)}
+                print(f"{data} {name}: {shown}", flush=True)
+            described = {"protocol": f"gymnasium v5, mujoco {mujoco.__version__}, D4RL-style data, D4RL's normalised score", "seeds": [0]}
+            file.write_text(json.dumps(result | described | machine(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
