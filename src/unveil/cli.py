@@ -24,7 +24,7 @@ VERBS = {
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs with their metrics         unveil results runs/",
-    "weights": "list packaged weights, or pack a run  unveil weights",
+    "weights": "list, pack, inspect or convert them   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
 }
 DEBUG = "--debug"
@@ -265,11 +265,17 @@ def _weights(rest: list[str]) -> int:
     if rest and rest[0] == "pack":
         print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
         return 0
+    if rest and rest[0] in ("inspect", "convert"):
+        from unveil.recipes import original
+
+        kind, run = (original.Inspect, original.inspect) if rest[0] == "inspect" else (original.Convert, original.convert)
+        print(run(parse(kind, rest[1:], f"weights {rest[0]}", required=True)))
+        return 0
     if {"-h", "--help"} & set(rest):
         print(_WEIGHTS_HELP)
         return 0
     if rest:
-        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack'])}; usage: unveil weights [pack FLAGS]")
+        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack', 'inspect', 'convert'])}; see unveil weights --help")
     print(pack.listing())
     return 0
 
@@ -333,9 +339,9 @@ def _progress():
         yield fancy
 
 
-_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS]
+_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT]
 
-Lists the packaged weights; `unveil weights pack --help` makes new ones.
+Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser.
 Example: unveil weights"""
 
 _RESULTS_HELP = """usage: unveil results [FOLDER]
