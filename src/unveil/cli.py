@@ -16,6 +16,7 @@ from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.recipes import locomotion, maze
+from unveil.recipes.progress import shown_progress
 
 VERBS = {
     "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
@@ -24,7 +25,7 @@ VERBS = {
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs with their metrics         unveil results runs/",
-    "weights": "list packaged weights, or pack a run  unveil weights",
+    "weights": "list, pack, inspect or convert them   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
 }
 DEBUG = "--debug"
@@ -179,7 +180,7 @@ def _demo(rest: list[str]) -> int:
     from unveil.recipes import demo
 
     config = parse(demo.Demo, rest, "demo")
-    with _progress() as progress:
+    with shown_progress() as progress:
         summary = demo.run_demo(config, progress)
     print(summary)
     return 0
@@ -195,7 +196,7 @@ def _data(rest: list[str]) -> int:
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
-    with _progress() as progress:
+    with shown_progress() as progress:
         result = make(config, progress)
     _write_json(config.json, _described(f"data {recipe}", config, result))
     _out(result["summary"], config.json)
@@ -247,7 +248,7 @@ def _train(rest: list[str]) -> int:
     presets, place, after = _TRAINED[recipe]
     default = _preset(rest, presets)
     config = parse(type(default), rest, f"train {recipe}", default)
-    with _progress() as progress:
+    with shown_progress() as progress:
         run = _wired(place)(config, progress)
     print(f"trained: {run}\nnext: unveil {after.format(run=run, **asdict(config))}")
     return 0
@@ -262,7 +263,7 @@ def _eval(rest: list[str]) -> int:
     config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)
     began = perf_counter()
-    with _progress() as progress:
+    with shown_progress() as progress:
         result: dict[str, Any] = _wired(place)(config, progress)
     record = result.pop("record", None)
     result = {"checkpoint": getattr(config, "checkpoint", None)} | result
@@ -304,11 +305,17 @@ def _weights(rest: list[str]) -> int:
     if rest and rest[0] == "pack":
         print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
         return 0
+    if rest and rest[0] in ("inspect", "convert"):
+        from unveil.recipes import original
+
+        kind, run = (original.Inspect, original.inspect) if rest[0] == "inspect" else (original.Convert, original.convert)
+        print(run(parse(kind, rest[1:], f"weights {rest[0]}", required=True)))
+        return 0
     if {"-h", "--help"} & set(rest):
         print(_WEIGHTS_HELP)
         return 0
     if rest:
-        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack'])}; usage: unveil weights [pack FLAGS]")
+        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack', 'inspect', 'convert'])}; see unveil weights --help")
     print(pack.listing())
     return 0
 
@@ -333,48 +340,9 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
     return {**described, "commit": commit(), **machine(config.device), "seconds": None}
 
 
-@contextlib.contextmanager
-def _progress():
-    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        from time import monotonic
+_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT]
 
-        state: dict[str, Any] = {"at": -1e9, "what": ""}
-
-        def plain(what: str, done: int, total: int, numbers: Any) -> None:
-            if what == state["what"] and monotonic() - state["at"] < 10.0 and done < total:
-                return
-            state.update(at=monotonic(), what=what)
-            extra = " ".join(f"{k}={v:.4g}" for k, v in numbers.items() if k != "step")
-            print(f"{what}: {done}/{total} {extra}".rstrip(), file=sys.stderr, flush=True)
-
-        yield plain
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def fancy(what: str, done: int, total: int, numbers: Any) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, numbers="")
-            shown = " ".join(f"{k} {numbers[k]:.4g}" for k in ("loss", "steps_per_second") if k in numbers)
-            bars.update(tasks[what], completed=done, numbers=shown)
-
-        yield fancy
-
-
-_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS]
-
-Lists the packaged weights; `unveil weights pack --help` makes new ones.
+Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser.
 Example: unveil weights"""
 
 _RESULTS_HELP = """usage: unveil results [FOLDER]

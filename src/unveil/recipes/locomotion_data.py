@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unveil.data.episodes import Episodes
-    from unveil.recipes.maze import Progress
+    from unveil.recipes.progress import Progress
     from unveil.worlds.locomotion.body import Body
     from unveil.worlds.locomotion.collect import Part
 

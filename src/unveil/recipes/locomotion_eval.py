@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
     from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
     from unveil.recipes.locomotion import EvalLocomotion
-    from unveil.recipes.maze import Progress
+    from unveil.recipes.progress import Progress
 
 
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
-    from unveil.recipes.maze import Progress
+    from unveil.recipes.progress import Progress
     from unveil.training.trainer import Training
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from unveil.apps.path_model import PathModel
     from unveil.apps.planner import Planner
     from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.recipes.progress import Progress
     from unveil.worlds.maze.layout import Layout
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, done, of how many, numbers to show
 
 
 @dataclass(frozen=True)

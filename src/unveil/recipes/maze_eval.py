@@ -10,7 +10,8 @@ from unveil.recipes.maze import find_layout, load_driver, trained_layout
 if TYPE_CHECKING:
     from unveil.apps.diffuser import Diffuser
     from unveil.apps.planner import Planner
-    from unveil.recipes.maze import EvalMaze, Progress
+    from unveil.recipes.maze import EvalMaze
+    from unveil.recipes.progress import Progress
     from unveil.worlds.maze.episodes import MazeEpisodes
     from unveil.worlds.maze.layout import Layout
 

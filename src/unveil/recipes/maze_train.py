@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from unveil.data.episodes import Episodes
     from unveil.data.windows import ListedWindows, PathWindows
-    from unveil.recipes.maze import Progress, TrainMaze
+    from unveil.recipes.maze import TrainMaze
+    from unveil.recipes.progress import Progress
     from unveil.recipes.run import Task
     from unveil.worlds.maze.layout import Layout
 

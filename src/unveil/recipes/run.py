@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-    from unveil.recipes.maze import Progress
+    from unveil.recipes.progress import Progress
     from unveil.recipes.sinks import SinkName
     from unveil.training.trainer import Training
 

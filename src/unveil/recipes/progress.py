@@ -1,0 +1,50 @@
+"""What long work shows on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, done, of how many, numbers to show
+
+
+@contextlib.contextmanager
+def shown_progress() -> Generator[Progress]:
+    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        from time import monotonic
+
+        state: dict[str, Any] = {"at": -1e9, "what": ""}
+
+        def plain(what: str, done: int, total: int, numbers: Any) -> None:
+            if what == state["what"] and monotonic() - state["at"] < 10.0 and done < total:
+                return
+            state.update(at=monotonic(), what=what)
+            extra = " ".join(f"{k}={v:.4g}" for k, v in numbers.items() if k != "step")
+            print(f"{what}: {done}/{total} {extra}".rstrip(), file=sys.stderr, flush=True)
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def fancy(what: str, done: int, total: int, numbers: Any) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, numbers="")
+            shown = " ".join(f"{k} {numbers[k]:.4g}" for k in ("loss", "steps_per_second") if k in numbers)
+            bars.update(tasks[what], completed=done, numbers=shown)
+
+        yield fancy

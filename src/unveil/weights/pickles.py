@@ -1,0 +1,216 @@
+"""Pickles read as data: what a pickle names is written down, never imported, and nothing is called.
+
+A pickle is a program for a small stack machine, two of whose operations import a name and call it. This machine has the others, and for
+these two only a record: `Symbol` for what would be imported, `Made` for what a call would have returned. What is read is a tree (no part
+stands in it twice), of bounded size and depth, so that no later traversal can run away.
+"""
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BufferedReader, BytesIO
+from typing import Any, cast
+
+MOST_OPERATIONS = 100_000
+DEEPEST = 16
+LONGEST_STRING = 65_536
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A class or function that a pickle names."""
+
+    module: str
+    name: str
+
+
+@dataclass(eq=False, repr=False)
+class Made:
+    """What `maker(*arguments)` would have returned, and the state that it would then have been given."""
+
+    maker: Symbol
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stored:
+    """A reference to something beside the pickle, such as a tensor's numbers."""
+
+    identity: Any
+
+
+ORDERED_DICT = Symbol("collections", "OrderedDict")
+
+
+def read_pickle(file: BufferedReader | BytesIO, knows: Callable[[Symbol], bool]) -> Any:
+    """The value of the pickle that starts at the file's position, which is then behind it.
+
+    Tuples, lists, dicts (`OrderedDict` too), strings, numbers, None, and `Symbol`, `Made` and `Stored` for the rest.
+
+    Args:
+        knows: which names may occur at all.
+    Raises:
+        ValueError: damaged, too long or too deep, a name that is not known, or an operation that plain data do not need.
+    """
+    return _Machine(knows).run(file)
+
+
+@dataclass(eq=False)
+class _Machine:
+    knows: Callable[[Symbol], bool]
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+    depths: dict[int, int] = field(default_factory=dict)  # of the containers, by id
+    alive: list[Any] = field(default_factory=list)  # so that no id is given away again
+
+    def run(self, file: BufferedReader | BytesIO) -> Any:
+        for count, (operation, given, _) in enumerate(pickletools.genops(file)):
+            if count >= MOST_OPERATIONS:
+                raise ValueError(f"more than {MOST_OPERATIONS:,} operations")
+            name, argument = operation.name, cast(Any, given)
+            match name:
+                case "PROTO" | "FRAME":
+                    pass
+                case "STOP":
+                    return self.result()
+                case "MARK":
+                    self.marks.append(len(self.stack))
+                case "NONE" | "NEWTRUE" | "NEWFALSE":
+                    self.stack.append(_CONSTANTS[name])
+                case _ if name in _LITERALS:
+                    if isinstance(argument, str) and len(argument) > LONGEST_STRING:
+                        raise ValueError(f"a string of {len(argument):,} characters")
+                    self.stack.append(argument)
+                case "EMPTY_DICT":
+                    self.stack.append({})
+                case "EMPTY_LIST":
+                    self.stack.append([])
+                case "TUPLE":
+                    self.wrap(self.above_mark())
+                case _ if name in _TUPLES:
+                    self.wrap([self.pop() for _ in range(_TUPLES[name])][::-1])
+                case "APPEND":
+                    self.extend([self.pop()])
+                case "APPENDS":
+                    self.extend(self.above_mark())
+                case "SETITEM":
+                    value, key = self.pop(), self.pop()
+                    self.update([key, value])
+                case "SETITEMS":
+                    self.update(self.above_mark())
+                case "MEMOIZE":
+                    self.memo[len(self.memo)] = self.top()
+                case "BINPUT" | "LONG_BINPUT":
+                    self.memo[argument] = self.top()
+                case "BINGET" | "LONG_BINGET":
+                    self.stack.append(self.recalled(argument))
+                case "GLOBAL":
+                    self.name(*argument.split(" ", 1))
+                case "STACK_GLOBAL":
+                    symbol, module = self.pop(), self.pop()
+                    self.name(module, symbol)
+                case "REDUCE" | "NEWOBJ":
+                    arguments, maker = self.pop(), self.pop()
+                    self.make(maker, arguments)
+                case "BUILD":
+                    self.build(self.pop())
+                case "BINPERSID":
+                    self.hold(Stored(identity := self.pop()), [identity])
+                case _:
+                    raise ValueError(f"the operation {name}, which plain data do not need")
+        raise ValueError("it has no end")
+
+    def top(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise ValueError("it takes from an empty stack")
+        return self.stack[-1]
+
+    def pop(self) -> Any:
+        value = self.top()
+        self.stack.pop()
+        return value
+
+    def above_mark(self) -> list[Any]:
+        if not self.marks:
+            raise ValueError("it takes from an empty stack")
+        mark = self.marks.pop()
+        values = self.stack[mark:]
+        del self.stack[mark:]
+        return values
+
+    def result(self) -> Any:
+        if len(self.stack) != 1 or self.marks:
+            raise ValueError("it leaves more or less than one value")
+        return self.stack[0]
+
+    def deepen(self, container: Any, parts: list[Any]) -> None:
+        depth = 1 + max((self.depths.get(id(part), 0) for part in parts), default=0)
+        if depth > DEEPEST:
+            raise ValueError(f"nested more than {DEEPEST} deep")
+        self.alive.append(container)
+        self.depths[id(container)] = max(depth, self.depths.get(id(container), 0))
+
+    def hold(self, container: Any, parts: list[Any]) -> None:
+        self.deepen(container, parts)
+        self.stack.append(container)
+
+    def wrap(self, parts: list[Any]) -> None:
+        if parts:
+            self.hold(tuple(parts), parts)
+        else:
+            self.stack.append(())
+
+    def extend(self, parts: list[Any]) -> None:
+        target = self.top()
+        if not isinstance(target, list):
+            raise ValueError("it appends to what is no list")
+        self.deepen(target, parts)
+        target.extend(parts)
+
+    def update(self, pairs: list[Any]) -> None:
+        target, keys, values = self.top(), pairs[::2], pairs[1::2]
+        if not isinstance(target, dict) or len(keys) != len(values):
+            raise ValueError("it sets items of what is no dict")
+        if not all(isinstance(key, str | int) for key in keys):
+            raise ValueError("a key that is neither a string nor an integer")
+        self.deepen(target, values)
+        target.update(zip(keys, values, strict=True))
+
+    def recalled(self, index: int) -> Any:
+        if index not in self.memo:
+            raise ValueError("it recalls what it never put down")
+        value = self.memo[index]
+        if isinstance(value, list | dict | Made | Stored) or self.depths.get(id(value), 0) > 1:
+            raise ValueError("one container stands in two places")
+        return value
+
+    def name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name that is no string")
+        symbol = Symbol(module, name)
+        if not self.knows(symbol):
+            raise ValueError(f"it names {module[:60]}.{name[:60]}, which does not belong here")
+        self.stack.append(symbol)
+
+    def make(self, maker: Any, arguments: Any) -> None:
+        if not isinstance(maker, Symbol) or not isinstance(arguments, tuple):
+            raise ValueError("it calls what is no name")
+        if maker != ORDERED_DICT:
+            self.hold(Made(maker, arguments), [arguments])
+        elif arguments:
+            raise ValueError("an OrderedDict with arguments")
+        else:
+            self.stack.append({})
+
+    def build(self, state: Any) -> None:
+        target = self.top()
+        if isinstance(target, Made) and target.state is None:
+            self.deepen(target, [state])
+            target.state = state
+        elif not isinstance(target, dict):  # a state dict's `_metadata` is let go
+            raise ValueError("it sets the state of what has none")
