@@ -9,6 +9,7 @@ import torch
 from unveil.apps.guidance_forms import ascent, belief_shift, mean_shift, unguided
 from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
+from unveil.errors import UnveilError
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import uniform
 from unveil.process.posterior import posterior_coefficients
@@ -41,6 +42,8 @@ def model(mean: float = 0.0, inverse: bool = False) -> TrajectoryModel:
     made = TrajectoryModel(TrajectoryShape(4, STEPS, actions=1, observations=2, inverse=inverse), Analytic(mean))
     made.normalization.low.copy_(torch.tensor([-2.0, 0.0, 10.0]))
     made.normalization.high.copy_(torch.tensor([2.0, 4.0, 30.0]))
+    made.normalization.least.fill_(-1e3)
+    made.normalization.most.fill_(1e3)
     return made
 
 
@@ -189,6 +192,15 @@ def test_observation_plans_get_their_action_from_the_inverse_dynamics():
         made.model.inverse[-1].bias.fill_(0.25)
     assert made.plan(np.array([1.0, 25.0])).shape == (1, 4, 2)
     assert made.act(np.array([[1.0, 25.0]]))[0, 0] == pytest.approx(0.5)  # 0.25 of 2 per unit
+
+
+def test_without_statistics_plans_are_normalised_and_raw_units_say_what_is_missing():
+    made = planner(GuidedSettings(candidates=2, steps=5))
+    made.model.normalization.least.fill_(-torch.inf)
+    with pytest.raises(UnveilError, match="statistics of their data"):
+        made.act(np.array([[1.0, 25.0]]))
+    plans = made.plan(np.array([0.5, -0.25]), normalized=True)
+    np.testing.assert_allclose(plans[:, 0, 1:], [[0.5, -0.25]] * 2)
 
 
 def test_a_steering_cost_moves_the_plans():

@@ -1,6 +1,7 @@
 """`unveil weights inspect` and `convert`, and loading: what is written is a run of ours, and every mistake is one line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from originals import ATTENTION, DATASET, PLAIN, VALUE, config_like, golden, rew
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.cli import main
 from unveil.errors import UnveilError
+from unveil.recipes.load import load
 from unveil.recipes.original import is_original, load_original
 from unveil.training.checkpoint import latest_checkpoint, read_tensors, verify_checkpoint
 
@@ -161,3 +163,29 @@ def test_a_second_epoch_goes_beside_the_first(logs, tmp_path):
     for epoch in ("90", "latest", "latest"):
         assert main(["weights", "convert", str(plain), str(out), "--epoch", epoch]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint-200", "checkpoint-90", "config.json"]
+
+
+def test_unveil_load_plans_with_the_originals_folder(logs, tmp_path):
+    """As published, value and all, in normalised units; in the data's once the data set is given."""
+    folder = logs / DATASET
+    for extra in folder.glob("diffusion/attention*"):
+        shutil.rmtree(extra)
+    planner = load(folder, "cpu", batch_size=3)
+    assert planner.settings.steps == 20 and planner.score is not None
+    first = np.array([0.3, -0.2, 0.1])
+    plans = planner.plan(first, normalized=True)
+    assert plans.shape == (3, 8, 5)
+    np.testing.assert_allclose(plans[:, 0, 2:], np.tile(first, (3, 1)), atol=1e-6)
+    with pytest.raises(UnveilError, match="dataset=NAME"):
+        planner.act(first[None])
+    file = tmp_path / "recorded.hdf5"
+    rows = recorded(file)
+    planner = load(folder, "cpu", batch_size=3, dataset=str(file))
+    observation = rows[:, 2:].mean(0) + 0.1
+    np.testing.assert_allclose(planner.plan(observation)[:, 0, 2:], np.tile(observation, (3, 1)), atol=1e-5)
+    assert np.abs(planner.act(observation[None])).max() <= 1.0
+
+
+def test_a_folder_with_several_diffusions_is_refused(logs):
+    with pytest.raises(UnveilError, match="holds 2 diffusions and 1 values"):
+        load(logs / DATASET)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unveil.apps.guidance_forms import Belief, Form
 from unveil.apps.trajectory_model import TrajectoryModel
+from unveil.errors import UnveilError
 from unveil.process.corrupt import corrupt
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint, normal_like
@@ -95,16 +96,22 @@ class GuidedPlanner:
         self._last = best
         return self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
 
-    def plan(self, observation: Float[np.ndarray, " D"]) -> Float[np.ndarray, "K H F"]:
-        """All candidates from one observation in the data's units, best first; rows are (actions, observations), or observations alone."""
-        candidates = self._candidates(self._known(observation[None]), self.settings.candidates, None)
-        order = torch.arange(len(candidates)) if self.score is None else self._scores(candidates).argsort(descending=True)
-        return self.model.normalization.denormalized(candidates[order], self.model.shape.planned).cpu().double().numpy()
+    @torch.no_grad()
+    def plan(self, observation: Float[np.ndarray, " D"], normalized: bool = False) -> Float[np.ndarray, "K H F"]:
+        """All candidates from one observation, best first; rows are (actions, observations), or observations alone.
+
+        Args:
+            normalized: the observation and the plans are in normalised units instead of the data's.
+        """
+        candidates = self._candidates(self._known(observation[None], normalized), self.settings.candidates, None)
+        order = torch.arange(len(candidates)) if self.score is None else self.score(candidates).argsort(descending=True)
+        best = candidates[order] if normalized else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
+        return best.cpu().double().numpy()
 
     @torch.no_grad()
     def best(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
         """The best plan from each observation, normalised: (B, H, features)."""
-        count, k = len(observations), self.settings.candidates
+        count, k, score = len(observations), self.settings.candidates, self.score
         known, last = self._known(observations), self._last
         if last is not None and len(last) != count:
             raise ValueError(f"guided planner: {len(last)} episodes before, {count} now; call reset() between episodes")
@@ -113,18 +120,30 @@ class GuidedPlanner:
         for start in range(0, count, each):
             own = slice(start, start + each)
             x = self._candidates(known[own], k, None if last is None else last[own])
-            if self.score is None or k == 1:
+            if score is None:
                 best.append(x[::k])
                 continue
-            scores = self._scores(x).reshape(-1, k)
+            scores = score(x).reshape(-1, k)
             best.append(x.reshape(-1, k, *x.shape[1:])[torch.arange(len(scores), device=x.device), scores.argmax(1)])
         return torch.cat(best)
 
-    def _known(self, observations: Float[np.ndarray, "B D"]) -> Tensor:
-        """Normalised first observations (B, D)."""
+    def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
+        """Normalised first observations (B, D).
+
+        Raises:
+            ValueError: not finite.
+            UnveilError: in the data's units, but the weights came without the data's statistics.
+        """
         if not np.isfinite(observations).all():
             raise ValueError("guided planner: observations must be finite numbers")
         raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
+        if normalized:
+            return raw
+        if not self.model.normalization.learned:
+            raise UnveilError(
+                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+            )
         return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
 
     @torch.no_grad()
@@ -149,10 +168,6 @@ class GuidedPlanner:
         if self.steer is not None:
             denoise = self.steer(denoise)
         return sample(denoise, self.form.solver, noise, times, edit=self.form.edit(put_back), generator=self._generator)
-
-    def _scores(self, x: Tensor) -> Tensor:
-        assert self.score is not None
-        return self.score(x)
 
 
 def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:

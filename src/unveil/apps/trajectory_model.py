@@ -75,6 +75,11 @@ class Normalization(nn.Module):
         self.register_buffer("low", -torch.ones(features))
         self.register_buffer("high", torch.ones(features))
 
+    @property
+    def learned(self) -> bool:
+        """Whether data were seen: checkpoints of jannerm/diffuser alone do not hold these statistics."""
+        return bool(torch.isfinite(self.least).all())
+
     def learn(self, rows: Float[np.ndarray, "N D"], kind: Literal["limits", "gaussian"]) -> None:
         """Set `low` and `high` from data in their own units."""
         if kind == "limits":

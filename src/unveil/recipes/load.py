@@ -11,17 +11,21 @@ if TYPE_CHECKING:
 
 
 def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner:
-    """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder.
+    """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
+    jannerm/diffuser, read without running anything in it.
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
-            batch_size=8 or guidance="tilted".
+            batch_size=8 or guidance="tilted". The original's folders want `dataset=`, where their normaliser's statistics are.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
     """
     from unveil.recipes.locate import find_checkpoint, read_recipe
+    from unveil.recipes.original import is_original
 
+    if Path(path_or_name).is_dir() and is_original(Path(path_or_name)):
+        return _original(Path(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
     if read_recipe(folder) == "locomotion":
         from unveil.recipes.locomotion import EvalLocomotion
@@ -33,3 +37,29 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
     from unveil.recipes.maze import load_planner
 
     return load_planner(folder, device, seed, **settings)
+
+
+def _original(folder: Path, device: str, seed: int, dataset: str | None = None, **settings: Any) -> GuidedPlanner:
+    """The planner of an experiment of the original, or of a data set's folder with one diffusion and at most one value in it."""
+    from dataclasses import replace
+
+    from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
+    from unveil.recipes.locomotion_eval import check_pair, planner_with
+    from unveil.recipes.original import load_original
+    from unveil.weights.diffuser_folder import experiments
+
+    models = [load_original(place, dataset=dataset).to(find_device(device)) for place in experiments(folder)]
+    diffusions = [model for model in models if isinstance(model, TrajectoryModel)]
+    values = [model for model in models if isinstance(model, ValueModel)]
+    if len(diffusions) != 1 or len(values) > 1:
+        raise UnveilError(f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each")
+    value = values[0] if values else None
+    config = replace(for_dataset(EVAL_PRESETS["paper"], dataset or folder.name), seed=seed)
+    if value is None:
+        config = replace(config, guidance="none", select="none", batch_size=1)
+    else:
+        check_pair(diffusions[0], value)
+    return planner_with(replace(config, sampling_steps=diffusions[0].shape.diffusion_steps, **settings), diffusions[0], value)

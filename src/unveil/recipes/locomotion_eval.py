@@ -49,9 +49,13 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
     """The planner that a config describes, with weights from the zoo or from its load paths."""
+    return planner_with(config, *models_of(config))
+
+
+def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> GuidedPlanner:
+    """The planner that a config describes, with these models."""
     from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 
-    model, value = models_of(config)
     if value is None and (config.guidance != "none" or config.select != "none"):
         raise ValueError("guidance and selection need a value; give --guidance none --select none, or train one: unveil train value")
     score = None
@@ -79,8 +83,8 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
         model = load_trajectories(folder, device)
         value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
     else:
-        model = load_trajectories(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), device)
-        value = load_value(at_epoch(folder_of(config, config.value_loadpath), config.value_epoch), device) if wanted else None
+        model = trajectories_of(config, device)
+        value = value_of(config, device) if wanted else None
     if value is not None:
         check_pair(model, value)
     return model, value
@@ -187,6 +191,36 @@ def folder_of(config: EvalLocomotion, path: str) -> Path:
     from unveil.recipes.template import resolve
 
     return config.logbase / Path(config.dataset).stem / resolve(path, asdict(config))
+
+
+def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
+    """The diffusion at the config's load path, of either program."""
+    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.errors import UnveilError
+    from unveil.recipes.original import is_original, load_original
+
+    folder = folder_of(config, config.diffusion_loadpath)
+    if not is_original(folder):
+        return load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
+    model = load_original(folder, config.diffusion_epoch, dataset=config.dataset)
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
+    return model.to(device)
+
+
+def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
+    """The value at the config's load path, of either program."""
+    from unveil.apps.trajectory_model import ValueModel
+    from unveil.errors import UnveilError
+    from unveil.recipes.original import is_original, load_original
+
+    folder = folder_of(config, config.value_loadpath)
+    if not is_original(folder):
+        return load_value(at_epoch(folder, config.value_epoch), device)
+    model = load_original(folder, config.value_epoch, dataset=config.dataset)
+    if not isinstance(model, ValueModel):
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
+    return model.to(device)
 
 
 def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
