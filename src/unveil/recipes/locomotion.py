@@ -31,7 +31,9 @@ class TrainLocomotion:
     model: Literal["transformer", "unet"] = "transformer"
     """the network: unet is the published one"""
     horizon: int = 32
-    """environment steps of a training window"""
+    """environment steps of the longest training window"""
+    shortest: int = 4
+    """each batch's windows have a length from here to --horizon, in steps of this one, so that plans of all these lengths can be made; 0: all have --horizon"""
     n_diffusion_steps: int = 20
     """T, of the cosine schedule"""
     predict_epsilon: bool = False
@@ -104,7 +106,9 @@ class TrainValue:
     model: Literal["transformer", "unet"] = "transformer"
     """the network: unet is the published one, the lower half of a U-Net"""
     horizon: int = 32
-    """environment steps of a training window; the network takes any"""
+    """environment steps of the longest training window; the network takes any"""
+    shortest: int = 4
+    """as of `unveil train locomotion`"""
     n_diffusion_steps: int = 20
     """T, of the cosine schedule: that of the diffusion it guides"""
     inverse: bool = False
@@ -234,12 +238,12 @@ PAPER = {"model": "unet", "dim": 32, "batch_size": 32, "gradient_accumulate_ever
 TRAIN_PRESETS = {
     "default": TrainLocomotion(),
     "tiny": TrainLocomotion(preset="tiny", dim=64, depth=2, n_train_steps=1_000, save_freq=500),
-    "paper": replace(TrainLocomotion(preset="paper", n_train_steps=1_000_000, save_freq=2_000, hold_out=0.0), **PAPER),
+    "paper": replace(TrainLocomotion(preset="paper", shortest=0, n_train_steps=1_000_000, save_freq=2_000, hold_out=0.0), **PAPER),
 }
 VALUE_PRESETS = {
     "default": TrainValue(),
     "tiny": TrainValue(preset="tiny", dim=64, n_train_steps=500, save_freq=500),
-    "paper": replace(TrainValue(preset="paper", clean=0.0, normed=False, n_train_steps=200_000, hold_out=0.0), **PAPER),
+    "paper": replace(TrainValue(preset="paper", shortest=0, clean=0.0, normed=False, n_train_steps=200_000, hold_out=0.0), **PAPER),
 }
 EVAL_PRESETS = {
     "default": EvalLocomotion(),

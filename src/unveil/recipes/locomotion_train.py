@@ -45,7 +45,7 @@ def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
     torch.manual_seed(config.seed)  # initial weights
     model = trajectory_model(described)
     model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), config.normalizer)
-    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size)
+    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, horizons=lengths(config))
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
     run = run_folder(config)
     task = Task(model, draw, loss, _published(config), {})
@@ -79,11 +79,20 @@ def train_value(config: TrainValue, progress: Progress) -> Path:
     if config.normed:
         model.offset.fill_(float(targets.mean()))
         model.scale.fill_(float(targets.std()) or 1.0)
-    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), clean=config.clean)
+    draw = trajectory_batches(
+        Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), config.clean, lengths(config)
+    )
     run = run_folder(config)
     task = Task(model, draw, value_loss, _published(config), {})
     run_task(task, _training(config, device), device, run, described, TrainValue(), progress, resume=config.resume, log=config.log)
     return run
+
+
+def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
+    """Of training windows: the shortest and its multiples, and the longest."""
+    if not config.shortest:
+        return (config.horizon,)
+    return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
 
 
 def training_episodes(config: TrainLocomotion | TrainValue, held: bool = False) -> Episodes:
@@ -166,8 +175,8 @@ def check(config: TrainLocomotion | TrainValue) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if not config.dim_mults or min(config.dim_mults) < 1:
         raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
-    if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
-        raise ValueError("--threads and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
+    if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
+        raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
     if config.model == "unet":
         if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
             raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")
