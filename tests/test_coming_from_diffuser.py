@@ -1,4 +1,4 @@
-"""docs/coming-from-diffuser.md maps the whole of the original: no key of its configs is missing, and no flag is named that does not exist."""
+"""docs/coming-from-diffuser.md maps the whole original: no key of its configs is missing, and no flag is named that does not exist."""
 
 import re
 from dataclasses import fields
