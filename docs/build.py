@@ -1,4 +1,4 @@
-"""Write the README's results from `benchmarks/results/*.json`; no number in them is typed by hand. Run by `make docs`."""
+"""Write the READMEs' results from `benchmarks/results/*.json`; no number in them is typed by hand. Run by `make docs`."""
 
 import json
 from pathlib import Path
@@ -167,9 +167,20 @@ def replaced(text: str, mark: str, content: str) -> str:
     return f"{head}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{tail}"
 
 
+def chinese(text: str) -> str:
+    """The results in Chinese: the same lines, with the phrases of `docs/zh-CN.json` replaced, so that no number can differ."""
+    phrases = json.loads((ROOT / "docs" / "zh-CN.json").read_text(encoding="utf-8"))
+    for english in sorted(phrases, key=len, reverse=True):
+        text = text.replace(english, phrases[english])
+        text = text.replace(english, phrases[english])  # cells that follow each other share a bar
+    return text
+
+
 def main() -> None:
-    readme, page = ROOT / "README.md", ROOT / "docs" / "applications" / "planning-maze.md"
-    readme.write_text(replaced(readme.read_text(), "results", section()))
+    page = ROOT / "docs" / "applications" / "planning-maze.md"
+    for name, results in (("README.md", section()), ("README.zh-CN.md", chinese(section()))):
+        readme = ROOT / name
+        readme.write_text(replaced(readme.read_text(encoding="utf-8"), "results", results), encoding="utf-8")
     inner = section().replace("[docs/protocol.md](docs/protocol.md)", "[What the numbers mean](../protocol.md)")
     inner = inner.replace(" says what every number means", " defines all of them")
     page.write_text(replaced(replaced(replaced(page.read_text(), "results", inner), "offpath", offpath()), "ogbench", ogbench()))

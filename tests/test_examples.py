@@ -9,6 +9,7 @@ import pytest
 from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
 from unveil.recipes import maze
+from unveil.recipes.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,6 +45,8 @@ def test_the_readmes_commands_parse(command, capsys):
     if verb in CONFIGS:
         assert rest[0] == "maze"
         parse(CONFIGS[verb], rest[1:], f"{verb} maze")
+    elif verb == "results":
+        parse(Results, rest, verb)
     else:
         assert main([verb, "--help"] if verb != "demo" else ["--version"]) == 0
 

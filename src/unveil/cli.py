@@ -24,7 +24,7 @@ VERBS = {
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
-    "results": "list runs with their metrics         unveil results runs/",
+    "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
     "weights": "list, pack, inspect or convert them   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
 }
@@ -159,9 +159,11 @@ def _check_json(target: str | None) -> None:
 
 
 def _write_json(target: str | None, result: dict[str, Any]) -> None:
-    if target is None:
-        return
-    text = json.dumps(_finite(result), indent=1, default=str, allow_nan=False) + "\n"
+    if target is not None:
+        _write(target, json.dumps(_finite(result), indent=1, default=str, allow_nan=False) + "\n")
+
+
+def _write(target: str, text: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
@@ -288,14 +290,17 @@ def _sample(rest: list[str]) -> int:
 
 
 def _results(rest: list[str]) -> int:
-    from unveil.evaluation.tables import runs_table
+    from unveil.recipes.results import Results, read_results
 
-    if {"-h", "--help"} & set(rest):
-        print(_RESULTS_HELP)
-        return 0
-    if len(rest) > 1 or (rest and rest[0].startswith("-")):
-        raise UnveilError(f"unexpected {rest[-1]}; usage: unveil results [FOLDER]")
-    print(runs_table(Path(rest[0] if rest else "runs")))
+    config = parse(Results, rest, "results")
+    _check_json(config.json)
+    found = read_results(config)
+    print("".join(f"unveil: {line}\n" for line in found.skipped), end="", file=sys.stderr)
+    _out(found.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
+    for target, text in found.files:
+        _write(target, text)
+    if config.json is not None:
+        _write_json(config.json, _described("results", config, found.numbers))
     return 0
 
 
@@ -344,11 +349,6 @@ _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR
 
 Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser.
 Example: unveil weights"""
-
-_RESULTS_HELP = """usage: unveil results [FOLDER]
-
-Lists the runs below a folder (default: runs) with their last record.
-Example: unveil results runs/"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,

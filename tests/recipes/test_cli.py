@@ -66,7 +66,7 @@ def fails(capsys, *arguments: str) -> str:
         (["data", "maze", "--steps", "0"], "steps >= 1"),
         (["doctor", "--all"], "unexpected --all"),
         (["weights", "pck"], "did you mean pack?"),
-        (["results", "a", "b"], "unexpected b"),
+        (["results", "a", "b"], "unexpected word b"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(capsys, arguments, message, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+LAST_BYTES = 100_000
 COLUMNS = (
     ("score_mean", "score", ".1f"),
     ("return_mean", "return", ".1f"),
@@ -47,23 +48,29 @@ def metrics_table(result: Mapping[str, Any]) -> str:
 
 
 def last_record(log: Path) -> dict[str, Any]:
-    """The last whole line of a metrics file; a killed run may have cut one short."""
-    for line in reversed(log.read_text().splitlines()):
+    """The last whole record of a metrics file; a killed run may have cut one short."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        lines = file.read(LAST_BYTES).decode(errors="replace").splitlines()
+    for line in reversed(lines):
         try:
-            return json.loads(line)
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(record, dict):
+            return record
     return {}
 
 
 def runs_table(folder: Path) -> str:
-    """Runs below a folder, with the last record of each."""
-    rows = []
-    for log in sorted(folder.glob("**/metrics.jsonl")):
+    """Runs below a folder, with the last record of each; nothing if there are none."""
+    forms = (("step", "d"), ("loss", ".4g"), ("steps_per_second", ".3g"))
+    rows: list[list[str]] = []
+    for log in sorted(log for log in folder.glob("**/metrics.jsonl") if log.is_file()):
         last = last_record(log)
-        rows.append(
-            [str(log.parent), str(last.get("step", 0)), f"{last.get('loss', float('nan')):.4g}", f"{last.get('steps_per_second', 0.0):.3g}"]
-        )
-    if not rows:
-        return f"no runs below {folder} (a run has a metrics.jsonl); start one with: unveil train maze --preset tiny"
-    return text_table(["run", "step", "loss", "steps/s"], rows)
+        rows.append([str(log.parent), *(f"{last[key]:{form}}" if _fits(last.get(key), form) else "-" for key, form in forms)])
+    return text_table(["run", "step", "loss", "steps/s"], rows) if rows else ""
+
+
+def _fits(value: object, form: str) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) if form == "d" else isinstance(value, float))

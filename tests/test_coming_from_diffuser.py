@@ -1,0 +1,105 @@
+"""docs/coming-from-diffuser.md maps the whole original: no key of its configs is missing, and no flag is named that does not exist."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from unveil.cli import VERBS
+from unveil.recipes.locomotion import EvalLocomotion, TrainLocomotion, TrainValue
+from unveil.recipes.maze import EvalMaze, SampleMaze, TrainMaze
+from unveil.recipes.results import Results
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
+
+TRAINED = """model diffusion horizon n_diffusion_steps {} dim_mults {} renderer loader {} normalizer preprocess_fns {} use_padding
+max_path_length logbase prefix exp_name n_steps_per_epoch loss_type n_train_steps batch_size learning_rate gradient_accumulate_every
+ema_decay save_freq sample_freq n_saves save_parallel n_reference {} bucket device {}"""
+
+# github.com/jannerm/diffuser: config/locomotion.py at 34d0e93296c6d8649187e6790ee41cf0c59e3631 (main), config/maze2d.py at
+# 8b2df9696cc00ce24bec969443b7b653794abbb1 (branch maze2d): the keys of `base`
+KEYS = {
+    "config/locomotion.py, diffusion": TRAINED.format(
+        "action_weight loss_weights loss_discount predict_epsilon", "attention", "", "clip_denoised", "", "seed"
+    ),
+    "config/locomotion.py, values": TRAINED.format("", "", "discount termination_penalty normed", "", "", "seed"),
+    "config/locomotion.py, plan": """guide policy max_episode_length batch_size preprocess_fns device seed n_guide_steps scale t_stopgrad
+        scale_grad_by_std loadbase logbase prefix exp_name vis_freq max_render horizon n_diffusion_steps discount diffusion_loadpath
+        value_loadpath diffusion_epoch value_epoch verbose suffix""",
+    "config/maze2d.py, diffusion": TRAINED.format(
+        "action_weight loss_weights loss_discount predict_epsilon", "", "termination_penalty", "clip_denoised", "n_samples", ""
+    ),
+    "config/maze2d.py, plan": """batch_size device horizon n_diffusion_steps normalizer vis_freq logbase prefix exp_name suffix conditional
+        diffusion_loadpath diffusion_epoch""",
+}
+OURS = dict(zip(KEYS, (TrainLocomotion, TrainValue, EvalLocomotion, TrainMaze, EvalMaze), strict=True))
+# Of the programs that other lines show: docker, sbatch, torchrun, the original's scripts and unveil --help
+FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional"}
+NAMED = (  # what the original has besides configs; the tables name each
+    "train.py train_values.py plan_guided.py plan_maze2d.py read_results.py convert_checkpoints.py download_pretrained.sh "
+    "diffuser_sample.ipynb release-run.sh table.py locomotion_scores.py kuka.py unconditional_kuka_planning_eval.py "
+    "conditional_kuka_planning_eval.py rearrangment_kuka_planning_eval.py reward_classifier.py gen_d4rl_dataset.py state_<epoch>.pt "
+    "dataset_config.pkl render_config.pkl model_config.pkl diffusion_config.pkl trainer_config.pkl rollout.json environment.yml setup.py "
+    "Dockerfile azure/Dockerfile Singularity.def azure/launch.py azure/config.py azure/sync.sh gcp/train.sh gcp/plan.sh gcp/run.sh "
+    "slurm/train.sh slurm/plan.sh slurm/sbatch.sh docker-interactive.sh diffuser/environments/"
+)
+
+
+def rows(section: str) -> dict[str, str]:
+    """The last cell of each row of a section's first table, by key."""
+    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0].split("\nOverrides of")[0]
+    found = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", text, re.MULTILINE)
+    assert len(found) == len(dict(found)), "a key stands twice"
+    return dict(found)
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+@pytest.mark.parametrize("section", KEYS)
+def test_every_key_is_a_field_or_has_its_reason(section):
+    table, ours = rows(section), {field.name for field in fields(OURS[section])}
+    assert set(table) == set(KEYS[section].split())
+    for key, cell in table.items():
+        if key in ours:
+            assert f"`{flag(key)}" in cell.split(";")[0], f"{key} is a field, but its line does not say so"
+        else:
+            assert re.match(r"not there(?: under this name)?: |a setting of planning", cell), f"{key} needs a reason"
+            assert not re.search(rf"`{flag(key)}\b[^`]*`(?! of `unveil)", cell), f"{key} is no field"
+
+
+def test_every_flag_of_the_page_exists():
+    every = {flag(field.name) for c in (*OURS.values(), SampleMaze, Results) for field in fields(c)}
+    every |= {"--no-" + name.removeprefix("--") for name in every}
+    text = PAGE.read_text()
+    ours = "\n".join(line for line in text.splitlines() if not line.startswith("python scripts/"))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*\w", ours)) - FOREIGN <= every
+    for section, config in OURS.items():
+        mine = {flag(field.name) for field in fields(config)} | {"--no-normed", "--no-samples", "--clip-denoised", "--out"}
+        cells = " ".join(rows(section).values())
+        assert set(re.findall(r"`(--[a-z][a-z-]*\w)", cells)) <= mine
+
+
+def test_every_script_and_file_is_named_and_every_verb_exists():
+    text = PAGE.read_text()
+    assert [name for name in NAMED.split() if name not in text] == []
+    assert set(re.findall(r"unveil (?:\(`--multi`\) )?([a-z]+)\b", re.sub(r"(?m)^- .*$", "", text))) <= set(VERBS)
+
+
+def test_the_three_commands_parse():
+    from unveil.cli import _TRAINED, parse  # pyright: ignore[reportPrivateUsage]
+
+    commands = [line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")]
+    assert [command[1:3] for command in commands] == [
+        ["train", "locomotion"],
+        ["train", "value"],
+        ["eval", "locomotion"],
+        ["results", "logs"],
+    ]
+    configs = {"train": lambda recipe: type(_TRAINED[recipe][0]["paper"]), "eval": lambda _: EvalLocomotion}
+    for _, verb, recipe, *flags in commands[:3]:
+        config = parse(configs[verb](recipe), flags, verb)
+        assert (config.preset, config.dataset, str(config.logbase)) == ("paper", "hopper-medium-expert-v2", "logs")
+    assert parse(Results, commands[3][2:], "results").latex == "table.tex"
