@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from unveil.evaluation.maze import starting_states
+from unveil.recipes.cards import PRIVATE
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import read_config
 from unveil.recipes.maze import find_layout, load_driver
@@ -52,7 +53,7 @@ def curve(run: Path, maze: str, episodes: int = 100, seed: int = 1000) -> list[d
         if step in known or not (folder / "manifest.json").is_file():
             continue
         scores = {task: score(folder, maze, task == "multi", episodes, seed) for task in ("single", "multi")}
-        entry = {"step": step, "minutes": next(m for s, m in spent.items() if s >= step)}
+        entry = {"step": step, "minutes": next((m for s, m in spent.items() if s >= step), max(spent.values()))}
         entries.append(entry | {f"{task}_score_mean": m["score_mean"] for task, m in scores.items()})
         described = {
             "recipe": "maze",
@@ -60,7 +61,7 @@ def curve(run: Path, maze: str, episodes: int = 100, seed: int = 1000) -> list[d
             "seeds": [seed],
             "commit": commit(),
         }
-        config = read_config(folder, "maze")
+        config = {name: value for name, value in read_config(folder, "maze").items() if name not in PRIVATE}
         file.write_text(
             json.dumps(described | machine() | {"config": config, "metrics": {"curve": entries, "n": episodes}}, indent=1) + "\n"
         )

@@ -79,7 +79,7 @@ def test_bad_folders_and_files(capsys, tmp_path):
     file.write_text("x")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "is a file, but --out needs a folder" in fails(capsys, "train", "maze", "--out", str(file))
+    assert "is a file, but a run needs a folder" in fails(capsys, "train", "maze", "--out", str(file))
     assert "is a file, but --out needs a folder" in fails(capsys, "demo", "--out", str(file))
     assert "is a folder; --out needs a file name" in fails(capsys, "data", "maze", "--steps", "10", "--out", str(empty))
     assert "is a file, but a checkpoint is a folder" in fails(capsys, "eval", "maze", "--checkpoint", str(file))

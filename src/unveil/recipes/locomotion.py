@@ -33,7 +33,7 @@ class TrainLocomotion:
     horizon: int = 32
     """environment steps of the longest training window"""
     shortest: int = 4
-    """each batch's windows have a length from here to --horizon, in steps of this one, so that plans of all these lengths can be made; 0: all have --horizon"""
+    """a batch's windows have this length or a multiple of it up to --horizon, so that all can be planned with; 0: all have --horizon"""
     n_diffusion_steps: int = 20
     """T, of the cosine schedule"""
     predict_epsilon: bool = False

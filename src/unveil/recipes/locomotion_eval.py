@@ -30,7 +30,9 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     torch.set_num_threads(config.threads)
     body = body_of(config.dataset)
-    planner = planner_of(config)
+    models = models_of(config)
+    config, ratios = with_scale(config, *models)
+    planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
     planner.reset()
     roll(
@@ -43,13 +45,16 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
     metrics |= {"decisions_per_second": rate, "candidates": config.batch_size, "sampling_steps": config.sampling_steps}
     protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
-    result = {"metrics": metrics, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    if config.guidance != "none":
+        metrics["guidance_scale"] = float(config.scale)
+    result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
     """The planner that a config describes, with weights from the zoo or from its load paths."""
-    return planner_with(config, *models_of(config))
+    models = models_of(config)
+    return planner_with(with_scale(config, *models)[0], *models)
 
 
 def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> GuidedPlanner:
@@ -103,7 +108,7 @@ def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | 
     }[config.solver]
     if config.guidance == "none" or value is None:
         return forms.unguided(solver)
-    scale = given_scale(config.scale) if config.scale != "auto" else auto_scale(config, model, value)
+    scale = given_scale(config.scale)
     made: dict[str, Callable[[], Form]] = {
         "tilted": lambda: forms.belief_shift(value, schedule, solver, scale),
         "mean": lambda: forms.mean_shift(value, schedule, scale, config.temperature),
@@ -138,13 +143,14 @@ def given_scale(text: str) -> float:
     return scale
 
 
-def auto_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel) -> float:
-    """The largest scale of a geometric grid whose plans, from 256 held-out states, surprise the model no more than what was recorded.
+def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[EvalLocomotion, dict[float, float]]:
+    """`--scale auto` as a number: the largest of a geometric grid whose plans surprise the model no more than what was recorded.
+
+    The plans start from 256 states of episodes that were not trained on. Also: every scale's surprise over that of the recording.
 
     Raises:
         UnveilError: the model was trained on all episodes.
     """
-    import sys
     from dataclasses import replace
 
     import torch
@@ -156,6 +162,8 @@ def auto_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     from unveil.errors import UnveilError
     from unveil.recipes.locate import read_config
 
+    if config.scale != "auto" or config.guidance == "none" or value is None:
+        return config, {}
     run = read_config(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), "locomotion")
     if not run.get("hold_out"):
         raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
@@ -172,9 +180,7 @@ def auto_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
         return GuidedPlanner(model, form, None, settings, seed=config.seed).best(states)
 
     scale, ratios = largest_unsurprising(model, plans, recorded, [10.0 ** (k / 2) for k in range(-10, 3)])
-    shown = ", ".join(f"{s:.2g}: {r:.2f}" for s, r in ratios.items())
-    print(f"scale auto: {scale:g} (surprise of plans over that of recorded behaviour: {shown})", file=sys.stderr)
-    return scale
+    return replace(config, scale=str(scale)), ratios
 
 
 def record_path(config: EvalLocomotion) -> Path:
