@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.apps.guidance_forms import ascent, belief_shift, mean_shift, unguided
-from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
+from unveil.apps.guided import GuidedPlanner, GuidedSettings, chosen, value_at
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.errors import UnveilError
 from unveil.process.denoised import GaussianDenoised
@@ -142,6 +142,17 @@ def test_the_best_candidate_of_each_episode_acts():
     known = free._known(observations)
     both = torch.cat([free._candidates(known[:2], 6, None), free._candidates(known[2:], 6, None)]).reshape(3, 6, 4, 3)
     np.testing.assert_allclose(actions[:, 0], 0.2 * both[:, :, 0, 0].amax(1), rtol=1e-5)
+
+
+def test_a_weighted_mean_goes_from_the_plain_mean_to_the_best():
+    x = torch.arange(8.0).reshape(1, 4, 2, 1)
+    scores = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
+    torch.testing.assert_close(chosen(x, scores, 0.0), x.mean(1))
+    torch.testing.assert_close(chosen(x, scores, None), x[:, 1])
+    torch.testing.assert_close(chosen(x, scores, 60.0), x[:, 1], rtol=1e-4, atol=1e-4)
+    weights = (torch.tensor([-0.5, 1.5, 0.5, -1.5]) / 1.25**0.5).exp()
+    torch.testing.assert_close(chosen(x, scores, 1.0), ((weights / weights.sum())[None, :, None, None] * x).sum(1))
+    torch.testing.assert_close(chosen(x, 7.0 * scores + 3.0, 1.0), chosen(x, scores, 1.0))  # units of the value do not matter
 
 
 def test_warm_starts_take_fewer_steps_from_the_last_plan_and_reset_forgets_it():

@@ -36,6 +36,8 @@ class GuidedSettings:
         temperature: factor on the initial noise.
         warm_steps: if given, later decisions of an episode start from the last plan, moved on by one row and noised again to the time
             from which so many of the `steps` are left, instead of from noise.
+        sharpness: if given, what acts is not the best plan but the mean of all, weighted by softmax(sharpness * standardised score): noise
+            of single samples averages out (as in model predictive path integral control, Williams et al. 2017).
         clip: clamp every belief to the smallest and largest values in the data.
         rows: largest batch for the network.
     """
@@ -45,6 +47,7 @@ class GuidedSettings:
     horizon: int | None = None
     temperature: float = 1.0
     warm_steps: int | None = None
+    sharpness: float | None = None
     clip: bool = True
     rows: int = 1024
 
@@ -123,8 +126,7 @@ class GuidedPlanner:
             if score is None:
                 best.append(x[::k])
                 continue
-            scores = score(x).reshape(-1, k)
-            best.append(x.reshape(-1, k, *x.shape[1:])[torch.arange(len(scores), device=x.device), scores.argmax(1)])
+            best.append(chosen(x.reshape(-1, k, *x.shape[1:]), score(x).reshape(-1, k), settings.sharpness))
         return torch.cat(best)
 
     def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
@@ -168,6 +170,15 @@ class GuidedPlanner:
         if self.steer is not None:
             denoise = self.steer(denoise)
         return sample(denoise, self.form.solver, noise, times, edit=self.form.edit(put_back), generator=self._generator)
+
+
+def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
+    """Of candidates (B, K, H, F) with scores (B, K), the best (B, H, F), or their mean weighted by softmax(sharpness * standardised score)."""
+    if sharpness is None:
+        return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
+    centred = scores - scores.mean(1, keepdim=True)
+    weights = (sharpness * centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)).softmax(dim=1)
+    return (weights[:, :, None, None] * x).sum(1)
 
 
 def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:

@@ -208,6 +208,8 @@ class EvalLocomotion:
     """multiply the gradient by the step's variance"""
     select: Literal["critic", "value", "none"] = "critic"
     """rank candidates by the value of clean plans, of the least noisy ones (published), or take the first"""
+    sharpness: float | None = None
+    """act by the mean of all candidates weighted by softmax(sharpness * standardised score) instead of by the best"""
     sampling_steps: int = 5
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"

@@ -72,6 +72,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         horizon=config.plan_horizon,
         temperature=config.temperature,
         warm_steps=config.warm_steps,
+        sharpness=config.sharpness,
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
