@@ -126,7 +126,7 @@ class GuidedPlanner:
             if score is None:
                 best.append(x[::k])
                 continue
-            best.append(chosen(x.reshape(-1, k, *x.shape[1:]), score(x).reshape(-1, k), settings.sharpness))
+            best.append(chosen(x.reshape(-1, k, *x.shape[1:]), score(x).reshape(-1, k), self.settings.sharpness))
         return torch.cat(best)
 
     def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
@@ -173,7 +173,7 @@ class GuidedPlanner:
 
 
 def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
-    """Of candidates (B, K, H, F) with scores (B, K), the best (B, H, F), or their mean weighted by softmax(sharpness * standardised score)."""
+    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean with weights softmax(sharpness * standardised score): (B, H, F)."""
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
