@@ -173,7 +173,7 @@ class GuidedPlanner:
 
 
 def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
-    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean with weights softmax(sharpness * standardised score): (B, H, F)."""
+    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
