@@ -79,7 +79,8 @@ def test_every_form_of_planning_runs(base, flags, tmp_path):
         (["--value-loadpath", "f:values/defaults_H{horizon}_T{steps}"], "steps"),
         (["--diffusion-epoch", "last"], "epoch"),
         (["--scale", "big", "--guidance", "mean"], "--scale is a number or auto"),
-        (["--horizon", "16"], "defaults_H16_T20"),
+        (["--horizon", "16"], "defaults_H16_T20: no such run; there: "),
+        (["--logbase", "nowhere"], "train one: unveil train locomotion --dataset D --logbase nowhere"),
         (["--dataset", "no-such-set"], "body"),
         (["--episodes", "0"], "--episodes must be at least 1"),
     ],
@@ -95,6 +96,18 @@ def test_a_value_of_another_schedule_is_refused(base, capsys):
     assert main(["train", "value", *TINY, *data, "--n-diffusion-steps", "10", "--n-train-steps", "1", "--save-freq", "1"]) == 0
     assert evaluate(base, "--value-loadpath", "values/defaults_H8_T10_d0.997") == 2
     assert "diffusion_steps 10, the diffusion with 20" in capsys.readouterr().err
+
+
+def test_a_value_of_another_horizon_and_another_body_are_refused(base, capsys):
+    data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(base / "logs"), "--horizon", "12"]
+    assert main(["train", "value", *TINY, *data, "--n-train-steps", "1", "--save-freq", "1"]) == 0
+    assert evaluate(base, "--value-loadpath", "values/defaults_H12_T20_d0.997") == 2
+    assert "horizon 12, the diffusion with 8" in capsys.readouterr().err
+    walker = base / "logs" / "walker2d-tiny"
+    if not walker.exists():
+        walker.symlink_to(base / "logs" / "hopper-tiny")
+    assert evaluate(base, "--dataset", "walker2d-tiny") == 2
+    assert "of 11 observations and 3 actions, but walker2d has 17 and 6" in capsys.readouterr().err
 
 
 def test_a_run_is_loaded_by_its_folder_and_plans(base):

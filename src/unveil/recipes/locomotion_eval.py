@@ -21,6 +21,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     import mujoco
     import torch
 
+    from unveil.errors import UnveilError
     from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
     from unveil.worlds.locomotion.body import body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
@@ -31,6 +32,12 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     torch.set_num_threads(config.threads)
     body = body_of(config.dataset)
     models = models_of(config)
+    shape = models[0].shape
+    if (shape.actions, shape.observations) != (body.actions, body.observations):
+        raise UnveilError(
+            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
+            f"and {body.actions}; give the --dataset it was trained on"
+        )
     config, ratios = with_scale(config, *models)
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
@@ -259,6 +266,15 @@ def at_epoch(folder: Path, epoch: str) -> Path:
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_checkpoint
 
+    if not folder.is_dir():
+        runs = sorted(str(p.parent) for p in folder.parent.parent.glob("*/*/config.json")) if folder.parent.parent.is_dir() else []
+        verb = "value" if folder.parent.name == "values" else "locomotion"
+        hint = (
+            f"there: {', '.join(runs[:4])}"
+            if runs
+            else f"train one: unveil train {verb} --dataset D --logbase {folder.parent.parent.parent}"
+        )
+        raise UnveilError(f"{folder}: no such run; {hint}")
     if epoch == "latest":
         return find_checkpoint(str(folder))
     if not epoch.isdigit():
@@ -276,7 +292,7 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
 
     from unveil.errors import UnveilError
 
-    for name in ("actions", "observations", "inverse", "diffusion_steps"):
+    for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
         mine, theirs = getattr(model.shape, name), getattr(value.shape, name)
         if mine != theirs:
             raise UnveilError(f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike")
