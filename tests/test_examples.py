@@ -8,7 +8,8 @@ import pytest
 
 from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
-from unveil.recipes import maze
+from unveil.recipes import locomotion, maze
+from unveil.recipes.locomotion_data import DataLocomotion
 from unveil.recipes.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,12 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("unveil ")]
 
 
-CONFIGS = {"train": maze.TrainMaze, "eval": maze.EvalMaze, "sample": maze.SampleMaze, "data": maze.DataMaze}
+CONFIGS = {
+    "train": {"maze": maze.TrainMaze, "locomotion": locomotion.TrainLocomotion, "value": locomotion.TrainValue},
+    "eval": {"maze": maze.EvalMaze, "locomotion": locomotion.EvalLocomotion},
+    "sample": {"maze": maze.SampleMaze},
+    "data": {"maze": maze.DataMaze, "locomotion": DataLocomotion},
+}
 
 
 @pytest.mark.parametrize("command", commands())
@@ -43,8 +49,7 @@ def test_the_readmes_commands_parse(command, capsys):
     verb, *rest = shlex.split(command)[1:]
     assert verb in VERBS
     if verb in CONFIGS:
-        assert rest[0] == "maze"
-        parse(CONFIGS[verb], rest[1:], f"{verb} maze")
+        parse(CONFIGS[verb][rest[0]], rest[1:], f"{verb} {rest[0]}")
     elif verb == "results":
         parse(Results, rest, verb)
     else:
