@@ -11,7 +11,8 @@ Rows of `results/locomotion-<set>.json`, each written when it is done and not ma
     diffuser          as published: the temporal U-Net, 20 steps, ascent on the value, K = 8; n = 10
     diffuser-64       the same with the published K = 64: decisions a second; on hopper-medium-expert also n = 3
     unveil            ours; n = 30
-    warm-<k>          ours, later decisions from the last plan with k of the denoising steps (`--warm`)
+    warm-<k>, cold-<k>  ours, Diffuser's 20-step grid: later decisions from the last plan with its last k steps; or k steps from noise
+                      (`--curve 1 2 3 5 10`; n = 15; `python benchmarks/locomotion_figure.py` draws them)
 
 Episodes have the seeds 0 .. n - 1 in every row; nothing is chosen on them (settings were chosen on seeds from 1000 on).
 """
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "diffuser", "diffuser-64"])
     parser.add_argument("--train", action="store_true", help="train what is missing first")
-    parser.add_argument("--warm", type=int, nargs="*", default=[], help="denoising steps of warm-started decisions, for rows warm-<k>")
+    parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -145,8 +146,9 @@ def main() -> None:
             "diffuser": lambda d=data: planned("paper", d, 10, 50, batch_size=8),
             "diffuser-64": lambda d=data: planned("paper", d, 3 if d == "hopper-medium-expert" else 0, 200),
         }
-        made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 30, 200, warm_steps=k) for k in arguments.warm}
-        for row in [*arguments.rows, *(f"warm-{k}" for k in arguments.warm)]:
+        made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k) for k in arguments.curve}
+        made |= {f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k) for k in arguments.curve}
+        for row in [*arguments.rows, *(f"{start}-{k}" for k in arguments.curve for start in ("cold", "warm"))]:
             if row in result["metrics"]:
                 continue
             try:
