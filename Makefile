@@ -34,12 +34,12 @@ demo: .venv/demo
 	.venv/bin/unveil demo
 
 fmt: .venv/dev
-	.venv/bin/ruff format src tests examples docs benchmarks
-	.venv/bin/ruff check --fix src tests examples docs benchmarks
+	.venv/bin/ruff format src tests examples notebooks docs benchmarks
+	.venv/bin/ruff check --fix src tests examples notebooks docs benchmarks
 
 lint: .venv/dev
-	.venv/bin/ruff format --check src tests examples docs benchmarks
-	.venv/bin/ruff check src tests examples docs benchmarks
+	.venv/bin/ruff format --check src tests examples notebooks docs benchmarks
+	.venv/bin/ruff check src tests examples notebooks docs benchmarks
 
 type: .venv/dev
 	.venv/bin/basedpyright --level error

@@ -9,6 +9,7 @@ import pytest
 from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
 from unveil.recipes import locomotion, maze
+from unveil.recipes.locate import zoo_names
 from unveil.recipes.locomotion_data import DataLocomotion
 from unveil.recipes.results import Results
 
@@ -20,6 +21,16 @@ def test_plan_maze_arrives(capsys):
     arrived = runpy.run_path(str(ROOT / "examples" / "plan_maze.py"))["main"]()
     assert 150 < arrived < 350
     assert "predicted arrival" in capsys.readouterr().out
+
+
+@pytest.mark.skipif("hopper-medium-expert" not in zoo_names(), reason="hopper-medium-expert is not packaged")
+def test_a_cost_of_ones_own_keeps_the_hopper_low():
+    """Up to its first high hop: a cost with the wrong sign, or one that torques do not follow, would leave it as it is or lift it."""
+    results = runpy.run_path(str(ROOT / "examples" / "hopper_height_limit.py"))["main"](episodes=1, steps=120)
+    free, limited = results["free"], results["limited"]
+    assert free["above"] > 0.1 and limited["above"] < 0.5 * free["above"]
+    assert limited["highest"] < free["highest"] - 0.05
+    assert limited["return"] > 0.8 * free["return"]
 
 
 def test_the_readmes_python_runs():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "unveil.errors": ("UnveilError",),
     "unveil.recipes.load": ("load",),
+    "unveil.apps.guided": ("GuidedPlanner", "costing"),
     "unveil.apps.planner": ("Plan", "Planner", "PlannerSettings"),
     "unveil.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
@@ -27,6 +28,8 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
+    from unveil.apps.guided import GuidedPlanner as GuidedPlanner
+    from unveil.apps.guided import costing as costing
     from unveil.apps.planner import Plan as Plan
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings

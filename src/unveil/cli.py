@@ -25,7 +25,7 @@ VERBS = {
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
-    "weights": "list, pack, inspect or convert them   unveil weights convert DIR OUT",
+    "weights": "list, pull, inspect, convert, pack   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
 }
 DEBUG = "--debug"
@@ -316,11 +316,21 @@ def _weights(rest: list[str]) -> int:
         kind, run = (original.Inspect, original.inspect) if rest[0] == "inspect" else (original.Convert, original.convert)
         print(run(parse(kind, rest[1:], f"weights {rest[0]}", required=True)))
         return 0
+    if rest and rest[0] == "pull":
+        from unveil.recipes.pull import Pull, pull
+
+        config = parse(Pull, rest[1:], "weights pull", required=True)
+        with shown_progress() as progress:
+            done = pull(config, progress)
+        print(done)
+        return 0
     if {"-h", "--help"} & set(rest):
         print(_WEIGHTS_HELP)
         return 0
     if rest:
-        raise UnveilError(f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack', 'inspect', 'convert'])}; see unveil weights --help")
+        raise UnveilError(
+            f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack', 'inspect', 'convert', 'pull'])}; see unveil weights --help"
+        )
     print(pack.listing())
     return 0
 
@@ -345,9 +355,10 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
     return {**described, "commit": commit(), **machine(config.device), "seconds": None}
 
 
-_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT]
+_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
-Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser.
+Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser,
+`pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {

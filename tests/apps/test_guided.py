@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.apps.guidance_forms import ascent, belief_shift, mean_shift, unguided
-from unveil.apps.guided import GuidedPlanner, GuidedSettings, chosen, value_at
+from unveil.apps.guided import GuidedPlanner, GuidedSettings, chosen, costing, value_at
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.errors import UnveilError
 from unveil.process.denoised import GaussianDenoised
@@ -248,3 +248,25 @@ def test_impossible_settings_are_refused(wrong):
         planner(GuidedSettings(**wrong))
     with pytest.raises(ValueError, match="finite"):
         planner(GuidedSettings(candidates=1, steps=1)).act(np.array([[np.nan, 0.0]]))
+
+
+def test_a_cost_in_raw_units_moves_the_plans_it_costs_and_composes_with_any_form():
+    """0.5 (x - c)^2 / v of one raw number: the exact posterior of a Gaussian, N(0, 1) normalised, where the belief is exact."""
+    made = model()
+    half = 10.0  # the second observation's: 10 .. 30 in raw units is -1 .. 1
+
+    def cost(plan):
+        seen.append(plan)
+        return 0.5 * ((plan[:, -1, 2] - 26.0) / half).square()
+
+    seen: list[torch.Tensor] = []
+    settings = GuidedSettings(candidates=500, steps=20, clip=False)
+    for scale, low, high in ((0.0, 19.0, 21.0), (1.0, 21.5, 25.0), (20.0, 24.5, 26.5)):
+        for jacobian in (True, False):
+            planner = GuidedPlanner(made, unguided(DDIM(SCHEDULE, eta=1.0)), None, settings, seed=4)
+            planner.steer = costing(made, cost, scale, jacobian=jacobian, until=0.95)
+            plans = planner.plan(np.array([1.0, 25.0]))
+            assert low < plans[:, -1, 2].mean() < high, (scale, jacobian)
+            np.testing.assert_allclose(plans[:, 0, 1:], np.tile([1.0, 25.0], (500, 1)), rtol=1e-5)
+            assert plans[:, 1:3, 2].mean() == pytest.approx(20.0, abs=1.5)
+    assert seen and all(plan.shape == (500, 4, 3) for plan in seen)

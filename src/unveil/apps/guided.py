@@ -57,7 +57,7 @@ class GuidedPlanner:
 
     Args:
         score: values of finished candidates; None takes the first.
-        steer: moves the belief further: a cost of one's own.
+        steer: moves the belief further: a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
     Raises:
         ValueError: a setting out of range, or a horizon that the network cannot take.
     """
@@ -191,14 +191,17 @@ def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
 
 
 def costing(
-    model: TrajectoryModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = False, until: float = 0.9
+    model: TrajectoryModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9
 ) -> Callable[[Belief], Belief]:
     """Steer plans by a cost of one's own, in the data's units: a height limit, a target speed. Composes with any form of value guidance.
+
+    >>> planner = unveil.load("hopper-medium-expert")
+    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
 
     Args:
         cost: clean plans (N, H, actions + observations), or (N, H, observations) of an observation-only model, to (N,).
         scale: of the cost's gradient in normalised units; see `steered`.
-        jacobian: take the gradient through the network.
+        jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
         until: t up to which the cost acts.
     """
 

@@ -16,7 +16,8 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
-            batch_size=8 or guidance="tilted". The original's folders want `dataset=`, where their normaliser's statistics are.
+            batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`. The original's folders want
+            `dataset=`, where their normaliser's statistics are.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
