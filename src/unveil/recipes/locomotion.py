@@ -192,8 +192,8 @@ class EvalLocomotion:
     """of training, for the load paths"""
     discount: float = 0.997
     """of training, for the load paths"""
-    plan_horizon: int | None = None
-    """rows of a plan; by default as trained"""
+    plan_horizon: int | None = 16
+    """rows of a plan; None: as trained"""
     batch_size: int = 16
     """candidates for one decision"""
     guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
@@ -210,7 +210,7 @@ class EvalLocomotion:
     """rank candidates by the value of clean plans, of the least noisy ones (published), or take the first"""
     sharpness: float | None = None
     """act by the mean of all candidates weighted by softmax(sharpness * standardised score) instead of by the best"""
-    sampling_steps: int = 5
+    sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
     """without guidance or with tilted; the others are ancestral"""
@@ -258,6 +258,7 @@ EVAL_PRESETS = {
         solver="ancestral",
         temperature=1.0,
         clip_denoised=False,
+        plan_horizon=None,
     ),
 }
 
