@@ -115,7 +115,7 @@ def test_a_run_is_loaded_by_its_folder_and_plans(base):
     observation = np.zeros(11)
     observation[0] = 1.25
     plans = planner.plan(observation)
-    assert plans.shape == (1, 8, 14)
+    assert plans.shape == (1, 16, 14)
     np.testing.assert_allclose(plans[0, 0, 3:], observation, atol=1e-5)
 
 
