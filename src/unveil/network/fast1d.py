@@ -20,6 +20,7 @@ from unveil.network.layers import sinusoids
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
 
+MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # kept at once
 Run = TypeVar("Run", bound=Callable[..., object])
 
@@ -82,18 +83,18 @@ class FastUNet(nn.Module):
     def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Callable[[Run], Run] | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._runs: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
+        self._runs: dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]] = {}
         self._told = Told(plain)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if (torch.is_grad_enabled() and x.requires_grad) or x.shape[1] % 2 ** (self.plain.levels - 1):
             return self.plain(x, time, cond)
         with torch.no_grad():
-            places = x.shape[1]
-            if places not in self._runs:
-                run = _unet(self.plain, places, self.dtype, self._told)
-                self._runs[places] = run if self.quicker is None else self.quicker(run)
-            return self._runs[places](x.to(self.dtype), self._told(time, self.dtype)).to(x.dtype)
+            key = x.shape[1], len(x) >= MANY_ROWS
+            if key not in self._runs:
+                run = _unet(self.plain, *key, self.dtype, self._told)
+                self._runs[key] = run if self.quicker is None else self.quicker(run)
+            return self._runs[key](x.to(self.dtype), self._told(time, self.dtype)).to(x.dtype)
 
 
 class FastValue(nn.Module):
@@ -105,15 +106,15 @@ class FastValue(nn.Module):
     def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Callable[[Run], Run] | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._runs: dict[tuple[int, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+        self._runs: dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
         self._told = Told(plain)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         wanted = torch.is_grad_enabled() and x.requires_grad
         with torch.no_grad():
-            key = x.shape[1], wanted
+            key = x.shape[1], len(x) >= MANY_ROWS, wanted
             if key not in self._runs:
-                run = _value(self.plain, x.shape[1], self.dtype, self._told, wanted)
+                run = _value(self.plain, *key, self.dtype, self._told)
                 self._runs[key] = run if self.quicker is None else self.quicker(run)
             value, gradient = self._runs[key](x.to(self.dtype), self._told(time, self.dtype))
         if not wanted:
@@ -121,23 +122,23 @@ class FastValue(nn.Module):
         return value.to(x.dtype) + ((x - x.detach()) * gradient.to(x.dtype)).flatten(1).sum(1)
 
 
-def _unet(plain: TemporalUNet, places: int, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
+def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
     """The U-Net at one number of places."""
 
     def level(blocks: nn.ModuleList, index: int, change: nn.Conv1d | nn.ConvTranspose1d | None, places: int) -> Level:
-        laid = tuple(residual_of(b, places, dtype, told.films[b]) for b in blocks if isinstance(b, ResidualConv1d))
+        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks if isinstance(b, ResidualConv1d))
         return Level(laid, attention_of(plain.attention[index], dtype), None if change is None else places_of(change, places, dtype))
 
     changes = [*plain.halvings, None]
     down = [level(blocks, k, change, places >> k) for k, (blocks, change) in enumerate(zip(plain.down, changes, strict=True))]
     deepest, count = places >> plain.levels - 1, plain.levels
     before = level(nn.ModuleList([plain.middle[0]]), count, None, deepest)
-    after = residual_of(plain.middle[1], deepest, dtype, told.films[plain.middle[1]])
+    after = residual_of(plain.middle[1], deepest, dtype, many, told.films[plain.middle[1]])
     up = [
         level(blocks, count + 1 + k, change, deepest << k)
         for k, (blocks, change) in enumerate(zip(plain.up, plain.doublings, strict=True))
     ]
-    final, last = block_of(plain.final[0], places, dtype), places_of(plain.final[1], places, dtype)
+    final, last = block_of(plain.final[0], places, dtype, many), places_of(plain.final[1], places, dtype)
 
     def run(x: Tensor, film: Tensor) -> Tensor:
         kept: list[Tensor] = []
@@ -155,12 +156,12 @@ def _unet(plain: TemporalUNet, places: int, dtype: torch.dtype, told: Told) -> C
 
 
 def _value(
-    plain: ValueNetwork, places: int, dtype: torch.dtype, told: Told, slope: bool
+    plain: ValueNetwork, places: int, many: bool, slope: bool, dtype: torch.dtype, told: Told
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The value at one number of places, and its gradient to the input if `slope`, else the value again."""
     levels: list[Level] = []
     for blocks, halve in zip(plain.levels, plain.halvings, strict=True):
-        laid = tuple(residual_of(b, places, dtype, told.films[b]) for b in blocks)
+        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
         levels.append(Level(laid, None, places_of(halve, places, dtype)))
         places = levels[-1].change.outputs
     first, second = plain.head[0], plain.head[2]

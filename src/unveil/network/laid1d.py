@@ -1,7 +1,8 @@
 """The pieces of `conv1d.py` laid out for inference: places before channels, (B, H, C), and the gradient to the input written out.
 
 A convolution is one over two dimensions, (1 x k) with channels last, its weights laid out once; of one or two places it is one matrix, its
-image of the unit vectors, since most of its taps would see padding. Mish takes one exponential.
+image of the unit vectors, since most of its taps would see padding; of many channels in float32 it is `toom_cook`. Mish takes one
+exponential.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.conv1d import ConvBlock1d, LinearAttention1d, ResidualConv1d
+from unveil.network.toom_cook import OUTPUTS, TAPS, ToomCook, toom_cook
 
 FEW_PLACES = 2  # up to which a convolution is one matrix
+MANY_CHANNELS = 128  # from which Toom and Cook's fewer products pay for their sums
 FEW_NUMBERS = 16_384  # up to which one call of torch's own Mish costs less than several of cheap functions
 
 
@@ -55,7 +58,7 @@ class Normed(NamedTuple):
 class Block(NamedTuple):
     """A `ConvBlock1d`, but for its Mish."""
 
-    conv: Places
+    conv: Places | ToomCook
     gain: Tensor
     shift: Tensor
     groups: int
@@ -162,18 +165,23 @@ def places_of(conv: nn.Conv1d | nn.ConvTranspose1d, inputs: int, dtype: torch.dt
     return Places(laid, bias.to(dtype), inputs, outputs, stride, padding, upward)
 
 
-def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype) -> Block:
-    """A block laid out for a number of places."""
-    norm = block.norm
+def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype, many: bool) -> Block:
+    """A block laid out for a number of places, and for many rows of a batch or few."""
+    norm, conv = block.norm, block.conv
+    fewer = many and dtype == torch.float32 and conv.kernel_size == (TAPS,) and places % OUTPUTS == 0
+    if fewer and min(conv.in_channels, conv.out_channels) >= MANY_CHANNELS and conv.bias is not None:
+        laid = toom_cook(conv.weight.detach(), conv.bias.detach(), places)
+    else:
+        laid = places_of(conv, places, dtype)
     return Block(
-        places_of(block.conv, places, dtype), norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps
+        laid, norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps
     )
 
 
-def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, film: slice) -> Residual:
-    """A residual block laid out for a number of places; `film` is where its share of what is told of the time is."""
+def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, many: bool, film: slice) -> Residual:
+    """A residual block laid out likewise; `film` is where its share of what is told of the time is."""
     skip = places_of(block.skip, places, dtype) if isinstance(block.skip, nn.Conv1d) else None
-    return Residual(block_of(block.first, places, dtype), block_of(block.second, places, dtype), skip, film)
+    return Residual(block_of(block.first, places, dtype, many), block_of(block.second, places, dtype, many), skip, film)
 
 
 def attention_of(layer: nn.Module, dtype: torch.dtype) -> Attention | None:
