@@ -77,7 +77,7 @@ class FastUNet(nn.Module):
 
     Args:
         dtype: of weights and features; the times, the input and the output keep theirs.
-        quicker: makes the computation faster still, such as `compiled.Compiled`.
+        quicker: makes the computation faster still, such as `compiled.Measured`.
     """
 
     def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Callable[[Run], Run] | None = None) -> None:
@@ -115,7 +115,7 @@ class FastValue(nn.Module):
             key = x.shape[1], len(x) >= MANY_ROWS, wanted
             if key not in self._runs:
                 run = _value(self.plain, *key, self.dtype, self._told)
-                self._runs[key] = run if self.quicker is None else self.quicker(run)
+                self._runs[key] = run if self.quicker is None or not wanted else self.quicker(run)
             value, gradient = self._runs[key](x.to(self.dtype), self._told(time, self.dtype))
         if not wanted:
             return value.to(x.dtype)
