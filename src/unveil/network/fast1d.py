@@ -135,8 +135,7 @@ def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told
     before = level(nn.ModuleList([plain.middle[0]]), count, None, deepest)
     after = residual_of(plain.middle[1], deepest, dtype, many, told.films[plain.middle[1]])
     up = [
-        level(blocks, count + 1 + k, change, deepest << k)
-        for k, (blocks, change) in enumerate(zip(plain.up, plain.doublings, strict=True))
+        level(blocks, count + 1 + k, change, deepest << k) for k, (blocks, change) in enumerate(zip(plain.up, plain.doublings, strict=True))
     ]
     final, last = block_of(plain.final[0], places, dtype, many), places_of(plain.final[1], places, dtype)
 

@@ -173,9 +173,7 @@ def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype, many: bool) ->
         laid = toom_cook(conv.weight.detach(), conv.bias.detach(), places)
     else:
         laid = places_of(conv, places, dtype)
-    return Block(
-        laid, norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps
-    )
+    return Block(laid, norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps)
 
 
 def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, many: bool, film: slice) -> Residual:
@@ -192,4 +190,6 @@ def attention_of(layer: nn.Module, dtype: torch.dtype) -> Attention | None:
     assert bias is not None
     weights = (layer.qkv.weight[:, :, 0], layer.merge.weight[:, :, 0], bias)
     qkv, merge, bias = (w.detach().to(dtype) for w in weights)
-    return Attention(layer.norm.weight.detach().to(dtype), layer.norm.bias.detach().to(dtype), layer.norm.eps, qkv, merge, bias, layer.heads)
+    return Attention(
+        layer.norm.weight.detach().to(dtype), layer.norm.bias.detach().to(dtype), layer.norm.eps, qkv, merge, bias, layer.heads
+    )
