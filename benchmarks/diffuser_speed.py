@@ -15,7 +15,7 @@ observation to an action, `batch` candidates. Rows of `results/diffuser-speed.js
     openvino         the U-Net's forward pass alone, if OpenVINO is installed
 
 Times are the shortest of the rounds; `error` is the largest difference of a finished plan (normalised) from the eager one under the same
-noise; `of_peak` is the published networks' arithmetic over the time, as a share of the largest matrix product's rate in the same run.
+noise, of weights that were not trained, `forward_error` that of one U-Net pass; `of_peak` is the published networks' arithmetic over the time, as a share of the largest matrix product's rate in the same run.
 """
 
 import argparse
@@ -162,6 +162,7 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
     model, value = models()
     unet, observation = model.denoiser.network, np.full(SHAPE.observations, 0.3)
     known = observation[None]
+    x, time = torch.randn(batch, SHAPE.horizon, SHAPE.features), torch.full((batch,), 7.0)
     eager = Eager(unet, value.network, batch)
     rows: dict[str, dict[str, Any]] = {"eager": {}}
     calls: dict[str, Callable[[], object]] = {"eager": lambda: eager.act(observation)}
@@ -174,9 +175,10 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
         first = perf_counter() - began
         expected = Eager(unet, value.network, batch).plans(observation)[0].numpy()
         ours = planner(fast, faster, batch)
-        rows[name] = {"error": float(np.abs(plans - expected).max()), "first_plan_s": first}
+        with torch.no_grad():
+            forward_error = float((fast.denoiser.network(x, time) - unet(x, time)).abs().max())
+        rows[name] = {"error": float(np.abs(plans - expected).max()), "forward_error": forward_error, "first_plan_s": first}
         calls[name] = lambda ours=ours: ours.act(known)
-    x, time = torch.randn(batch, SHAPE.horizon, SHAPE.features), torch.full((batch,), 7.0)
 
     def parts() -> None:
         with torch.no_grad():
@@ -271,7 +273,7 @@ def main() -> None:
                 cells[:] = [c for c in cells if c not in same] + [found]
                 arguments.out.write_text(json.dumps(result | machine(), indent=1) + "\n")
                 for name, row in found["rows"].items():
-                    shown = {k: round(v, 4) for k, v in row.items() if isinstance(v, float)} or row
+                    shown = {k: float(f"{v:.3g}") for k, v in row.items() if isinstance(v, float)} or row
                     print(f"{label}: {name}: {shown}", flush=True)
 
 

@@ -3,11 +3,11 @@
 Besides the pieces of `laid1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
 every row and every plan; and the value comes with its gradient to the input, so that no graph is recorded.
 
-The weights are copied when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
+The weights are copied, on their device, when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from unveil.network.condition import Condition
 from unveil.network.conv1d import ResidualConv1d
-from unveil.network.laid1d import Attention, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
+from unveil.network.laid1d import Attention, Normed, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
 from unveil.network.layers import sinusoids
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
 
 MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # kept at once
-Run = TypeVar("Run", bound=Callable[..., object])
+Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Level(NamedTuple):
@@ -80,7 +80,7 @@ class FastUNet(nn.Module):
         quicker: makes the computation faster still, such as `compiled.Measured`.
     """
 
-    def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Callable[[Run], Run] | None = None) -> None:
+    def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
         self._runs: dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]] = {}
@@ -103,7 +103,7 @@ class FastValue(nn.Module):
     Where x requires a gradient the result is value + <gradient, x - x>: autograd finds the gradient written in, and no second derivative.
     """
 
-    def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Callable[[Run], Run] | None = None) -> None:
+    def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
         self._runs: dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
@@ -124,20 +124,19 @@ class FastValue(nn.Module):
 
 def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
     """The U-Net at one number of places."""
+    net: Any = plain  # the items of module lists have no types
 
-    def level(blocks: nn.ModuleList, index: int, change: nn.Conv1d | nn.ConvTranspose1d | None, places: int) -> Level:
-        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks if isinstance(b, ResidualConv1d))
-        return Level(laid, attention_of(plain.attention[index], dtype), None if change is None else places_of(change, places, dtype))
+    def level(blocks: Any, index: int, change: Any, places: int) -> Level:
+        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
+        return Level(laid, attention_of(net.attention[index], dtype), None if change is None else places_of(change, places, dtype))
 
-    changes = [*plain.halvings, None]
-    down = [level(blocks, k, change, places >> k) for k, (blocks, change) in enumerate(zip(plain.down, changes, strict=True))]
-    deepest, count = places >> plain.levels - 1, plain.levels
-    before = level(nn.ModuleList([plain.middle[0]]), count, None, deepest)
-    after = residual_of(plain.middle[1], deepest, dtype, many, told.films[plain.middle[1]])
-    up = [
-        level(blocks, count + 1 + k, change, deepest << k) for k, (blocks, change) in enumerate(zip(plain.up, plain.doublings, strict=True))
-    ]
-    final, last = block_of(plain.final[0], places, dtype, many), places_of(plain.final[1], places, dtype)
+    count, deepest = plain.levels, places >> plain.levels - 1
+    down = [level(blocks, k, change, places >> k) for k, (blocks, change) in enumerate(zip(net.down, [*net.halvings, None], strict=True))]
+    before = level([net.middle[0]], count, None, deepest)
+    after = residual_of(net.middle[1], deepest, dtype, many, told.films[net.middle[1]])
+    ups = zip(net.up, net.doublings, strict=True)
+    up = [level(blocks, count + 1 + k, change, deepest << k) for k, (blocks, change) in enumerate(ups)]
+    final, last = block_of(net.final[0], places, dtype, many), places_of(net.final[1], places, dtype)
 
     def run(x: Tensor, film: Tensor) -> Tensor:
         kept: list[Tensor] = []
@@ -158,20 +157,20 @@ def _value(
     plain: ValueNetwork, places: int, many: bool, slope: bool, dtype: torch.dtype, told: Told
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The value at one number of places, and its gradient to the input if `slope`, else the value again."""
-    levels: list[Level] = []
-    for blocks, halve in zip(plain.levels, plain.halvings, strict=True):
-        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
-        levels.append(Level(laid, None, places_of(halve, places, dtype)))
-        places = levels[-1].change.outputs
-    first, second = plain.head[0], plain.head[2]
+    net: Any = plain  # the items of module lists have no types
+    levels: list[tuple[list[Residual], Places]] = []
+    for blocks, halve in zip(net.levels, net.halvings, strict=True):
+        levels.append(([residual_of(b, places, dtype, many, told.films[b]) for b in blocks], places_of(halve, places, dtype)))
+        places = levels[-1][1].outputs
+    first, second = net.head[0], net.head[2]
 
     def run(x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
-        kept = []
-        for part in levels:
-            for block in part.blocks:
-                x, *inner = block.kept(x, film)
-                kept.append(inner)
-            x = part.change(x)
+        kept: list[tuple[Normed, Normed]] = []
+        for blocks, halve in levels:
+            for block in blocks:
+                x, inner, outer = block.kept(x, film)
+                kept.append((inner, outer))
+            x = halve(x)
         read = torch.cat([x.float().mean(1), film[:, -plain.width :].float().expand(len(x), -1)], dim=1)
         hidden = F.linear(read, first.weight, first.bias)
         value = F.linear(F.mish(hidden), second.weight, second.bias)[:, 0]
@@ -179,9 +178,9 @@ def _value(
             return value, value
         g = (second.weight * mish_slope(hidden)) @ first.weight[:, : x.shape[2]]
         g = (g / places)[:, None].expand(-1, places, -1).to(dtype)
-        for part in reversed(levels):
-            g = part.change.back(g)
-            for block in reversed(part.blocks):
+        for blocks, halve in reversed(levels):
+            g = halve.back(g)
+            for block in reversed(blocks):
                 g = block.back(*kept.pop(), g)
         return value, g
 

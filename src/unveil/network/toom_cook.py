@@ -60,8 +60,8 @@ def toom_cook(weight: Tensor, bias: Tensor, places: int) -> ToomCook:
         spread = spread[:, TAPS // 2 : TAPS // 2 + OUTPUTS]
     forward = torch.einsum("pk,ock->pco", taps, weight.cpu().double())
     backward = torch.einsum("pk,ock->poc", taps, weight.cpu().double().flip(2))
-    laid = (forward, backward, bias, spread, outputs.T)
-    return ToomCook(*(w.to(weight.device, weight.dtype).contiguous() for w in laid), places)
+    forward, backward, spread, gather = (w.to(weight.device, weight.dtype).contiguous() for w in (forward, backward, spread, outputs.T))
+    return ToomCook(forward, backward, bias, spread, gather, places)
 
 
 def evaluated(count: int) -> Tensor:
