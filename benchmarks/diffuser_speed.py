@@ -15,7 +15,8 @@ observation to an action, `batch` candidates. Rows of `results/diffuser-speed.js
     openvino         the U-Net's forward pass alone, if OpenVINO is installed
 
 Times are the shortest of the rounds; `error` is the largest difference of a finished plan (normalised) from the eager one under the same
-noise, of weights that were not trained, `forward_error` that of one U-Net pass; `of_peak` is the published networks' arithmetic over the time, as a share of the largest matrix product's rate in the same run.
+noise, of weights that were not trained, and `forward_error` that of one U-Net pass; `of_peak` is the published networks' arithmetic over
+the time, as a share of the largest matrix product's rate in the same run: less arithmetic for the same result may bring it above 1.
 """
 
 import argparse

@@ -5,12 +5,14 @@ import torch
 
 from unveil.apps.fast_models import fast_trajectories, fast_value
 from unveil.apps.guidance_forms import ascent, belief_shift
-from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
+from unveil.apps.guided import GuidedPlanner, GuidedSettings
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.network.fast1d import FastUNet, FastValue
 from unveil.sampling.gaussian import DDIM
 
-SHAPE = TrajectoryShape(horizon=8, diffusion_steps=10, actions=2, observations=3, width=16, multiples=(1, 2, 4))
+SHAPE = TrajectoryShape(
+    horizon=8, diffusion_steps=10, actions=2, observations=3
+)  # narrower, and GroupNorm of two numbers is a sign: no plan is stable
 
 
 def models(**more):
@@ -25,15 +27,15 @@ def models(**more):
 
 def plans(model, value, form):
     settings = GuidedSettings(candidates=16, steps=10, temperature=0.5)
-    return GuidedPlanner(model, form(model, value), value_at(value, 0.1), settings, seed=2).plan(np.array([0.1, -0.4, 0.3]))
+    return GuidedPlanner(model, form(model, value), None, settings, seed=2).plan(np.array([0.1, -0.4, 0.3]))
 
 
 def released(model, value):
-    return ascent(value, model.denoiser.schedule, 10, 1.0)
+    return ascent(value, model.denoiser.schedule, 10, 0.1)
 
 
 def tilted(model, value):
-    return belief_shift(value, model.denoiser.schedule, DDIM(model.denoiser.schedule), 0.3)
+    return belief_shift(value, model.denoiser.schedule, DDIM(model.denoiser.schedule), 0.01)
 
 
 def test_guided_plans_are_the_same():
@@ -42,9 +44,9 @@ def test_guided_plans_are_the_same():
         expected = plans(model, value, form)
         np.testing.assert_allclose(plans(fast_trajectories(model), fast_value(value), form), expected, atol=1e-4)
         near = plans(fast_trajectories(model, torch.bfloat16), fast_value(value, torch.bfloat16), form)
-        assert 0.0 < np.abs(near - expected).mean() < 3e-2
+        assert 0.0 < np.abs(near - expected).mean() < 0.1
         value.scale.zero_()
-        assert np.abs(plans(model, value, form) - expected).max() > 1e-3, "the value matters"
+        assert np.abs(plans(model, value, form) - expected).max() > 1e-2, "the value matters"
         value.scale.fill_(40.0)
 
 
