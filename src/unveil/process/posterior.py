@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unveil.process.corrupt import like
-from unveil.process.schedule import Schedule, exact, log_snr
+from unveil.process.schedule import Schedule, exact
 
 
 class PosteriorCoefficients(NamedTuple):
@@ -31,12 +31,14 @@ def posterior_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> Posterio
     Raises:
         ValueError: some s >= t.
     """
-    alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
-    sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
-    if bool((s.cpu() >= t.cpu()).any()):
+    both = torch.stack(torch.broadcast_tensors(exact(t), exact(s)))  # at once: a step of few rows costs little else
+    if bool((both[1] >= both[0]).any()):
         raise ValueError("posterior: s < t is needed (a step goes from t to a cleaner s)")
+    alpha, sigma = schedule.alpha(both), schedule.sigma(both)
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = alpha, sigma
+    log_snr_t, log_snr_s = 2.0 * (alpha.log() - sigma.log())
     # sigma_ts^2 = sigma_t^2 (1 - SNR_t / SNR_s), without cancellation
-    large = sigma_t**2 * -torch.expm1(log_snr(schedule, t) - log_snr(schedule, s))
+    large = sigma_t**2 * -torch.expm1(log_snr_t - log_snr_s)
     keep = (sigma_s / sigma_t) ** 2
     return PosteriorCoefficients(alpha_t / alpha_s * keep, alpha_s * large / sigma_t**2, large * keep, large)
 

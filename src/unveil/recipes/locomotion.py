@@ -228,6 +228,10 @@ class EvalLocomotion:
     """number of episodes"""
     seed: int = 0
     """of starts and noise"""
+    fast: Literal["off", "float32", "bfloat16"] = "off"
+    """the unet and its value laid out for planning: the same to 1e-5 in float32, near in bfloat16; other networks stay as they are"""
+    compile: Literal["off", "auto"] = "off"
+    """with --fast, torch.compile where it measures faster; takes minutes at first"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
     threads: int = 1

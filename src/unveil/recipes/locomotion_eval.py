@@ -100,7 +100,20 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
         value = value_of(config, device) if wanted else None
     if value is not None:
         check_pair(model, value)
+    if config.fast != "off":
+        model, value = _fast(config, model, value)
     return model, value
+
+
+def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
+    import torch
+
+    from unveil.apps.fast_models import fast_trajectories, fast_value
+    from unveil.network.compiled import Measured
+
+    dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
+    quicker = Measured if config.compile == "auto" else None
+    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
 
 
 def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> Form:
