@@ -36,6 +36,7 @@ from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locomotion import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
 from unveil.recipes.locomotion_eval import planner_of
 from unveil.recipes.locomotion_train import run_folder, train_locomotion, train_value
+from unveil.recipes.run import as_json
 from unveil.training.trainer import Training, train
 from unveil.worlds.locomotion.body import body_of, normalized_score
 from unveil.worlds.locomotion.collect import episode_returns
@@ -122,7 +123,7 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
         metrics = locomotion_metrics(world)
     rate = decisions_per_second(body, planner.act, planner.reset, decisions, 0)
     metrics |= {"decisions_per_second": rate, "decisions_n": decisions, "minutes": minutes(preset, data)}
-    return metrics | {"candidates": config.batch_size, "sampling_steps": config.sampling_steps, "settings": asdict(config)}
+    return metrics | {"candidates": config.batch_size, "sampling_steps": config.sampling_steps, "settings": as_json(asdict(config))}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 
 from unveil.data.d4rl import read_d4rl
@@ -91,7 +92,7 @@ def _minari_folder(name: str) -> Path:
         if folder.is_dir():
             return folder
     try:
-        import minari
+        minari = import_module("minari")
     except ImportError as error:
         raise UnveilError(f"{name} is a Minari id; install minari to download it: pip install 'unveil[rl]'") from error
     try:
