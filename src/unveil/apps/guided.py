@@ -196,7 +196,7 @@ def costing(
     """Steer plans by a cost of one's own, in the data's units: a height limit, a target speed. Composes with any form of value guidance.
 
     >>> planner = unveil.load("hopper-medium-expert")
-    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
+    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=500.0)
 
     Args:
         cost: clean plans (N, H, actions + observations), or (N, H, observations) of an observation-only model, to (N,).
