@@ -69,13 +69,13 @@ def train_missing(data: str, threads: int) -> None:
 
 
 def minutes(preset: str, data: str) -> float:
-    """Training time of both models of a method."""
+    """Training time of both models of a method: of one core alone where records say so, else by the clock, whatever else ran beside."""
     spent = 0.0
     for config in configs(preset, data, 1):
         before = 0
         for line in (run_folder(config) / "metrics.jsonl").read_text().splitlines():
             record = json.loads(line)
-            spent += (record["step"] - before) / record["steps_per_second"] / 60.0
+            spent += (record["step"] - before) * record.get("cpu_seconds_per_step", 1.0 / record["steps_per_second"]) / 60.0
             before = record["step"]
     return spent
 

@@ -141,7 +141,7 @@ def _train(
     group.wait()
     sums: dict[str, float] = state["sums"]
     counted: int = state["counted"]
-    began, since = time.perf_counter(), step
+    began, spent, since = time.perf_counter(), time.process_time(), step
     model.train()
     stopping = False
     while step < training.steps and not stopping:
@@ -173,10 +173,11 @@ def _train(
             sums[name] = sums.get(name, 0.0) + number
         counted += 1
         if step % training.log_every == 0 or step == training.steps:
-            now = time.perf_counter()
+            now, used = time.perf_counter(), time.process_time()
             record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
             record["steps_per_second"] = (step - since) / (now - began)
-            sums, counted, began, since = {}, 0, now, step
+            record["cpu_seconds_per_step"] = (used - spent) / (step - since)  # of all threads; other work on the machine counts little
+            sums, counted, began, spent, since = {}, 0, now, used, step
             if group.leads:
                 with open(log, "a") as handle:
                     handle.write(json.dumps(record) + "\n")
