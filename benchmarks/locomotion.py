@@ -44,7 +44,7 @@ from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
-STEPS = {"default": (6_000, 3_000), "paper": (6_000, 4_000)}  # diffusion and value: at most 15 minutes on 2 cores
+STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000)}  # diffusion and value: at most 15 minutes on 2 cores
 LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper")}
 
 

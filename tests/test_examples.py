@@ -9,7 +9,6 @@ import pytest
 from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
 from unveil.recipes import locomotion, maze
-from unveil.recipes.locate import zoo_names
 from unveil.recipes.locomotion_data import DataLocomotion
 from unveil.recipes.results import Results
 
@@ -23,7 +22,6 @@ def test_plan_maze_arrives(capsys):
     assert "predicted arrival" in capsys.readouterr().out
 
 
-@pytest.mark.skipif("hopper-medium-expert" not in zoo_names(), reason="hopper-medium-expert is not packaged")
 def test_a_cost_of_ones_own_keeps_the_hopper_low():
     """Up to its first high hop: a cost with the wrong sign, or one that torques do not follow, would leave it as it is or lift it."""
     results = runpy.run_path(str(ROOT / "examples" / "hopper_height_limit.py"))["main"](episodes=1, steps=120)

@@ -10,11 +10,9 @@ import matplotlib
 import pytest
 
 from unveil.cli import VERBS, main
-from unveil.recipes.locate import zoo_names
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = json.loads((ROOT / "notebooks" / "quickstart.ipynb").read_text())
-HOPPER = "hopper-medium-expert"
 
 
 def cells(kind: str) -> list[str]:
@@ -36,8 +34,6 @@ def test_the_quickstart_runs(pyplot):
     for cell in cells("code"):
         if cell.startswith("%pip install"):
             continue
-        if HOPPER in cell and HOPPER not in zoo_names():
-            pytest.skip(f"{HOPPER} is not packaged: the cells of the maze ran")
         exec(compile(cell.replace("STEPS = 160", "STEPS = 3"), "quickstart.ipynb", "exec"), namespace)
         drawn += len(pyplot.get_fignums()) > 0
         pyplot.close("all")

@@ -101,7 +101,6 @@ def recorded(path, actions: int = 2, observations: int = 3) -> np.ndarray:
 
 
 def test_the_data_set_gives_the_statistics_of_its_finished_episodes(logs, tmp_path):
-    pytest.importorskip("unveil.data.sources")
     rows = recorded(tmp_path / "data.hdf5")
     out = tmp_path / "ours"
     arguments = ["weights", "convert", str(logs / DATASET / PLAIN), str(out), "--dataset", str(tmp_path / "data.hdf5")]
@@ -120,7 +119,6 @@ def test_the_data_set_gives_the_statistics_of_its_finished_episodes(logs, tmp_pa
 
 
 def test_a_foreign_data_set_is_refused(logs, tmp_path, capsys):
-    pytest.importorskip("unveil.data.sources")
     recorded(tmp_path / "data.hdf5", observations=4)
     line = fails(capsys, "weights", "convert", logs / DATASET / PLAIN, tmp_path / "out", "--dataset", tmp_path / "data.hdf5")
     assert "2 actions and 4 observations, the checkpoint 2 and 3" in line

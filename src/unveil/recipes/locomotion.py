@@ -58,7 +58,7 @@ class TrainLocomotion:
     """factor on the error of a plan's first action"""
     loss_discount: float = 1.0
     """factor on the error of each further row"""
-    n_train_steps: int = 12_000
+    n_train_steps: int = 8_000
     """optimizer steps"""
     batch_size: int = 256
     """windows a step"""

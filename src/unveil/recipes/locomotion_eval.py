@@ -224,12 +224,9 @@ def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryM
     """The diffusion at the config's load path, of either program."""
     from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.errors import UnveilError
-    from unveil.recipes.original import is_original, load_original
 
     folder = folder_of(config, config.diffusion_loadpath)
-    if not is_original(folder):
-        return load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
-    model = load_original(folder, config.diffusion_epoch, dataset=config.dataset)
+    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
     if not isinstance(model, TrajectoryModel):
         raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
     return model.to(device)
@@ -239,15 +236,18 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     """The value at the config's load path, of either program."""
     from unveil.apps.trajectory_model import ValueModel
     from unveil.errors import UnveilError
-    from unveil.recipes.original import is_original, load_original
 
     folder = folder_of(config, config.value_loadpath)
-    if not is_original(folder):
-        return load_value(at_epoch(folder, config.value_epoch), device)
-    model = load_original(folder, config.value_epoch, dataset=config.dataset)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device)
     if not isinstance(model, ValueModel):
         raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
     return model.to(device)
+
+
+def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
+    from unveil.recipes.original import is_original, load_original
+
+    return load_original(folder, epoch, dataset=config.dataset) if is_original(folder) else None
 
 
 def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
