@@ -1,7 +1,7 @@
 """Locomotion on D4RL-style sets: behaviour, cloning, Diffuser as published, and ours, on the same episodes. Resumable, row by row.
 
     unveil data locomotion --body hopper --mix medium-expert --policies DIR      # once for each set
-    python benchmarks/locomotion.py --train --threads 2                           # trains what is missing, at most 15 minutes a method
+    python benchmarks/locomotion.py --train --threads 2                           # trains what is missing; the minutes are in the results
     python benchmarks/locomotion.py                                               # then scores what is trained
 
 Rows of `results/locomotion-<set>.json`, each written when it is done and not made again while it is there:
@@ -44,7 +44,7 @@ from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
-STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000)}  # diffusion and value: at most 15 minutes on 2 cores
+STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000)}  # steps of diffusion and value
 LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper")}
 
 
