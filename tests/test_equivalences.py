@@ -1,4 +1,8 @@
-"""The facts that make one core possible (docs/architecture, section 2), each proved again."""
+"""The facts that make one core possible, each proved again; docs/theory.md derives them.
+
+1: prediction types (section 9). 2: flow matching and DDIM (10). 3: DDIM and DDPM (10). 4: both families (13, 16). 5: guidance (12, 13).
+7: the three forms of guidance by a potential (12).
+"""
 
 import pytest
 import torch
@@ -171,6 +175,32 @@ def test_7_the_mean_shift_is_a_belief_shift_with_gain_sigma_s2_over_alpha_s(gene
 
     by_belief, _ = Ancestral(TABLE, temperature=0.0).step(moved, x, t, s, None, None)
     torch.testing.assert_close(shifted, by_belief, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("s", [0.45, 0.0])
+def test_7_what_one_gradient_does_in_each_form(s, generator):
+    """The table of docs/theory.md, section 12: shifts of x_s by one constant gradient g, in a step with beta-tilde; (c) is exact here."""
+    x, g = torch.randn((4, 2), generator=generator, dtype=torch.float64), torch.tensor([0.4, -1.1], dtype=torch.float64)
+    t, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
+    belief, w, gain = GaussianData(TABLE, 0.1, 0.6), 0.3, 0.02
+    alpha, sigma = TABLE.alpha(t), TABLE.sigma(t)
+    c = posterior_coefficients(TABLE, t, s)
+    slope = alpha * 0.36 / (0.36 * alpha**2 + sigma**2)  # of the belief's mean in x_t
+
+    def log_h(x_t, time):
+        return (g * x_t).sum(1)
+
+    def moved(solver, denoise=belief, x_t=x):
+        plain, _ = Ancestral(TABLE, temperature=0.0).step(belief, x, t, s, None, None)
+        return solver.step(denoise, x_t, t, s, None, None)[0] - plain
+
+    still = Ancestral(TABLE, temperature=0.0)
+    by_belief = moved(still, tilted(belief, log_h, TABLE, w))
+    torch.testing.assert_close(by_belief, (w * c.large / (alpha / TABLE.alpha(s)) * g).expand(4, 2), rtol=1e-8, atol=1e-12)
+    by_mean = moved(Ancestral(TABLE, temperature=0.0, log_h=log_h, scale=w))
+    torch.testing.assert_close(by_mean, (w * c.small * g).expand(4, 2), rtol=1e-8, atol=1e-12)
+    by_state = moved(still, x_t=Ascend(log_h, gain=lambda time: gain)(x, t, None))
+    torch.testing.assert_close(by_state, (gain * (c.x_t_weight + c.x_0_weight * slope) * g).expand(4, 2), rtol=1e-8, atol=1e-12)
 
 
 def test_7_at_diffusers_first_step_the_belief_shift_is_32_times_the_mean_shift():

@@ -37,7 +37,7 @@ def draws(generator, *shape):
     [
         (eps, lambda x, e, a, g: e),
         (x0, lambda x, e, a, g: x),
-        (v, lambda x, e, a, g: (a * e - g * x) * (a * a + g * g) / (a * a + g * g)),
+        (v, lambda x, e, a, g: a * e - g * x),
         (flow, lambda x, e, a, g: e - x),
         (EDM(0.7), lambda x, e, a, g: (x - 0.49 / (0.49 + (g / a) ** 2) * (x + g / a * e)) * (0.49 + (g / a) ** 2) ** 0.5 / (0.7 * g / a)),
     ],
@@ -118,6 +118,17 @@ def test_discretized_likelihood_is_a_distribution_over_the_256_levels():
         assert float((-nll).exp().sum()) == pytest.approx(1.0, abs=1e-8)
     narrow = discretized_nll(levels[100:101], levels[100:101], torch.full((1,), -8.0, dtype=torch.float64), 2 / 255)
     assert float(narrow) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+def test_a_term_of_the_bound_is_a_weighted_error_of_x_0(schedule, generator):
+    """docs/theory.md (6.3): with variance beta-tilde a term is (SNR(s) - SNR(t)) / 2 (x_0 - m)^2, here in bits."""
+    t, s = torch.tensor([0.9, 0.5], dtype=torch.float64), torch.tensor([0.4, 0.45], dtype=torch.float64)
+    x_0, x_t, belief = (draws(generator, 2, 3) for _ in range(3))
+    snr_t, snr_s = ((schedule.alpha(u) / schedule.sigma(u)) ** 2 for u in (t, s))
+    expected = 0.5 * (snr_s - snr_t) * ((x_0 - belief) ** 2).mean(1) / math.log(2.0)
+    got = bound_term(schedule, x_0, x_t, belief, torch.zeros_like(x_0), t, s)
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=0)
 
 
 def bound_of_a_perfect_denoiser(steps: int, deviation: float, width: float, generator) -> float:

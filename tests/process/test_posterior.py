@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analytic import ALL, NAMES, TABLE
+from analytic import ALL, NAMES, TABLE, VARIANCE_PRESERVING
 from unveil.process.posterior import learned_log_variance, posterior, posterior_coefficients
 from unveil.process.schedule import linear_betas
 
@@ -37,6 +37,25 @@ def test_neighbours_in_a_table_give_ddpm_equation_7(i):
     torch.testing.assert_close(c.small[0], b * (1 - before) / (1 - now), rtol=1e-9, atol=0)
     torch.testing.assert_close(c.x_0_weight[0], before.sqrt() * b / (1 - now), rtol=1e-9, atol=0)
     torch.testing.assert_close(c.x_t_weight[0], (1 - b).sqrt() * (1 - before) / (1 - now), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+@pytest.mark.parametrize(("t", "s"), [(0.9, 0.5), (0.5, 0.45), (0.3, 0.01)])
+def test_the_weight_of_the_bound_is_the_snr_that_a_step_wins(schedule, t, s):
+    """docs/theory.md (6.2): w_0^2 / beta-tilde = SNR(s) - SNR(t)."""
+    t, s = pair(t, s)
+    c = posterior_coefficients(schedule, t, s)
+    won = (schedule.alpha(s) / schedule.sigma(s)) ** 2 - (schedule.alpha(t) / schedule.sigma(t)) ** 2
+    torch.testing.assert_close(c.x_0_weight**2 / c.small, won, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("schedule", VARIANCE_PRESERVING)
+@pytest.mark.parametrize(("t", "s"), [(0.9, 0.5), (0.5, 0.45), (0.3, 0.01)])
+def test_beta_is_right_for_data_of_unit_variance(schedule, t, s):
+    """docs/theory.md (8.1): beta-tilde + w_0^2 Var[x_0 | x_t] = beta, where Var[x_0 | x_t] = sigma_t^2."""
+    t, s = pair(t, s)
+    c = posterior_coefficients(schedule, t, s)
+    torch.testing.assert_close(c.small + c.x_0_weight**2 * schedule.sigma(t) ** 2, c.large, rtol=1e-8, atol=0)
 
 
 def test_into_zero_the_posterior_is_x_0_without_noise():

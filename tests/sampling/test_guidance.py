@@ -86,6 +86,19 @@ def test_cfg_scale_0_1_and_interval(generator):
         cfg(denoiser, cond, Branch(), 3.0)(x, t)
 
 
+def test_the_conditional_sides_variance_is_taken_at_every_scale(generator):
+    x, t = torch.randn((3, 2), generator=generator), torch.full((3,), 0.5)
+
+    def denoiser(x_t, t, cond):
+        return GaussianDenoised(cond.label[:, None] * x_t, cond.label[:, None].expand_as(x_t))
+
+    null, cond = Branch(Condition(label=torch.full((3,), 0.25))), Branch(Condition(label=torch.full((3,), 0.75)))
+    for scale in (0.0, 1.0, 3.0):
+        fraction = cfg(denoiser, cond, null, scale)(x, t).variance_fraction
+        assert fraction is not None
+        torch.testing.assert_close(fraction, torch.full((3, 2), 0.75), rtol=0, atol=0)
+
+
 def test_blend_extrapolates_from_the_weaker_network(generator):
     a, b = GaussianData(Flow(), 0.0, 1.0), GaussianData(Flow(), 1.0, 0.5)
     x, t = torch.randn((3, 2), generator=generator, dtype=torch.float64), halves(0.5, 3)
