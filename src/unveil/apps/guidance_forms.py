@@ -5,22 +5,21 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
-from unveil.process.denoised import Denoise, GaussianDenoised
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import posterior_coefficients
 from unveil.process.schedule import Schedule
 from unveil.sampling.edit import Ascend, Edit, LogPotential, chain
 from unveil.sampling.gaussian import Ancestral
-from unveil.sampling.guidance import tilted
+from unveil.sampling.guidance import Guidance, tilted
 from unveil.sampling.loop import Solver
 
-Belief = Denoise[GaussianDenoised]
 T = TypeVar("T")
 
 
 class Form(NamedTuple):
     """How a planner samples: what becomes of the denoiser, the solver, and the edit, given the one that puts known numbers back."""
 
-    guide: Callable[[Belief], Belief]
+    guide: Guidance
     solver: Solver[GaussianDenoised]
     edit: Callable[[Edit], Edit]
 
@@ -33,7 +32,7 @@ def unguided(solver: Solver[GaussianDenoised]) -> Form:
 def belief_shift(value: LogPotential, schedule: Schedule, solver: Solver[GaussianDenoised], scale: float, until: float = 0.9) -> Form:
     """mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`: `tilted`, with any solver."""
 
-    def guide(denoise: Belief) -> Belief:
+    def guide(denoise: GaussianDenoise) -> GaussianDenoise:
         return tilted(denoise, value, schedule, scale, (0.0, until))
 
     return Form(guide, solver, _same)

@@ -12,17 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.apps.guidance_forms import Belief, Form
+from unveil.apps.guidance_forms import Form
 from unveil.apps.trajectory_model import TrajectoryModel
 from unveil.errors import UnveilError
 from unveil.process.corrupt import corrupt
+from unveil.process.denoised import GaussianDenoise
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint, normal_like
-from unveil.sampling.guidance import clipped, steered
+from unveil.sampling.guidance import Guidance, clipped, steered
 from unveil.sampling.loop import sample
 
 Score = Callable[[Tensor], Tensor]  # clean normalised plans (N, H, features) -> (N,)
-Cost = Callable[[Belief], Belief]  # further guidance, such as `partial(steered, cost=..., ...)`
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class GuidedPlanner:
 
     Args:
         score: values of finished candidates; None takes the first.
-        steer: moves the belief further: a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
+        steer: guidance after the form's: by a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
     Raises:
         ValueError: a setting out of range, or a horizon that the network cannot take.
     """
@@ -69,7 +69,7 @@ class GuidedPlanner:
         score: Score | None = None,
         settings: GuidedSettings | None = None,
         *,
-        steer: Cost | None = None,
+        steer: Guidance | None = None,
         seed: int = 0,
     ) -> None:
         self.settings = settings = GuidedSettings() if settings is None else settings
@@ -162,7 +162,7 @@ class GuidedPlanner:
             times = times[-settings.warm_steps - 1 :]
             moved = torch.cat([last[:, 1:], last[:, -1:]], dim=1).repeat_interleave(k, dim=0)
             noise = corrupt(model.denoiser.schedule, moved, times[0].expand(len(moved)), noise)
-        denoise: Belief = model.denoiser
+        denoise: GaussianDenoise = model.denoiser
         if settings.clip:
             norm = model.normalization
             denoise = clipped(denoise, norm.least[shape.planned], norm.most[shape.planned])
@@ -192,7 +192,7 @@ def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
 
 def costing(
     model: TrajectoryModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9
-) -> Callable[[Belief], Belief]:
+) -> Guidance:
     """Steer plans by a cost of one's own, in the data's units: a height limit, a target speed. Composes with any form of value guidance.
 
     >>> planner = unveil.load("hopper-medium-expert")

@@ -56,6 +56,9 @@ class GaussianDenoised:
         return GaussianDenoised(mean, self.variance_fraction)
 
 
+GaussianDenoise = Denoise[GaussianDenoised]  # what solvers and guidance of the Gaussian family take
+
+
 @dataclass(frozen=True, slots=True)
 class MaskedDenoised:
     """A belief about tokens, moved by its logits.

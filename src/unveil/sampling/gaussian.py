@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from unveil.process.corrupt import like
-from unveil.process.denoised import Denoise, GaussianDenoised
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
 from unveil.process.schedule import Schedule, log_snr
 from unveil.sampling.edit import LogPotential, normal_like, potential_gradient
 
-Belief = Denoise[GaussianDenoised]
 Noise = torch.Generator | None
 
 
@@ -27,7 +26,7 @@ class DDIM:
     schedule: Schedule
     eta: float = 0.0
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         both = torch.stack([t, s])
         (alpha_t, alpha_s), (sigma_t, sigma_s) = self.schedule.alpha(both), self.schedule.sigma(both)
@@ -59,7 +58,7 @@ class Ancestral:
     log_h: LogPotential | None = None
     scale: float = 0.0
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         rows = t.expand(len(x_t))
         belief = denoise(x_t, rows)
         c = posterior_coefficients(self.schedule, t, s)
@@ -100,7 +99,7 @@ class Heun:
     churn_noise: float = 1.0
     churn_range: tuple[float, float] = (0.0, float("inf"))
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         if self.churn > 0.0:
             x_t, t = self._raised(x_t, t, generator)
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
@@ -145,7 +144,7 @@ class DPMpp2M:
     schedule: Schedule
 
     def step(
-        self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: PastBelief | None, generator: Noise
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: PastBelief | None, generator: Noise
     ) -> tuple[Tensor, PastBelief]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         now, after = 0.5 * log_snr(self.schedule, t), 0.5 * log_snr(self.schedule, s)

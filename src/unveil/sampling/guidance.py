@@ -12,13 +12,13 @@ from torch import Tensor
 
 from unveil.network.condition import Condition
 from unveil.process.corrupt import like
-from unveil.process.denoised import D, Denoise, GaussianDenoised
+from unveil.process.denoised import D, Denoise, GaussianDenoise, GaussianDenoised
 from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential, potential_gradient
 
 Interval = tuple[float, float]
 ALWAYS: Interval = (0.0, float("inf"))  # churn may lift t above 1
-Gaussian = Denoise[GaussianDenoised]
+Guidance = Callable[[GaussianDenoise], GaussianDenoise]  # what `partial(tilted, log_h=..., ...)` and `partial(steered, ...)` are
 
 
 def _same(x: Tensor) -> Tensor:
@@ -93,7 +93,9 @@ def blend(a: Denoise[D], b: Denoise[D], scale: float) -> Denoise[D]:
     return blended
 
 
-def tilted(denoise: Gaussian, log_h: LogPotential, schedule: Schedule, scale: float = 1.0, interval: Interval = ALWAYS) -> Gaussian:
+def tilted(
+    denoise: GaussianDenoise, log_h: LogPotential, schedule: Schedule, scale: float = 1.0, interval: Interval = ALWAYS
+) -> GaussianDenoise:
     """Guide a denoiser by the gradient of a log-potential.
 
     mean' = mean + scale * sigma_t^2 / alpha_t * grad_x log h(x_t, t)      (Tweedie; Dhariwal & Nichol 2021, Alg. 2)
@@ -117,13 +119,13 @@ def tilted(denoise: Gaussian, log_h: LogPotential, schedule: Schedule, scale: fl
 
 
 def steered(
-    denoise: Gaussian,
+    denoise: GaussianDenoise,
     cost: LogPotential,
     schedule: Schedule,
     scale: float = 1.0,
     jacobian: bool = True,
     interval: Interval = ALWAYS,
-) -> Gaussian:
+) -> GaussianDenoise:
     """Guide a denoiser by a cost of the clean sample: an obstacle, a speed limit, a measurement.
 
     jacobian:      mean' = mean - scale * sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)      (DPS, Chung et al. 2023)
@@ -161,12 +163,12 @@ def steered(
     return guided
 
 
-def clipped(denoise: Gaussian, low: float | Tensor, high: float | Tensor) -> Gaussian:
+def clipped(denoise: GaussianDenoise, low: float | Tensor, high: float | Tensor) -> GaussianDenoise:
     """The mean clamped to [low, high]: x_0 clipping that really clips, whatever the network predicts."""
     return _remapped(denoise, lambda mean: torch.minimum(torch.maximum(mean, _bound(low, mean)), _bound(high, mean)))
 
 
-def dynamic_threshold(denoise: Gaussian, quantile: float = 0.995) -> Gaussian:
+def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> GaussianDenoise:
     """Clamp the mean to [-q, q] and divide by q = max(1, the quantile of |mean| of each sample). Saharia et al. 2022, section 2.3.
 
     Raises:
@@ -194,7 +196,7 @@ def tapped(denoise: Denoise[D], callback: Callable[[D, Tensor], None]) -> Denois
     return watched
 
 
-def _remapped(denoise: Gaussian, change: Callable[[Tensor], Tensor]) -> Gaussian:
+def _remapped(denoise: GaussianDenoise, change: Callable[[Tensor], Tensor]) -> GaussianDenoise:
     def changed(x_t: Tensor, t: Tensor) -> GaussianDenoised:
         belief = denoise(x_t, t)
         return belief.moved(change(belief.mean))
