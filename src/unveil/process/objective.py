@@ -63,6 +63,11 @@ def _output_loss(
         error = error * like(weight(t), error)
     if importance is not None:
         error = error * importance
+    return _mean_of_unknown(error, known)
+
+
+def _mean_of_unknown(error: Tensor, known: Tensor | None) -> Tensor:
+    """(B, *E) to (B,): the mean of each sample's unknown numbers; 0 where all are known."""
     if known is None:
         return error.flatten(1).mean(1)
     unknown = (~known).expand_as(error).to(error.dtype)
@@ -129,7 +134,14 @@ def bound_term(
     known: Tensor | None = None,
     bin_width: float = 2.0 / 255.0,
 ) -> Tensor:
-    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -log p(x_0 | x_t) where s = 0, in bits a dimension, (B,). Ho et al. 2020, eq. 5."""
+    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -log p(x_0 | x_t) where s = 0, in bits a dimension, (B,). Ho et al. 2020, eq. 5.
+
+    Args:
+        belief: (B, *E), the mean of x_0.
+        fraction: (B, *E), where log variance of p lies between beta-tilde (0) and beta (1); see `learned_log_variance`.
+        t, s: (B,), where each step begins and ends.
+        known, bin_width: as in `hybrid_loss`.
+    """
     true_mean, _ = posterior(schedule, x_t, x_0, t, s)
     mean, _ = posterior(schedule, x_t, belief, t, s)
     log_variance = learned_log_variance(schedule, fraction, t, s)
@@ -139,10 +151,7 @@ def bound_term(
     divergence = gaussian_kl(true_mean, true_log_variance, mean, log_variance)
     decoder = discretized_nll(x_0, mean, 0.5 * log_variance, bin_width)
     term = torch.where(like(last.to(torch.float64), x_t) > 0, decoder, divergence)
-    if known is None:
-        return term.flatten(1).mean(1) / log(2.0)
-    unknown = (~known).expand_as(term).to(term.dtype)
-    return (term * unknown).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1.0) / log(2.0)
+    return _mean_of_unknown(term, known) / log(2.0)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ moves them to it (`process/corrupt.py: like`). At t = 0 every schedule is exactl
 schedules given by a formula keep their log-SNR, log(alpha^2 / sigma^2), within +-20 elsewhere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
 from typing import Protocol, runtime_checkable
@@ -39,12 +40,16 @@ def log_snr(schedule: Schedule, t: Times) -> Times:
     return 2.0 * (schedule.alpha(t).log() - schedule.sigma(t).log())
 
 
-def _alpha(log_snr: Tensor, t: Tensor) -> Tensor:
-    return torch.where(t <= 0, torch.ones_like(log_snr), log_snr.sigmoid().sqrt())
+def _alpha(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """Of a variance-preserving schedule given by its log-SNR: alpha^2 = sigmoid(log-SNR), and exactly 1 at t = 0."""
+    t = exact(t)
+    return torch.where(t <= 0, torch.ones_like(t), log_snr(t).sigmoid().sqrt())
 
 
-def _sigma(log_snr: Tensor, t: Tensor) -> Tensor:
-    return torch.where(t <= 0, torch.zeros_like(log_snr), (-log_snr).sigmoid().sqrt())
+def _sigma(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """sigma^2 = sigmoid(-log-SNR), and exactly 0 at t = 0."""
+    t = exact(t)
+    return torch.where(t <= 0, torch.zeros_like(t), (-log_snr(t)).sigmoid().sqrt())
 
 
 def _bounded(log_snr: Tensor) -> Tensor:
@@ -66,12 +71,10 @@ class LinearBeta:
         return _bounded(-integral.expm1().log())
 
     def alpha(self, t: Times) -> Times:
-        t = exact(t)
-        return _alpha(self._log_snr(t), t)
+        return _alpha(self._log_snr, t)
 
     def sigma(self, t: Times) -> Times:
-        t = exact(t)
-        return _sigma(self._log_snr(t), t)
+        return _sigma(self._log_snr, t)
 
     def time(self, log_snr: Times) -> Times:
         integral = F.softplus(-_bounded(log_snr))
@@ -99,12 +102,10 @@ class ScaledLinearBeta:
         return _bounded(-self._integral(t).expm1().log())
 
     def alpha(self, t: Times) -> Times:
-        t = exact(t)
-        return _alpha(self._log_snr(t), t)
+        return _alpha(self._log_snr, t)
 
     def sigma(self, t: Times) -> Times:
-        t = exact(t)
-        return _sigma(self._log_snr(t), t)
+        return _sigma(self._log_snr, t)
 
     def time(self, log_snr: Times) -> Times:
         wanted = F.softplus(-_bounded(log_snr))
@@ -118,7 +119,7 @@ class ScaledLinearBeta:
 
 @dataclass(frozen=True)
 class Cosine:
-    """alpha = cos(pi/2 (t + s) / (1 + s)) / cos(pi/2 s / (1 + s)), variance preserving. Nichol & Dhariwal 2021, eq. 17."""
+    """alpha = cos(pi/2 (t + o) / (1 + o)) / cos(pi/2 o / (1 + o)), o = `offset`, variance preserving. Nichol & Dhariwal 2021, eq. 17."""
 
     offset: float = 0.008
 
@@ -131,12 +132,10 @@ class Cosine:
         return _bounded(alpha_squared.log() - sigma_squared.clamp(min=0.0).log())
 
     def alpha(self, t: Times) -> Times:
-        t = exact(t)
-        return _alpha(self._log_snr(t), t)
+        return _alpha(self._log_snr, t)
 
     def sigma(self, t: Times) -> Times:
-        t = exact(t)
-        return _sigma(self._log_snr(t), t)
+        return _sigma(self._log_snr, t)
 
     def time(self, log_snr: Times) -> Times:
         alpha = _bounded(log_snr).sigmoid().sqrt()
@@ -208,12 +207,10 @@ class Tabulated:
         return torch.lerp(self._entries[lower], self._entries[lower + 1], place - lower)
 
     def alpha(self, t: Times) -> Times:
-        t = exact(t)
-        return _alpha(self._log_snr(t), t)
+        return _alpha(self._log_snr, t)
 
     def sigma(self, t: Times) -> Times:
-        t = exact(t)
-        return _sigma(self._log_snr(t), t)
+        return _sigma(self._log_snr, t)
 
     def time(self, log_snr: Times) -> Times:
         wanted = exact(log_snr).clamp(float(self._entries[-1]), float(self._entries[0]))
