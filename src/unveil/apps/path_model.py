@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from unveil.data.episodes import Episodes
 from unveil.network.condition import Condition
+from unveil.network.path_transformer import PathTransformer
 from unveil.network.quantiles import QuantileMLP
-from unveil.network.trajectory import TrajectoryTransformer
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import x0
 from unveil.process.schedule import Cosine
@@ -56,7 +56,7 @@ class PathModel(nn.Module):
         super().__init__()
         self.shape = shape
         d = shape.dimensions
-        network = TrajectoryTransformer(d, 2 * d + 1, shape.width, shape.depth, shape.heads, shape.patch)
+        network = PathTransformer(d, 2 * d + 1, shape.width, shape.depth, shape.heads, shape.patch)
         self.denoiser = GaussianDenoiser(network, Cosine(), x0)
         self.travel = QuantileMLP(2 * d, LEVELS)
         for name, size in (("mean", (d,)), ("deviation", (d,)), ("support_low", (d,)), ("support_bin", (d,))):

@@ -1,4 +1,4 @@
-"""Transformers over sequences of rows that begin at a known one, several rows a token: a denoiser's network and a value's."""
+"""Transformers over trajectories, rows of actions and observations whose first is known, several a token: a denoiser's and a value's."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from unveil.network.layers import ModulatedBlock, mlp, sinusoids
 
 
 class SequenceTrunk(nn.Module):
-    """(x (B, H, D), time (B,)) -> tokens (B, ceil(H / patch), W), for every H.
+    """(x (B, H, D), time (B,)) -> tokens (B, ceil(H / patch), W), for every H. `time` is the index of the step, 0 .. T - 1 (-1: clean).
 
     A token is a patch of `patch` rows, its place counted from the first. The first row, where a plan begins, and the time step set every
     block's norms and gates. All work is matrix products, which is what processors are fastest at.

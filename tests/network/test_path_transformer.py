@@ -1,16 +1,16 @@
-"""The trajectory transformer: padding is invisible, a fresh network returns its anchor, every length goes in."""
+"""The path transformer: padding is invisible, a fresh network returns its anchor, every length goes in."""
 
 import pytest
 import torch
 
 from unveil.network.condition import Condition
-from unveil.network.trajectory import TrajectoryTransformer
+from unveil.network.path_transformer import PathTransformer
 
 
-def stirred(seed: int = 0) -> TrajectoryTransformer:
+def stirred(seed: int = 0) -> PathTransformer:
     """A network whose zero-initialised layers are no longer zero."""
     torch.manual_seed(seed)
-    network = TrajectoryTransformer(2, 5, width=32, depth=2, heads=4, patch=3)
+    network = PathTransformer(2, 5, width=32, depth=2, heads=4, patch=3)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -47,7 +47,7 @@ def test_rows_do_not_feel_each_other_or_their_padding():
 
 def test_a_fresh_network_returns_the_anchor():
     torch.manual_seed(0)
-    network = TrajectoryTransformer(2, 5, width=32, depth=2)
+    network = PathTransformer(2, 5, width=32, depth=2)
     x, time, cond = conditions([9, 5], 9)
     assert cond.concat is not None
     torch.testing.assert_close(network(x, time, cond), cond.concat[..., :2], rtol=0, atol=0)

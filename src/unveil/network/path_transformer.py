@@ -1,4 +1,4 @@
-"""A transformer over trajectories of any length, several positions a token."""
+"""A transformer over paths of any length, several positions a token."""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,15 @@ from unveil.network.condition import Condition
 from unveil.network.layers import ModulatedBlock, fourier, mlp, sinusoids
 
 
-class TrajectoryTransformer(nn.Module):
-    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H.
+class PathTransformer(nn.Module):
+    """(x (B, H, D), time (B,) in (0, 1], condition) -> (B, H, D), for every H.
 
     A token is a patch of `patch` consecutive positions; its place is counted from both ends. The output is an offset from an anchor
     path that the condition brings (zeros if there is nothing better), so that a fresh network returns the anchor.
 
     Condition:
         concat (B, H, D + D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
-        vector (B, V): what the whole trajectory is about, of order 1 (ends of the path, log-length).
+        vector (B, V): what the whole path is about, of order 1 (ends of the path, log-length).
         valid (B, H): real positions, a prefix of each row.
 
     Args:
@@ -45,11 +45,11 @@ class TrajectoryTransformer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
         if cond is None or cond.concat is None or cond.vector is None or cond.valid is None:
-            raise ValueError("TrajectoryTransformer: the condition needs concat (anchor and known), vector and valid")
+            raise ValueError("PathTransformer: the condition needs concat (anchor and known), vector and valid")
         batch, horizon, features = x.shape
         if cond.concat.shape != (batch, horizon, 2 * features) or cond.valid.shape != (batch, horizon):
             raise ValueError(
-                f"TrajectoryTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} and valid "
+                f"PathTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} and valid "
                 f"{(batch, horizon)}, got {tuple(cond.concat.shape)} and {tuple(cond.valid.shape)}"
             )
         anchor = cond.concat[..., :features]
