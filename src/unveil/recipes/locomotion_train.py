@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
     from unveil.recipes.progress import Progress
+    from unveil.recipes.run import Task
     from unveil.training.trainer import Training
 
 
@@ -23,69 +27,78 @@ def run_folder(config: TrainLocomotion | TrainValue) -> Path:
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
     """Train a `TrajectoryModel`; returns the run folder."""
-    from dataclasses import asdict
-    from functools import partial
-
-    import numpy as np
-    import torch
-
-    from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
-    from unveil.data.trajectories import Trajectories
-    from unveil.recipes.locate import find_device
-    from unveil.recipes.locomotion import TrainLocomotion, shape_of, trajectory_model
-    from unveil.recipes.run import Task, as_json, run_task
-
-    check(config)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    episodes = training_episodes(config)
-    described = as_json(asdict(config) | _described(config, episodes) | {"recipe": "locomotion"})
-    described |= {"attention": config.attention, "predicts": "eps" if config.predict_epsilon else "x0"}
-    torch.manual_seed(config.seed)  # initial weights
-    model = trajectory_model(described)
-    model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), config.normalizer)
-    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, horizons=lengths(config))
-    loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
-    run = run_folder(config)
-    task = Task(model, draw, loss, _published(config), {})
-    run_task(task, _training(config, device), device, run, described, TrainLocomotion(), progress, resume=config.resume, log=config.log)
-    return run
+    return _train(config, "locomotion", partial(diffusion_task, config), progress)
 
 
 def train_value(config: TrainValue, progress: Progress) -> Path:
     """Train a `ValueModel`; returns the run folder."""
-    from dataclasses import asdict
+    return _train(config, "value", partial(value_task, config), progress)
 
-    import numpy as np
+
+def _train(
+    config: TrainLocomotion | TrainValue, recipe: str, task_of: Callable[[Episodes, dict[str, Any]], Task], progress: Progress
+) -> Path:
+    """The way of both from a data set to a run folder; they differ in the task alone."""
     import torch
 
-    from unveil.apps.trajectory_training import trajectory_batches, value_loss
-    from unveil.data.trajectories import Trajectories, returns_to_go
     from unveil.recipes.locate import find_device
-    from unveil.recipes.locomotion import TrainValue, shape_of, value_model
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import run_task
 
     check(config)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     episodes = training_episodes(config)
-    described = as_json(asdict(config) | _described(config, episodes) | {"recipe": "value", "attention": False, "predicts": "x0"})
+    described = _described(config, episodes, recipe)
+    task, run = task_of(episodes, described), run_folder(config)
+    run_task(task, _training(config, device), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
+    return run
+
+
+def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:
+    """A denoiser of windows of actions and observations."""
+    import torch
+
+    from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
+    from unveil.data.trajectories import Trajectories
+    from unveil.recipes.locomotion import shape_of, trajectory_model
+    from unveil.recipes.run import Task
+
+    torch.manual_seed(config.seed)  # initial weights
+    model = trajectory_model(described)
+    model.normalization.learn(_rows(episodes), config.normalizer)
+    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, horizons=lengths(config))
+    loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
+    return Task(model, draw, loss, _published(config), {})
+
+
+def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
+    """The return that follows a window, from its noisy version."""
+    import torch
+
+    from unveil.apps.trajectory_training import trajectory_batches, value_loss
+    from unveil.data.trajectories import Trajectories, returns_to_go
+    from unveil.recipes.locomotion import shape_of, value_model
+    from unveil.recipes.run import Task
+
     targets = returns_to_go(episodes, config.discount, config.termination_penalty)
     torch.manual_seed(config.seed)  # initial weights
     model = value_model(described)
-    model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), config.normalizer)
+    model.normalization.learn(_rows(episodes), config.normalizer)
     if config.normed:
         model.offset.fill_(float(targets.mean()))
         model.scale.fill_(float(targets.std()) or 1.0)
     draw = trajectory_batches(
         Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), config.clean, lengths(config)
     )
-    run = run_folder(config)
-    task = Task(model, draw, value_loss, _published(config), {})
-    run_task(task, _training(config, device), device, run, described, TrainValue(), progress, resume=config.resume, log=config.log)
-    return run
+    return Task(model, draw, value_loss, _published(config), {})
+
+
+def _rows(episodes: Episodes) -> np.ndarray:
+    """(N, A + D), what the normalisation is learned from."""
+    import numpy as np
+
+    return np.concatenate([episodes.actions, episodes.observations], axis=1)
 
 
 def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
@@ -95,19 +108,22 @@ def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
     return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
 
 
-def training_episodes(config: TrainLocomotion | TrainValue, held: bool = False) -> Episodes:
-    """The data set without the episodes held out, or those alone."""
+def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
+    """The data set without the episodes held out."""
     from unveil.data.sources import read_episodes
     from unveil.data.trajectories import held_out
 
     episodes = read_episodes(config.dataset)
-    if not config.hold_out:
-        return episodes
-    return held_out(episodes, config.hold_out, seed=0)[held]
+    return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
 
 
-def _described(config: TrainLocomotion | TrainValue, episodes: Episodes) -> dict[str, Any]:
-    return {
+def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
+    """What config.json says: the flags, and what fixes the tensors under the names of `TrajectoryShape`."""
+    from dataclasses import asdict
+
+    from unveil.recipes.run import as_json
+
+    sizes = {
         "diffusion_steps": config.n_diffusion_steps,
         "actions": episodes.actions.shape[1],
         "observations": episodes.observations.shape[1],
@@ -116,7 +132,11 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes) -> dict
         "normalized": True,
         "origin": "unveil",
         "transitions": len(episodes),
+        "recipe": recipe,
+        "attention": getattr(config, "attention", False),
+        "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
     }
+    return as_json(asdict(config) | sizes)
 
 
 def _training(config: TrainLocomotion | TrainValue, device: torch.device) -> Training:
@@ -142,10 +162,9 @@ def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
 
 
 def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
-    """What the released trainer does not have: no warm-up, no decay of the rate, no clipping."""
-    if config.preset != "paper":
-        return {}
-    return {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
+    from unveil.recipes.run import RELEASED_TRAINER
+
+    return RELEASED_TRAINER if config.preset == "paper" else {}
 
 
 def check(config: TrainLocomotion | TrainValue) -> None:

@@ -55,7 +55,7 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
     from unveil.data.trajectories import Trajectories
     from unveil.errors import UnveilError
-    from unveil.recipes.run import Task
+    from unveil.recipes.run import RELEASED_TRAINER, Task
 
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
@@ -65,6 +65,5 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     torch.manual_seed(config.seed)  # initial weights
     model = TrajectoryModel(shape)
     model.normalization.learn(np.concatenate([cut.actions, cut.observations], axis=1), "limits")
-    constant = {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
     loss = partial(trajectory_loss, known=ends_of)
-    return Task(model, draw, loss, constant, {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps})
+    return Task(model, draw, loss, RELEASED_TRAINER, {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps})
