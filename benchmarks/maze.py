@@ -32,7 +32,8 @@ from unveil.evaluation.maze_reference import pursued
 from unveil.evaluation.plans import reference_metrics
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint, read_config
-from unveil.recipes.maze import DataMaze, EvalMaze, data_path, find_layout, load_planner, make_data
+from unveil.recipes.maze import EvalMaze, find_layout, load_planner
+from unveil.recipes.maze_data import DataMaze, data_path, make_data
 from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name
 from unveil.training.checkpoint import latest_checkpoint
 

@@ -29,7 +29,8 @@ from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, ref
 from unveil.evaluation.statistics import mean_ci95
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.maze import DataMaze, data_path, find_layout, load_planner, make_data
+from unveil.recipes.maze import find_layout, load_planner
+from unveil.recipes.maze_data import DataMaze, data_path, make_data
 from unveil.worlds.maze.episodes import MazeEpisodes, random_positions
 from unveil.worlds.maze.layout import Layout
 

@@ -10,6 +10,7 @@ from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
 from unveil.recipes import locomotion, maze
 from unveil.recipes.locomotion_data import DataLocomotion
+from unveil.recipes.maze_data import DataMaze
 from unveil.recipes.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ CONFIGS = {
     "train": {"maze": maze.TrainMaze, "locomotion": locomotion.TrainLocomotion, "value": locomotion.TrainValue},
     "eval": {"maze": maze.EvalMaze, "locomotion": locomotion.EvalLocomotion},
     "sample": {"maze": maze.SampleMaze},
-    "data": {"maze": maze.DataMaze, "locomotion": DataLocomotion},
+    "data": {"maze": DataMaze, "locomotion": DataLocomotion},
 }
 
 

@@ -189,11 +189,11 @@ def _demo(rest: list[str]) -> int:
 
 
 def _data(rest: list[str]) -> int:
-    from unveil.recipes import locomotion_data
+    from unveil.recipes import locomotion_data, maze_data
 
     recipe, rest = _recipe("data", rest, ["maze", "locomotion"])
     described, make = {
-        "maze": (maze.DataMaze, maze.make_data),
+        "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")

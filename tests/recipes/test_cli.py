@@ -242,7 +242,7 @@ def test_help_shows_an_example_in_half_a_second(arguments):
 
 
 def test_data_of_different_maps_noise_and_seeds_never_share_a_file(home):
-    from unveil.recipes.maze import data_path
+    from unveil.recipes.maze_data import data_path
     from unveil.worlds.maze.layout import named_layout, parse_layout
 
     ring = parse_layout("#####\n#OOO#\n#O#O#\n#OOG#\n#####", name="large")

@@ -9,7 +9,8 @@ import pytest
 from unveil.cli import main
 from unveil.data.d4rl import read_d4rl
 from unveil.recipes.maze import TRAIN_PRESETS, TrainMaze
-from unveil.recipes.maze_train import find_windows, unmarked
+from unveil.recipes.maze_data import unmarked
+from unveil.recipes.maze_train import find_windows
 
 
 def quiet(*_: object) -> None:

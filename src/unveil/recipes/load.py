@@ -48,7 +48,8 @@ def _original(folder: Path, device: str, seed: int, dataset: str | None = None, 
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_device
     from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
-    from unveil.recipes.locomotion_eval import check_pair, planner_with
+    from unveil.recipes.locomotion_eval import planner_with
+    from unveil.recipes.locomotion_load import check_pair
     from unveil.recipes.original import load_original
     from unveil.weights.diffuser_folder import experiments
 

@@ -1,16 +1,10 @@
-"""Locomotion with value guidance: the configs, and models from run folders. Fields are named as in the original config/locomotion.py."""
+"""Locomotion with value guidance: the configs. Fields are named as in the original config/locomotion.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    import torch
-
-    from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -275,50 +269,3 @@ def for_dataset(config: Any, dataset: str) -> Any:
     elif config.preset == "paper" and "hopper-medium-expert" in dataset:
         changes = {"scale": "0.0001", "t_stopgrad": 4}
     return replace(config, **{name: value for name, value in changes.items() if hasattr(config, name)})
-
-
-def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
-    """The tensors' shapes that a run's `config.json` describes."""
-    from unveil.apps.trajectory_model import TrajectoryShape
-
-    return TrajectoryShape(
-        config["horizon"],
-        config["diffusion_steps"],
-        config["actions"],
-        config["observations"],
-        config["width"],
-        tuple(config["multiples"]),
-        config["attention"],
-        config["predicts"],
-        config.get("inverse", False),
-    )
-
-
-def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
-    """The untrained model of a run's config: our transformer, or the published U-Net."""
-    from unveil.apps.trajectory_model import TrajectoryModel
-    from unveil.network.sequence import SequenceTransformer
-
-    shape = shape_of(config)
-    if config.get("model", "unet") == "unet":
-        return TrajectoryModel(shape)
-    return TrajectoryModel(shape, SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
-
-
-def value_model(config: Mapping[str, Any]) -> ValueModel:
-    """The untrained value of a run's config."""
-    from unveil.apps.trajectory_model import ValueModel
-    from unveil.network.sequence import SequenceValue
-
-    shape = shape_of(config)
-    if config.get("model", "unet") == "unet":
-        return ValueModel(shape)
-    return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
-
-
-def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Put weights, which may be stored in half precision, into a model there."""
-    import torch
-
-    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
-    model.to(device).eval()

@@ -61,7 +61,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
 
     from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
     from unveil.data.trajectories import Trajectories
-    from unveil.recipes.locomotion import shape_of, trajectory_model
+    from unveil.recipes.locomotion_load import shape_of, trajectory_model
     from unveil.recipes.run import Task
 
     torch.manual_seed(config.seed)  # initial weights
@@ -78,7 +78,7 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
 
     from unveil.apps.trajectory_training import trajectory_batches, value_loss
     from unveil.data.trajectories import Trajectories, returns_to_go
-    from unveil.recipes.locomotion import shape_of, value_model
+    from unveil.recipes.locomotion_load import shape_of, value_model
     from unveil.recipes.run import Task
 
     targets = returns_to_go(episodes, config.discount, config.termination_penalty)

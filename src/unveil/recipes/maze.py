@@ -1,4 +1,4 @@
-"""Maze2D: data, training, evaluation and single plans. The configs import nothing heavy; the wiring below them does."""
+"""Maze2D: the configs of training, evaluation and single plans, and planners from run folders. The configs import nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,31 +14,7 @@ if TYPE_CHECKING:
     from unveil.apps.path_model import PathModel
     from unveil.apps.planner import Planner
     from unveil.apps.trajectory_model import TrajectoryModel
-    from unveil.recipes.progress import Progress
     from unveil.worlds.maze.layout import Layout
-
-
-@dataclass(frozen=True)
-class DataMaze:
-    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no reset.
-
-    Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
-    """
-
-    maze: str = "large"
-    """umaze, medium, large, eval-umaze, eval-medium, eval-large, or the path of a text map"""
-    steps: int = 1_000_000
-    """transitions to generate"""
-    noise: float = 0.5
-    """standard deviation of the noise on the controller's force"""
-    out: Path | None = None
-    """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
-    seed: int = 0
-    """the same seed gives the same file"""
-    device: str = "auto"
-    """unused here; every verb takes it"""
-    json: str | None = None
-    """write means and deviations here; - is standard output"""
 
 
 @dataclass(frozen=True)
@@ -192,58 +168,6 @@ def find_layout(maze: str) -> Layout:
             raise UnveilError(f"{maze}: no such map file")
         return parse_layout(path.read_text(), name=path.stem)
     return named_layout(maze)
-
-
-def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path:
-    """Where generated data are kept: the name holds all that decides them, the map as a hash."""
-    import hashlib
-
-    from unveil.data.files import home
-
-    rows = hashlib.sha256("\n".join(layout.rows).encode()).hexdigest()[:8]
-    return home() / "maze" / f"{layout.name}-{rows}-{steps}-seed{seed}{'' if noise == 0.5 else f'-noise{noise:g}'}.hdf5"
-
-
-def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
-    """Generate, write, and describe."""
-    import time
-
-    import numpy as np
-
-    from unveil.data.d4rl import write_d4rl
-    from unveil.worlds.maze.collect import collect
-
-    layout = find_layout(config.maze)
-    out = config.out or data_path(layout, config.steps, config.seed, config.noise)
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; --out needs a file name such as {out / 'maze.hdf5'}")
-    began = time.perf_counter()
-    episodes = collect(
-        layout,
-        config.steps,
-        np.random.default_rng(config.seed),
-        config.noise,
-        lambda done: progress(f"generating {layout.name}", done, config.steps, {}),
-    )
-    seconds = time.perf_counter() - began
-    write_d4rl(out, episodes)
-    spread = [episodes.observations.std(0).tolist(), episodes.actions.std(0).tolist()]
-    deviations = " ".join(f"{x:.3f}" for x in spread[0] + spread[1])
-    return {
-        "path": str(out),
-        "protocol": "D4RL maze2d v1 generator",
-        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; standard deviations {deviations}",
-        "metrics": {
-            "observation_mean": episodes.observations.mean(0).tolist(),
-            "observation_std": spread[0],
-            "action_mean": episodes.actions.mean(0).tolist(),
-            "action_std": spread[1],
-            "reward_rate": float(episodes.rewards.mean()),
-            "segment_rate": float(episodes.timeouts.mean()),
-            "steps_per_second": config.steps / seconds,
-            "n": config.steps,
-        },
-    }
 
 
 def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner:

@@ -28,7 +28,7 @@ def between_goals(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> 
 
     import numpy as np
 
-    from unveil.recipes.maze_train import unmarked
+    from unveil.recipes.maze_data import unmarked
 
     whole = unmarked(episodes)
     at_goal = np.linalg.norm(episodes.observations[:, :2] - goal, axis=1) < radius

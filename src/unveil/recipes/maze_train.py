@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import DataMaze, data_path, driver_of, find_layout, make_data
+from unveil.recipes.maze import driver_of, find_layout
+from unveil.recipes.maze_data import load_data, unmarked
 
 if TYPE_CHECKING:
     import torch
@@ -17,33 +18,6 @@ if TYPE_CHECKING:
     from unveil.recipes.progress import Progress
     from unveil.recipes.run import Task
     from unveil.worlds.maze.layout import Layout
-
-
-def load_data(config: TrainMaze, progress: Progress) -> Episodes:
-    """The file that was named, or generated data from the cache.
-
-    Raises:
-        UnveilError: the file is not there, or holds positions that this maze does not have.
-    """
-    from unveil.data.d4rl import read_d4rl
-    from unveil.data.files import found
-    from unveil.data.minari import is_minari, read_minari
-    from unveil.errors import UnveilError
-
-    layout = find_layout(config.maze)
-    if config.data is None:
-        path = data_path(layout, config.data_steps, config.data_seed)
-        if not path.is_file():
-            make_data(DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress)
-        return read_d4rl(path)
-    path = found(config.data)
-    episodes = read_minari(path) if is_minari(path) else read_d4rl(path)
-    if episodes.observations.shape[1] < 2:
-        raise UnveilError(f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first")
-    inside = float((layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0).mean())
-    if inside > 0.01:
-        raise UnveilError(f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of")
-    return episodes
 
 
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
@@ -58,18 +32,6 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
     windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
-
-
-def unmarked(episodes: Episodes) -> Episodes:
-    """The same recording without D4RL's `timeouts`: nothing says when a goal changed.
-
-    Minari's episodes, which bring final observations, are recordings of their own and stay apart.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts)) if episodes.final_observations is None else episodes
 
 
 def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:

@@ -1,0 +1,192 @@
+"""Models of locomotion: built from a run's `config.json`, and loaded from run folders, the zoo, or the original's folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+    from unveil.recipes.locomotion import EvalLocomotion
+
+
+def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
+    """The tensors' shapes that a run's `config.json` describes."""
+    from unveil.apps.trajectory_model import TrajectoryShape
+
+    return TrajectoryShape(
+        config["horizon"],
+        config["diffusion_steps"],
+        config["actions"],
+        config["observations"],
+        config["width"],
+        tuple(config["multiples"]),
+        config["attention"],
+        config["predicts"],
+        config.get("inverse", False),
+    )
+
+
+def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
+    """The untrained model of a run's config: our transformer, or the published U-Net."""
+    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.network.sequence import SequenceTransformer
+
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return TrajectoryModel(shape)
+    return TrajectoryModel(shape, SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+
+
+def value_model(config: Mapping[str, Any]) -> ValueModel:
+    """The untrained value of a run's config."""
+    from unveil.apps.trajectory_model import ValueModel
+    from unveil.network.sequence import SequenceValue
+
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return ValueModel(shape)
+    return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+
+
+def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put weights, which may be stored in half precision, into a model there."""
+    import torch
+
+    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
+    model.to(device).eval()
+
+
+def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
+    """The diffusion and, if anything needs it, the value, checked to belong together."""
+    from unveil.recipes.locate import find_checkpoint, find_device
+
+    device = find_device(config.device)
+    wanted = config.select != "none" or config.guidance != "none"
+    if config.checkpoint is not None:
+        folder = find_checkpoint(config.checkpoint)
+        model = load_trajectories(folder, device)
+        value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
+    else:
+        model = trajectories_of(config, device)
+        value = value_of(config, device) if wanted else None
+    if value is not None:
+        check_pair(model, value)
+    if config.fast != "off":
+        model, value = _fast(config, model, value)
+    return model, value
+
+
+def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
+    import torch
+
+    from unveil.apps.fast_models import fast_trajectories, fast_value
+    from unveil.network.compiled import Measured
+
+    dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
+    quicker = Measured if config.compile == "auto" else None
+    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
+
+
+def folder_of(config: EvalLocomotion, path: str) -> Path:
+    """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
+    from dataclasses import asdict
+
+    from unveil.recipes.template import resolve
+
+    return config.logbase / Path(config.dataset).stem / resolve(path, asdict(config))
+
+
+def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
+    """The diffusion at the config's load path, of either program."""
+    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.errors import UnveilError
+
+    folder = folder_of(config, config.diffusion_loadpath)
+    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
+    return model.to(device)
+
+
+def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
+    """The value at the config's load path, of either program."""
+    from unveil.apps.trajectory_model import ValueModel
+    from unveil.errors import UnveilError
+
+    folder = folder_of(config, config.value_loadpath)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device)
+    if not isinstance(model, ValueModel):
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
+    return model.to(device)
+
+
+def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
+    from unveil.recipes.original import is_original, load_original
+
+    return load_original(folder, epoch, dataset=config.dataset) if is_original(folder) else None
+
+
+def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
+    """The averaged weights of a diffusion checkpoint, or the packaged ones."""
+    from unveil.recipes.locate import read_config, weights_file
+    from unveil.training.checkpoint import read_tensors
+
+    model = trajectory_model(read_config(checkpoint, "locomotion"))
+    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict()), device)
+    return model
+
+
+def load_value(checkpoint: Path, device: torch.device) -> ValueModel:
+    """The averaged weights of a value checkpoint, or those packaged beside a diffusion."""
+    from unveil.recipes.locate import read_config, weights_file
+    from unveil.training.checkpoint import read_tensors
+
+    packaged = checkpoint / "value.safetensors"
+    config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
+    model = value_model(config)
+    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict()), device)
+    return model
+
+
+def at_epoch(folder: Path, epoch: str) -> Path:
+    """The checkpoint of a run: the newest good one, or that of a step."""
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_checkpoint
+
+    if not folder.is_dir():
+        runs = sorted(str(p.parent) for p in folder.parent.parent.glob("*/*/config.json")) if folder.parent.parent.is_dir() else []
+        verb = "value" if folder.parent.name == "values" else "locomotion"
+        hint = (
+            f"there: {', '.join(runs[:4])}"
+            if runs
+            else f"train one: unveil train {verb} --dataset D --logbase {folder.parent.parent.parent}"
+        )
+        raise UnveilError(f"{folder}: no such run; {hint}")
+    if epoch == "latest":
+        return find_checkpoint(str(folder))
+    if not epoch.isdigit():
+        raise UnveilError(f"an epoch is a step number or latest, got {epoch!r}")
+    return find_checkpoint(str(folder / f"checkpoint-{int(epoch)}"))
+
+
+def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
+    """Refuse a value that cannot guide this diffusion.
+
+    Raises:
+        UnveilError: other rows, another schedule, or another normalisation.
+    """
+    import torch
+
+    from unveil.errors import UnveilError
+
+    for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
+        mine, theirs = getattr(model.shape, name), getattr(value.shape, name)
+        if mine != theirs:
+            raise UnveilError(f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike")
+    for name in ("low", "high"):
+        if not torch.allclose(getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3):
+            raise UnveilError("this value was trained on differently normalised data than the diffusion; use one data set and --normalizer")
