@@ -39,7 +39,6 @@ from unveil.recipes.locomotion_train import run_folder, train_locomotion, train_
 from unveil.recipes.run import as_json
 from unveil.training.trainer import Training, train
 from unveil.worlds.locomotion.body import body_of, normalized_score
-from unveil.worlds.locomotion.collect import episode_returns
 from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -82,7 +81,7 @@ def minutes(preset: str, data: str) -> float:
 
 def behaviour(data: str) -> dict[str, dict[str, float]]:
     """The recorded episodes: their mean with its interval, and the best."""
-    returns = episode_returns(read_episodes(data))
+    returns = read_episodes(data).returns
     scores = normalized_score(body_of(data), returns)
     rows: dict[str, dict[str, float]] = {"behaviour": {"n": len(returns)}, "best": {"n": 1}}
     for name, values in (("return", returns), ("score", scores)):

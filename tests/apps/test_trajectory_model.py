@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.apps.trajectory_model import Normalization, TrajectoryModel, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import Normalization, TrajectoryShape, ValueModel
 
 
 def test_both_kinds_of_normalisation_are_their_formulas_and_invert():
@@ -43,6 +43,6 @@ def test_the_value_is_in_the_units_of_the_return_at_the_denoisers_own_times():
 
 
 def test_only_the_first_observation_is_known():
-    model = TrajectoryModel(TrajectoryShape(4, 10, actions=1, observations=2, width=8, multiples=(1, 2)))
-    known = model.first_state(2, 6)
-    assert known.sum() == 4 and known[:, 0, 1:].all()
+    known = TrajectoryShape(4, 10, actions=1, observations=2, width=8, multiples=(1, 2)).first_known(6)
+    assert known.shape == (1, 6, 3)
+    assert known.sum() == 2 and known[:, 0, 1:].all()

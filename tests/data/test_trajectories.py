@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.data.episodes import Episodes
-from unveil.data.trajectories import Trajectories, held_out, returns_to_go
+from unveil.data.episodes import Episodes, held_out
+from unveil.data.trajectories import Trajectories, returns_to_go
 
 
 def recording(lengths: list[int], terminal: list[bool]) -> Episodes:

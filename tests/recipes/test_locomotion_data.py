@@ -9,7 +9,6 @@ from policies import write_actor, write_snapshots
 from unveil.cli import main
 from unveil.data.sources import read_episodes
 from unveil.worlds.locomotion.body import BODIES, normalized_score
-from unveil.worlds.locomotion.collect import episode_returns
 
 HOPPER = BODIES["hopper"]
 
@@ -42,7 +41,7 @@ def test_a_set_is_made_described_and_found_by_name(policies, tmp_path, capsys):
     episodes = read_episodes("hopper-medium-expert")
     assert "D4RL-style" in captured.err and "D4RL-style" in card["kind"] and result["protocol"] == "D4RL-style"
     assert result["path"] == str(home / "hopper-medium-expert.hdf5") and result["card"] == card
-    returns = episode_returns(episodes)
+    returns = episodes.returns
     scores = normalized_score(HOPPER, returns)
     numbers = card["metrics"]
     assert numbers["n"] == len(returns) and numbers["return_mean"] == pytest.approx(returns.mean(), rel=1e-5)

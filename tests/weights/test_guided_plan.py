@@ -47,7 +47,7 @@ def states(model: TrajectoryModel, guide, wanted: dict[str, Tensor]) -> list[Ten
     noise = wanted["noise"]
     value = torch.zeros_like(noise[0])
     value[:, 0, 2:] = wanted["start"]
-    inpaint = Inpaint(model.first_state(len(value), value.shape[1]), value)
+    inpaint = Inpaint(model.shape.first_known(value.shape[1]), value)
     seen: list[Tensor] = []
 
     def keep(x: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:

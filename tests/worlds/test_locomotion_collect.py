@@ -8,7 +8,7 @@ import pytest
 from policies import write_actor, write_snapshots
 from unveil.errors import UnveilError
 from unveil.worlds.locomotion.body import BODIES
-from unveil.worlds.locomotion.collect import Part, action_noise, collect, episode_returns, mixture
+from unveil.worlds.locomotion.collect import Part, action_noise, collect, mixture
 from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 HOPPER = replace(BODIES["hopper"], steps=25)  # some fall before, some do not
@@ -82,7 +82,7 @@ def test_every_step_happened(data):
             assert data.terminals[t] == world.terminated[0] and (data.terminals[t] or data.timeouts[t]) == (not world.running[0])
         assert data.final_observations is not None
         assert data.final_observations[episode].tobytes() == world.observations[0].astype(np.float32).tobytes()
-        assert episode_returns(data)[episode] == pytest.approx(world.returns[0], abs=1e-4)
+        assert data.returns[episode] == pytest.approx(world.returns[0], abs=1e-4)
     assert data.rewards.dtype == data.observations.dtype == data.actions.dtype == np.float32
 
 

@@ -18,7 +18,7 @@ def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
     Up to a constant factor a piece of the variational bound: large where the model would not have gone by itself.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    known = model.first_state(1, x.shape[1])
+    known = model.shape.first_known(x.shape[1]).to(x.device)
     total = torch.zeros(len(x), device=x.device)
     for level in LEVELS:
         t = torch.full((len(x),), level, dtype=torch.float64, device="cpu")

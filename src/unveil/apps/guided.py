@@ -155,7 +155,7 @@ class GuidedPlanner:
         shape, device = model.shape, model.device
         value = torch.zeros((len(known) * k, self.horizon, shape.features), device=device)
         value[:, 0, -shape.observations :] = known.repeat_interleave(k, dim=0)
-        put_back = Inpaint(model.first_state(1, self.horizon), value)
+        put_back = Inpaint(shape.first_known(self.horizon).to(device), value)
         times = uniform(settings.steps)
         noise = settings.temperature * normal_like(value, self._generator)
         if last is not None and settings.warm_steps is not None:

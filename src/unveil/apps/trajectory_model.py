@@ -49,6 +49,12 @@ class TrajectoryShape:
         """Numbers of a planned row."""
         return self.observations + (0 if self.inverse else self.actions)
 
+    def first_known(self, horizon: int) -> Tensor:
+        """(1, H, features) bool: of a plan from a state on the observation of the first row is known."""
+        known = torch.zeros((1, horizon, self.features), dtype=torch.bool, device="cpu")
+        known[:, 0, -self.observations :] = True
+        return known
+
     @property
     def stride(self) -> int:
         """Environment steps between two rows of a plan."""
@@ -127,12 +133,6 @@ class TrajectoryModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.normalization.low.device
-
-    def first_state(self, rows: int, horizon: int) -> Tensor:
-        """(rows, H, features) bool: the observation of the first row is known."""
-        known = torch.zeros((rows, horizon, self.shape.features), dtype=torch.bool, device=self.device)
-        known[:, 0, -self.shape.observations :] = True
-        return known
 
     def first_action(self, x: Tensor) -> Tensor:
         """The action (B, A), in the data's units, that a normalised plan (B, H, features) begins with."""

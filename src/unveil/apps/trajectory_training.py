@@ -66,7 +66,7 @@ def trajectory_batches(
 
 def first_observation(model: TrajectoryModel, x_0: Tensor) -> Tensor:
     """The known numbers of a plan from a state on."""
-    return model.first_state(1, x_0.shape[1])
+    return model.shape.first_known(x_0.shape[1]).to(x_0.device)
 
 
 def trajectory_loss(
@@ -102,8 +102,7 @@ def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mappin
     assert isinstance(model, ValueModel) and batch.target is not None
     shape, device = model.shape, model.offset.device
     x_0 = model.normalization.normalized(batch.rows.to(device))[..., shape.planned]
-    known = torch.zeros(x_0.shape[1:], dtype=torch.bool, device=device)
-    known[0, -shape.observations :] = True
+    known = shape.first_known(x_0.shape[1]).to(device)
     x_t = corrupt(model.schedule, x_0, batch.t, batch.noise.to(device), known)
     error = (model(x_t, batch.t) - batch.target.to(device)) / model.scale
     squared = error**2

@@ -65,6 +65,11 @@ class Episodes:
         """The first transition of each episode."""
         return np.concatenate([[0], self.ends[:-1]])
 
+    @cached_property
+    def returns(self) -> Float[np.ndarray, " E"]:
+        """The sum of rewards of each episode, in float64."""
+        return np.add.reduceat(self.rewards.astype(np.float64), self.starts)
+
     def chosen(self, which: Bool[np.ndarray, " E"]) -> "Episodes":
         """The marked episodes alone, each still ending where it did.
 
@@ -84,3 +89,18 @@ class Episodes:
             None if final is None else final[which],
             {name: values[rows] for name, values in self.infos.items()},
         )
+
+
+def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:
+    """Whole episodes for training, and about `share` of the episodes (at least one) for what must not be chosen on them.
+
+    Raises:
+        ValueError: share outside (0, 1), or fewer than two episodes.
+    """
+    count = len(episodes.ends)
+    if not 0.0 < share < 1.0 or count < 2:
+        raise ValueError(f"held_out: a share in (0, 1) of at least two episodes is needed, got {share} of {count}")
+    order = np.random.default_rng(seed).permutation(count)
+    apart = np.zeros(count, dtype=bool)
+    apart[order[: max(1, round(share * count))]] = True
+    return episodes.chosen(~apart), episodes.chosen(apart)

@@ -65,18 +65,3 @@ def returns_to_go(episodes: Episodes, discount: float, termination_penalty: floa
     for step in range(table.shape[1] - 2, -1, -1):
         table[:, step] += discount * table[:, step + 1]
     return table[inside].astype(np.float32)
-
-
-def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:
-    """Whole episodes for training, and about `share` of the episodes (at least one) for what must not be chosen on them.
-
-    Raises:
-        ValueError: share outside (0, 1), or fewer than two episodes.
-    """
-    count = len(episodes.ends)
-    if not 0.0 < share < 1.0 or count < 2:
-        raise ValueError(f"held_out: a share in (0, 1) of at least two episodes is needed, got {share} of {count}")
-    order = np.random.default_rng(seed).permutation(count)
-    apart = np.zeros(count, dtype=bool)
-    apart[order[: max(1, round(share * count))]] = True
-    return episodes.chosen(~apart), episodes.chosen(apart)

@@ -62,8 +62,7 @@ def best_episodes(episodes: Episodes, share: float) -> Episodes:
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"best_episodes: share must lie in (0, 1], got {share}")
-    returns = np.add.reduceat(episodes.rewards.astype(np.float64), episodes.starts)
-    order = np.argsort(-returns, kind="stable")
+    order = np.argsort(-episodes.returns, kind="stable")
     lengths = (episodes.ends - episodes.starts)[order]
     count = int(np.searchsorted(np.cumsum(lengths), share * len(episodes))) + 1
     chosen = np.zeros(len(order), dtype=bool)

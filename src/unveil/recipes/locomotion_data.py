@@ -89,9 +89,9 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
 def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
     """What a data set is, whose behaviour it holds and how good that is; no time and no path, so that the same data have the same card."""
     from unveil.recipes.doctor import commit, versions
-    from unveil.worlds.locomotion.collect import action_noise, episode_returns
+    from unveil.worlds.locomotion.collect import action_noise
 
-    returns = episode_returns(episodes)
+    returns = episodes.returns
     owner = episodes.infos["policy"][episodes.starts]
     lengths = episodes.ends - episodes.starts
     policies = [

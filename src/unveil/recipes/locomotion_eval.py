@@ -149,8 +149,9 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
 
     from unveil.apps.auto_scale import largest_unsurprising
     from unveil.apps.guided import GuidedPlanner, GuidedSettings
+    from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
-    from unveil.data.trajectories import Trajectories, held_out
+    from unveil.data.trajectories import Trajectories
     from unveil.errors import UnveilError
     from unveil.recipes.locate import read_config
 

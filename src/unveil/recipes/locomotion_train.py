@@ -110,8 +110,8 @@ def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
 
 def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
     """The data set without the episodes held out."""
+    from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
-    from unveil.data.trajectories import held_out
 
     episodes = read_episodes(config.dataset)
     return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes

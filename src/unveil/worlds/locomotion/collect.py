@@ -112,11 +112,6 @@ def action_noise(policy: Policy, episodes: Episodes, part: int, count: int = 200
     return float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
 
 
-def episode_returns(episodes: Episodes) -> Float[np.ndarray, " E"]:
-    """The sum of rewards of each episode, in float64."""
-    return np.add.reduceat(episodes.rewards.astype(np.float64), episodes.starts)
-
-
 @dataclass(frozen=True)
 class _Piece:
     """One episode."""
