@@ -8,7 +8,7 @@ from torch import Tensor
 from unveil.apps.trajectory_model import TrajectoryModel
 from unveil.process.corrupt import corrupt
 
-LEVELS = (0.25, 0.5)  # times at which plans are noised and denoised again
+LEVELS = (0.25, 0.5)  # noise levels: the times t at which plans are noised and denoised again
 
 
 @torch.no_grad()

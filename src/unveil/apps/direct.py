@@ -43,7 +43,7 @@ def direct_windows(
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device="cpu")))
         travel = QuantileMLP(2 * len(mean), LEVELS)
     optimizer = torch.optim.AdamW(travel.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     blocks = max(1, proposals // 65_536)
     for step in range(steps):
         first, strides = windows.propose(rows, generator)
@@ -51,7 +51,7 @@ def direct_windows(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
+        rates.step()
         if progress is not None and step % 50 == 0:
             progress(step, steps + 5 * blocks)
     kept = []

@@ -1,16 +1,11 @@
 """Models whose published networks are laid out for planning: the same weights and results in less time."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
-from unveil.network.fast1d import FastUNet, FastValue
+from unveil.network.fast1d import FastUNet, FastValue, Quicker
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
-
-Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def fast_trajectories(model: TrajectoryModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> TrajectoryModel:

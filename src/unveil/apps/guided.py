@@ -22,7 +22,7 @@ from unveil.sampling.edit import Inpaint, normal_like
 from unveil.sampling.guidance import Guidance, clipped, steered
 from unveil.sampling.loop import sample
 
-Score = Callable[[Tensor], Tensor]  # clean normalised plans (N, H, features) -> (N,)
+Score = Callable[[Tensor], Tensor]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
 
 
 @dataclass(frozen=True)

@@ -355,7 +355,7 @@ class Planner:
         return np.concatenate([path, np.repeat(path[-1:], horizon - length, axis=0)])
 
     def _choose(self, request: _Request, paths: np.ndarray, lengths: np.ndarray) -> Plan:
-        """The fastest candidate at the data's speed limit, among those that run least where no data went.
+        """The fastest candidate at the data's speed limit, among those that run least where no data went: up to 2 % of a path counts as 0.
 
         A leap longer than the speed limit allows between two positions counts as unsupported too.
         """

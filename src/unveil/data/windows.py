@@ -31,6 +31,9 @@ class PathWindows:
     similar length, drawn from a pool, so that little is padded; over batches every window is as likely as without this sorting.
 
     Args:
+        dimensions: D.
+        stride: transitions between two positions.
+        to_end: share of the windows that reach to the end of their episode.
         pool: windows drawn for one that is used.
         longest: positions of the longest window, if episodes are longer than anything that shall be learned.
     Raises:

@@ -22,7 +22,7 @@ from unveil.network.value1d import ValueNetwork
 
 MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # kept at once
-Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]
+Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]  # a function to the same one, faster
 
 
 class Level(NamedTuple):

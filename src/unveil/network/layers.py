@@ -36,6 +36,8 @@ def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential
 class ModulatedBlock(nn.Module):
     """A pre-norm transformer block whose norms and gates are set by a condition vector (adaLN-Zero: it starts as the identity).
 
+        x + gate f((1 + scale) norm(x) + shift),    f attention, then an MLP; shift, scale, gate linear in the condition
+
     Peebles & Xie 2023, figure 3. Shapes: x (B, N, W), condition (B, W), valid (B, N) bool or None.
     """
 

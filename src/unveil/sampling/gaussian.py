@@ -44,9 +44,8 @@ class Ancestral:
 
     variance: beta-tilde ("small"), beta ("large"), or between the two by the belief's fraction ("learned"). With `log_h` the mean
     is shifted by scale * variance * grad_x log_h(x_t, t), as the released code of Dhariwal & Nichol 2021 (Alg. 1) does; Diffuser's paper
-    takes the gradient at the mean. With "small" that
-    equals a shift of the belief by sigma_s^2 / alpha_s * grad, against sigma_t^2 / alpha_t for `tilted`: scales do not carry over.
-    No noise is added into s = 0.
+    takes the gradient at the mean. With "small" that equals a shift of the belief by sigma_s^2 / alpha_s * grad, against
+    sigma_t^2 / alpha_t for `tilted`: scales do not carry over. No noise is added into s = 0.
 
     Args:
         temperature: factor on the standard deviation of the noise.
