@@ -41,13 +41,10 @@ def retimed(
     cap = (speed_limit / steep).min(1)
     turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1) / np.maximum(0.5 * (lengths[1:] + lengths[:-1]), 1e-9)
     corner = np.sqrt(float(acceleration_limit.min()) / np.maximum(turn, 1e-9))
-    limit = [initial_speed, *np.minimum(np.minimum(cap[1:], cap[:-1]), corner).tolist(), float(cap[-1])]
-    gain = (2.0 * (acceleration_limit / steep).min(1) * lengths).tolist()
-    for i in range(len(gain) - 1, 0, -1):
-        limit[i] = min(limit[i], (limit[i + 1] ** 2 + gain[i]) ** 0.5)
-    for i, more in enumerate(gain):
-        limit[i + 1] = min(limit[i + 1], (limit[i] ** 2 + more) ** 0.5)
-    speed = np.array(limit)
+    square = np.concatenate([[initial_speed], np.minimum(np.minimum(cap[1:], cap[:-1]), corner), [cap[-1]]]) ** 2
+    gained = np.concatenate([[0.0], (2.0 * (acceleration_limit / steep).min(1) * lengths).cumsum()])
+    square[1:] = np.minimum.accumulate((square + gained)[:0:-1])[::-1] - gained[1:]  # so slow that every later limit can be met
+    speed = np.sqrt(np.minimum.accumulate(square - gained) + gained)
     return np.concatenate([[0.0], (2.0 * lengths / np.maximum(speed[1:] + speed[:-1], 1e-6)).cumsum()])
 
 

@@ -124,12 +124,11 @@ class Cosine:
     offset: float = 0.008
 
     def _log_snr(self, t: Tensor) -> Tensor:
-        angle = 0.5 * pi * (t + self.offset) / (1.0 + self.offset)
-        first = torch.full_like(t, 0.5 * pi * self.offset / (1.0 + self.offset))
-        alpha_squared = (angle.cos().clamp(min=0.0) / first.cos()) ** 2
-        # 1 - alpha^2 without cancellation: cos^2 a - cos^2 b = sin(a + b) sin(b - a)
-        sigma_squared = (first + angle).sin() * (angle - first).sin() / first.cos() ** 2
-        return _bounded(alpha_squared.log() - sigma_squared.clamp(min=0.0).log())
+        first = 0.5 * pi * self.offset / (1.0 + self.offset)
+        angle = t * (0.5 * pi / (1.0 + self.offset)) + first
+        # sigma^2 cos^2 f = cos^2 f - cos^2 a = sin(a + f) sin(a - f): no cancellation near t = 0
+        lost = (angle + first).sin() * (angle - first).sin()
+        return _bounded((angle.cos().clamp(min=0.0).square() / lost.clamp(min=0.0)).log())
 
     def alpha(self, t: Times) -> Times:
         return _alpha(self._log_snr, t)

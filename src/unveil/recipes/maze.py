@@ -219,13 +219,16 @@ def driver_of(
     import torch
 
     from unveil.apps.diffuser import Diffuser
+    from unveil.apps.fast_models import fast_trajectories
     from unveil.apps.planner import Planner, PlannerSettings
     from unveil.apps.trajectory_model import TrajectoryModel
 
     model = model_of(config)
     model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
     model.to(device)
-    return Diffuser(model, seed=seed) if isinstance(model, TrajectoryModel) else Planner(model, PlannerSettings(**settings), seed=seed)
+    if isinstance(model, TrajectoryModel):
+        return Diffuser(fast_trajectories(model), seed=seed)
+    return Planner(model, PlannerSettings(**settings), seed=seed)
 
 
 def trained_layout(folder: Path) -> Layout:
