@@ -155,6 +155,22 @@ def test_a_weighted_mean_goes_from_the_plain_mean_to_the_best():
     torch.testing.assert_close(chosen(x, 7.0 * scores + 3.0, 1.0), chosen(x, scores, 1.0))  # units of the value do not matter
 
 
+def test_an_anchored_mean_is_the_beliefs_where_values_say_nothing_and_has_less_variance_where_they_do():
+    """By the score "first action" x_0 ~ N(0.3, 1); the weighted mean lies above it, anchored or not, but anchored it varies less."""
+    observations = np.tile([1.0, 25.0], (3000, 1))
+
+    def first_actions(sharpness: float, anchored: bool) -> torch.Tensor:
+        settings = GuidedSettings(candidates=8, steps=5, sharpness=sharpness, anchored=anchored)
+        made = GuidedPlanner(model(0.3), unguided(DDIM(SCHEDULE)), lambda x: x[:, 0, 0], settings, seed=2)
+        return made.best(observations)[:, 0, 0]
+
+    torch.testing.assert_close(first_actions(0.0, True), torch.full((3000,), 0.3), atol=2e-3, rtol=0.0)
+    plain, anchored = first_actions(1.0, False), first_actions(1.0, True)
+    assert float(plain.mean()) == pytest.approx(float(anchored.mean()), abs=0.03)
+    assert float(anchored.mean()) > 0.3 + 0.5
+    assert float(anchored.std()) < 0.75 * float(plain.std())
+
+
 def test_warm_starts_take_fewer_steps_from_the_last_plan_and_reset_forgets_it():
     made = planner(GuidedSettings(candidates=2, steps=10, warm_steps=3))
     network = made.model.denoiser.network
@@ -246,6 +262,8 @@ def test_value_at_tells_the_time():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="are needed"):
         planner(GuidedSettings(**wrong))
+    with pytest.raises(ValueError, match="needs a sharpness"):
+        planner(GuidedSettings(anchored=True))
     with pytest.raises(ValueError, match="finite"):
         planner(GuidedSettings(candidates=1, steps=1)).act(np.array([[np.nan, 0.0]]))
 

@@ -38,6 +38,8 @@ class GuidedSettings:
             from which so many of the `steps` are left, instead of from noise.
         sharpness: if given, what acts is not the best plan but the mean of all, weighted by softmax(sharpness * standardised score): noise
             of single samples averages out (as in model predictive path integral control, Williams et al. 2017).
+        anchored: with `sharpness`, the belief at t = 1 stands in the place of the candidates' plain mean. Both are the mean of all plans
+            that begin with this observation, but the belief has neither sampling error nor the bias of few steps: a control variate.
         clip: clamp every belief to the smallest and largest values in the data.
         rows: largest batch for the network.
     """
@@ -48,6 +50,7 @@ class GuidedSettings:
     temperature: float = 1.0
     warm_steps: int | None = None
     sharpness: float | None = None
+    anchored: bool = False
     clip: bool = True
     rows: int = 1024
 
@@ -73,6 +76,8 @@ class GuidedPlanner:
         seed: int = 0,
     ) -> None:
         self.settings = settings = GuidedSettings() if settings is None else settings
+        if settings.anchored and settings.sharpness is None:
+            raise ValueError("guided planner: anchored needs a sharpness; the best plan alone is no mean")
         if (
             settings.candidates < 1
             or settings.steps < 1
@@ -126,8 +131,25 @@ class GuidedPlanner:
             if score is None:
                 best.append(x[::k])
                 continue
-            best.append(chosen(x.reshape(-1, k, *x.shape[1:]), score(x).reshape(-1, k), self.settings.sharpness))
+            candidates = x.reshape(-1, k, *x.shape[1:])
+            plan = chosen(candidates, score(x).reshape(-1, k), self.settings.sharpness)
+            best.append(plan - candidates.mean(1) + self._expected(known[own]) if self.settings.anchored else plan)
         return torch.cat(best)
+
+    def _expected(self, known: Tensor) -> Tensor:
+        """The mean of all plans (B, H, F) from normalised observations (B, D): the belief at t = 1, where the noise tells nothing."""
+        model, shape = self.model, self.model.shape
+        x = torch.zeros((len(known), self.horizon, shape.features), device=model.device)
+        x[:, 0, -shape.observations :] = known
+        belief = self._denoise()(x, torch.ones(len(known), dtype=torch.float64, device="cpu")).mean
+        return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
+
+    def _denoise(self) -> GaussianDenoise:
+        """The model's denoiser, clipped to what the data hold if that is asked for."""
+        if not self.settings.clip:
+            return self.model.denoiser
+        norm, planned = self.model.normalization, self.model.shape.planned
+        return clipped(self.model.denoiser, norm.least[planned], norm.most[planned])
 
     def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
         """Normalised first observations (B, D).
@@ -162,11 +184,7 @@ class GuidedPlanner:
             times = times[-settings.warm_steps - 1 :]
             moved = torch.cat([last[:, 1:], last[:, -1:]], dim=1).repeat_interleave(k, dim=0)
             noise = corrupt(model.denoiser.schedule, moved, times[0].expand(len(moved)), noise)
-        denoise: GaussianDenoise = model.denoiser
-        if settings.clip:
-            norm = model.normalization
-            denoise = clipped(denoise, norm.least[shape.planned], norm.most[shape.planned])
-        denoise = self.form.guide(denoise)
+        denoise = self.form.guide(self._denoise())
         if self.steer is not None:
             denoise = self.steer(denoise)
         return sample(denoise, self.form.solver, noise, times, edit=self.form.edit(put_back), generator=self._generator)

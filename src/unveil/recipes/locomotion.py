@@ -204,6 +204,8 @@ class EvalLocomotion:
     """rank candidates by the value of clean plans, of the least noisy ones (published), or take the first"""
     sharpness: float | None = None
     """act by the mean of all candidates weighted by softmax(sharpness * standardised score) instead of by the best"""
+    anchored: bool = False
+    """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"

@@ -82,6 +82,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         temperature=config.temperature,
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
+        anchored=config.anchored,
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
