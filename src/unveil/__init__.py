@@ -12,7 +12,8 @@ _NAMES = {
     "unveil.errors": ("UnveilError",),
     "unveil.recipes.load": ("load",),
     "unveil.apps.guided": ("GuidedPlanner", "costing"),
-    "unveil.apps.planner": ("Plan", "Planner", "PlannerSettings"),
+    "unveil.apps.plan": ("Plan",),
+    "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
     "unveil.process.denoised": ("GaussianDenoised", "MaskedDenoised"),
@@ -30,7 +31,7 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner as GuidedPlanner
     from unveil.apps.guided import costing as costing
-    from unveil.apps.planner import Plan as Plan
+    from unveil.apps.plan import Plan as Plan
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings
     from unveil.data.episodes import Episodes as Episodes

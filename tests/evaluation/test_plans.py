@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unveil.apps.planner import Plan
+from unveil.apps.plan import Plan
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import MazeRollout, maze_metrics, roll, starting_states
 from unveil.evaluation.maze_reference import ShortestPaths, controller_reference, oracle_reference

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.apps.planner import Plan
+from unveil.apps.plan import Plan
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unveil.apps.path import polyline_distance, resampled
-from unveil.apps.planner import Plan
+from unveil.apps.plan import Plan
 from unveil.evaluation.maze import MazeRollout, maze_metrics
 from unveil.evaluation.maze_reference import Reference
 from unveil.worlds.maze.layout import BALL_RADIUS, Layout
