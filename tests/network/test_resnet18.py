@@ -42,7 +42,9 @@ def test_the_encoder_sees_the_whole_image_and_each_row_alone():
     with pytest.raises(ValueError, match=r"must be \(2, 40, 32\), got \(2, 32, 40\)"):
         encoder(x.transpose(2, 3))
     with pytest.raises(ValueError, match="multiple of 16"):
-        ImageEncoder((8, 8), width=24)
+        ImageEncoder((48, 48), width=24)
+    with pytest.raises(ValueError, match="longer than 32 pixels"):  # where every feature would be at one place whatever it is
+        ImageEncoder((32, 32))
 
 
 def numbered(rows: int, height: int, width: int) -> torch.Tensor:

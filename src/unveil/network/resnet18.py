@@ -16,17 +16,19 @@ class ImageEncoder(nn.Module):
     """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of the one size that is given.
 
     Args:
-        size: h, w of what comes in, so after cropping.
+        size: h, w of what comes in, so after cropping; a 32nd of each, rounded up, is left for the spatial softmax.
         channels: C.
         keypoints: K of the spatial softmax.
         outputs: twice the keypoints if not given, 64 as published.
         width: channels of the first of four levels; each next has twice as many. A multiple of 16.
+    Raises:
+        ValueError: another width, images that leave one pixel, of which no place can be told, or images of another size.
     """
 
     def __init__(self, size: tuple[int, int], channels: int = 3, keypoints: int = 32, outputs: int | None = None, width: int = 64) -> None:
         super().__init__()
-        if width % 16 or min(size) < 1:
-            raise ValueError(f"ImageEncoder: the width must be a multiple of 16 and the image have pixels, got {width} and {size}")
+        if width % 16 or min(size) < 1 or max(size) <= 32:
+            raise ValueError(f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}")
         self.size, self.channels, self.outputs = size, channels, outputs or 2 * keypoints
         self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
         self.norm = _norm(width)
