@@ -16,7 +16,7 @@ from unveil.errors import UnveilError
 from unveil.network.observation import Part
 from unveil.weights import hydra_config
 from unveil.weights.pickles import Made, Symbol, nothing, read_pickle
-from unveil.weights.policies import Described, Linear, PolicyWeights, TransformerShape, renamed, transformer_shape, unet_shape
+from unveil.weights.policies import Described, Linear, PolicyWeights, TransformerShape, renamed, transformer_shape, unet_shape, window
 from unveil.weights.policy_names import Names, encoder_names, split, transformer_names, unet_names
 from unveil.weights.torch_files import Form, read_torch
 
@@ -153,7 +153,7 @@ def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
             continue
         if meta["type"] != "rgb" or len(shape) != 3:
             raise ValueError(f"its observation {key[:40]} is neither low_dim nor rgb")
-        parts.append(Part(key, shape, encoders, None if crop is None else (int(crop[0]), int(crop[1]))))
+        parts.append(Part(key, shape, encoders, window(crop, shape)))
         encoders += 1
     return tuple(parts)
 

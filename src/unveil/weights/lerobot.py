@@ -15,7 +15,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.network.observation import Part
 from unveil.training.checkpoint import read_tensors
-from unveil.weights.policies import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape
+from unveil.weights.policies import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape, window
 from unveil.weights.policy_names import Names, encoder_names, unet_names
 
 LARGEST_CONFIG = 2**20
@@ -67,13 +67,16 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
     apart = config.get("use_separate_rgb_encoder_per_camera") is True
     parts = [Part(STATE, shapes[STATE])]
     for i, (key, shape) in enumerate(images.items()):
-        parts.append(Part(key, shape, i if apart else 0, None if crop is None else (int(crop[0]), int(crop[1]))))
+        parts.append(Part(key, shape, i if apart else 0, window(crop, shape)))
     if ENVIRONMENT in shapes:
         parts.append(Part(ENVIRONMENT, shapes[ENVIRONMENT]))
     steps = _whole(config, "num_train_timesteps")
     predicts, observed = config.get("prediction_type"), _whole(config, "n_obs_steps")
     if predicts not in ("epsilon", "sample"):
         raise ValueError(f"it predicts {str(predicts)[:40]}; epsilon and sample are known")
+    bound = config.get("clip_sample_range", 1.0)
+    if not isinstance(bound, int | float) or not 0 < bound < 1e6:
+        raise ValueError("its config says no clip_sample_range that makes sense")
     return Described(
         "lerobot",
         "DiffusionPolicy",
@@ -88,7 +91,7 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
         steps=steps,
         schedule=str(config.get("beta_schedule"))[:40],
         predicts="eps" if predicts == "epsilon" else "x0",
-        clip=float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") is True else None,
+        clip=float(bound) if config.get("clip_sample") is True else None,
         sampler=f"{str(config.get('noise_scheduler_type'))[:40]}, {config.get('num_inference_steps') or steps} steps",
     )
 
@@ -177,7 +180,8 @@ def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[in
         raise ValueError("its config has no input_features (LeRobot before 0.2)")
     for key, value in cast(dict[str, Any], inputs).items():
         feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
-        shape = tuple(cast(list[Any], feature.get("shape") or []))
+        given = feature.get("shape")
+        shape = tuple(cast(list[Any], given)) if isinstance(given, list) else ()
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
             raise ValueError(f"its {key[:40]} has a shape that makes no sense")
         if feature.get("type") == "VISUAL" and len(shape) != 3:

@@ -110,6 +110,21 @@ class PolicyWeights:
     notes: Mapping[str, int]
 
 
+def window(crop: object, image: tuple[int, ...]) -> tuple[int, int] | None:
+    """What a config says of cropping images of this shape: two lengths, or None.
+
+    Raises:
+        ValueError: anything else, or more than the image.
+    """
+    if crop is None:
+        return None
+    match crop:
+        case [int(height), int(width)] if 0 < height <= image[1] and 0 < width <= image[2]:
+            return height, width
+        case _:
+            raise ValueError(f"its images of {image} cannot be cropped to {str(crop)[:40]}")
+
+
 def network_of(described: Described) -> ConditionalUNet | PolicyTransformer:
     """Our network of this shape.
 
