@@ -30,11 +30,18 @@ def test_power_decay_is_diffusion_policys():
 
 
 def test_buffers_that_count_are_copied():
-    model = nn.BatchNorm1d(2)
+    model = nn.Linear(1, 1)
+    model.register_buffer("count", torch.tensor(0))
     ema = EMA(model)
-    model(torch.randn(8, 2))
+    model.count += 1
     ema.update(model, 1)
-    assert int(ema.weights["num_batches_tracked"]) == 1
+    assert int(ema.weights["count"]) == 1
+
+
+def test_batch_norm_is_refused_and_group_norm_is_not():
+    with pytest.raises(ValueError, match="1 is a BatchNorm"):
+        EMA(nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)))
+    EMA(nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(1, 16), nn.BatchNorm2d(16, track_running_stats=False)))
 
 
 @pytest.mark.parametrize("arguments", [{"decay": 1.0}, {"decay": -0.1}, {"power": -1.0}])

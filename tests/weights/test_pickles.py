@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from originals import Runs
-from unveil.weights.pickles import DEEPEST, ORDERED_DICT, Made, Stored, Symbol, read_pickle
+from unveil.weights.pickles import DEEPEST, ORDERED_DICT, Again, Made, Stored, Symbol, read_pickle
 
 PLAIN = {
     "name": "hopper", "horizon": 32, "big": 2**40, "negative": -100, "long": -(2**200), "rate": 2e-4, "none": None, "yes": True,
@@ -154,3 +154,21 @@ def test_damaged_ones_are_refused_wherever_they_end():
     ):
         with pytest.raises(ValueError, match=r"."):
             read(wrong)
+
+
+def test_an_object_that_its_part_refers_to_stands_there_as_again():
+    """child.parent = parent, parent.child = child: read as a tree, and refused unless it is said that such objects repeat."""
+    body = b"\x80\x02ca\nP\n)\x81q\x00}X\x05\x00\x00\x00childca\nC\n)\x81}X\x06\x00\x00\x00parenth\x00sbsb."
+    parent = read_pickle(io.BytesIO(body), lambda _: True, repeats=lambda symbol: symbol.name == "P")
+    assert parent.state["child"].state["parent"] == Again(Symbol("a", "P"))
+    with pytest.raises(ValueError, match="stands in two places"):
+        read_pickle(io.BytesIO(body), lambda _: True, repeats=lambda symbol: symbol.name == "C")
+
+
+def test_a_reader_may_set_bounds():
+    with pytest.raises(ValueError, match="more than 3 operations"):
+        read_pickle(io.BytesIO(pickle.dumps([1, 2], 2)), lambda _: True, operations=3)
+    deep = pickle.dumps([[[[]]]], 2)
+    assert read_pickle(io.BytesIO(deep), lambda _: True, deepest=4) == [[[[]]]]
+    with pytest.raises(ValueError, match="nested more than 2 deep"):
+        read_pickle(io.BytesIO(deep), lambda _: True, deepest=2)

@@ -1,16 +1,17 @@
-"""One-dimensional convolutional pieces over (B, channels, H), with the parameters of Diffuser's released code."""
+"""One-dimensional convolutional pieces over (B, channels, H), with the parameters of Diffuser's and Diffusion Policy's released code."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class ConvBlock1d(nn.Module):
-    """Convolution, GroupNorm with 8 groups, Mish."""
+    """Convolution, GroupNorm, Mish."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int = 8) -> None:
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
-        self.norm = nn.GroupNorm(8, outputs)
+        self.norm = nn.GroupNorm(groups, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.mish(self.norm(self.conv(x)))
@@ -27,6 +28,30 @@ class ResidualConv1d(nn.Module):
 
     def forward(self, x: Tensor, about: Tensor) -> Tensor:
         return self.second(self.first(x) + self.about(F.mish(about))[:, :, None]) + self.skip(x)
+
+
+class FilmConv1d(nn.Module):
+    """Two `ConvBlock1d`, FiLM between them, and a skip connection (1 x 1 where the channels change).
+
+    FiLM of a vector c: h <- gain * h + shift, (gain, shift) = W mish(c) + b, or h <- h + shift if not `scale`. Perez et al. 2018. The gain
+    is what W says, not one more, as in Diffusion Policy's released code.
+    """
+
+    def __init__(self, inputs: int, outputs: int, about: int, kernel: int, groups: int = 8, scale: bool = True) -> None:
+        super().__init__()
+        self.scale = scale
+        self.first, self.second = ConvBlock1d(inputs, outputs, kernel, groups), ConvBlock1d(outputs, outputs, kernel, groups)
+        self.about = nn.Linear(about, 2 * outputs if scale else outputs)
+        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, about: Tensor) -> Tensor:
+        h, film = self.first(x), self.about(F.mish(about))[:, :, None]
+        if self.scale:
+            gain, shift = film.chunk(2, dim=1)
+            h = torch.addcmul(shift, gain, h)
+        else:
+            h = h + film
+        return self.second(h) + self.skip(x)
 
 
 class LinearAttention1d(nn.Module):

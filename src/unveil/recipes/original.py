@@ -30,13 +30,13 @@ NORMALIZERS: dict[str | None, Literal["gaussian", "limits"]] = {
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what checkpoints of jannerm/diffuser are: epochs, shapes, steps, horizon, parameters, normaliser. Nothing in them is run.
+    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy and LeRobot are. Nothing in them is run.
 
     Example: unveil weights inspect logs/pretrained/hopper-medium-expert-v2
     """
 
     folder: Positional[Path]
-    """an experiment, or any folder above experiments: a data set's, or a whole logbase"""
+    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; or a folder of LeRobot's"""
     epoch: str = "latest"
     """latest, or a number"""
     seed: int = 0
@@ -74,9 +74,12 @@ def inspect(config: Inspect) -> str:
     Raises:
         UnveilError: no checkpoint of the original there, or one that cannot be read.
     """
+    from unveil.recipes.foreign_policy import found, inspect_policies
     from unveil.weights.diffuser import CLASSES, parameters
     from unveil.weights.diffuser_folder import epochs, read_checkpoint
 
+    if policies := found(config.folder):
+        return inspect_policies(policies)
     lines: list[str] = []
     for experiment in _found(config.folder):
         read = read_checkpoint(experiment, config.epoch)

@@ -13,11 +13,17 @@ class EMA:
     Args:
         decay: the largest decay.
         power: how fast it is reached; 0 for a constant decay.
+    Raises:
+        ValueError: an impossible decay, or a model with BatchNorm: its running statistics are those of the weights themselves, so the
+            averaged ones would not do what they did in training (Chi et al. 2023, section IV-B).
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999, power: float = 0.75) -> None:
         if not (0.0 <= decay < 1.0 and power >= 0.0):
             raise ValueError(f"EMA: 0 <= decay < 1 and power >= 0 are needed, got {decay} and {power}")
+        for name, module in model.named_modules():
+            if "BatchNorm" in type(module).__name__ and module.track_running_stats:
+                raise ValueError(f"EMA: {name or 'the model'} is a BatchNorm, whose statistics averaged weights would ruin; use GroupNorm")
         self.decay, self.power = decay, power
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 

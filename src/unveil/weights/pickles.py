@@ -43,25 +43,47 @@ class Stored:
     identity: Any
 
 
+@dataclass(frozen=True)
+class Again:
+    """In place of an object that stands in the tree already, such as a parent that its child refers to."""
+
+    maker: Symbol
+
+
 ORDERED_DICT = Symbol("collections", "OrderedDict")
 
 
-def read_pickle(file: BufferedReader | BytesIO, knows: Callable[[Symbol], bool]) -> Any:
+def nothing(symbol: Symbol) -> bool:
+    """Says no to every name."""
+    return False
+
+
+def read_pickle(
+    file: BufferedReader | BytesIO,
+    knows: Callable[[Symbol], bool],
+    repeats: Callable[[Symbol], bool] = nothing,
+    operations: int = MOST_OPERATIONS,
+    deepest: int = DEEPEST,
+) -> Any:
     """The value of the pickle that starts at the file's position, which is then behind it.
 
-    Tuples, lists, dicts (`OrderedDict` too), strings, numbers, None, and `Symbol`, `Made` and `Stored` for the rest.
+    Tuples, lists, dicts (`OrderedDict` too), strings, numbers, None, and `Symbol`, `Made`, `Stored` and `Again` for the rest.
 
     Args:
         knows: which names may occur at all.
+        repeats: whose objects may be referred to again; what then stands there is an `Again`.
     Raises:
         ValueError: damaged, too long or too deep, a name that is not known, or an operation that plain data do not need.
     """
-    return _Machine(knows).run(file)
+    return _Machine(knows, repeats, operations, deepest).run(file)
 
 
 @dataclass(eq=False)
 class _Machine:
     knows: Callable[[Symbol], bool]
+    repeats: Callable[[Symbol], bool]
+    operations: int
+    deepest: int
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -70,8 +92,8 @@ class _Machine:
 
     def run(self, file: BufferedReader | BytesIO) -> Any:
         for count, (operation, given, _) in enumerate(pickletools.genops(file)):
-            if count >= MOST_OPERATIONS:
-                raise ValueError(f"more than {MOST_OPERATIONS:,} operations")
+            if count >= self.operations:
+                raise ValueError(f"more than {self.operations:,} operations")
             name, argument = operation.name, cast(Any, given)
             match name:
                 case "PROTO" | "FRAME":
@@ -150,8 +172,8 @@ class _Machine:
 
     def deepen(self, container: Any, parts: list[Any]) -> None:
         depth = 1 + max((self.depths.get(id(part), 0) for part in parts), default=0)
-        if depth > DEEPEST:
-            raise ValueError(f"nested more than {DEEPEST} deep")
+        if depth > self.deepest:
+            raise ValueError(f"nested more than {self.deepest} deep")
         self.alive.append(container)
         self.depths[id(container)] = max(depth, self.depths.get(id(container), 0))
 
@@ -185,6 +207,8 @@ class _Machine:
         if index not in self.memo:
             raise ValueError("it recalls what it never put down")
         value = self.memo[index]
+        if isinstance(value, Made) and self.repeats(value.maker):
+            return Again(value.maker)
         if isinstance(value, list | dict | Made | Stored) or self.depths.get(id(value), 0) > 1:
             raise ValueError("one container stands in two places")
         return value

@@ -6,6 +6,7 @@ Every tensor must lie, contiguous, in a storage whose size the file really has; 
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from math import prod
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.weights.pickles import ORDERED_DICT, Made, Stored, Symbol, read_pickle
+from unveil.weights.pickles import ORDERED_DICT, Again, Made, Stored, Symbol, read_pickle
 
 LARGEST = 2 * 2**30
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -31,20 +32,41 @@ _STORAGES = {
 Storage = Callable[[str, torch.dtype, int], Tensor]  # key, type and count to the numbers, flat
 
 
-def read_torch(file: Path) -> Any:
+@dataclass(frozen=True)
+class Form:
+    """What a kind of zipped file holds beside dicts, lists, numbers, strings and tensors.
+
+    Args:
+        knows, repeats, operations, deepest: as in `read_pickle`; tensors are known anyhow.
+        plain: the tree that was read to one without objects but tensors; it may leave out parts, which are then never read.
+    """
+
+    knows: Callable[[Symbol], bool]
+    repeats: Callable[[Symbol], bool]
+    plain: Callable[[Any], Any]
+    largest: int
+    operations: int
+    deepest: int
+
+
+def read_torch(file: Path, form: Form | None = None) -> Any:
     """What was saved, with tensors on the CPU that may share memory.
 
     Raises:
-        UnveilError: missing, larger than 2 GiB, damaged or truncated, or anything in it but dicts, lists, numbers, strings and tensors.
+        UnveilError: missing, larger than 2 GiB or the form's largest, damaged or truncated, or anything in it but dicts, lists, numbers,
+            strings, tensors and what the form knows.
     """
+    largest = LARGEST if form is None else form.largest
     try:
         size = file.stat().st_size
-        if size > LARGEST:
-            raise ValueError(f"{size:,} bytes, more than {LARGEST:,}")
+        if size > largest:
+            raise ValueError(f"{size:,} bytes, more than {largest:,}")
         with open(file, "rb") as handle:
             zipped = handle.read(4) == b"PK\x03\x04"
             handle.seek(0)
-            return _zipped(handle, size) if zipped else _plain(handle, size)
+            if not zipped and form is not None:
+                raise ValueError("not a zip of torch.save")
+            return _zipped(handle, size, form) if zipped else _plain(handle, size)
     except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
@@ -55,7 +77,7 @@ def _knows(symbol: Symbol) -> bool:
     return symbol in _STORAGES or symbol in (_TENSOR, ORDERED_DICT)
 
 
-def _zipped(handle: BufferedReader, size: int) -> Any:
+def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
@@ -77,7 +99,11 @@ def _zipped(handle: BufferedReader, size: int) -> Any:
                 raise ValueError(f"storage {key[:20]} of {count:,} numbers is not in the file")
             return _numbers(archive.read(info), dtype)
 
-        return _resolved(read_pickle(BytesIO(archive.read(f"{roots[0]}data.pkl")), _knows), _once(storage))
+        data = BytesIO(archive.read(f"{roots[0]}data.pkl"))
+        if form is None:
+            return _resolved(read_pickle(data, _knows), _once(storage))
+        tree = read_pickle(data, lambda s: _knows(s) or form.knows(s), form.repeats, form.operations, form.deepest)
+        return _resolved(form.plain(tree), _once(storage))
 
 
 def _plain(handle: BufferedReader, size: int) -> Any:
@@ -143,7 +169,7 @@ def _resolved(value: Any, storage: Storage) -> Any:
         return [_resolved(part, storage) for part in value]
     if isinstance(value, Made):
         return _tensor(value, storage)
-    if isinstance(value, Stored | Symbol | tuple):
+    if isinstance(value, Stored | Symbol | Again | tuple):
         raise ValueError(f"a bare {type(value).__name__} where a tensor or a number is needed")
     return value
 

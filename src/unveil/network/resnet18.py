@@ -1,0 +1,117 @@
+"""Images to the vectors that a policy is told: a ResNet-18 with GroupNorm, and where its features are, the spatial softmax.
+
+He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. As many parameters, and the same function, as
+the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot (`DiffusionRgbEncoder`), which differ in
+names alone. BatchNorm would not survive an average of the weights (Chi et al. 2023, section IV-B), hence GroupNorm, 16 channels a group.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ImageEncoder(nn.Module):
+    """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of the one size that is given.
+
+    Args:
+        size: h, w of what comes in, so after cropping; a 32nd of each, rounded up, is left for the spatial softmax.
+        channels: C.
+        keypoints: K of the spatial softmax.
+        outputs: twice the keypoints if not given, 64 as published.
+        width: channels of the first of four levels; each next has twice as many. A multiple of 16.
+    Raises:
+        ValueError: another width, images that leave one pixel, of which no place can be told, or images of another size.
+    """
+
+    def __init__(self, size: tuple[int, int], channels: int = 3, keypoints: int = 32, outputs: int | None = None, width: int = 64) -> None:
+        super().__init__()
+        if width % 16 or min(size) < 1 or max(size) <= 32:
+            raise ValueError(f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}")
+        self.size, self.channels, self.outputs = size, channels, outputs or 2 * keypoints
+        self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        self.norm = _norm(width)
+        widths = [width, width, 2 * width, 4 * width, 8 * width]
+        self.levels = nn.ModuleList(
+            nn.ModuleList([ResidualConv2d(a, b, stride=1 if k == 0 else 2), ResidualConv2d(b, b)])
+            for k, (a, b) in enumerate(pairwise(widths))
+        )
+        self.pool = SpatialSoftmax(8 * width, keypoints)
+        self.leave = nn.Linear(2 * keypoints, self.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != (self.channels, *self.size):
+            raise ValueError(f"ImageEncoder: images must be {(self.channels, *self.size)}, got {tuple(x.shape[1:])}")
+        h = F.max_pool2d(F.relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
+        for blocks in self.levels:
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                h = block(h)
+        return F.relu(self.leave(self.pool(h).flatten(1)))
+
+
+class ResidualConv2d(nn.Module):
+    """relu(x' + norm(conv(relu(norm(conv(x)))))), 3 x 3; x' is norm(1 x 1 conv(x)) where channels or size change. He et al. 2016."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.first_norm, self.second_norm = _norm(outputs), _norm(outputs)
+        changes = stride != 1 or inputs != outputs
+        self.skip = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if changes else nn.Identity()
+        self.skip_norm = _norm(outputs) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.second_norm(self.second(F.relu(self.first_norm(self.first(x)))))
+        return F.relu(h + self.skip_norm(self.skip(x)))
+
+
+class SpatialSoftmax(nn.Module):
+    """(B, C, h, w) to (B, K, 2): where each of K mixtures of the features is, as x, y in [-1, 1], (-1, -1) the first pixel.
+
+    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is -1, as published.
+    """
+
+    def __init__(self, channels: int, keypoints: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, keypoints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = self.mix(x).flatten(2).softmax(dim=-1).unflatten(2, x.shape[2:])
+        across, down = (torch.linspace(-1.0, 1.0, n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2]))
+        return torch.stack([share.sum(2) @ across, share.sum(3) @ down], dim=-1)
+
+
+def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """(B, ..., h, w) to (B, ..., *size): from each row of the batch a window of its own, all equally likely; for training.
+
+    All images of a row are cut alike: the observations of one window in time, or several cameras that are to stay in step.
+
+    Raises:
+        ValueError: the windows do not fit.
+    """
+    (height, width), spare = size, _spare(images, size)
+    corners = [torch.randint(n + 1, (len(images),), generator=generator, device=generator.device).tolist() for n in spare]
+    return torch.stack([row[..., y : y + height, x : x + width] for row, y, x in zip(images, *corners, strict=True)])
+
+
+def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., h, w) to (..., *size), the window in the middle; for evaluation. Halves of pixels are rounded to even, as in torchvision.
+
+    Raises:
+        ValueError: the window does not fit.
+    """
+    y, x = (round(n / 2) for n in _spare(images, size))
+    return images[..., y : y + size[0], x : x + size[1]]
+
+
+def _spare(images: Tensor, size: tuple[int, int]) -> tuple[int, int]:
+    height, width = images.shape[-2] - size[0], images.shape[-1] - size[1]
+    if min(height, width) < 0 or min(size) < 1:
+        raise ValueError(f"crop: a window of {size} does not fit into images of {tuple(images.shape[-2:])}")
+    return height, width
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 16, channels)
