@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.data.chunks import Chunks
+from unveil.network.policy_transformer import PolicyTransformer
 from unveil.process.objective import denoising_loss
 
 
@@ -19,12 +20,14 @@ class PolicyBatch(NamedTuple):
         actions: (B, H, A).
         t: (B,) in (0, 1], one of i / T except for flow matching.
         noise: standard normal, like the actions.
+        seed: of the network's dropout.
     """
 
     observations: Tensor
     actions: Tensor
     t: Tensor
     noise: Tensor
+    seed: int
 
 
 def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[torch.Generator], PolicyBatch]:
@@ -36,7 +39,8 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
             t = 1.0 - torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
         else:
             t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
-        return PolicyBatch(observations, actions, t, torch.randn(actions.shape, generator=generator, device="cpu"))
+        noise = torch.randn(actions.shape, generator=generator, device="cpu")
+        return PolicyBatch(observations, actions, t, noise, int(torch.randint(2**31, (), generator=generator, device="cpu")))
 
     return draw
 
@@ -44,7 +48,9 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
 def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
     """Mean squared error of the network's output over all predicted actions, padding included, as published."""
     assert isinstance(model, PolicyModel)
-    device = model.device
+    device, network = model.device, model.denoiser.network
+    if isinstance(network, PolicyTransformer):
+        network.generator = torch.Generator(device=device).manual_seed(batch.seed)
     x_0 = model.acted.normalized(batch.actions.to(device))
     cond = model.condition(batch.observations.to(device))
     return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond).mean(), {}

@@ -88,7 +88,7 @@ def check_window(n_obs: int, horizon: int, n_action: int) -> None:
         raise ValueError(f"n_obs, horizon and n_action must be at least 1, got {n_obs}, {horizon} and {n_action}")
     if horizon < n_obs + n_action - 1:
         raise ValueError(
-            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, so that all executed actions are predicted; got {horizon}"
+            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; got {horizon}"
         )
 
 

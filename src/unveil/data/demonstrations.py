@@ -80,9 +80,7 @@ class Demonstrations:
         return np.concatenate([self.observations[name].reshape(len(self), -1) for name in names], axis=1).astype(np.float32)
 
 
-def checked(
-    where: object, observations: Mapping[str, np.ndarray], actions: np.ndarray, episode_ends: np.ndarray
-) -> Demonstrations:
+def checked(where: object, observations: Mapping[str, np.ndarray], actions: np.ndarray, episode_ends: np.ndarray) -> Demonstrations:
     """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1).
 
     Raises:
@@ -90,8 +88,7 @@ def checked(
     """
     try:
         if episode_ends.dtype.kind not in "iu":
-            if episode_ends.dtype.kind != "f" or not np.array_equal(episode_ends, np.floor(episode_ends)):
-                raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
+            raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
         kept = {name: as_rows(name, values) for name, values in observations.items()}
         return Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64))
     except (ValueError, TypeError) as error:

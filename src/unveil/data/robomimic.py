@@ -21,9 +21,12 @@ def read_robomimic(path: Path | str, pictures: bool = False) -> Demonstrations:
     """
     with opened(path) as file:
         data = stored(file, "data")
-        found = [] if not isinstance(data, h5py.Group) else [(int(m[1]), str(m[0])) for n in data if (m := re.fullmatch(r"demo_(\d+)", n))]
+        names = map(str, data) if isinstance(data, h5py.Group) else []
+        found = [(int(m[1]), m[0]) for m in (re.fullmatch(r"demo_(\d+)", name) for name in names) if m]
         if not isinstance(data, h5py.Group) or not found:
-            raise UnveilError(f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has {sorted(map(str, file))[:12]}")
+            raise UnveilError(
+                f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has {sorted(map(str, file))[:12]}"
+            )
         pieces: list[dict[str, np.ndarray]] = []
         for _, name in sorted(found):
             demo = stored(data, name)

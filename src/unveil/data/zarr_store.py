@@ -91,7 +91,9 @@ def _check_codecs(path: Path, folder: Path) -> None:
         for codec in used:
             name = None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
             if name is not None and name not in CODECS:
-                raise UnveilError(f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are")
+                raise UnveilError(
+                    f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are"
+                )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
 

@@ -11,8 +11,8 @@ SUCCESS = 0.95  # coverage of the mark from which an episode is solved
 SIDE = 512.0  # of the scene
 GOAL = (256.0, 256.0, np.pi / 4)  # x, y, angle of the mark
 
-# Of the nine keypoints, in the block's own frame. The published ones were drawn once by farthest-point sampling of the T's pixels; these are
-# the medians over the 25,650 recorded rows of R(-angle) (keypoint - position), from which the recorded ones differ by 0.002 on average.
+# Of the nine keypoints, in the block's own frame. The published ones were drawn once by farthest-point sampling of the T's pixels; these
+# are the medians over the 25,650 recorded rows of R(-angle) (keypoint - position), from which the recorded ones differ by 0.002 on average.
 KEYPOINTS = np.array(
     [
         (9.26979, 90.04097),

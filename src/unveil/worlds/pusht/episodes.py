@@ -102,9 +102,9 @@ class PushTEpisodes:
         self.running &= ~self.solved & (self.lengths < self.steps)
         return self.states.copy()
 
-    def pictures(self, size: int = PIXELS) -> UInt8[np.ndarray, "B S S 3"]:
-        """The scenes as seen from above: the mark, the block and the agent; with 96 the published pixel observation."""
-        return np.stack([world._get_img(world._draw(), size, size) for world in self._worlds])
+    def pictures(self, size: int = PIXELS, first: int | None = None) -> UInt8[np.ndarray, "N S S 3"]:
+        """The scenes, or the first few, from above: the mark, the block and the agent; with 96 the published pixel observation."""
+        return np.stack([world._get_img(world._draw(), size, size) for world in self._worlds[:first]])
 
     def _begun(self) -> np.ndarray:
         self.states = np.stack([world.get_obs() for world in self._worlds])
