@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ def _data(rest: list[str]) -> int:
 
 
 def _given(rest: list[str], flag: str, otherwise: str) -> str:
-    following = next((b for a, b in zip(rest, rest[1:], strict=False) if a == flag), otherwise)
+    following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
     return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
 
 
