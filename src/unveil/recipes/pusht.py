@@ -248,9 +248,13 @@ def load_policy(
     Raises:
         ValueError: a solver that there is not, or a number out of range.
     """
+    from unveil.apps.fast_models import fast_policy
     from unveil.recipes.locate import find_device
 
-    return policy_with(load_policy_model(folder, find_device(device)), seed, solver, sampling_steps, n_action, temperature)
+    model = load_policy_model(folder, find_device(device))
+    if model.device.type == "cpu":
+        model = fast_policy(model)
+    return policy_with(model, seed, solver, sampling_steps, n_action, temperature)
 
 
 def policy_with(
