@@ -23,7 +23,6 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from unveil.evaluation.pictures import write_gif
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.recipes.locate import find_checkpoint, read_config
     from unveil.recipes.pusht import load_policy
@@ -51,6 +50,8 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     calls = _counted(policy)
     roll(world, see, policy.act, on_step)
     if config.video is not None:
+        from unveil.evaluation.pictures import write_gif
+
         write_gif(config.video, [*frames, *[scene(world, policy)] * 8], 80)
     metrics = pusht_metrics(world) | {
         "decision_ms_p50": float(np.quantile(spent, 0.5)),
