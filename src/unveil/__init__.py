@@ -14,6 +14,8 @@ _NAMES = {
     "unveil.apps.guided": ("GuidedPlanner", "costing"),
     "unveil.apps.plan": ("Plan",),
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
+    "unveil.apps.policy": ("Policy",),
+    "unveil.data.demonstrations": ("Demonstrations",),
     "unveil.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
     "unveil.process.denoised": ("GaussianDenoised", "MaskedDenoised"),
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from unveil.apps.plan import Plan as Plan
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings
+    from unveil.apps.policy import Policy as Policy
+    from unveil.data.demonstrations import Demonstrations as Demonstrations
     from unveil.data.episodes import Episodes as Episodes
     from unveil.errors import UnveilError as UnveilError
     from unveil.network.condition import Condition as Condition

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, maze
+from unveil.recipes import locomotion, maze, pusht
 from unveil.recipes.progress import shown_progress
 
 VERBS = {
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[maze]'"
+        extra = "pusht" if (error.name or "").partition(".")[0] in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "maze"
+        return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
     return " ".join(str(error).split()) or type(error).__name__
@@ -189,12 +191,13 @@ def _demo(rest: list[str]) -> int:
 
 
 def _data(rest: list[str]) -> int:
-    from unveil.recipes import locomotion_data, maze_data
+    from unveil.recipes import locomotion_data, maze_data, pusht_data
 
-    recipe, rest = _recipe("data", rest, ["maze", "locomotion"])
+    recipe, rest = _recipe("data", rest, ["maze", "locomotion", "pusht"])
     described, make = {
         "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
+        "pusht": (pusht_data.DataPushT, pusht_data.make_pusht_data),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
@@ -206,7 +209,7 @@ def _data(rest: list[str]) -> int:
 
 
 def _given(rest: list[str], flag: str, otherwise: str) -> str:
-    following = next((b for a, b in zip(rest, [*rest[1:], ""], strict=True) if a == flag), otherwise)
+    following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
     return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
 
 
@@ -216,6 +219,8 @@ def _preset(rest: list[str], presets: dict[str, Any]) -> Any:
     if name not in presets:
         raise UnveilError(f"unknown preset {name!r}{_did_you_mean(name, presets)}; presets: {', '.join(presets)}")
     default = presets[name]
+    if hasattr(default, "network"):
+        return pusht.for_network(default, _given(rest, "--network", default.network))
     return locomotion.for_dataset(default, _given(rest, "--dataset", default.dataset)) if hasattr(default, "dataset") else default
 
 
@@ -231,10 +236,16 @@ _TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains
         "locomotion_train:train_value",
         "eval locomotion --dataset {dataset} --logbase {logbase}",
     ),
+    "pusht": (pusht.TRAIN_PRESETS, "pusht_train:train_pusht", "eval pusht --checkpoint {run} --episodes 50 --seed 100000"),
 }
 _EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
     "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
     "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
+    "pusht": (pusht.EVAL_PRESETS, "pusht_eval:evaluate_pusht"),
+}
+_SAMPLED: dict[str, tuple[type, str]] = {
+    "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
+    "pusht": (pusht.SamplePushT, "pusht_eval:sample_pusht"),
 }
 
 
@@ -278,12 +289,11 @@ def _eval(rest: list[str]) -> int:
 
 
 def _sample(rest: list[str]) -> int:
-    _, rest = _recipe("sample", rest, ["maze"])
-    config = parse(maze.SampleMaze, rest, "sample maze")
+    recipe, rest = _recipe("sample", rest, list(_SAMPLED))
+    described, place = _SAMPLED[recipe]
+    config = parse(described, rest, f"sample {recipe}")
     _check_json(config.json)
-    from unveil.recipes.maze_sample import sample_maze
-
-    result = sample_maze(config)
+    result = _wired(place)(config)
     _write_json(config.json, result)
     _out(result["summary"], config.json)
     return 0

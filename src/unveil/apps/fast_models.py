@@ -2,8 +2,11 @@
 
 import torch
 
+from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
+from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.network.fast1d import FastUNet, FastValue, Quicker
+from unveil.network.fast_conditional1d import FastConditionalUNet
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
 
@@ -28,4 +31,12 @@ def fast_value(model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Q
     made = ValueModel(model.shape, network)
     made.offset, made.scale = model.offset, model.scale
     made.normalization = model.normalization
+    return made.eval()
+
+
+def fast_policy(model: PolicyModel) -> PolicyModel:
+    """The policy's model with its U-Net as a `FastConditionalUNet`; any other network stays as it is. The model given is not changed."""
+    network = model.denoiser.network
+    made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network)
+    made.observed, made.acted = model.observed, model.acted
     return made.eval()

@@ -62,7 +62,7 @@ def stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | h5py.Dat
 
 
 def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
-    """The array of that name: floats as float32 (kind 'f') or flags as bool (kind 'b').
+    """The array of that name: floats as float32 (kind 'f'), flags as bool (kind 'b') or pictures as uint8 (kind 'u').
 
     Raises:
         UnveilError: it is missing, not an array inside this very file, of another kind, or absurdly large.
@@ -78,4 +78,4 @@ def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
     if data.size * data.dtype.itemsize > min(LARGEST, 2**26 + DENSEST * group.file.id.get_filesize()):
         raise UnveilError(f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
-        return np.asarray(data[()], dtype=bool if kind == "b" else np.float32)
+        return np.asarray(data[()], dtype={"b": bool, "u": np.uint8}.get(kind, np.float32))

@@ -19,7 +19,9 @@ def _cell(metrics: Mapping[str, Any], key: str, form: str) -> str:
     if metrics.get(key) is None:
         return "-"
     interval = metrics.get(key.replace("_mean", "_ci95")) if key in ("score_mean", "return_mean") else None
-    return f"{metrics[key]:{form}}" + (f" ± {interval:.1f}" if interval is not None else "")
+    if key == "score_mean" and abs(metrics[key]) <= 1.0:  # a share, such as PushT's
+        form = ".3f"
+    return f"{metrics[key]:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

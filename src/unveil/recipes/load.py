@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
     from unveil.apps.planner import Planner
+    from unveil.apps.policy import Policy
 
 
-def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner:
+def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner | Policy:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
     jannerm/diffuser, read without running anything in it.
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
-            batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`. The original's folders want
-            `dataset=`, where their normaliser's statistics are.
+            batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
+            `sampling_steps`, `n_action` and `temperature`. The original's folders want `dataset=`, where their normaliser's statistics
+            are.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
@@ -35,6 +37,10 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
         if not (folder / "value.safetensors").is_file():
             settings = {"guidance": "none", "select": "none", "batch_size": 1} | settings
         return planner_of(EvalLocomotion(checkpoint=str(folder), device=device, seed=seed, **settings))
+    if read_recipe(folder) == "pusht":
+        from unveil.recipes.pusht import load_policy
+
+        return load_policy(folder, device, seed, **settings)
     from unveil.recipes.maze import load_planner
 
     return load_planner(folder, device, seed, **settings)

@@ -75,7 +75,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         config = json.loads(file.read_text())
         if config["recipe"] != recipe:
             raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
-        {"maze": _check_maze, "locomotion": _check_trajectories, "value": _check_trajectories}[recipe](config)
+        {"maze": _check_maze, "locomotion": _check_trajectories, "value": _check_trajectories, "pusht": _check_policy}[recipe](config)
         return config
     except OSError as error:
         raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
@@ -106,6 +106,30 @@ def _check_trajectories(config: Mapping[str, Any]) -> None:
             raise ValueError("its width and heads do not fit")
     if "value" in config:
         _check_trajectories(config["value"])
+
+
+def _check_policy(config: Mapping[str, Any]) -> None:
+    whole = (
+        "observations",
+        "actions",
+        "n_obs",
+        "horizon",
+        "n_action",
+        "diffusion_steps",
+        "kernel",
+        "step_width",
+        "width",
+        "depth",
+        "heads",
+    )
+    _check_whole(config, whole)
+    if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
+        raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
+    if config["observation"] not in ("keypoints", "state") or not 0.0 <= float(config["dropout"]) < 1.0:
+        raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
+    widths = config["widths"]
+    if not widths or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths) or len(widths) > 8:
+        raise ValueError(f"widths are {widths!r}")
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -1,0 +1,116 @@
+"""Acting by a diffusion policy: see, predict a chunk of actions, execute some of them, see again. Chi et al. 2023, section III."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unveil.apps.policy_model import PolicyModel
+from unveil.data.chunks import check_window
+from unveil.process.denoised import GaussianDenoised
+from unveil.process.grid import trailing, uniform
+from unveil.process.schedule import Tabulated
+from unveil.sampling.edit import normal_like
+from unveil.sampling.guidance import clipped
+from unveil.sampling.loop import Solver, sample
+
+
+class Policy:
+    """`act` maps observations (B, D) to actions (B, A) in the data's units; one decision serves `n_action` calls.
+
+    Every environment has its own history and queue: `reset(rows)` starts some of them anew, and those decide again with the next call
+    while the others go on. An environment's first observation counts for all that it has not seen yet.
+
+    Args:
+        solver: on the model's schedule, such as `DDIM(model.denoiser.schedule)`; published is `Ancestral`.
+        steps: network calls of a decision (twice as many with `Heun`).
+        n_action: actions to execute of each chunk; by default the shape's.
+        temperature: factor on the initial noise.
+        clip: clamp every belief to [-1, 1], the limits of the data's actions, as published.
+        seed: of all noise.
+    Attributes:
+        chunks: (B, H, A), what each environment last predicted; row n_obs - 1 is the first that was executed.
+        decisions: number of calls that predicted.
+    Raises:
+        ValueError: steps < 1 or more than the table has, or n_action that the chunk does not hold.
+    """
+
+    chunks: Float[np.ndarray, "B H A"] | None
+
+    def __init__(
+        self,
+        model: PolicyModel,
+        solver: Solver[GaussianDenoised],
+        steps: int,
+        *,
+        n_action: int | None = None,
+        temperature: float = 1.0,
+        clip: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.model = model.eval()
+        self.solver, self.temperature, self.clip = solver, temperature, clip
+        schedule = model.denoiser.schedule
+        self.times = trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
+        self.n_action = model.shape.n_action if n_action is None else n_action
+        check_window(model.shape.n_obs, model.shape.horizon, self.n_action)
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self.decisions = 0
+        self.reset()
+
+    def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
+        """Forget what was seen and planned, of all environments or of the marked ones."""
+        if rows is None or self.chunks is None:
+            self.chunks = None
+            self._seen: np.ndarray = np.zeros((0, 0, 0), np.float32)
+            self._place: np.ndarray = np.zeros(0, np.int64)
+        else:
+            self._place[rows] = -1
+
+    def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
+        """The next action of every environment.
+
+        Raises:
+            ValueError: observations of another size, not finite, or of another number of environments than before without a `reset`.
+        """
+        shape = self.model.shape
+        if observations.ndim != 2 or observations.shape[1] != shape.observations:
+            raise ValueError(f"policy: observations must have shape (B, {shape.observations}), got {observations.shape}")
+        if not np.isfinite(observations).all():
+            raise ValueError("policy: observations must be finite numbers")
+        count = len(observations)
+        if self.chunks is None:
+            self.chunks = np.zeros((count, shape.horizon, shape.actions))
+            self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
+            self._place = np.full(count, -1)
+        if len(self.chunks) != count:
+            raise ValueError(f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between")
+        fresh = self._place < 0
+        self._seen = np.concatenate([self._seen[:, 1:], observations[:, None].astype(np.float32)], axis=1)
+        self._seen[fresh] = observations[fresh, None]
+        deciding = fresh | (self._place >= self.n_action)
+        if deciding.any():
+            self.chunks[deciding] = self.predict(self._seen[deciding])
+            self._place[deciding] = 0
+            self.decisions += 1
+        actions = self.chunks[np.arange(count), shape.n_obs - 1 + self._place]
+        self._place += 1
+        return actions
+
+    @torch.no_grad()
+    def predict(self, observations: Float[np.ndarray, "B n_obs D"]) -> Float[np.ndarray, "B H A"]:
+        """A chunk of actions for each history of observations, the newest last, drawn from the policy."""
+        shape, device = self.model.shape, self.model.device
+        cond = self.model.condition(torch.from_numpy(observations).to(device, torch.float32))
+        noise = normal_like(torch.empty((len(observations), shape.horizon, shape.actions), device=device), self._generator)
+        denoise = partial(self.model.denoiser, cond=cond)
+        x: Tensor = sample(
+            clipped(denoise, -1.0, 1.0) if self.clip else denoise,
+            self.solver,
+            self.temperature * noise,
+            self.times,
+            generator=self._generator,
+        )
+        return self.model.acted.denormalized(x).cpu().double().numpy()

@@ -1,0 +1,81 @@
+"""What a diffusion policy learns: a denoiser of chunks of actions, told what was observed. Chi et al. 2023 (arXiv:2303.04137)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unveil.apps.trajectory_model import Normalization
+from unveil.data.chunks import check_window
+from unveil.network.condition import Condition
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.parameterization import eps, flow, v, x0
+from unveil.process.schedule import Flow, Schedule, cosine_betas, tabulated
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """What a policy sees, predicts and does. See `Chunks` for the table of a window.
+
+    Args:
+        observations, actions: D and A, numbers of each.
+        n_obs: observations that a decision sees, the newest last.
+        horizon: H, actions that are predicted, the first beside the oldest observation.
+        n_action: actions that are executed before the next decision, from the newest observation's on.
+        diffusion_steps: T, of the squared-cosine table; for `flow` only the scale of the network's time.
+        predicts: what the network's output means; `flow` is the velocity of flow matching's straight path.
+        tokens: the network is told observations as a sequence (B, n_obs, D), else as one vector (B, n_obs D).
+    Raises:
+        ValueError: horizon < n_obs + n_action - 1, or a number below 1.
+    """
+
+    observations: int
+    actions: int
+    n_obs: int = 2
+    horizon: int = 16
+    n_action: int = 8
+    diffusion_steps: int = 100
+    predicts: Literal["eps", "x0", "v", "flow"] = "eps"
+    tokens: bool = False
+
+    def __post_init__(self) -> None:
+        check_window(self.n_obs, self.horizon, self.n_action)
+        if min(self.observations, self.actions, self.diffusion_steps) < 1:
+            raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
+
+    @property
+    def executed(self) -> slice:
+        """The rows of a chunk that are executed."""
+        return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
+
+
+class PolicyModel(nn.Module):
+    """Denoiser of actions (B, H, A), and the limits by which the data's units become [-1, 1]; all of it is in the weights.
+
+    Args:
+        network: (x (B, H, A), time (B,) in 0 .. T - 1, condition) -> (B, H, A).
+    """
+
+    def __init__(self, shape: PolicyShape, network: nn.Module) -> None:
+        super().__init__()
+        self.shape = shape
+        parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow}[shape.predicts]
+        self.denoiser = GaussianDenoiser(network, policy_schedule(shape), parameterization, lambda t: shape.diffusion_steps * t - 1.0)
+        self.observed = Normalization(shape.observations)
+        self.acted = Normalization(shape.actions)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.acted.low.device
+
+    def condition(self, observations: Tensor) -> Condition:
+        """What the network is told of observations (B, n_obs, D) in the data's units."""
+        seen = self.observed.normalized(observations)
+        return Condition(tokens=seen) if self.shape.tokens else Condition(vector=seen.flatten(1))
+
+
+def policy_schedule(shape: PolicyShape) -> Schedule:
+    """The squared-cosine table of T steps as published, or flow matching's straight path."""
+    return Flow() if shape.predicts == "flow" else tabulated(cosine_betas(shape.diffusion_steps))

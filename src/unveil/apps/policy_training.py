@@ -1,0 +1,56 @@
+"""What policies are trained on: batches of windows with their noise, and the loss of one."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unveil.apps.policy_model import PolicyModel, PolicyShape
+from unveil.data.chunks import Chunks
+from unveil.network.policy_transformer import PolicyTransformer
+from unveil.process.objective import denoising_loss
+
+
+class PolicyBatch(NamedTuple):
+    """Windows in the data's units, and all that is random about their loss.
+
+    Args:
+        observations: (B, n_obs, D).
+        actions: (B, H, A).
+        t: (B,) in (0, 1], one of i / T except for flow matching.
+        noise: standard normal, like the actions.
+        seed: of the network's dropout.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    t: Tensor
+    noise: Tensor
+    seed: int
+
+
+def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[torch.Generator], PolicyBatch]:
+    """A source of random batches."""
+
+    def draw(generator: torch.Generator) -> PolicyBatch:
+        observations, actions = chunks.windows(chunks.draw(size, generator))
+        if shape.predicts == "flow":
+            t = 1.0 - torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
+        else:
+            t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
+        noise = torch.randn(actions.shape, generator=generator, device="cpu")
+        return PolicyBatch(observations, actions, t, noise, int(torch.randint(2**31, (), generator=generator, device="cpu")))
+
+    return draw
+
+
+def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
+    """Mean squared error of the network's output over all predicted actions, padding included, as published."""
+    assert isinstance(model, PolicyModel)
+    device, network = model.device, model.denoiser.network
+    if isinstance(network, PolicyTransformer):
+        network.generator = torch.Generator(device=device).manual_seed(batch.seed)
+    x_0 = model.acted.normalized(batch.actions.to(device))
+    cond = model.condition(batch.observations.to(device))
+    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond).mean(), {}

@@ -1,0 +1,44 @@
+"""Demonstrations by whatever name: a path in any format that is read, or an https address of one."""
+
+import re
+from pathlib import Path
+
+from unveil.data.demonstrations import Demonstrations, read_demonstrations_npz
+from unveil.data.download import download
+from unveil.data.files import found, home
+from unveil.data.lerobot import is_lerobot, read_lerobot
+from unveil.data.robomimic import read_robomimic
+from unveil.data.zarr_store import is_zarr, read_zarr
+from unveil.errors import UnveilError
+
+
+def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
+    """The demonstrations of a source, whose format is recognised.
+
+    - a zarr replay buffer, format 2 or 3, a folder or zipped: `data/*` and `meta/episode_ends`;
+    - a LeRobot dataset folder, v2.0 to v3.0; robomimic's HDF5; an .npz with `action` and `episode_ends`;
+    - an https address of one of these files, which is downloaded into the cache;
+    - paths are taken as they are, or below `$UNVEIL_DATA` or the cache.
+
+    Args:
+        pictures: read arrays of more than three axes, too, where the format holds them as numbers.
+    Raises:
+        UnveilError: there is no such source, it cannot be had, or it is damaged.
+    """
+    path = found(Path(source))
+    if re.match(r"https?://", source):
+        path = download(source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations"))
+    if is_lerobot(path):
+        return read_lerobot(path)
+    if not path.exists():
+        raise UnveilError(f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}")
+    if path.suffix == ".npz":
+        return read_demonstrations_npz(path)
+    if path.suffix in (".hdf5", ".h5"):
+        return read_robomimic(path, pictures)
+    if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":
+        return read_zarr(path, pictures)
+    raise UnveilError(
+        f"{source}: no known format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz with action and "
+        "episode_ends is needed"
+    )

@@ -1,0 +1,134 @@
+"""Demonstrations: what was observed, what was done, where episodes end. Everything that reads a replay buffer makes this."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from unveil.data.files import replacing
+from unveil.data.npz import npz_arrays
+from unveil.errors import UnveilError
+
+ACTIONS, ENDS = ("action", "actions"), "episode_ends"
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """N steps of E episodes, one after another.
+
+    Args:
+        observations: arrays (N, ...) by name, seen before the action of the same row; floats, or uint8 pictures (N, H, W, C).
+        actions: (N, A).
+        episode_ends: (E,), one past each episode's last row, rising; the last is N.
+    Raises:
+        ValueError: no step, arrays of different length, ends that do not rise from above 0 to N, or a number that is not finite.
+    """
+
+    observations: Mapping[str, np.ndarray]
+    actions: Float[np.ndarray, "N A"]
+    episode_ends: Int[np.ndarray, " E"]
+
+    def __post_init__(self) -> None:
+        count = len(self.actions)
+        if self.actions.ndim != 2 or 0 in self.actions.shape:
+            raise ValueError(f"actions must have shape (N, A) with N and A of at least 1, got {self.actions.shape}")
+        ends = self.episode_ends
+        if ends.ndim != 1 or not len(ends) or ends[0] < 1 or bool((np.diff(ends) <= 0).any()):
+            raise ValueError(f"episode_ends must rise from above 0, got {ends[:8].tolist() if ends.ndim == 1 else f'shape {ends.shape}'}")
+        if int(ends[-1]) != count:
+            raise ValueError(f"episode_ends must end with the number of actions, {count}, got {int(ends[-1])}")
+        for name, values in {"actions": self.actions, **self.observations}.items():
+            if values.ndim < 2 or len(values) != count:
+                raise ValueError(f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise ValueError(f"{name!r} holds a number that is not finite in row {row}")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " E"]:
+        """The first row of each episode."""
+        return np.concatenate([[0], self.episode_ends[:-1]])
+
+    def chosen(self, which: Bool[np.ndarray, " E"]) -> "Demonstrations":
+        """The marked episodes alone.
+
+        Raises:
+            ValueError: none is marked.
+        """
+        if not which.any():
+            raise ValueError("no episode is chosen")
+        lengths = self.episode_ends - self.starts
+        rows = np.repeat(which, lengths)
+        observations = {name: values[rows] for name, values in self.observations.items()}
+        return Demonstrations(observations, self.actions[rows], np.cumsum(lengths[which]))
+
+    def observed(self, *names: str) -> Float[np.ndarray, "N D"]:
+        """Observations of these names side by side, each flattened.
+
+        Raises:
+            UnveilError: one is missing.
+        """
+        for name in names:
+            if name not in self.observations:
+                raise UnveilError(f"these demonstrations have no observation {name!r}; they have {sorted(self.observations)}")
+        return np.concatenate([self.observations[name].reshape(len(self), -1) for name in names], axis=1).astype(np.float32)
+
+
+def checked(where: object, observations: Mapping[str, np.ndarray], actions: np.ndarray, episode_ends: np.ndarray) -> Demonstrations:
+    """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1).
+
+    Raises:
+        UnveilError: they are no demonstrations; the message begins with the file.
+    """
+    try:
+        if episode_ends.dtype.kind not in "iu":
+            raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
+        kept = {name: as_rows(name, values) for name, values in observations.items()}
+        return Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64))
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{where}: {error}") from error
+
+
+def as_rows(name: str, values: np.ndarray) -> np.ndarray:
+    """Numbers as float32 rows; uint8 stays.
+
+    Raises:
+        ValueError: an unknown dtype.
+    """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
+    if values.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused
+            values = values.astype(np.float32)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def read_demonstrations_npz(path: Path | str) -> Demonstrations:
+    """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation.
+
+    Raises:
+        UnveilError: missing, damaged, or no demonstrations.
+    """
+    arrays = npz_arrays(path, (ENDS,), None)
+    name = next((name for name in ACTIONS if name in arrays), None)
+    if name is None:
+        raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")
+    actions, ends = arrays.pop(name), arrays.pop(ENDS)
+    return checked(path, arrays, actions, ends)
+
+
+def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
+    """Write an .npz that `read_demonstrations_npz` reads, whole or not at all.
+
+    Raises:
+        UnveilError: as `replacing`.
+    """
+    arrays = dict(demonstrations.observations) | {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]

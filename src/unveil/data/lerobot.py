@@ -1,0 +1,77 @@
+"""LeRobot's dataset folders, versions 2.0, 2.1 and 3.0: parquet files beside `meta/info.json`. Videos are not decoded."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil.data.demonstrations import Demonstrations, checked
+from unveil.errors import UnveilError
+
+OBSERVATION = "observation."
+
+
+def is_lerobot(path: Path) -> bool:
+    """Whether this is such a folder."""
+    return (path / "meta" / "info.json").is_file()
+
+
+def read_lerobot(path: Path | str) -> Demonstrations:
+    """Read `action` and every `observation.<name>` that is numbers, in the order of `index`; episodes are those of `episode_index`.
+
+    Raises:
+        UnveilError: an unknown version, a missing or damaged file, or fewer steps than `meta/info.json` promises.
+    """
+    path = Path(path)
+    try:
+        info = json.loads((path / "meta" / "info.json").read_text())
+        version, features, total = str(info["codebase_version"]), dict(info["features"]), int(info["total_frames"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
+    if not version.startswith(("v2.", "v3.")):
+        raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
+    names = [name for name, told in features.items() if name.startswith(OBSERVATION) and told.get("dtype") not in ("video", "image")]
+    if "action" not in features:
+        raise UnveilError(f"{path}: 'action' is missing; the dataset has {sorted(features)[:12]}")
+    files = sorted((path / "data").rglob("*.parquet"))
+    if not files:
+        raise UnveilError(f"{path}: no data/**/*.parquet here; is the download complete?")
+    parts = [_columns(file, ["action", *names, "episode_index", "index"]) for file in files]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    count = len(joined["index"])
+    if count != total:
+        raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
+    order = np.argsort(joined["index"], kind="stable")
+    episode = joined["episode_index"][order]
+    if bool((np.diff(episode) < 0).any()):
+        raise UnveilError(f"{path}: episode_index falls where index rises; the dataset is damaged")
+    ends = np.append(np.flatnonzero(np.diff(episode)) + 1, count)
+    return checked(path, {name.removeprefix(OBSERVATION): joined[name][order] for name in names}, joined["action"][order], ends)
+
+
+def _columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """Columns of one parquet file, lists of numbers as rows."""
+    parquet: Any = import_module("pyarrow.parquet")
+    arrow: Any = import_module("pyarrow")
+    try:
+        table = parquet.read_table(file, columns=names)
+        if missing := [name for name in names if name not in table.column_names]:
+            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(table.column_names)[:12]}")
+        return {name: _numbers(table.column(name).combine_chunks()) for name in names}
+    except (arrow.ArrowException, OSError, ValueError, TypeError) as error:
+        raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _numbers(column: Any) -> np.ndarray:
+    if column.null_count:
+        raise ValueError("a value is missing")
+    shape = [len(column)]
+    while hasattr(column.type, "value_type"):
+        lengths = {column.type.list_size} if hasattr(column.type, "list_size") else set(np.unique(column.value_lengths().to_numpy(False)))
+        if len(lengths) != 1:
+            raise ValueError(f"rows have different lengths, {sorted(lengths)[:4]}")
+        shape.append(int(lengths.pop()))
+        column = column.flatten()
+    return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(shape)

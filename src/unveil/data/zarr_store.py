@@ -1,0 +1,129 @@
+"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
+
+What a store says of its codecs is read before zarr opens it: some codecs of format 2 unpickle, which runs whatever a stranger wrote.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from unveil.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
+from unveil.data.hdf5 import LARGEST
+from unveil.errors import UnveilError
+
+CODECS = {"blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether this is a zarr folder, or a zip of one."""
+    if path.is_dir():
+        return (path / ".zgroup").is_file() or (path / "zarr.json").is_file() or (path / "data" / "action").is_dir()
+    return zipfile.is_zipfile(path) and path.suffix in (".zip", ".zarr")
+
+
+def read_zarr(path: Path | str, pictures: bool = False) -> Demonstrations:
+    """Read `data/action`, `meta/episode_ends` and every other array below `data`, which is an observation.
+
+    Args:
+        pictures: read arrays of more than three axes, too; whole numbers in floats become uint8.
+    Raises:
+        UnveilError: missing, damaged, a chunk that is missing or cut short, a codec that could run code, or no demonstrations.
+    """
+    path = Path(path)
+    with _folder(path) as root:
+        names = sorted(p.name for p in (root / "data").iterdir() if p.is_dir()) if (root / "data").is_dir() else []
+        action = next((name for name in ACTIONS if name in names), None)
+        if action is None:
+            raise UnveilError(f"{path}: 'data/action' is missing; below data there is {names[:12] or 'nothing'}")
+        if not (root / "meta" / ENDS).is_dir():
+            raise UnveilError(f"{path}: 'meta/{ENDS}' is missing")
+        arrays = {name: _array(path, root, f"data/{name}", pictures or name == action) for name in names}
+        ends = _array(path, root, f"meta/{ENDS}", True)
+    actions = arrays.pop(action)
+    assert actions is not None and ends is not None
+    return checked(path, {name: values for name, values in arrays.items() if values is not None}, actions, ends)
+
+
+def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | None:
+    """One array, or None for a picture that is not wanted."""
+    _check_codecs(path, root / name)
+    zarr: Any = import_module("zarr")
+    try:
+        stored = zarr.open_array(str(root / name), mode="r")
+        if not pictures and len(stored.shape) > 3:
+            return None
+        if stored.dtype.kind not in "fiub":
+            raise UnveilError(f"{path}: {name!r} has dtype {stored.dtype}, but numbers are needed")
+        if stored.size * stored.dtype.itemsize > LARGEST:
+            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than {LARGEST >> 30} GiB")
+        if stored.nchunks_initialized < stored.nchunks:
+            missing = stored.nchunks - stored.nchunks_initialized
+            raise UnveilError(f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros")
+        values = np.asarray(stored[...])
+    except UnveilError:
+        raise
+    except Exception as error:  # whatever zarr and its codecs raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
+    if values.ndim == 4 and values.dtype.kind == "f":
+        return values.astype(np.uint8)
+    return values
+
+
+def _check_codecs(path: Path, folder: Path) -> None:
+    """Refuse codecs that are not known to be harmless.
+
+    Raises:
+        UnveilError: one is not, or there is no description of the array.
+    """
+    file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
+    try:
+        told = json.loads(file.read_text()) if file else {}
+        used = [told["compressor"], *(told["filters"] or [])] if file and file.name == ".zarray" else list(told["codecs"])
+        for codec in used:
+            name = None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            if name is not None and name not in CODECS:
+                raise UnveilError(
+                    f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are"
+                )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+
+
+@contextmanager
+def _folder(path: Path) -> Generator[Path]:
+    """The root of the store; of a zip, the group above `data` and `meta`, unpacked for as long as it is read."""
+    if path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise UnveilError(f"{path}: no such file or folder")
+    with TemporaryDirectory(prefix="unveil-") as temporary:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [info for info in archive.infolist() if not info.is_dir()]
+                if sum(info.file_size for info in members) > LARGEST:
+                    raise UnveilError(f"{path}: unpacks to more than {LARGEST >> 30} GiB")
+                if any(".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute() for i in members):
+                    raise UnveilError(f"{path}: names a file outside itself")
+                tops = {i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename}
+                if len(tops) != 1:
+                    raise UnveilError(f"{path}: {len(tops)} replay buffers (meta/{ENDS}) in this zip; one is needed")
+                top = tops.pop()
+                for info in members:
+                    if info.filename.startswith(top):
+                        target = Path(temporary) / info.filename.removeprefix(top)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        with archive.open(info) as source, open(target, "wb") as copy:
+                            shutil.copyfileobj(source, copy)
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({' '.join(str(error).split())})") from error
+        yield Path(temporary)

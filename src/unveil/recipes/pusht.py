@@ -1,0 +1,280 @@
+"""Diffusion Policy on PushT: the configs, and policies from run folders. Presets `paper` are those of real-stanford/diffusion_policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.apps.policy import Policy
+    from unveil.apps.policy_model import PolicyModel, PolicyShape
+
+
+@dataclass(frozen=True)
+class TrainPushT:
+    """Train a diffusion policy on human demonstrations of PushT.
+
+    Example: unveil train pusht --preset tiny --out runs/pusht-tiny
+    """
+
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """tiny proves learning in minutes; default takes about an hour on a laptop; paper is as published; other flags change single fields"""
+    data: str = "pusht"
+    """what `unveil data pusht` wrote, or the path or https address of demonstrations in any format that it reads"""
+    out: Path = Path("runs/pusht")
+    """the run folder"""
+    observation: Literal["keypoints", "state"] = "keypoints"
+    """nine keypoints of the block and the agent's position (20 numbers, as published), or positions and the block's angle (5)"""
+    network: Literal["cnn", "transformer"] = "cnn"
+    """the conditional U-Net, or the transformer"""
+    n_obs: int = 2
+    """observations that a decision sees"""
+    horizon: int = 16
+    """actions that are predicted"""
+    n_action: int = 8
+    """actions that are executed of them"""
+    diffusion_steps: int = 100
+    """T, of the squared-cosine schedule"""
+    predicts: Literal["eps", "x0", "v", "flow"] = "eps"
+    """what the network says: noise, clean actions, both (v), or flow matching's velocity"""
+    widths: tuple[int, ...] = (64, 128, 256)
+    """channels of the CNN's levels"""
+    kernel: int = 5
+    """of the CNN's convolutions"""
+    step_width: int = 128
+    """of the CNN's embedded time"""
+    width: int = 192
+    """of the transformer"""
+    depth: int = 6
+    """blocks of the transformer"""
+    heads: int = 4
+    """attention heads of the transformer"""
+    dropout: float = 0.01
+    """of the transformer's attention and blocks"""
+    steps: int = 10_000
+    """optimizer steps"""
+    batch_size: int = 256
+    """windows a step"""
+    learning_rate: float = 5e-4
+    """peak; warm-up, then cosine"""
+    warmup: int = 500
+    """steps until the peak"""
+    weight_decay: float = 1e-6
+    """of AdamW"""
+    ema_decay: float = 0.9999
+    """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """how fast that is reached: the decay of step k is 1 - (1 + k)^-power"""
+    hold_out: float = 0.02
+    """share of episodes that are not trained on, drawn as published"""
+    episodes: int = 0
+    """at most so many episodes are trained on, drawn as published; 0: all others"""
+    split_seed: int = 42
+    """of both draws"""
+    save_every: int = 1000
+    """steps between checkpoints"""
+    keep: int = 2
+    """newest checkpoints that are kept; 0 keeps all"""
+    bfloat16: bool | None = None
+    """train under bfloat16 autocast; by default where the processor computes in it"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
+    resume: bool = False
+    """go on from the newest good checkpoint of the run folder"""
+    seed: int = 0
+    """of weights, batches and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+
+
+@dataclass(frozen=True)
+class EvalPushT:
+    """Score a policy by the published protocol: the mean over episodes of the largest reward.
+
+    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video pusht.gif
+    """
+
+    preset: Literal["default", "paper"] = "default"
+    """default samples in a few deterministic steps; paper in all steps of DDPM; other flags change single fields"""
+    checkpoint: str = "runs/pusht"
+    """a zoo name, a run folder or a checkpoint folder"""
+    episodes: int = 50
+    """number of episodes; episode i starts as the published environment does for seed + i"""
+    seed: int = 100_000
+    """of starts and noise; the published episodes are 100000 .. 100049"""
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "ddim"
+    """for policies of flow matching ddim is Euler's method"""
+    sampling_steps: int = 10
+    """denoising steps for a decision"""
+    n_action: int | None = None
+    """actions to execute of each chunk; by default as trained"""
+    temperature: float = 1.0
+    """factor on the initial noise"""
+    max_steps: int = 300
+    """of an episode"""
+    decisions: int = 40
+    """how many are timed, one environment at a time"""
+    video: Path | None = None
+    """write an animation of the first four episodes here, with the predicted actions: .gif"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 1
+    """CPU threads"""
+    json: str | None = None
+    """write the result here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class SamplePushT:
+    """Predict chunks of actions from one start and draw them.
+
+    Example: unveil sample pusht --checkpoint runs/pusht --start 100003 --candidates 32 --out chunks.png
+    """
+
+    checkpoint: str = "runs/pusht"
+    """a zoo name, a run folder or a checkpoint folder"""
+    start: int = 100_000
+    """seed of the published environment's start"""
+    candidates: int = 32
+    """chunks to draw"""
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "ddim"
+    """as of `unveil eval pusht`"""
+    sampling_steps: int = 10
+    """denoising steps"""
+    out: Path = Path("chunks.png")
+    """picture: .png"""
+    seed: int = 0
+    """of the noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    json: str | None = None
+    """write the chunks here; - is standard output"""
+
+
+TRAIN_PRESETS = {
+    "default": TrainPushT(),
+    "tiny": TrainPushT(
+        preset="tiny",
+        widths=(32, 64, 128),
+        step_width=64,
+        width=96,
+        depth=3,
+        steps=1_500,
+        warmup=100,
+        batch_size=128,
+        learning_rate=1e-3,
+        save_every=500,
+    ),
+    "paper": TrainPushT(
+        preset="paper",
+        widths=(256, 512, 1024),
+        step_width=256,
+        width=256,
+        depth=8,
+        steps=205_000,  # 5000 epochs of 41 batches of 256: 90 episodes have about 10,600 windows
+        learning_rate=1e-4,
+        episodes=90,
+        bfloat16=False,
+    ),
+}
+EVAL_PRESETS = {"default": EvalPushT(), "paper": EvalPushT(preset="paper", solver="ddpm", sampling_steps=100)}
+
+
+def for_network(config: Any, network: str) -> Any:
+    """The published settings of the transformer, on the preset `paper`."""
+    if network == "transformer" and isinstance(config, TrainPushT) and config.preset == "paper":
+        return replace(config, network="transformer", weight_decay=0.1, warmup=1000, steps=328_000)
+    return config
+
+
+def shape_of(config: Mapping[str, Any]) -> PolicyShape:
+    """The shape that a run's `config.json` describes."""
+    from unveil.apps.policy_model import PolicyShape
+
+    return PolicyShape(
+        config["observations"],
+        config["actions"],
+        config["n_obs"],
+        config["horizon"],
+        config["n_action"],
+        config["diffusion_steps"],
+        config["predicts"],
+        config["network"] == "transformer",
+    )
+
+
+def policy_model(config: Mapping[str, Any]) -> PolicyModel:
+    """The untrained model of a run's config."""
+    from unveil.apps.policy_model import PolicyModel
+    from unveil.network.conditional_unet1d import ConditionalUNet
+    from unveil.network.policy_transformer import PolicyTransformer
+
+    shape = shape_of(config)
+    if config["network"] == "cnn":
+        told = shape.n_obs * shape.observations
+        return PolicyModel(shape, ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"]))
+    size = (config["width"], config["depth"], config["heads"], config["dropout"])
+    return PolicyModel(shape, PolicyTransformer(shape.actions, shape.horizon, shape.observations, shape.n_obs, *size))
+
+
+def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
+    """The averaged weights of a checkpoint, or the packaged ones."""
+    from unveil.recipes.locate import read_config, weights_file
+    from unveil.recipes.locomotion_load import with_weights
+    from unveil.training.checkpoint import read_tensors
+
+    model = policy_model(read_config(folder, "pusht"))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), device)
+    return model
+
+
+def load_policy(
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    solver: str = "ddim",
+    sampling_steps: int = 10,
+    n_action: int | None = None,
+    temperature: float = 1.0,
+) -> Policy:
+    """A `Policy` from a run folder, a checkpoint folder or a zoo folder (`recipes/load.py` finds it by name).
+
+    Raises:
+        ValueError: a solver that there is not, or a number out of range.
+    """
+    from unveil.apps.fast_models import fast_policy
+    from unveil.recipes.locate import find_device
+
+    model = load_policy_model(folder, find_device(device))
+    if model.device.type == "cpu":
+        model = fast_policy(model)
+    return policy_with(model, seed, solver, sampling_steps, n_action, temperature)
+
+
+def policy_with(
+    model: PolicyModel,
+    seed: int = 0,
+    solver: str = "ddim",
+    sampling_steps: int = 10,
+    n_action: int | None = None,
+    temperature: float = 1.0,
+) -> Policy:
+    """The policy of a model and a solver's name.
+
+    Raises:
+        ValueError: a solver that there is not, or a number out of range.
+    """
+    from unveil.apps.policy import Policy
+    from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+
+    schedule = model.denoiser.schedule
+    solvers: dict[str, Any] = {"ddim": DDIM(schedule), "ddpm": Ancestral(schedule), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}
+    if solver not in solvers:
+        raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
+    return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, seed=seed)

@@ -1,0 +1,137 @@
+"""Demonstrations of PushT: `unveil data pusht`, and what training takes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.data.demonstrations import Demonstrations
+    from unveil.recipes.progress import Progress
+
+URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
+CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
+LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
+
+
+@dataclass(frozen=True)
+class DataPushT:
+    """Convert demonstrations of PushT and check them.
+
+    Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
+    """
+
+    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a word of Python's
+    """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
+    out: Path | None = None
+    """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write the card and the numbers here; - is standard output"""
+
+
+def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
+    """Read, check, write the file and its card, and describe."""
+    import json
+
+    from unveil.data.demonstration_sources import read_demonstrations
+    from unveil.data.demonstrations import write_demonstrations
+    from unveil.data.files import home, replacing
+
+    out = config.out or home() / CONVERTED
+    if out.suffix != ".npz" or out.is_dir():
+        raise ValueError(f"--out must be a file name that ends in .npz, got {out}")
+    demonstrations = read_demonstrations(config.source)
+    check_pusht(config.source, demonstrations)
+    card = card_of(config.source, demonstrations)
+    write_demonstrations(out, demonstrations)
+    with replacing(out.with_name(f"{out.stem}.card.json")) as partial:
+        partial.write_text(json.dumps(card, indent=1) + "\n")
+    progress(f"reading {config.source}", 1, 1, {})
+    metrics = card["metrics"]
+    seen = ", ".join(f"{name} {tuple(shape)}" for name, shape in card["observations"].items())
+    return {
+        "path": str(out),
+        "protocol": "demonstrations",
+        "card": card,
+        "metrics": metrics,
+        "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to {metrics['length_max']} each; "
+        f"observed: {seen}; actions {card['action_low']} to {card['action_high']}",
+    }
+
+
+def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
+    """What a set of demonstrations holds; no time, so that the same data have the same card."""
+    lengths = demonstrations.episode_ends - demonstrations.starts
+    return {
+        "name": "pusht",
+        "source": source,
+        "observations": {name: list(values.shape[1:]) for name, values in sorted(demonstrations.observations.items())},
+        "action_low": demonstrations.actions.min(0).round(1).tolist(),
+        "action_high": demonstrations.actions.max(0).round(1).tolist(),
+        "metrics": {
+            "steps": len(demonstrations),
+            "length_mean": float(lengths.mean()),
+            "length_min": int(lengths.min()),
+            "length_max": int(lengths.max()),
+            "n": len(lengths),
+        },
+    }
+
+
+def check_pusht(source: str, demonstrations: Demonstrations) -> None:
+    """Refuse what is not PushT.
+
+    Raises:
+        UnveilError: no `state` of 5 numbers, or actions that are not two numbers.
+    """
+    from unveil.errors import UnveilError
+
+    state = demonstrations.observations.get("state")
+    if state is None or state.shape[1:] != (5,):
+        got = "none" if state is None else f"shape {state.shape}"
+        raise UnveilError(f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}")
+    if demonstrations.actions.shape[1] != 2:
+        raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
+
+
+def pusht_demonstrations(data: str) -> Demonstrations:
+    """The demonstrations that training names, checked.
+
+    Raises:
+        UnveilError: they are not there, or not PushT's.
+    """
+    from unveil.data.demonstration_sources import read_demonstrations
+    from unveil.data.files import found, home
+    from unveil.errors import UnveilError
+
+    if data == "pusht":
+        path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
+        if path is None:
+            raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
+        data = str(path)
+    demonstrations = read_demonstrations(data)
+    check_pusht(data, demonstrations)
+    return demonstrations
+
+
+def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:
+    """(N, 5) states, or (N, 20) keypoints and the agent's position: those recorded, else computed from the states."""
+    import numpy as np
+
+    from unveil.worlds.pusht.block import keypoint_observation
+
+    states = demonstrations.observed("state")
+    if observation == "state":
+        return states
+    if "keypoint" not in demonstrations.observations:
+        return keypoint_observation(states.astype(np.float64)).astype(np.float32)
+    return np.concatenate([demonstrations.observed("keypoint"), states[:, :2]], axis=1)

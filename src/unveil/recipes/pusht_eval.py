@@ -1,0 +1,136 @@
+"""PushT by the published protocol, and chunks drawn: `unveil eval pusht`, `unveil sample pusht`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.apps.policy import Policy
+    from unveil.recipes.progress import Progress
+    from unveil.recipes.pusht import EvalPushT, SamplePushT
+    from unveil.worlds.pusht.episodes import PushTEpisodes
+
+SHOWN, SIZE = 4, 224  # episodes of a video, and the side of each
+
+
+def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
+    """Roll the policy out over all episodes at once, time its decisions; returns metrics."""
+    from importlib.metadata import version
+
+    import numpy as np
+    import torch
+
+    from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
+    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.pusht import load_policy
+    from unveil.worlds.pusht.episodes import PushTEpisodes
+
+    for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    if config.video is not None and config.video.suffix != ".gif":
+        raise ValueError(f"--video must end in .gif, got {config.video}")
+    torch.set_num_threads(config.threads)
+    folder = find_checkpoint(config.checkpoint)
+    observation = str(read_config(folder, "pusht")["observation"])
+    see = partial(seen, observation)
+    policy = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps, config.n_action, config.temperature)
+    spent = decision_times(policy, see, config.decisions, 0)
+    world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
+    frames: list[np.ndarray] = []
+
+    def on_step(step: int) -> None:
+        progress("acting", step + 1, config.max_steps, {"score": world.best.mean()})
+        if config.video is not None and step % 2 == 0 and world.running[:SHOWN].any():
+            frames.append(scene(world, policy))
+
+    calls = _counted(policy)
+    roll(world, see, policy.act, on_step)
+    if config.video is not None:
+        from unveil.evaluation.pictures import write_gif
+
+        write_gif(config.video, [*frames, *[scene(world, policy)] * 8], 80)
+    metrics = pusht_metrics(world) | {
+        "decision_ms_p50": float(np.quantile(spent, 0.5)),
+        "decision_ms_p95": float(np.quantile(spent, 0.95)),
+        "decisions_timed": len(spent),
+        "nfe": calls[0] / policy.decisions,
+    }
+    protocol = f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed {config.seed} on"
+    installed = {name: version(name) for name in ("gym-pusht", "pymunk")}
+    return {"metrics": metrics, "scores": world.best.tolist(), "coverage": world.coverage.tolist(), "protocol": protocol, **installed}
+
+
+def seen(observation: str, states: np.ndarray) -> np.ndarray:
+    """What the policy observes of states."""
+    from unveil.worlds.pusht.block import keypoint_observation
+
+    return keypoint_observation(states) if observation == "keypoints" else states
+
+
+def scene(world: PushTEpisodes, policy: Policy) -> np.ndarray:
+    """The first episodes, each with the chunk that is being executed."""
+    import numpy as np
+
+    from unveil.evaluation.pusht_pictures import tiled, with_chunk
+
+    pictures = world.pictures(SIZE, SHOWN)
+    assert policy.chunks is not None
+    executed = slice(policy.model.shape.n_obs - 1, policy.model.shape.n_obs - 1 + policy.n_action)
+    drawn = [with_chunk(pictures[i], policy.chunks[i], executed, f"reward {world.best[i]:.2f}") for i in range(len(pictures))]
+    return tiled(np.stack(drawn))
+
+
+def _counted(policy: Policy) -> list[int]:
+    """How often the network is called from now on, in a list of one number; decisions are counted anew, too."""
+    calls = [0]
+
+    def count(*_: object) -> None:
+        calls[0] += 1
+
+    policy.model.denoiser.network.register_forward_pre_hook(count)
+    policy.decisions = 0
+    return calls
+
+
+def sample_pusht(config: SamplePushT) -> dict[str, Any]:
+    """Predict, draw, and describe."""
+    import json
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from unveil.evaluation.pictures import write_png
+    from unveil.evaluation.pusht_pictures import with_chunk
+    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.pusht import load_policy
+    from unveil.worlds.pusht.episodes import PushTEpisodes
+
+    if config.candidates < 1 or config.sampling_steps < 1:
+        raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
+    if config.out.suffix != ".png":
+        raise ValueError(f"--out must end in .png, got {config.out}")
+    folder = find_checkpoint(config.checkpoint)
+    policy = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps)
+    shape = policy.model.shape
+    world = PushTEpisodes(1, config.start)
+    observation = seen(str(read_config(folder, "pusht")["observation"]), world.states)
+    chunks = policy.predict(np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32))
+    picture = world.pictures(512)[0]
+    for chunk in chunks:
+        picture = with_chunk(picture, chunk, shape.executed)
+    write_png(config.out, picture, {"unveil": json.dumps(asdict(config), default=str)})
+    spread = float(chunks.std(0).mean())
+    return {
+        "recipe": "pusht",
+        "checkpoint": config.checkpoint,
+        "protocol": f"{config.candidates} chunks from the start of seed {config.start}",
+        "metrics": {"spread_px": spread, "n": config.candidates},
+        "chunks": chunks.round(2).tolist(),
+        "config": asdict(config),
+        "seeds": [config.seed],
+        "summary": f"{config.out}: {config.candidates} chunks of {shape.horizon} actions, standard deviation {spread:.1f} px",
+    }

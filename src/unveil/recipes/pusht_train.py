@@ -1,0 +1,107 @@
+"""Training on demonstrations of PushT: `unveil train pusht`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.recipes.progress import Progress
+    from unveil.recipes.pusht import TrainPushT
+    from unveil.training.trainer import Training
+
+
+def train_pusht(config: TrainPushT, progress: Progress) -> Path:
+    """Train a `PolicyModel`; returns the run folder."""
+    from dataclasses import asdict
+
+    import torch
+
+    from unveil.apps.policy_training import policy_batches, policy_loss
+    from unveil.data.chunks import Chunks, published_split
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.pusht import TrainPushT, policy_model
+    from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
+    from unveil.recipes.run import Task, as_json, run_task
+
+    check(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    demonstrations = pusht_demonstrations(config.data)
+    demonstrations = demonstrations.chosen(
+        published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
+    )
+    observations = observations_of(demonstrations, config.observation)
+    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, config.n_obs, config.horizon, config.n_action)
+    numbers = {
+        "observations": observations.shape[1],
+        "actions": 2,
+        "demonstrations": len(demonstrations.episode_ends),
+        "windows": len(chunks),
+    }
+    described = as_json(asdict(config) | numbers | {"recipe": "pusht"})
+    torch.manual_seed(config.seed)  # initial weights
+    model = policy_model(described)
+    model.observed.learn(observations, "limits")
+    model.acted.learn(demonstrations.actions, "limits")
+    task = Task(model, policy_batches(chunks, model.shape, config.batch_size), policy_loss, _published(config), {})
+    run_task(task, _training(config, device), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
+    return config.out
+
+
+def _training(config: TrainPushT, device: torch.device) -> Training:
+    from unveil.recipes.run import has_bfloat16
+    from unveil.training.trainer import Training
+
+    return Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        betas=(0.95, 0.999) if config.network == "cnn" else (0.9, 0.95),
+        ema=config.ema_decay,
+        ema_power=config.ema_power,
+        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        save_every=config.save_every,
+        keep=config.keep,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+
+
+def _published(config: TrainPushT) -> dict[str, Any]:
+    """The released trainer does not clip gradients, and its rate falls to 0."""
+    return {"clip": float("inf"), "final_fraction": 0.0} if config.preset == "paper" else {}
+
+
+def check(config: TrainPushT) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.data.chunks import check_window
+    from unveil.recipes.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    check_window(config.n_obs, config.horizon, config.n_action)
+    for name in ("diffusion_steps", "kernel", "step_width", "width", "depth", "heads", "steps", "batch_size", "save_every"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    if min(config.threads, config.keep, config.episodes, config.warmup) < 0 or not config.learning_rate > 0:
+        raise ValueError("--threads, --keep, --episodes and --warmup must be at least 0, --learning-rate above 0")
+    if not 0.0 <= config.hold_out < 1.0 or not 0.0 <= config.dropout < 1.0 or config.weight_decay < 0:
+        raise ValueError("--hold-out and --dropout must lie in [0, 1), and --weight-decay be at least 0")
+    if config.network == "cnn":
+        if not config.widths or any(w < 8 or w % 8 for w in config.widths) or config.kernel % 2 == 0 or config.step_width % 2:
+            raise ValueError(
+                f"--widths must be multiples of 8, --kernel odd and --step-width even, got {config.widths} and {config.kernel}"
+            )
+        if config.horizon % 2 ** (len(config.widths) - 1):
+            raise ValueError(f"--horizon {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer --widths")
+    elif config.width % (2 * config.heads):
+        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")

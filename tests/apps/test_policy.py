@@ -1,0 +1,126 @@
+"""A policy's queue, its histories, what it executes of a chunk, and its samples against a conjugate Gaussian."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unveil.apps.policy import Policy
+from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
+from unveil.process.schedule import Flow
+from unveil.sampling.gaussian import DDIM, Ancestral, Heun
+
+
+class Counting(nn.Module):
+    """Says x_0 = (what was seen last, or mean of all seen, plus the row's number) in a way that shows which rows were executed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditions: list[torch.Tensor] = []
+
+    def forward(self, x, time, cond=None):
+        self.conditions.append(cond.vector.clone())
+        rows = torch.arange(x.shape[1], dtype=x.dtype)[None, :, None]
+        return (0.01 * rows + 0.1 * cond.vector[:, -1, None, None]).expand_as(x)
+
+
+def counting(n_obs=2, horizon=16, n_action=8, **more):
+    shape = PolicyShape(1, 1, n_obs, horizon, n_action, diffusion_steps=10, predicts="x0")
+    network = Counting()
+    model = PolicyModel(shape, network)
+    return Policy(model, DDIM(model.denoiser.schedule), 2, **more), network
+
+
+def test_the_rows_from_the_newest_observation_on_are_executed_then_it_sees_again():
+    policy, network = counting()
+    said = [float(policy.act(np.array([[k / 100]]))[0, 0]) for k in range(20)]
+    seen = [0] * 8 + [8] * 8 + [16] * 4
+    np.testing.assert_allclose(said, [0.01 * (1 + k % 8) + 0.001 * now for k, now in enumerate(seen)], atol=1e-6)
+    assert policy.decisions == 3 and len(network.conditions) == 6
+    np.testing.assert_allclose(network.conditions[0], [[0.0, 0.0]])  # the first observation stands for those before it
+    np.testing.assert_allclose(network.conditions[2], [[0.07, 0.08]], atol=1e-7)  # oldest first
+
+
+def test_environments_that_begin_anew_decide_at_once_while_others_go_on():
+    policy, network = counting(n_action=4)
+    for k in range(3):
+        policy.act(np.full((2, 1), k / 100))
+    policy.reset(np.array([True, False]))
+    both = policy.act(np.array([[0.5], [0.03]]))
+    np.testing.assert_allclose(both[:, 0], [0.01 + 0.05, 0.04], atol=1e-6)
+    np.testing.assert_allclose(network.conditions[-1], [[0.5, 0.5]])  # nothing of the last episode; the other row is not asked
+    both = policy.act(np.array([[0.6], [0.04]]))
+    np.testing.assert_allclose(both[:, 0], [0.02 + 0.05, 0.01 + 0.004], atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_obs", "horizon", "n_action"), [(1, 1, 1), (3, 5, 3), (2, 8, 1)])
+def test_any_window(n_obs, horizon, n_action):
+    policy, _ = counting(n_obs, horizon, n_action)
+    said = [float(policy.act(np.zeros((1, 1)))[0, 0]) for _ in range(2 * n_action)]
+    np.testing.assert_allclose(said, [0.01 * (n_obs - 1 + k) for k in range(n_action)] * 2, atol=1e-6)
+
+
+def test_fewer_actions_of_the_same_chunk_can_be_executed():
+    policy, _ = counting(n_action=8)
+    short = Policy(policy.model, policy.solver, 2, n_action=2)
+    for _ in range(4):
+        short.act(np.zeros((1, 1)))
+    assert short.decisions == 2
+    with pytest.raises(ValueError, match="horizon"):
+        Policy(policy.model, policy.solver, 2, n_action=16)
+
+
+def test_units_are_the_datas_and_beliefs_stay_within_its_limits():
+    policy, network = counting(1, 2, 2)
+    policy.model.acted.learn(np.array([[100.0], [300.0]], np.float32), "limits")
+    policy.model.observed.learn(np.array([[10.0], [20.0]], np.float32), "limits")
+    np.testing.assert_allclose(policy.act(np.array([[20.0]])), [[200.0 + 100.0 * 0.1]], rtol=1e-5)
+    np.testing.assert_allclose(network.conditions[0], [[1.0]])
+    policy.reset()
+    np.testing.assert_allclose(policy.act(np.array([[1000.0]])), [[300.0]], rtol=1e-5)  # 19.8 in [-1, 1] units, clipped
+
+
+class Conjugate(nn.Module):
+    """The exact belief for actions N(o, s^2) given the observation o, as noise or as velocity."""
+
+    def __init__(self, shape: PolicyShape, deviation: float) -> None:
+        super().__init__()
+        self.shape, self.schedule, self.deviation = shape, policy_schedule(shape), deviation
+
+    def forward(self, x, time, cond=None):
+        t = (time.double() + 1.0) / self.shape.diffusion_steps
+        alpha, sigma = self.schedule.alpha(t).float()[:, None, None], self.schedule.sigma(t).float()[:, None, None]
+        mean, power = cond.vector[:, -1, None, None], self.deviation**2
+        x_0 = mean + alpha * power / (alpha**2 * power + sigma**2) * (x - alpha * mean)
+        noise = (x - alpha * x_0) / sigma
+        return noise if self.shape.predicts == "eps" else noise - x_0
+
+
+@pytest.mark.parametrize(
+    ("predicts", "solver", "steps"), [("eps", Ancestral, 100), ("eps", DDIM, 50), ("flow", DDIM, 60), ("flow", Heun, 30)]
+)
+def test_samples_have_the_conditional_mean_and_deviation(predicts, solver, steps):
+    shape = PolicyShape(1, 1, 1, 4, 4, predicts=predicts)
+    model = PolicyModel(shape, Conjugate(shape, 0.25))
+    assert isinstance(model.denoiser.schedule, Flow) == (predicts == "flow")
+    policy = Policy(model, solver(model.denoiser.schedule), steps, seed=1)
+    chunks = policy.predict(np.repeat(np.array([[[-0.2]], [[0.2]]], np.float32), 600, 0)).reshape(2, -1)
+    np.testing.assert_allclose(chunks.mean(1), [-0.2, 0.2], atol=0.025)
+    np.testing.assert_allclose(chunks.std(1), 0.25, rtol=0.1)
+
+
+def test_the_seed_decides_and_wrong_observations_are_refused():
+    shape = PolicyShape(1, 1, 1, 4, 4)
+    model = PolicyModel(shape, Conjugate(shape, 0.1))
+    first, second, other = (Policy(model, DDIM(model.denoiser.schedule), 3, seed=s) for s in (0, 0, 1))
+    see = np.zeros((2, 1))
+    np.testing.assert_array_equal(first.act(see), second.act(see))
+    assert not np.allclose(first.act(see), other.act(see))
+    with pytest.raises(ValueError, match=r"shape \(B, 1\)"):
+        first.act(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        first.act(np.full((2, 1), np.nan))
+    with pytest.raises(ValueError, match="2 environments before, 3 now"):
+        first.act(np.zeros((3, 1)))
+    first.reset()
+    assert first.act(np.zeros((3, 1))).shape == (3, 1)

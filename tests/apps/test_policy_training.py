@@ -1,0 +1,96 @@
+"""The loss of a policy against its formula, batches that depend on the generator alone, and a policy that learns to follow a rule."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unveil.apps.policy import Policy
+from unveil.apps.policy_model import PolicyModel, PolicyShape
+from unveil.apps.policy_training import policy_batches, policy_loss
+from unveil.data.chunks import Chunks
+from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.network.policy_transformer import PolicyTransformer
+from unveil.sampling.gaussian import DDIM
+from unveil.training.trainer import Training, train
+
+
+class Nothing(nn.Module):
+    """Says 0, so that the loss is the mean square of the target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time: torch.Tensor | None = None
+
+    def forward(self, x, time, cond=None):
+        self.time, self.cond = time, cond
+        return torch.zeros_like(x)
+
+
+def wave(episodes=12, length=40, seed=0):
+    """Two observations o, and the action 100 + 50 (o_0 - o_1) of the same row; episodes are slow random waves."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(length)[:, None]
+    seen = np.concatenate([np.sin(0.1 * time + rng.uniform(0, 6, 2)) for _ in range(episodes)]).astype(np.float32)
+    actions = (100.0 + 50.0 * (seen[:, :1] - seen[:, 1:])).astype(np.float32)
+    return Chunks(seen, actions, length * np.arange(1, episodes + 1), 2, 8, 4), seen, actions
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v", "flow"])
+def test_loss_is_the_mean_square_of_what_the_network_should_say(predicts, generator):
+    chunks, seen, actions = wave()
+    shape = PolicyShape(2, 1, 2, 8, 4, 50, predicts)
+    model = PolicyModel(shape, Nothing())
+    model.observed.learn(seen, "limits")
+    model.acted.learn(actions, "limits")
+    batch = policy_batches(chunks, shape, 32)(generator)
+    loss, _ = policy_loss(model, batch)
+    x_0 = 2 * (batch.actions - actions.min()) / float(actions.max() - actions.min()) - 1
+    schedule = model.denoiser.schedule
+    alpha, sigma = (f(batch.t).float()[:, None, None] for f in (schedule.alpha, schedule.sigma))
+    target = {"eps": batch.noise, "x0": x_0, "v": alpha * batch.noise - sigma * x_0, "flow": batch.noise - x_0}[predicts]
+    assert float(loss) == pytest.approx(float(target.square().mean()), rel=1e-4)
+    network = model.denoiser.network
+    torch.testing.assert_close(network.time, (50 * batch.t - 1).float())
+    assert network.cond.vector.shape == (32, 4) and network.cond.vector.abs().max() <= 1 + 1e-6
+
+
+def test_batches_depend_on_the_generator_alone():
+    chunks, _, _ = wave()
+    draw = policy_batches(chunks, PolicyShape(2, 1, 2, 8, 4), 8)
+    first, second = (draw(torch.Generator(device="cpu").manual_seed(3)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first[:4], second[:4], strict=True)) and first.seed == second.seed
+    assert float(first.t.min()) >= 0.01 and float(first.t.max()) <= 1.0
+
+
+def test_dropout_depends_on_the_batch_alone(generator):
+    chunks, _, _ = wave()
+    shape = PolicyShape(2, 1, 2, 8, 4, tokens=True)
+    model = PolicyModel(shape, PolicyTransformer(1, 8, 2, 2, width=32, depth=2, heads=2, dropout=0.3)).train()
+    batch = policy_batches(chunks, shape, 8)(generator)
+    first, second, other = (float(policy_loss(model, b)[0].detach()) for b in (batch, batch, batch._replace(seed=batch.seed + 1)))
+    assert first == second != other
+
+
+@pytest.mark.parametrize("network", ["cnn", "transformer"])
+def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
+    """Told another row's observation, or the actions in other units, its error would be that of a guess, 41."""
+    chunks, seen, actions = wave()
+    torch.manual_seed(0)
+    shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", tokens=network == "transformer")
+    made = (
+        ConditionalUNet(1, 4, (16, 32), 3, 32)
+        if network == "cnn"
+        else PolicyTransformer(1, 8, 2, 2, width=32, depth=2, heads=2, dropout=0.0)
+    )
+    model = PolicyModel(shape, made)
+    model.observed.learn(seen, "limits")
+    model.acted.learn(actions, "limits")
+    options = Training(120, 6e-3, warmup=10, ema=0.95, ema_power=0.0, save_every=1000, log_every=250)
+    model.load_state_dict(train(model, policy_batches(chunks, shape, 64), policy_loss, options, tmp_path / "run"))
+    policy = Policy(model, DDIM(model.denoiser.schedule), 4)
+    held, _, done = wave(6, 40, seed=9)
+    windows, wanted = held.windows(torch.arange(0, len(held), 3))
+    chunk = policy.predict(windows.numpy())[:, shape.executed]
+    error = np.abs(chunk - wanted.numpy()[:, shape.executed]).mean()
+    assert error < 12.0 < np.abs(done - 100.0).mean() / 3

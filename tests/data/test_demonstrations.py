@@ -1,0 +1,252 @@
+"""One form of demonstrations from every format; what is wrong with a file is told in one line, and nothing strange is run."""
+
+import json
+import shutil
+import zipfile
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+
+from pusht_recorded import TWO, recorded
+from unveil.data.demonstration_sources import read_demonstrations
+from unveil.data.demonstrations import Demonstrations, write_demonstrations
+from unveil.errors import UnveilError
+
+
+@pytest.fixture(autouse=True)
+def _unchecked(unchecked, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("UNVEIL_DATA", raising=False)
+
+
+def write_zarr(path, demonstrations, version=2, **more):
+    root = zarr.open_group(str(path), mode="w", zarr_format=version)
+    data, meta = root.create_group("data"), root.create_group("meta")
+    for name, values in {"action": demonstrations.actions, **demonstrations.observations, **more}.items():
+        data.create_array(name, data=values, chunks=(61, *values.shape[1:]))
+    meta.create_array("episode_ends", data=demonstrations.episode_ends)
+    return path
+
+
+def write_robomimic(path, demonstrations):
+    with h5py.File(path, "w") as file:
+        for i, (start, end) in enumerate(zip(demonstrations.starts, demonstrations.episode_ends, strict=True)):
+            demo = file.create_group(f"data/demo_{i}")
+            demo["actions"] = demonstrations.actions[start:end].astype(np.float64)
+            for name, values in demonstrations.observations.items():
+                demo[f"obs/{name}"] = values[start:end]
+    return path
+
+
+def write_lerobot(path, demonstrations, version):
+    episode = np.repeat(np.arange(len(demonstrations.episode_ends)), demonstrations.episode_ends - demonstrations.starts)
+    columns = {"action": pa.array(demonstrations.actions.tolist(), pa.list_(pa.float32()))}
+    for name, values in demonstrations.observations.items():
+        width = values[0].size
+        flat = pa.array(values.reshape(-1), pa.float32())
+        columns[f"observation.{name}"] = (
+            pa.FixedSizeListArray.from_arrays(flat, width)
+            if name == "state"
+            else pa.array(values.tolist(), pa.list_(pa.list_(pa.float32())))
+        )
+    columns |= {"episode_index": pa.array(episode), "index": pa.array(np.arange(len(episode)))}
+    table = pa.table(columns)
+    folder = path / "data" / "chunk-000"
+    folder.mkdir(parents=True)
+    if version == "v3.0":
+        pq.write_table(table, folder / "file-000.parquet")
+    else:
+        for i in range(len(demonstrations.episode_ends)):
+            pq.write_table(table.filter(pa.array(episode == i)), folder / f"episode_{i:06d}.parquet")
+    features = {name: {"dtype": "float32"} for name in columns} | {"observation.image": {"dtype": "video"}}
+    (path / "meta").mkdir()
+    (path / "meta" / "info.json").write_text(json.dumps({"codebase_version": version, "total_frames": len(episode), "features": features}))
+    return path
+
+
+def zipped(path, folder):
+    """As published: the store below a folder of the archive, beside others."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pusht/readme.txt", "hello")
+        for file in folder.rglob("*"):
+            if file.is_file():
+                archive.write(file, f"pusht/replay.zarr/{file.relative_to(folder)}")
+    return path
+
+
+FORMATS = {
+    "npz": lambda f, d: (write_demonstrations(f / "d.npz", d), f / "d.npz")[1],
+    "zarr2": lambda f, d: write_zarr(f / "d.zarr", d, 2),
+    "zarr3": lambda f, d: write_zarr(f / "d.zarr", d, 3),
+    "zip": lambda f, d: zipped(f / "d.zip", write_zarr(f / "d.zarr", d, 2)),
+    "robomimic": lambda f, d: write_robomimic(f / "d.hdf5", d),
+    "lerobot2.1": lambda f, d: write_lerobot(f / "d", d, "v2.1"),
+    "lerobot3": lambda f, d: write_lerobot(f / "d", d, "v3.0"),
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_reads_as_the_same_demonstrations(kind, tmp_path):
+    two = recorded()
+    read = read_demonstrations(str(FORMATS[kind](tmp_path, two)))
+    np.testing.assert_array_equal(read.actions, two.actions)
+    np.testing.assert_array_equal(read.episode_ends, two.episode_ends)
+    assert set(read.observations) == {"state", "keypoint"}
+    for name, values in two.observations.items():
+        np.testing.assert_array_equal(read.observations[name], values)
+
+
+def test_many_robomimic_demonstrations_are_in_the_order_of_their_numbers(tmp_path):
+    rows = np.arange(12, dtype=np.float32)[:, None]
+    read = read_demonstrations(str(write_robomimic(tmp_path / "d.h5", Demonstrations({"x": rows}, rows, np.arange(1, 13)))))
+    np.testing.assert_array_equal(read.actions, rows)  # demo_10 is not between demo_1 and demo_2
+
+
+def test_pictures_are_read_when_asked_for_and_become_bytes(tmp_path):
+    two = recorded()
+    pictures = np.random.default_rng(0).integers(0, 256, (len(two), 4, 4, 3)).astype(np.float32)
+    path = write_zarr(tmp_path / "d.zarr", two, 2, img=pictures)
+    assert "img" not in read_demonstrations(str(path)).observations
+    read = read_demonstrations(str(path), pictures=True).observations["img"]
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, pictures)
+
+
+def test_chosen_episodes_keep_their_rows():
+    two = recorded()
+    second = two.chosen(np.array([False, True]))
+    np.testing.assert_array_equal(second.actions, two.actions[two.starts[1] :])
+    assert second.episode_ends.tolist() == [len(two) - two.starts[1]]
+    assert two.observed("keypoint", "state").shape == (len(two), 23)
+    with pytest.raises(ValueError, match="no episode"):
+        two.chosen(np.zeros(2, bool))
+    with pytest.raises(UnveilError, match="no observation 'image'"):
+        two.observed("image")
+
+
+def changed(**arrays):
+    stored = dict(np.load(TWO)) | arrays
+    return {name: values for name, values in stored.items() if values is not None}
+
+
+NAN = np.load(TWO)["action"].copy()
+NAN[17, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"action": None}, "'action' is missing"),
+        ({"episode_ends": None}, "'episode_ends' is missing"),
+        ({"episode_ends": np.array([60, 60])}, "must rise"),
+        ({"episode_ends": np.array([90, 60])}, "must rise"),
+        ({"episode_ends": np.array([0, 144])}, "must rise"),
+        ({"episode_ends": np.array([60, 143])}, "number of actions, 144, got 143"),
+        ({"episode_ends": np.array([60.0, 144.0])}, "whole numbers"),
+        ({"action": NAN}, "'actions' holds a number that is not finite in row 17"),
+        ({"state": np.zeros((7, 5), np.float32)}, "'state' must have 144 rows"),
+        ({"action": np.zeros((144, 2), np.complex64)}, "array of numbers"),
+        ({"action": np.array(["a"] * 144)}, "array of numbers"),
+    ],
+)
+def test_what_is_wrong_with_an_npz_is_told(arrays, message, tmp_path):
+    np.savez(tmp_path / "d.npz", **changed(**arrays))
+    with pytest.raises(UnveilError, match=message) as told:
+        read_demonstrations(str(tmp_path / "d.npz"))
+    assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
+
+
+def cut_short(path):
+    file = next(f for f in sorted((path / "data" / "action").rglob("*")) if f.is_file() and f.suffix != ".json" and f.name[0] != ".")
+    file.write_bytes(file.read_bytes()[:40])
+
+
+def removed(path):
+    next(f for f in sorted((path / "data" / "action").rglob("*")) if f.is_file() and f.suffix != ".json" and f.name[0] != ".").unlink()
+
+
+def unpickling(path):
+    told = json.loads((path / "data" / "action" / ".zarray").read_text())
+    told["filters"] = [{"id": "pickle"}]
+    (path / "data" / "action" / ".zarray").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_short, "'data/action' is damaged or cut short"),
+        (removed, "lacks 1 of its 3 chunks"),
+        (unpickling, "codec 'pickle', which is not read"),
+        (lambda p: shutil.rmtree(p / "data" / "action"), "'data/action' is missing"),
+        (lambda p: shutil.rmtree(p / "meta" / "episode_ends"), "'meta/episode_ends' is missing"),
+        (lambda p: (p / "data" / "state" / ".zarray").write_text("{"), "no zarr array"),
+    ],
+)
+def test_what_is_wrong_with_a_zarr_store_is_told(damage, message, tmp_path):
+    path = write_zarr(tmp_path / "d.zarr", recorded(), 2)
+    damage(path)
+    with pytest.raises(UnveilError, match=message) as told:
+        read_demonstrations(str(path))
+    assert "\n" not in str(told.value)
+
+
+def test_an_archive_is_held_to_one_whole_store(tmp_path):
+    store = write_zarr(tmp_path / "d.zarr", recorded(), 2)
+    whole = zipped(tmp_path / "d.zip", store)
+    whole.write_bytes(whole.read_bytes()[:-400])
+    with pytest.raises(UnveilError, match="zip"):
+        read_demonstrations(str(whole))
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("../meta/episode_ends/0", "x")
+    with pytest.raises(UnveilError, match="outside itself"):
+        read_demonstrations(str(tmp_path / "out.zip"))
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("a", "x")
+    with pytest.raises(UnveilError, match="0 replay buffers"):
+        read_demonstrations(str(tmp_path / "none.zip"))
+
+
+def test_what_is_wrong_with_a_lerobot_folder_is_told(tmp_path):
+    path = write_lerobot(tmp_path / "d", recorded(), "v2.1")
+    second = path / "data" / "chunk-000" / "episode_000001.parquet"
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-50])
+    with pytest.raises(UnveilError, match="not a whole parquet file"):
+        read_demonstrations(str(path))
+    second.unlink()
+    with pytest.raises(UnveilError, match=r"60 steps, but meta/info\.json promises 144"):
+        read_demonstrations(str(path))
+    info = json.loads((path / "meta" / "info.json").read_text())
+    (path / "meta" / "info.json").write_text(json.dumps(info | {"codebase_version": "v1.6"}))
+    with pytest.raises(UnveilError, match=r"version v1\.6 are not read"):
+        read_demonstrations(str(path))
+
+
+def test_what_is_wrong_with_a_robomimic_file_is_told(tmp_path):
+    path = write_robomimic(tmp_path / "d.hdf5", recorded())
+    with h5py.File(path, "a") as file:
+        del file["data/demo_1/obs/keypoint"]
+    with pytest.raises(UnveilError, match="other observations"):
+        read_demonstrations(str(path))
+    with h5py.File(path, "a") as file:
+        del file["data/demo_1/obs"]
+    with pytest.raises(UnveilError, match="'data/demo_1/obs' is missing"):
+        read_demonstrations(str(path))
+    with h5py.File(tmp_path / "e.hdf5", "w") as file:
+        file["observations"] = np.zeros((3, 2))
+    with pytest.raises(UnveilError, match="not robomimic's layout"):
+        read_demonstrations(str(tmp_path / "e.hdf5"))
+
+
+def test_sources_that_are_not_there_or_of_no_known_format(tmp_path):
+    with pytest.raises(UnveilError, match="no such file or folder"):
+        read_demonstrations(str(tmp_path / "d.zarr"))
+    (tmp_path / "d.txt").write_text("hello")
+    with pytest.raises(UnveilError, match="no known format"):
+        read_demonstrations(str(tmp_path / "d.txt"))
+    with pytest.raises(UnveilError, match="only https"):
+        read_demonstrations("http://example.com/d.npz")

@@ -1,0 +1,137 @@
+"""data, train, eval and sample of PushT on two demonstrations, and what is refused in one line."""
+
+import json
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+import unveil
+from pusht_recorded import TWO
+from unveil.cli import main
+from unveil.recipes.pusht import TRAIN_PRESETS, policy_model
+from unveil.training.checkpoint import read_tensors
+
+TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
+QUICK = ["--episodes", "2", "--max-steps", "10", "--decisions", "2", "--sampling-steps", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pusht") / "run"
+    assert main(["train", "pusht", *TINY, "--steps", "4", "--save-every", "2", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_demonstrations_are_converted_with_a_card(tmp_path, capsys):
+    out = tmp_path / "two.npz"
+    assert main(["data", "pusht", "--from", str(TWO), "--out", str(out), "--json", str(tmp_path / "card.json")]) == 0
+    assert "2 episodes, 144 steps, 60 to 84 each" in capsys.readouterr().out
+    card = json.loads((tmp_path / "two.card.json").read_text())
+    assert card["observations"] == {"keypoint": [9, 2], "state": [5]} and card["metrics"]["n"] == 2
+    assert json.loads((tmp_path / "card.json").read_text())["metrics"] == card["metrics"]
+    stored, original = np.load(out), np.load(TWO)
+    assert all(np.array_equal(stored[name], original[name]) for name in original)
+
+
+def test_a_run_says_all_that_its_weights_need(run):
+    config = json.loads((run / "config.json").read_text())
+    assert (config["recipe"], config["observations"], config["actions"], config["windows"]) == ("pusht", 20, 2, 84 - 7)
+    weights = read_tensors(run / "checkpoint-4" / "ema.safetensors", policy_model(config).state_dict())
+    actions = np.load(TWO)["action"][60:]  # the shorter episode is held out
+    torch.testing.assert_close(weights["acted.low"], torch.from_numpy(actions.min(0)))
+    torch.testing.assert_close(weights["acted.high"], torch.from_numpy(actions.max(0)))
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
+    """With the transformer's dropout, too."""
+    for flags in ([], ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2", "--dropout", "0.2"]):
+        folder, whole = tmp_path / f"resumed{len(flags)}", tmp_path / f"whole{len(flags)}"
+        more = [*TINY, *flags, "--warmup", "2", "--save-every", "2"]
+        assert main(["train", "pusht", *more, "--steps", "4", "--out", str(whole), "--keep", "0"]) == 0
+        assert main(["train", "pusht", *more, "--steps", "4", "--out", str(folder), "--keep", "0"]) == 0
+        (folder / "checkpoint-4" / "manifest.json").unlink()
+        assert main(["train", "pusht", *more, "--steps", "4", "--out", str(folder), "--keep", "0", "--resume"]) == 0
+        first, second = (read_tensors(place / "checkpoint-4" / "network.safetensors") for place in (folder, whole))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"]])
+def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
+    out = tmp_path / "score.json"
+    assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, *flags, "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    metrics = result["metrics"]
+    assert metrics["score_mean"] == pytest.approx(np.mean(result["scores"])) and metrics["n"] == 2
+    assert metrics["nfe"] == 2.0 and metrics["decision_ms_p50"] <= metrics["decision_ms_p95"]
+    assert result["seeds"] == [100_000] and "starts as published from seed 100000 on" in result["protocol"]
+
+
+def test_video_and_picture_show_the_chunks(run, tmp_path, capsys):
+    video, picture = tmp_path / "v.gif", tmp_path / "c.png"
+    assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(video)]) == 0
+    assert iio.imread(video).shape[1:] == (224, 452, 3)
+    assert main(["sample", "pusht", "--checkpoint", str(run), "--candidates", "3", "--out", str(picture), "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert "3 chunks of 16 actions" in captured.err
+    assert np.array(json.loads(captured.out[captured.out.index("{") :])["chunks"]).shape == (3, 16, 2)
+
+
+def test_the_policy_loads_by_its_folder_and_acts(run):
+    policy = unveil.load(run, "cpu", solver="ddim", sampling_steps=2)
+    assert isinstance(policy, unveil.Policy)
+    assert policy.act(np.full((3, 20), 256.0)).shape == (3, 2)
+
+
+def test_other_observations_networks_and_predictions_run(tmp_path):
+    transformer = ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2"]
+    for flags in (["--observation", "state", *transformer], ["--predicts", "flow", "--observation", "state"]):
+        folder = tmp_path / flags[-1]
+        assert main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags]) == 0
+        assert main(["eval", "pusht", "--checkpoint", str(folder), *QUICK]) == 0
+
+
+def test_the_published_sizes():
+    """256-512-1024 channels, 20 numbers of 2 observations: 65.5 M parameters. Chi et al. 2023, appendix, give 66 M."""
+    config = {name: getattr(TRAIN_PRESETS["paper"], name) for name in TRAIN_PRESETS["paper"].__dataclass_fields__}
+    with torch.device("meta"):
+        model = policy_model(config | {"observations": 20, "actions": 2})
+    count = sum(p.numel() for p in model.denoiser.network.parameters())
+    assert count / 1e6 == pytest.approx(65.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "pusht", "--horizon", "8"], "horizon must be at least n_obs + n_action - 1 = 9"),
+        (["train", "pusht", "--horizon", "18"], "cannot be halved 2 times"),
+        (["train", "pusht", "--widths", "12"], "multiples of 8"),
+        (["train", "pusht", "--data", "nothing.npz"], "no such file or folder"),
+        (["train", "pusht"], "unveil data pusht --from https://"),
+        (["train", "pusht", "--network", "transformer", "--width", "30"], "twice --heads"),
+        (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
+        (["eval", "pusht", "--checkpoint", "maze-large"], "trained by recipe 'maze'"),
+        (["eval", "pusht", "--video", "v.mp4"], "must end in .gif"),
+        (["sample", "pusht", "--out", "c.gif"], "must end in .png"),
+        (["data", "pusht", "--from", "nothing.zarr"], "no such file or folder"),
+        (["data", "pusht", "--form", "x"], "did you mean"),
+    ],
+)
+def test_refused_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path))
+    monkeypatch.delenv("UNVEIL_DATA", raising=False)
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
+def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
+    stored = dict(np.load(TWO))
+    np.savez(tmp_path / "three.npz", **stored | {"action": np.zeros((144, 3), np.float32)})
+    np.savez(tmp_path / "four.npz", **stored | {"state": np.zeros((144, 4), np.float32)})
+    for name, message in (("three", "actions of PushT are x, y; these have 3"), ("four", "needs the observation 'state' (N, 5)")):
+        assert main(["data", "pusht", "--from", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "out.npz")]) == 2
+        assert main(["train", "pusht", "--data", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "run")]) == 2
+        assert capsys.readouterr().err.count(message) == 2
+    assert not (tmp_path / "out.npz").exists() and not (tmp_path / "run").exists()
