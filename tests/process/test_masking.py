@@ -165,7 +165,7 @@ def test_the_sampled_forms_agree_with_the_enumeration(generator):
             value = masked_loss(MaskedDenoiser(table, schedule, MASK), x_0, t, uniform)
             spread[name] = float(value.std())
             assert float(value.mean()) == pytest.approx(expected, abs=5 * spread[name] / rows**0.5)
-    counts = stratified_counts(torch.rand(1, generator=generator), rows, LENGTH)
+    counts = stratified_counts(torch.rand(1, generator=generator), rows, torch.tensor(LENGTH))[0]
     value = counted_loss(MaskedDenoiser(table, Flow(), MASK), x_0, counts, uniform)
     assert float(value.mean()) == pytest.approx(expected, abs=4 * float(value.std()) / rows**0.5)
     assert float(value.std()) < 0.7 * spread["independent"]
@@ -192,9 +192,11 @@ def test_strata_hold_one_time_each_and_counts_are_uniform():
     assert sorted((t * 8).long().tolist()) == list(range(8))
     pairs = antithetic(torch.tensor([0.1, 0.4]), least=0.0)
     torch.testing.assert_close(pairs, torch.tensor([0.1, 0.9, 0.4, 0.6], dtype=torch.float64), rtol=0, atol=1e-7)
-    found = torch.stack([stratified_counts(torch.tensor([(k + 0.5) / 100]), 5, 10) for k in range(100)])
-    assert found.min() == 1 and found.max() == 10
-    assert torch.bincount(found.flatten(), minlength=11)[1:].tolist() == [50] * 10
+    offsets = (torch.arange(100) + 0.5) / 100
+    found = stratified_counts(offsets.repeat(2), 5, torch.tensor([10, 20]).repeat_interleave(100))
+    assert torch.bincount(found[:100].flatten(), minlength=11).tolist() == [0] + [50] * 10
+    assert torch.bincount(found[100:].flatten(), minlength=21).tolist() == [0] + [25] * 20
+    assert bool((found[:100].sort(dim=1).values.diff() == 2).all())  # evenly spread
 
 
 def test_the_mask_gets_no_probability():

@@ -171,7 +171,7 @@ class Pieces:
 
     Args:
         length: L; a stream that is shorter is one piece of its own length.
-        truncated: share of batches cut to a random length, 1 .. L, so that the network knows every length. Nie et al. 2025, section 2.2: 1 %.
+        truncated: share of batches cut to a random length, 1 .. L, so that the network knows them all. Nie et al. 2025, section 2.2: 1 %.
     Raises:
         UnveilError: an empty stream.
     """

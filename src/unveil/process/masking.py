@@ -131,10 +131,13 @@ def antithetic(uniform: Float[Tensor, " H"], least: float = 1e-3) -> Float[Tenso
     return least + (1.0 - least) * pairs
 
 
-def stratified_counts(offset: Tensor, count: int, length: int) -> Int[Tensor, " N"]:
-    """`count` numbers of masked tokens, each uniform in 1 .. length, spread evenly: for `counted_loss`. LLaDA's evaluation code.
+def stratified_counts(offset: Float[Tensor, " B"], count: int, length: Tensor) -> Int[Tensor, "B N"]:
+    """`count` numbers of masked tokens a row, each uniform in 1 .. length, spread evenly: for `counted_loss`. LLaDA's evaluation code.
 
     Args:
-        offset: one number in [0, 1).
+        offset: (B,) in [0, 1).
+        length: (B,) or one number, the unknown tokens of each row.
     """
-    return 1 + (stratified(offset, count, least=0.0) * length).long().clamp(max=length - 1)
+    place = (exact(offset)[:, None] + torch.arange(count, dtype=torch.float64, device="cpu") / count) % 1.0
+    total = length.cpu().reshape(-1, 1)
+    return 1 + torch.minimum((place * total).long(), total - 1)
