@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, maze
+from unveil.recipes import locomotion, maze, text
 from unveil.recipes.progress import shown_progress
 
 VERBS = {
@@ -23,7 +23,7 @@ VERBS = {
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
-    "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
+    "sample": "plan once, or write text             unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
     "weights": "list, pull, inspect, convert, pack   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
@@ -191,10 +191,11 @@ def _demo(rest: list[str]) -> int:
 def _data(rest: list[str]) -> int:
     from unveil.recipes import locomotion_data
 
-    recipe, rest = _recipe("data", rest, ["maze", "locomotion"])
+    recipe, rest = _recipe("data", rest, ["maze", "locomotion", "text"])
     described, make = {
         "maze": (maze.DataMaze, maze.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
+        "text": (text.DataText, lambda *given: _wired("text_train:make_text_data")(*given)),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
@@ -231,10 +232,12 @@ _TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains
         "locomotion_train:train_value",
         "eval locomotion --dataset {dataset} --logbase {logbase}",
     ),
+    "text": (text.TRAIN_PRESETS, "text_train:train_text", "sample text --checkpoint {run} --watch"),
 }
 _EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
     "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
     "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
+    "text": ({"default": text.EvalText()}, "text_run:evaluate_text"),
 }
 
 
@@ -278,12 +281,14 @@ def _eval(rest: list[str]) -> int:
 
 
 def _sample(rest: list[str]) -> int:
-    _, rest = _recipe("sample", rest, ["maze"])
-    config = parse(maze.SampleMaze, rest, "sample maze")
+    recipe, rest = _recipe("sample", rest, ["maze", "text"])
+    described, place = {
+        "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
+        "text": (text.SampleText, "text_run:sample_text"),
+    }[recipe]
+    config = parse(described, rest, f"sample {recipe}")
     _check_json(config.json)
-    from unveil.recipes.maze_sample import sample_maze
-
-    result = sample_maze(config)
+    result = _wired(place)(config)
     _write_json(config.json, result)
     _out(result["summary"], config.json)
     return 0
@@ -297,8 +302,8 @@ def _results(rest: list[str]) -> int:
     found = read_results(config)
     print("".join(f"unveil: {line}\n" for line in found.skipped), end="", file=sys.stderr)
     _out(found.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
-    for target, text in found.files:
-        _write(target, text)
+    for target, written in found.files:
+        _write(target, written)
     if config.json is not None:
         _write_json(config.json, _described("results", config, found.numbers))
     return 0
