@@ -75,13 +75,13 @@ class TrainText:
     """how the t of a batch are drawn"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
-    steps: int = 8_000
+    steps: int = 5_000
     """optimizer steps"""
-    batch_size: int = 32
+    batch_size: int = 16
     """pieces a step"""
     accumulate: int = 1
     """batches whose gradients make one step"""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """peak; warm-up, then cosine"""
     warmup: int = 200
     """steps of rising rate"""
@@ -188,7 +188,7 @@ class EvalText:
 TRAIN_PRESETS = {
     "default": TrainText(),
     "tiny": TrainText(
-        preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, batch_size=32, learning_rate=3e-3, warmup=100, save_every=500
+        preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, batch_size=16, learning_rate=2e-3, warmup=100, save_every=500
     ),
     "paper": TrainText(
         preset="paper",
