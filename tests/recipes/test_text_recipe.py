@@ -138,3 +138,20 @@ def test_another_tokenizer_beside_the_weights_is_refused(base, tmp_path, capsys)
     (tmp_path / "copy" / "tokenizer.json").unlink()
     assert main(["sample", "text", "--checkpoint", str(tmp_path / "copy"), "--device", "cpu"]) == 2
     assert "no tokenizer here" in capsys.readouterr().err
+
+
+def test_a_packaged_model_writes_as_its_run_does(base, tmp_path, capsys):
+    assert (
+        main(["eval", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--draws", "1", "--json", str(tmp_path / "e.json")])
+        == 0
+    )
+    pack = ["weights", "pack", "--run", str(base / "bpe"), "--name", "poem", "--into", str(tmp_path), "--results", str(tmp_path / "e.json")]
+    assert main(pack) == 0
+    card = (tmp_path / "poem" / "card.md").read_text()
+    assert "| nats_per_token |" in card and "--preset tiny" in card and str(base) not in card.split("##")[0]
+    flags = ["--prompt", "To", "--length", "6", "--temperature", "0", "--device", "cpu", "--json"]
+    for folder, file in ((base / "bpe", "a.json"), (tmp_path / "poem", "b.json")):
+        assert main(["sample", "text", "--checkpoint", str(folder), *flags, str(tmp_path / file)]) == 0
+    assert written(tmp_path / "a.json")["texts"] == written(tmp_path / "b.json")["texts"]
+    assert main(["eval", "text", "--checkpoint", str(tmp_path / "poem"), "--device", "cpu"]) == 2
+    assert "give --data FILE" in capsys.readouterr().err
