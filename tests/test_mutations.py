@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 P, S, A, N, D, W = "process/", "sampling/", "apps/", "network/", "data/", "worlds/maze/"
 L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
+MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
+LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (P + "schedule.py", "return 2.0 * (schedule.alpha(t).log() - schedule", "return 2.0 * (schedule.alpha(t).log() + schedule", CORE),
@@ -163,6 +165,29 @@ FLIPS = [
     (D + "npz.py", "if (claimed := sum", "if 0 > (claimed := sum", "tests/data/test_npz.py"),
     (D + "download.py", "have if response.status == 206 else 0", "have", "tests/data/test_download.py"),
     (D + "download.py", "size < total", "size > total", "tests/data/test_download.py"),
+    (P + "masking.py", "uniform < like(1.0 - schedule.alpha(t)", "uniform < like(schedule.alpha(t)", MASKED),
+    (P + "masking.py", "return slope / (1.0 - schedule.alpha(t))", "return slope / schedule.alpha(t)", MASKED),
+    (P + "masking.py", "below = 1.0 - schedule.alpha(middle) < share", "below = schedule.alpha(middle) < share", MASKED),
+    (P + "masked_objective.py", "rank < count.to", "rank <= count.to", MASKED),
+    (P + "masked_objective.py", ".sum(1) / count.to(x_0.device)", ".mean(1)", MASKED),
+    (S + "masked.py", "u ** (1.0 / count)", "u**count", MASKED),
+    (S + "masked.py", "(then - (1.0 - again) * now)", "(then - now)", MASKED),
+    (S + "masked.py", "(1.0 - now) if now < 1.0", "(1.0 - then) if then < 1.0", MASKED),
+    (S + "masked.py", "clock = torch.where(due,", "clock = torch.where(due.any(),", MASKED),
+    (S + "masked.py", "gumbel = -(-uniform", "gumbel = (-uniform", MASKED),
+    (S + "masked.py", "moved = due.to(x_t.device)[:, None]", "moved = due.any().to(x_t.device)", MASKED),
+    (N + "language.py", "a * self.cos - b * self.sin", "a * self.cos + b * self.sin", LANGUAGE),
+    (
+        N + "language.py",
+        ".repeat_interleave(self.heads // self.kv_heads, dim=1)",
+        ".repeat(1, self.heads // self.kv_heads, 1, 1)",
+        LANGUAGE,
+    ),
+    (N + "language.py", "device=x.device).tril()", "device=x.device).triu()", LANGUAGE),
+    (N + "language.py", "valid.long().cumsum(1) - 1", "valid.long().cumsum(1)[:, :1] - 1", LANGUAGE),
+    (A + "text_generation.py", "torch.arange(longest, device=device) >= longest", "torch.arange(longest, device=device) > longest", TEXT),
+    (A + "text_generation.py", "(end & ~open_).any(1)", "end.any(1)", TEXT),
+    (D + "text.py", "len(self.ids) - length + 1", "len(self.ids) - length", "tests/data/test_text.py"),
     (
         "training/ema.py",
         "self.weights[name].lerp_(value, 1.0 - decay)",

@@ -16,16 +16,21 @@ _NAMES = {
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.apps.policy": ("Policy",),
     "unveil.data.demonstrations": ("Demonstrations",),
+    "unveil.apps.text_generation": ("TextSettings", "continue_text", "fill_gaps"),
+    "unveil.apps.text_model": ("TextModel",),
     "unveil.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
     "unveil.process.denoised": ("GaussianDenoised", "MaskedDenoised"),
     "unveil.process.denoiser": ("GaussianDenoiser",),
+    "unveil.process.masked_objective": ("counted_loss", "masked_loss"),
+    "unveil.process.masking": ("MaskedCosine", "MaskedDenoiser"),
     "unveil.process.objective": ("denoising_loss", "hybrid_loss"),
     "unveil.process.schedule": ("Cosine", "Flow", "Karras", "LinearBeta", "ScaledLinearBeta", "Tabulated"),
     "unveil.sampling.edit": ("Ascend", "Inpaint", "Replace", "chain"),
     "unveil.sampling.gaussian": ("DDIM", "Ancestral", "DPMpp2M", "Heun"),
     "unveil.sampling.guidance": ("Branch", "cfg", "steered", "tilted"),
     "unveil.sampling.loop": ("sample",),
+    "unveil.sampling.masked": ("AncestralUnmask", "ConfidentUnmask", "FirstHittingUnmask"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -37,6 +42,10 @@ if TYPE_CHECKING:
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings
     from unveil.apps.policy import Policy as Policy
+    from unveil.apps.text_generation import TextSettings as TextSettings
+    from unveil.apps.text_generation import continue_text as continue_text
+    from unveil.apps.text_generation import fill_gaps as fill_gaps
+    from unveil.apps.text_model import TextModel as TextModel
     from unveil.data.demonstrations import Demonstrations as Demonstrations
     from unveil.data.episodes import Episodes as Episodes
     from unveil.errors import UnveilError as UnveilError
@@ -44,6 +53,10 @@ if TYPE_CHECKING:
     from unveil.process.denoised import GaussianDenoised as GaussianDenoised
     from unveil.process.denoised import MaskedDenoised as MaskedDenoised
     from unveil.process.denoiser import GaussianDenoiser as GaussianDenoiser
+    from unveil.process.masked_objective import counted_loss as counted_loss
+    from unveil.process.masked_objective import masked_loss as masked_loss
+    from unveil.process.masking import MaskedCosine as MaskedCosine
+    from unveil.process.masking import MaskedDenoiser as MaskedDenoiser
     from unveil.process.objective import denoising_loss as denoising_loss
     from unveil.process.objective import hybrid_loss as hybrid_loss
     from unveil.process.schedule import Cosine as Cosine
@@ -66,6 +79,9 @@ if TYPE_CHECKING:
     from unveil.sampling.guidance import steered as steered
     from unveil.sampling.guidance import tilted as tilted
     from unveil.sampling.loop import sample as sample
+    from unveil.sampling.masked import AncestralUnmask as AncestralUnmask
+    from unveil.sampling.masked import ConfidentUnmask as ConfidentUnmask
+    from unveil.sampling.masked import FirstHittingUnmask as FirstHittingUnmask
 
 
 def _register_worlds() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, maze, pusht
+from unveil.recipes import locomotion, maze, pusht, text
 from unveil.recipes.progress import shown_progress
 
 VERBS = {
@@ -24,7 +24,7 @@ VERBS = {
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
-    "sample": "make one plan and draw it            unveil sample maze --start 1,1 --goal 7,9",
+    "sample": "plan once, or write text             unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
     "weights": "list, pull, inspect, convert, pack   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
@@ -193,11 +193,12 @@ def _demo(rest: list[str]) -> int:
 def _data(rest: list[str]) -> int:
     from unveil.recipes import locomotion_data, maze_data, pusht_data
 
-    recipe, rest = _recipe("data", rest, ["maze", "locomotion", "pusht"])
+    recipe, rest = _recipe("data", rest, ["maze", "locomotion", "pusht", "text"])
     described, make = {
         "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
         "pusht": (pusht_data.DataPushT, pusht_data.make_pusht_data),
+        "text": (text.DataText, lambda *given: _wired("text_train:make_text_data")(*given)),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
@@ -237,15 +238,18 @@ _TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains
         "eval locomotion --dataset {dataset} --logbase {logbase}",
     ),
     "pusht": (pusht.TRAIN_PRESETS, "pusht_train:train_pusht", "eval pusht --checkpoint {run} --episodes 50 --seed 100000"),
+    "text": (text.TRAIN_PRESETS, "text_train:train_text", "sample text --checkpoint {run} --watch"),
 }
 _EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
     "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
     "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
     "pusht": (pusht.EVAL_PRESETS, "pusht_eval:evaluate_pusht"),
+    "text": ({"default": text.EvalText()}, "text_run:evaluate_text"),
 }
 _SAMPLED: dict[str, tuple[type, str]] = {
     "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
     "pusht": (pusht.SamplePushT, "pusht_eval:sample_pusht"),
+    "text": (text.SampleText, "text_run:sample_text"),
 }
 
 
@@ -307,8 +311,8 @@ def _results(rest: list[str]) -> int:
     found = read_results(config)
     print("".join(f"unveil: {line}\n" for line in found.skipped), end="", file=sys.stderr)
     _out(found.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
-    for target, text in found.files:
-        _write(target, text)
+    for target, written in found.files:
+        _write(target, written)
     if config.json is not None:
         _write_json(config.json, _described("results", config, found.numbers))
     return 0

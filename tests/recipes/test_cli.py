@@ -226,6 +226,8 @@ def test_a_custom_map_is_a_maze_of_its_own(home, tmp_path, capsys, monkeypatch):
         ["sample", "--help"],
         ["train", "locomotion", "--help"],
         ["eval", "locomotion", "--help"],
+        ["data", "text", "--help"],
+        ["sample", "text", "--help"],
     ],
 )
 def test_help_shows_an_example_in_half_a_second(arguments):

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
     from unveil.apps.planner import Planner
     from unveil.apps.policy import Policy
+    from unveil.apps.text_model import TextModel
 
 
-def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner | Policy:
+def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner | Policy | TextModel:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
     jannerm/diffuser, read without running anything in it.
 
@@ -30,7 +31,14 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
     if Path(path_or_name).is_dir() and is_original(Path(path_or_name)):
         return _original(Path(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
-    if read_recipe(folder) == "locomotion":
+    recipe = read_recipe(folder)
+    if recipe == "text":
+        from unveil.recipes.text_run import load_text
+
+        if settings:
+            raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
+        return load_text(folder, device)
+    if recipe == "locomotion":
         from unveil.recipes.locomotion import EvalLocomotion
         from unveil.recipes.locomotion_eval import planner_of
 

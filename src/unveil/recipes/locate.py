@@ -75,7 +75,14 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         config = json.loads(file.read_text())
         if config["recipe"] != recipe:
             raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
-        {"maze": _check_maze, "locomotion": _check_trajectories, "value": _check_trajectories, "pusht": _check_policy}[recipe](config)
+        check = {
+            "maze": _check_maze,
+            "locomotion": _check_trajectories,
+            "value": _check_trajectories,
+            "pusht": _check_policy,
+            "text": _check_text,
+        }[recipe]
+        check(config)
         return config
     except OSError as error:
         raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
@@ -130,6 +137,20 @@ def _check_policy(config: Mapping[str, Any]) -> None:
     widths = config["widths"]
     if not widths or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths) or len(widths) > 8:
         raise ValueError(f"widths are {widths!r}")
+
+
+def _check_text(config: Mapping[str, Any]) -> None:
+    _check_whole(config, ("context", "width", "depth", "heads"))
+    if not (isinstance(config["vocabulary"], int) and 3 <= config["vocabulary"] < 2**24):
+        raise ValueError(f"vocabulary is {config['vocabulary']!r}")
+    if not all(isinstance(config[name], int) and 0 <= config[name] < 10**6 for name in ("kv_heads", "hidden")):
+        raise ValueError("kv_heads or hidden are not whole numbers")
+    if config["schedule"] not in ("linear", "cosine") or not isinstance(config["tied"], bool) or not float(config["theta"]) > 0.0:
+        raise ValueError("its schedule, tied or theta do not fit")
+    if config["width"] % (2 * config["heads"]) or config["heads"] % (config["kv_heads"] or config["heads"]):
+        raise ValueError("its width, heads and kv_heads do not fit")
+    if not isinstance(config["tokenizer"], str):
+        raise ValueError("its tokenizer is not named")
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -46,7 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
-    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card
+    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, text_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
@@ -69,6 +69,9 @@ def pack(config: Pack) -> str:
         described["value"] = {name: part for name, part in value.items() if name not in PRIVATE}
         files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
         files["card.md"] = locomotion_card(config.name, checkpoint, whole, guide, value, config.results).encode()
+    elif whole["recipe"] == "text":
+        files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
+        files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
@@ -92,5 +95,5 @@ def listing() -> str:
     for name in zoo_names():
         described = json.loads((ZOO / name / "config.json").read_text())
         size = sum(f.stat().st_size for f in (ZOO / name).iterdir()) / 2**20
-        rows.append([name, described["recipe"], str(described.get("maze") or described.get("dataset")), f"{size:.2f} MB"])
+        rows.append([name, described["recipe"], str(described.get("maze") or described.get("dataset") or "-"), f"{size:.2f} MB"])
     return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"

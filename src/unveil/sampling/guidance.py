@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unveil.network.condition import Condition
 from unveil.process.corrupt import like
-from unveil.process.denoised import D, Denoise, GaussianDenoise, GaussianDenoised
+from unveil.process.denoised import D, Denoise, GaussianDenoise, GaussianDenoised, MaskedDenoised
 from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential, potential_gradient
 
@@ -183,6 +183,20 @@ def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> Gaus
         return mean.clamp(-bound, bound) / bound
 
     return _remapped(denoise, squeezed)
+
+
+def reweighted(denoise: Denoise[MaskedDenoised], token_score: Tensor, scale: float = 1.0) -> Denoise[MaskedDenoised]:
+    """p'(token) proportional to p(token) exp(scale * token_score): the discrete tilt.
+
+    Args:
+        token_score: (V,) or broadcastable to the logits, finite; -1e4 rules a token out.
+    """
+
+    def guided(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        belief = denoise(x_t, t)
+        return MaskedDenoised(belief.logits + scale * token_score, belief.positions)
+
+    return guided
 
 
 def tapped(denoise: Denoise[D], callback: Callable[[D, Tensor], None]) -> Denoise[D]:

@@ -1,0 +1,251 @@
+"""Writing: a canvas of known tokens and masks, filled in any order, in blocks; prompts and gaps; guidance; a stop at the end of text."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from unveil.apps.text_model import TextModel
+from unveil.data.tokens import Tokens
+from unveil.network.condition import Condition
+from unveil.process.denoised import Denoise, MaskedDenoised
+from unveil.process.grid import uniform
+from unveil.sampling.edit import Inpaint
+from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
+from unveil.sampling.loop import sample
+from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask
+
+GAP = re.compile(r"\[\*(\d+)\]")
+RULED_OUT = -1e4
+WritingOrder = Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"]
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How to write.
+
+    Args:
+        length: new tokens after a prompt.
+        steps: calls of the network, shared out over the blocks; `first-hitting` takes one a token instead.
+        block: tokens of a block; blocks are finished from left to right. 0: one block.
+        order: which masks are filled first (`ConfidentUnmask`), or the model's own process: `ancestral`, or the exact `first-hitting`.
+        temperature: 0 takes the best token.
+        scale: of classifier-free guidance against the masked prompt: 1 none, w + 1 for LLaDA's w.
+        threshold, factor, remask: as of the solvers.
+        stop: rows end at their first end-of-text; nothing is computed once all have one.
+        may_end: whether end-of-text may be written at all.
+    """
+
+    length: int = 128
+    steps: int = 64
+    block: int = 0
+    order: WritingOrder = "confidence"
+    temperature: float = 0.0
+    scale: float = 1.0
+    threshold: float | None = None
+    factor: float | None = None
+    remask: float = 0.0
+    stop: bool = True
+    may_end: bool = True
+
+
+class Canvas(NamedTuple):
+    """Rows of tokens with gaps, padded on the left.
+
+    Args:
+        ids: (B, L); masks are what is to be written.
+        valid: (B, L) bool, no padding.
+    """
+
+    ids: Int[Tensor, "B L"]
+    valid: Bool[Tensor, "B L"]
+
+
+class Written(NamedTuple):
+    """A filled canvas, and how often the network was called."""
+
+    ids: Int[Tensor, "B L"]
+    calls: int
+
+
+def prompt_canvas(prompts: Sequence[Sequence[int]], length: int, tokens: Tokens, device: torch.device | None = None) -> Canvas:
+    """Prompts, and `length` masks after each.
+
+    Raises:
+        ValueError: a prompt holds [MASK], or there is nothing to write.
+    """
+    if length < 1:
+        raise ValueError(f"length must be at least 1 token, got {length}")
+    for prompt in prompts:
+        if tokens.mask_id in prompt:
+            raise ValueError(
+                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
+            )
+    return padded([[*prompt, *[tokens.mask_id] * length] for prompt in prompts], tokens.eos_id, device)
+
+
+def gap_canvas(patterns: Sequence[str], tokens: Tokens, device: torch.device | None = None) -> Canvas:
+    """Patterns such as "To be, [*8] that is the question": a gap of 8 tokens.
+
+    Raises:
+        ValueError: a pattern has no gap, or its text holds the mask token.
+    """
+    rows: list[list[int]] = []
+    for pattern in patterns:
+        pieces = GAP.split(pattern)  # text, count, text, count, ..., text
+        row: list[int] = []
+        for i, piece in enumerate(pieces):
+            ids = [tokens.mask_id] * int(piece) if i % 2 else tokens.encode(piece) if piece else []
+            if not i % 2 and tokens.mask_id in ids:
+                raise ValueError("the pattern holds the text of the mask token; write gaps as [*8]")
+            row += ids
+        if tokens.mask_id not in row:
+            raise ValueError(f"the pattern {pattern!r} has no gap; write one of 8 tokens as [*8]")
+        rows.append(row)
+    return padded(rows, tokens.eos_id, device)
+
+
+def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Canvas:
+    """Rows of different lengths as one canvas."""
+    if not rows:
+        raise ValueError("there is nothing to write: give at least one prompt")
+    longest = max(map(len, rows))
+    ids = torch.tensor([[filler] * (longest - len(row)) + list(row) for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return Canvas(ids, torch.arange(longest, device=device) >= longest - lengths[:, None])
+
+
+def write(
+    model: TextModel,
+    canvas: Canvas,
+    settings: TextSettings,
+    generator: torch.Generator | None = None,
+    on_step: Callable[[Tensor], object] | None = None,
+) -> Written:
+    """Fill every mask of a canvas; what was no mask never changes.
+
+    Args:
+        on_step: called with the tokens (B, L) after every step, for streaming.
+    Raises:
+        ValueError: longer than the context, or fewer steps than blocks.
+    """
+    ids, valid = canvas
+    tokens = model.tokens
+    if int(valid.sum(1).max()) > model.shape.context:
+        raise ValueError(
+            f"prompt and new tokens are {int(valid.sum(1).max())}, but the model's context is {model.shape.context}; "
+            "give a shorter prompt or fewer tokens"
+        )
+    wanted = ids == tokens.mask_id
+    blocks = blocks_of(wanted, settings.block)
+    if settings.steps < len(blocks):
+        raise ValueError(f"{settings.steps} steps are fewer than the {len(blocks)} blocks; give more steps or larger blocks")
+    calls = [0]
+
+    def count(belief: MaskedDenoised, t: Tensor) -> None:
+        calls[0] += 1
+
+    def finished(x: Tensor) -> bool:
+        return settings.stop and settings.may_end and bool(ended(x, wanted, tokens).all())
+
+    x = ids
+    each, more = divmod(settings.steps, len(blocks))
+    for i, among in enumerate(blocks):
+
+        def after(state: Tensor, s: Tensor, among: Tensor = among) -> bool:
+            if on_step is not None:
+                on_step(state)
+            return finished(state) or not (settings.remask or bool(((state == tokens.mask_id) & among).any()))
+
+        denoise = tapped(belief_of(model, canvas, among, settings), count)
+        times = uniform(each + (i < more))
+        x = sample(denoise, solver_of(model, settings, among), x, times, edit=Inpaint(~wanted, ids), generator=generator, on_step=after)
+        if finished(x):
+            break
+    return Written(x, calls[0])
+
+
+def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
+    """The wanted positions of each row in blocks of `size` from the left, each (B, L) bool; size 0: all in one."""
+    rank = wanted.long().cumsum(1) - 1
+    longest = int(rank.max()) + 1
+    count = -(-longest // size) if size else 1
+    return [wanted & (rank // (size or longest) == i) for i in range(count)]
+
+
+def ended(x: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
+    """(B,) bool: rows with an end-of-text among what was wanted and no mask before it."""
+    end = (x == tokens.eos_id) & wanted
+    open_ = (x == tokens.mask_id).long().cumsum(1) > 0
+    return (end & ~open_).any(1)
+
+
+def belief_of(model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings) -> Denoise[MaskedDenoised]:
+    """The denoiser with its condition bound: padding unseen, the head only where this block is, guidance, end-of-text."""
+    ids, valid = canvas
+    count = int(among.sum(1).max())
+    positions = (~among).long().argsort(dim=1, stable=True)[:, :count]
+    cond = None if bool(valid.all()) else Condition(valid=valid)
+    prompt = valid & (ids != model.tokens.mask_id)
+
+    def denoiser(x: Tensor, t: Tensor, condition: Condition | None) -> MaskedDenoised:
+        return model.denoiser(x, t, condition, positions.repeat(len(x) // len(ids), 1))
+
+    def plain(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        return denoiser(x_t, t, cond)
+
+    def unprompted(x: Tensor) -> Tensor:
+        return x.masked_fill(prompt, model.tokens.mask_id)
+
+    guided = plain if settings.scale == 1.0 else cfg(denoiser, Branch(cond), Branch(cond, unprompted), settings.scale)
+    if settings.may_end:
+        return guided
+    score = torch.zeros(model.tokens.size, device=ids.device)
+    score[model.tokens.eos_id] = RULED_OUT
+    return reweighted(guided, score)
+
+
+def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:
+    """The solver of an order."""
+    schedule, mask, forbid = model.denoiser.schedule, model.tokens.mask_id, model.denoiser.forbid_mask
+    if settings.order == "first-hitting":
+        return FirstHittingUnmask(schedule, mask, settings.temperature, forbid, among)
+    if settings.order == "ancestral":
+        return AncestralUnmask(schedule, mask, settings.temperature, forbid, settings.remask, among)
+    more = (settings.remask, settings.threshold, settings.factor, among)
+    return ConfidentUnmask(schedule, mask, settings.order, settings.temperature, forbid, *more)
+
+
+def continue_text(
+    model: TextModel,
+    prompts: Sequence[str],
+    settings: TextSettings = TextSettings(),
+    generator: torch.Generator | None = None,
+    on_step: Callable[[Tensor], object] | None = None,
+) -> list[str]:
+    """What follows each prompt, all in one batch, cut at the end of text."""
+    canvas = prompt_canvas([model.tokens.encode(p) for p in prompts], settings.length, model.tokens, model.device)
+    filled = write(model, canvas, settings, generator, on_step).ids[:, -settings.length :]
+    return [model.tokens.decode(until_end(row, model.tokens, settings)) for row in filled.tolist()]
+
+
+def fill_gaps(
+    model: TextModel,
+    patterns: Sequence[str],
+    settings: TextSettings = TextSettings(may_end=False),
+    generator: torch.Generator | None = None,
+    on_step: Callable[[Tensor], object] | None = None,
+) -> list[str]:
+    """Each pattern with its gaps filled; see `gap_canvas`."""
+    canvas = gap_canvas(patterns, model.tokens, model.device)
+    filled = write(model, canvas, settings, generator, on_step).ids
+    return [model.tokens.decode(row[valid].tolist()) for row, valid in zip(filled, canvas.valid, strict=True)]
+
+
+def until_end(row: list[int], tokens: Tokens, settings: TextSettings) -> list[int]:
+    """A row up to its first end-of-text."""
+    return row[: row.index(tokens.eos_id)] if settings.stop and tokens.eos_id in row else row

@@ -1,0 +1,164 @@
+"""Text to token ids and back: bytes, or byte-pair encoding by the `tokenizers` library. Special tokens never come out of plain text."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from unveil.data.files import replacing
+from unveil.errors import UnveilError
+
+EOS, MASK = "<|endoftext|>", "<|mask|>"
+FILE = "tokenizer.json"
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """A vocabulary of `size` ids, [MASK] and end-of-text among them."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def mask_id(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def written(self) -> str:
+        """What `read_tokens` makes the same vocabulary of."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByteTokens:
+    """UTF-8 bytes 0 .. 255, then end-of-text and [MASK]: no text is outside it, and nothing is learned."""
+
+    size: int = 258
+    eos_id: int = 256
+    mask_id: int = 257
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out; bytes that are no UTF-8 become the replacement character."""
+        return bytes(i for i in ids if i < 256).decode(errors="replace")
+
+    def written(self) -> str:
+        return json.dumps({"unveil": "bytes"}) + "\n"
+
+
+@dataclass(frozen=True)
+class BpeTokens:
+    """Byte-level byte-pair encoding in the format of the `tokenizers` library.
+
+    Args:
+        text: the contents of a tokenizer.json whose added tokens include end-of-text and the mask.
+    Raises:
+        UnveilError: `tokenizers` is not installed, or the contents are none of its.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        missing = [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]
+        if missing:
+            raise UnveilError(f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data text")
+
+    @cached_property
+    def _library(self) -> Any:
+        tokenizers = _tokenizers()
+        try:
+            return tokenizers.Tokenizer.from_str(self.text)
+        except Exception as error:
+            raise UnveilError(f"tokenizer: not a tokenizer.json ({str(error).splitlines()[0]})") from error
+
+    @property
+    def size(self) -> int:
+        return int(self._library.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def eos_id(self) -> int:
+        return int(self._library.token_to_id(EOS))
+
+    @property
+    def mask_id(self) -> int:
+        return int(self._library.token_to_id(MASK))
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._library.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out."""
+        return str(self._library.decode(list(ids), skip_special_tokens=True))
+
+    def written(self) -> str:
+        return self.text
+
+
+def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
+    """Learn `size` tokens from texts: the 256 bytes, merges of the most frequent neighbours, end-of-text and [MASK].
+
+    Raises:
+        ValueError: fewer than 258.
+        UnveilError: `tokenizers` is not installed.
+    """
+    if size < 258:
+        raise ValueError(f"a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got {size}")
+    library = _tokenizers()
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    tokenizer = library.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[EOS, MASK], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return BpeTokens(str(tokenizer.to_str()))
+
+
+def read_tokens(file: Path) -> Tokens:
+    """The vocabulary of a tokenizer.json, ours of bytes or the library's.
+
+    Raises:
+        UnveilError: missing, or neither.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        kind: Any = json.loads(text)
+    except OSError as error:
+        raise UnveilError(f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with") from error
+    except ValueError as error:
+        raise UnveilError(f"{file}: not a tokenizer.json ({error})") from error
+    if isinstance(kind, dict) and kind.get("unveil") == "bytes":
+        return ByteTokens()
+    if isinstance(kind, dict) and "model" in kind:
+        return BpeTokens(text)
+    raise UnveilError(
+        f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the tokenizers library"
+    )
+
+
+def write_tokens(tokens: Tokens, file: Path) -> str:
+    """Write a tokenizer.json; returns its SHA-256, by which weights know the vocabulary they were trained with."""
+    text = tokens.written()
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return digest(tokens)
+
+
+def digest(tokens: Tokens) -> str:
+    """SHA-256 of what `write_tokens` writes."""
+    return sha256(tokens.written().encode()).hexdigest()
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UnveilError("byte-pair encoding needs the package tokenizers: pip install 'unveil[text]'") from error
+    return tokenizers

@@ -1,0 +1,209 @@
+"""Text by unmasking: the configs. They import nothing heavy; the wiring is in `text_train.py` and `text_run.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataText:
+    """Prepare text for training: learn a vocabulary, hold out a tail, and store both as tokens.
+
+    Example: unveil data text --data text/kjv_bible.txt.gz --tokenizer bpe --vocabulary 2048 --out data/kjv
+    """
+
+    data: str = "text/tinyshakespeare.txt.gz"
+    """a text file, jsonl, either as .gz, or a folder of them; also below $UNVEIL_DATA"""
+    field: str = "text"
+    """of a line of jsonl"""
+    tokenizer: Literal["bpe", "bytes"] = "bpe"
+    """byte-pair encoding learned from the data, or plain bytes"""
+    vocabulary: int = 1024
+    """tokens of the byte-pair encoding, the 256 bytes and 2 special ones included"""
+    hold_out: float = 0.1
+    """the last share of the characters, which is not trained on"""
+    out: Path | None = None
+    """folder to write; by default in the cache, $UNVEIL_HOME/text/<name>-<tokenizer>"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write the numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class TrainText:
+    """Train a masked diffusion model of text.
+
+    Example: unveil train text --preset tiny --data text/tinyshakespeare.txt.gz --out runs/shakespeare
+    """
+
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """tiny proves learning in minutes; paper has LLaDA-8B's published numbers, for a cluster; other flags change single fields"""
+    data: str = "text/tinyshakespeare.txt.gz"
+    """a folder of `unveil data text`, or text as it takes it, which is then read as bytes"""
+    field: str = "text"
+    """of a line of jsonl"""
+    hold_out: float = 0.1
+    """the last share of the characters, which is not trained on; a prepared folder has its own"""
+    out: Path = Path("runs/text")
+    """run folder"""
+    width: int = 192
+    """of the transformer"""
+    depth: int = 6
+    """blocks"""
+    heads: int = 6
+    """attention heads"""
+    kv_heads: int = 0
+    """heads of keys and values; 0: as many"""
+    hidden: int = 0
+    """of SwiGLU; 0: 8/3 of the width"""
+    theta: float = 10_000.0
+    """of the rotary places"""
+    tied: bool = False
+    """the head shares the embedding's weights"""
+    context: int = 256
+    """tokens of a piece"""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """share of tokens kept against time"""
+    form: Literal["l", "t"] = "l"
+    """of the bound: exactly l tokens masked, or each with probability t and weight 1/t as published; the same mean, l has less variance"""
+    times: Literal["stratified", "antithetic", "independent"] = "stratified"
+    """how the t of a batch are drawn"""
+    truncated: float = 0.01
+    """share of batches cut to a random length"""
+    steps: int = 5_000
+    """optimizer steps"""
+    batch_size: int = 16
+    """pieces a step"""
+    accumulate: int = 1
+    """batches whose gradients make one step"""
+    learning_rate: float = 1e-3
+    """peak; warm-up, then cosine"""
+    warmup: int = 200
+    """steps of rising rate"""
+    final_fraction: float = 0.02
+    """of the rate, in the end"""
+    weight_decay: float = 0.1
+    """AdamW's"""
+    ema_decay: float = 0.999
+    """largest decay of the average of weights"""
+    save_every: int = 1000
+    """steps between checkpoints"""
+    keep: int = 1
+    """newest checkpoints that are kept; 0 keeps all"""
+    bfloat16: bool | None = None
+    """train under bfloat16 autocast; by default where the processor computes in it"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
+    resume: bool = False
+    """go on from the newest good checkpoint of the run folder"""
+    seed: int = 0
+    """of weights, batches and masks"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+
+
+@dataclass(frozen=True)
+class SampleText:
+    """Write text: after a prompt, or into the gaps of a pattern.
+
+    Example: unveil sample text --checkpoint runs/text --prompt "ROMEO:" --length 128 --blocks 32 --order confidence --steps 64 --watch
+    """
+
+    checkpoint: str = "runs/text"
+    """a run folder, a checkpoint folder or a zoo name"""
+    prompt: str = ""
+    """what the text begins with"""
+    infill: str | None = None
+    """a pattern with gaps of so many tokens, instead of a prompt: "To be, [*8] that is the question" """
+    length: int = 128
+    """new tokens after the prompt"""
+    count: int = 1
+    """samples, in one batch"""
+    blocks: int = 0
+    """tokens of a block; blocks are finished from left to right; 0: one block"""
+    order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "first-hitting"
+    """which masks are filled first; ancestral and first-hitting follow the model's own process, the latter exactly, one token a call"""
+    steps: int = 64
+    """calls of the network, shared out over the blocks; first-hitting takes one a token"""
+    temperature: float = 1.0
+    """0 takes the best token"""
+    scale: float = 1.0
+    """of classifier-free guidance against the masked prompt; 1: none; LLaDA's cfg_scale + 1"""
+    threshold: float | None = None
+    """with --order confidence: also commit every token at least this probable"""
+    factor: float | None = None
+    """with --order confidence: also commit the r surest tokens while the r-th is surer than 1 - factor / (r + 1)"""
+    remask: float = 0.0
+    """how much of what is written is masked again on the way (ReMDM), in 0 .. 1"""
+    stop: bool = True
+    """end at the end of text"""
+    watch: bool = False
+    """show the tokens as they are decided"""
+    seed: int = 0
+    """of order and tokens"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """write text and numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class EvalText:
+    """Score text: a bound on its negative log-likelihood, with a confidence interval.
+
+    Example: unveil eval text --checkpoint runs/text --json -
+    """
+
+    checkpoint: str = "runs/text"
+    """a run folder, a checkpoint folder or a zoo name"""
+    data: str | None = None
+    """text as of `unveil data text`, all of it; by default the tail that was held out of the model's own data"""
+    field: str = "text"
+    """of a line of jsonl"""
+    draws: int = 8
+    """calls of the network for each piece, each with another number of masks"""
+    pieces: int = 0
+    """score this many pieces of the context's length, spread evenly; 0: all"""
+    batch_size: int = 32
+    """pieces at a time"""
+    seed: int = 0
+    """of the masks"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """write the result here; - is standard output"""
+
+
+TRAIN_PRESETS = {
+    "default": TrainText(),
+    "tiny": TrainText(
+        preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, batch_size=16, learning_rate=2e-3, warmup=100, save_every=500
+    ),
+    "paper": TrainText(
+        preset="paper",
+        width=4096,
+        depth=32,
+        heads=32,
+        hidden=12_288,
+        theta=500_000.0,
+        context=4096,
+        form="t",
+        times="independent",
+        steps=438_000,
+        batch_size=1280,
+        learning_rate=4e-4,
+        warmup=2_000,
+        final_fraction=0.025,
+    ),
+}

@@ -1,0 +1,200 @@
+"""Text models at work: loading, `unveil sample text` and `unveil eval text`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from torch import Tensor
+
+    from unveil.apps.text_generation import Canvas, TextSettings
+    from unveil.apps.text_model import TextModel
+    from unveil.recipes.progress import Progress
+    from unveil.recipes.text import EvalText, SampleText
+
+SHOWN_MASK = "░"
+
+
+def load_text(folder: Path, device: str = "auto") -> TextModel:
+    """The model of a checkpoint folder of `unveil train text`, with its own vocabulary.
+
+    Raises:
+        UnveilError: damaged, of another recipe, or beside another tokenizer than the one it was trained with.
+    """
+    from unveil.apps.text_model import TextModel
+    from unveil.data.tokens import FILE, digest, read_tokens
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.locomotion_load import with_weights
+    from unveil.recipes.text_train import shape_of
+    from unveil.training.checkpoint import read_tensors
+
+    config = read_config(folder, "text")
+    place = folder / FILE if (folder / FILE).is_file() else folder.parent / FILE
+    tokens = read_tokens(place)
+    model = TextModel(shape_of(config), tokens)
+    if digest(tokens) != config["tokenizer"]:
+        raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    return model
+
+
+def settings_of(config: SampleText) -> TextSettings:
+    """How to write, as flags say it.
+
+    Raises:
+        ValueError: a number that is out of range.
+    """
+    from unveil.apps.text_generation import TextSettings
+
+    for name, least in (("length", 1), ("count", 1), ("steps", 1), ("blocks", 0), ("threads", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
+    if config.temperature < 0.0 or not 0.0 <= config.remask <= 1.0:
+        raise ValueError(f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}")
+    if config.remask and config.order == "first-hitting":
+        raise ValueError("--remask needs another --order: first-hitting masks nothing again")
+    return TextSettings(
+        length=config.length,
+        steps=config.steps,
+        block=config.blocks,
+        order=config.order,
+        temperature=config.temperature,
+        scale=config.scale,
+        threshold=config.threshold,
+        factor=config.factor,
+        remask=config.remask,
+        stop=config.stop,
+        may_end=config.infill is None,
+    )
+
+
+def sample_text(config: SampleText) -> dict[str, Any]:
+    """Write, and describe."""
+    import time
+
+    import torch
+
+    from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write
+    from unveil.recipes.doctor import commit, machine
+    from unveil.recipes.locate import find_checkpoint
+
+    settings = settings_of(config)
+    if config.prompt and config.infill is not None:
+        raise ValueError("give --prompt or --infill, not both; the pattern may begin with the prompt")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = load_text(find_checkpoint(config.checkpoint), config.device)
+    tokens = model.tokens
+    if config.infill is None:
+        canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, config.length, tokens, model.device)
+    else:
+        canvas = gap_canvas([config.infill] * config.count, tokens, model.device)
+    wanted = int((canvas.ids == tokens.mask_id).sum())
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    began = time.perf_counter()
+    with _shown(model, canvas, config.watch) as show:
+        written = write(model, canvas, settings, generator, show)
+    seconds = time.perf_counter() - began
+    first = canvas.ids.shape[1] - config.length
+    texts: list[str] = []
+    for row in written.ids.tolist():
+        kept = row if config.infill is not None else row[:first] + until_end(row[first:], tokens, settings)
+        texts.append(tokens.decode(kept))
+    speed = wanted / seconds
+    return {
+        "recipe": "text",
+        "checkpoint": config.checkpoint,
+        "protocol": f"{'infill' if config.infill is not None else 'prompt'}, order {config.order}",
+        "metrics": {"tokens_per_second": speed, "nfe": written.calls, "n": config.count},
+        "texts": texts,
+        "config": asdict(config),
+        "seeds": [config.seed],
+        "commit": commit(),
+        **machine(config.device),
+        "seconds": seconds,
+        "summary": "\n---\n".join(map(printable, texts)) + f"\n\n{wanted} tokens in {written.calls} calls, {speed:,.0f} tokens/s",
+    }
+
+
+def printable(text: str) -> str:
+    """Text that a terminal may show: control characters, which could move its cursor, become the replacement character."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def partly(model: TextModel, row: list[int]) -> str:
+    """Text with a sign for each token that is still masked."""
+    shown, piece = "", []
+    for token in [*row, None]:
+        if token is None or token == model.tokens.mask_id:
+            shown += model.tokens.decode(piece) + (SHOWN_MASK if token is not None else "")
+            piece = []
+        else:
+            piece.append(token)
+    return printable(shown)
+
+
+@contextmanager
+def _shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
+    """Yields what to call after each step: the first sample, redrawn in place in a terminal, a line a step elsewhere."""
+    if not watch:
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    valid = canvas.valid[0]
+    if not console.is_terminal:
+        yield lambda state: console.print(Text(partly(model, state[0][valid].tolist()).replace("\n", "⏎")), soft_wrap=True)
+        return
+    with Live(console=console, refresh_per_second=20, transient=True) as live:
+        yield lambda state: live.update(Text(partly(model, state[0][valid].tolist())))
+
+
+def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
+    """Score text; returns metrics."""
+    import torch
+
+    from unveil.data.text import pack, read_documents
+    from unveil.errors import UnveilError
+    from unveil.evaluation.text import text_metrics
+    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.text_train import prepared_text
+
+    for name, least in (("draws", 1), ("pieces", 0), ("batch_size", 1), ("threads", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = find_checkpoint(config.checkpoint)
+    model = load_text(folder, config.device)
+    if config.data is not None:
+        what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
+    else:
+        trained = read_config(folder, "text")
+        if "data" not in trained:
+            raise UnveilError("packaged weights do not say where their data are; give --data FILE")
+        prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
+        if prepared.tokens.written() != model.tokens.written():
+            raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
+        what, stream = f"the last {trained['hold_out']:.0%} of {trained['data']}", prepared.held
+        if not len(stream):
+            raise UnveilError("nothing was held out of this model's data; give --data FILE")
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    metrics = text_metrics(
+        model,
+        stream,
+        config.draws,
+        generator,
+        config.pieces,
+        config.batch_size,
+        lambda done, total: progress("scoring", done, total, {}),
+    )
+    return {"metrics": metrics, "protocol": f"bound by {config.draws} draws a piece of {model.shape.context} tokens, on {what}"}

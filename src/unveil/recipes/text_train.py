@@ -1,0 +1,157 @@
+"""Training on text: `unveil data text` and `unveil train text`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.apps.text_model import TextShape
+    from unveil.data.text import Prepared
+    from unveil.recipes.progress import Progress
+    from unveil.recipes.text import DataText, TrainText
+    from unveil.training.trainer import Training
+
+
+def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
+    """Learn the vocabulary on what is trained on, and write the folder."""
+    from unveil.data.files import home
+    from unveil.data.text import Prepared, pack, read_documents, split_documents, write_prepared
+    from unveil.data.tokens import ByteTokens, train_bpe
+
+    if config.out is not None and config.out.exists() and not config.out.is_dir():
+        raise ValueError(f"{config.out} is a file, but --out needs a folder")
+    name = Path(config.data).name.split(".")[0] or "text"
+    kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
+    out = config.out or home() / "text" / f"{name}-{kind}"
+    train, held = split_documents(read_documents(config.data, config.field), config.hold_out)
+    progress(f"preparing {name}", 1, 3, {})
+    tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
+    progress(f"preparing {name}", 2, 3, {})
+    prepared = Prepared(tokens, pack(train, tokens), pack(held, tokens))
+    write_prepared(prepared, out)
+    progress(f"preparing {name}", 3, 3, {})
+    per_token = prepared.train.characters / max(1, len(prepared.train) - len(train))
+    return {
+        "path": str(out),
+        "protocol": f"{kind} tokens of {config.data}",
+        "metrics": {
+            "train_tokens": len(prepared.train),
+            "held_tokens": len(prepared.held),
+            "vocabulary": tokens.size,
+            "characters_per_token": per_token,
+            "documents": len(train),
+        },
+        "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
+        f"{per_token:.2f} characters a token\nnext: unveil train text --data {out}",
+    }
+
+
+def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
+    """A folder of `unveil data text`, or other text as bytes with its tail held out."""
+    from unveil.data.files import found
+    from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
+    from unveil.data.tokens import ByteTokens
+
+    folder = found(Path(data))
+    if is_prepared(folder):
+        return read_prepared(folder)
+    tokens = ByteTokens()
+    train, held = split_documents(read_documents(data, field), hold_out)
+    return Prepared(tokens, pack(train, tokens), pack(held, tokens))
+
+
+def train_text(config: TrainText, progress: Progress) -> Path:
+    """Train a `TextModel`; returns the run folder."""
+    from dataclasses import asdict
+
+    import torch
+
+    from unveil.apps.text_model import TextModel
+    from unveil.apps.text_training import text_batches, text_loss
+    from unveil.data.text import Pieces
+    from unveil.data.tokens import FILE, digest, write_tokens
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.text import TrainText
+    from unveil.training.checkpoint import latest_checkpoint
+
+    check(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    prepared = prepared_text(config.data, config.field, config.hold_out)
+    pieces = Pieces(prepared.train, config.context, config.truncated)
+    more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
+    described = as_json(asdict(config) | more)
+    torch.manual_seed(config.seed)  # initial weights
+    model = TextModel(shape_of(described), prepared.tokens)
+    draw = text_batches(pieces, config.batch_size, config.form, config.times)
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
+    if latest_checkpoint(config.out) is None:
+        write_tokens(prepared.tokens, config.out / FILE)
+    task = Task(model, draw, text_loss, {}, {})
+    run_task(task, _training(config, device), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
+    return config.out
+
+
+def shape_of(config: Mapping[str, Any]) -> TextShape:
+    """The tensors' shapes that a run's `config.json` describes."""
+    from unveil.apps.text_model import TextShape
+
+    names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
+    return TextShape(**{name: config[name] for name in names})
+
+
+def _training(config: TrainText, device: torch.device) -> Training:
+    from unveil.recipes.run import has_bfloat16
+    from unveil.training.trainer import Training
+
+    return Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        final_fraction=config.final_fraction,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.95),
+        ema=config.ema_decay,
+        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        accumulate=config.accumulate,
+        save_every=config.save_every,
+        keep=config.keep,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+
+
+def check(config: TrainText) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.recipes.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    for name in ("width", "depth", "heads", "context", "steps", "batch_size", "accumulate", "save_every"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
+    for name in ("truncated", "hold_out", "final_fraction"):
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+    if config.width % (2 * config.heads) or config.heads % (config.kv_heads or config.heads):
+        raise ValueError(
+            f"--width must be a multiple of twice --heads, and --heads of --kv-heads, got {config.width}, {config.heads} and "
+            f"{config.kv_heads}"
+        )
+    if not config.learning_rate > 0.0 or not config.theta > 0.0:
+        raise ValueError(f"--learning-rate and --theta must be above 0, got {config.learning_rate} and {config.theta}")
