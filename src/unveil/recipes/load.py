@@ -18,8 +18,8 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
             batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
-            `sampling_steps`, `n_action` and `temperature` (of others' policies also `raw=True`: not their average). The original's folders want `dataset=`, where their normaliser's statistics
-            are.
+            `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average. Diffuser's
+            folders want `dataset=`, where their normaliser's statistics are.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.

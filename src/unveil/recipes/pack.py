@@ -46,7 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
-    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card
+    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, pusht_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
@@ -56,7 +56,9 @@ def pack(config: Pack) -> str:
 
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
-    if whole["preset"] == "paper":
+    if "origin" in whole:
+        raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+    if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(f"{config.run} is Diffuser as published (preset paper); the zoo holds planners of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
@@ -69,6 +71,8 @@ def pack(config: Pack) -> str:
         described["value"] = {name: part for name, part in value.items() if name not in PRIVATE}
         files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
         files["card.md"] = locomotion_card(config.name, checkpoint, whole, guide, value, config.results).encode()
+    elif whole["recipe"] == "pusht":
+        files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
@@ -92,5 +96,6 @@ def listing() -> str:
     for name in zoo_names():
         described = json.loads((ZOO / name / "config.json").read_text())
         size = sum(f.stat().st_size for f in (ZOO / name).iterdir()) / 2**20
-        rows.append([name, described["recipe"], str(described.get("maze") or described.get("dataset")), f"{size:.2f} MB"])
+        world = described.get("maze") or described.get("dataset") or described.get("observation")
+        rows.append([name, described["recipe"], str(world), f"{size:.2f} MB"])
     return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"
