@@ -53,7 +53,7 @@ from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import read_config
-from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with
+from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with, quick
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.recipes.pusht_eval import evaluate_pusht, seen
 from unveil.training.checkpoint import latest_checkpoint, read_tensors
@@ -177,7 +177,7 @@ def raw_row(episodes: int, seed: int) -> dict[str, Any]:
     checkpoint = finished("pusht-cnn")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
-    return rolled(policy_with(model, seed), read_config(checkpoint, "pusht")["observation"], episodes, seed)
+    return rolled(policy_with(quick(model), seed), read_config(checkpoint, "pusht")["observation"], episodes, seed)
 
 
 def replay_row(*_: object) -> dict[str, Any]:

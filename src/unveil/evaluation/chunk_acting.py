@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from unveil.data.chunks import Chunks
 
@@ -60,7 +60,7 @@ class Nearest:
         self.k = k
         self._low, self._span = low, np.where(high > low, high - low, 1.0)
         self._chunks = done.double().numpy()
-        self._tree = cKDTree(self._scaled(seen.numpy()))
+        self._tree = KDTree(self._scaled(seen.numpy()))
 
     def predict(self, observations: Float[np.ndarray, "B n_obs D"]) -> Float[np.ndarray, "B H A"]:
         """A chunk for each history."""
