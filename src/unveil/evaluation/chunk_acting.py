@@ -64,7 +64,8 @@ class Nearest:
 
     def predict(self, observations: Float[np.ndarray, "B n_obs D"]) -> Float[np.ndarray, "B H A"]:
         """A chunk for each history."""
-        distances, places = self._tree.query(self._scaled(observations), k=[*range(1, self.k + 1)])
+        found = self._tree.query(self._scaled(observations), k=self.k)
+        distances, places = (np.reshape(part, (len(observations), self.k)) for part in found)
         weights = np.exp(distances[:, :1] - distances)
         return np.einsum("bk,bkha->bha", weights / weights.sum(1, keepdims=True), self._chunks[places])
 
