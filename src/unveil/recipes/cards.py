@@ -167,8 +167,9 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
             "",
             f"## {result['protocol']}",
             "",
-            f"`unveil eval pusht --checkpoint {name} --episodes {c['episodes']} --seed {c['seed']} --solver {c['solver']} "
-            f"--sampling-steps {c['sampling_steps']}`",
+            f"`unveil eval pusht --checkpoint {name} --episodes {c['episodes']} --seed {c['seed']}"
+            + "".join(flag(key, c[key]) for key in ("solver", "sampling_steps") if c[key] is not None)
+            + "`",
             "",
             f"{result['device']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}, gym-pusht {result['gym-pusht']}, "
             f"pymunk {result['pymunk']}, commit {str(result['commit'])[:9]}",
