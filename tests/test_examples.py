@@ -69,3 +69,13 @@ def test_the_readmes_commands_parse(command, capsys):
 def test_an_unknown_flag_in_a_document_would_be_noticed():
     with pytest.raises(UnveilError, match="unknown flag --bogus"):
         parse(maze.EvalMaze, ["--bogus", "1"], "eval maze")
+
+
+def test_own_demonstrations_become_a_policy_in_under_40_lines(capsys):
+    """From 0.4 away to the place that all demonstrations go to."""
+    file = ROOT / "examples" / "own_demonstrations.py"
+    example = runpy.run_path(str(file))
+    body = file.read_text().split("def trained")[1].split("def main")[0].splitlines()
+    assert len(file.read_text().splitlines()) <= 50 and len(body) < 40
+    assert example["main"](80) < 0.2
+    assert "after 20 actions" in capsys.readouterr().out

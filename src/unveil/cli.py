@@ -20,7 +20,7 @@ from unveil.recipes import locomotion, maze, pusht, text
 from unveil.recipes.progress import shown_progress
 
 VERBS = {
-    "demo": "plan and drive through a maze with the packaged weights: two animations and a score table",
+    "demo": "packaged weights at work: a maze, or unveil demo pusht; animations and a score",
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
@@ -181,11 +181,13 @@ def _out(text: str, json_target: str | None = None) -> None:
 
 
 def _demo(rest: list[str]) -> int:
-    from unveil.recipes import demo
+    from unveil.recipes import demo, demo_pusht
 
-    config = parse(demo.Demo, rest, "demo")
+    recipe, rest = _recipe("demo", rest, ["maze", "pusht"]) if rest and not rest[0].startswith("-") else ("maze", rest)
+    described, run = (demo.Demo, demo.run_demo) if recipe == "maze" else (demo_pusht.DemoPushT, demo_pusht.run_demo_pusht)
+    config = parse(described, rest, "demo" if recipe == "maze" else f"demo {recipe}")
     with shown_progress() as progress:
-        summary = demo.run_demo(config, progress)
+        summary = run(config, progress)
     print(summary)
     return 0
 
@@ -372,7 +374,7 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
 Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser,
-`pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
+real-stanford/diffusion_policy and LeRobot; `pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {

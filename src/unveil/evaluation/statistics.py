@@ -17,6 +17,17 @@ def mean_ci95(values: Float[np.ndarray, " N"]) -> tuple[float, float]:
     return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1)) * error
 
 
+def paired_ci95(values: Float[np.ndarray, " N"], reference: Float[np.ndarray, " M"]) -> tuple[float, float]:
+    """Mean of the differences, episode by episode, and half the width of its 95 % interval (Student's t).
+
+    Raises:
+        ValueError: not as many of one as of the other.
+    """
+    if len(values) != len(reference):
+        raise ValueError(f"paired interval: the same episodes are needed, got {len(values)} and {len(reference)}")
+    return mean_ci95(values - reference)
+
+
 def standard_error(values: Float[np.ndarray, " N"]) -> float:
     """Of the mean, sqrt(mean((x - mean)^2) / N) as Diffuser's tables have it (N, not N - 1); not a number for a single value."""
     return float(np.std(values)) / len(values) ** 0.5 if len(values) > 1 else float("nan")

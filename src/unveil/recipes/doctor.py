@@ -9,7 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "safetensors", "mujoco", "gymnasium", "h5py", "scipy", "matplotlib", "imageio", "tyro", "rich", "jaxtyping")
+PACKAGES = (
+    *("torch", "numpy", "safetensors", "mujoco", "gymnasium", "gym-pusht", "pymunk"),
+    *("h5py", "scipy", "matplotlib", "imageio", "tyro", "rich", "jaxtyping"),
+)
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,13 @@ def found(path: Path) -> list[Path]:
     return sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a path is a `.ckpt` or a folder of LeRobot's, itself or its `pretrained_model`; other folders are looked into for ours."""
+    from unveil.weights.lerobot import is_lerobot
+
+    return (path.suffix == ".ckpt" and path.is_file()) or any(is_lerobot(folder) for folder in (path, path / "pretrained_model"))
+
+
 def read(path: Path) -> PolicyWeights:
     """One of them.
 
@@ -71,11 +78,22 @@ def _rows(read: PolicyWeights) -> list[tuple[str, str]]:
         ("weights", ("raw" if read.averaged is None else "raw and averaged (EMA)") + (f"; {notes}" if notes else "")),
         ("normaliser", f"of {', '.join(read.normalization)}, in the file"),
         ("usable", "yes: every tensor has a place in our networks"),
+        ("as a policy", _acts(it)),
     ]
     if sizes["observation"]:
         count = len({part.encoder for part in it.parts} - {None})
         rows.insert(2, ("images", f"{count} x ResNet-18, {sizes['observation']:,} parameters in all"))
     return rows
+
+
+def _acts(it: Described) -> str:
+    from unveil.recipes.foreign_convert import our_config
+
+    try:
+        our_config(it)
+    except ValueError as error:
+        return f"no: {error}"
+    return "yes: unveil.load(PATH), unveil weights convert PATH OUT"
 
 
 def _seen(crop: tuple[int, int] | None) -> str:

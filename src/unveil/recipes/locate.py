@@ -132,11 +132,13 @@ def _check_policy(config: Mapping[str, Any]) -> None:
     _check_whole(config, whole)
     if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
         raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
-    if config["observation"] not in ("keypoints", "state") or not 0.0 <= float(config["dropout"]) < 1.0:
+    if config["observation"] not in ("keypoints", "state", "other") or not 0.0 <= float(config["dropout"]) < 1.0:
         raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
     widths = config["widths"]
     if not widths or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths) or len(widths) > 8:
         raise ValueError(f"widths are {widths!r}")
+    if config["network"] == "cnn" and any(width % config.get("groups", 8) for width in widths):
+        raise ValueError(f"widths are {widths!r}, in {config['groups']} groups")
 
 
 def _check_text(config: Mapping[str, Any]) -> None:

@@ -47,13 +47,13 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write checkpoints of jannerm/diffuser in our format. Nothing in them is run.
+    """Write checkpoints of jannerm/diffuser, real-stanford/diffusion_policy or LeRobot in our format. Nothing in them is run.
 
     Example: unveil weights convert logs/hopper-medium-v2/diffusion/defaults_H32_T20 runs/hopper --dataset hopper-medium-v2
     """
 
     folder: Positional[Path]
-    """an experiment, or any folder above experiments, which then keep their places below the other"""
+    """an experiment, or any folder above experiments, which keep their places below the other; or a diffusion policy's file or folder"""
     out: Positional[Path]
     """folder of the run that is written"""
     epoch: str = "latest"
@@ -107,16 +107,22 @@ def convert(config: Convert) -> str:
         UnveilError: nothing to read, weights that are not there, a foreign data set, or a folder that holds something else.
     """
     from unveil.data.files import replacing
+    from unveil.recipes.foreign_convert import convert_policies
+    from unveil.recipes.foreign_policy import found
     from unveil.training.checkpoint import save_checkpoint
     from unveil.weights.diffuser_folder import read_checkpoint
 
+    if policies := found(config.folder):
+        if config.dataset is not None:
+            raise UnveilError(f"{config.folder}: a diffusion policy has its normaliser with it; leave --dataset away")
+        return convert_policies(policies, config.folder, config.out, config.raw)
     lines: list[str] = []
     for experiment in _found(config.folder):
         read = read_checkpoint(experiment, config.epoch)
         chosen = _chosen(experiment, read, ema=not config.raw)
         out = config.out if experiment == config.folder else config.out / experiment.relative_to(config.folder)
         described = our_config(read.original, normalized=config.dataset is not None)
-        _check_free(out, described)
+        check_free(out, described)
         models = {"network": model_of(read.original, read.raw), "ema": model_of(read.original, chosen)}
         if config.dataset is not None:
             _learn(models["network"], read.original, config.dataset)
@@ -228,7 +234,12 @@ def _learn(model: TrajectoryModel | ValueModel, original: Original, dataset: str
     model.normalization.learn(rows, _kind(original))
 
 
-def _check_free(out: Path, described: dict[str, Any]) -> None:
+def check_free(out: Path, described: dict[str, Any]) -> None:
+    """Refuse to write over anything but this very run.
+
+    Raises:
+        UnveilError: something else is there.
+    """
     file = out / "config.json"
     try:
         same = not file.exists() or json.loads(file.read_text()) == described

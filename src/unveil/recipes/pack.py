@@ -46,7 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
-    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, text_card
+    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, pusht_card, text_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
@@ -56,7 +56,9 @@ def pack(config: Pack) -> str:
 
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
-    if whole["preset"] == "paper":
+    if "origin" in whole:
+        raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+    if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(f"{config.run} is Diffuser as published (preset paper); the zoo holds planners of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
@@ -72,6 +74,8 @@ def pack(config: Pack) -> str:
     elif whole["recipe"] == "text":
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "pusht":
+        files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
@@ -95,5 +99,6 @@ def listing() -> str:
     for name in zoo_names():
         described = json.loads((ZOO / name / "config.json").read_text())
         size = sum(f.stat().st_size for f in (ZOO / name).iterdir()) / 2**20
-        rows.append([name, described["recipe"], str(described.get("maze") or described.get("dataset") or "-"), f"{size:.2f} MB"])
+        world = described.get("maze") or described.get("dataset") or described.get("observation") or "-"
+        rows.append([name, described["recipe"], str(world), f"{size:.2f} MB"])
     return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"

@@ -218,8 +218,17 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     shape = shape_of(config)
     if config["network"] == "cnn":
         told = shape.n_obs * shape.observations
-        return PolicyModel(shape, ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"]))
-    size = (config["width"], config["depth"], config["heads"], config["dropout"])
+        film = config.get("groups", 8), config.get("scale", True)  # others' may differ
+        unet = ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
+        return PolicyModel(shape, unet)
+    size = (
+        config["width"],
+        config["depth"],
+        config["heads"],
+        config["dropout"],
+        config.get("dropout_inputs", 0.0),
+        config.get("causal", True),
+    )
     return PolicyModel(shape, PolicyTransformer(shape.actions, shape.horizon, shape.observations, shape.n_obs, *size))
 
 
@@ -248,13 +257,18 @@ def load_policy(
     Raises:
         ValueError: a solver that there is not, or a number out of range.
     """
-    from unveil.apps.fast_models import fast_policy
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.locate import find_device, read_config
 
-    model = load_policy_model(folder, find_device(device))
-    if model.device.type == "cpu":
-        model = fast_policy(model)
-    return policy_with(model, seed, solver, sampling_steps, n_action, temperature)
+    model = quick(load_policy_model(folder, find_device(device)))
+    clip = bool(read_config(folder, "pusht").get("clip", True))
+    return policy_with(model, seed, solver, sampling_steps, n_action, temperature, clip=clip)
+
+
+def quick(model: PolicyModel) -> PolicyModel:
+    """The model laid out for acting, where that is quicker: on the CPU."""
+    from unveil.apps.fast_models import fast_policy
+
+    return fast_policy(model) if model.device.type == "cpu" else model
 
 
 def policy_with(
@@ -264,6 +278,8 @@ def policy_with(
     sampling_steps: int = 10,
     n_action: int | None = None,
     temperature: float = 1.0,
+    *,
+    clip: bool = True,
 ) -> Policy:
     """The policy of a model and a solver's name.
 
@@ -277,4 +293,4 @@ def policy_with(
     solvers: dict[str, Any] = {"ddim": DDIM(schedule), "ddpm": Ancestral(schedule), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}
     if solver not in solvers:
         raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
-    return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, seed=seed)
+    return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, clip=clip, seed=seed)

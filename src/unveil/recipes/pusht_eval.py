@@ -65,9 +65,18 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
 
 
 def seen(observation: str, states: np.ndarray) -> np.ndarray:
-    """What the policy observes of states."""
+    """What the policy observes of states.
+
+    Raises:
+        UnveilError: the policy observes something else.
+    """
+    from unveil.errors import UnveilError
     from unveil.worlds.pusht.block import keypoint_observation
 
+    if observation not in ("keypoints", "state"):
+        raise UnveilError(
+            "this policy was made for other observations than PushT's keypoints or state; use unveil.load(PATH).act(observations)"
+        )
     return keypoint_observation(states) if observation == "keypoints" else states
 
 

@@ -1,0 +1,277 @@
+"""PushT by the published protocol: replay, cloning, neighbours, ours; solvers, delays, both ways. Resumable, row by row.
+
+    unveil data pusht                                                            # or UNVEIL_DATA, for 206 human demonstrations
+    unveil train pusht --out runs/pusht-cnn
+    unveil train pusht --network transformer --out runs/pusht-transformer
+    unveil train pusht --horizon 24 --n-action 16 --out runs/pusht-cnn-h24       # row n-action-16
+    for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
+      unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
+    python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
+    python benchmarks/pusht.py                                                   # every row that can be made; `--rows knn-1 cnn` some
+    python benchmarks/pusht_figure.py
+
+Rows of `results/pusht.json`, each written when it is done and not made again while it is there; a row whose run folder is missing or not
+finished is left out, with a word:
+
+    replay                       from results/pusht-replay.json (`python benchmarks/pusht_replay.py`): people, not a limit
+    knn-1, knn-5                 the nearest recorded chunk; the weighted mean of five
+    mse, bins, mdn               heads on the same trunk; no diffusion
+    cnn, transformer             ours, DDIM in 10 steps
+    cnn-raw                      the weights themselves, not their average
+    pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals
+    n-action-<n>                 actions executed of a chunk
+    lr<r>-s<s>                   3 learning rates x 3 seeds, preset tiny
+    delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft
+    energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
+    ways                         100 episodes from the symmetric start: sides and commitment
+
+Scores are of n = 200 episodes, seeds 100000 .. 100199; `published_mean` is of the first 50, the published ones. Nothing is chosen on them:
+settings are chosen with `--seed 0`, which writes to results/pusht-chosen.json instead.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unveil.apps.policy import Policy
+from unveil.apps.policy_model import PolicyModel
+from unveil.apps.policy_training import policy_batches
+from unveil.data.chunks import Chunks, published_split
+from unveil.evaluation.chunk_acting import ChunkActor, Nearest
+from unveil.evaluation.chunk_cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
+from unveil.evaluation.chunk_scores import energy_score
+from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
+from unveil.evaluation.pusht_sides import sides, symmetric_state
+from unveil.evaluation.statistics import mean_ci95, paired_ci95
+from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.recipes.doctor import commit, machine
+from unveil.recipes.locate import read_config
+from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with, quick
+from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
+from unveil.recipes.pusht_eval import evaluate_pusht, seen
+from unveil.training.checkpoint import latest_checkpoint, read_tensors
+from unveil.training.trainer import Training, train
+from unveil.worlds.pusht.episodes import PushTEpisodes
+
+RESULTS = Path(__file__).resolve().parent / "results"
+RUNS = Path("runs")
+HEADS: dict[str, Head] = {"mse": Mean(), "bins": Bins(64), "mdn": Mixture(5)}
+SOLVERS = [
+    ("ddpm", 100),
+    *(("ddim", k) for k in (1, 2, 3, 5, 8, 10, 16, 100)),
+    *(("dpmpp", k) for k in (3, 5, 10)),
+    ("heun", 3),
+    ("heun", 5),
+]
+RATES, SEEDS = ("0.0001", "0.0003", "0.001"), (0, 1, 2)
+MODES = ("wait", "naive", "prefix", "soft")
+REFERENCE = "pareto-ddpm-100"
+
+
+class NotRunError(Exception):
+    """What is missing for a row."""
+
+
+def finished(name: str) -> Path:
+    """The last checkpoint of a run.
+
+    Raises:
+        NotRunError: it is not there, or not finished.
+    """
+    newest = latest_checkpoint(RUNS / name) if (RUNS / name).is_dir() else None
+    if newest is None or newest.name != f"checkpoint-{read_config(RUNS / name, 'pusht')['steps']}":
+        raise NotRunError(f"{RUNS / name} is missing or not finished")
+    return newest
+
+
+def scored(scores: np.ndarray, metrics: dict[str, Any]) -> dict[str, Any]:
+    """A row: metrics, the published 50's mean, and every episode's score, for paired intervals."""
+    return metrics | {"published_mean": float(scores[:50].mean()), "scores": scores.round(5).tolist()}
+
+
+def evaluated(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, Any]:
+    """A run by `unveil eval pusht`."""
+    known = {field.name for field in fields(EvalPushT)}
+    if changes.keys() - known:
+        raise NotRunError(f"this version has no {sorted(changes.keys() - known)}")
+    config = replace(EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu"), **changes)
+    result = evaluate_pusht(config, lambda *_: None)
+    return scored(np.array(result["scores"]), result["metrics"])
+
+
+def rolled(actor: Any, observation: str, episodes: int, seed: int) -> dict[str, Any]:
+    """Anything that acts, by the same protocol."""
+    see = partial(seen, observation)
+    spent = decision_times(actor, see, 20, 0)
+    world = PushTEpisodes(episodes, seed)
+    roll(world, see, actor.act)
+    times = {f"decision_ms_p{q}": float(np.percentile(spent, q)) for q in (50, 95)}
+    return scored(world.best, pusht_metrics(world) | times)
+
+
+def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:
+    """The windows that a run was trained on, or those of the episodes that it was not."""
+    demonstrations = pusht_demonstrations(config["data"])
+    kept = published_split(len(demonstrations.episode_ends), config["hold_out"], config["episodes"], config["split_seed"])
+    part = demonstrations.chosen(~kept if held_out else kept)
+    sizes = config["n_obs"], config["horizon"], config["n_action"]
+    return Chunks(observations_of(part, config["observation"]), part.actions, part.episode_ends, *sizes)
+
+
+def clone_of(head: Head) -> tuple[ChunkClone, dict[str, Any]]:
+    """An untrained clone with the trunk, the data and the limits of runs/pusht-cnn."""
+    checkpoint = finished("pusht-cnn")
+    config = read_config(checkpoint, "pusht")
+    policy = load_policy_model(checkpoint, torch.device("cpu"))
+    model = PolicyModel(policy.shape, torch.nn.Identity())
+    model.observed, model.acted = policy.observed, policy.acted
+    outputs, told = head.outputs(policy.shape.actions), policy.shape.n_obs * policy.shape.observations
+    torch.manual_seed(0)
+    return ChunkClone(ConditionalUNet(outputs, told, tuple(config["widths"]), config["kernel"], config["step_width"]), head, model), config
+
+
+def train_clone(name: str) -> None:
+    """A head on the trunk, trained as runs/pusht-cnn was."""
+    clone, config = clone_of(HEADS[name])
+    run = RUNS / f"pusht-{name}"
+    names = ("steps", "learning_rate", "warmup", "weight_decay", "save_every", "keep")
+    training = Training(**{key: config[key] for key in names}, betas=(0.95, 0.999), ema=config["ema_decay"], ema_power=config["ema_power"])
+    draw = policy_batches(windows(config), clone.shape, config["batch_size"])
+    train(clone, draw, chunk_loss, training, run, resume=True, on_record=lambda record: print(name, record, flush=True))
+
+
+def cloned(name: str) -> ChunkClone:
+    """The trained head.
+
+    Raises:
+        NotRunError: it was not trained.
+    """
+    clone, config = clone_of(HEADS[name])
+    folder = RUNS / f"pusht-{name}" / f"checkpoint-{config['steps']}"
+    if not (folder / "manifest.json").is_file():
+        raise NotRunError(f"{folder} is missing; train it: python benchmarks/pusht.py --train {name}")
+    clone.load_state_dict(read_tensors(folder / "ema.safetensors", clone.state_dict()))
+    return clone.eval()
+
+
+def clone_row(name: str, episodes: int, seed: int) -> dict[str, Any]:
+    clone, generator = cloned(name), torch.Generator().manual_seed(seed)
+    actor = ChunkActor(lambda o: clone.predict(torch.from_numpy(o), generator).double().numpy(), clone.shape.n_obs, clone.shape.n_action)
+    return rolled(actor, read_config(finished("pusht-cnn"), "pusht")["observation"], episodes, seed)
+
+
+def neighbours(k: int, episodes: int, seed: int) -> dict[str, Any]:
+    config = {"data": "pusht", "observation": "keypoints", "hold_out": 0.02, "episodes": 0, "split_seed": 42}
+    nearest = Nearest(windows(config | {"n_obs": 2, "horizon": 16, "n_action": 8}), k)
+    return rolled(ChunkActor(nearest.predict, 2, 8), "keypoints", episodes, seed)
+
+
+def raw_row(episodes: int, seed: int) -> dict[str, Any]:
+    checkpoint = finished("pusht-cnn")
+    model = load_policy_model(checkpoint, torch.device("cpu"))
+    model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
+    return rolled(policy_with(quick(model), seed), read_config(checkpoint, "pusht")["observation"], episodes, seed)
+
+
+def replay_row(*_: object) -> dict[str, Any]:
+    file = RESULTS / "pusht-replay.json"
+    if not file.is_file():
+        raise NotRunError(f"{file} is missing: python benchmarks/pusht_replay.py")
+    m = json.loads(file.read_text())["metrics"]
+    return {"score_mean": m["reward_mean"], "score_ci95": m["reward_ci95"], "success_rate": m["success_rate"], "n": m["n"]}
+
+
+def energy_row(_: int, seed: int) -> dict[str, Any]:
+    """16 draws for each of up to 500 held-out windows, over the first h executed actions: h x 2 numbers."""
+    row: dict[str, Any] = {}
+    policy = load_policy(finished("pusht-cnn"), "cpu", seed)
+    config = read_config(finished("pusht-cnn"), "pusht")
+    held = windows(config, held_out=True)
+    observed, done = held.windows(held.draw(min(500, len(held)), torch.Generator().manual_seed(seed)))
+    drawers: dict[str, Callable[[], np.ndarray]] = {"cnn": lambda: policy.predict(observed.numpy())}
+    for name in HEADS:
+        try:
+            clone, generator = cloned(name), torch.Generator().manual_seed(seed)
+        except NotRunError:
+            continue
+        drawers[name] = lambda c=clone, g=generator: c.predict(observed, g).double().numpy()
+    for name, draw in drawers.items():
+        draws, first = np.stack([draw() for _ in range(16)]), config["n_obs"] - 1
+        for h in (1, 2, 4, 8):
+            row[f"{name}-{h}"] = energy_score(draws[:, :, first : first + h], done.numpy()[:, first : first + h])
+    return row | {"n": len(done)}
+
+
+def ways_row(_: int, seed: int) -> dict[str, Any]:
+    checkpoint = finished("pusht-cnn")
+    policy: Policy = load_policy(checkpoint, "cpu", seed)
+    world, start, agents = PushTEpisodes(100, seed), symmetric_state(), []
+    world.reset_to(np.tile(start, (100, 1)))
+    see = partial(seen, str(read_config(checkpoint, "pusht")["observation"]))
+    roll(world, see, policy.act, lambda _: agents.append(world.states[:, :2].copy()))
+    found = sides(np.stack(agents), start)
+    return {"left_rate": found.left, "right_rate": found.right, "committed_rate": found.committed} | pusht_metrics(world)
+
+
+def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
+    """All rows by name: (episodes, seed) -> metrics."""
+    made: dict[str, Callable[[int, int], dict[str, Any]]] = {"replay": replay_row}
+    made |= {f"knn-{k}": partial(neighbours, k) for k in (1, 5)} | {name: partial(clone_row, name) for name in HEADS}
+    made |= {name: partial(evaluated, f"pusht-{name}") for name in ("cnn", "transformer")} | {"cnn-raw": raw_row}
+    made |= {f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS}
+    made |= {f"n-action-{n}": partial(evaluated, "pusht-cnn", n_action=n) for n in (1, 4, 8)}
+    made["n-action-16"] = partial(evaluated, "pusht-cnn-h24")
+    made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
+    made |= {f"delay-{d}-{m}": partial(evaluated, "pusht-cnn", delay=d, asynchronous=m) for m in MODES for d in range(9)}
+    return made | {"energy": energy_row, "ways": ways_row}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=list(rows()))
+    parser.add_argument("--train", nargs="*", default=[], choices=list(HEADS), help="heads to train first, where they are not")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for name in arguments.train:
+        train_clone(name)
+    if arguments.train:
+        return
+    file = RESULTS / ("pusht.json" if arguments.seed >= 100_000 else "pusht-chosen.json")
+    result = json.loads(file.read_text()) if file.is_file() else {"recipe": "pusht", "metrics": {}}
+    made = rows()
+    for row in arguments.rows:
+        if row in result["metrics"]:
+            continue
+        try:
+            metrics = made[row](arguments.episodes, arguments.seed)
+        except (NotRunError, ValueError) as reason:
+            print(f"{row}: not run ({reason})", flush=True)
+            continue
+        where = {"seed": arguments.seed, "threads": arguments.threads, "commit": commit()}
+        result["metrics"][row] = metrics | where | machine()
+        reference = result["metrics"].get(REFERENCE)
+        for other in result["metrics"].values():  # paired, as soon as the reference is there
+            if reference and len(other.get("scores", [])) == len(reference["scores"]):
+                paired = paired_ci95(np.array(other["scores"]), np.array(reference["scores"]))
+                other["minus_ddpm_mean"], other["minus_ddpm_ci95"] = paired
+        shown = {k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}
+        print(f"{row}: {shown}", flush=True)
+        spread = [result["metrics"][n]["score_mean"] for n in result["metrics"] if n.startswith("lr")]
+        if len(spread) > 1:
+            result["rates_and_seeds"] = {"mean": mean_ci95(np.array(spread))[0], "min": min(spread), "max": max(spread), "n": len(spread)}
+        described = {"protocol": "PushT as published, largest reward of 300 steps; reference of pairs: DDPM in 100 steps", "seeds": [0]}
+        file.write_text(json.dumps(result | described, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Score against delay, and against the time of a decision: `docs/pusht-delay.png`, `docs/pusht-pareto.png` from results/pusht.json.
+
+python benchmarks/pusht.py
+python benchmarks/pusht_figure.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+MODES = {
+    "wait": "hold still meanwhile",
+    "naive": "go on, then jump",
+    "soft": "soft mask, not trained for it",
+    "prefix": "known prefix, trained",
+}
+
+
+def axes_with(rows: dict[str, Any], xlabel: str) -> Any:
+    """Axes with people's score as a line."""
+    _, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    if "replay" in rows:
+        axes.axhline(rows["replay"]["score_mean"], linestyle=":", color="grey")
+        axes.annotate(
+            "human demonstrations", (0.02, rows["replay"]["score_mean"]), xycoords=("axes fraction", "data"), fontsize=8, va="bottom"
+        )
+    axes.set(xlabel=xlabel, ylabel="score, 200 episodes", ylim=(0, 1.02))
+    return axes
+
+
+def delays(rows: dict[str, Any], out: Path) -> bool:
+    """A line a mode; whether anything was there."""
+    lines = {mode: [(d, rows[f"delay-{d}-{mode}"]) for d in range(9) if f"delay-{d}-{mode}" in rows] for mode in MODES}
+    if not any(lines.values()):
+        return False
+    axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s")
+    for mode, points in lines.items():
+        if points:
+            means, widths = [row["score_mean"] for _, row in points], [row["score_ci95"] for _, row in points]
+            axes.errorbar([d for d, _ in points], means, widths, marker="o", capsize=3, label=MODES[mode])
+    axes.legend(fontsize=8)
+    axes.figure.savefig(out, dpi=120)
+    return True
+
+
+def pareto(rows: dict[str, Any], out: Path) -> bool:
+    """A line a solver, its points labelled by steps; baselines beside."""
+    found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for name, row in rows.items():
+        if name.startswith("pareto-"):
+            _, solver, steps = name.split("-")
+            found.setdefault(solver, []).append((int(steps), row))
+    if not found:
+        return False
+    axes = axes_with(rows, "median time of a decision, ms, one thread")
+    for solver, points in sorted(found.items()):
+        points.sort(key=lambda point: point[0])
+        x, y = [row["decision_ms_p50"] for _, row in points], [row["score_mean"] for _, row in points]
+        axes.errorbar(x, y, [row["score_ci95"] for _, row in points], marker="o", capsize=3, label=solver)
+        for (steps, _), a, b in zip(points, x, y, strict=True):
+            axes.annotate(str(steps), (a, b), fontsize=8, xytext=(3, 4), textcoords="offset points")
+    for name in ("mse", "bins", "mdn", "transformer"):
+        if name in rows:
+            axes.plot(rows[name]["decision_ms_p50"], rows[name]["score_mean"], "s", color="grey")
+            axes.annotate(name, (rows[name]["decision_ms_p50"], rows[name]["score_mean"]), fontsize=8)
+    axes.set_xscale("log")
+    axes.legend(fontsize=8)
+    axes.figure.savefig(out, dpi=120)
+    return True
+
+
+def main() -> None:
+    file = ROOT / "benchmarks" / "results" / "pusht.json"
+    rows = json.loads(file.read_text())["metrics"] if file.is_file() else {}
+    for draw, name in ((delays, "pusht-delay.png"), (pareto, "pusht-pareto.png")):
+        out = ROOT / "docs" / name
+        print(out if draw(rows, out) else f"{name}: not drawn, its rows are not in {file.name} yet")
+
+
+if __name__ == "__main__":
+    main()
