@@ -23,7 +23,7 @@ class Nothing(nn.Module):
         self.time: torch.Tensor | None = None
 
     def forward(self, x, time, cond=None):
-        self.time, self.cond = time, cond
+        self.x, self.time, self.cond = x, time, cond
         return torch.zeros_like(x)
 
 
@@ -53,6 +53,32 @@ def test_loss_is_the_mean_square_of_what_the_network_should_say(predicts, genera
     network = model.denoiser.network
     torch.testing.assert_close(network.time, (50 * batch.t - 1).float())
     assert network.cond.vector.shape == (32, 4) and network.cond.vector.abs().max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_known_actions_are_clean_told_and_left_out_of_the_loss(tokens, generator):
+    """How many are known is uniform in 0 .. prefix; the first known row is that of the newest observation."""
+    chunks, seen, actions = wave()
+    shape = PolicyShape(2, 1, 2, 8, 4, 50, "eps", tokens, prefix=3)
+    model = PolicyModel(shape, Nothing())
+    model.observed.learn(seen, "limits")
+    model.acted.learn(actions, "limits")
+    batch = policy_batches(chunks, shape, 400)(generator)
+    share = torch.bincount(batch.known) / 400
+    assert len(share) == 4 and float((share - 0.25).abs().max()) < 0.08
+    loss, _ = policy_loss(model, batch)
+    unknown = torch.ones(400, 8)
+    for row, count in enumerate(batch.known.tolist()):
+        unknown[row, 1 : 1 + count] = 0.0
+    each = (batch.noise[..., 0].square() * unknown).sum(1) / unknown.sum(1)
+    assert float(loss) == pytest.approx(float(each.mean()), rel=1e-5)
+    network = model.denoiser.network
+    told = network.cond.tokens[..., 2:] if tokens else network.cond.vector[:, 4:]
+    expected = (torch.arange(3) < batch.known[:, None]).float()
+    torch.testing.assert_close(told, expected[:, None].expand(-1, 2, -1) if tokens else expected)
+    x_0 = model.acted.normalized(batch.actions)[..., 0]
+    assert torch.equal(network.x[..., 0][unknown == 0], x_0[unknown == 0])
+    assert not torch.isclose(network.x[..., 0], x_0)[unknown == 1].float().mean() > 0.1
 
 
 def test_batches_depend_on_the_generator_alone():

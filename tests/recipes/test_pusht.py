@@ -86,7 +86,10 @@ def test_the_policy_loads_by_its_folder_and_acts(run):
 
 def test_other_observations_networks_and_predictions_run(tmp_path):
     transformer = ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2"]
-    for flags in (["--observation", "state", *transformer], ["--predicts", "flow", "--observation", "state"]):
+    for flags in (
+        ["--observation", "state", *transformer, "--prefix", "2"],
+        ["--prefix", "3", "--predicts", "flow", "--observation", "state"],
+    ):
         folder = tmp_path / flags[-1]
         assert main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags]) == 0
         assert main(["eval", "pusht", "--checkpoint", str(folder), *QUICK]) == 0
@@ -106,6 +109,7 @@ def test_the_published_sizes():
     [
         (["train", "pusht", "--horizon", "8"], "horizon must be at least n_obs + n_action - 1 = 9"),
         (["train", "pusht", "--horizon", "18"], "cannot be halved 2 times"),
+        (["train", "pusht", "--prefix", "15"], "--prefix must be 0 .. horizon - n_obs = 14"),
         (["train", "pusht", "--widths", "12"], "multiples of 8"),
         (["train", "pusht", "--data", "nothing.npz"], "no such file or folder"),
         (["train", "pusht"], "unveil data pusht --from https://"),

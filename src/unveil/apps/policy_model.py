@@ -26,8 +26,10 @@ class PolicyShape:
         diffusion_steps: T, of the squared-cosine table; for `flow` only the scale of the network's time.
         predicts: what the network's output means; `flow` is the velocity of flow matching's straight path.
         tokens: the network is told observations as a sequence (B, n_obs, D), else as one vector (B, n_obs D).
+        prefix: P, the largest number of actions, from the newest observation's on, that may be known and clean: those that are carried out
+            while the chunk is computed. The vector, or every token, gains P numbers: 1 for each that is known.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, or a number below 1.
+        ValueError: horizon < n_obs + n_action - 1, a number below 1, or a prefix that leaves no action to predict.
     """
 
     observations: int
@@ -38,16 +40,24 @@ class PolicyShape:
     diffusion_steps: int = 100
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
     tokens: bool = False
+    prefix: int = 0
 
     def __post_init__(self) -> None:
         check_window(self.n_obs, self.horizon, self.n_action)
         if min(self.observations, self.actions, self.diffusion_steps) < 1:
             raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
+        if not 0 <= self.prefix <= self.horizon - self.n_obs:
+            raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
 
     @property
     def executed(self) -> slice:
         """The rows of a chunk that are executed."""
         return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
+
+    def known(self, counts: Tensor) -> Tensor:
+        """(B, H, 1) bool: the first `counts` (B,) actions from the newest observation's on, rows n_obs - 1 .. n_obs - 2 + count."""
+        row = torch.arange(self.horizon, device=counts.device) - (self.n_obs - 1)
+        return ((row >= 0) & (row < counts[:, None]))[..., None]
 
 
 class PolicyModel(nn.Module):
@@ -70,10 +80,15 @@ class PolicyModel(nn.Module):
         """Where the weights are."""
         return self.acted.low.device
 
-    def condition(self, observations: Tensor) -> Condition:
-        """What the network is told of observations (B, n_obs, D) in the data's units."""
-        seen = self.observed.normalized(observations)
-        return Condition(tokens=seen) if self.shape.tokens else Condition(vector=seen.flatten(1))
+    def condition(self, observations: Tensor, counts: Tensor | None = None) -> Condition:
+        """What the network is told of observations (B, n_obs, D) in the data's units, and of `counts` (B,) known actions, else none."""
+        seen, prefix = self.observed.normalized(observations), self.shape.prefix
+        told = torch.zeros((len(seen), prefix), device=seen.device, dtype=seen.dtype)
+        if counts is not None:
+            told = told + (torch.arange(prefix, device=seen.device) < counts.to(seen.device)[:, None])
+        if self.shape.tokens:
+            return Condition(tokens=torch.cat([seen, told[:, None].expand(-1, seen.shape[1], -1)], dim=2))
+        return Condition(vector=torch.cat([seen.flatten(1), told], dim=1))
 
 
 def policy_schedule(shape: PolicyShape) -> Schedule:

@@ -21,6 +21,7 @@ class PolicyBatch(NamedTuple):
         t: (B,) in (0, 1], one of i / T except for flow matching.
         noise: standard normal, like the actions.
         seed: of the network's dropout.
+        known: (B,), how many actions from the newest observation's on are known.
     """
 
     observations: Tensor
@@ -28,10 +29,11 @@ class PolicyBatch(NamedTuple):
     t: Tensor
     noise: Tensor
     seed: int
+    known: Tensor
 
 
 def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[torch.Generator], PolicyBatch]:
-    """A source of random batches."""
+    """A source of random batches; the number of known actions is uniform in 0 .. prefix."""
 
     def draw(generator: torch.Generator) -> PolicyBatch:
         observations, actions = chunks.windows(chunks.draw(size, generator))
@@ -40,17 +42,26 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
         else:
             t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
         noise = torch.randn(actions.shape, generator=generator, device="cpu")
-        return PolicyBatch(observations, actions, t, noise, int(torch.randint(2**31, (), generator=generator, device="cpu")))
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        known = torch.zeros(size, dtype=torch.int64, device="cpu")
+        if shape.prefix:  # without one, batches are those of runs from before there was one
+            known = torch.randint(shape.prefix + 1, (size,), generator=generator, device="cpu")
+        return PolicyBatch(observations, actions, t, noise, seed, known)
 
     return draw
 
 
 def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean squared error of the network's output over all predicted actions, padding included, as published."""
+    """Mean squared error of the network's output over all actions that are not known, padding included, as published.
+
+    Known actions stay clean in x_t, as `Inpaint` keeps them when acting: on the conditional law of the others nothing else changes.
+    """
     assert isinstance(model, PolicyModel)
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = torch.Generator(device=device).manual_seed(batch.seed)
     x_0 = model.acted.normalized(batch.actions.to(device))
-    cond = model.condition(batch.observations.to(device))
-    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond).mean(), {}
+    counts = batch.known.to(device)
+    cond = model.condition(batch.observations.to(device), counts)
+    known = model.shape.known(counts) if model.shape.prefix else None
+    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}

@@ -37,6 +37,8 @@ class TrainPushT:
     """actions that are predicted"""
     n_action: int = 8
     """actions that are executed of them"""
+    prefix: int = 0
+    """largest number of actions that are known and clean, for acting while the next chunk is computed; 0: none, as published"""
     diffusion_steps: int = 100
     """T, of the squared-cosine schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
@@ -206,6 +208,7 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
         config["diffusion_steps"],
         config["predicts"],
         config["network"] == "transformer",
+        config.get("prefix", 0),
     )
 
 
@@ -217,10 +220,10 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
 
     shape = shape_of(config)
     if config["network"] == "cnn":
-        told = shape.n_obs * shape.observations
+        told = shape.n_obs * shape.observations + shape.prefix
         return PolicyModel(shape, ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"]))
     size = (config["width"], config["depth"], config["heads"], config["dropout"])
-    return PolicyModel(shape, PolicyTransformer(shape.actions, shape.horizon, shape.observations, shape.n_obs, *size))
+    return PolicyModel(shape, PolicyTransformer(shape.actions, shape.horizon, shape.observations + shape.prefix, shape.n_obs, *size))
 
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:

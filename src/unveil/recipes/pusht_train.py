@@ -89,6 +89,8 @@ def check(config: TrainPushT) -> None:
     if config.log != "none":
         needed(config.log)
     check_window(config.n_obs, config.horizon, config.n_action)
+    if not 0 <= config.prefix <= config.horizon - config.n_obs:
+        raise ValueError(f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}")
     for name in ("diffusion_steps", "kernel", "step_width", "width", "depth", "heads", "steps", "batch_size", "save_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
