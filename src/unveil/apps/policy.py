@@ -62,6 +62,12 @@ class Policy:
         self.steer: Guidance | None = None
         self.reset()
 
+    @property
+    def executed(self) -> slice:
+        """The rows of a chunk that are carried out."""
+        first = self.model.shape.n_obs - 1
+        return slice(first, first + self.n_action)
+
     def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
         """Forget what was seen and planned, of all environments or of the marked ones."""
         if rows is None or self.chunks is None:
@@ -77,12 +83,8 @@ class Policy:
         Raises:
             ValueError: observations of another size, not finite, or of another number of environments than before without a `reset`.
         """
-        shape = self.model.shape
-        if observations.ndim != 2 or observations.shape[1] != shape.observations:
-            raise ValueError(f"policy: observations must have shape (B, {shape.observations}), got {observations.shape}")
-        if not np.isfinite(observations).all():
-            raise ValueError("policy: observations must be finite numbers")
-        count = len(observations)
+        shape, count = self.model.shape, len(observations)
+        self.check(observations)
         if self.chunks is None:
             self.chunks = np.zeros((count, shape.horizon, shape.actions))
             self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
@@ -100,6 +102,18 @@ class Policy:
         actions = self.chunks[np.arange(count), shape.n_obs - 1 + self._place]
         self._place += 1
         return actions
+
+    def check(self, observations: Float[np.ndarray, "B D"]) -> None:
+        """Refuse what is no observation of this policy.
+
+        Raises:
+            ValueError: of another size, or not finite.
+        """
+        size = self.model.shape.observations
+        if observations.ndim != 2 or observations.shape[1] != size:
+            raise ValueError(f"policy: observations must have shape (B, {size}), got {observations.shape}")
+        if not np.isfinite(observations).all():
+            raise ValueError("policy: observations must be finite numbers")
 
     @torch.no_grad()
     def predict(
