@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from unveil.apps.guided import costing
 from unveil.apps.policy import Policy
 from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
 from unveil.process.schedule import Flow
@@ -157,3 +158,20 @@ def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
         policy.predict(see, np.full((2, 4, 1), 200.0))
     with pytest.raises(ValueError, match=r"0 \.\. horizon - n_obs = 6"):
         PolicyShape(3, 1, 2, 8, 4, prefix=7)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_a_cost_in_the_datas_units_moves_the_actions_down_its_gradient(jacobian):
+    """N(o, 1 / 4^2) with the cost k/2 (a - goal)^2: at a small scale the mean moves by variance * k * (goal - o) to first order."""
+    shape = PolicyShape(1, 1, 1, 4, 4, predicts="eps")
+    model = PolicyModel(shape, Conjugate(shape, 0.25))
+    model.acted.learn(np.array([[0.0], [10.0]], np.float32), "limits")
+    policy = Policy(model, DDIM(model.denoiser.schedule), 50, seed=2)
+    see = np.zeros((400, 1, 1), np.float32)
+    free = policy.predict(see).mean()
+    policy.steer = costing(model, lambda chunk: 0.5 * (chunk - 9.0).square().sum((1, 2)), scale=0.1, jacobian=jacobian)
+    moved = policy.predict(see).mean() - free
+    assert free == pytest.approx(5.0, abs=0.1)
+    if jacobian:  # in pixels: variance 1.25^2, gradient 0.1 * 4, lessened by what has moved already
+        assert moved == pytest.approx(1.25**2 * 0.1 * 4.0, rel=0.25)
+    assert 0.2 < moved < 4.5

@@ -1,6 +1,8 @@
 """data, train, eval and sample of PushT on two demonstrations, and what is refused in one line."""
 
 import json
+import runpy
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -13,6 +15,7 @@ from unveil.cli import main
 from unveil.recipes.pusht import TRAIN_PRESETS, policy_model
 from unveil.training.checkpoint import read_tensors
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
 QUICK = ["--episodes", "2", "--max-steps", "10", "--decisions", "2", "--sampling-steps", "2", "--device", "cpu"]
 
@@ -68,6 +71,19 @@ def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
     assert result["seeds"] == [100_000] and "starts as published from seed 100000 on" in result["protocol"]
 
 
+@pytest.mark.parametrize("method", ["wait", "naive", "prefix", "soft", "hard"])
+def test_eval_under_a_delay(run, method, tmp_path, capsys):
+    out = tmp_path / "score.json"
+    flags = ["--checkpoint", str(run), *QUICK, "--n-action", "3", "--delay", "2", "--asynchronous", method, "--json", str(out)]
+    if method == "prefix":
+        assert main(["eval", "pusht", *flags]) == 2
+        assert "trained with prefixes of up to 0 actions, the delay is 2" in capsys.readouterr().err
+        return
+    assert main(["eval", "pusht", *flags, "--video", str(tmp_path / "v.gif")]) == 0
+    result = json.loads(out.read_text())
+    assert result["metrics"]["nfe"] == 2.0 and f"acts 2 steps after it sees, {method} meanwhile" in result["protocol"]
+
+
 def test_video_and_picture_show_the_chunks(run, tmp_path, capsys):
     video, picture = tmp_path / "v.gif", tmp_path / "c.png"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(video)]) == 0
@@ -82,6 +98,12 @@ def test_the_policy_loads_by_its_folder_and_acts(run):
     policy = unveil.load(run, "cpu", solver="ddim", sampling_steps=2)
     assert isinstance(policy, unveil.Policy)
     assert policy.act(np.full((3, 20), 256.0)).shape == (3, 2)
+
+
+def test_a_keep_out_zone_is_measured_with_the_same_weights(run, capsys):
+    results = runpy.run_path(str(ROOT / "examples" / "pusht_keep_out.py"))["main"](str(run), episodes=2, steps=10)
+    assert set(results) == {"free", "steered"} and all(0 <= r["steps"] <= r["episodes"] <= 1 for r in results.values())
+    assert capsys.readouterr().out.count("in the zone") == 2
 
 
 def test_other_observations_networks_and_predictions_run(tmp_path):
@@ -116,6 +138,7 @@ def test_the_published_sizes():
         (["train", "pusht", "--network", "transformer", "--width", "30"], "twice --heads"),
         (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
         (["eval", "pusht", "--checkpoint", "maze-large"], "trained by recipe 'maze'"),
+        (["eval", "pusht", "--async", "soft"], "did you mean --asynchronous?"),
         (["eval", "pusht", "--video", "v.mp4"], "must end in .gif"),
         (["sample", "pusht", "--out", "c.gif"], "must end in .png"),
         (["data", "pusht", "--from", "nothing.zarr"], "no such file or folder"),

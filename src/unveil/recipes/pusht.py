@@ -115,7 +115,11 @@ class EvalPushT:
     sampling_steps: int = 10
     """denoising steps for a decision"""
     n_action: int | None = None
-    """actions to execute of each chunk; by default as trained"""
+    """actions to execute of each chunk; by default as trained, or as many as the chunk holds with the delay"""
+    delay: int = 0
+    """control steps of 0.1 s between seeing and acting"""
+    asynchronous: Literal["wait", "naive", "prefix", "soft", "hard"] = "wait"
+    """meanwhile: hold the last target; go on with the last chunk; and tell the next of it, as trained (prefix), softly, or hard"""
     temperature: float = 1.0
     """factor on the initial noise"""
     max_steps: int = 300
