@@ -117,6 +117,42 @@ def test_other_observations_networks_and_predictions_run(tmp_path):
         assert main(["eval", "pusht", "--checkpoint", str(folder), *QUICK]) == 0
 
 
+def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
+    """Its shape and prefix are the teacher's; it says v."""
+    folder = tmp_path / "student"
+    assert main(["train", "pusht", *TINY, "--distill", str(run), "--steps", "2", "--save-every", "2", "--out", str(folder)]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["predicts"], config["widths"], config["horizon"]) == ("v", [8, 16], 16)
+    eval_student = ["eval", "pusht", "--checkpoint", str(folder), *QUICK]
+    out = tmp_path / "score.json"
+    assert main([*eval_student, "--solver", "consistency", "--sampling-steps", "1", "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["metrics"]["nfe"] == 1.0
+    assert len(unveil.load(folder, "cpu").times) == 3
+    capsys.readouterr()
+    for arguments, message in (
+        (eval_student, "a distilled student: give --solver consistency"),
+        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"], "needs a distilled student"),
+        (["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")], "this is a student itself"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_pixels_are_trained_on_and_acted_from(tmp_path, capsys):
+    pictures = np.random.default_rng(0).integers(0, 256, (144, 96, 96, 3), dtype=np.uint8)
+    np.savez(tmp_path / "seen.npz", **dict(np.load(TWO)), img=pictures)
+    small = ["--observation", "pixels", "--image-width", "16", "--image-keypoints", "4", "--prefix", "2", "--crop", "48"]
+    more = [*small, "--steps", "1", "--save-every", "1", "--batch-size", "2"]
+    folder = tmp_path / "run"
+    assert main(["train", "pusht", *TINY, "--data", str(tmp_path / "seen.npz"), *more, "--out", str(folder)]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["observations"] == 2 + 3 * 96 * 96
+    quick = ["--episodes", "1", "--max-steps", "3", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
+    assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, "--delay", "2", "--asynchronous", "prefix"]) == 0
+    assert main(["train", "pusht", *TINY, *more, "--out", str(tmp_path / "blind")]) == 2
+    assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
+
+
 def test_the_published_sizes():
     """256-512-1024 channels, 20 numbers of 2 observations: 65.5 M parameters. Chi et al. 2023, appendix, give 66 M."""
     config = {name: getattr(TRAIN_PRESETS["paper"], name) for name in TRAIN_PRESETS["paper"].__dataclass_fields__}

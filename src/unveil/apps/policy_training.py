@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.data.chunks import Chunks
+from unveil.network.condition import Condition
 from unveil.network.policy_transformer import PolicyTransformer
 from unveil.process.objective import denoising_loss
 
@@ -20,7 +21,7 @@ class PolicyBatch(NamedTuple):
         actions: (B, H, A).
         t: (B,) in (0, 1], one of i / T except for flow matching.
         noise: standard normal, like the actions.
-        seed: of the network's dropout.
+        seed: of the network's dropout, and of where pictures are cut.
         known: (B,), how many actions from the newest observation's on are known.
     """
 
@@ -57,11 +58,18 @@ def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[s
     Known actions stay clean in x_t, as `Inpaint` keeps them when acting: on the conditional law of the others nothing else changes.
     """
     assert isinstance(model, PolicyModel)
+    device = model.device
+    x_0, cond, known = clean_of(model, batch)
+    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}
+
+
+def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
+    """Normalised actions (B, H, A), what the network is told, and which actions are known; dropout and crops are set to the batch's seed."""
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = torch.Generator(device=device).manual_seed(batch.seed)
-    x_0 = model.acted.normalized(batch.actions.to(device))
     counts = batch.known.to(device)
-    cond = model.condition(batch.observations.to(device), counts)
+    crops = torch.Generator(device="cpu").manual_seed(batch.seed)
+    cond = model.condition(batch.observations.to(device), counts, crops)
     known = model.shape.known(counts) if model.shape.prefix else None
-    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}
+    return model.acted.normalized(batch.actions.to(device)), cond, known

@@ -125,8 +125,10 @@ def _check_policy(config: Mapping[str, Any]) -> None:
     _check_whole(config, whole)
     if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
         raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
-    if config["observation"] not in ("keypoints", "state") or not 0.0 <= float(config["dropout"]) < 1.0:
+    if config["observation"] not in ("keypoints", "state", "pixels") or not 0.0 <= float(config["dropout"]) < 1.0:
         raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
+    if config["observation"] == "pixels":
+        _check_whole(config, ("crop", "image_width", "image_keypoints"))
     if not (isinstance(config.get("prefix", 0), int) and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]):
         raise ValueError(f"prefix is {config['prefix']!r}")
     widths = config["widths"]

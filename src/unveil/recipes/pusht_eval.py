@@ -78,8 +78,13 @@ def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     """What the policy observes of the scenes."""
+    import numpy as np
+
     from unveil.worlds.pusht.block import keypoint_observation
 
+    if observation == "pixels":
+        pixels = world.pictures().transpose(0, 3, 1, 2).reshape(world.count, -1)
+        return np.concatenate([world.states[:, :2], pixels], axis=1)
     return keypoint_observation(world.states) if observation == "keypoints" else world.states
 
 
