@@ -15,6 +15,7 @@ _NAMES = {
     "unveil.apps.plan": ("Plan",),
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.apps.policy": ("Policy",),
+    "unveil.apps.realtime": ("RealTimePolicy",),
     "unveil.data.demonstrations": ("Demonstrations",),
     "unveil.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings
     from unveil.apps.policy import Policy as Policy
+    from unveil.apps.realtime import RealTimePolicy as RealTimePolicy
     from unveil.data.demonstrations import Demonstrations as Demonstrations
     from unveil.data.episodes import Episodes as Episodes
     from unveil.errors import UnveilError as UnveilError

@@ -64,7 +64,7 @@ def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[s
 
 
 def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
-    """Normalised actions (B, H, A), what the network is told, and which actions are known; dropout and crops are set to the batch's seed."""
+    """Normalised actions (B, H, A), what the network is told, and which actions are known; the batch's seed decides dropout and crops."""
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = torch.Generator(device=device).manual_seed(batch.seed)

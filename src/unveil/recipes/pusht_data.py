@@ -132,7 +132,7 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
 
 
 def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
-    """(N, 96, 96, 3) bytes: those of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
+    """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
     import numpy as np
 
     from unveil.data.files import found
