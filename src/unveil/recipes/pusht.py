@@ -28,7 +28,7 @@ class TrainPushT:
     out: Path = Path("runs/pusht")
     """the run folder"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
-    """nine keypoints of the block and the agent's place (20 numbers), both places and the block's angle (5), or a picture and the agent's"""
+    """nine keypoints of the block and the agent's place (20 numbers), both places and the angle (5), or a picture and the agent's place"""
     network: Literal["cnn", "transformer"] = "cnn"
     """the conditional U-Net, or the transformer"""
     n_obs: int = 2
