@@ -10,10 +10,14 @@ from torch import nn
 from analytic import GaussianData
 from unveil.apps.policy import Policy
 from unveil.apps.policy_model import PolicyModel, PolicyShape
+from unveil.apps.policy_training import policy_batches, policy_loss
 from unveil.apps.realtime import RealTimePolicy, pulled, soft_weights
+from unveil.data.chunks import Chunks
 from unveil.process.denoised import GaussianDenoised
+from unveil.process.grid import uniform
 from unveil.process.schedule import Cosine, Flow
 from unveil.sampling.gaussian import DDIM
+from unveil.sampling.loop import sample
 
 METHODS = ("wait", "naive", "prefix", "soft", "hard")
 
@@ -201,8 +205,6 @@ def test_actions_after_the_delay_are_pulled_towards_their_conditional_mean(gener
 
     target, weights = torch.full((400, 6, 1), 1.5, dtype=torch.float64), torch.tensor([1.0, 1, 0, 0, 0, 0], dtype=torch.float64)
     noise = torch.randn((400, 6, 1), generator=generator, dtype=torch.float64)
-    from unveil.process.grid import uniform
-    from unveil.sampling.loop import sample
 
     def drawn(denoise):
         return sample(denoise, DDIM(schedule), noise, uniform(30, start=0.99))[..., 0]
@@ -221,6 +223,40 @@ def test_soft_and_hard_come_nearer_to_the_last_chunk_than_naive():
         said = acted(policy, 60, 16, see=lambda k: 0.0)
         jumps[method] = np.abs(np.diff(said, axis=0))[9::6].mean()  # from action 9 + 6 j to the first of the new chunk
     assert jumps["soft"] < 0.8 * jumps["naive"] and jumps["hard"] < jumps["naive"]
+
+
+class Small(nn.Module):
+    """Two layers over all that there is."""
+
+    def __init__(self, rows: int, told: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(rows + told + 1, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, rows))
+
+    def forward(self, x, time, cond=None):
+        return self.layers(torch.cat([x.flatten(1), cond.vector, time[:, None] / 20], dim=1))[..., None]
+
+
+def test_a_trained_prefix_commits_where_two_ways_are_equally_good():
+    """Episodes go left or right, which no observation tells: an uninformed new chunk changes its mind half the time, an informed one not."""
+    rng = np.random.default_rng(0)
+    actions = np.repeat(rng.choice([-1.0, 1.0], 40), 20)[:, None].astype(np.float32)
+    chunks = Chunks(np.zeros_like(actions), actions, 20 * np.arange(1, 41), 1, 8, 4)
+    torch.manual_seed(0)
+    shape = PolicyShape(1, 1, 1, 8, 4, 20, "x0", prefix=4)
+    model = PolicyModel(shape, Small(8, 1 + 4))
+    model.acted.learn(actions, "limits")
+    draw, generator = policy_batches(chunks, shape, 128), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(250):
+        optimizer.zero_grad()
+        policy_loss(model, draw(generator))[0].backward()
+        optimizer.step()
+    changed = {}
+    for method in ("naive", "soft", "prefix"):
+        policy = RealTimePolicy(Policy(model, DDIM(model.denoiser.schedule), 10), 3, method)
+        said = np.sign(acted(policy, 31, 64, see=lambda k: 0.0))
+        changed[method] = (said[1:] != said[:-1])[6::4].mean()  # from action 6 + 4 j to the first of the new chunk
+    assert changed["naive"] > 0.3 and changed["prefix"] < 0.02 and changed["soft"] < 0.5 * changed["naive"]
 
 
 @pytest.mark.parametrize(
