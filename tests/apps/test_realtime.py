@@ -237,7 +237,7 @@ class Small(nn.Module):
 
 
 def test_a_trained_prefix_commits_where_two_ways_are_equally_good():
-    """Episodes go left or right, which no observation tells: an uninformed new chunk changes its mind half the time, an informed one not."""
+    """Episodes go left or right, which no observation tells: an uninformed chunk changes its mind half the time, an informed one not."""
     rng = np.random.default_rng(0)
     actions = np.repeat(rng.choice([-1.0, 1.0], 40), 20)[:, None].astype(np.float32)
     chunks = Chunks(np.zeros_like(actions), actions, 20 * np.arange(1, 41), 1, 8, 4)
