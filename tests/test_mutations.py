@@ -194,6 +194,20 @@ FLIPS = [
         "self.weights[name].lerp_(value, decay)",
         "tests/training/test_ema.py",
     ),
+    (A + "realtime.py", "np.roll(self.chunks[rows], -s, axis=1)", "np.roll(self.chunks[rows], s, axis=1)", "tests/apps/test_realtime.py"),
+    (A + "realtime.py", "most * alpha / sigma", "most * sigma / alpha", "tests/apps/test_realtime.py"),
+    (A + "realtime.py", "c * expm1(c)", "expm1(c)", "tests/apps/test_realtime.py"),
+    (A + "realtime.py", "self._episode[rows] += 1", "self._episode[rows] += 0", "tests/apps/test_realtime.py"),
+    (
+        A + "realtime.py",
+        '0 if self.method == "wait" else self.delay\n            self',
+        "self.delay\n            self",
+        "tests/apps/test_realtime.py",
+    ),
+    (A + "policy_model.py", "(row >= 0) & (row < counts", "(row >= 0) & (row <= counts", "tests/apps/test_policy.py"),
+    (A + "policy_model.py", "/ 127.5 - 1.0", "/ 127.5", "tests/apps/test_policy_training.py"),
+    ("training/distillation.py", "target = student(x_s, s)", "target = student(x_s, t)", "tests/training/test_distillation.py"),
+    (S + "gaussian.py", "like(self.schedule.alpha(s), x_t) * end", "end", "tests/training/test_distillation.py"),
 ]
 
 

@@ -15,6 +15,7 @@ _NAMES = {
     "unveil.apps.plan": ("Plan",),
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.apps.policy": ("Policy",),
+    "unveil.apps.realtime": ("RealTimePolicy",),
     "unveil.data.demonstrations": ("Demonstrations",),
     "unveil.apps.text_generation": ("TextSettings", "continue_text", "fill_gaps"),
     "unveil.apps.text_model": ("TextModel",),
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings
     from unveil.apps.policy import Policy as Policy
+    from unveil.apps.realtime import RealTimePolicy as RealTimePolicy
     from unveil.apps.text_generation import TextSettings as TextSettings
     from unveil.apps.text_generation import continue_text as continue_text
     from unveil.apps.text_generation import fill_gaps as fill_gaps

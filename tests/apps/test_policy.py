@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from unveil.apps.guided import costing
 from unveil.apps.policy import Policy
 from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
 from unveil.process.schedule import Flow
@@ -124,3 +125,53 @@ def test_the_seed_decides_and_wrong_observations_are_refused():
         first.act(np.zeros((3, 1)))
     first.reset()
     assert first.act(np.zeros((3, 1))).shape == (3, 1)
+
+
+class Continues(nn.Module):
+    """Exact for constant chunks whose first actions are known: says in all rows what it is told is known, and there sees in x; else 0."""
+
+    def __init__(self, shape: PolicyShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x, time, cond=None):
+        told = cond.tokens[:, -1, -self.shape.prefix :] if self.shape.tokens else cond.vector[:, -self.shape.prefix :]
+        first = self.shape.n_obs - 1
+        known = x[:, first : first + self.shape.prefix, 0] * told
+        return (known.sum(1) / told.sum(1).clamp(min=1))[:, None, None].expand_as(x)
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
+    """Rows one too early or late would average the noise of an unknown row in; noised known rows (`Replace`) would, too."""
+    shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", tokens=tokens, prefix=3)
+    model = PolicyModel(shape, Continues(shape))
+    model.acted.learn(np.array([[100.0], [300.0]], np.float32), "limits")
+    policy = Policy(model, Ancestral(model.denoiser.schedule), 5)
+    see = np.zeros((2, 2, 3), np.float32)
+    prefix = np.array([[[120.1]] * 2, [[250.7]] * 2])
+    chunks = policy.predict(see, prefix)
+    np.testing.assert_array_equal(chunks[:, 1:3], prefix)  # to the last bit
+    np.testing.assert_allclose(chunks[:, 3:], np.repeat(prefix[:, :1], 5, 1), rtol=1e-5)
+    np.testing.assert_allclose(policy.predict(see), 200.0, rtol=1e-5)
+    with pytest.raises(ValueError, match="prefixes of up to 3 actions, got 4"):
+        policy.predict(see, np.full((2, 4, 1), 200.0))
+    with pytest.raises(ValueError, match=r"0 \.\. horizon - n_obs = 6"):
+        PolicyShape(3, 1, 2, 8, 4, prefix=7)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_a_cost_in_the_datas_units_moves_the_actions_down_its_gradient(jacobian):
+    """N(o, 1 / 4^2) with the cost k/2 (a - goal)^2: at a small scale the mean moves by variance * k * (goal - o) to first order."""
+    shape = PolicyShape(1, 1, 1, 4, 4, predicts="eps")
+    model = PolicyModel(shape, Conjugate(shape, 0.25))
+    model.acted.learn(np.array([[0.0], [10.0]], np.float32), "limits")
+    policy = Policy(model, DDIM(model.denoiser.schedule), 50, seed=2)
+    see = np.zeros((400, 1, 1), np.float32)
+    free = policy.predict(see).mean()
+    policy.steer = costing(model, lambda chunk: 0.5 * (chunk - 9.0).square().sum((1, 2)), scale=0.1, jacobian=jacobian)
+    moved = policy.predict(see).mean() - free
+    assert free == pytest.approx(5.0, abs=0.1)
+    if jacobian:  # in pixels: variance 1.25^2, gradient 0.1 * 4, lessened by what has moved already
+        assert moved == pytest.approx(1.25**2 * 0.1 * 4.0, rel=0.25)
+    assert 0.2 < moved < 4.5

@@ -10,6 +10,7 @@ from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.apps.policy_training import policy_batches, policy_loss
 from unveil.data.chunks import Chunks
 from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.network.observation import ObservationEncoder, Part
 from unveil.network.policy_transformer import PolicyTransformer
 from unveil.sampling.gaussian import DDIM
 from unveil.training.trainer import Training, train
@@ -23,7 +24,7 @@ class Nothing(nn.Module):
         self.time: torch.Tensor | None = None
 
     def forward(self, x, time, cond=None):
-        self.time, self.cond = time, cond
+        self.x, self.time, self.cond = x, time, cond
         return torch.zeros_like(x)
 
 
@@ -55,12 +56,64 @@ def test_loss_is_the_mean_square_of_what_the_network_should_say(predicts, genera
     assert network.cond.vector.shape == (32, 4) and network.cond.vector.abs().max() <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("tokens", [False, True])
+def test_known_actions_are_clean_told_and_left_out_of_the_loss(tokens, generator):
+    """How many are known is uniform in 0 .. prefix; the first known row is that of the newest observation."""
+    chunks, seen, actions = wave()
+    shape = PolicyShape(2, 1, 2, 8, 4, 50, "eps", tokens, prefix=3)
+    model = PolicyModel(shape, Nothing())
+    model.observed.learn(seen, "limits")
+    model.acted.learn(actions, "limits")
+    batch = policy_batches(chunks, shape, 400)(generator)
+    share = torch.bincount(batch.known) / 400
+    assert len(share) == 4 and float((share - 0.25).abs().max()) < 0.08
+    loss, _ = policy_loss(model, batch)
+    unknown = torch.ones(400, 8)
+    for row, count in enumerate(batch.known.tolist()):
+        unknown[row, 1 : 1 + count] = 0.0
+    each = (batch.noise[..., 0].square() * unknown).sum(1) / unknown.sum(1)
+    assert float(loss) == pytest.approx(float(each.mean()), rel=1e-5)
+    network = model.denoiser.network
+    told = network.cond.tokens[..., 2:] if tokens else network.cond.vector[:, 4:]
+    expected = (torch.arange(3) < batch.known[:, None]).float()
+    torch.testing.assert_close(told, expected[:, None].expand(-1, 2, -1) if tokens else expected)
+    x_0 = model.acted.normalized(batch.actions)[..., 0]
+    assert torch.equal(network.x[..., 0][unknown == 0], x_0[unknown == 0])
+    assert not torch.isclose(network.x[..., 0], x_0)[unknown == 1].float().mean() > 0.1
+
+
 def test_batches_depend_on_the_generator_alone():
     chunks, _, _ = wave()
     draw = policy_batches(chunks, PolicyShape(2, 1, 2, 8, 4), 8)
     first, second = (draw(torch.Generator(device="cpu").manual_seed(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first[:4], second[:4], strict=True)) and first.seed == second.seed
     assert float(first.t.min()) >= 0.01 and float(first.t.max()) <= 1.0
+
+
+def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(generator):
+    """Channels before rows and columns, scaled to [-1, 1]; without crops, as when acting, the middle is cut."""
+    _, seen, actions = wave(2, 40)
+    pixels = torch.randint(256, (80, 40, 44, 3), generator=generator, dtype=torch.uint8).numpy()
+    chunks = Chunks(seen, actions, np.array([40, 80]), 2, 8, 4, pixels)
+    shape = PolicyShape(2 + 3 * 40 * 44, 1, 2, 8, 4, picture=(3, 40, 44))
+    encoder = ObservationEncoder((Part("numbers", (2,)), Part("picture", (3, 40, 44), 0, (36, 40))), 4, width=16)
+    model = PolicyModel(shape, Nothing(), encoder)
+    model.observed.learn(seen, "limits")
+    assert chunks.pictures is not None and chunks.pictures.dtype == torch.uint8
+    batch = policy_batches(chunks, shape, 3)(generator)
+    told = []
+    for b in (batch, batch, batch._replace(seed=batch.seed + 1)):
+        policy_loss(model, b)
+        told.append(model.denoiser.network.cond.vector)
+    assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
+    observations, _ = chunks.windows(torch.tensor([5]))
+    row = 5 - 1 + 1  # window 5 begins one step before the episode's fifth
+    middle = torch.from_numpy(pixels[row, 2:38, 2:42]).permute(2, 0, 1)[None] / 127.5 - 1.0
+    acting = model.condition(observations).vector
+    torch.testing.assert_close(acting[:, 12:], encoder.encoders[0](middle), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(acting[:, 10:12], model.observed.normalized(torch.from_numpy(seen[row : row + 1])))
+    with pytest.raises(ValueError, match="no picture of"):
+        PolicyShape(20, 1, picture=(3, 4, 4))
 
 
 def test_dropout_depends_on_the_batch_alone(generator):

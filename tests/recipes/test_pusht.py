@@ -1,6 +1,8 @@
 """data, train, eval and sample of PushT on two demonstrations, and what is refused in one line."""
 
 import json
+import runpy
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -13,6 +15,7 @@ from unveil.cli import main
 from unveil.recipes.pusht import TRAIN_PRESETS, policy_model
 from unveil.training.checkpoint import read_tensors
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
 QUICK = ["--episodes", "2", "--max-steps", "10", "--decisions", "2", "--sampling-steps", "2", "--device", "cpu"]
 
@@ -68,6 +71,19 @@ def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
     assert result["seeds"] == [100_000] and "starts as published from seed 100000 on" in result["protocol"]
 
 
+@pytest.mark.parametrize("method", ["wait", "naive", "prefix", "soft", "hard"])
+def test_eval_under_a_delay(run, method, tmp_path, capsys):
+    out = tmp_path / "score.json"
+    flags = ["--checkpoint", str(run), *QUICK, "--n-action", "3", "--delay", "2", "--asynchronous", method, "--json", str(out)]
+    if method == "prefix":
+        assert main(["eval", "pusht", *flags]) == 2
+        assert "trained with prefixes of up to 0 actions, the delay is 2" in capsys.readouterr().err
+        return
+    assert main(["eval", "pusht", *flags, "--video", str(tmp_path / "v.gif")]) == 0
+    result = json.loads(out.read_text())
+    assert result["metrics"]["nfe"] == 2.0 and f"acts 2 steps after it sees, {method} meanwhile" in result["protocol"]
+
+
 def test_video_and_picture_show_the_chunks(run, tmp_path, capsys):
     video, picture = tmp_path / "v.gif", tmp_path / "c.png"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(video)]) == 0
@@ -84,12 +100,57 @@ def test_the_policy_loads_by_its_folder_and_acts(run):
     assert policy.act(np.full((3, 20), 256.0)).shape == (3, 2)
 
 
+def test_a_keep_out_zone_is_measured_with_the_same_weights(run, capsys):
+    results = runpy.run_path(str(ROOT / "examples" / "pusht_keep_out.py"))["main"](str(run), episodes=2, steps=10)
+    assert set(results) == {"free", "steered"} and all(0 <= r["steps"] <= r["episodes"] <= 1 for r in results.values())
+    assert capsys.readouterr().out.count("in the zone") == 2
+
+
 def test_other_observations_networks_and_predictions_run(tmp_path):
     transformer = ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2"]
-    for flags in (["--observation", "state", *transformer], ["--predicts", "flow", "--observation", "state"]):
+    for flags in (
+        ["--observation", "state", *transformer, "--prefix", "2"],
+        ["--prefix", "3", "--predicts", "flow", "--observation", "state"],
+    ):
         folder = tmp_path / flags[-1]
         assert main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags]) == 0
         assert main(["eval", "pusht", "--checkpoint", str(folder), *QUICK]) == 0
+
+
+def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
+    """Its shape and prefix are the teacher's; it says v."""
+    folder = tmp_path / "student"
+    assert main(["train", "pusht", *TINY, "--distill", str(run), "--steps", "2", "--save-every", "2", "--out", str(folder)]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["predicts"], config["widths"], config["horizon"]) == ("v", [8, 16], 16)
+    eval_student = ["eval", "pusht", "--checkpoint", str(folder), *QUICK]
+    out = tmp_path / "score.json"
+    assert main([*eval_student, "--solver", "consistency", "--sampling-steps", "1", "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["metrics"]["nfe"] == 1.0
+    assert len(unveil.load(folder, "cpu").times) == 3
+    capsys.readouterr()
+    for arguments, message in (
+        (eval_student, "a distilled student: give --solver consistency"),
+        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"], "needs a distilled student"),
+        (["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")], "this is a student itself"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_pixels_are_trained_on_and_acted_from(tmp_path, capsys):
+    pictures = np.random.default_rng(0).integers(0, 256, (144, 96, 96, 3), dtype=np.uint8)
+    np.savez(tmp_path / "seen.npz", **dict(np.load(TWO)), img=pictures)
+    small = ["--observation", "pixels", "--image-width", "16", "--image-keypoints", "4", "--prefix", "2", "--crop", "48"]
+    more = [*small, "--steps", "1", "--save-every", "1", "--batch-size", "2"]
+    folder = tmp_path / "run"
+    assert main(["train", "pusht", *TINY, "--data", str(tmp_path / "seen.npz"), *more, "--out", str(folder)]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    assert config["observations"] == 2 + 3 * 96 * 96
+    quick = ["--episodes", "1", "--max-steps", "3", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
+    assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, "--delay", "2", "--asynchronous", "prefix"]) == 0
+    assert main(["train", "pusht", *TINY, *more, "--out", str(tmp_path / "blind")]) == 2
+    assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
 
 
 def test_the_published_sizes():
@@ -106,12 +167,14 @@ def test_the_published_sizes():
     [
         (["train", "pusht", "--horizon", "8"], "horizon must be at least n_obs + n_action - 1 = 9"),
         (["train", "pusht", "--horizon", "18"], "cannot be halved 2 times"),
+        (["train", "pusht", "--prefix", "15"], "--prefix must be 0 .. horizon - n_obs = 14"),
         (["train", "pusht", "--widths", "12"], "multiples of 8"),
         (["train", "pusht", "--data", "nothing.npz"], "no such file or folder"),
         (["train", "pusht"], "unveil data pusht --from https://"),
         (["train", "pusht", "--network", "transformer", "--width", "30"], "twice --heads"),
         (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
         (["eval", "pusht", "--checkpoint", "maze-large"], "trained by recipe 'maze'"),
+        (["eval", "pusht", "--async", "soft"], "did you mean --asynchronous?"),
         (["eval", "pusht", "--video", "v.mp4"], "must end in .gif"),
         (["sample", "pusht", "--out", "c.gif"], "must end in .png"),
         (["data", "pusht", "--from", "nothing.zarr"], "no such file or folder"),

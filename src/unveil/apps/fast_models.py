@@ -37,6 +37,6 @@ def fast_value(model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Q
 def fast_policy(model: PolicyModel) -> PolicyModel:
     """The policy's model with its U-Net as a `FastConditionalUNet`; any other network stays as it is. The model given is not changed."""
     network = model.denoiser.network
-    made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network)
+    made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network, model.encoder)
     made.observed, made.acted = model.observed, model.acted
     return made.eval()

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unveil.apps.guidance_forms import Form
+from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel
 from unveil.errors import UnveilError
 from unveil.process.corrupt import corrupt
@@ -209,21 +210,25 @@ def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
 
 
 def costing(
-    model: TrajectoryModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9
+    model: TrajectoryModel | PolicyModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9
 ) -> Guidance:
-    """Steer plans by a cost of one's own, in the data's units: a height limit, a target speed. Composes with any form of value guidance.
+    """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
+    Composes with any form of value guidance, and with real-time control.
 
     >>> planner = unveil.load("hopper-medium-expert")
     >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=500.0)
 
     Args:
-        cost: clean plans (N, H, actions + observations), or (N, H, observations) of an observation-only model, to (N,).
+        cost: clean plans (N, H, actions + observations), (N, H, observations) of an observation-only model or (N, H, actions) of a policy,
+            to (N,).
         scale: of the cost's gradient in normalised units; see `steered`.
         jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
         until: t up to which the cost acts.
     """
 
     def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
+        if isinstance(model, PolicyModel):
+            return cost(model.acted.denormalized(x))
         return cost(model.normalization.denormalized(x, model.shape.planned))
 
     return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))

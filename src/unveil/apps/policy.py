@@ -12,8 +12,8 @@ from unveil.data.chunks import check_window
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
-from unveil.sampling.edit import normal_like
-from unveil.sampling.guidance import clipped
+from unveil.sampling.edit import Edit, Inpaint, identity, normal_like
+from unveil.sampling.guidance import Guidance, clipped
 from unveil.sampling.loop import Solver, sample
 
 
@@ -31,6 +31,7 @@ class Policy:
         clip: clamp every belief to [-1, 1], the limits of the data's actions, as published.
         seed: of all noise.
     Attributes:
+        steer: guidance of every belief, before it is clamped: `policy.steer = costing(policy.model, cost, scale)`.
         chunks: (B, H, A), what each environment last predicted; row n_obs - 1 is the first that was executed.
         decisions: number of calls that predicted.
     Raises:
@@ -58,7 +59,14 @@ class Policy:
         check_window(model.shape.n_obs, model.shape.horizon, self.n_action)
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self.decisions = 0
+        self.steer: Guidance | None = None
         self.reset()
+
+    @property
+    def executed(self) -> slice:
+        """The rows of a chunk that are carried out."""
+        first = self.model.shape.n_obs - 1
+        return slice(first, first + self.n_action)
 
     def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
         """Forget what was seen and planned, of all environments or of the marked ones."""
@@ -75,12 +83,8 @@ class Policy:
         Raises:
             ValueError: observations of another size, not finite, or of another number of environments than before without a `reset`.
         """
-        shape = self.model.shape
-        if observations.ndim != 2 or observations.shape[1] != shape.observations:
-            raise ValueError(f"policy: observations must have shape (B, {shape.observations}), got {observations.shape}")
-        if not np.isfinite(observations).all():
-            raise ValueError("policy: observations must be finite numbers")
-        count = len(observations)
+        shape, count = self.model.shape, len(observations)
+        self.check(observations)
         if self.chunks is None:
             self.chunks = np.zeros((count, shape.horizon, shape.actions))
             self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
@@ -99,18 +103,57 @@ class Policy:
         self._place += 1
         return actions
 
+    def check(self, observations: Float[np.ndarray, "B D"]) -> None:
+        """Refuse what is no observation of this policy.
+
+        Raises:
+            ValueError: of another size, or not finite.
+        """
+        size = self.model.shape.observations
+        if observations.ndim != 2 or observations.shape[1] != size:
+            raise ValueError(f"policy: observations must have shape (B, {size}), got {observations.shape}")
+        if not np.isfinite(observations).all():
+            raise ValueError("policy: observations must be finite numbers")
+
     @torch.no_grad()
-    def predict(self, observations: Float[np.ndarray, "B n_obs D"]) -> Float[np.ndarray, "B H A"]:
-        """A chunk of actions for each history of observations, the newest last, drawn from the policy."""
+    def predict(
+        self,
+        observations: Float[np.ndarray, "B n_obs D"],
+        prefix: Float[np.ndarray, "B d A"] | None = None,
+        *,
+        steer: Guidance | None = None,
+        edit: Edit = identity,
+    ) -> Float[np.ndarray, "B H A"]:
+        """A chunk of actions for each history of observations, the newest last, drawn from the policy.
+
+        Args:
+            prefix: actions from the newest observation's on that will be carried out whatever comes: they stand in the chunk as they are,
+                the network is told of them and the others are drawn given them. By `Inpaint`, since training had them clean too.
+            steer: guidance beside that of the attribute.
+            edit: of the state, in normalised units.
+        Raises:
+            ValueError: a longer prefix than the network was trained with.
+        """
         shape, device = self.model.shape, self.model.device
-        cond = self.model.condition(torch.from_numpy(observations).to(device, torch.float32))
-        noise = normal_like(torch.empty((len(observations), shape.horizon, shape.actions), device=device), self._generator)
+        count, length = len(observations), 0 if prefix is None else prefix.shape[1]
+        if length > shape.prefix:
+            raise ValueError(
+                f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with --prefix {length}"
+            )
+        counts = torch.full((count,), length, device=device)
+        cond = self.model.condition(torch.from_numpy(observations).to(device, torch.float32), counts)
+        noise = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.actions), device=device), self._generator)
         denoise = partial(self.model.denoiser, cond=cond)
-        x: Tensor = sample(
-            clipped(denoise, -1.0, 1.0) if self.clip else denoise,
-            self.solver,
-            self.temperature * noise,
-            self.times,
-            generator=self._generator,
-        )
-        return self.model.acted.denormalized(x).cpu().double().numpy()
+        for guide in (self.steer, steer):
+            denoise = denoise if guide is None else guide(denoise)
+        denoise = clipped(denoise, -1.0, 1.0) if self.clip else denoise
+        rows = slice(shape.n_obs - 1, shape.n_obs - 1 + length)
+        if prefix is not None:
+            value = torch.zeros_like(noise)
+            value[:, rows] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, torch.float32))
+            edit = Inpaint(shape.known(counts), value)
+        x: Tensor = sample(denoise, self.solver, noise, self.times, edit=edit, generator=self._generator)
+        chunks = self.model.acted.denormalized(x).cpu().double().numpy()
+        if prefix is not None:
+            chunks[:, rows] = prefix  # the same to the last bit
+        return chunks

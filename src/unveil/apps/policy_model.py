@@ -1,6 +1,7 @@
 """What a diffusion policy learns: a denoiser of chunks of actions, told what was observed. Chi et al. 2023 (arXiv:2303.04137)."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from unveil.apps.trajectory_model import Normalization
 from unveil.data.chunks import check_window
 from unveil.network.condition import Condition
+from unveil.network.observation import ObservationEncoder
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, flow, v, x0
 from unveil.process.schedule import Flow, Schedule, cosine_betas, tabulated
@@ -26,8 +28,13 @@ class PolicyShape:
         diffusion_steps: T, of the squared-cosine table; for `flow` only the scale of the network's time.
         predicts: what the network's output means; `flow` is the velocity of flow matching's straight path.
         tokens: the network is told observations as a sequence (B, n_obs, D), else as one vector (B, n_obs D).
+        prefix: P, the largest number of actions, from the newest observation's on, that may be known and clean: those that are carried out
+            while the chunk is computed. The vector, or every token, gains P numbers: 1 for each that is known.
+        picture: C, h, w of an image of 0 .. 255 whose numbers are the last of each observation; the network is told an encoder's features
+            of it and, before them, the other numbers.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, or a number below 1.
+        ValueError: horizon < n_obs + n_action - 1, a number below 1, a prefix that leaves no action to predict, or a picture that is more
+            than an observation.
     """
 
     observations: int
@@ -38,16 +45,32 @@ class PolicyShape:
     diffusion_steps: int = 100
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
     tokens: bool = False
+    prefix: int = 0
+    picture: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         check_window(self.n_obs, self.horizon, self.n_action)
         if min(self.observations, self.actions, self.diffusion_steps) < 1:
             raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
+        if not 0 <= self.prefix <= self.horizon - self.n_obs:
+            raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
+        if self.numbers < 1:
+            raise ValueError(f"policy: {self.observations} observed numbers are no picture of {self.picture} and others")
+
+    @property
+    def numbers(self) -> int:
+        """Observed numbers that are no pixels."""
+        return self.observations - (0 if self.picture is None else prod(self.picture))
 
     @property
     def executed(self) -> slice:
         """The rows of a chunk that are executed."""
         return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
+
+    def known(self, counts: Tensor) -> Tensor:
+        """(B, H, 1) bool: the first `counts` (B,) actions from the newest observation's on, rows n_obs - 1 .. n_obs - 2 + count."""
+        row = torch.arange(self.horizon, device=counts.device) - (self.n_obs - 1)
+        return ((row >= 0) & (row < counts[:, None]))[..., None]
 
 
 class PolicyModel(nn.Module):
@@ -55,14 +78,16 @@ class PolicyModel(nn.Module):
 
     Args:
         network: (x (B, H, A), time (B,) in 0 .. T - 1, condition) -> (B, H, A).
+        encoder: of the parts `numbers` (numbers,) and `picture`, where pictures are observed.
     """
 
-    def __init__(self, shape: PolicyShape, network: nn.Module) -> None:
+    def __init__(self, shape: PolicyShape, network: nn.Module, encoder: ObservationEncoder | None = None) -> None:
         super().__init__()
         self.shape = shape
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow}[shape.predicts]
         self.denoiser = GaussianDenoiser(network, policy_schedule(shape), parameterization, lambda t: shape.diffusion_steps * t - 1.0)
-        self.observed = Normalization(shape.observations)
+        self.encoder = encoder
+        self.observed = Normalization(shape.numbers)
         self.acted = Normalization(shape.actions)
 
     @property
@@ -70,10 +95,23 @@ class PolicyModel(nn.Module):
         """Where the weights are."""
         return self.acted.low.device
 
-    def condition(self, observations: Tensor) -> Condition:
-        """What the network is told of observations (B, n_obs, D) in the data's units."""
-        seen = self.observed.normalized(observations)
-        return Condition(tokens=seen) if self.shape.tokens else Condition(vector=seen.flatten(1))
+    def condition(self, observations: Tensor, counts: Tensor | None = None, crops: torch.Generator | None = None) -> Condition:
+        """What the network is told of observations (B, n_obs, D) in the data's units, and of `counts` (B,) known actions, else none.
+
+        Args:
+            crops: pictures are cut at random by it, for training; else in the middle.
+        """
+        numbers, prefix = self.shape.numbers, self.shape.prefix
+        seen = self.observed.normalized(observations[..., :numbers])
+        if self.encoder is not None and self.shape.picture is not None:
+            picture = observations[..., numbers:].unflatten(-1, self.shape.picture) / 127.5 - 1.0
+            seen = self.encoder({"numbers": seen, "picture": picture}, crops)
+        told = torch.zeros((len(seen), prefix), device=seen.device, dtype=seen.dtype)
+        if counts is not None:
+            told = told + (torch.arange(prefix, device=seen.device) < counts.to(seen.device)[:, None])
+        if self.shape.tokens:
+            return Condition(tokens=torch.cat([seen, told[:, None].expand(-1, seen.shape[1], -1)], dim=2))
+        return Condition(vector=torch.cat([seen.flatten(1), told], dim=1))
 
 
 def policy_schedule(shape: PolicyShape) -> Schedule:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.data.chunks import Chunks
+from unveil.network.condition import Condition
 from unveil.network.policy_transformer import PolicyTransformer
 from unveil.process.objective import denoising_loss
 
@@ -20,7 +21,8 @@ class PolicyBatch(NamedTuple):
         actions: (B, H, A).
         t: (B,) in (0, 1], one of i / T except for flow matching.
         noise: standard normal, like the actions.
-        seed: of the network's dropout.
+        seed: of the network's dropout, and of where pictures are cut.
+        known: (B,), how many actions from the newest observation's on are known.
     """
 
     observations: Tensor
@@ -28,10 +30,11 @@ class PolicyBatch(NamedTuple):
     t: Tensor
     noise: Tensor
     seed: int
+    known: Tensor
 
 
 def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[torch.Generator], PolicyBatch]:
-    """A source of random batches."""
+    """A source of random batches; the number of known actions is uniform in 0 .. prefix."""
 
     def draw(generator: torch.Generator) -> PolicyBatch:
         observations, actions = chunks.windows(chunks.draw(size, generator))
@@ -40,17 +43,33 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
         else:
             t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
         noise = torch.randn(actions.shape, generator=generator, device="cpu")
-        return PolicyBatch(observations, actions, t, noise, int(torch.randint(2**31, (), generator=generator, device="cpu")))
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        known = torch.zeros(size, dtype=torch.int64, device="cpu")
+        if shape.prefix:  # without one, batches are those of runs from before there was one
+            known = torch.randint(shape.prefix + 1, (size,), generator=generator, device="cpu")
+        return PolicyBatch(observations, actions, t, noise, seed, known)
 
     return draw
 
 
 def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean squared error of the network's output over all predicted actions, padding included, as published."""
+    """Mean squared error of the network's output over all actions that are not known, padding included, as published.
+
+    Known actions stay clean in x_t, as `Inpaint` keeps them when acting: on the conditional law of the others nothing else changes.
+    """
     assert isinstance(model, PolicyModel)
+    device = model.device
+    x_0, cond, known = clean_of(model, batch)
+    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}
+
+
+def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
+    """Normalised actions (B, H, A), what the network is told, and which actions are known; the batch's seed decides dropout and crops."""
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = torch.Generator(device=device).manual_seed(batch.seed)
-    x_0 = model.acted.normalized(batch.actions.to(device))
-    cond = model.condition(batch.observations.to(device))
-    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond).mean(), {}
+    counts = batch.known.to(device)
+    crops = torch.Generator(device="cpu").manual_seed(batch.seed)
+    cond = model.condition(batch.observations.to(device), counts, crops)
+    known = model.shape.known(counts) if model.shape.prefix else None
+    return model.acted.normalized(batch.actions.to(device)), cond, known

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from unveil.data.demonstrations import Demonstrations
@@ -28,6 +28,8 @@ class Chunks:
     So that the first decision of an episode sees its first observation n_obs times, and every decision's n_action executed actions
     lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer, or none.
 
+    Args:
+        pictures: seen too; they stay bytes in memory, and in a window their C h w numbers follow the observation's own.
     Raises:
         ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
     """
@@ -40,13 +42,15 @@ class Chunks:
         n_obs: int,
         horizon: int,
         n_action: int,
+        pictures: UInt8[np.ndarray, "N h w C"] | None = None,
     ) -> None:
         check_window(n_obs, horizon, n_action)
-        if len(observations) != len(actions):
+        if len(observations) != len(actions) or (pictures is not None and len(pictures) != len(actions)):
             raise ValueError(f"chunks: {len(observations)} observations, but {len(actions)} actions")
         self.n_obs, self.horizon = n_obs, horizon
         self.observations = torch.from_numpy(np.ascontiguousarray(observations, np.float32))
         self.actions = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
+        self.pictures = None if pictures is None else torch.from_numpy(pictures)
         begins: Sequence[np.ndarray] = []
         low: Sequence[np.ndarray] = []
         high: Sequence[np.ndarray] = []
@@ -66,7 +70,11 @@ class Chunks:
         """The observations and the actions of windows."""
         rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
         rows = torch.minimum(torch.maximum(rows, self.low[which][:, None]), self.high[which][:, None])
-        return self.observations[rows[:, : self.n_obs]], self.actions[rows]
+        seen = self.observations[rows[:, : self.n_obs]]
+        if self.pictures is not None:
+            pixels = self.pictures[rows[:, : self.n_obs]].permute(0, 1, 4, 2, 3).flatten(2)
+            seen = torch.cat([seen, pixels.to(torch.float32)], dim=2)
+        return seen, self.actions[rows]
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
         """`count` windows, each as likely as another."""

@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from unveil.apps.policy import Policy
 from unveil.evaluation.statistics import mean_ci95
 from unveil.worlds.pusht.episodes import PushTEpisodes
 
-See = Callable[[Float[np.ndarray, "B 5"]], Float[np.ndarray, "B D"]]  # states to what the policy observes
+See = Callable[[PushTEpisodes], Float[np.ndarray, "B D"]]  # what the policy observes of the scenes
 Act = Callable[[Float[np.ndarray, "B D"]], Float[np.ndarray, "B 2"]]
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """What `Policy` and `RealTimePolicy` have in common."""
+
+    @property
+    def decisions(self) -> int: ...
+    def reset(self) -> None: ...
+    def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]: ...
 
 
 def roll(world: PushTEpisodes, see: See, act: Act, on_step: Callable[[int], None] | None = None) -> None:
@@ -23,7 +33,7 @@ def roll(world: PushTEpisodes, see: See, act: Act, on_step: Callable[[int], None
     for step in range(world.steps):
         if not world.running.any():
             break
-        actions = act(see(world.states))
+        actions = act(see(world))
         if on_step is not None:
             on_step(step)
         world.step(actions)
@@ -36,8 +46,8 @@ def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
     return metrics | {"success_rate": float(world.solved.mean()), "length_mean": float(world.lengths.mean()), "n": world.count}
 
 
-def decision_times(policy: Policy, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:
-    """Wall milliseconds of `count` decisions of one environment, on its way: from the state to actions in its units.
+def decision_times(policy: Decides, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:
+    """Wall milliseconds of `count` decisions of one environment, on its way: from what is observed to actions in its units.
 
     Only calls that predict are decisions; those that take an action from the queue cost microseconds. The first, which warms up, is
     left out.
@@ -51,7 +61,7 @@ def decision_times(policy: Policy, see: See, count: int, seed: int) -> Float[np.
             world.reset(seed)
             policy.reset()
         decided, began = policy.decisions, perf_counter()
-        action = policy.act(see(world.states))
+        action = policy.act(see(world))
         took = perf_counter() - began
         if policy.decisions > decided:
             spent.append(1e3 * took)

@@ -63,6 +63,7 @@ def maze_card(name: str, checkpoint: Path, described: dict[str, Any], results: t
 def flag(name: str, value: Any) -> str:
     """A flag as one types it."""
     name = name.replace("_", "-")
+    value = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
     return f" --{'' if value else 'no-'}{name}" if isinstance(value, bool) else f" --{name} {value}"
 
 

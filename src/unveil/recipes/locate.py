@@ -132,8 +132,12 @@ def _check_policy(config: Mapping[str, Any]) -> None:
     _check_whole(config, whole)
     if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
         raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
-    if config["observation"] not in ("keypoints", "state", "other") or not 0.0 <= float(config["dropout"]) < 1.0:
+    if config["observation"] not in ("keypoints", "state", "pixels", "other") or not 0.0 <= float(config["dropout"]) < 1.0:
         raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
+    if config["observation"] == "pixels":
+        _check_whole(config, ("crop", "image_width", "image_keypoints"))
+    if not (isinstance(config.get("prefix", 0), int) and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]):
+        raise ValueError(f"prefix is {config['prefix']!r}")
     widths = config["widths"]
     if not widths or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths) or len(widths) > 8:
         raise ValueError(f"widths are {widths!r}")

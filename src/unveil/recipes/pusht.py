@@ -27,8 +27,8 @@ class TrainPushT:
     """what `unveil data pusht` wrote, or the path or https address of demonstrations in any format that it reads"""
     out: Path = Path("runs/pusht")
     """the run folder"""
-    observation: Literal["keypoints", "state"] = "keypoints"
-    """nine keypoints of the block and the agent's position (20 numbers, as published), or positions and the block's angle (5)"""
+    observation: Literal["keypoints", "state", "pixels"] = "keypoints"
+    """nine keypoints of the block and the agent's place (20 numbers), both places and the angle (5), or a picture and the agent's place"""
     network: Literal["cnn", "transformer"] = "cnn"
     """the conditional U-Net, or the transformer"""
     n_obs: int = 2
@@ -37,6 +37,8 @@ class TrainPushT:
     """actions that are predicted"""
     n_action: int = 8
     """actions that are executed of them"""
+    prefix: int = 0
+    """largest number of actions that are known and clean, for acting while the next chunk is computed; 0: none, as published"""
     diffusion_steps: int = 100
     """T, of the squared-cosine schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
@@ -55,6 +57,16 @@ class TrainPushT:
     """attention heads of the transformer"""
     dropout: float = 0.01
     """of the transformer's attention and blocks"""
+    crop: int = 84
+    """side of what is cut from pictures of 96, at random in training"""
+    image_width: int = 16
+    """channels of the image encoder's first level; 64 is the published ResNet-18"""
+    image_keypoints: int = 32
+    """places that the image encoder's spatial softmax looks for"""
+    distill: str = ""
+    """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on"""
+    distill_steps: int = 50
+    """steps of the teacher that become one"""
     steps: int = 10_000
     """optimizer steps"""
     batch_size: int = 256
@@ -108,12 +120,16 @@ class EvalPushT:
     """number of episodes; episode i starts as the published environment does for seed + i"""
     seed: int = 100_000
     """of starts and noise; the published episodes are 100000 .. 100049"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "ddim"
-    """for policies of flow matching ddim is Euler's method"""
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
+    """for policies of flow matching ddim is Euler's method; distilled students want consistency"""
     sampling_steps: int = 10
-    """denoising steps for a decision"""
+    """denoising steps for a decision; 1 to 3 for students"""
     n_action: int | None = None
-    """actions to execute of each chunk; by default as trained"""
+    """actions to execute of each chunk; by default as trained, or as many as the chunk holds with the delay"""
+    delay: int = 0
+    """control steps of 0.1 s between seeing and acting"""
+    asynchronous: Literal["wait", "naive", "prefix", "soft", "hard"] = "wait"
+    """meanwhile: hold the last target; go on with the last chunk; and tell the next of it, as trained (prefix), softly, or hard"""
     temperature: float = 1.0
     """factor on the initial noise"""
     max_steps: int = 300
@@ -143,7 +159,7 @@ class SamplePushT:
     """seed of the published environment's start"""
     candidates: int = 32
     """chunks to draw"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "ddim"
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
     """as of `unveil eval pusht`"""
     sampling_steps: int = 10
     """denoising steps"""
@@ -174,6 +190,7 @@ TRAIN_PRESETS = {
     "paper": TrainPushT(
         preset="paper",
         widths=(256, 512, 1024),
+        image_width=64,
         step_width=256,
         width=256,
         depth=8,
@@ -193,6 +210,9 @@ def for_network(config: Any, network: str) -> Any:
     return config
 
 
+PICTURE = (3, 96, 96)  # channels, height, width
+
+
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
     """The shape that a run's `config.json` describes."""
     from unveil.apps.policy_model import PolicyShape
@@ -206,6 +226,8 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
         config["diffusion_steps"],
         config["predicts"],
         config["network"] == "transformer",
+        config.get("prefix", 0),
+        PICTURE if config["observation"] == "pixels" else None,
     )
 
 
@@ -213,23 +235,29 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     """The untrained model of a run's config."""
     from unveil.apps.policy_model import PolicyModel
     from unveil.network.conditional_unet1d import ConditionalUNet
+    from unveil.network.observation import ObservationEncoder, Part
     from unveil.network.policy_transformer import PolicyTransformer
 
-    shape = shape_of(config)
+    shape, encoder = shape_of(config), None
+    if shape.picture is not None:
+        parts = (Part("numbers", (shape.numbers,)), Part("picture", shape.picture, 0, (config["crop"], config["crop"])))
+        encoder = ObservationEncoder(parts, config["image_keypoints"], width=config["image_width"])
+    seen = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
-        told = shape.n_obs * shape.observations
+        told = shape.n_obs * seen + shape.prefix
         film = config.get("groups", 8), config.get("scale", True)  # others' may differ
-        unet = ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
-        return PolicyModel(shape, unet)
-    size = (
-        config["width"],
-        config["depth"],
-        config["heads"],
-        config["dropout"],
-        config.get("dropout_inputs", 0.0),
-        config.get("causal", True),
-    )
-    return PolicyModel(shape, PolicyTransformer(shape.actions, shape.horizon, shape.observations, shape.n_obs, *size))
+        network = ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
+    else:
+        size = (
+            config["width"],
+            config["depth"],
+            config["heads"],
+            config["dropout"],
+            config.get("dropout_inputs", 0.0),
+            config.get("causal", True),
+        )
+        network = PolicyTransformer(shape.actions, shape.horizon, seen + shape.prefix, shape.n_obs, *size)
+    return PolicyModel(shape, network, encoder)
 
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
@@ -247,21 +275,32 @@ def load_policy(
     folder: Path,
     device: str = "auto",
     seed: int = 0,
-    solver: str = "ddim",
-    sampling_steps: int = 10,
+    solver: str | None = None,
+    sampling_steps: int | None = None,
     n_action: int | None = None,
     temperature: float = 1.0,
 ) -> Policy:
     """A `Policy` from a run folder, a checkpoint folder or a zoo folder (`recipes/load.py` finds it by name).
 
+    Args:
+        solver, sampling_steps: by default ddim in 10, or for a distilled student consistency in 2.
     Raises:
-        ValueError: a solver that there is not, or a number out of range.
+        ValueError: a solver that there is not, one that these weights are not for, or a number out of range.
     """
     from unveil.recipes.locate import find_device, read_config
 
+    config = read_config(folder, "pusht")
+    student = bool(config.get("distill", ""))
+    solver = ("consistency" if student else "ddim") if solver is None else solver
+    sampling_steps = (2 if student else 10) if sampling_steps is None else sampling_steps
+    if (solver == "consistency") != student:
+        raise ValueError(
+            "this policy is a distilled student: give --solver consistency and one to three --sampling-steps"
+            if student
+            else "solver consistency needs a distilled student: unveil train pusht --distill RUN"
+        )
     model = quick(load_policy_model(folder, find_device(device)))
-    clip = bool(read_config(folder, "pusht").get("clip", True))
-    return policy_with(model, seed, solver, sampling_steps, n_action, temperature, clip=clip)
+    return policy_with(model, seed, solver, sampling_steps, n_action, temperature, clip=bool(config.get("clip", True)))
 
 
 def quick(model: PolicyModel) -> PolicyModel:
@@ -287,10 +326,16 @@ def policy_with(
         ValueError: a solver that there is not, or a number out of range.
     """
     from unveil.apps.policy import Policy
-    from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+    from unveil.sampling.gaussian import DDIM, Ancestral, Consistency, DPMpp2M, Heun
 
     schedule = model.denoiser.schedule
-    solvers: dict[str, Any] = {"ddim": DDIM(schedule), "ddpm": Ancestral(schedule), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}
+    solvers: dict[str, Any] = {
+        "ddim": DDIM(schedule),
+        "ddpm": Ancestral(schedule),
+        "dpmpp": DPMpp2M(schedule),
+        "heun": Heun(schedule),
+        "consistency": Consistency(schedule),
+    }
     if solver not in solvers:
         raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
     return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, clip=clip, seed=seed)

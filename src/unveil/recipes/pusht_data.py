@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
 CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
 LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
+LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
 
 
 @dataclass(frozen=True)
@@ -103,28 +104,55 @@ def check_pusht(source: str, demonstrations: Demonstrations) -> None:
         raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
 
 
-def pusht_demonstrations(data: str) -> Demonstrations:
-    """The demonstrations that training names, checked.
+def pusht_demonstrations(data: str, observation: str = "state") -> Demonstrations:
+    """The demonstrations that training names, checked; for pixels with their pictures as the observation `picture`, bytes.
 
     Raises:
-        UnveilError: they are not there, or not PushT's.
+        UnveilError: they are not there, or not PushT's, or without pictures.
     """
+    from dataclasses import replace
+
     from unveil.data.demonstration_sources import read_demonstrations
     from unveil.data.files import found, home
     from unveil.errors import UnveilError
 
-    if data == "pusht":
+    packaged = data == "pusht"
+    if packaged:
         path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
         if path is None:
             raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
         data = str(path)
     demonstrations = read_demonstrations(data)
     check_pusht(data, demonstrations)
-    return demonstrations
+    if observation != "pixels":
+        return demonstrations
+    return replace(
+        demonstrations, observations={"state": demonstrations.observed("state"), "picture": _pictures(data, demonstrations, packaged)}
+    )
+
+
+def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
+    """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
+    import numpy as np
+
+    from unveil.data.files import found
+    from unveil.data.npz import npz_arrays
+    from unveil.errors import UnveilError
+
+    pictures = next((demonstrations.observations[name] for name in ("img", "image") if name in demonstrations.observations), None)
+    if pictures is None:
+        places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
+        place = next((p for p in places if p.is_file()), None)
+        if place is None:
+            raise UnveilError(f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it")
+        pictures = npz_arrays(place, ("img",), None)["img"]
+    if pictures.shape != (len(demonstrations), 96, 96, 3):
+        raise UnveilError(f"{data}: pictures must be {(len(demonstrations), 96, 96, 3)}, got {pictures.shape}")
+    return pictures if pictures.dtype == np.uint8 else pictures.round().clip(0, 255).astype(np.uint8)
 
 
 def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:
-    """(N, 5) states, or (N, 20) keypoints and the agent's position: those recorded, else computed from the states."""
+    """(N, 5) states, (N, 20) keypoints, recorded or else computed from states, and the agent's position, or (N, 2) that position alone."""
     import numpy as np
 
     from unveil.worlds.pusht.block import keypoint_observation
@@ -132,6 +160,8 @@ def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndar
     states = demonstrations.observed("state")
     if observation == "state":
         return states
+    if observation == "pixels":
+        return states[:, :2]
     if "keypoint" not in demonstrations.observations:
         return keypoint_observation(states.astype(np.float64)).astype(np.float32)
     return np.concatenate([demonstrations.observed("keypoint"), states[:, :2]], axis=1)

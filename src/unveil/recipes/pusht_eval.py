@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unveil.apps.policy import Policy
+    from unveil.apps.realtime import RealTimePolicy
     from unveil.recipes.progress import Progress
     from unveil.recipes.pusht import EvalPushT, SamplePushT
     from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -37,7 +38,8 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     folder = find_checkpoint(config.checkpoint)
     observation = str(read_config(folder, "pusht")["observation"])
     see = partial(seen, observation)
-    policy = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps, config.n_action, config.temperature)
+    plain = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps, config.n_action, config.temperature)
+    policy = delayed(plain, config)
     spent = decision_times(policy, see, config.decisions, 0)
     world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
     frames: list[np.ndarray] = []
@@ -47,7 +49,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
         if config.video is not None and step % 2 == 0 and world.running[:SHOWN].any():
             frames.append(scene(world, policy))
 
-    calls = _counted(policy)
+    calls = _counted(plain)
     roll(world, see, policy.act, on_step)
     if config.video is not None:
         from unveil.evaluation.pictures import write_gif
@@ -59,28 +61,43 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
         "decisions_timed": len(spent),
         "nfe": calls[0] / policy.decisions,
     }
-    protocol = f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed {config.seed} on"
+    acting = f", acts {config.delay} steps after it sees, {config.asynchronous} meanwhile" if policy is not plain else ""
+    protocol = f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed {config.seed} on{acting}"
     installed = {name: version(name) for name in ("gym-pusht", "pymunk")}
     return {"metrics": metrics, "scores": world.best.tolist(), "coverage": world.coverage.tolist(), "protocol": protocol, **installed}
 
 
-def seen(observation: str, states: np.ndarray) -> np.ndarray:
-    """What the policy observes of states.
+def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
+    """The policy under the delay that is asked for; without one it is itself."""
+    from unveil.apps.realtime import RealTimePolicy
+
+    if not config.delay and config.asynchronous != "soft":
+        return policy
+    return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.n_action)
+
+
+def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
+    """What the policy observes of the scenes.
 
     Raises:
         UnveilError: the policy observes something else.
     """
+    import numpy as np
+
     from unveil.errors import UnveilError
     from unveil.worlds.pusht.block import keypoint_observation
 
+    if observation == "pixels":
+        pixels = world.pictures().transpose(0, 3, 1, 2).reshape(world.count, -1)
+        return np.concatenate([world.states[:, :2], pixels], axis=1)
     if observation not in ("keypoints", "state"):
         raise UnveilError(
             "this policy was made for other observations than PushT's keypoints or state; use unveil.load(PATH).act(observations)"
         )
-    return keypoint_observation(states) if observation == "keypoints" else states
+    return keypoint_observation(world.states) if observation == "keypoints" else world.states
 
 
-def scene(world: PushTEpisodes, policy: Policy) -> np.ndarray:
+def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
     """The first episodes, each with the chunk that is being executed."""
     import numpy as np
 
@@ -88,8 +105,7 @@ def scene(world: PushTEpisodes, policy: Policy) -> np.ndarray:
 
     pictures = world.pictures(SIZE, SHOWN)
     assert policy.chunks is not None
-    executed = slice(policy.model.shape.n_obs - 1, policy.model.shape.n_obs - 1 + policy.n_action)
-    drawn = [with_chunk(pictures[i], policy.chunks[i], executed, f"reward {world.best[i]:.2f}") for i in range(len(pictures))]
+    drawn = [with_chunk(pictures[i], policy.chunks[i], policy.executed, f"reward {world.best[i]:.2f}") for i in range(len(pictures))]
     return tiled(np.stack(drawn))
 
 
@@ -126,7 +142,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
     policy = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps)
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)
-    observation = seen(str(read_config(folder, "pusht")["observation"]), world.states)
+    observation = seen(str(read_config(folder, "pusht")["observation"]), world)
     chunks = policy.predict(np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32))
     picture = world.pictures(512)[0]
     for chunk in chunks:

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from unveil.apps.policy_model import PolicyModel
     from unveil.recipes.progress import Progress
     from unveil.recipes.pusht import TrainPushT
     from unveil.training.trainer import Training
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
-    """Train a `PolicyModel`; returns the run folder."""
+    """Train a `PolicyModel`, or a student of one; returns the run folder."""
     from dataclasses import asdict
 
     import torch
 
+    from unveil.apps.policy_distillation import student_batches, student_loss
     from unveil.apps.policy_training import policy_batches, policy_loss
     from unveil.data.chunks import Chunks, published_split
-    from unveil.recipes.locate import find_device
-    from unveil.recipes.pusht import TrainPushT, policy_model
+    from unveil.recipes.locate import find_checkpoint, find_device
+    from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
     from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
     from unveil.recipes.run import Task, as_json, run_task
 
@@ -30,14 +32,20 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    demonstrations = pusht_demonstrations(config.data)
+    teacher: PolicyModel | None = None
+    if config.distill:
+        folder = find_checkpoint(config.distill)
+        config, teacher = as_student(config, folder), load_policy_model(folder, device)
+    demonstrations = pusht_demonstrations(config.data, config.observation)
     demonstrations = demonstrations.chosen(
         published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
     )
     observations = observations_of(demonstrations, config.observation)
-    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, config.n_obs, config.horizon, config.n_action)
+    window = (config.n_obs, config.horizon, config.n_action)
+    pictures = demonstrations.observations.get("picture")
+    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, *window, pictures)
     numbers = {
-        "observations": observations.shape[1],
+        "observations": observations.shape[1] + (0 if pictures is None else pictures[0].size),
         "actions": 2,
         "demonstrations": len(demonstrations.episode_ends),
         "windows": len(chunks),
@@ -47,9 +55,52 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     model = policy_model(described)
     model.observed.learn(observations, "limits")
     model.acted.learn(demonstrations.actions, "limits")
-    task = Task(model, policy_batches(chunks, model.shape, config.batch_size), policy_loss, _published(config), {})
+    draw, loss = policy_batches(chunks, model.shape, config.batch_size), policy_loss
+    if teacher is not None:
+        model.load_state_dict(teacher.state_dict())
+        draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher)
+    task = Task(model, draw, loss, _published(config), {})
     run_task(task, _training(config, device), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+INHERITED = (
+    "observation",
+    "network",
+    "n_obs",
+    "horizon",
+    "n_action",
+    "prefix",
+    "diffusion_steps",
+    "predicts",
+    "widths",
+    "kernel",
+    "step_width",
+    "width",
+    "depth",
+    "heads",
+    "crop",
+    "image_width",
+    "image_keypoints",
+)
+
+
+def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
+    """The config with all that the teacher decides; a student says v where its teacher says noise or x_0, and has no dropout.
+
+    Raises:
+        ValueError: the teacher is a student.
+    """
+    from dataclasses import replace
+
+    from unveil.recipes.locate import read_config
+
+    told = read_config(folder, "pusht")
+    if told.get("distill", ""):
+        raise ValueError(f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}")
+    inherited = {name: told[name] for name in INHERITED if name in told}
+    predicts = told["predicts"] if told["predicts"] in ("v", "flow") else "v"
+    return replace(config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0})
 
 
 def _training(config: TrainPushT, device: torch.device) -> Training:
@@ -64,7 +115,7 @@ def _training(config: TrainPushT, device: torch.device) -> Training:
         betas=(0.95, 0.999) if config.network == "cnn" else (0.9, 0.95),
         ema=config.ema_decay,
         ema_power=config.ema_power,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        bfloat16=has_bfloat16(device) and not config.distill if config.bfloat16 is None else config.bfloat16,
         save_every=config.save_every,
         keep=config.keep,
         seed=config.seed,
@@ -89,7 +140,26 @@ def check(config: TrainPushT) -> None:
     if config.log != "none":
         needed(config.log)
     check_window(config.n_obs, config.horizon, config.n_action)
-    for name in ("diffusion_steps", "kernel", "step_width", "width", "depth", "heads", "steps", "batch_size", "save_every"):
+    if not 0 <= config.prefix <= config.horizon - config.n_obs:
+        raise ValueError(f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}")
+    if config.observation == "pixels" and (config.image_width % 16 or not 32 < config.crop <= 96 or config.image_keypoints < 1):
+        raise ValueError(
+            f"--image-width must be a multiple of 16, --crop 33 .. 96 and --image-keypoints at least 1, got {config.image_width}, "
+            f"{config.crop} and {config.image_keypoints}"
+        )
+    for name in (
+        "distill_steps",
+        "diffusion_steps",
+        "image_width",
+        "kernel",
+        "step_width",
+        "width",
+        "depth",
+        "heads",
+        "steps",
+        "batch_size",
+        "save_every",
+    ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if min(config.threads, config.keep, config.episodes, config.warmup) < 0 or not config.learning_rate > 0:

@@ -80,6 +80,22 @@ class Ancestral:
 
 
 @dataclass(frozen=True)
+class Consistency:
+    """x_s = alpha_s f(x_t, t) + sigma_s z: go to the end of the flow, and noise it anew. For beliefs that are such ends, as of students.
+
+    Song et al. 2023, Alg. 1. The mean of a denoiser is no end of a flow but a mean of many: with it the samples collapse.
+    """
+
+    schedule: Schedule
+
+    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+        end = denoise(x_t, t.expand(len(x_t))).mean
+        if float(s) <= 0.0:
+            return end, None
+        return like(self.schedule.alpha(s), x_t) * end + like(self.schedule.sigma(s), x_t) * normal_like(x_t, generator), None
+
+
+@dataclass(frozen=True)
 class Heun:
     """The trapezoidal rule along dx = mean d(alpha) + eps_hat d(sigma): second order, two calls a step, Euler into s = 0.
 
