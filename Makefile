@@ -19,11 +19,11 @@ setup: .venv/all
 	@touch $@
 
 .venv/dev: .venv/pip
-	$(PIP) -e '.[maze,pusht,dev]'
+	$(PIP) -e '.[maze,pusht,text,dev]'
 	@touch $@ .venv/demo
 
 .venv/docs: .venv/dev
-	$(PIP) -e '.[maze,pusht,dev,docs]'
+	$(PIP) -e '.[maze,pusht,text,dev,docs]'
 	@touch $@ .venv/dev .venv/demo
 
 .venv/all: .venv/pip
