@@ -211,8 +211,8 @@ class Planner:
         pace = quantiles[:, LEVELS.index(0.5), None] * factors  # (legs, K) positions
         places: list[int] = []
         spent = 0
-        for (index, _), leg in zip(via, np.median(pace, axis=1), strict=False):
-            spent = operator.index(index) if index is not None else max(1, round(spent + leg))
+        for (index, _), leg in zip(via, pace, strict=False):
+            spent = operator.index(index) if index is not None else max(1, round(spent + np.median(leg)))
             places.append(spent)
         if places != sorted(set(places)) or (places and places[0] < 1):
             raise ValueError(f"plan: the indices of via must be whole numbers that rise from 1, got {places}")

@@ -81,7 +81,7 @@ def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
     )
 
 
-def time_calls(call: Callable[[int], object], count: int, warm_up: int = 5) -> tuple[float, float]:
+def time_calls(call: Callable[[int], object], count: int, warm_up: int = 25) -> tuple[float, float]:
     """Median and 95th percentile, in seconds, of call(0), call(1), ... one at a time, after some that do not count."""
     for i in range(warm_up):
         call(i)
