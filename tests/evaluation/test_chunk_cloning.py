@@ -28,7 +28,7 @@ def fitted(head, steps=80):
     chunks = torch.where(torch.arange(8) % 2 == 0, 0.5, -0.5)[:, None, None].expand(8, 4, 1)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss, _ = chunk_loss(model, PolicyBatch(seen, chunks, torch.zeros(8), chunks, 0))
+        loss, _ = chunk_loss(model, PolicyBatch(seen, chunks, torch.zeros(8), chunks, 0, torch.zeros(8, dtype=torch.long)))
         loss.backward()
         optimizer.step()
     return model.predict(torch.zeros(256, 1, 1), torch.Generator().manual_seed(0))[..., 0]
