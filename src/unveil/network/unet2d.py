@@ -114,7 +114,7 @@ class UNet2d(nn.Module):
                 h = block(h, about, generator, kept[-1].shape[-2:])
             else:
                 h = attend(block(torch.cat([h, kept.pop()], dim=1), about, generator))
-        h = self.leave(F.silu(self.norm(h)))
+        h = self.leave(F.silu(self.norm(h))).to(x.dtype)  # not autocast's
         return F.pixel_shuffle(h, self.stem) if self.stem > 1 else h
 
     def _labels(self, batch: int, cond: Condition | None) -> Tensor:
