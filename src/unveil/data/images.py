@@ -274,7 +274,7 @@ class Pictures:
     def __init__(self, images: Images, flip: bool = False) -> None:
         if not len(images):
             raise UnveilError("there are no images to learn from")
-        self.pixels = torch.from_numpy(np.ascontiguousarray(images.pixels))
+        self.pixels = torch.from_numpy(np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
 
