@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        extra = "pusht" if (error.name or "").partition(".")[0] in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "maze"
+        missing = (error.name or "").partition(".")[0]
+        extra = "pusht" if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "image" if missing == "PIL" else "maze"
         return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
