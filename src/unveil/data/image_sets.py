@@ -11,7 +11,8 @@ import numpy as np
 
 from unveil.data.download import download
 from unveil.data.files import found, home
-from unveil.data.images import Images, Reading, read_array, read_folder
+from unveil.data.images import Images, Reading
+from unveil.data.pictures import read_array, read_folder
 from unveil.errors import UnveilError
 
 FASHION = "fashion-mnist"
