@@ -72,7 +72,7 @@ class TrainImage:
     """in residual blocks"""
     stem: int = 2
     """work on squares of so many pixels as one place: faster; 1: on pixels"""
-    steps: int = 10_000
+    steps: int = 8_000
     """optimizer steps"""
     batch_size: int = 128
     """images a step"""
