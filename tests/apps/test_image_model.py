@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.apps.image_generation import ImageSettings, generate, image_times
+from unveil.apps.image_generation import ImageSettings, generate, image_times, inverted, slerp
 from unveil.apps.image_likelihood import bits_per_dim
 from unveil.apps.image_model import ImageModel, ImageShape, pixels_of
 from unveil.apps.image_training import image_batches, image_loss
@@ -78,6 +78,27 @@ def test_guidance_moves_from_no_class_through_the_class_and_beyond():
     assert means == pytest.approx([0.0, 0.5, 0.75], abs=0.03)
     alone = generate(model, None, 8, ImageSettings(), torch.Generator().manual_seed(0))
     assert float(alone.pixels.float().mean()) / 127.5 - 1.0 == pytest.approx(0.0, abs=0.03)
+
+
+def test_inversion_is_undone_by_sampling_and_better_with_more_steps():
+    model = exact("ddpm", diffusion_steps=1000)
+    pixels = pixels_of(0.5 + 0.1 * torch.randn((6, 1, 4, 4), generator=torch.Generator().manual_seed(3)))
+    errors, labels = [], torch.ones(6, dtype=torch.long)
+    for steps in (10, 40, 160):
+        settings = ImageSettings("ddim", steps, clip=False)
+        noise = inverted(model, pixels, labels, settings)
+        back = generate(model, labels, 6, settings, torch.Generator(), batch=4, noise=noise).pixels
+        errors.append(float((back.float() - pixels.float()).abs().mean()))
+    assert errors[0] > 1.5 * errors[1] and errors[1] > 1.5 * errors[2] and errors[2] < 3.0, errors
+    with pytest.raises(ValueError, match="inversion is of --solver ddim"):
+        inverted(model, pixels, labels, ImageSettings("heun"))
+
+
+def test_slerp_keeps_the_norm_and_halves_the_angle():
+    a, b = torch.tensor([[2.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.0, 2.0], [0.0, 3.0]])
+    half = 0.5**0.5
+    torch.testing.assert_close(slerp(a, b, 0.5), torch.tensor([[2 * half, 2 * half], [3 * half, 3 * half]]))
+    torch.testing.assert_close(slerp(a, b, torch.tensor([0.0, 1.0])), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
 
 
 def test_the_network_is_told_what_each_paper_tells_it():
@@ -197,6 +218,7 @@ def test_pixels_go_there_and_back():
         (lambda: ImageSettings("heun", eta=0.5), "--eta is of --solver ddim"),
         (lambda: ImageSettings("ddim", variance="large"), "--variance is of --solver ddpm"),
         (lambda: run("ddpm", {}, steps=101), "was trained with 100 steps"),
+        (lambda: run("flow", {}, spacing="quadratic"), "on a table of steps"),
         (lambda: run("ddpm", {}, scale=2.0, labels=None), "give --class"),
         (lambda: run("ddpm", {"null": False}, scale=2.0), "without dropping labels"),
         (lambda: run("ddpm", {"classes": 0, "null": False}, scale=2.0, labels=None), "without classes"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from unveil.apps.image_model import TABLES, ImageModel, pixels_of
 from unveil.network.condition import Condition
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
-from unveil.process.grid import karras, respaced, uniform
+from unveil.process.grid import karras, quadratic, respaced, uniform
 from unveil.process.schedule import log_snr
 from unveil.sampling.edit import normal_like
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
@@ -26,6 +26,7 @@ class ImageSettings:
     Args:
         solver: ddpm (ancestral), ddim, dpmpp (DPM-Solver++ 2M) or heun.
         steps: at most T of a model with a table; heun calls the network twice a step but the last.
+        spacing: of ddim and ddpm on a table: evenly, or "quadratic", closer where it is clean (DDIM's for CIFAR-10).
         eta: of ddim.
         variance: of ddpm; "" takes "learned" from a model that learned it, else "small" (beta-tilde).
         scale: of classifier-free guidance; 1: none.
@@ -40,6 +41,7 @@ class ImageSettings:
 
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
     steps: int = 20
+    spacing: Literal["even", "quadratic"] = "even"
     eta: float = 0.0
     variance: Literal["", "small", "large", "learned"] = ""
     scale: float = 1.0
@@ -81,7 +83,11 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     if shape.schedule in TABLES and steps > shape.diffusion_steps:
         raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
+        if settings.spacing == "quadratic":
+            return quadratic(shape.diffusion_steps, steps)
         return respaced(shape.diffusion_steps, (steps,)) if steps > 1 else uniform(1)
+    if settings.spacing != "even":
+        raise ValueError(f"--spacing {settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)")
     if shape.schedule == "flow" and settings.solver != "dpmpp":
         return uniform(steps)
     ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")
@@ -99,12 +105,14 @@ def generate(
     generator: torch.Generator,
     batch: int = 64,
     on_step: Callable[[Tensor, Tensor], object] | None = None,
+    noise: Tensor | None = None,
 ) -> Generated:
     """`count` images.
 
     Args:
         labels: (count,) classes, or None for no class.
         batch: images at a time; the noise is drawn batch by batch, so it belongs to what makes the images.
+        noise: (count, C, S, S), where to start, of variance 1, such as `inverted` or `slerp` give; None draws it.
         on_step: called with the belief about the first batch, (B, C, S, S) in -1 .. 1, and t.
     Raises:
         ValueError: settings that this model cannot follow.
@@ -141,9 +149,39 @@ def generate(
         if on_step is not None and start == 0:
             denoise = _watched_by(denoise, on_step)
         shape = (rows, model.shape.channels, model.shape.size, model.shape.size)
-        x = float(model.denoiser.schedule.sigma(times[0])) * normal_like(torch.empty(shape, device=model.device), generator)
+        first = normal_like(torch.empty(shape, device=model.device), generator) if noise is None else noise[start : start + rows]
+        x = float(model.denoiser.schedule.sigma(times[0])) * first.to(model.device)
         made.append(pixels_of(sample(denoise, solver, x, times, generator=generator)))
     return Generated(torch.cat(made) if made else torch.empty(0, dtype=torch.uint8), calls)
+
+
+def inverted(model: ImageModel, pixels: Tensor, labels: Tensor | None, settings: ImageSettings) -> Tensor:
+    """The noise (B, C, S, S) from which ddim with eta 0 makes these images, but for errors that fall with the steps.
+
+    The same update with s > t, from the image as the state at the least time of the grid on. Song, Meng & Ermon 2021, section 5.4.
+
+    Raises:
+        ValueError: another solver than ddim with eta 0, or a guided one.
+    """
+    if settings.solver != "ddim" or settings.eta or settings.scale != 1.0:
+        raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
+    times = image_times(model, settings).flip(0)[1:]
+    model.eval()
+    denoise = partial(model.denoiser, cond=model.condition(labels, len(pixels)))
+    x = sample(denoise, DDIM(model.denoiser.schedule), model.normalized(pixels), times)
+    return x / float(model.denoiser.schedule.sigma(times[-1]))
+
+
+def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
+    """From a (share 0) to b (share 1) along the arc between them, which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
+
+    Shapes: a and b (B, *E); share a number or (B,).
+    """
+    x, y = a.flatten(1), b.flatten(1)
+    angle = ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).clamp(-1.0, 1.0).acos().clamp(min=1e-6)
+    share = torch.as_tensor(share, dtype=x.dtype, device=x.device)
+    mixed = (((1.0 - share) * angle).sin() / angle.sin())[:, None] * x + ((share * angle).sin() / angle.sin())[:, None] * y
+    return mixed.view_as(a)
 
 
 def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], object]) -> GaussianDenoise:

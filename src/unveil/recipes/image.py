@@ -125,6 +125,8 @@ class SampleImage:
     """ddpm is ancestral and wants many steps, dpmpp and heun are of second order"""
     steps: int = 20
     """of the solver; heun calls the network twice in each"""
+    spacing: Literal["even", "quadratic"] = "even"
+    """of the times of ddim and ddpm on a table"""
     eta: float = 0.0
     """of ddim: 0 adds no noise on the way, 1 as much as ddpm"""
     variance: Literal["", "small", "large", "learned"] = ""
@@ -182,6 +184,8 @@ class EvalImage:
     """as of unveil sample image"""
     steps: int = 20
     """of the solver"""
+    spacing: Literal["even", "quadratic"] = "even"
+    """of the times of ddim and ddpm on a table"""
     eta: float = 0.0
     """of ddim"""
     variance: Literal["", "small", "large", "learned"] = ""
