@@ -32,6 +32,27 @@ def test_it_starts_as_zero_and_each_block_as_its_skip(generator):
     assert torch.equal(Attention2d(8, 4, 2)(h), h)
 
 
+def test_sides_change_alike_in_both_branches_of_a_block(generator):
+    """Means of 2 x 2 (at an odd edge of what there is), and every place four times; the skip alone at first, and convolved by one."""
+    x = torch.randn((1, 4, 5, 6), generator=generator)
+    halved = torch.stack([x[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((2, 3)) for i in range(3) for j in range(3)], -1).view(
+        1, 4, 3, 3
+    )
+    block = ResidualConv2d(4, 4, 6, 4, change="halve")
+    torch.testing.assert_close(block(x, torch.ones(1, 6)), halved)
+    double = ResidualConv2d(4, 4, 6, 4, change="double")
+    torch.testing.assert_close(double(x, torch.ones(1, 6), None, torch.Size((9, 12)))[..., 7, 8:10], x[..., 3, 4:5].expand(-1, -1, 2))
+    nn.init.dirac_(block.first.weight)
+    nn.init.zeros_(block.first.bias)
+    seen = []
+    block.second_norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    nn.init.zeros_(block.about.weight)
+    nn.init.zeros_(block.about.bias)
+    block(x, torch.ones(1, 6))
+    activated = nn.functional.silu(block.first_norm(x))
+    torch.testing.assert_close(seen[0][0, :, 2, 1], activated[0, :, 4:, 2:4].mean((1, 2)))
+
+
 @pytest.mark.parametrize("options", [{}, {"scale_shift": True}, {"big_gan": True}, {"stem": 2}, {"head_width": 4}])
 def test_time_and_label_matter_and_each_sample_hears_its_own(options, generator):
     net = small(labels=3, **options)
