@@ -104,6 +104,29 @@ def test_scores_name_their_extractor_and_stand_beside_references(base, tmp_path,
     assert "FID" not in capsys.readouterr().out
 
 
+def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_path, capsys):
+    out = tmp_path / "e.json"
+    score = ["eval", "image", "--checkpoint", str(base / "edm"), "--n", "6", "--steps", "2", "--extractor", "pixels", "--json", str(out)]
+    assert main([*score, "--device", "cpu"]) == 0
+    pack = ["weights", "pack", "--run", str(base / "edm"), "--name", "stripes", "--into", str(tmp_path), "--results", str(out)]
+    assert main(pack) == 0
+    card = (tmp_path / "stripes" / "card.md").read_text()
+    assert "--method edm" in card and "--attention 4 " in card and "| frechet_distance |" in card and "lie, stand" in card and str(base) not in card
+    pictures = []
+    for name, folder in (("a", base / "edm"), ("b", tmp_path / "stripes")):
+        flags = ["-n", "2", "--steps", "3", "--device", "cpu", "--out", str(tmp_path / name)]
+        assert main(["sample", "image", "--checkpoint", str(folder), *flags]) == 0
+        with Image.open(tmp_path / name / "0001.png") as picture:
+            pictures.append(np.asarray(picture).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2
+    assert main(["eval", "image", "--checkpoint", str(tmp_path / "stripes"), "--n", "6"]) == 2
+    assert "give --data" in capsys.readouterr().err
+    described = written(base / "edm" / "config.json")
+    (base / "edm" / "config.json").write_text(json.dumps(described | {"styles": ["openmoji"]}))
+    assert main(pack) == 2 and "share-alike" in capsys.readouterr().err
+    (base / "edm" / "config.json").write_text(json.dumps(described))
+
+
 def test_a_run_resumes_but_not_as_another(base, capsys):
     again = ["train", "image", *TINY, "--classes", "--data", str(base / "stripes"), "--out", str(base / "ddpm"), "--hold-out", "0.2"]
     assert main([*again, "--steps", "7", "--resume", "--method", "v"]) == 2

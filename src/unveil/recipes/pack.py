@@ -46,7 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
-    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, text_card
+    from unveil.recipes.cards import PRIVATE, image_card, locomotion_card, maze_card, text_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
@@ -57,7 +57,7 @@ def pack(config: Pack) -> str:
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
     if whole["preset"] == "paper":
-        raise UnveilError(f"{config.run} is Diffuser as published (preset paper); the zoo holds planners of ours")
+        raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
     files = {"weights.safetensors": small(weights)}
@@ -72,6 +72,10 @@ def pack(config: Pack) -> str:
     elif whole["recipe"] == "text":
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "image":
+        if "openmoji" in whole["styles"]:
+            raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
+        files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
