@@ -18,7 +18,7 @@ L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
 MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
-UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_images.py"
+UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
 V = "evaluation/"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)

@@ -111,7 +111,13 @@ def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_pat
     pack = ["weights", "pack", "--run", str(base / "edm"), "--name", "stripes", "--into", str(tmp_path), "--results", str(out)]
     assert main(pack) == 0
     card = (tmp_path / "stripes" / "card.md").read_text()
-    assert "--method edm" in card and "--attention 4 " in card and "| frechet_distance |" in card and "lie, stand" in card and str(base) not in card
+    assert (
+        "--method edm" in card
+        and "--attention 4 " in card
+        and "| frechet_distance |" in card
+        and "lie, stand" in card
+        and str(base) not in card
+    )
     pictures = []
     for name, folder in (("a", base / "edm"), ("b", tmp_path / "stripes")):
         flags = ["-n", "2", "--steps", "3", "--device", "cpu", "--out", str(tmp_path / name)]
