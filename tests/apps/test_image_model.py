@@ -84,7 +84,7 @@ def test_inversion_is_undone_by_sampling_and_better_with_more_steps():
     model = exact("ddpm", diffusion_steps=1000)
     pixels = pixels_of(0.5 + 0.1 * torch.randn((6, 1, 4, 4), generator=torch.Generator().manual_seed(3)))
     errors, labels = [], torch.ones(6, dtype=torch.long)
-    for steps in (10, 40, 160):
+    for steps in (10, 40, 120):
         settings = ImageSettings("ddim", steps, clip=False)
         noise = inverted(model, pixels, labels, settings)
         back = generate(model, labels, 6, settings, torch.Generator(), batch=4, noise=noise).pixels
@@ -177,13 +177,13 @@ def test_min_snr_weighs_in_output_space(predicts, factor, generator):
 @pytest.mark.parametrize("method", ["ddpm", "iddpm"])
 def test_bits_of_gaussian_images_are_their_entropy(method):
     """x_0 ~ N(1/2, 0.1^2) by the exact denoiser: the bound lies just above the entropy of a pixel in bins of 2 / 255."""
-    model = exact(method, diffusion_steps=300)
+    model = exact(method, diffusion_steps=200)
     noise = torch.randn((24, 1, 4, 4), generator=torch.Generator().manual_seed(5))
     bits = bits_per_dim(model, pixels_of(0.5 + 0.1 * noise), torch.ones(24, dtype=torch.long), torch.Generator().manual_seed(0), "large")
     drawn = float((0.5 * noise**2).mean()) / log(2)  # of these very samples
     entropy = 0.5 * log(2 * pi * 0.1**2) / log(2) + drawn - log(2 / 255) / log(2)
     assert entropy - 0.02 < float(bits.total.mean()) < entropy + 0.25
-    assert bits.terms.shape == (24, 300) and float(bits.prior.mean()) < 0.5
+    assert bits.terms.shape == (24, 200) and float(bits.prior.mean()) < 0.5
     torch.testing.assert_close(bits.total, bits.prior + bits.terms.sum(1))
 
 
