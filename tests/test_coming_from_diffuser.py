@@ -89,7 +89,8 @@ def test_every_script_and_file_is_named_and_every_verb_exists():
 
 
 def test_the_three_commands_parse():
-    from unveil.cli import _TRAINED, parse  # pyright: ignore[reportPrivateUsage]
+    from unveil.cli import parse
+    from unveil.recipes.verbs import TRAINED
 
     commands = [line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")]
     assert [command[1:3] for command in commands] == [
@@ -98,7 +99,7 @@ def test_the_three_commands_parse():
         ["eval", "locomotion"],
         ["results", "logs"],
     ]
-    configs = {"train": lambda recipe: type(_TRAINED[recipe][0]["paper"]), "eval": lambda _: EvalLocomotion}
+    configs = {"train": lambda recipe: type(TRAINED[recipe][0]["paper"]), "eval": lambda _: EvalLocomotion}
     for _, verb, recipe, *flags in commands[:3]:
         config = parse(configs[verb](recipe), flags, verb)
         assert (config.preset, config.dataset, str(config.logbase)) == ("paper", "hopper-medium-expert-v2", "logs")

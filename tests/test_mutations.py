@@ -18,6 +18,8 @@ L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
 MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
+UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
+V = "evaluation/"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (P + "schedule.py", "return 2.0 * (schedule.alpha(t).log() - schedule", "return 2.0 * (schedule.alpha(t).log() + schedule", CORE),
@@ -188,6 +190,40 @@ FLIPS = [
     (A + "text_generation.py", "torch.arange(longest, device=device) >= longest", "torch.arange(longest, device=device) > longest", TEXT),
     (A + "text_generation.py", "(end & ~open_).any(1)", "end.any(1)", TEXT),
     (D + "text.py", "len(self.ids) - length + 1", "len(self.ids) - length", "tests/data/test_text.py"),
+    (
+        N + "unet2d.py",
+        "torch.addcmul(shift, self.second_norm(h), 1.0 + scale)",
+        "self.second_norm(torch.addcmul(shift, h, 1.0 + scale))",
+        UNET,
+    ),
+    (N + "unet2d.py", "torch.cat([h, kept.pop()], dim=1)", "torch.cat([h, kept.pop(0)], dim=1)", UNET),
+    (N + "unet2d.py", "about = about + self.label(", "about = about + 0.0 * self.label(", UNET),
+    (N + "unet2d.py", "h, x = _halved(h), _halved(x)", "h, x = _halved(h), _halved(x.flip(-1))", UNET + " " + IMAGE),
+    (A + "image_model.py", "0.25 * schedule.sigma(t).log()", "schedule.sigma(t).log()", IMAGE),
+    (A + "image_model.py", "shape.diffusion_steps * t - index", "shape.diffusion_steps * t", IMAGE),
+    (A + "image_model.py", "20.0 / shape.diffusion_steps", "0.02", IMAGE),
+    (A + "image_training.py", "schedule.time(-2.0 * (1.2 * normal - 1.2))", "schedule.time(-2.0 * (1.2 * normal + 1.2))", IMAGE),
+    (
+        A + "image_training.py",
+        "torch.where(batch.dropped, shape.classes, batch.labels)",
+        "torch.where(batch.dropped, batch.labels, 2)",
+        IMAGE,
+    ),
+    (A + "image_generation.py", "Branch(cond), Branch(null)", "Branch(null), Branch(cond)", IMAGE),
+    (A + "image_likelihood.py", 'float(variance == "large")', 'float(variance == "small")', IMAGE),
+    (A + "image_likelihood.py", "(i - 1) / steps", "(i - 0.5) / steps", IMAGE),
+    (V + "image_distances.py", "- 2.0 * cross", "- cross", METRICS),
+    (V + "image_distances.py", "(k.sum() - np.trace(k)) / (len(x) * (len(x) - 1))", "k.mean()", METRICS),
+    (
+        V + "image_distances.py",
+        "_covered(made, real, k), _covered(real, made, k)",
+        "_covered(real, made, k), _covered(made, real, k)",
+        METRICS,
+    ),
+    (V + "image_distances.py", "np.partition(d, k, axis=1)[:, k]", "np.partition(d, k - 1, axis=1)[:, k - 1]", METRICS),
+    (V + "image_features.py", ".flip(1)", "", METRICS),
+    (D + "images.py", "pixels.flip(-1)", "pixels.flip(-2)", "tests/data/test_images.py"),
+    (D + "image_sets.py", 'np.frombuffer(raw, ">u4", axes, 4)', 'np.frombuffer(raw, "<u4", axes, 4)', "tests/data/test_images.py"),
     (
         "training/ema.py",
         "self.weights[name].lerp_(value, 1.0 - decay)",

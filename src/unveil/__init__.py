@@ -16,6 +16,8 @@ _NAMES = {
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.apps.policy": ("Policy",),
     "unveil.apps.realtime": ("RealTimePolicy",),
+    "unveil.apps.image_generation": ("ImageSettings", "generate"),
+    "unveil.apps.image_model": ("ImageModel",),
     "unveil.data.demonstrations": ("Demonstrations",),
     "unveil.apps.text_generation": ("TextSettings", "continue_text", "fill_gaps"),
     "unveil.apps.text_model": ("TextModel",),
@@ -39,6 +41,9 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner as GuidedPlanner
     from unveil.apps.guided import costing as costing
+    from unveil.apps.image_generation import ImageSettings as ImageSettings
+    from unveil.apps.image_generation import generate as generate
+    from unveil.apps.image_model import ImageModel as ImageModel
     from unveil.apps.plan import Plan as Plan
     from unveil.apps.planner import Planner as Planner
     from unveil.apps.planner import PlannerSettings as PlannerSettings

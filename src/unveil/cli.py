@@ -10,21 +10,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
-from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, maze, pusht, text
+from unveil.recipes import text
 from unveil.recipes.progress import shown_progress
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, spelled, wired
 
 VERBS = {
     "demo": "packaged weights at work: a maze, or unveil demo pusht; animations and a score",
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
-    "sample": "plan once, or write text             unveil sample maze --start 1,1 --goal 7,9",
+    "sample": "plan, write text, make images        unveil sample maze --start 1,1 --goal 7,9",
     "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
     "weights": "list, pull, inspect, convert, pack   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        extra = "pusht" if (error.name or "").partition(".")[0] in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "maze"
+        missing = (error.name or "").partition(".")[0]
+        extra = "pusht" if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "image" if missing == "PIL" else "maze"
         return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
@@ -200,7 +201,7 @@ def _data(rest: list[str]) -> int:
         "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
         "pusht": (pusht_data.DataPushT, pusht_data.make_pusht_data),
-        "text": (text.DataText, lambda *given: _wired("text_train:make_text_data")(*given)),
+        "text": (text.DataText, lambda *given: wired("text_train:make_text_data")(*given)),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     _check_json(config.json)
@@ -211,64 +212,21 @@ def _data(rest: list[str]) -> int:
     return 0
 
 
-def _given(rest: list[str], flag: str, otherwise: str) -> str:
-    following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
-    return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
-
-
 def _preset(rest: list[str], presets: dict[str, Any]) -> Any:
     """The config that the other flags change."""
-    name = _given(rest, "--preset", "default")
+    name = given(rest, "--preset", "default")
     if name not in presets:
         raise UnveilError(f"unknown preset {name!r}{_did_you_mean(name, presets)}; presets: {', '.join(presets)}")
-    default = presets[name]
-    if hasattr(default, "network"):
-        return pusht.for_network(default, _given(rest, "--network", default.network))
-    return locomotion.for_dataset(default, _given(rest, "--dataset", default.dataset)) if hasattr(default, "dataset") else default
-
-
-_TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains, what comes next
-    "maze": (maze.TRAIN_PRESETS, "maze_train:train_maze", "eval maze --maze {maze} --checkpoint {run}"),
-    "locomotion": (
-        locomotion.TRAIN_PRESETS,
-        "locomotion_train:train_locomotion",
-        "train value --preset {preset} --dataset {dataset} --logbase {logbase}",
-    ),
-    "value": (
-        locomotion.VALUE_PRESETS,
-        "locomotion_train:train_value",
-        "eval locomotion --dataset {dataset} --logbase {logbase}",
-    ),
-    "pusht": (pusht.TRAIN_PRESETS, "pusht_train:train_pusht", "eval pusht --checkpoint {run} --episodes 50 --seed 100000"),
-    "text": (text.TRAIN_PRESETS, "text_train:train_text", "sample text --checkpoint {run} --watch"),
-}
-_EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
-    "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
-    "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
-    "pusht": (pusht.EVAL_PRESETS, "pusht_eval:evaluate_pusht"),
-    "text": ({"default": text.EvalText()}, "text_run:evaluate_text"),
-}
-_SAMPLED: dict[str, tuple[type, str]] = {
-    "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
-    "pusht": (pusht.SamplePushT, "pusht_eval:sample_pusht"),
-    "text": (text.SampleText, "text_run:sample_text"),
-}
-
-
-def _wired(place: str) -> Callable[..., Any]:
-    from importlib import import_module
-
-    module, name = place.split(":")
-    return getattr(import_module(f"unveil.recipes.{module}"), name)
+    return fitted(presets[name], rest)
 
 
 def _train(rest: list[str]) -> int:
-    recipe, rest = _recipe("train", rest, list(_TRAINED))
-    presets, place, after = _TRAINED[recipe]
+    recipe, rest = _recipe("train", rest, list(TRAINED))
+    presets, place, after = TRAINED[recipe]
     default = _preset(rest, presets)
     config = parse(type(default), rest, f"train {recipe}", default)
     with shown_progress() as progress:
-        run = _wired(place)(config, progress)
+        run = wired(place)(config, progress)
     print(f"trained: {run}\nnext: unveil {after.format(run=run, **asdict(config))}")
     return 0
 
@@ -276,14 +234,14 @@ def _train(rest: list[str]) -> int:
 def _eval(rest: list[str]) -> int:
     from time import perf_counter
 
-    recipe, rest = _recipe("eval", rest, list(_EVALUATED))
-    presets, place = _EVALUATED[recipe]
+    recipe, rest = _recipe("eval", rest, list(EVALUATED))
+    presets, place = EVALUATED[recipe]
     default = _preset(rest, presets) if len(presets) > 1 else presets["default"]
     config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)
     began = perf_counter()
     with shown_progress() as progress:
-        result: dict[str, Any] = _wired(place)(config, progress)
+        result: dict[str, Any] = wired(place)(config, progress)
     record = result.pop("record", None)
     result = {"checkpoint": getattr(config, "checkpoint", None)} | result
     result = _described(recipe, config, result) | {"seconds": perf_counter() - began}
@@ -295,11 +253,11 @@ def _eval(rest: list[str]) -> int:
 
 
 def _sample(rest: list[str]) -> int:
-    recipe, rest = _recipe("sample", rest, list(_SAMPLED))
-    described, place = _SAMPLED[recipe]
-    config = parse(described, rest, f"sample {recipe}")
+    recipe, rest = _recipe("sample", rest, list(SAMPLED))
+    described, place = SAMPLED[recipe]
+    config = parse(described, spelled(recipe, rest), f"sample {recipe}")
     _check_json(config.json)
-    result = _wired(place)(config)
+    result = wired(place)(config)
     _write_json(config.json, result)
     _out(result["summary"], config.json)
     return 0

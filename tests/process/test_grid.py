@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from analytic import CONTINUOUS
-from unveil.process.grid import karras, respaced, trailing, uniform
+from unveil.process.grid import karras, quadratic, respaced, trailing, uniform
 from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
 
 
@@ -48,3 +48,11 @@ def test_a_range_that_the_schedule_does_not_have_is_refused():
 def test_impossible_grids_are_refused(call):
     with pytest.raises(ValueError, match="grid"):
         call()
+
+
+def test_quadratic_times_are_ddims():
+    """Of the released code for S = 10, T = 1000: floor(linspace(0, sqrt(800), 10)^2), counted from 0."""
+    times = quadratic(1000, 10)
+    assert ((times * 1000).round() - 1).int().tolist() == [800, 632, 483, 355, 246, 158, 88, 39, 9, 0, -1]
+    with pytest.raises(ValueError, match="at least 2"):
+        quadratic(1000, 1)

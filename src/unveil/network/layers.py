@@ -78,5 +78,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
+def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """x with a share of its numbers zero and the others 1 / (1 - share) as large; x itself without a generator. Srivastava et al. 2014."""
+    if generator is None or not share:
+        return x
+    return x * (torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= share) / (1.0 - share)
+
+
 def _normed(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])

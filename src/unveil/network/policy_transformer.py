@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.condition import Condition
-from unveil.network.layers import attention, sinusoids
+from unveil.network.layers import attention, dropped, sinusoids
 
 
 class PolicyTransformer(nn.Module):
@@ -140,10 +140,3 @@ class CrossBlock(nn.Module):
 
     def _dropped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         return dropped(x, self.dropout, generator)
-
-
-def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """x with a share of its numbers zero and the others 1 / (1 - share) as large; x itself without a generator. Srivastava et al. 2014."""
-    if generator is None or not share:
-        return x
-    return x * (torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= share) / (1.0 - share)

@@ -78,6 +78,21 @@ def respaced(train_steps: int, sections: tuple[int, ...]) -> Grid:
     return torch.tensor([*reversed(places), 0], dtype=torch.float64, device="cpu") / train_steps
 
 
+def quadratic(train_steps: int, steps: int, share: float = 0.8) -> Grid:
+    """A sub-sequence of a table whose entries grow as i^2, up to `share` of it, so closer where it is clean. Song, Meng & Ermon 2021, D.2.
+
+    Entries that round to the same place are taken once, so there may be fewer than asked.
+
+    Raises:
+        ValueError: fewer than two steps, or more than `train_steps`.
+    """
+    _at_least_one(steps, train_steps)
+    if steps == 1:
+        raise ValueError("quadratic grid: at least 2 steps are needed")
+    places = torch.linspace(0.0, (share * train_steps) ** 0.5, steps, dtype=torch.float64, device="cpu").square().floor().unique()
+    return torch.cat([places.flip(0) + 1.0, torch.zeros(1, dtype=torch.float64, device="cpu")]) / train_steps
+
+
 def _at_least_one(steps: int, most: int | None = None) -> None:
     if steps < 1 or (most is not None and steps > most):
         raise ValueError(f"grid: steps must be at least 1{'' if most is None else f' and at most {most}'}, got {steps}")

@@ -210,3 +210,40 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
             *(f"| {key} | {value:.4g} |" for key, value in result["metrics"].items() if value is not None),
         ]
     return "\n".join(lines) + "\n"
+
+
+def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+    """The card of an image model, with its scores beside their references."""
+    from unveil.recipes.image import TRAIN_PRESETS
+
+    minutes, loss = spent(checkpoint)
+    changed = "".join(flag(k, v) for k, v in flags_of(described | {"size": described["asked_size"]}, TRAIN_PRESETS).items())
+    classes = f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}" if described["names"] else ""
+    data = Path(described["data"]).name
+    lines = [
+        f"# {name}",
+        "",
+        f"A diffusion model of {described['size']} x {described['size']} images by {described['method']}: a U-Net of width "
+        f"{described['width']}{classes}.",
+        "",
+        f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "
+        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f}; "
+        "the weights are the EMA, in half precision.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; its licence is its own.",
+        "- Licence of the weights: MIT, unveil contributors.",
+    ]
+    for file in results:
+        result = json.loads(file.read_text())
+        named = {"unveil": result["metrics"], **result.get("reference", {})}
+        lines += [
+            "",
+            f"## {result['protocol']}",
+            "",
+            f"`unveil eval image --checkpoint {name} --data {data} --n {result['metrics']['n']}`",
+            "",
+        ]
+        lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
+        for key in result["metrics"]:
+            cells = (metrics.get(key) for metrics in named.values())
+            lines.append(f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in cells)} |")
+    return "\n".join(lines) + "\n"

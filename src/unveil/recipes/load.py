@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
+    from unveil.apps.image_model import ImageModel
     from unveil.apps.planner import Planner
     from unveil.apps.policy import Policy
     from unveil.apps.text_model import TextModel
 
 
-def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any) -> Planner | GuidedPlanner | Policy | TextModel:
+def load(
+    path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
+) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
     jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy or a folder of LeRobot, read without running anything in it.
 
@@ -43,6 +46,12 @@ def load(path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **set
         if settings:
             raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
         return load_text(folder, device)
+    if recipe == "image":
+        from unveil.recipes.image_train import load_image
+
+        if settings:
+            raise TypeError(f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings")
+        return load_image(folder, device)
     if recipe == "locomotion":
         from unveil.recipes.locomotion import EvalLocomotion
         from unveil.recipes.locomotion_eval import planner_of

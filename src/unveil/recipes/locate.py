@@ -81,6 +81,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
             "value": _check_trajectories,
             "pusht": _check_policy,
             "text": _check_text,
+            "image": _check_image,
         }[recipe]
         check(config)
         return config
@@ -157,6 +158,23 @@ def _check_text(config: Mapping[str, Any]) -> None:
         raise ValueError("its width, heads and kv_heads do not fit")
     if not isinstance(config["tokenizer"], str):
         raise ValueError("its tokenizer is not named")
+
+
+def _check_image(config: Mapping[str, Any]) -> None:
+    _check_whole(config, ("size", "channels", "width", "blocks", "groups", "stem", "diffusion_steps"))
+    if config["schedule"] not in ("linear", "cosine", "flow", "karras") or config["predicts"] not in ("eps", "x0", "v", "flow", "edm"):
+        raise ValueError(f"schedule is {config['schedule']!r} and predicts {config['predicts']!r}")
+    if not all(isinstance(config[name], bool) for name in ("null", "scale_shift", "big_gan", "learned_variance")):
+        raise ValueError("null, scale_shift, big_gan and learned_variance must be true or false")
+    multiples, names = config["multiples"], config["names"]
+    if not multiples or not all(isinstance(m, int) and 0 < m <= 64 for m in multiples) or len(multiples) > 8 or config["size"] > 8192:
+        raise ValueError(f"multiples are {multiples!r} and size {config['size']!r}")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 100_000:
+        raise ValueError("names must be a list of words")
+    if not all(isinstance(side, int) for side in config["attention"]) or not isinstance(config["head_width"], int):
+        raise ValueError("attention and head_width must be whole numbers")
+    if not 0.0 <= float(config["dropout"]) < 1.0 or not float(config["sigma_data"]) > 0.0:
+        raise ValueError(f"dropout is {config['dropout']!r} and sigma_data {config['sigma_data']!r}")
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -46,7 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
-    from unveil.recipes.cards import PRIVATE, locomotion_card, maze_card, pusht_card, text_card
+    from unveil.recipes.cards import PRIVATE, image_card, locomotion_card, maze_card, pusht_card, text_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
 
@@ -56,10 +56,10 @@ def pack(config: Pack) -> str:
 
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
-    if "origin" in whole:
+    if whole.get("origin", "unveil") != "unveil":
         raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
-        raise UnveilError(f"{config.run} is Diffuser as published (preset paper); the zoo holds planners of ours")
+        raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
     files = {"weights.safetensors": small(weights)}
@@ -76,6 +76,10 @@ def pack(config: Pack) -> str:
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
     elif whole["recipe"] == "pusht":
         files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "image":
+        if "openmoji" in whole["styles"]:
+            raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
+        files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()

@@ -1,0 +1,158 @@
+"""What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unveil.network.condition import Condition
+from unveil.network.unet2d import UNet2d, sides_of
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.parameterization import EDM, eps, flow, v, x0
+from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
+
+TABLES = ("linear", "cosine")
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What fixes the tensors of an `ImageModel` and what its outputs mean.
+
+    Args:
+        size: S, the side in pixels.
+        channels: C, 1 or 3.
+        classes: K; 0: it is not told any.
+        null: some labels were dropped in training, so that it knows images of no class too; row K of the embedding.
+        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: of `UNet2d`.
+        attention: sides, in places, of the levels with attention; the middle always has it.
+        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), flow matching's, or EDM's ("karras").
+        diffusion_steps: T; of flow matching only the scale of the network's time.
+        predicts: what the network's output means.
+        learned_variance: it says the step's variance too (Nichol & Dhariwal 2021).
+        sigma_data: of EDM, the standard deviation of the data.
+    Raises:
+        ValueError: numbers that do not fit each other.
+    """
+
+    size: int
+    channels: int
+    classes: int = 0
+    null: bool = False
+    width: int = 48
+    multiples: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 1
+    attention: tuple[int, ...] = (7, 8)
+    head_width: int = 0
+    groups: int = 16
+    scale_shift: bool = True
+    big_gan: bool = False
+    dropout: float = 0.0
+    stem: int = 2
+    schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
+    diffusion_steps: int = 1000
+    predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
+    learned_variance: bool = False
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.channels, self.width, self.blocks, self.stem, self.groups, self.diffusion_steps, *self.multiples) < 1:
+            raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
+        if self.schedule == "linear" and self.diffusion_steps <= 20:
+            raise ValueError(f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}")
+        if self.learned_variance and self.schedule not in TABLES:
+            raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
+        if self.schedule == "karras" and self.predicts != "edm":
+            raise ValueError(f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}")
+        if self.attention and not self.levels:
+            raise ValueError(
+                f"--attention {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
+                f"{', '.join(map(str, self.sides))}: choose of these"
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The side of each level, in places."""
+        return sides_of(self.size, self.stem, len(self.multiples))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Those with attention."""
+        return tuple(k for k, side in enumerate(self.sides) if side in self.attention)
+
+
+class ImageModel(nn.Module):
+    """Denoiser of images (B, C, S, S) in -1 .. 1, which stands for 0 .. 255."""
+
+    def __init__(self, shape: ImageShape) -> None:
+        super().__init__()
+        self.shape = shape
+        network = UNet2d(
+            shape.channels,
+            shape.width,
+            shape.multiples,
+            shape.blocks,
+            shape.levels,
+            shape.head_width,
+            shape.classes + 1 if shape.classes else 0,
+            scale_shift=shape.scale_shift,
+            big_gan=shape.big_gan,
+            dropout=shape.dropout,
+            learned_variance=shape.learned_variance,
+            stem=shape.stem,
+            groups=shape.groups,
+        )
+        parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[shape.predicts]
+        schedule = image_schedule(shape)
+
+        index = float(shape.schedule in TABLES)  # entries of a table are counted from 0 for the network
+
+        def told(t: Tensor) -> Tensor:
+            return 0.25 * schedule.sigma(t).log() if shape.schedule == "karras" else shape.diffusion_steps * t - index
+
+        self.denoiser = GaussianDenoiser(network, schedule, parameterization, told, shape.learned_variance)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def condition(self, labels: Tensor | None, count: int) -> Condition | None:
+        """What the network is told of classes (B,), or of no class; None for a model without classes.
+
+        Raises:
+            ValueError: classes that the model was not trained with, or none where it knows only images with a class.
+        """
+        classes = self.shape.classes
+        if not classes:
+            if labels is not None:
+                raise ValueError("this model was trained without classes (--classes); leave --class out")
+            return None
+        if labels is None:
+            if not self.shape.null:
+                raise ValueError("this model knows images of a class only (it was trained with --label-drop 0); give --class")
+            return Condition(label=torch.full((count,), classes, device=self.device))
+        if bool(((labels < 0) | (labels >= classes)).any()):
+            raise ValueError(f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}")
+        return Condition(label=labels.to(self.device))
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """0 .. 255 to -1 .. 1, on the model's device."""
+        return pixels.to(self.device, torch.float32) / 127.5 - 1.0
+
+
+def pixels_of(x: Tensor) -> Tensor:
+    """-1 .. 1 to the nearest of 0 .. 255, uint8 on the CPU; what lies outside is cut off."""
+    return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
+
+
+def image_schedule(shape: ImageShape) -> Schedule:
+    """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
+    noise, as in Improved DDPM's code."""
+    if shape.schedule == "flow":
+        return Flow()
+    if shape.schedule == "karras":
+        return Karras()
+    if shape.schedule == "cosine":
+        return tabulated(cosine_betas(shape.diffusion_steps))
+    return tabulated(linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps))

@@ -1,0 +1,104 @@
+"""Images to learn from: what they are in memory, how files become them, a share held out, random batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from unveil.errors import UnveilError
+
+Fit = Literal["exact", "crop", "resize"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Pictures of one size.
+
+    Args:
+        pixels: (N, C, H, W) in 0 .. 255, as read H = W; C 1 (grey) or 3 (red, green, blue).
+        labels: (N,) classes from 0, or None.
+        names: of the classes.
+        groups: (N,) what must not be told apart when some are held out: drawings of one concept; None: each by itself.
+        skipped: files that could not be read.
+    """
+
+    pixels: UInt8[np.ndarray, "N C H W"]
+    labels: Int[np.ndarray, " N"] | None = None
+    names: tuple[str, ...] = ()
+    groups: Int[np.ndarray, " N"] | None = None
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def chosen(self, rows: np.ndarray) -> Images:
+        """Those of some rows, by number or by a bool each."""
+        picked = {n: None if getattr(self, n) is None else getattr(self, n)[rows] for n in ("pixels", "labels", "groups")}
+        return replace(self, **picked)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become images of one size.
+
+    Args:
+        size: S; 0: that of the files.
+        fit: exact refuses other sizes; crop takes the middle square after shrinking or enlarging the shorter side; resize squeezes.
+        background: colour under transparent places, "white" or "black"; "" refuses them.
+        skip_corrupt: leave out files that cannot be read, and say so in `Images.skipped`.
+    """
+
+    size: int = 0
+    fit: Fit = "exact"
+    background: Literal["", "white", "black"] = ""
+    skip_corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or (self.fit != "exact" and self.size == 0):
+            raise ValueError(f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}")
+
+
+def split(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
+    """(the rest, a random share held out); images of one group stay together.
+
+    Raises:
+        ValueError: share outside [0, 1).
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"the share held out must lie in [0, 1), got {share}")
+    groups = np.arange(len(images)) if images.groups is None else images.groups
+    kinds = np.unique(groups)
+    order = np.random.default_rng(seed).permutation(kinds)
+    held = np.isin(groups, order[: round(share * len(kinds))])
+    return images.chosen(~held), images.chosen(held)
+
+
+class Pictures:
+    """Random batches of images, uint8 on the CPU.
+
+    Args:
+        flip: mirror each with probability 1/2, left to right.
+    Raises:
+        UnveilError: no image.
+    """
+
+    def __init__(self, images: Images, flip: bool = False) -> None:
+        if not len(images):
+            raise UnveilError("there are no images to learn from")
+        self.pixels = torch.from_numpy(np.array(images.pixels, order="C"))
+        self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
+        self.flip = flip
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Pixels (count, C, S, S), and classes (count,) if there are any."""
+        rows = torch.randint(len(self.pixels), (count,), generator=generator, device="cpu")
+        pixels = self.pixels[rows]
+        if self.flip:
+            mirrored = torch.rand(count, generator=generator, device="cpu") < 0.5
+            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+        return pixels, None if self.labels is None else self.labels[rows]

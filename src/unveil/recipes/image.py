@@ -1,0 +1,252 @@
+"""Images: the configs. They import nothing heavy; the wiring is in `image_train.py`, `image_run.py` and `image_eval.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainImage:
+    """Train a diffusion model of images.
+
+    Example: unveil train image --data fashion-mnist --classes --out runs/fashion
+    """
+
+    preset: Literal["tiny", "default", "paper"] = "default"
+    """tiny proves learning in minutes; default is of about 2.7 M parameters; paper is DDPM's on CIFAR-10, for a GPU"""
+    method: Literal["ddpm", "iddpm", "v", "edm", "flow"] = "ddpm"
+    """DDPM, Improved DDPM (cosine, learned variance), v on the cosine table, EDM, or flow matching; it sets the three fields below it"""
+    schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
+    """table of betas, or flow matching's or EDM's schedule"""
+    predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
+    """what the network's output means"""
+    learned_variance: bool = False
+    """learn the variance of each step, too"""
+    diffusion_steps: int = 1000
+    """of the table"""
+    sigma_data: float = 0.5
+    """of EDM: the standard deviation of the data in -1 .. 1"""
+    min_snr: float = 0.0
+    """gamma of min-SNR weighting; 5 as published; 0: none"""
+    data: str = "fashion-mnist"
+    """a folder of images, a .npz or .npy, fashion-mnist, or cifar-10-binary.tar.gz; also below $UNVEIL_DATA"""
+    classes: bool = False
+    """tell the network the class: subfolder, prefix of the name, or label"""
+    label_drop: float = 0.1
+    """probability that a sample's class is not told, for classifier-free guidance"""
+    size: int = 0
+    """side in pixels; 0: that of the files"""
+    fit: Literal["exact", "crop", "resize"] = "exact"
+    """how other sizes become --size: refuse, the middle square, or squeeze"""
+    background: Literal["", "white", "black"] = ""
+    """colour under transparent places; by default such files are refused"""
+    skip_corrupt: bool = False
+    """leave out files that cannot be read"""
+    styles: tuple[str, ...] = ()
+    """of a .npz with records: only these; by default all but openmoji, whose licence would bind the weights"""
+    hold_out: float = 0.05
+    """share that is not trained on, where the data have no test images of their own"""
+    flip: bool = False
+    """mirror half of the images"""
+    out: Path = Path("runs/image")
+    """run folder"""
+    width: int = 48
+    """channels of the first level"""
+    multiples: tuple[int, ...] = (1, 2, 2)
+    """channels of each level, in widths"""
+    blocks: int = 1
+    """residual blocks of a level, one more on the way up"""
+    attention: tuple[int, ...] = (7, 8)
+    """sides, in places, of the levels with attention; the middle always has it"""
+    head_width: int = 0
+    """channels of an attention head; 0: one head"""
+    groups: int = 16
+    """of GroupNorm"""
+    scale_shift: bool = True
+    """the time scales and shifts (AdaGN) instead of being added"""
+    big_gan: bool = False
+    """change sides inside residual blocks (BigGAN)"""
+    dropout: float = 0.0
+    """in residual blocks"""
+    stem: int = 2
+    """work on squares of so many pixels as one place: faster; 1: on pixels"""
+    steps: int = 8_000
+    """optimizer steps"""
+    batch_size: int = 128
+    """images a step"""
+    accumulate: int = 1
+    """batches whose gradients make one step"""
+    learning_rate: float = 1e-3
+    """peak; warm-up, then cosine"""
+    warmup: int = 200
+    """steps of rising rate"""
+    final_fraction: float = 0.02
+    """of the rate, in the end"""
+    weight_decay: float = 0.0
+    """AdamW's"""
+    clip: float = 1.0
+    """largest norm of the gradient"""
+    ema_decay: float = 0.999
+    """largest decay of the average of weights"""
+    save_every: int = 1000
+    """steps between checkpoints"""
+    keep: int = 1
+    """newest checkpoints that are kept; 0 keeps all"""
+    bfloat16: bool | None = None
+    """train under bfloat16 autocast; by default where the processor computes in it"""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """where metrics go besides metrics.jsonl"""
+    resume: bool = False
+    """go on from the newest good checkpoint of the run folder"""
+    seed: int = 0
+    """of weights, batches, times and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """Make images: a grid, each by itself, and if asked how they came to be. Their PNG files hold the parameters that made them.
+
+    Example: unveil sample image --checkpoint runs/image -n 64 --class 3 --scale 2 --out samples
+    """
+
+    checkpoint: str = "runs/image"
+    """a run folder, a checkpoint folder or a zoo name"""
+    n: int = 64
+    """images"""
+    label: tuple[int, ...] = ()
+    """--class: which class; several take turns; -1: none. By default all classes in turn"""
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
+    """ddpm is ancestral and wants many steps, dpmpp and heun are of second order"""
+    steps: int = 20
+    """of the solver; heun calls the network twice in each"""
+    spacing: Literal["even", "quadratic"] = "even"
+    """of the times of ddim and ddpm on a table"""
+    eta: float = 0.0
+    """of ddim: 0 adds no noise on the way, 1 as much as ddpm"""
+    variance: Literal["", "small", "large", "learned"] = ""
+    """of ddpm; by default learned if it is, else small"""
+    scale: float = 1.0
+    """of classifier-free guidance; 1: none, 0: the class is ignored"""
+    interval: tuple[float, float] = (0.0, 1.0)
+    """t within which guidance acts"""
+    rescale: float = 0.0
+    """of guidance, against over-exposure, in 0 .. 1"""
+    clip: bool = True
+    """keep the belief within the range of pixels"""
+    threshold: float = 0.0
+    """quantile of dynamic thresholding instead of clipping, such as 0.995"""
+    temperature: float = 1.0
+    """of ddpm's noise"""
+    batch_size: int = 64
+    """images at a time; less needs less memory"""
+    out: Path = Path("samples")
+    """folder: grid.png, 0000.png and so on, and denoising.gif with --watch"""
+    from_png: Path | None = None
+    """repeat what made this PNG, bit for bit on the same machine; only --out, --device, --threads, --watch and --json are heeded"""
+    watch: bool = False
+    """write an animation of the belief about the first batch"""
+    seed: int = 0
+    """of the noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """write the numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class EvalImage:
+    """Score a model's images beside the data: distances, precision and recall over a named extractor, memorisation, bits a dimension.
+
+    Example: unveil eval image --checkpoint runs/image --n 2000 --json image.json
+    """
+
+    checkpoint: str = "runs/image"
+    """a run folder, a checkpoint folder or a zoo name"""
+    data: str | None = None
+    """what to compare with, as in training; by default the model's own data"""
+    n: int = 2000
+    """images to make, and to compare with"""
+    extractor: Literal["auto", "squeezenet", "pixels"] = "auto"
+    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, or the pixels; auto takes SqueezeNet if it is there"""
+    bits: int = 0
+    """held-out images to bound in bits a dimension, which calls the network once for each step of the table"""
+    bits_variance: Literal["small", "large"] = "large"
+    """of a model that did not learn it"""
+    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
+    """as of unveil sample image"""
+    steps: int = 20
+    """of the solver"""
+    spacing: Literal["even", "quadratic"] = "even"
+    """of the times of ddim and ddpm on a table"""
+    eta: float = 0.0
+    """of ddim"""
+    variance: Literal["", "small", "large", "learned"] = ""
+    """of ddpm"""
+    scale: float = 1.0
+    """of classifier-free guidance"""
+    batch_size: int = 100
+    """images at a time; less needs less memory"""
+    seed: int = 0
+    """of the noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """write the result here; - is standard output"""
+
+
+METHODS = {
+    "ddpm": {"schedule": "linear", "predicts": "eps", "learned_variance": False},
+    "iddpm": {"schedule": "cosine", "predicts": "eps", "learned_variance": True},
+    "v": {"schedule": "cosine", "predicts": "v", "learned_variance": False},
+    "edm": {"schedule": "karras", "predicts": "edm", "learned_variance": False},
+    "flow": {"schedule": "flow", "predicts": "flow", "learned_variance": False},
+}
+
+
+def for_method(config: TrainImage, method: str) -> TrainImage:
+    """The config with what a method means, before other flags change it.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; methods: {', '.join(METHODS)}")
+    return replace(config, method=method, **METHODS[method])  # pyright: ignore[reportArgumentType]
+
+
+TRAIN_PRESETS = {
+    "default": TrainImage(),
+    "tiny": TrainImage(
+        preset="tiny", width=32, multiples=(1, 2), groups=8, steps=1_500, batch_size=64, learning_rate=2e-3, warmup=100, save_every=500
+    ),
+    "paper": TrainImage(
+        preset="paper",
+        data="cifar-10-binary.tar.gz",
+        flip=True,
+        width=128,
+        multiples=(1, 2, 2, 2),
+        blocks=2,
+        attention=(16,),
+        groups=32,
+        scale_shift=False,
+        dropout=0.1,
+        stem=1,
+        steps=800_000,
+        batch_size=128,
+        learning_rate=2e-4,
+        warmup=5_000,
+        final_fraction=1.0,
+        ema_decay=0.9999,
+        save_every=10_000,
+    ),
+}

@@ -1,0 +1,78 @@
+"""`unveil eval image`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unveil.recipes.image import EvalImage
+    from unveil.recipes.progress import Progress
+
+
+def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
+    """Score images; returns metrics and, as references, those of the data and of a Gaussian."""
+    import time
+
+    import numpy as np
+    import torch
+
+    from unveil.apps.image_generation import generate
+    from unveil.apps.image_likelihood import bits_per_dim
+    from unveil.errors import UnveilError
+    from unveil.evaluation.image_features import extractor
+    from unveil.evaluation.images import image_metrics
+    from unveil.evaluation.statistics import mean_ci95
+    from unveil.recipes.image_run import enough_memory, settings_of
+    from unveil.recipes.image_train import images_of, load_image
+    from unveil.recipes.locate import find_checkpoint, read_config
+
+    for name, least in (("n", 4), ("bits", 0), ("batch_size", 1), ("threads", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    settings = settings_of(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = find_checkpoint(config.checkpoint)
+    described = read_config(folder, "image")
+    if config.data is None and "data" not in described:
+        raise UnveilError("packaged weights do not say where their data are; give --data")
+    reading = {"asked_size": 0, "fit": "exact", "background": "", "skip_corrupt": False, "styles": [], "hold_out": 0.05}
+    train, held = images_of(reading | described, config.data)
+    model = load_image(folder, config.device)
+    if train.pixels.shape[1:] != (model.shape.channels, model.shape.size, model.shape.size):
+        raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {(model.shape.channels, *[model.shape.size] * 2)}")
+    if model.shape.classes and train.names != tuple(described["names"]):
+        raise UnveilError("the classes of the data are not those that the model was trained with; give its own --data")
+    if len(train) < 2 * config.n:
+        raise ValueError(f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n")
+    features = extractor(config.extractor, model.device)
+    rng = np.random.default_rng(config.seed)
+    labels = None
+    if model.shape.classes:
+        assert train.labels is not None
+        labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    began = time.perf_counter()
+    with enough_memory():
+        made = generate(model, labels, config.n, settings, generator, config.batch_size)
+        seconds = time.perf_counter() - began
+        metrics, references = image_metrics(
+            made.pixels.numpy(), train.pixels, held.pixels, features, rng, lambda done, total: progress("comparing", done, total, {})
+        )
+        metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
+        if config.bits:
+            if not len(held):
+                raise UnveilError("nothing was held out of this model's data; give --bits 0")
+            rows = rng.permutation(len(held))[: config.bits]
+            told = torch.from_numpy(held.labels[rows].astype(np.int64)) if model.shape.classes and held.labels is not None else None
+            found: list[float] = []
+            for i in range(0, len(rows), config.batch_size):
+                some = slice(i, i + config.batch_size)
+                part = torch.from_numpy(held.pixels[rows[some]])
+                bits = bits_per_dim(model, part, None if told is None else told[some], generator, config.bits_variance)
+                found += bits.total.tolist()
+                progress("bits a dimension", len(found), len(rows), {})
+            mean, half = mean_ci95(np.array(found))
+            metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
+    how = f"{config.solver}, {config.steps} steps, scale {config.scale}"
+    return {"metrics": metrics, "reference": references, "protocol": f"{how}; features: {features.name}; against training images"}

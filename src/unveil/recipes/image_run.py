@@ -1,0 +1,157 @@
+"""`unveil sample image`: pictures as files that say how they were made, and are made again from what they say."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy as np
+    from torch import Tensor
+
+    from unveil.apps.image_generation import ImageSettings
+    from unveil.recipes.image import EvalImage, SampleImage
+
+HERE = ("out", "from_png", "watch", "device", "threads", "json")  # of the machine and the moment, not of the picture
+
+
+def settings_of(config: SampleImage | EvalImage) -> ImageSettings:
+    """How to make images, as flags say it."""
+    from unveil.apps.image_generation import ImageSettings
+
+    names = {field.name for field in fields(ImageSettings)} & {field.name for field in fields(config)}
+    return ImageSettings(**{name: getattr(config, name) for name in names})
+
+
+def repeated(config: SampleImage) -> SampleImage:
+    """The config that made a PNG, with the flags that are of the machine.
+
+    Raises:
+        UnveilError: no such parameters in it, or its checkpoint has other weights now.
+    """
+    from unveil.errors import UnveilError
+    from unveil.evaluation.image_files import read_parameters
+    from unveil.recipes.image import SampleImage
+    from unveil.recipes.locate import find_checkpoint
+
+    assert config.from_png is not None
+    try:
+        said: dict[str, Any] = json.loads(read_parameters(config.from_png))
+        weights = said.pop("weights")
+        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in HERE}
+        before = SampleImage(**made)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
+    if weights != weights_digest(find_checkpoint(before.checkpoint)):
+        raise UnveilError(f"{config.from_png} was made by other weights than those of {before.checkpoint} now")
+    return replace(before, **{name: getattr(config, name) for name in HERE})
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights that are used."""
+    import hashlib
+
+    from unveil.recipes.locate import weights_file
+
+    with open(weights_file(folder), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def classes_of(asked: tuple[int, ...], count: int, classes: int) -> Tensor | None:
+    """A class for each image, or None for no class.
+
+    Raises:
+        ValueError: a class that there is not, or -1 among others.
+    """
+    import torch
+
+    if not classes:
+        if asked:
+            raise ValueError("--class: this model was trained without classes (--classes)")
+        return None
+    if asked == (-1,):
+        return None
+    for k in asked:
+        if not 0 <= k < classes:
+            raise ValueError(f"--class {k}: there are 0 .. {classes - 1}" + (", and -1 alone for no class" if k == -1 else ""))
+    turns = torch.tensor(asked or range(classes), device="cpu")
+    return turns[torch.arange(count, device="cpu") % len(turns)]
+
+
+def sample_image(config: SampleImage) -> dict[str, Any]:
+    """Make images, write them, and describe them."""
+    import time
+
+    import torch
+
+    from unveil.apps.image_generation import generate
+    from unveil.apps.image_model import pixels_of
+    from unveil.errors import UnveilError
+    from unveil.evaluation.image_files import grid, write_animation, write_picture
+    from unveil.recipes.doctor import commit, machine
+    from unveil.recipes.image_train import load_image
+    from unveil.recipes.locate import find_checkpoint, read_config
+
+    if config.from_png is not None:
+        config = repeated(config)
+    for name in ("n", "batch_size"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"-{'-' if len(name) > 1 else ''}{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    settings = settings_of(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = find_checkpoint(config.checkpoint)
+    model = load_image(folder, config.device)
+    labels = classes_of(config.label, config.n, model.shape.classes)
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    frames: list[np.ndarray] = []
+    show = (lambda belief, _: frames.append(grid(pixels_of(belief).numpy(), least=64))) if config.watch else None
+    began = time.perf_counter()
+    with enough_memory():
+        made = generate(model, labels, config.n, settings, generator, config.batch_size, show)
+    seconds = time.perf_counter() - began
+    pixels = made.pixels.numpy()
+    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": weights_digest(folder)}
+    text = json.dumps(said, default=str)
+    columns = len(config.label or range(model.shape.classes)) if labels is not None and config.n > model.shape.classes else 0
+    write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
+    for k, picture in enumerate(pixels):
+        write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
+    if config.watch:
+        write_animation(config.out / "denoising.gif", [*frames, grid(pixels[: config.batch_size], least=64)])
+    names = read_config(folder, "image")["names"]
+    shown = sorted({names[int(k)] for k in labels}) if labels is not None else []
+    return {
+        "recipe": "image",
+        "checkpoint": config.checkpoint,
+        "protocol": f"{config.solver}, {config.steps} steps, scale {config.scale}",
+        "metrics": {"images_per_second": config.n / seconds, "nfe": made.calls, "n": config.n},
+        "files": str(config.out),
+        "config": asdict(config),
+        "seeds": [config.seed],
+        "commit": commit(),
+        **machine(config.device),
+        "seconds": seconds,
+        "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {made.calls} calls each, "
+        f"{config.n / seconds:.1f} images/s\nagain: unveil sample image --from-png {config.out / 'grid.png'}",
+    }
+
+
+@contextmanager
+def enough_memory() -> Generator[None]:
+    """Says which flag to lower when memory runs out."""
+    import torch
+
+    from unveil.errors import UnveilError
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UnveilError("out of memory; lower --batch-size") from error

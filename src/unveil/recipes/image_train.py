@@ -1,0 +1,159 @@
+"""`unveil train image`, and image models from checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unveil.apps.image_model import ImageModel, ImageShape
+    from unveil.data.images import Images
+    from unveil.recipes.image import TrainImage
+    from unveil.recipes.progress import Progress
+
+SHAPE = (
+    "size",
+    "channels",
+    "null",
+    "width",
+    "blocks",
+    "head_width",
+    "groups",
+    "scale_shift",
+    "big_gan",
+    "dropout",
+    "stem",
+    "schedule",
+    "diffusion_steps",
+    "predicts",
+    "learned_variance",
+    "sigma_data",
+)
+
+
+def shape_of(config: Mapping[str, Any]) -> ImageShape:
+    """The tensors' shapes, and the diffusion, that a run's `config.json` describes."""
+    from unveil.apps.image_model import ImageShape
+
+    given = {name: config[name] for name in SHAPE}
+    return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
+
+
+def load_image(folder: Path, device: str = "auto") -> ImageModel:
+    """The model of a checkpoint folder of `unveil train image`.
+
+    Raises:
+        UnveilError: damaged, or of another recipe.
+    """
+    from unveil.apps.image_model import ImageModel
+    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.locomotion_load import with_weights
+    from unveil.training.checkpoint import read_tensors
+
+    model = ImageModel(shape_of(read_config(folder, "image")))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    return model
+
+
+def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
+    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out."""
+    from unveil.data.image_sets import has_test, read_images
+    from unveil.data.images import Reading, split
+
+    data = config["data"] if source is None else source
+    reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
+    images = read_images(data, reading, tuple(config["styles"]))
+    if has_test(data):
+        return images, read_images(data, reading, tuple(config["styles"]), test=True)
+    return split(images, config["hold_out"])
+
+
+def train_image(config: TrainImage, progress: Progress) -> Path:
+    """Train an `ImageModel`; returns the run folder."""
+    from dataclasses import asdict
+    from functools import partial
+
+    import torch
+
+    from unveil.apps.image_model import ImageModel
+    from unveil.apps.image_training import image_batches, image_loss
+    from unveil.data.images import Pictures
+    from unveil.errors import UnveilError
+    from unveil.recipes.image import TrainImage
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.run import Task, as_json, has_bfloat16, run_task
+    from unveil.training.trainer import Training
+
+    check(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    given = asdict(config) | {"asked_size": config.size}
+    images, _ = images_of(given)
+    if config.classes and images.labels is None:
+        raise UnveilError(f"{config.data} has no classes: no subfolders, no prefixes of names, no labels; leave --classes out")
+    if images.skipped:
+        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    learned = {
+        "recipe": "image",
+        "size": images.pixels.shape[-1],
+        "channels": images.pixels.shape[1],
+        "names": images.names if config.classes else (),
+        "null": config.classes and config.label_drop > 0.0,
+        "images": len(images),
+        "skipped": images.skipped,
+    }
+    described = as_json(given | learned)
+    shape = shape_of(described)
+    torch.manual_seed(config.seed)  # initial weights
+    model = ImageModel(shape)
+    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop)
+    training = Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        final_fraction=config.final_fraction,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        ema=config.ema_decay,
+        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        accumulate=config.accumulate,
+        save_every=config.save_every,
+        keep=config.keep,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+    task = Task(model, draw, partial(image_loss, gamma=config.min_snr), {}, {})
+    try:
+        run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
+    except torch.OutOfMemoryError as error:
+        raise UnveilError("out of memory; lower --batch-size and raise --accumulate as much, or lower --width") from error
+    return config.out
+
+
+def check(config: TrainImage) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.recipes.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    for name in ("width", "blocks", "groups", "stem", "steps", "batch_size", "accumulate", "save_every", "diffusion_steps"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    for name in ("size", "head_width", "min_snr", "warmup", "keep", "threads", "weight_decay"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
+    for name in ("label_drop", "hold_out", "dropout", "final_fraction"):
+        if not 0.0 <= getattr(config, name) <= 1.0 or (name != "final_fraction" and getattr(config, name) == 1.0):
+            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+    if not config.learning_rate > 0.0 or not config.clip > 0.0 or not config.sigma_data > 0.0:
+        raise ValueError(
+            f"--learning-rate, --clip and --sigma-data must be above 0, got {config.learning_rate}, {config.clip}, {config.sigma_data}"
+        )
+    if not config.multiples or min(config.multiples) < 1:
+        raise ValueError(f"--multiples must be numbers of at least 1, got {config.multiples}")

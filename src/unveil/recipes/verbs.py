@@ -1,0 +1,68 @@
+"""What each verb does for each recipe: presets, the function that does it, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+from unveil.recipes import image, locomotion, maze, pusht, text
+
+TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains, what comes next
+    "maze": (maze.TRAIN_PRESETS, "maze_train:train_maze", "eval maze --maze {maze} --checkpoint {run}"),
+    "locomotion": (
+        locomotion.TRAIN_PRESETS,
+        "locomotion_train:train_locomotion",
+        "train value --preset {preset} --dataset {dataset} --logbase {logbase}",
+    ),
+    "value": (
+        locomotion.VALUE_PRESETS,
+        "locomotion_train:train_value",
+        "eval locomotion --dataset {dataset} --logbase {logbase}",
+    ),
+    "pusht": (pusht.TRAIN_PRESETS, "pusht_train:train_pusht", "eval pusht --checkpoint {run} --episodes 50 --seed 100000"),
+    "text": (text.TRAIN_PRESETS, "text_train:train_text", "sample text --checkpoint {run} --watch"),
+    "image": (image.TRAIN_PRESETS, "image_train:train_image", "sample image --checkpoint {run} -n 64"),
+}
+EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
+    "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
+    "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
+    "pusht": (pusht.EVAL_PRESETS, "pusht_eval:evaluate_pusht"),
+    "text": ({"default": text.EvalText()}, "text_run:evaluate_text"),
+    "image": ({"default": image.EvalImage()}, "image_eval:evaluate_image"),
+}
+SAMPLED: dict[str, tuple[type, str]] = {
+    "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
+    "pusht": (pusht.SamplePushT, "pusht_eval:sample_pusht"),
+    "text": (text.SampleText, "text_run:sample_text"),
+    "image": (image.SampleImage, "image_run:sample_image"),
+}
+SHORT = {"image": {"-n": "--n", "--class": "--label"}}  # flags of `sample` by other names: a keyword, and a letter
+
+
+def wired(place: str) -> Callable[..., Any]:
+    """The function at module:name of the recipes, imported now."""
+    module, name = place.split(":")
+    return getattr(import_module(f"unveil.recipes.{module}"), name)
+
+
+def given(rest: list[str], flag: str, otherwise: str) -> str:
+    """What the flags say for one of them."""
+    following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
+    return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
+
+
+def fitted(default: Any, rest: list[str]) -> Any:
+    """A preset, with what follows from the network, method or data set that the flags name."""
+    if hasattr(default, "method"):
+        return image.for_method(default, given(rest, "--method", default.method))
+    if hasattr(default, "network"):
+        return pusht.for_network(default, given(rest, "--network", default.network))
+    return locomotion.for_dataset(default, given(rest, "--dataset", default.dataset)) if hasattr(default, "dataset") else default
+
+
+def spelled(recipe: str, rest: list[str]) -> list[str]:
+    """Flags of `sample` by the names of their fields."""
+    names = SHORT.get(recipe, {})
+    return [names.get(a.split("=")[0], a.split("=")[0]) + a[len(a.split("=")[0]) :] for a in rest]

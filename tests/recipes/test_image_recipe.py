@@ -1,0 +1,182 @@
+"""The commands on a few tiny pictures: train, resume, make, make again, score; and what is refused in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.cli import main
+from unveil.recipes.load import load
+
+TINY = ["--preset", "tiny", "--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
+TINY += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "3", "--keep", "0"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A folder of stripes that lie or stand, and a run of each kind on it."""
+    folder = tmp_path_factory.mktemp("image")
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        bright = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (8, 8))
+        picture = (bright if k % 2 else bright.T).astype(np.uint8)
+        kind = folder / "stripes" / ("stand" if k % 2 else "lie")
+        kind.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(kind / f"{k}.png")
+    for name, flags in (("ddpm", ["--classes"]), ("iddpm", ["--method", "iddpm"]), ("edm", ["--method", "edm", "--classes"])):
+        flags = [*flags, "--data", str(folder / "stripes"), "--out", str(folder / name), "--steps", "6", "--hold-out", "0.2"]
+        assert main(["train", "image", *TINY, *flags]) == 0
+    return folder
+
+
+def written(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def test_a_run_says_what_it_was_trained_for(base):
+    config = written(base / "iddpm" / "config.json")
+    assert (config["schedule"], config["predicts"], config["learned_variance"], config["names"]) == ("cosine", "eps", True, [])
+    config = written(base / "ddpm" / "config.json")
+    assert (config["schedule"], config["size"], config["channels"], config["images"]) == ("linear", 8, 1, 32)
+    assert config["names"] == ["lie", "stand"] and config["null"] is True
+    model = load(base / "ddpm", "cpu")
+    assert (model.shape.classes, model.shape.diffusion_steps) == (2, 25)
+    with pytest.raises(TypeError, match="takes no settings"):
+        load(base / "ddpm", "cpu", steps=3)
+
+
+@pytest.mark.parametrize(
+    ("run", "flags", "calls"),
+    [
+        ("ddpm", ["--class", "1", "--scale", "2", "--steps", "3"], 3),
+        ("ddpm", ["--solver", "ddim", "--eta", "0.5", "--steps", "4", "--class=-1"], 4),
+        ("iddpm", ["--solver", "ddpm", "--steps", "25"], 25),
+        ("edm", ["--solver", "heun", "--steps", "3"], 5),
+    ],
+)
+def test_pictures_are_made_again_bit_for_bit_from_any_of_them(base, run, flags, calls, tmp_path):
+    common = ["sample", "image", "--checkpoint", str(base / run), "-n", "5", "--batch-size", "3", "--device", "cpu", "--seed", "7"]
+    assert main([*common, *flags, "--out", str(tmp_path / "a"), "--json", str(tmp_path / "a.json")]) == 0
+    assert written(tmp_path / "a.json")["metrics"]["nfe"] == calls
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["0000.png", "0001.png", "0002.png", "0003.png", "0004.png", "grid.png"]
+    again = ["sample", "image", "--from-png", str(tmp_path / "a" / "0002.png"), "--out", str(tmp_path / "b"), "--device", "cpu"]
+    assert main([*again, "--watch"]) == 0
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+    with Image.open(tmp_path / "b" / "denoising.gif") as animation:
+        assert animation.n_frames == calls + 1 or animation.n_frames > 1  # equal frames are joined
+    assert main([*common[:-1], "8", *flags, "--out", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "a" / "0002.png").read_bytes() != (tmp_path / "c" / "0002.png").read_bytes()
+
+
+def test_other_weights_do_not_repeat_a_picture(base, tmp_path, capsys):
+    from shutil import copytree
+
+    copytree(base / "ddpm", tmp_path / "run")
+    common = ["sample", "image", "--steps", "2", "-n", "1", "--device", "cpu", "--out", str(tmp_path / "a"), "--checkpoint"]
+    assert main([*common, str(tmp_path / "run")]) == 0
+    (tmp_path / "run" / "checkpoint-6").rename(tmp_path / "away")
+    assert main(["sample", "image", "--from-png", str(tmp_path / "a" / "grid.png"), "--out", str(tmp_path / "b")]) == 2
+    assert "made by other weights" in capsys.readouterr().err
+
+
+def test_scores_name_their_extractor_and_stand_beside_references(base, tmp_path, capsys):
+    out = tmp_path / "e.json"
+    flags = ["--n", "8", "--steps", "3", "--extractor", "pixels", "--bits", "4", "--device", "cpu", "--json", str(out)]
+    assert main(["eval", "image", "--checkpoint", str(base / "ddpm"), *flags]) == 0
+    result = written(out)
+    wanted = {
+        "frechet_distance",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "memorised_share",
+        "bits_per_dim",
+        "images_per_second",
+        "nfe",
+        "n",
+    }
+    assert wanted <= set(result["metrics"]) and "features: pixels" in result["protocol"]
+    assert set(result["reference"]) == {"floor", "gaussian", "held_out"} and 1.0 < result["metrics"]["bits_per_dim"] < 60.0
+    assert result["reference"]["floor"]["frechet_distance"] < result["metrics"]["frechet_distance"]
+    assert "FID" not in capsys.readouterr().out
+
+
+def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_path, capsys):
+    out = tmp_path / "e.json"
+    score = ["eval", "image", "--checkpoint", str(base / "edm"), "--n", "6", "--steps", "2", "--extractor", "pixels", "--json", str(out)]
+    assert main([*score, "--device", "cpu"]) == 0
+    pack = ["weights", "pack", "--run", str(base / "edm"), "--name", "stripes", "--into", str(tmp_path), "--results", str(out)]
+    assert main(pack) == 0
+    card = (tmp_path / "stripes" / "card.md").read_text()
+    assert (
+        "--method edm" in card
+        and "--attention 4 " in card
+        and "| frechet_distance |" in card
+        and "lie, stand" in card
+        and str(base) not in card
+    )
+    pictures = []
+    for name, folder in (("a", base / "edm"), ("b", tmp_path / "stripes")):
+        flags = ["-n", "2", "--steps", "3", "--device", "cpu", "--out", str(tmp_path / name)]
+        assert main(["sample", "image", "--checkpoint", str(folder), *flags]) == 0
+        with Image.open(tmp_path / name / "0001.png") as picture:
+            pictures.append(np.asarray(picture).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2
+    assert main(["eval", "image", "--checkpoint", str(tmp_path / "stripes"), "--n", "6"]) == 2
+    assert "give --data" in capsys.readouterr().err
+    described = written(base / "edm" / "config.json")
+    (base / "edm" / "config.json").write_text(json.dumps(described | {"styles": ["openmoji"]}))
+    assert main(pack) == 2 and "share-alike" in capsys.readouterr().err
+    (base / "edm" / "config.json").write_text(json.dumps(described))
+
+
+def test_a_run_resumes_but_not_as_another(base, capsys):
+    again = ["train", "image", *TINY, "--classes", "--data", str(base / "stripes"), "--out", str(base / "ddpm"), "--hold-out", "0.2"]
+    assert main([*again, "--steps", "7", "--resume", "--method", "v"]) == 2
+    assert "was started with method 'ddpm'" in capsys.readouterr().err
+    assert main([*again, "--steps", "7", "--resume"]) == 0
+    assert (base / "ddpm" / "checkpoint-7").is_dir()
+
+
+@pytest.mark.parametrize("flags", [["--method", "flow"], ["--method", "v", "--min-snr", "5", "--flip"], ["--big-gan", "--dropout", "0.1"]])
+def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path):
+    common = ["--data", str(base / "stripes"), "--out", str(tmp_path / "run"), "--steps", "2"]
+    assert main(["train", "image", *TINY, *common, *flags]) == 0
+    assert main(["sample", "image", "--checkpoint", str(tmp_path / "run"), "-n", "2", "--steps", "2", "--out", str(tmp_path / "s")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["sample", "--class", "2"], "--class 2: there are 0 .. 1"),
+        (["sample", "--steps", "26", "--solver", "ddpm"], "trained with 25 steps"),
+        (["sample", "--steps", "26"], "trained with 25 steps"),
+        (["sample", "-n", "0"], "-n must be at least 1"),
+        (["sample", "--from-png", "nowhere.png"], "nowhere.png: not a PNG"),
+        (["sample", "--scale", "2", "--class", "-1"], "give --class"),
+        (["sample", "--checkpoint", "IDDPM", "--scale", "2"], "trained without classes"),
+        (["sample", "--checkpoint", "IDDPM", "--class", "0"], "trained without classes"),
+        (["eval", "--n", "17"], "needs 34 training images"),
+        (["eval", "--data", "nowhere"], "no such file or folder"),
+        (["train", "--method", "dpm"], "unknown method 'dpm'"),
+        (["train", "--attention", "5"], "the levels have 4, 2"),
+        (["train", "--size", "4"], "is 8 x 8, but --size 4 is asked"),
+        (["train", "--dropout", "1"], "--dropout must lie in 0 .. 1"),
+        (["train", "--steps", "0"], "--steps must be at least 1"),
+        (["train", "--width", "9"], "not a multiple of 4 groups"),
+        (["train", "--fit", "crop"], "needs --size"),
+    ],
+)
+def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
+    verb, *flags = [str(base / "iddpm") if word == "IDDPM" else word for word in command]
+    if verb in ("sample", "eval") and "--checkpoint" not in flags:
+        flags += ["--checkpoint", str(base / "ddpm")]
+    if verb == "train":
+        flags = [*TINY, "--data", str(base / "stripes"), *flags]
+    flags += ["--out", str(tmp_path / "out")] if verb != "eval" else []
+    assert main([verb, "image", *flags, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and len([line for line in error.splitlines() if line.startswith("unveil: ")]) == 1
