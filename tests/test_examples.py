@@ -8,10 +8,13 @@ import pytest
 
 from unveil.cli import VERBS, main, parse
 from unveil.errors import UnveilError
-from unveil.recipes import locomotion, maze
+from unveil.recipes import maze
 from unveil.recipes.locomotion_data import DataLocomotion
 from unveil.recipes.maze_data import DataMaze
+from unveil.recipes.pusht_data import DataPushT
 from unveil.recipes.results import Results
+from unveil.recipes.text import DataText
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,10 +49,10 @@ def commands() -> list[str]:
 
 
 CONFIGS = {
-    "train": {"maze": maze.TrainMaze, "locomotion": locomotion.TrainLocomotion, "value": locomotion.TrainValue},
-    "eval": {"maze": maze.EvalMaze, "locomotion": locomotion.EvalLocomotion},
-    "sample": {"maze": maze.SampleMaze},
-    "data": {"maze": DataMaze, "locomotion": DataLocomotion},
+    "train": {name: type(presets["default"]) for name, (presets, *_) in TRAINED.items()},
+    "eval": {name: type(presets["default"]) for name, (presets, _) in EVALUATED.items()},
+    "sample": {name: config for name, (config, _) in SAMPLED.items()},
+    "data": {"maze": DataMaze, "locomotion": DataLocomotion, "pusht": DataPushT, "text": DataText},
 }
 
 

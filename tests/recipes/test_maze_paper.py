@@ -44,7 +44,7 @@ def test_what_does_not_apply_is_refused(run, tmp_path, capsys):
     assert "only `unveil eval maze` drives" in fails(
         capsys, "sample", "maze", "--goal", "3,1", "--checkpoint", str(run), "--out", str(tmp_path / "p.png")
     )
-    assert "the zoo holds planners of ours" in fails(capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path))
+    assert "the zoo holds models of ours" in fails(capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path))
     with pytest.raises(UnveilError, match="only `unveil eval maze` drives"):
         unveil.load(run)
     config = json.loads((run / "config.json").read_text())
