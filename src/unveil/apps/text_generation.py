@@ -202,11 +202,23 @@ def belief_of(model: TextModel, canvas: Canvas, among: Tensor, settings: TextSet
         return x.masked_fill(prompt, model.tokens.mask_id)
 
     guided = plain if settings.scale == 1.0 else cfg(denoiser, Branch(cond), Branch(cond, unprompted), settings.scale)
+    if not model.denoiser.forbid_mask:
+        guided = in_double(guided)
     if settings.may_end:
         return guided
     score = torch.zeros(model.tokens.size, device=ids.device)
     score[model.tokens.eos_id] = RULED_OUT
     return reweighted(guided, score)
+
+
+def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
+    """Logits in float64 after guidance, as LLaDA's sampler has them: in float32 many sure tokens have probability 1, and order is lost."""
+
+    def exact(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        belief = denoise(x_t, t)
+        return MaskedDenoised(belief.logits.double(), belief.positions)
+
+    return exact
 
 
 def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:

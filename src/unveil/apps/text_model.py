@@ -21,7 +21,9 @@ class TextShape:
         vocabulary: V, end-of-text and [MASK] included.
         context: the longest sequence that it was trained on.
         width, depth, heads, kv_heads, hidden, theta, tied: of the `LanguageTransformer`.
+        epsilon: of its RMSNorm.
         schedule: linear, alpha = 1 - t, or `MaskedCosine`.
+        forbid_mask: [MASK] has no probability; LLaDA's published weights leave it in the softmax.
     """
 
     vocabulary: int
@@ -33,7 +35,9 @@ class TextShape:
     hidden: int = 0
     theta: float = 10_000.0
     tied: bool = False
+    epsilon: float = 1e-5
     schedule: Literal["linear", "cosine"] = "linear"
+    forbid_mask: bool = True
 
 
 class TextModel(nn.Module):
@@ -51,9 +55,18 @@ class TextModel(nn.Module):
             )
         self.shape, self.tokens = shape, tokens
         network = LanguageTransformer(
-            shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta, tied=shape.tied
+            shape.vocabulary,
+            shape.width,
+            shape.depth,
+            shape.heads,
+            shape.kv_heads,
+            shape.hidden,
+            shape.theta,
+            shape.epsilon,
+            tied=shape.tied,
         )
-        self.denoiser = MaskedDenoiser(network, Flow() if shape.schedule == "linear" else MaskedCosine(), tokens.mask_id)
+        schedule = Flow() if shape.schedule == "linear" else MaskedCosine()
+        self.denoiser = MaskedDenoiser(network, schedule, tokens.mask_id, shape.forbid_mask)
 
     @property
     def device(self) -> torch.device:

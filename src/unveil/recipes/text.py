@@ -117,7 +117,9 @@ class SampleText:
     """
 
     checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder or a zoo name"""
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
     prompt: str = ""
     """what the text begins with"""
     infill: str | None = None
@@ -164,7 +166,9 @@ class EvalText:
     """
 
     checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder or a zoo name"""
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
     data: str | None = None
     """text as of `unveil data text`, all of it; by default the tail that was held out of the model's own data"""
     field: str = "text"

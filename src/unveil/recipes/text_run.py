@@ -1,4 +1,4 @@
-"""Text models at work: loading, `unveil sample text` and `unveil eval text`."""
+"""Text models at work: `unveil sample text` and `unveil eval text`."""
 
 from __future__ import annotations
 
@@ -18,30 +18,6 @@ if TYPE_CHECKING:
     from unveil.recipes.text import EvalText, SampleText
 
 SHOWN_MASK = "░"
-
-
-def load_text(folder: Path, device: str = "auto") -> TextModel:
-    """The model of a checkpoint folder of `unveil train text`, with its own vocabulary.
-
-    Raises:
-        UnveilError: damaged, of another recipe, or beside another tokenizer than the one it was trained with.
-    """
-    from unveil.apps.text_model import TextModel
-    from unveil.data.tokens import FILE, digest, read_tokens
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_device, read_config, weights_file
-    from unveil.recipes.locomotion_load import with_weights
-    from unveil.recipes.text_train import shape_of
-    from unveil.training.checkpoint import read_tensors
-
-    config = read_config(folder, "text")
-    place = folder / FILE if (folder / FILE).is_file() else folder.parent / FILE
-    tokens = read_tokens(place)
-    model = TextModel(shape_of(config), tokens)
-    if digest(tokens) != config["tokenizer"]:
-        raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
-    return model
 
 
 def settings_of(config: SampleText) -> TextSettings:
@@ -82,14 +58,14 @@ def sample_text(config: SampleText) -> dict[str, Any]:
 
     from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write
     from unveil.recipes.doctor import commit, machine
-    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.text_load import load_text_model
 
     settings = settings_of(config)
     if config.prompt and config.infill is not None:
         raise ValueError("give --prompt or --infill, not both; the pattern may begin with the prompt")
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = load_text(find_checkpoint(config.checkpoint), config.device)
+    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     tokens = model.tokens
     if config.infill is None:
         canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, config.length, tokens, model.device)
@@ -166,19 +142,23 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     from unveil.errors import UnveilError
     from unveil.evaluation.text import text_metrics
     from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.text_load import load_text_model
     from unveil.recipes.text_train import prepared_text
+    from unveil.weights.llada import is_llada
 
     for name, least in (("draws", 1), ("pieces", 0), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
     if config.threads:
         torch.set_num_threads(config.threads)
-    folder = find_checkpoint(config.checkpoint)
-    model = load_text(folder, config.device)
+    foreign = is_llada(Path(config.checkpoint))
+    if foreign and config.data is None:
+        raise UnveilError(f"{config.checkpoint}: other people's weights do not say where their data are; give --data FILE")
+    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     if config.data is not None:
         what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
     else:
-        trained = read_config(folder, "text")
+        trained = read_config(find_checkpoint(config.checkpoint), "text")
         if "data" not in trained:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
         prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
