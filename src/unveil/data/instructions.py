@@ -1,4 +1,4 @@
-"""Instructions to learn from: pairs of prompt and response, and chats of many turns, as prompts that are given and responses that are lost."""
+"""Instructions to learn from: pairs of prompt and response, and chats of many turns; a response is learned given all before it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,11 +53,10 @@ def _chat(place: str, line: str, prompt: str, response: str) -> Chat:
     line_ = cast(dict[str, Any], value)
     if "messages" in line_:
         return _turns(place, line_["messages"])
+    has = ", ".join(line_)[:80] or "nothing"
     for name, flag in ((prompt, "--prompt-field"), (response, "--response-field")):
         if not isinstance(line_.get(name), str):
-            raise UnveilError(
-                f"{place}: no text in the field {name!r} (it has {', '.join(line_)[:80] or 'nothing'}); name another with {flag}"
-            )
+            raise UnveilError(f"{place}: no text in the field {name!r} (it has {has}); name another with {flag}")
     return Chat((Turn("user", line_[prompt]), Turn("assistant", line_[response])), place)
 
 

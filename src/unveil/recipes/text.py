@@ -36,9 +36,11 @@ class DataText:
 
 @dataclass(frozen=True)
 class TrainText:
-    """Train a masked diffusion model of text.
+    """Train a masked diffusion model of text, or fine-tune one on instructions.
 
     Example: unveil train text --preset tiny --data text/tinyshakespeare.txt.gz --out runs/shakespeare
+
+    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --steps 500 --out runs/chat
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
@@ -49,6 +51,20 @@ class TrainText:
     """of a line of jsonl"""
     hold_out: float = 0.1
     """the last share of the characters, which is not trained on; a prepared folder has its own"""
+    sft: str | None = None
+    """fine-tune on instructions: jsonl with a prompt and a response a line, or turns under "messages"; only responses are masked"""
+    prompt_field: str = "prompt"
+    """of a line of --sft"""
+    response_field: str = "response"
+    """of a line of --sft"""
+    checkpoint: str | None = None
+    """go on from this model, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    lora_rank: int = 0
+    """train low-rank changes of the checkpoint's linear maps instead of its weights; 0: all weights"""
+    lora_alpha: float = 16.0
+    """the changes' scale is alpha / rank"""
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
+    """linear maps that LoRA changes; of the feed-forward part: ff_proj, up_proj, ff_out"""
     out: Path = Path("runs/text")
     """run folder"""
     width: int = 192
@@ -156,6 +172,70 @@ class SampleText:
     """CPU threads; 0 lets torch decide"""
     json: str | None = None
     """write text and numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class ChatText:
+    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another chat.
+
+    Example: unveil chat --checkpoint runs/chat
+
+    Example: unveil chat --checkpoint LLaDA-8B-Instruct --prompt "What is a mask?" "And why?" --json -
+    """
+
+    checkpoint: str = "runs/text"
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
+    prompt: tuple[str, ...] = ()
+    """answer these and stop: each a chat of its own, all in one batch"""
+    system: str = ""
+    """what the model is told first"""
+    length: int = 128
+    """longest answer, in tokens"""
+    blocks: int = 32
+    """tokens of a block; blocks are finished from left to right; 0: one block"""
+    order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "confidence"
+    """which masks are filled first"""
+    steps: int = 0
+    """calls of the network, shared out over the blocks; 0: one a token"""
+    temperature: float = 0.0
+    """0 takes the best token"""
+    scale: float = 1.0
+    """of classifier-free guidance against the masked chat; 1: none; LLaDA's cfg_scale + 1"""
+    threshold: float | None = None
+    """with --order confidence: also commit every token at least this probable"""
+    watch: bool = True
+    """in a terminal, show the tokens as they are decided"""
+    seed: int = 0
+    """of order and tokens"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """with --prompt: write answers and numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class DemoText:
+    """Watch a packaged model write: a passage appearing out of masks, and a line with a gap filled.
+
+    Example: unveil demo text
+    """
+
+    checkpoint: str | None = None
+    """a zoo name, a run folder or a checkpoint folder; by default the packaged text model"""
+    prompt: str = "ROMEO:"
+    """what the passage begins with"""
+    infill: str = "To be, [*8] that is the question"
+    """the line with its gap"""
+    length: int = 128
+    """tokens of the passage"""
+    seed: int = 0
+    """of order and tokens"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
 
 
 @dataclass(frozen=True)

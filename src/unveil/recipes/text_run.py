@@ -74,7 +74,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     wanted = int((canvas.ids == tokens.mask_id).sum())
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
-    with _shown(model, canvas, config.watch) as show:
+    with shown(model, canvas, config.watch) as show:
         written = write(model, canvas, settings, generator, show)
     seconds = time.perf_counter() - began
     first = canvas.ids.shape[1] - config.length
@@ -116,7 +116,7 @@ def partly(model: TextModel, row: list[int]) -> str:
 
 
 @contextmanager
-def _shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
+def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
     """Yields what to call after each step: the first sample, redrawn in place in a terminal, a line a step elsewhere."""
     if not watch:
         yield None
@@ -161,6 +161,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         trained = read_config(find_checkpoint(config.checkpoint), "text")
         if "data" not in trained:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
+        if trained.get("sft"):
+            raise UnveilError("this model was fine-tuned on instructions, of which none are held out; give --data FILE")
         prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
         if prepared.tokens.written() != model.tokens.written():
             raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")

@@ -81,6 +81,10 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.training.checkpoint import latest_checkpoint
 
     check(config)
+    if config.sft is not None or config.checkpoint is not None:
+        from unveil.recipes.text_tune import tune_text
+
+        return tune_text(config, progress)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -96,7 +100,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     if latest_checkpoint(config.out) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})
-    run_task(task, _training(config, device), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
+    run_task(task, training_of(config, device), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 
 
@@ -105,10 +109,12 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     from unveil.apps.text_model import TextShape
 
     names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
-    return TextShape(**{name: config[name] for name in names})
+    later = {name: config[name] for name in ("epsilon", "forbid_mask") if name in config}
+    return TextShape(**{name: config[name] for name in names}, **later)
 
 
-def _training(config: TrainText, device: torch.device) -> Training:
+def training_of(config: TrainText, device: torch.device) -> Training:
+    """How to train, as flags say it."""
     from unveil.recipes.run import has_bfloat16
     from unveil.training.trainer import Training
 
@@ -153,5 +159,7 @@ def check(config: TrainText) -> None:
             f"--width must be a multiple of twice --heads, and --heads of --kv-heads, got {config.width}, {config.heads} and "
             f"{config.kv_heads}"
         )
+    if config.lora_rank < 0 or not config.lora_alpha > 0.0 or (config.lora_rank and config.checkpoint is None):
+        raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
     if not config.learning_rate > 0.0 or not config.theta > 0.0:
         raise ValueError(f"--learning-rate and --theta must be above 0, got {config.learning_rate} and {config.theta}")

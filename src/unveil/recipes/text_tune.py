@@ -32,6 +32,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         ValueError: LoRA targets that the network does not have.
     """
     from dataclasses import asdict
+    from functools import partial
 
     import torch
 
@@ -72,8 +73,8 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         write_tokens(model.tokens, config.out / FILE)
     task = Task(trained, learned.draw, loss, {}, {})
     training = training_of(config, device)
-    options = {"resume": config.resume, "log": config.log, "on_save": on_save}
-    run_task(task, training, device, config.out, described, TrainText(), progress, **options)
+    asked = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
+    asked(task, training, device, config.out, described, TrainText(), progress)
     return config.out
 
 

@@ -1,6 +1,7 @@
 """LLaDA's folders (LLaDA-8B-Base and -Instruct, LLaDA-1.5): config.json, sharded safetensors, tokenizer.json. Their code is not run.
 
-The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys in config.json, and a tensor `model.transformer.X` that is our `X` (`LanguageTransformer`).
+The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys in config.json, and tensors `model.transformer.X` that are our `X` of
+`LanguageTransformer`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """LoRA weights in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 
-A parameter `blocks.0.q_proj.lora_A.weight` of ours is PEFT's `base_model.model.model.transformer.blocks.0.q_proj.lora_A.weight`: the names that
-an adapter of LLaDA's own class has there.
+Our `blocks.0.q_proj.lora_A.weight` is `base_model.model.model.transformer.blocks.0.q_proj.lora_A.weight` there: the name that it has in an
+adapter of LLaDA's own class.
 """
 
 import json
