@@ -160,11 +160,13 @@ def published_generate(
     cfg_scale: float = 0.0,
     remasking: str = "low_confidence",
     seed: int = 0,
+    drawn: str = "block",
 ) -> list[int]:
     """LLaDA's sampler (the paper's algorithms 4 and 5, with the quirks of its released program) for one prompt.
 
     [MASK] stays in the softmax; probabilities are of the guided logits, without the Gumbel noise; a token's place in the running is by
-    float64; counts are fixed when a block begins, the larger ones first. Its random numbers are drawn as ours are: for the block alone.
+    float64; counts are fixed when a block begins, the larger ones first. Its random numbers are drawn as ours are: not for the whole canvas,
+    but for the block alone (`drawn` "block"), or for its masks ("masks").
     """
     rng = torch.Generator().manual_seed(seed)
     canvas = np.array([[*prompt, *[mask_id] * length]])
@@ -182,14 +184,17 @@ def published_generate(
                 null = plain_logits(tensors, unprompted)[0]
                 logits = null + (cfg_scale + 1.0) * (logits - null)
             noise = 1.0
+            rows = np.arange(block) if drawn == "block" else np.flatnonzero(canvas[0, here] == mask_id)
             chances = np.exp(logits[here] - logits[here].max(-1, keepdims=True))
             if temperature > 0.0:
-                uniform = torch.rand((1, block, logits.shape[-1]), dtype=torch.float64, generator=rng).numpy()[0]
+                uniform = np.full((block, logits.shape[-1]), 0.5)
+                uniform[rows] = torch.rand((1, len(rows), logits.shape[-1]), dtype=torch.float64, generator=rng).numpy()[0]
                 noise = (-np.log(np.maximum(uniform, 2.0**-60))) ** temperature
             chosen = (chances / noise).argmax(-1)
             confidence = np.take_along_axis(chances / chances.sum(-1, keepdims=True), chosen[:, None], -1)[:, 0]
             if remasking == "random":
-                confidence = torch.rand((1, block), dtype=torch.float64, generator=rng).numpy()[0]
+                confidence = np.zeros(block)
+                confidence[rows] = torch.rand((1, len(rows)), dtype=torch.float64, generator=rng).numpy()[0]
             confidence = np.where(canvas[0, here] == mask_id, confidence, -np.inf)
             best = np.argsort(-confidence, kind="stable")[:count]
             best = best[np.isfinite(confidence[best])]

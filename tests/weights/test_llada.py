@@ -11,10 +11,13 @@ import torch
 
 import unveil
 from lladas import plain_logits, published_generate, save_llada, write_shards
-from unveil.apps.text_generation import TextSettings, prompt_canvas, write
+from unveil.apps.text_generation import TextSettings, in_double, prompt_canvas, write
 from unveil.cli import main
 from unveil.data.tokens import LibraryTokens, read_tokens, write_tokens
 from unveil.errors import UnveilError
+from unveil.process.denoised import MaskedDenoised
+from unveil.process.schedule import Flow
+from unveil.sampling.masked import ConfidentUnmask
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,21 @@ def test_generate_writes_the_published_samplers_tokens(saved, model, prompt, how
     generator = torch.Generator().manual_seed(0)
     assert write(model, prompt_canvas([ids], how["length"], tokens), settings, generator).ids[0].tolist() == wanted
     assert tokens.mask_id not in wanted[len(ids) :] and len(set(wanted[len(ids) :])) > 3
+
+
+def test_sure_tokens_keep_their_order_in_float64():
+    """Four tokens whose probabilities are all 1 in float32, the later the surer: the published order is from the right."""
+    mask, logits = 3, torch.zeros(1, 4, 4)
+    logits[0, :, 1] = torch.tensor([20.0, 22.0, 24.0, 26.0])
+    x = torch.full((1, 4), mask)
+    assert bool((logits.softmax(-1)[..., 1] == 1.0).all())
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> MaskedDenoised:
+        return MaskedDenoised(logits)
+
+    for belief, wanted in ((in_double(denoise), [3, 3, 1, 1]), (denoise, [1, 1, 3, 3])):
+        half = ConfidentUnmask(Flow(), mask, forbid_mask=False).step(belief, x, torch.tensor(1.0), torch.tensor(0.5), None, None)[0]
+        assert half[0].tolist() == wanted
 
 
 def test_mask_has_a_probability_as_published(model):
