@@ -165,8 +165,8 @@ def published_generate(
     """LLaDA's sampler (the paper's algorithms 4 and 5, with the quirks of its released program) for one prompt.
 
     [MASK] stays in the softmax; probabilities are of the guided logits, without the Gumbel noise; a token's place in the running is by
-    float64; counts are fixed when a block begins, the larger ones first. Its random numbers are drawn as ours are: not for the whole canvas,
-    but for the block alone (`drawn` "block"), or for its masks ("masks").
+    float64; counts are fixed when a block begins, the larger ones first. Its random numbers are drawn as ours are: not for the whole
+    canvas, but for the block alone (`drawn` "block"), or for its masks ("masks").
     """
     rng = torch.Generator().manual_seed(seed)
     canvas = np.array([[*prompt, *[mask_id] * length]])
