@@ -1,7 +1,7 @@
 """What is learned of text: a denoiser of masked tokens, and the vocabulary that belongs to it. Nie et al. 2025 (LLaDA)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ class TextShape:
         context: the longest sequence that it was trained on.
         width, depth, heads, kv_heads, hidden, theta, tied: of the `LanguageTransformer`.
         schedule: linear, alpha = 1 - t, or `MaskedCosine`.
+        block: tokens of a block of block diffusion (BD3, Arriola et al. 2025): blocks follow one another autoregressively, and each is
+            masked diffusion. 0: masked diffusion of the whole.
+        causal: autoregressive on the same trunk, for comparison: every position predicts the next token.
     """
 
     vocabulary: int
@@ -34,6 +37,8 @@ class TextShape:
     theta: float = 10_000.0
     tied: bool = False
     schedule: Literal["linear", "cosine"] = "linear"
+    block: int = 0
+    causal: bool = False
 
 
 class TextModel(nn.Module):
@@ -41,6 +46,7 @@ class TextModel(nn.Module):
 
     Raises:
         UnveilError: the vocabulary is not of the size that the weights have.
+        ValueError: of blocks and causal at once.
     """
 
     def __init__(self, shape: TextShape, tokens: Tokens) -> None:
@@ -50,10 +56,22 @@ class TextModel(nn.Module):
                 f"these weights are of {shape.vocabulary} tokens, but the tokenizer has {tokens.size}; give its own tokenizer"
             )
         self.shape, self.tokens = shape, tokens
-        network = LanguageTransformer(
-            shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta, tied=shape.tied
-        )
+        if shape.causal and shape.block:
+            raise ValueError(f"a causal model has no blocks, but block is {shape.block}")
+        sizes = (shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta)
+        begin = tokens.eos_id if shape.causal else None
+        network = LanguageTransformer(*sizes, tied=shape.tied, causal=shape.causal, block=shape.block, begin=begin)
         self.denoiser = MaskedDenoiser(network, Flow() if shape.schedule == "linear" else MaskedCosine(), tokens.mask_id)
+
+    @property
+    def network(self) -> LanguageTransformer:
+        """The denoiser's."""
+        return cast(LanguageTransformer, self.denoiser.network)
+
+    @property
+    def window(self) -> int:
+        """Tokens that are decided together, given all before: 1 of a causal model, a block's, or 0 for all."""
+        return 1 if self.shape.causal else self.shape.block
 
     @property
     def device(self) -> torch.device:

@@ -90,7 +90,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     described = as_json(asdict(config) | more)
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
-    draw = text_batches(pieces, config.batch_size, config.form, config.times)
+    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     if latest_checkpoint(config.out) is None:
@@ -105,7 +105,7 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     from unveil.apps.text_model import TextShape
 
     names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
-    return TextShape(**{name: config[name] for name in names})
+    return TextShape(**{name: config[name] for name in names}, block=config.get("block", 0), causal=config.get("causal", False))
 
 
 def _training(config: TrainText, device: torch.device) -> Training:
@@ -142,7 +142,7 @@ def check(config: TrainText) -> None:
     for name in ("width", "depth", "heads", "context", "steps", "batch_size", "accumulate", "save_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay"):
+    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay", "block"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
     for name in ("truncated", "hold_out", "final_fraction"):
@@ -152,6 +152,10 @@ def check(config: TrainText) -> None:
         raise ValueError(
             f"--width must be a multiple of twice --heads, and --heads of --kv-heads, got {config.width}, {config.heads} and "
             f"{config.kv_heads}"
+        )
+    if config.block and (config.causal or config.context % config.block):
+        raise ValueError(
+            f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"
         )
     if not config.learning_rate > 0.0 or not config.theta > 0.0:
         raise ValueError(f"--learning-rate and --theta must be above 0, got {config.learning_rate} and {config.theta}")
