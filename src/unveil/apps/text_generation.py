@@ -169,31 +169,32 @@ def write(
     def finished(x: Tensor) -> bool:
         return settings.stop and settings.may_end and bool(ended(x, wanted, tokens).all())
 
-    x: Tensor = ids
-    prefix: Prefix | None = None
+    def watched(window: Window, base: Tensor, last: Tensor) -> Callable[[Tensor, Tensor], bool]:
+        states = [last]
+
+        def after(state: Tensor, s: Tensor) -> bool:
+            whole, still = window.put(base, state), torch.equal(states[0], state)
+            states[0] = state
+            if on_step is not None:
+                on_step(whole)
+            masks = settings.remask > 0.0 or bool(((state == tokens.mask_id) & window.among).any())
+            return finished(whole) or not (masks or (settings.edit is not None and not still))
+
+        return after
+
+    x, prefix = ids, None
     each, more = divmod(max(settings.steps, len(blocks)), len(blocks))
     for i, among in enumerate(blocks):
         window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
         calls[0] += read
         here = x.gather(1, window.columns)
-        states = [here]
-
-        def after(state: Tensor, s: Tensor, x: Tensor = x, window: Window = window, states: list[Tensor] = states) -> bool:
-            whole = window.put(x, state)
-            if on_step is not None:
-                on_step(whole)
-            still = torch.equal(states[0], state)
-            states[0] = state
-            masks = settings.remask > 0.0 or bool(((state == tokens.mask_id) & window.among).any())
-            return finished(whole) or not (masks or (settings.edit is not None and not still))
-
         prompt = (valid & ~wanted).gather(1, window.columns)
         denoise = remembered(tapped(belief_of(model, window, conditions, prompt, settings), count))
         times = uniform(each + (i < more))
         if settings.edit is not None:
             times = torch.cat([times, times.new_zeros(settings.edit_steps)])
         solver, edit = solver_of(model, settings, window.among), Inpaint(~window.among, here)
-        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=after))
+        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=watched(window, x, here)))
         if finished(x):
             break
     return Written(x, calls[0])
@@ -227,7 +228,7 @@ def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> Non
         ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model that knows no masked prompt;
             edits in an order that has none.
     """
-    if settings.order != "first-hitting" and settings.steps < blocks:
+    if settings.steps < blocks and not (model.window and settings.order == "first-hitting"):
         raise ValueError(f"{settings.steps} steps are fewer than the {blocks} blocks; give more steps or larger blocks")
     if model.window and settings.block not in (0, model.window):
         raise ValueError(f"this model's own blocks are of {model.window} tokens, but blocks of {settings.block} were asked for; give none")

@@ -184,6 +184,10 @@ class EvalText:
     """of the bound: l has less variance than t; the same mean"""
     times: Literal["stratified", "antithetic", "independent"] = "stratified"
     """how the numbers of masks, or times, of a piece are drawn"""
+    tasks: str = ""
+    """instead: tasks of EleutherAI's lm-evaluation-harness, as arc_easy,lambada_openai; needs unveil[harness], which fetches their data"""
+    limit: int = 0
+    """questions of each of these tasks; 0: all"""
     scores: Path | None = None
     """also write -log p of every token given the others (masked), or those before (causal, blocks), a line of jsonl a piece"""
     pieces: int = 0

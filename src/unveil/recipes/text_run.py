@@ -176,7 +176,7 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     from unveil.recipes.locate import find_checkpoint, read_config
     from unveil.recipes.text_train import prepared_text
 
-    for name, least in (("draws", 1), ("pieces", 0), ("batch_size", 1), ("threads", 0)):
+    for name, least in (("draws", 1), ("pieces", 0), ("limit", 0), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
     if config.times == "antithetic" and config.draws % 2:
@@ -185,6 +185,12 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     folder = find_checkpoint(config.checkpoint)
     model = load_text(folder, config.device)
+    if config.tasks:
+        from unveil.evaluation.harness import harness_metrics
+
+        tasks = [task.strip() for task in config.tasks.split(",")]
+        metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed)
+        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
     if config.data is not None:
         what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
     else:
