@@ -12,8 +12,8 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    the same minutes; block-1 at mask rate 1 (the l-form) and block-1-t (t uniform) for as many steps, and so
                                    as many target tokens, as causal
     estimators                     variance of the bound's estimators over 64 pieces, beside the stratified l-form's
-    speed-exact, speed-random-<w>  a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained weights of
-                                   width w), EOS suppressed in both, steps = length, medians of 5 interleaved runs, tokens compared; also
+    speed-exact, speed-random-<V>  a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained weights
+                                   and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5 interleaved runs, tokens compared; also
                                    by the time of the processor alone, which other programs do not lengthen
     speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop; judged by the causal model
     speed-eos                      what stopping at the end of text saves, EOS allowed, beside the exact mode without
@@ -204,11 +204,11 @@ def trained_speed(settings: TextSettings, length: int, repeats: int, approximate
     return speed_row(model, settings, length, repeats, judge)
 
 
-def random_speed(width: int, depth: int, settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
+def random_speed(vocabulary: int, settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
     """Untrained weights of some size, so that tokens depend on their neighbours."""
 
     class Numbers:
-        size, eos_id, mask_id = 8192, 8190, 8191
+        size, eos_id, mask_id = vocabulary, vocabulary - 2, vocabulary - 1
 
         def encode(self, text: str) -> list[int]:
             return [ord(c) for c in text]
@@ -220,7 +220,7 @@ def random_speed(width: int, depth: int, settings: TextSettings, length: int, re
             return "numbers"
 
     torch.manual_seed(0)
-    model = TextModel(TextShape(8192, context=512, width=width, depth=depth, heads=width // 32), Numbers()).eval()
+    model = TextModel(TextShape(vocabulary, context=512, **SMALL), Numbers()).eval()
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.08
@@ -261,8 +261,8 @@ def rows(length: int, repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
     made["estimators"] = estimators_row
     exact = TextSettings(length=length, steps=length, block=32, may_end=False)
     made["speed-exact"] = partial(trained_speed, exact, length, repeats, False)
-    for width, depth in ((SMALL["width"], SMALL["depth"]), (BASE.width, BASE.depth)):
-        made[f"speed-random-{width}"] = partial(random_speed, width, depth, exact, length, repeats)
+    for vocabulary in (8192, 32_768):
+        made[f"speed-random-{vocabulary}"] = partial(random_speed, vocabulary, exact, length, repeats)
     for cache, threshold in product(("auto", "prefix", "dual"), (None, 0.9)):
         if cache != "auto" or threshold is not None:
             settings = replace(exact, cache=cache, threshold=threshold)
