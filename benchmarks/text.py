@@ -13,8 +13,9 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    as many target tokens, as causal
     estimators                     variance of the bound's estimators over 64 pieces, beside the stratified l-form's
     speed-exact, speed-random-<V>  a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained weights
-                                   and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5 interleaved runs, tokens compared; also
-                                   by the time of the processor alone, which other programs do not lengthen
+                                   and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5
+                                   interleaved runs, tokens compared; also by the time of the processor alone, which other programs do
+                                   not lengthen
     speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop; judged by the causal model
     speed-eos                      what stopping at the end of text saves, EOS allowed, beside the exact mode without
     nfe-<order>-<steps>            samples of 128 tokens judged by the causal model, and their unigram entropy
