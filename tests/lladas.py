@@ -160,7 +160,7 @@ def published_generate(
     cfg_scale: float = 0.0,
     remasking: str = "low_confidence",
     seed: int = 0,
-    drawn: str = "block",
+    drawn: str = "masks",
 ) -> list[int]:
     """LLaDA's sampler (the paper's algorithms 4 and 5, with the quirks of its released program) for one prompt.
 

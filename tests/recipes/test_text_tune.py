@@ -133,6 +133,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
         (["train", "--lora-rank", "-1"], "a rank of at least 1"),
         (["train", "--checkpoint", "RUN", "--sft", "GOOD", "--lora-rank", "2", "--lora-targets", "nothing"], "no linear map named nothing"),
         (["train", "--checkpoint", "nowhere", "--sft", "GOOD"], "is neither a folder nor a zoo name"),
+        (["train", "--sft", "GOOD", "--causal"], "instructions are for masked models"),
         (["chat", "--prompt", "x" * 60, "--length", "4"], "the model's context is 48"),
         (["chat", "--length", "0"], "--length must be at least 1"),
         (["chat", "--length", "24", "--blocks", "4", "--steps", "2", "--prompt", "a"], "2 steps are fewer than the 6 blocks"),

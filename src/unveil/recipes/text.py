@@ -85,10 +85,14 @@ class TrainText:
     """tokens of a piece"""
     schedule: Literal["linear", "cosine"] = "linear"
     """share of tokens kept against time"""
+    block: int = 0
+    """block diffusion (BD3) with blocks of so many tokens, each masked diffusion given those before; 0: masked diffusion of the whole"""
+    causal: bool = False
+    """autoregressive on the same trunk, for comparison; form and times do not apply"""
     form: Literal["l", "t"] = "l"
     """of the bound: exactly l tokens masked, or each with probability t and weight 1/t as published; the same mean, l has less variance"""
     times: Literal["stratified", "antithetic", "independent"] = "stratified"
-    """how the t of a batch are drawn"""
+    """how the t of a batch are drawn; with --block, those of a block"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
     steps: int = 5_000
@@ -145,7 +149,7 @@ class SampleText:
     count: int = 1
     """samples, in one batch"""
     blocks: int = 0
-    """tokens of a block; blocks are finished from left to right; 0: one block"""
+    """tokens of a block; blocks are finished from left to right; 0: one block, or the blocks that the model was trained with"""
     order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "first-hitting"
     """which masks are filled first; ancestral and first-hitting follow the model's own process, the latter exactly, one token a call"""
     steps: int = 64
@@ -160,6 +164,11 @@ class SampleText:
     """with --order confidence: also commit the r surest tokens while the r-th is surer than 1 - factor / (r + 1)"""
     remask: float = 0.0
     """how much of what is written is masked again on the way (ReMDM), in 0 .. 1"""
+    edit: float | None = None
+    """written tokens give way to others at least this probable, in up to 16 more calls a block (LLaDA 2.1's token editing)"""
+    cache: Literal["auto", "none", "prefix", "dual"] = "auto"
+    """what the network remembers between calls: auto changes nothing (models of blocks remember those before); prefix and dual, of masked
+    models, remember what stands before, or all around, the block as it was when it was begun: faster, and a little different"""
     stop: bool = True
     """end at the end of text"""
     watch: bool = False
@@ -254,7 +263,17 @@ class EvalText:
     field: str = "text"
     """of a line of jsonl"""
     draws: int = 8
-    """calls of the network for each piece, each with another number of masks"""
+    """calls of the network for each piece, each with another number of masks; one is all that an exact likelihood needs"""
+    form: Literal["l", "t"] = "l"
+    """of the bound: l has less variance than t; the same mean"""
+    times: Literal["stratified", "antithetic", "independent"] = "stratified"
+    """how the numbers of masks, or times, of a piece are drawn"""
+    tasks: str = ""
+    """instead: tasks of EleutherAI's lm-evaluation-harness, as arc_easy,lambada_openai; needs unveil[harness], which fetches their data"""
+    limit: int = 0
+    """questions of each of these tasks; 0: all"""
+    scores: Path | None = None
+    """also write -log p of every token given the others (masked), or those before (causal, blocks), a line of jsonl a piece"""
     pieces: int = 0
     """score this many pieces of the context's length, spread evenly; 0: all"""
     batch_size: int = 32

@@ -33,6 +33,8 @@ def settings_of(config: SampleText) -> TextSettings:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
     if config.temperature < 0.0 or not 0.0 <= config.remask <= 1.0:
         raise ValueError(f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}")
+    if config.edit is not None and not 0.0 < config.edit <= 1.0:
+        raise ValueError(f"--edit must lie in 0 .. 1, a probability, got {config.edit}")
     if config.remask and config.order == "first-hitting":
         raise ValueError("--remask needs another --order: first-hitting masks nothing again")
     return TextSettings(
@@ -47,6 +49,8 @@ def settings_of(config: SampleText) -> TextSettings:
         remask=config.remask,
         stop=config.stop,
         may_end=config.infill is None,
+        cache=config.cache,
+        edit=config.edit,
     )
 
 
@@ -136,25 +140,37 @@ def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[
 
 def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     """Score text; returns metrics."""
+    import json
+
     import torch
 
+    from unveil.apps.text_likelihood import is_exact
+    from unveil.data.files import replacing
     from unveil.data.text import pack, read_documents
     from unveil.errors import UnveilError
-    from unveil.evaluation.text import text_metrics
+    from unveil.evaluation.text import text_metrics, token_scores
     from unveil.recipes.locate import find_checkpoint, read_config
     from unveil.recipes.text_load import load_text_model
     from unveil.recipes.text_train import prepared_text
     from unveil.weights.llada import is_llada
 
-    for name, least in (("draws", 1), ("pieces", 0), ("batch_size", 1), ("threads", 0)):
+    for name, least in (("draws", 1), ("pieces", 0), ("limit", 0), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    if config.times == "antithetic" and config.draws % 2:
+        raise ValueError(f"--times antithetic draws pairs; --draws must be even, got {config.draws}")
     if config.threads:
         torch.set_num_threads(config.threads)
     foreign = is_llada(Path(config.checkpoint))
-    if foreign and config.data is None:
+    if foreign and config.data is None and not config.tasks:
         raise UnveilError(f"{config.checkpoint}: other people's weights do not say where their data are; give --data FILE")
     model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+    if config.tasks:
+        from unveil.evaluation.harness import harness_metrics
+
+        tasks = [task.strip() for task in config.tasks.split(",")]
+        metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed)
+        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
     if config.data is not None:
         what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
     else:
@@ -178,5 +194,13 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         config.pieces,
         config.batch_size,
         lambda done, total: progress("scoring", done, total, {}),
+        form=config.form,
+        times=config.times,
     )
+    if config.scores is not None:
+        with replacing(config.scores) as partial, open(partial, "w", encoding="utf-8") as handle:
+            for line in token_scores(model, stream, config.pieces, lambda done, total: progress("tokens", done, total, {})):
+                handle.write(json.dumps(line) + "\n")
+    if is_exact(model) and config.form == "l":
+        return {"metrics": metrics, "protocol": f"exactly, pieces of {model.shape.context} tokens, on {what}"}
     return {"metrics": metrics, "protocol": f"bound by {config.draws} draws a piece of {model.shape.context} tokens, on {what}"}

@@ -53,6 +53,8 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     torch.manual_seed(config.seed)  # initial weights
     model = _started(config)
+    if config.sft is not None and model.window:
+        raise UnveilError("instructions are for masked models; this one is causal or of blocks")
     learned = _learned(config, model.tokens, model.shape)
     base = None if config.checkpoint is None else _place(config.checkpoint)
     more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
@@ -115,7 +117,8 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     else:
         stream = pack(split_documents(read_documents(config.data, config.field), config.hold_out)[0], tokens)
     pieces = Pieces(stream, shape.context, config.truncated)
-    return Learned(text_batches(pieces, config.batch_size, config.form, config.times), text_loss, {"tokens": len(stream)})
+    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=shape.block)
+    return Learned(draw, text_loss, {"tokens": len(stream)})
 
 
 def _place(path_or_name: str) -> str:
