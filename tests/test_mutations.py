@@ -18,6 +18,7 @@ L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
 MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
+PREFIX, BLOCKS, WINDOW = "tests/network/test_prefix.py", "tests/apps/test_text_blocks.py", "tests/apps/test_text_window.py"
 UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
 V = "evaluation/"
 FLIPS = [
@@ -170,8 +171,7 @@ FLIPS = [
     (P + "masking.py", "uniform < like(1.0 - schedule.alpha(t)", "uniform < like(schedule.alpha(t)", MASKED),
     (P + "masking.py", "return slope / (1.0 - schedule.alpha(t))", "return slope / schedule.alpha(t)", MASKED),
     (P + "masking.py", "below = 1.0 - schedule.alpha(middle) < share", "below = schedule.alpha(middle) < share", MASKED),
-    (P + "masked_objective.py", "rank < count.to", "rank <= count.to", MASKED),
-    (P + "masked_objective.py", ".sum(1) / count.to(x_0.device)", ".mean(1)", MASKED),
+    (P + "masked_objective.py", "(rank < count[:, number])", "(rank <= count[:, number])", MASKED),
     (S + "masked.py", "u ** (1.0 / count)", "u**count", MASKED),
     (S + "masked.py", "(then - (1.0 - again) * now)", "(then - now)", MASKED),
     (S + "masked.py", "(1.0 - now) if now < 1.0", "(1.0 - then) if then < 1.0", MASKED),
@@ -185,7 +185,16 @@ FLIPS = [
         ".repeat(1, self.heads // self.kv_heads, 1, 1)",
         LANGUAGE,
     ),
-    (N + "language.py", "device=x.device).tril()", "device=x.device).triu()", LANGUAGE),
+    (N + "language.py", "not clean else query >= key", "not clean else query <= key", LANGUAGE),
+    (N + "language.py", "before // self.block < number", "before // self.block <= number", PREFIX),
+    (N + "language.py", "rule = query == key if prefix is not None", "rule = query >= key if prefix is not None", PREFIX),
+    (N + "language.py", "torch.cat([first, x[:, :-1]]", "torch.cat([x[:, 1:], first]", PREFIX),
+    (A + "text_window.py", "(~shown).long().argsort", "shown.long().argsort", WINDOW),
+    (A + "text_generation.py", "asked & (x == mask)", "asked & (x != mask)", WINDOW),
+    ("process/masked_objective.py", "(total / count.clamp(min=1))", "(count / total.clamp(min=1))", BLOCKS),
+    ("process/masked_objective.py", "key = 2 * number + uniform", "key = 2 * number - uniform", BLOCKS),
+    (A + "text_likelihood.py", "t = (1.0 - places[..., k])", "t = 0.5 + 0.5 * (1.0 - places[..., k])", BLOCKS),
+    (A + "text_window.py", "columns = places + padding", "columns = places - padding", BLOCKS),
     (N + "language.py", "valid.long().cumsum(1) - 1", "valid.long().cumsum(1)[:, :1] - 1", LANGUAGE),
     (A + "text_generation.py", "torch.arange(longest, device=device) >= longest", "torch.arange(longest, device=device) > longest", TEXT),
     (A + "text_generation.py", "(end & ~open_).any(1)", "end.any(1)", TEXT),

@@ -156,6 +156,13 @@ def _check_text(config: Mapping[str, Any]) -> None:
         raise ValueError("its schedule, tied or theta do not fit")
     if config["width"] % (2 * config["heads"]) or config["heads"] % (config["kv_heads"] or config["heads"]):
         raise ValueError("its width, heads and kv_heads do not fit")
+    if config.get("lora_rank") and not isinstance(config.get("checkpoint"), str):
+        raise ValueError("it is LoRA weights, but does not say of what (checkpoint)")
+    if not isinstance(config.get("forbid_mask", True), bool) or not 0.0 < float(config.get("epsilon", 1e-5)) < 1.0:
+        raise ValueError("its forbid_mask or epsilon do not fit")
+    block, causal = config.get("block", 0), config.get("causal", False)
+    if not (isinstance(block, int) and 0 <= block < 100_000 and isinstance(causal, bool)) or (block and causal):
+        raise ValueError("its block or causal do not fit")
     if not isinstance(config["tokenizer"], str):
         raise ValueError("its tokenizer is not named")
 

@@ -58,6 +58,8 @@ def pack(config: Pack) -> str:
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
     if whole.get("origin", "unveil") != "unveil":
         raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+    if whole.get("lora_rank"):
+        raise UnveilError(f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models")
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
