@@ -11,7 +11,7 @@ from torch import Tensor
 from unveil.apps.image_model import TABLES, ImageModel, pixels_of
 from unveil.network.condition import Condition
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
-from unveil.process.grid import karras, quadratic, respaced, uniform
+from unveil.process.grid import karras, quadratic, respaced, respaced_by, uniform
 from unveil.process.schedule import log_snr
 from unveil.sampling.edit import normal_like
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
@@ -27,6 +27,7 @@ class ImageSettings:
         solver: ddpm (ancestral), ddim, dpmpp (DPM-Solver++ 2M) or heun.
         steps: at most T of a model with a table; heun calls the network twice a step but the last.
         spacing: of ddim and ddpm on a table: evenly, or "quadratic", closer where it is clean (DDIM's for CIFAR-10).
+        respacing: of ddim and ddpm on a table, instead of steps: counts of equal sections, clean to noisy, such as "25,25,50", or "ddim25".
         eta: of ddim.
         variance: of ddpm; "" takes "learned" from a model that learned it, else "small" (beta-tilde).
         scale: of classifier-free guidance; 1: none.
@@ -42,6 +43,7 @@ class ImageSettings:
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
     steps: int = 20
     spacing: Literal["even", "quadratic"] = "even"
+    respacing: str = ""
     eta: float = 0.0
     variance: Literal["", "small", "large", "learned"] = ""
     scale: float = 1.0
@@ -56,6 +58,8 @@ class ImageSettings:
             raise ValueError(f"--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got {self}")
         if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"--threshold and --eta must lie in 0 .. 1, got {self.threshold} and {self.eta}")
+        if self.respacing and self.spacing != "even":
+            raise ValueError("--respacing says all of the spacing; leave --spacing out")
         if self.eta and self.solver != "ddim":
             raise ValueError(f"--eta is of --solver ddim, got --solver {self.solver}")
         if self.variance and self.solver != "ddpm":
@@ -83,11 +87,16 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     if shape.schedule in TABLES and steps > shape.diffusion_steps:
         raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
+        if settings.respacing:
+            return respaced_by(shape.diffusion_steps, settings.respacing)
         if settings.spacing == "quadratic":
             return quadratic(shape.diffusion_steps, steps)
         return respaced(shape.diffusion_steps, (steps,)) if steps > 1 else uniform(1)
-    if settings.spacing != "even":
-        raise ValueError(f"--spacing {settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)")
+    if settings.spacing != "even" or settings.respacing:
+        what = "--respacing" if settings.respacing else "--spacing"
+        raise ValueError(
+            f"{what} {settings.respacing or settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)"
+        )
     if shape.schedule == "flow" and settings.solver != "dpmpp":
         return uniform(steps)
     ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")

@@ -28,6 +28,10 @@ class TrainImage:
     """of the table"""
     sigma_data: float = 0.5
     """of EDM: the standard deviation of the data in -1 .. 1"""
+    loss: Literal["", "simple", "hybrid", "vlb"] = ""
+    """squared error; with the bound's term for a learned variance; or the bound alone. By default hybrid if the variance is learned"""
+    importance: bool | None = None
+    """draw times more often where the loss is large (Improved DDPM); by default with --loss vlb"""
     min_snr: float = 0.0
     """gamma of min-SNR weighting; 5 as published; 0: none"""
     data: str = "fashion-mnist"
@@ -127,6 +131,8 @@ class SampleImage:
     """of the solver; heun calls the network twice in each"""
     spacing: Literal["even", "quadratic"] = "even"
     """of the times of ddim and ddpm on a table"""
+    respacing: str = ""
+    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
     eta: float = 0.0
     """of ddim: 0 adds no noise on the way, 1 as much as ddpm"""
     variance: Literal["", "small", "large", "learned"] = ""
@@ -186,6 +192,8 @@ class EvalImage:
     """of the solver"""
     spacing: Literal["even", "quadratic"] = "even"
     """of the times of ddim and ddpm on a table"""
+    respacing: str = ""
+    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
     eta: float = 0.0
     """of ddim"""
     variance: Literal["", "small", "large", "learned"] = ""

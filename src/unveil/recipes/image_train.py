@@ -80,6 +80,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.apps.image_training import image_batches, image_loss
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
+    from unveil.process.importance import LossHistory
     from unveil.recipes.image import TrainImage
     from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, has_bfloat16, run_task
@@ -108,7 +109,9 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     shape = shape_of(described)
     torch.manual_seed(config.seed)  # initial weights
     model = ImageModel(shape)
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop)
+    bound = config.loss == "vlb"
+    history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
+    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop, history)
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -124,7 +127,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         seed=config.seed,
         log_every=min(100, config.steps),
     )
-    task = Task(model, draw, partial(image_loss, gamma=config.min_snr), {}, {})
+    loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
+    task = Task(model, draw, loss, {}, {}, None if history is None else history.memory)
     try:
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     except torch.OutOfMemoryError as error:
@@ -155,5 +159,12 @@ def check(config: TrainImage) -> None:
         raise ValueError(
             f"--learning-rate, --clip and --sigma-data must be above 0, got {config.learning_rate}, {config.clip}, {config.sigma_data}"
         )
+    if config.loss in ("simple", "hybrid") and (config.loss == "hybrid") != config.learned_variance:
+        fits = "hybrid or vlb" if config.learned_variance else "simple or vlb"
+        raise ValueError(f"--loss {config.loss}: with --learned-variance {config.learned_variance} take {fits}")
+    if (config.loss == "vlb" or config.importance) and config.schedule not in ("linear", "cosine"):
+        raise ValueError(f"--loss vlb and --importance need a table of steps (methods ddpm, iddpm and v), not --schedule {config.schedule}")
+    if config.loss == "vlb" and config.min_snr:
+        raise ValueError("--min-snr weighs the squared error, which --loss vlb does not have")
     if not config.multiples or min(config.multiples) < 1:
         raise ValueError(f"--multiples must be numbers of at least 1, got {config.multiples}")
