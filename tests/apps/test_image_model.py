@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.apps.image_generation import ImageSettings, generate, image_times, inverted, slerp
+from unveil.apps.image_generation import ImageSettings, generate, image_times
+from unveil.apps.image_inversion import inverted, slerp
 from unveil.apps.image_likelihood import bits_per_dim
 from unveil.apps.image_model import ImageModel, ImageShape, pixels_of
 from unveil.apps.image_training import image_batches, image_loss

@@ -117,7 +117,7 @@ class ImageModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def condition(self, labels: Tensor | None, count: int) -> Condition | None:
+    def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
         """What the network is told of classes (B,), or of no class; None for a model without classes.
 
         Raises:

@@ -78,6 +78,27 @@ def respaced(train_steps: int, sections: tuple[int, ...]) -> Grid:
     return torch.tensor([*reversed(places), 0], dtype=torch.float64, device="cpu") / train_steps
 
 
+def jumping(times: Grid, length: int, visits: int) -> Grid:
+    """Falling times with each stretch of `length` steps (the last may be shorter) walked `visits` times.
+
+    Down, up by the whole stretch, down again: RePaint's resampling, with one step up instead of `length`, since noise added at once is as
+    noise added in turn. Lugmayr et al. 2022, Alg. 1 and appendix B (their j and r). The result rises in places; the solver must know how
+    to go up, see `Renoise`.
+
+    Raises:
+        ValueError: length or visits below 1.
+    """
+    if length < 1 or visits < 1:
+        raise ValueError(f"jumps need a length and a number of visits of at least 1, got {length} and {visits}")
+    found = [times[:1]]
+    for start in range(0, len(times) - 1, length):
+        stretch = times[start + 1 : start + 1 + length]
+        found.append(stretch)
+        for _ in range(visits - 1):
+            found += [times[start : start + 1], stretch]
+    return torch.cat(found)
+
+
 def strided(train_steps: int, steps: int) -> Grid:
     """Every k-th entry of a table from the cleanest on, k the least stride that takes exactly so many: "ddimN" of improved-diffusion.
 

@@ -143,6 +143,14 @@ class SampleImage:
     """t within which guidance acts"""
     rescale: float = 0.0
     """of guidance, against over-exposure, in 0 .. 1"""
+    negative: int = -1
+    """class that guidance leads away from, instead of from no class; -1: no class"""
+    classifier: str = ""
+    """a run of unveil train classifier that leads towards the classes; the model itself need not know them"""
+    classifier_scale: float = 1.0
+    """of the classifier's guidance"""
+    classifier_form: Literal["belief", "mean"] = "belief"
+    """move the belief, with any solver, or the mean of ddpm's steps (both of Dhariwal & Nichol 2021)"""
     clip: bool = True
     """keep the belief within the range of pixels"""
     threshold: float = 0.0
@@ -200,6 +208,14 @@ class EvalImage:
     """of ddpm"""
     scale: float = 1.0
     """of classifier-free guidance"""
+    negative: int = -1
+    """class that guidance leads away from, instead of from no class"""
+    classifier: str = ""
+    """a run of unveil train classifier that leads towards the classes"""
+    classifier_scale: float = 1.0
+    """of its guidance"""
+    classifier_form: Literal["belief", "mean"] = "belief"
+    """as of unveil sample image"""
     batch_size: int = 100
     """images at a time; less needs less memory"""
     seed: int = 0

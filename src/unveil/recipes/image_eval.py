@@ -16,12 +16,13 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from unveil.apps.image_generation import generate
+    from unveil.apps.image_generation import Given, generate
     from unveil.apps.image_likelihood import bits_per_dim
     from unveil.errors import UnveilError
     from unveil.evaluation.image_features import extractor
     from unveil.evaluation.images import image_metrics
     from unveil.evaluation.statistics import mean_ci95
+    from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.image_run import enough_memory, settings_of
     from unveil.recipes.image_train import images_of, load_image
     from unveil.recipes.locate import find_checkpoint, read_config
@@ -51,10 +52,16 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     if model.shape.classes:
         assert train.labels is not None
         labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
+    given = Given()
+    if config.classifier:
+        if train.labels is None:
+            raise UnveilError("--classifier leads towards classes, and these data have none")
+        given = Given(named_classifier(config.classifier, train.names, config.device))
+        labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64)) if labels is None else labels
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size)
+        made = generate(model, labels, config.n, settings, generator, config.batch_size, given=given)
         seconds = time.perf_counter() - began
         metrics, references = image_metrics(
             made.pixels.numpy(), train.pixels, held.pixels, features, rng, lambda done, total: progress("comparing", done, total, {})
@@ -75,4 +82,6 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
             mean, half = mean_ci95(np.array(found))
             metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
     how = f"{config.solver}, {config.steps} steps, scale {config.scale}"
+    if config.classifier:
+        how += f", classifier scale {config.classifier_scale} on the {config.classifier_form}"
     return {"metrics": metrics, "reference": references, "protocol": f"{how}; features: {features.name}; against training images"}

@@ -37,7 +37,6 @@ def repeated(config: SampleImage) -> SampleImage:
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import read_parameters
     from unveil.recipes.image import SampleImage
-    from unveil.recipes.locate import find_checkpoint
 
     assert config.from_png is not None
     try:
@@ -47,9 +46,17 @@ def repeated(config: SampleImage) -> SampleImage:
         before = SampleImage(**made)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
-    if weights != weights_digest(find_checkpoint(before.checkpoint)):
-        raise UnveilError(f"{config.from_png} was made by other weights than those of {before.checkpoint} now")
+    if weights != ingredients(before):
+        raise UnveilError(f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now")
     return replace(before, **{name: getattr(config, name) for name in HERE})
+
+
+def ingredients(config: SampleImage) -> str:
+    """What, besides numbers, pictures are made of: SHA-256 of the weights of model and classifier."""
+    from unveil.recipes.locate import find_checkpoint
+
+    used = [config.checkpoint, *([config.classifier] if config.classifier else [])]
+    return "+".join(weights_digest(find_checkpoint(path)) for path in used)
 
 
 def weights_digest(folder: Path) -> str:
@@ -89,10 +96,11 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
 
     import torch
 
-    from unveil.apps.image_generation import generate
+    from unveil.apps.image_generation import Given, generate
     from unveil.apps.image_model import pixels_of
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import grid, write_animation, write_picture
+    from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint, read_config
@@ -109,16 +117,18 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     folder = find_checkpoint(config.checkpoint)
     model = load_image(folder, config.device)
-    labels = classes_of(config.label, config.n, model.shape.classes)
+    described = read_config(folder, "image")
+    classifier = named_classifier(config.classifier, tuple(described["names"]), config.device) if config.classifier else None
+    labels = classes_of(config.label, config.n, model.shape.classes or (classifier.shape.classes if classifier else 0))
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     frames: list[np.ndarray] = []
     show = (lambda belief, _: frames.append(grid(pixels_of(belief).numpy(), least=64))) if config.watch else None
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size, show)
+        made = generate(model, labels, config.n, settings, generator, config.batch_size, show, given=Given(classifier))
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
-    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": weights_digest(folder)}
+    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": ingredients(config)}
     text = json.dumps(said, default=str)
     columns = len(config.label or range(model.shape.classes)) if labels is not None and config.n > model.shape.classes else 0
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
@@ -126,7 +136,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
     if config.watch:
         write_animation(config.out / "denoising.gif", [*frames, grid(pixels[: config.batch_size], least=64)])
-    names = read_config(folder, "image")["names"]
+    names = described["names"] or (read_config(find_checkpoint(config.classifier), "classifier")["names"] if config.classifier else [])
     shown = sorted({names[int(k)] for k in labels}) if labels is not None else []
     return {
         "recipe": "image",

@@ -82,6 +82,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
             "pusht": _check_policy,
             "text": _check_text,
             "image": _check_image,
+            "classifier": _check_image,
         }[recipe]
         check(config)
         return config
