@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from analytic import CONTINUOUS
-from unveil.process.grid import karras, quadratic, respaced, respaced_by, strided, trailing, uniform
+from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, strided, trailing, uniform
 from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
 
 
@@ -71,3 +71,12 @@ def test_respacing_by_text_is_improved_diffusions():
     ):
         with pytest.raises(ValueError, match=message):
             respaced_by(10, text)
+
+
+def test_jumps_walk_each_stretch_as_often_as_asked():
+    times = uniform(5)  # 1, .8, .6, .4, .2, 0
+    assert jumping(times, 2, 1).tolist() == times.tolist()
+    walked = [1, 0.8, 0.6, 1, 0.8, 0.6, 0.4, 0.2, 0.6, 0.4, 0.2, 0, 0.2, 0]
+    assert jumping(times, 2, 2).tolist() == pytest.approx(walked)
+    with pytest.raises(ValueError, match="at least 1"):
+        jumping(times, 0, 2)

@@ -221,7 +221,7 @@ def _guided(
         null = model.condition(away, rows, None if given.low is None else given.low[some])
         denoise = cfg(denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale)
     if given.cost is not None:
-        denoise = steered(denoise, given.cost(some), schedule)
+        denoise = steered(denoise, given.cost(some), schedule, interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999))
     if given.classifier is not None and settings.classifier_scale:
         assert labels is not None
         log_h = given.classifier.log_probability(labels)

@@ -86,10 +86,11 @@ def image_loss(
     if isinstance(denoiser.network, UNet2d) and shape.dropout:
         denoiser.network.generator = torch.Generator(device=device).manual_seed(batch.seed)
     x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
-    cond = None
+    told = None
     if shape.classes:
         assert batch.labels is not None
-        cond = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+        told = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+    cond = model.beside(told, model.reduced(x_0))
     weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
     steps = shape.diffusion_steps
     before = ((batch.t * steps).round() - 1.0) / steps

@@ -78,7 +78,7 @@ def respaced(train_steps: int, sections: tuple[int, ...]) -> Grid:
     return torch.tensor([*reversed(places), 0], dtype=torch.float64, device="cpu") / train_steps
 
 
-def jumping(times: Grid, length: int, visits: int) -> Grid:
+def jumping(times: Tensor, length: int, visits: int) -> Grid:
     """Falling times with each stretch of `length` steps (the last may be shorter) walked `visits` times.
 
     Down, up by the whole stretch, down again: RePaint's resampling, with one step up instead of `length`, since noise added at once is as

@@ -40,6 +40,8 @@ class TrainImage:
     """tell the network the class: subfolder, prefix of the name, or label"""
     label_drop: float = 0.1
     """probability that a sample's class is not told, for classifier-free guidance"""
+    upsample: int = 1
+    """tell the network the picture at 1 / upsample of its size, to enlarge others; 1: no"""
     size: int = 0
     """side in pixels; 0: that of the files"""
     fit: Literal["exact", "crop", "resize"] = "exact"
@@ -157,6 +159,32 @@ class SampleImage:
     """quantile of dynamic thresholding instead of clipping, such as 0.995"""
     temperature: float = 1.0
     """of ddpm's noise"""
+    given: tuple[str, ...] = ()
+    """--from: pictures, or folders of them, to begin from, in turn: for --task, --restore and upsamplers"""
+    task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
+    """of --from: noise to --strength and back; make up what --mask hides (RePaint); to noise and back (ddim); between two (ddim)"""
+    restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
+    """of --from, damaged so: sample what fits the measurement"""
+    strength: float = 0.6
+    """of img2img: t that pictures are noised to; 1 forgets them"""
+    mask: str = ""
+    """of inpaint: a picture whose bright half is made up"""
+    jumps: int = 1
+    """of --task inpaint: how often each stretch of --jump-length steps is walked; 10 as RePaint"""
+    jump_length: int = 10
+    """steps that a jump goes back"""
+    noise: float = 5.0
+    """of --restore: standard deviation of the noise in the pictures, in levels of 0 .. 255"""
+    blur: float = 1.0
+    """of --restore deblur: standard deviation of the blur in pixels"""
+    factor: int = 2
+    """of --restore superres: how many times larger"""
+    degrade: bool = False
+    """the pictures of --from are whole: damage (or shrink) them first, and measure how well they are restored"""
+    fit: Literal["exact", "crop", "resize"] = "exact"
+    """how pictures of other sizes become the model's: refuse, the middle square, or squeeze"""
+    background: Literal["", "white", "black"] = ""
+    """colour under transparent places"""
     batch_size: int = 64
     """images at a time; less needs less memory"""
     out: Path = Path("samples")

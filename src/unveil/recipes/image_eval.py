@@ -23,7 +23,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.images import image_metrics
     from unveil.evaluation.statistics import mean_ci95
     from unveil.recipes.classifier_train import named_classifier
-    from unveil.recipes.image_run import enough_memory, settings_of
+    from unveil.recipes.image_run import enough_memory, protocol, settings_of
     from unveil.recipes.image_train import images_of, load_image
     from unveil.recipes.locate import find_checkpoint, read_config
 
@@ -81,7 +81,5 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))
             metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
-    how = f"{config.solver}, {config.steps} steps, scale {config.scale}"
-    if config.classifier:
-        how += f", classifier scale {config.classifier_scale} on the {config.classifier_form}"
+    how = protocol(config)
     return {"metrics": metrics, "reference": references, "protocol": f"{how}; features: {features.name}; against training images"}

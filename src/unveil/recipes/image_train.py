@@ -38,6 +38,7 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     from unveil.apps.image_model import ImageShape
 
     given = {name: config[name] for name in SHAPE}
+    given["upsample"] = config.get("upsample", 1)
     return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
 
 

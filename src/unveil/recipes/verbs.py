@@ -43,7 +43,7 @@ SAMPLED: dict[str, tuple[type, str]] = {
     "text": (text.SampleText, "text_run:sample_text"),
     "image": (image.SampleImage, "image_run:sample_image"),
 }
-SHORT = {"image": {"-n": "--n", "--class": "--label"}}  # flags of `sample` by other names: a keyword, and a letter
+SHORT = {"image": {"-n": "--n", "--class": "--label", "--from": "--given"}}  # flags of `sample` by other names: a keyword, and a letter
 
 
 def wired(place: str) -> Callable[..., Any]:
