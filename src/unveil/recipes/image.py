@@ -216,8 +216,10 @@ class EvalImage:
     """what to compare with, as in training; by default the model's own data"""
     n: int = 2000
     """images to make, and to compare with"""
-    extractor: Literal["auto", "squeezenet", "pixels"] = "auto"
-    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, or the pixels; auto takes SqueezeNet if it is there"""
+    extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
+    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, --judge's, or the pixels; auto takes SqueezeNet if it is there"""
+    judge: str = ""
+    """a run of unveil train classifier --clean that counts which images are of the class that was asked"""
     bits: int = 0
     """held-out images to bound in bits a dimension, which calls the network once for each step of the table"""
     bits_variance: Literal["small", "large"] = "large"
