@@ -213,7 +213,7 @@ def _guided(
 ) -> tuple[GaussianDenoise, Any]:
     """The belief under all guidance that the settings ask for, and the solver that goes with it."""
     schedule, log_h = model.denoiser.schedule, None
-    known = labels if model.shape.classes else None
+    known = labels if model.shape.classes or given.classifier is None else None  # others are for the classifier alone
     cond = model.condition(known, rows, None if given.low is None else given.low[some])
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     if settings.scale != 1.0:
