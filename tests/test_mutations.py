@@ -20,6 +20,7 @@ MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
 PREFIX, BLOCKS, WINDOW = "tests/network/test_prefix.py", "tests/apps/test_text_blocks.py", "tests/apps/test_text_window.py"
 UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
+CLASSIFIER, RESTORATION = "tests/apps/test_image_classifier.py", "tests/apps/test_image_restoration.py"
 V = "evaluation/"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
@@ -221,6 +222,30 @@ FLIPS = [
     (A + "image_generation.py", "Branch(cond), Branch(null)", "Branch(null), Branch(cond)", IMAGE),
     (A + "image_likelihood.py", 'float(variance == "large")', 'float(variance == "small")', IMAGE),
     (A + "image_likelihood.py", "(i - 1) / steps", "(i - 0.5) / steps", IMAGE),
+    (P + "importance.py", "1.0 / (len(p) * p[places])", "len(p) * p[places]", "tests/process/test_importance.py"),
+    (P + "importance.py", "square().mean(1).sqrt()", "mean(1)", "tests/process/test_importance.py"),
+    (P + "objective.py", "torch.ones_like(x_t) if belief", "torch.zeros_like(x_t) if belief", "tests/process/test_objective.py"),
+    (P + "grid.py", "found += [times[start : start + 1], stretch]", "found += [stretch]", "tests/process/test_grid.py"),
+    (
+        P + "grid.py",
+        "reversed(range(1, train_steps + 1, stride))",
+        "reversed(range(stride, train_steps + 1, stride))",
+        "tests/process/test_grid.py",
+    ),
+    (
+        S + "gaussian.py",
+        "ratio = self.schedule.alpha(s) / self.schedule.alpha(t)",
+        "ratio = self.schedule.alpha(t) / self.schedule.alpha(s)",
+        "tests/sampling/test_edit.py",
+    ),
+    (N + "classifier2d.py", "self.query(tokens[:, :1])", "self.query(tokens[:, 1:2])", "tests/network/test_classifier2d.py"),
+    (A + "image_classifier.py", "log_softmax(dim=1).gather", "softmax(dim=1).gather", CLASSIFIER),
+    (A + "image_generation.py", "tilted(denoise, log_h, schedule, settings", "tilted(denoise, log_h, schedule, -settings", CLASSIFIER),
+    (A + "image_generation.py", "times[times <= strength + 1e-9]", "times[times >= strength]", RESTORATION),
+    (A + "image_restoration.py", "noise**2 + spread / self.factor**2", "noise**2 + spread * self.factor**2", RESTORATION),
+    (A + "image_restoration.py", "return 0.5 * (miss", "return (miss", RESTORATION),
+    (A + "image_restoration.py", "-2.0 * (pi * self.deviation)", "2.0 * (pi * self.deviation)", RESTORATION),
+    (V + "image_quality.py", "10.0 * np.log10", "20.0 * np.log10", "tests/evaluation/test_image_quality.py"),
     (V + "image_distances.py", "- 2.0 * cross", "- cross", METRICS),
     (V + "image_distances.py", "(k.sum() - np.trace(k)) / (len(x) * (len(x) - 1))", "k.mean()", METRICS),
     (

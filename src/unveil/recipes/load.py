@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
+    from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_model import ImageModel
     from unveil.apps.planner import Planner
     from unveil.apps.policy import Policy
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
-) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel:
+) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
     jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot or of LLaDA, read without running anything in it.
 
@@ -55,6 +56,10 @@ def load(
         if settings:
             raise TypeError(f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings")
         return load_image(folder, device)
+    if recipe == "classifier":
+        from unveil.recipes.classifier_train import load_classifier
+
+        return load_classifier(folder, device)
     if recipe == "locomotion":
         from unveil.recipes.locomotion import EvalLocomotion
         from unveil.recipes.locomotion_eval import planner_of

@@ -82,6 +82,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
             "pusht": _check_policy,
             "text": _check_text,
             "image": _check_image,
+            "classifier": _check_image,
         }[recipe]
         check(config)
         return config
@@ -178,6 +179,8 @@ def _check_image(config: Mapping[str, Any]) -> None:
         raise ValueError(f"multiples are {multiples!r} and size {config['size']!r}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 100_000:
         raise ValueError("names must be a list of words")
+    if not isinstance(config.get("upsample", 1), int) or not isinstance(config.get("clean", False), bool):
+        raise ValueError("upsample must be a whole number and clean true or false")
     if not all(isinstance(side, int) for side in config["attention"]) or not isinstance(config["head_width"], int):
         raise ValueError("attention and head_width must be whole numbers")
     if not 0.0 <= float(config["dropout"]) < 1.0 or not float(config["sigma_data"]) > 0.0:

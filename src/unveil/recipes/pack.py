@@ -78,6 +78,8 @@ def pack(config: Pack) -> str:
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
     elif whole["recipe"] == "pusht":
         files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "classifier":
+        raise UnveilError(f"{config.run} is a classifier, which has no card yet; models of images can be packaged")
     elif whole["recipe"] == "image":
         if "openmoji" in whole["styles"]:
             raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
