@@ -48,7 +48,7 @@ arch: .venv/dev
 	.venv/bin/lint-imports
 
 test: .venv/dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadscope
 
 test-slow: .venv/dev
 	.venv/bin/python -m pytest -m slow

@@ -9,7 +9,7 @@ observation to an action, `batch` candidates. Rows of `results/diffuser-speed.js
 
     parts            20 x (U-Net forward + 2 x value forward and backward), timed alone
     eager            the released algorithm written out below on the same modules; within 10 % of `parts`
-    float32          our planner on the networks laid out for planning (`network/fast1d.py`)
+    float32          our planner on the networks laid out for planning (`network/fast_unet1d.py`)
     bfloat16         the same, weights and features in bfloat16
     ..., compiled    the same, each network through torch.compile where that measures faster
     openvino         the U-Net's forward pass alone, if OpenVINO is installed

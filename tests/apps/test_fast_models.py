@@ -7,7 +7,7 @@ from unveil.apps.fast_models import fast_trajectories, fast_value
 from unveil.apps.guidance_forms import ascent, belief_shift
 from unveil.apps.guided import GuidedPlanner, GuidedSettings
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
-from unveil.network.fast1d import FastUNet, FastValue
+from unveil.network.fast_unet1d import FastUNet, FastValue
 from unveil.sampling.gaussian import DDIM
 
 SHAPE = TrajectoryShape(

@@ -86,3 +86,15 @@ def test_missing_or_misshapen_conditions_are_refused():
         network(x, time, None)
     with pytest.raises(ValueError, match="concat must be"):
         network(x, time, Condition(concat=x, vector=cond.vector, valid=cond.valid))
+
+
+def test_what_no_step_changes_is_computed_once_and_changes_nothing():
+    network = stirred()
+    x, time, cond = conditions([10, 7], 10)
+    filled = network.prefill(cond)
+    for state, moment in ((x, time), (x + 0.5, 0.3 * time)):
+        torch.testing.assert_close(network(state, moment, filled), network(state, moment, cond), rtol=0, atol=0)
+    swapped = Condition(concat=cond.concat, vector=cond.vector, valid=cond.valid, prefix=network.prefill(cond.rows(0, 1).repeat(2)).prefix)
+    assert float((network(x, time, swapped) - network(x, time, cond))[1].abs().mean().detach()) > 1e-4
+    with pytest.raises(ValueError, match="prefill: the condition needs"):
+        network.prefill(Condition(concat=cond.concat))

@@ -5,8 +5,8 @@ import torch
 from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
 from unveil.network.conditional_unet1d import ConditionalUNet
-from unveil.network.fast1d import FastUNet, FastValue, Quicker
-from unveil.network.fast_conditional1d import FastConditionalUNet
+from unveil.network.fast_conditional_unet1d import FastConditionalUNet
+from unveil.network.fast_unet1d import FastUNet, FastValue, Quicker
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
 

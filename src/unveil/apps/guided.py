@@ -14,13 +14,13 @@ from torch import Tensor
 
 from unveil.apps.guidance_forms import Form
 from unveil.apps.policy_model import PolicyModel
-from unveil.apps.trajectory_model import TrajectoryModel
+from unveil.apps.trajectory_model import TrajectoryModel, asked
 from unveil.errors import UnveilError
 from unveil.process.corrupt import corrupt
-from unveil.process.denoised import GaussianDenoise
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint, normal_like
-from unveil.sampling.guidance import Guidance, clipped, steered
+from unveil.sampling.guidance import Branch, Guidance, cfg, clipped, steered
 from unveil.sampling.loop import sample
 
 Score = Callable[[Tensor], Tensor]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
@@ -41,6 +41,8 @@ class GuidedSettings:
             of single samples averages out (as in model predictive path integral control, Williams et al. 2017).
         anchored: with `sharpness`, the belief at t = 1 stands in the place of the candidates' plain mean. Both are the mean of all plans
             that begin with this observation, but the belief has neither sampling error nor the bias of few steps: a control variate.
+        ask: if given, plans are asked for whose return lies above this share of the data's, 0 to 1; for models that are told returns.
+        ask_scale: of classifier-free guidance towards such plans: 1 asks, more insists.
         clip: clamp every belief to the smallest and largest values in the data.
         rows: largest batch for the network.
     """
@@ -52,6 +54,8 @@ class GuidedSettings:
     warm_steps: int | None = None
     sharpness: float | None = None
     anchored: bool = False
+    ask: float | None = None
+    ask_scale: float = 1.0
     clip: bool = True
     rows: int = 1024
 
@@ -87,6 +91,12 @@ class GuidedPlanner:
             raise ValueError(
                 f"guided planner: candidates and steps >= 1 and warm_steps in 1 .. steps are needed, got {settings.candidates}, "
                 f"{settings.steps} and {settings.warm_steps}"
+            )
+        if settings.ask is not None and not (model.shape.returns and 0.0 <= settings.ask <= 1.0):
+            raise ValueError(
+                f"guided planner: --ask is a share of the data's returns, 0 to 1, got {settings.ask}"
+                if model.shape.returns
+                else "guided planner: these weights were not told returns, so none can be asked for; train with --returns"
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
@@ -146,11 +156,12 @@ class GuidedPlanner:
         return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
 
     def _denoise(self) -> GaussianDenoise:
-        """The model's denoiser, clipped to what the data hold if that is asked for."""
+        """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
+        denoise = self.model.denoiser if self.settings.ask is None else asking(self.model, self.settings.ask, self.settings.ask_scale)
         if not self.settings.clip:
-            return self.model.denoiser
+            return denoise
         norm, planned = self.model.normalization, self.model.shape.planned
-        return clipped(self.model.denoiser, norm.least[planned], norm.most[planned])
+        return clipped(denoise, norm.least[planned], norm.most[planned])
 
     def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
         """Normalised first observations (B, D).
@@ -198,6 +209,18 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
     centred = scores - scores.mean(1, keepdim=True)
     weights = (sharpness * centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)).softmax(dim=1)
     return (weights[:, :, None, None] * x).sum(1)
+
+
+def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
+    """The belief about plans whose return has this rank among the data's, by classifier-free guidance from plans of any return."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
+        wanted = asked(torch.full((len(x_t),), rank, device=x_t.device))
+        if scale == 1.0:
+            return model.denoiser(x_t, t, wanted)
+        return cfg(model.denoiser, Branch(wanted), Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))), scale)(x_t, t)
+
+    return denoise
 
 
 def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:

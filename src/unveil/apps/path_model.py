@@ -100,6 +100,12 @@ class PathModel(nn.Module):
         """Deviation 1 to data units."""
         return position * self.deviation + self.mean
 
+    @property
+    def network(self) -> PathTransformer:
+        """The denoiser's network."""
+        assert isinstance(self.denoiser.network, PathTransformer)
+        return self.denoiser.network
+
     def condition(self, start: Tensor, goal: Tensor, lengths: Tensor, horizon: int, known: Tensor) -> Condition:
         """The denoiser's condition for paths from start (B, D) to goal (B, D), normalised, of `lengths` (B,) <= horizon positions.
 

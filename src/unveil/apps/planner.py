@@ -299,7 +299,7 @@ class Planner:
                 known[j * k : (j + 1) * k, index] |= given
                 place = torch.from_numpy(np.nan_to_num(point)).to(value)
                 value[j * k : (j + 1) * k, index] = torch.where(given, model.normalized(place), value[j * k : (j + 1) * k, index])
-        cond = model.condition(start, goal, lengths, horizon, known)
+        cond = model.network.prefill(model.condition(start, goal, lengths, horizon, known))
         noise = settings.temperature * torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
         times = uniform(settings.steps, start=settings.warm_start if warm else 1.0)
         x = noise

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unveil.network.condition import Condition
 from unveil.network.layers import mlp
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
@@ -27,6 +28,7 @@ class TrajectoryShape:
         width, multiples, attention: of the temporal U-Net.
         predicts: what the network's output means.
         inverse: plan observations only; the action that leads from one to the next is learned apart.
+        returns: the denoiser may be told how good the return is that follows; see `asked`.
     """
 
     horizon: int
@@ -38,6 +40,7 @@ class TrajectoryShape:
     attention: bool = False
     predicts: Literal["x0", "eps"] = "x0"
     inverse: bool = False
+    returns: bool = False
 
     @property
     def planned(self) -> slice:
@@ -109,6 +112,16 @@ class Normalization(nn.Module):
         """(..., D) back to the data's units."""
         low, high = self.low[features], self.high[features]
         return low + 0.5 * (x + 1.0) * (high - low)
+
+
+def asked(rank: Tensor) -> Condition:
+    """The condition that tells a denoiser of returns: vector (B, 2) = (2 rank - 1, 1), or (0, 0) where the rank is NaN: anything goes.
+
+    rank (B,) is the share of the data's returns that lie below the one that follows, 0 for the worst and 1 for the best: alike for all
+    data sets, whatever their rewards. Ajay et al. 2023 (Decision Diffuser) tell the return itself, scaled to [0, 1].
+    """
+    said = torch.stack([2.0 * rank - 1.0, torch.ones_like(rank)], dim=1)
+    return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(said), said))
 
 
 class TrajectoryModel(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, asked
 from unveil.data.trajectories import Trajectories
 from unveil.process.corrupt import corrupt
 from unveil.process.objective import denoising_loss
@@ -22,7 +22,7 @@ class TrajectoryBatch(NamedTuple):
         valid: (B, H), rows that are no padding.
         t: (B,) in 1 / T .. 1.
         noise: standard normal, like the planned part of the rows.
-        target: (B,), the return that follows each window; nothing for denoising.
+        target: (B,), the return that follows each window; for denoising its rank among all, NaN where that is not told, or nothing.
     """
 
     rows: Tensor
@@ -39,6 +39,7 @@ def trajectory_batches(
     targets: Float[Tensor, " N"] | None = None,
     clean: float = 0.0,
     horizons: tuple[int, ...] = (),
+    untold: float = 0.0,
 ) -> Callable[[torch.Generator], TrajectoryBatch]:
     """A source of random batches.
 
@@ -46,6 +47,7 @@ def trajectory_batches(
         targets: one for each first step.
         clean: share of the batch at t = 0.
         horizons: lengths to draw from, one a batch; by default the shape's own.
+        untold: share of the batch whose target is NaN, for classifier-free guidance.
     """
 
     def draw(generator: torch.Generator) -> TrajectoryBatch:
@@ -59,7 +61,11 @@ def trajectory_batches(
         if clean:
             t[torch.rand(size, generator=generator, device="cpu") < clean] = 0.0
         noise = torch.randn((*rows.shape[:2], shape.features), generator=generator, device="cpu")
-        return TrajectoryBatch(rows, valid, t, noise, None if targets is None else targets[first])
+        target = None if targets is None else targets[first]
+        if target is not None and untold:
+            hidden = torch.rand(size, generator=generator, device="cpu") < untold
+            target = torch.where(hidden, torch.full_like(target, torch.nan), target)
+        return TrajectoryBatch(rows, valid, t, noise, target)
 
     return draw
 
@@ -87,7 +93,8 @@ def trajectory_loss(
     if not shape.inverse:
         importance[0, : shape.actions] = action_weight
     noise = batch.noise.to(device)
-    loss = denoising_loss(model.denoiser, x_0, batch.t, noise, known=known(model, x_0), importance=importance).mean()
+    cond = asked(batch.target.to(device)) if shape.returns and batch.target is not None else None
+    loss = denoising_loss(model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance).mean()
     if not shape.inverse:
         return loss, {}
     pairs = torch.cat([x_0[:, :-1], x_0[:, 1:]], dim=-1)

@@ -65,3 +65,10 @@ def returns_to_go(episodes: Episodes, discount: float, termination_penalty: floa
     for step in range(table.shape[1] - 2, -1, -1):
         table[:, step] += discount * table[:, step + 1]
     return table[inside].astype(np.float32)
+
+
+def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """The share of the other values that lie below each one: 0 for the smallest, 1 for the largest; ties share their mean."""
+    order = np.sort(values)
+    below, upto = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
+    return (0.5 * (below + upto - 1) / max(1, len(values) - 1)).astype(np.float32)

@@ -1,5 +1,7 @@
 """A transformer over paths of any length, several positions a token."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,7 @@ class PathTransformer(nn.Module):
         concat (B, H, D + D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
         vector (B, V): what the whole path is about, of order 1 (ends of the path, log-length).
         valid (B, H): real positions, a prefix of each row.
+        prefix: what `prefill` computed of the vector and the places of tokens, once for all steps of a sample; optional.
 
     Args:
         features: D.
@@ -55,18 +58,34 @@ class PathTransformer(nn.Module):
         anchor = cond.concat[..., :features]
         positions = torch.cat([x, cond.concat, fourier(x, self.octaves)], dim=-1)
         positions = positions * cond.valid[..., None]
-        short = -horizon % self.patch
-        tokens = F.pad(positions, (0, 0, 0, short)).reshape(batch, -1, self.patch * positions.shape[-1])
-        valid = F.pad(cond.valid, (0, short))[:, :: self.patch]
-        about = torch.cat([cond.vector, fourier(cond.vector, self.octaves)], dim=-1)
-        condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + self.about(about))
-        h = self.enter(tokens) + self.place(self._places(valid, x))
+        tokens = F.pad(positions, (0, 0, 0, -horizon % self.patch)).reshape(batch, -1, self.patch * positions.shape[-1])
+        valid = self._valid_tokens(cond.valid)
+        about, places = cond.prefix if isinstance(cond.prefix, tuple) else self._once(cond.vector, valid)
+        condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + about)
+        h = self.enter(tokens) + places
         mask = None if bool(valid.all()) else valid
         for block in self.blocks:
             h = block(h, condition, mask)
         shift, scale = self.final(condition)[:, None].chunk(2, dim=-1)
         offset = self.leave(F.layer_norm(h, h.shape[-1:]) * (1.0 + scale) + shift)
         return anchor + offset.reshape(batch, -1, features)[:, :horizon]
+
+    def prefill(self, cond: Condition) -> Condition:
+        """The condition with `prefix`: the embedded vector (B, W) and the embedded places (B, N, W), which no step changes.
+
+        Raises:
+            ValueError: the condition lacks vector or valid.
+        """
+        if cond.vector is None or cond.valid is None:
+            raise ValueError("PathTransformer.prefill: the condition needs vector and valid")
+        return replace(cond, prefix=self._once(cond.vector, self._valid_tokens(cond.valid)))
+
+    def _valid_tokens(self, valid: Tensor) -> Tensor:
+        return F.pad(valid, (0, -valid.shape[1] % self.patch))[:, :: self.patch]
+
+    def _once(self, vector: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        about = torch.cat([vector, fourier(vector, self.octaves)], dim=-1)
+        return self.about(about), self.place(self._places(valid, vector))
 
     def _places(self, valid: Tensor, x: Tensor) -> Tensor:
         """(B, N, 2 W): sinusoids of the number of tokens before, and of those left."""

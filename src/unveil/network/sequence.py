@@ -9,15 +9,17 @@ from unveil.network.layers import ModulatedBlock, mlp, sinusoids
 
 
 class SequenceTrunk(nn.Module):
-    """(x (B, H, D), time (B,)) -> tokens (B, ceil(H / patch), W), for every H. `time` is the index of the step, 0 .. T - 1 (-1: clean).
+    """(x (B, H, D), time (B,), told (B, V)) -> tokens (B, ceil(H / patch), W), for every H.
 
-    A token is a patch of `patch` rows, its place counted from the first. The first row, where a plan begins, and the time step set every
-    block's norms and gates. All work is matrix products, which is what processors are fastest at.
+    `time` is the index of the step, 0 .. T - 1 (-1: clean).
+    A token is a patch of `patch` rows, its place counted from the first. The first row, where a plan begins, the time step and what else it
+    is told set every block's norms and gates. All work is matrix products, which is what processors are fastest at.
     """
 
-    def __init__(self, features: int, width: int, depth: int, heads: int, patch: int) -> None:
+    def __init__(self, features: int, width: int, depth: int, heads: int, patch: int, told: int = 0) -> None:
         super().__init__()
         self.patch, self.width = patch, width
+        self.told = nn.Linear(told, width) if told else None
         self.time = mlp(width, width, width)
         self.about = mlp(features, width, width)
         self.enter = nn.Linear(patch * features, width)
@@ -27,10 +29,11 @@ class SequenceTrunk(nn.Module):
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, told: Tensor | None = None) -> Tensor:
         batch, horizon, features = x.shape
         tokens = F.pad(x, (0, 0, 0, -horizon % self.patch)).reshape(batch, -1, self.patch * features)
-        condition = F.silu(self.time(sinusoids(time, self.width)) + self.about(x[:, 0]))
+        about = self.time(sinusoids(time, self.width)) + self.about(x[:, 0])
+        condition = F.silu(about if told is None or self.told is None else about + self.told(told))
         place = sinusoids(torch.arange(tokens.shape[1], device=x.device, dtype=x.dtype), self.width, 1000.0)
         h = self.enter(tokens) + self.place(place)
         for block in self.blocks:
@@ -40,23 +43,25 @@ class SequenceTrunk(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H; 0 at first.
+    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H; 0 at first. Of the condition it reads `vector` (B, V), if any.
 
     Args:
         features: D.
         width, depth, heads: of the trunk.
         patch: rows a token.
+        told: V, numbers of the condition's vector; 0: none.
     """
 
-    def __init__(self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4) -> None:
+    def __init__(self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, told: int = 0) -> None:
         super().__init__()
-        self.trunk = SequenceTrunk(features, width, depth, heads, patch)
+        self.trunk = SequenceTrunk(features, width, depth, heads, patch, told)
         self.leave = nn.Linear(width, patch * features)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
-        return self.leave(self.trunk(x, time)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
+        told = None if cond is None else cond.vector
+        return self.leave(self.trunk(x, time, told)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
 
 
 class SequenceValue(nn.Module):

@@ -48,6 +48,14 @@ class TrainLocomotion:
     """rows a token of the transformer"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """to mean 0 and deviation 1, or to [-1, 1] by the data's limits"""
+    returns: bool = False
+    """tell the transformer how good the return is that follows, so that `--ask` may ask for it (Decision Diffuser)"""
+    untold: float = 0.25
+    """with --returns: share of windows of which it is not told"""
+    returns_discount: float = 0.997
+    """with --returns: of rewards, per environment step"""
+    termination_penalty: float = -100.0
+    """with --returns: added to the reward of a terminal transition"""
     action_weight: float = 10.0
     """factor on the error of a plan's first action"""
     loss_discount: float = 1.0
@@ -206,6 +214,10 @@ class EvalLocomotion:
     """act by the mean of all candidates weighted by softmax(sharpness * standardised score) instead of by the best"""
     anchored: bool = False
     """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
+    ask: float | None = None
+    """plans whose return lies above this share of the data's, 0 to 1; for runs that were trained with --returns"""
+    ask_scale: float = 1.0
+    """of classifier-free guidance towards them: 1 asks, more insists"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"

@@ -83,6 +83,8 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
         anchored=config.anchored,
+        ask=config.ask,
+        ask_scale=config.ask_scale,
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)

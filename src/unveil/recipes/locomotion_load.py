@@ -27,6 +27,7 @@ def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
         config["attention"],
         config["predicts"],
         config.get("inverse", False),
+        config.get("returns", False),
     )
 
 
@@ -38,7 +39,9 @@ def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
     shape = shape_of(config)
     if config.get("model", "unet") == "unet":
         return TrajectoryModel(shape)
-    return TrajectoryModel(shape, SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+    told = 2 if shape.returns else 0
+    network = SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"], told)
+    return TrajectoryModel(shape, network)
 
 
 def value_model(config: Mapping[str, Any]) -> ValueModel:

@@ -60,14 +60,18 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     import torch
 
     from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
-    from unveil.data.trajectories import Trajectories
+    from unveil.data.trajectories import Trajectories, ranks, returns_to_go
     from unveil.recipes.locomotion_load import shape_of, trajectory_model
     from unveil.recipes.run import Task
 
     torch.manual_seed(config.seed)  # initial weights
     model = trajectory_model(described)
     model.normalization.learn(_rows(episodes), config.normalizer)
-    draw = trajectory_batches(Trajectories(episodes), shape_of(described), config.batch_size, horizons=lengths(config))
+    told = None
+    if config.returns:
+        told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
+    windows, shape = Trajectories(episodes), shape_of(described)
+    draw = trajectory_batches(windows, shape, config.batch_size, told, horizons=lengths(config), untold=config.untold)
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
     return Task(model, draw, loss, _published(config), {})
 
@@ -194,6 +198,8 @@ def check(config: TrainLocomotion | TrainValue) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if not config.dim_mults or min(config.dim_mults) < 1:
         raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
+    if getattr(config, "returns", False) and (config.model == "unet" or not 0.0 <= getattr(config, "untold", 0.0) < 1.0):
+        raise ValueError("--returns needs --model transformer, and --untold in [0, 1)")
     if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
     if config.model == "unet":

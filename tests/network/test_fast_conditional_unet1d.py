@@ -5,7 +5,7 @@ import torch
 
 from unveil.network.condition import Condition
 from unveil.network.conditional_unet1d import ConditionalUNet
-from unveil.network.fast_conditional1d import FastConditionalUNet
+from unveil.network.fast_conditional_unet1d import FastConditionalUNet
 
 
 @pytest.mark.parametrize(("batch", "horizon", "scale"), [(1, 16, True), (3, 8, True), (20, 16, False), (2, 4, True)])

@@ -1,6 +1,6 @@
 """Diffusion Policy's U-Net for acting: the same function of the same weights in less time, for one environment above all.
 
-Besides the pieces of `laid1d.py`, whose weights are laid out once instead of at every call: the share of FiLM that depends on the time
+Besides the pieces of `fast_conv1d.py`, whose weights are laid out once instead of at every call: the share of FiLM that depends on the time
 alone is kept, since every decision has the same times, and all blocks' shares of the vector are one matrix product.
 
 The weights are copied when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unveil.network.condition import Condition
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.network.conv1d import FilmConv1d
-from unveil.network.laid1d import Block, Places, block_of, mish, places_of
+from unveil.network.fast_conv1d import Block, Places, block_of, mish, places_of
 from unveil.network.layers import sinusoids
 
 MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights

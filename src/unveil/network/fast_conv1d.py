@@ -152,7 +152,7 @@ def places_of(conv: nn.Conv1d | nn.ConvTranspose1d, inputs: int, dtype: torch.dt
     """A convolution laid out for a number of places."""
     weight, bias = conv.weight.detach(), conv.bias
     if bias is None:
-        raise ValueError("laid1d: a convolution without a bias")
+        raise ValueError("fast_conv1d: a convolution without a bias")
     bias = bias.detach()
     (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
     upward = isinstance(conv, nn.ConvTranspose1d)

@@ -1,6 +1,6 @@
 """The published temporal U-Net and value network for planning: the same function of the same weights in less time.
 
-Besides the pieces of `laid1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
+Besides the pieces of `fast_conv1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
 every row and every plan; and the value comes with its gradient to the input, so that no graph is recorded.
 
 The weights are copied, on their device, when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from unveil.network.condition import Condition
 from unveil.network.conv1d import ResidualConv1d
-from unveil.network.laid1d import Attention, Normed, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
+from unveil.network.fast_conv1d import Attention, Normed, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
 from unveil.network.layers import sinusoids
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
