@@ -160,6 +160,8 @@ def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: M
     if predicts not in PREDICTS:
         raise ValueError(f"its scheduler says prediction_type {predicts[:40]}; {', '.join(PREDICTS)} are known")
     betas, how = betas_of(scheduler), str(scheduler.get("_class_name"))[:40]
+    if scheduler.get("variance_type") in ("fixed_large", "fixed_large_log"):
+        how += ", fixed large variance (--variance large)"
     cut = "clipped" if scheduler.get("clip_sample", True) is True else "not clipped (--no-clip)"
     found = DescribedImages(RELEASE, network, sides[0], betas, PREDICTS[predicts], 1.0, f"{how}, {cut}")
     check_images(found)
