@@ -21,7 +21,8 @@ LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.p
 PREFIX, BLOCKS, WINDOW = "tests/network/test_prefix.py", "tests/apps/test_text_blocks.py", "tests/apps/test_text_window.py"
 UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
 CLASSIFIER, RESTORATION = "tests/apps/test_image_classifier.py", "tests/apps/test_image_restoration.py"
-V = "evaluation/"
+V, G = "evaluation/", "weights/"
+LINEAR, FOREIGN = "tests/network/test_linear_unet2d.py", "tests/weights/test_foreign_images.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (P + "schedule.py", "return 2.0 * (schedule.alpha(t).log() - schedule", "return 2.0 * (schedule.alpha(t).log() + schedule", CORE),
@@ -256,6 +257,15 @@ FLIPS = [
     ),
     (V + "image_distances.py", "np.partition(d, k, axis=1)[:, k]", "np.partition(d, k - 1, axis=1)[:, k - 1]", METRICS),
     (V + "image_features.py", ".flip(1)", "", METRICS),
+    (N + "unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
+    (N + "unet2d.py", "waves.roll(self.time_width // 2, -1)", "waves.flip(-1)", UNET),
+    (N + "linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
+    (N + "linear_unet2d.py", "(q.softmax(dim=-1) * q.shape[-1] ** -0.5)", "q.softmax(dim=-1)", LINEAR),
+    (N + "linear_unet2d.py", "* self.gain * x.shape[1] ** 0.5", "* self.gain", LINEAR),
+    (G + "diffusers_unet.py", 'for p in "qkv"]', 'for p in "kqv"]', FOREIGN),
+    (G + "openai_diffusion.py", "value.unflatten(0, (heads, 3, -1))", "value.unflatten(0, (3, heads, -1)).transpose(0, 1)", FOREIGN),
+    (G + "openai_diffusion.py", "1000.0 / steps if", "steps / 1000.0 if", FOREIGN),
+    (G + "denoising_diffusion.py", '("x0", snr), ("v", snr / (1.0 + snr))', '("v", snr), ("x0", snr / (1.0 + snr))', FOREIGN),
     (D + "images.py", "pixels.flip(-1)", "pixels.flip(-2)", "tests/data/test_images.py"),
     (D + "image_sets.py", 'np.frombuffer(raw, ">u4", axes, 4)', 'np.frombuffer(raw, "<u4", axes, 4)', "tests/data/test_images.py"),
     (

@@ -363,8 +363,8 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
 Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser,
-real-stanford/diffusion_policy and LeRobot, `inspect` LLaDA's folders, too; `pull` downloads public ones: diffuser-locomotion,
-diffuser-maze2d, diffuser-kuka.
+real-stanford/diffusion_policy, LeRobot, diffusers (UNet2DModel), openai's image models and denoising-diffusion-pytorch, `inspect` LLaDA's
+folders, too; `pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unveil.network.condition import Condition
-from unveil.network.unet2d import Attention2d, ResidualConv2d, UNet2d, sides_of
+from unveil.network.unet2d import Attention2d, Halve2d, ResidualConv2d, UNet2d, sides_of
 
 
 def small(**options) -> UNet2d:
@@ -156,3 +156,37 @@ def test_dropout_needs_a_generator_and_follows_it(generator):
 def test_what_does_not_fit_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_halving_that_pads_after_sees_nothing_before_the_first_place():
+    """Only the tap at the centre: with zeros all round it takes places 0 and 2, padded after, 1 and 3."""
+    for after, wanted in ((False, [0.0, 2.0]), (True, [1.0, 3.0])):
+        layer = Halve2d(1, after)
+        nn.init.dirac_(layer.conv.weight)
+        nn.init.zeros_(layer.conv.bias)
+        row = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+        assert layer(row, torch.zeros(1))[0, 0, 0].tolist() == wanted
+
+
+def test_options_of_others_change_what_they_say(generator):
+    """The first level may be wider or narrower than the time; heads by their number are heads by their width; each other option matters."""
+    x, time = torch.randn((1, 2, 8, 8), generator=generator), torch.tensor([5.0])
+    torch.manual_seed(0)
+    assert UNet2d(2, 4, (2, 3), 1, (1,), groups=4, time_width=16)(x, time).shape == x.shape
+    one, other = Attention2d(8, 4, 2), UNet2d(2, 4, (1, 2), 1, (1,), groups=2, heads=2).middle[1]
+    other.load_state_dict(one.state_dict())
+    assert one.heads == other.heads == 2
+    usual = small()(x, time)
+    for options in ({"cosine_first": True}, {"inclusive": False}, {"pad_after": True}, {"norm_epsilon": 0.1}, {"heads": 2}):
+        assert (small(**options)(x, time) - usual).abs().max() > 1e-4, options
+    one, other = UNet2d(2, 8, (1, 2), 1, (), groups=4), UNet2d(2, 8, (1, 2), 1, (), groups=4, middle_attention=False, middle_norm=False)
+    assert not [name for name, _ in other.named_parameters() if name.startswith("middle.1")]
+    torch.testing.assert_close(one.middle[1](x.repeat(1, 8, 1, 1)), other.middle[1](x.repeat(1, 8, 1, 1)))  # which starts as nothing
+
+
+def test_cosines_first_is_sines_first_with_halves_of_the_first_matrix_changed(generator):
+    one, other = small(), small(cosine_first=True)
+    with torch.no_grad():
+        other.time[0].weight.copy_(one.time[0].weight.roll(4, 1))
+    x, time = torch.randn((1, 2, 8, 8), generator=generator), torch.tensor([5.0])
+    torch.testing.assert_close(one(x, time), other(x, time), rtol=1e-4, atol=1e-5)

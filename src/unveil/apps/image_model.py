@@ -1,7 +1,7 @@
 """What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
 
-TABLES = ("linear", "cosine")
+TABLES = ("linear", "cosine", "betas")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class ImageShape:
         null: some labels were dropped in training, so that it knows images of no class too; row K of the embedding.
         width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: of `UNet2d`.
         attention: sides, in places, of the levels with attention; the middle always has it.
-        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), flow matching's, or EDM's ("karras").
+        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow matching's, or EDM's ("karras").
         diffusion_steps: T; of flow matching only the scale of the network's time.
         predicts: what the network's output means.
         learned_variance: it says the step's variance too (Nichol & Dhariwal 2021).
         sigma_data: of EDM, the standard deviation of the data.
         upsample: it is told the picture at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1: it is not.
+        betas: of the schedule "betas", T of them.
+        time_scale: the network is told so many times the number of a table's entry.
     Raises:
         ValueError: numbers that do not fit each other.
     """
@@ -51,18 +53,22 @@ class ImageShape:
     big_gan: bool = False
     dropout: float = 0.0
     stem: int = 2
-    schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
+    schedule: Literal["linear", "cosine", "betas", "flow", "karras"] = "linear"
     diffusion_steps: int = 1000
     predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
     learned_variance: bool = False
     sigma_data: float = 0.5
     upsample: int = 1
+    betas: tuple[float, ...] = ()
+    time_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.size, self.channels, self.width, self.blocks, self.stem, self.groups, self.diffusion_steps, *self.multiples) < 1:
             raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
         if self.schedule == "linear" and self.diffusion_steps <= 20:
             raise ValueError(f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}")
+        if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
+            raise ValueError(f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps")
         if self.learned_variance and self.schedule not in TABLES:
             raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
         if self.schedule == "karras" and self.predicts != "edm":
@@ -87,34 +93,24 @@ class ImageShape:
 
 
 class ImageModel(nn.Module):
-    """Denoiser of images (B, C, S, S) in -1 .. 1, which stands for 0 .. 255."""
+    """Denoiser of images (B, C, S, S) in -1 .. 1, which stands for 0 .. 255.
 
-    def __init__(self, shape: ImageShape) -> None:
+    Args:
+        network: instead of the `UNet2d` that the shape describes, with as many rows of labels.
+    """
+
+    def __init__(self, shape: ImageShape, network: nn.Module | None = None) -> None:
         super().__init__()
         self.shape = shape
-        network = UNet2d(
-            shape.channels,
-            shape.width,
-            shape.multiples,
-            shape.blocks,
-            shape.levels,
-            shape.head_width,
-            shape.classes + 1 if shape.classes else 0,
-            scale_shift=shape.scale_shift,
-            big_gan=shape.big_gan,
-            dropout=shape.dropout,
-            learned_variance=shape.learned_variance,
-            stem=shape.stem,
-            groups=shape.groups,
-            given=shape.channels if shape.upsample > 1 else 0,
-        )
+        if network is None:
+            network = image_network(shape)
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[shape.predicts]
         schedule = image_schedule(shape)
 
         index = float(shape.schedule in TABLES)  # entries of a table are counted from 0 for the network
 
         def told(t: Tensor) -> Tensor:
-            return 0.25 * schedule.sigma(t).log() if shape.schedule == "karras" else shape.diffusion_steps * t - index
+            return 0.25 * schedule.sigma(t).log() if shape.schedule == "karras" else shape.time_scale * (shape.diffusion_steps * t - index)
 
         self.denoiser = GaussianDenoiser(network, schedule, parameterization, told, shape.learned_variance)
 
@@ -180,6 +176,27 @@ def pixels_of(x: Tensor) -> Tensor:
     return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
 
 
+def image_network(shape: ImageShape, **options: Any) -> UNet2d:
+    """The untrained network of a shape; `options` are others' of `UNet2d`. The label's last row is that of no class."""
+    return UNet2d(
+        shape.channels,
+        shape.width,
+        shape.multiples,
+        shape.blocks,
+        shape.levels,
+        shape.head_width,
+        shape.classes + 1 if shape.classes else 0,
+        scale_shift=shape.scale_shift,
+        big_gan=shape.big_gan,
+        dropout=shape.dropout,
+        learned_variance=shape.learned_variance,
+        stem=shape.stem,
+        groups=shape.groups,
+        given=shape.channels if shape.upsample > 1 else 0,
+        **options,
+    )
+
+
 def image_schedule(shape: ImageShape) -> Schedule:
     """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
     noise, as in Improved DDPM's code."""
@@ -189,4 +206,6 @@ def image_schedule(shape: ImageShape) -> Schedule:
         return Karras()
     if shape.schedule == "cosine":
         return tabulated(cosine_betas(shape.diffusion_steps))
+    if shape.schedule == "betas":
+        return tabulated(torch.tensor(shape.betas, dtype=torch.float64, device="cpu"))
     return tabulated(linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps))

@@ -19,6 +19,7 @@ class UNet2d(nn.Module):
 
     Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels sides are halved, odd ones
     to the larger half. The middle is residual block, attention, residual block. What each block adds, and the output, start at zero.
+    From `heads` on the options are those in which others' U-Nets differ from DDPM's.
 
     Args:
         channels: C.
@@ -32,6 +33,13 @@ class UNet2d(nn.Module):
         stem: the network works on squares of stem x stem pixels as one place with stem^2 C channels; sides are multiples of it.
         groups: of the norms; it divides every number of channels.
         given: channels of the condition's `concat` (B, given, H, W), which joins x: an enlarged picture, of an upsampler. 0: not read.
+        norm_epsilon: of the norms; 1e-6 DDPM's, 1e-5 ADM's.
+        heads: of attention where `head_width` is 0.
+        time_width: sinusoids of the time, of which four times as many numbers are made; 0: as many as `width`.
+        cosine_first: the cosines stand before the sines.
+        inclusive: the longest wavelength is 2 pi 10,000 itself, see `sinusoids`.
+        pad_after: the convolution that halves sides sees zeros on the right and below alone, not all round.
+        middle_attention, middle_norm: the middle has attention, and that a norm.
     Raises:
         ValueError: numbers that do not fit, an x or a concat of another kind, a label that is missing or out of range, dropout without
             generator.
@@ -55,55 +63,65 @@ class UNet2d(nn.Module):
         groups: int = 32,
         norm_epsilon: float = 1e-6,
         given: int = 0,
+        heads: int = 1,
+        time_width: int = 0,
+        cosine_first: bool = False,
+        inclusive: bool = True,
+        pad_after: bool = False,
+        middle_attention: bool = True,
+        middle_norm: bool = True,
     ) -> None:
         super().__init__()
         self.channels, self.width, self.stem, self.labels, self.dropout = channels, width, stem, labels, dropout
         self.given = given
         sizes = [width * m for m in multiples]
         for size in sizes:
-            if size % groups or (head_width and size % head_width):
-                raise ValueError(f"UNet2d: {size} channels are not a multiple of {groups} groups and heads of {head_width} channels")
+            if size % groups or size % (head_width or heads):
+                many = f"heads of {head_width} channels" if head_width else f"{heads} heads"
+                raise ValueError(f"UNet2d: {size} channels are not a multiple of {groups} groups and {many}")
         if not set(attention) <= set(range(len(sizes))):
             raise ValueError(f"UNet2d: attention at levels {attention}, but there are levels 0 .. {len(sizes) - 1}")
         self.generator: Generator = None
-        about = 4 * width
-        self.time = nn.Sequential(nn.Linear(width, about), nn.SiLU(), nn.Linear(about, about))
+        self.time_width, self.cosine_first, self.inclusive = time_width or width, cosine_first, inclusive
+        about = 4 * self.time_width
+        self.time = nn.Sequential(nn.Linear(self.time_width, about), nn.SiLU(), nn.Linear(about, about))
         self.label = nn.Embedding(labels, about) if labels else None
-        self.enter = nn.Conv2d((channels + given) * stem**2, width, 3, padding=1)
+        self.enter = nn.Conv2d((channels + given) * stem**2, sizes[0], 3, padding=1)
 
         def residual(inputs: int, outputs: int, change: str = "") -> ResidualConv2d:
             return ResidualConv2d(inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change)
 
-        def attend(level: int, size: int) -> nn.Module:
-            return Attention2d(size, head_width or size, groups, norm_epsilon) if level in attention else nn.Identity()
+        def attend(size: int, there: bool, normed: bool = True) -> nn.Module:
+            return Attention2d(size, head_width or size // heads, groups if normed else 0, norm_epsilon) if there else nn.Identity()
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        kept, now = [width], width  # channels of what goes across
+        kept, now = [sizes[0]], sizes[0]  # channels of what goes across
         for level, size in enumerate(sizes):
             for _ in range(blocks):
-                self.down.append(nn.ModuleList([residual(now, size), attend(level, size)]))
+                self.down.append(nn.ModuleList([residual(now, size), attend(size, level in attention)]))
                 kept.append(size)
                 now = size
             if level + 1 < len(sizes):
-                halve = residual(size, size, "halve") if big_gan else Halve2d(size)
+                halve = residual(size, size, "halve") if big_gan else Halve2d(size, pad_after)
                 self.down.append(nn.ModuleList([halve, nn.Identity()]))
                 kept.append(size)
-        self.middle = nn.ModuleList([residual(now, now), Attention2d(now, head_width or now, groups, norm_epsilon), residual(now, now)])
+        self.middle = nn.ModuleList([residual(now, now), attend(now, middle_attention, middle_norm), residual(now, now)])
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
-                self.up.append(nn.ModuleList([residual(now + kept.pop(), size), attend(level, size)]))
+                self.up.append(nn.ModuleList([residual(now + kept.pop(), size), attend(size, level in attention)]))
                 now = size
             if level:
                 self.up.append(nn.ModuleList([residual(size, size, "double") if big_gan else Double2d(size), nn.Identity()]))
-        self.norm = nn.GroupNorm(groups, width, eps=norm_epsilon)
-        self.leave = nn.Conv2d(width, channels * (1 + learned_variance) * stem**2, 3, padding=1)
+        self.norm = nn.GroupNorm(groups, now, eps=norm_epsilon)
+        self.leave = nn.Conv2d(now, channels * (1 + learned_variance) * stem**2, 3, padding=1)
         _zero(self.leave)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.stem or x.shape[3] % self.stem:
             raise ValueError(f"UNet2d: x must be (B, {self.channels}, H, W) with sides that {self.stem} divides, got {tuple(x.shape)}")
         generator = self._generator()
-        about = self.time(sinusoids(time, self.width, inclusive=True))
+        waves = sinusoids(time, self.time_width, inclusive=self.inclusive)
+        about = self.time(waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
         if self.label is not None:
             about = about + self.label(self._labels(len(x), cond))
         seen = self._joined(x, cond) if self.given else x
@@ -191,12 +209,12 @@ class ResidualConv2d(nn.Module):
 
 
 class Attention2d(nn.Module):
-    """x + W attention(norm(x)) among all places, heads of `head_width` channels; W starts at zero."""
+    """x + W attention(norm(x)) among all places, heads of `head_width` channels, 0 groups: no norm; W starts at zero."""
 
     def __init__(self, channels: int, head_width: int, groups: int, norm_epsilon: float = 1e-6) -> None:
         super().__init__()
         self.heads = channels // head_width
-        self.norm = nn.GroupNorm(groups, channels, eps=norm_epsilon)
+        self.norm = nn.GroupNorm(groups, channels, eps=norm_epsilon) if groups else nn.Identity()
         self.qkv = nn.Linear(channels, 3 * channels)
         self.merge = nn.Linear(channels, channels)
         _zero(self.merge)
@@ -209,16 +227,17 @@ class Attention2d(nn.Module):
 
 
 class Halve2d(nn.Module):
-    """Every second place by a convolution: sides N to ceil(N / 2)."""
+    """Every second place by a convolution: sides N to ceil(N / 2); with `after`, zeros on the right and below alone, to floor(N / 2)."""
 
     change = "halve"
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, after: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.after = after
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0 if after else 1)
 
     def forward(self, x: Tensor, about: Tensor, generator: Generator = None) -> Tensor:
-        return self.conv(x)
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.after else x)
 
 
 class Double2d(nn.Module):

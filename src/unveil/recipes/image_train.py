@@ -38,8 +38,20 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     from unveil.apps.image_model import ImageShape
 
     given = {name: config[name] for name in SHAPE}
-    given["upsample"] = config.get("upsample", 1)
+    given |= {"upsample": config.get("upsample", 1), "betas": tuple(config.get("betas", ())), "time_scale": config.get("time_scale", 1.0)}
     return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
+
+
+def image_model(config: Mapping[str, Any]) -> ImageModel:
+    """The untrained model of a run's config: on our U-Net, or on one of another release with its options, or on the linear one."""
+    from unveil.apps.image_model import ImageModel, image_network
+    from unveil.network.linear_unet2d import LinearUNet2d
+
+    shape = shape_of(config)
+    if "linear" in config:
+        given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in config["linear"].items()}
+        return ImageModel(shape, LinearUNet2d(shape.channels, **given, learned_variance=shape.learned_variance))
+    return ImageModel(shape, image_network(shape, **config.get("options", {})))
 
 
 def load_image(folder: Path, device: str = "auto") -> ImageModel:
@@ -48,12 +60,11 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
     Raises:
         UnveilError: damaged, or of another recipe.
     """
-    from unveil.apps.image_model import ImageModel
     from unveil.recipes.locate import find_device, read_config, weights_file
     from unveil.recipes.locomotion_load import with_weights
     from unveil.training.checkpoint import read_tensors
 
-    model = ImageModel(shape_of(read_config(folder, "image")))
+    model = image_model(read_config(folder, "image"))
     with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
     return model
 

@@ -18,24 +18,29 @@ def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
 ) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
-    jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot or of LLaDA, read without running anything in it.
+    jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot, of LLaDA or of diffusers, or a .pt of openai's or
+    lucidrains' image models, read without running anything in it.
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
             batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
-            `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average. Diffuser's
-            folders want `dataset=`, where their normaliser's statistics are; for text `adapter=`, a folder of LoRA weights, and for LLaDA's
-            folders `dtype="float32"` in place of bfloat16.
+            `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average, of
+            image models too, which may want `size=` and `flags=` (see `load_images`). Diffuser's folders want `dataset=`, where their
+            normaliser's statistics are; for text `adapter=`, a folder of LoRA weights, and for LLaDA's folders `dtype="float32"` in place
+            of bfloat16.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
     """
+    from unveil.recipes.foreign_image import is_image, load_images
     from unveil.recipes.foreign_policy import is_foreign
     from unveil.recipes.locate import find_checkpoint, read_recipe
     from unveil.recipes.original import is_original
     from unveil.recipes.text_load import load_text_model
     from unveil.weights.llada import is_llada
 
+    if is_image(Path(path_or_name)):
+        return load_images(Path(path_or_name), device, **settings)
     if is_foreign(Path(path_or_name)):
         from unveil.recipes.foreign_convert import load_foreign
 

@@ -175,9 +175,28 @@ def _check_text(config: Mapping[str, Any]) -> None:
         raise ValueError("its tokenizer is not named")
 
 
+IMAGE_OPTIONS: dict[str, type] = {  # of others' U-Nets
+    "norm_epsilon": float,
+    "heads": int,
+    "time_width": int,
+    "cosine_first": bool,
+    "inclusive": bool,
+    "pad_after": bool,
+    "middle_attention": bool,
+    "middle_norm": bool,
+}
+IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
+
+
 def _check_image(config: Mapping[str, Any]) -> None:
     _check_whole(config, ("size", "channels", "width", "blocks", "groups", "stem", "diffusion_steps"))
-    if config["schedule"] not in ("linear", "cosine", "flow", "karras") or config["predicts"] not in ("eps", "x0", "v", "flow", "edm"):
+    if config["schedule"] not in ("linear", "cosine", "betas", "flow", "karras") or config["predicts"] not in (
+        "eps",
+        "x0",
+        "v",
+        "flow",
+        "edm",
+    ):
         raise ValueError(f"schedule is {config['schedule']!r} and predicts {config['predicts']!r}")
     if not all(isinstance(config[name], bool) for name in ("null", "scale_shift", "big_gan", "learned_variance")):
         raise ValueError("null, scale_shift, big_gan and learned_variance must be true or false")
@@ -192,6 +211,13 @@ def _check_image(config: Mapping[str, Any]) -> None:
         raise ValueError("attention and head_width must be whole numbers")
     if not 0.0 <= float(config["dropout"]) < 1.0 or not float(config["sigma_data"]) > 0.0:
         raise ValueError(f"dropout is {config['dropout']!r} and sigma_data {config['sigma_data']!r}")
+    betas = config.get("betas", [])
+    if len(betas) > 100_000 or not all(0.0 < float(beta) < 1.0 for beta in betas) or not float(config.get("time_scale", 1.0)) > 0.0:
+        raise ValueError("betas must lie between 0 and 1, and time_scale above 0")
+    for part, known in (("options", IMAGE_OPTIONS), ("linear", IMAGE_LINEAR)):
+        given = config.get(part, {})
+        if set(given) - known.keys() or not all(isinstance(given[name], known[name]) for name in given):
+            raise ValueError(f"{part} are {str(given)[:80]}")
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

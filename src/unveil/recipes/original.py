@@ -30,15 +30,22 @@ NORMALIZERS: dict[str | None, Literal["gaussian", "limits"]] = {
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot and LLaDA are. Nothing in them is run.
+    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA, diffusers, openai and lucidrains are.
+
+    Nothing in them is run.
 
     Example: unveil weights inspect logs/pretrained/hopper-medium-expert-v2
     """
 
     folder: Positional[Path]
-    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; a folder of LeRobot's or LLaDA's"""
+    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; a folder of LeRobot's or LLaDA's; an
+    image model's .pt of openai's or lucidrains', or a folder of diffusers"""
     epoch: str = "latest"
     """latest, or a number"""
+    size: int = 0
+    """of an image model that does not say it: its images' side"""
+    flags: str = ""
+    """of openai's image models but the released: how they were trained, such as "num_heads=4 diffusion_steps=4000" """
     seed: int = 0
     """unused here; every verb takes it"""
     device: str = "auto"
@@ -47,13 +54,16 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Convert:
-    """Write checkpoints of jannerm/diffuser, real-stanford/diffusion_policy or LeRobot in our format. Nothing in them is run.
+    """Write checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, diffusers, openai or lucidrains in our format.
+
+    Nothing in them is run.
 
     Example: unveil weights convert logs/hopper-medium-v2/diffusion/defaults_H32_T20 runs/hopper --dataset hopper-medium-v2
     """
 
     folder: Positional[Path]
-    """an experiment, or any folder above experiments, which keep their places below the other; or a diffusion policy's file or folder"""
+    """an experiment, or any folder above experiments, which keep their places below the other; or a diffusion policy's or image
+    model's file or folder"""
     out: Positional[Path]
     """folder of the run that is written"""
     epoch: str = "latest"
@@ -62,6 +72,10 @@ class Convert:
     """take the weights themselves, not their average (EMA)"""
     dataset: str | None = None
     """the data it was trained on, by name or file: the original keeps its normaliser's statistics there; without, plans stay normalised"""
+    size: int = 0
+    """of an image model that does not say it: its images' side"""
+    flags: str = ""
+    """of openai's image models but the released: how they were trained, such as "num_heads=4 diffusion_steps=4000" """
     seed: int = 0
     """unused here; every verb takes it"""
     device: str = "auto"
@@ -74,6 +88,7 @@ def inspect(config: Inspect) -> str:
     Raises:
         UnveilError: no checkpoint of the original there, or one that cannot be read.
     """
+    from unveil.recipes.foreign_image import inspect_images, is_image
     from unveil.recipes.foreign_policy import found, inspect_policies
     from unveil.recipes.llada import inspect_llada
     from unveil.weights.diffuser import CLASSES, parameters
@@ -82,6 +97,8 @@ def inspect(config: Inspect) -> str:
 
     if is_llada(config.folder):
         return inspect_llada(config.folder)
+    if is_image(config.folder):
+        return inspect_images(config.folder, config.size, config.flags)
     if policies := found(config.folder):
         return inspect_policies(policies)
     lines: list[str] = []
@@ -112,10 +129,13 @@ def convert(config: Convert) -> str:
     """
     from unveil.data.files import replacing
     from unveil.recipes.foreign_convert import convert_policies
+    from unveil.recipes.foreign_image import convert_images, is_image
     from unveil.recipes.foreign_policy import found
     from unveil.training.checkpoint import save_checkpoint
     from unveil.weights.diffuser_folder import read_checkpoint
 
+    if is_image(config.folder):
+        return convert_images(config.folder, config.out, config.raw, config.size, config.flags)
     if policies := found(config.folder):
         if config.dataset is not None:
             raise UnveilError(f"{config.folder}: a diffusion policy has its normaliser with it; leave --dataset away")

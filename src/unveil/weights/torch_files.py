@@ -28,17 +28,19 @@ _STORAGES = {
     Symbol("torch", "BFloat16Storage"): torch.bfloat16,
     Symbol("torch", "LongStorage"): torch.int64,
     Symbol("torch", "IntStorage"): torch.int32,
+    Symbol("torch", "BoolStorage"): torch.bool,
 }
 Storage = Callable[[str, torch.dtype, int], Tensor]  # key, type and count to the numbers, flat
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a kind of zipped file holds beside dicts, lists, numbers, strings and tensors.
+    """What a kind of file holds beside dicts, lists, numbers, strings and tensors.
 
     Args:
         knows, repeats, operations, deepest: as in `read_pickle`; tensors are known anyhow.
         plain: the tree that was read to one without objects but tensors; it may leave out parts, which are then never read.
+        zipped: no other files are of this kind.
     """
 
     knows: Callable[[Symbol], bool]
@@ -47,6 +49,7 @@ class Form:
     largest: int
     operations: int
     deepest: int
+    zipped: bool = True
 
 
 def read_torch(file: Path, form: Form | None = None) -> Any:
@@ -64,9 +67,9 @@ def read_torch(file: Path, form: Form | None = None) -> Any:
         with open(file, "rb") as handle:
             zipped = handle.read(4) == b"PK\x03\x04"
             handle.seek(0)
-            if not zipped and form is not None:
+            if not zipped and form is not None and form.zipped:
                 raise ValueError("not a zip of torch.save")
-            return _zipped(handle, size, form) if zipped else _plain(handle, size)
+            return _zipped(handle, size, form) if zipped else _plain(handle, size, form)
     except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
@@ -99,20 +102,23 @@ def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
                 raise ValueError(f"storage {key[:20]} of {count:,} numbers is not in the file")
             return _numbers(archive.read(info), dtype)
 
-        data = BytesIO(archive.read(f"{roots[0]}data.pkl"))
-        if form is None:
-            return _resolved(read_pickle(data, _knows), _once(storage))
-        tree = read_pickle(data, lambda s: _knows(s) or form.knows(s), form.repeats, form.operations, form.deepest)
-        return _resolved(form.plain(tree), _once(storage))
+        tree = _tree(BytesIO(archive.read(f"{roots[0]}data.pkl")), form)
+        return _resolved(tree if form is None else form.plain(tree), _once(storage))
 
 
-def _plain(handle: BufferedReader, size: int) -> Any:
+def _tree(data: BufferedReader | BytesIO, form: Form | None) -> Any:
+    if form is None:
+        return read_pickle(data, _knows)
+    return read_pickle(data, lambda s: _knows(s) or form.knows(s), form.repeats, form.operations, form.deepest)
+
+
+def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
     if read_pickle(handle, _knows) != _MAGIC:
         raise ValueError("not a file of torch.save")
     protocol, system = read_pickle(handle, _knows), read_pickle(handle, _knows)
     if protocol != _PROTOCOL or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("a file of torch.save, but of another protocol or byte order")
-    tree, keys = read_pickle(handle, _knows), read_pickle(handle, _knows)
+    tree, keys = _tree(handle, form), _tree(handle, form)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
         raise ValueError("its list of storages is damaged")
     types: dict[str, tuple[torch.dtype, int]] = {}
@@ -133,10 +139,12 @@ def _plain(handle: BufferedReader, size: int) -> Any:
         if struct.unpack("<q", handle.read(8))[0] != count:
             raise ValueError(f"storage {key[:20]} is not as long as its tensors say")
         found[key] = _numbers(handle.read(count * dtype.itemsize), dtype)
-    return _resolved(tree, lambda key, dtype, count: found[key])
+    return _resolved(tree if form is None else form.plain(tree), lambda key, dtype, count: found[key])
 
 
 def _numbers(data: bytes, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.bool:
+        return _numbers(data, torch.uint8) != 0
     return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype, device="cpu")
 
 

@@ -1,0 +1,213 @@
+"""Other people's image models: diffusers' folders and `.pt` files of openai's and lucidrains', described, loaded and converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from unveil.apps.image_model import ImageModel
+    from unveil.weights.images import DescribedImages, ImageWeights
+
+OPTIONS = ("norm_epsilon", "heads", "time_width", "cosine_first", "inclusive", "pad_after", "middle_attention", "middle_norm")
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is a `.pt` file or a folder of diffusers; what is in them is not looked at."""
+    from unveil.weights.diffusers_unet import is_diffusers
+
+    return (path.suffix in (".pt", ".pth") and path.is_file()) or (path.is_dir() and is_diffusers(path))
+
+
+def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
+    """One of them.
+
+    Raises:
+        UnveilError: it cannot be read, or cannot be used.
+    """
+    from unveil.weights.diffusers_unet import read_images_folder
+    from unveil.weights.image_weights import read_images_file
+
+    if not path.is_dir():
+        return read_images_file(path, size, flags)
+    if flags:
+        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave --flags away")
+    return read_images_folder(path, size)
+
+
+def our_config(described: DescribedImages) -> dict[str, Any]:
+    """What config.json of such a model says, as a run's of ours does."""
+    from unveil.network.unet2d import sides_of
+    from unveil.weights.images import UNet2dShape
+
+    it, network = described, described.network
+    config: dict[str, Any] = {
+        "recipe": "image",
+        "origin": it.release,
+        "size": it.size,
+        "channels": network.channels,
+        "names": [str(k) for k in range(network.labels)],
+        "null": False,
+        "dropout": 0.0,
+        "stem": 1,
+        "diffusion_steps": len(it.betas),
+        "predicts": it.predicts,
+        "learned_variance": network.learned_variance,
+        "sigma_data": 0.5,
+        "time_scale": it.time_scale,
+    } | _table(it.betas)
+    if isinstance(network, UNet2dShape):
+        sides = sides_of(it.size, 1, len(network.multiples))
+        same = ("width", "blocks", "head_width", "scale_shift", "big_gan", "groups")
+        return (
+            config
+            | {name: getattr(network, name) for name in same}
+            | {"multiples": list(network.multiples), "attention": [sides[k] for k in network.attention]}
+            | {"options": {name: getattr(network, name) for name in OPTIONS}}
+        )
+    own = {name: list(getattr(network, name)) for name in ("sizes", "heads", "head_width", "full")}
+    unused: dict[str, Any] = {"blocks": 2, "head_width": 0, "scale_shift": True, "big_gan": False, "groups": 1, "attention": []}
+    multiples = [max(1, size // network.width) for size in network.sizes[1:]]
+    return config | unused | {"width": network.width, "multiples": multiples, "linear": {"width": network.width} | own}
+
+
+def _table(betas: tuple[float, ...]) -> dict[str, Any]:
+    """The schedule by its name where it is one of ours, but for rounding to float32."""
+    import torch
+
+    from unveil.process.schedule import cosine_betas, linear_betas
+
+    steps, given = len(betas), torch.tensor(betas, dtype=torch.float64, device="cpu")
+    if steps > 20 and torch.allclose(given, linear_betas(steps, 0.1 / steps, 20.0 / steps), rtol=1e-6, atol=1e-9):
+        return {"schedule": "linear"}
+    if torch.allclose(given, cosine_betas(steps), rtol=1e-6, atol=1e-9):
+        return {"schedule": "cosine"}
+    return {"schedule": "betas", "betas": list(betas)}
+
+
+def model_of(read: ImageWeights, raw: bool = False) -> ImageModel:
+    """Our model with these weights: the average where there is one, else the weights themselves."""
+    import json
+
+    from unveil.recipes.image_train import image_model
+
+    model = image_model(json.loads(json.dumps(our_config(read.described))))
+    model.load_state_dict(_ours(read.raw if raw or read.averaged is None else read.averaged))
+    return model.eval()
+
+
+def _ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With a row of zeros behind the labels, which stands for no class and is never read."""
+    import torch
+
+    found = {f"denoiser.network.{name}": value for name, value in weights.items()}
+    if (label := found.get("denoiser.network.label.weight")) is not None:
+        found["denoiser.network.label.weight"] = torch.cat([label, torch.zeros_like(label[:1])])
+    return found
+
+
+def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False) -> ImageModel:
+    """An `ImageModel` straight from a folder of diffusers or a `.pt` file; nothing in them is run.
+
+    Args:
+        size: side of its images, where the file does not say it.
+        flags: of openai's scripts, see `read_images_file`.
+        raw: take the weights themselves, not their average.
+    Raises:
+        UnveilError: it cannot be read, or cannot be used.
+    """
+    from unveil.recipes.locate import find_device
+
+    return model_of(_usable(path, read_images(path, size, flags)), raw).to(find_device(device))
+
+
+def _usable(path: Path, read: ImageWeights) -> ImageWeights:
+    from unveil.recipes.image_train import shape_of
+
+    try:
+        shape_of(our_config(read.described))
+    except ValueError as error:
+        raise UnveilError(f"{path}: an image model that cannot be used: {error}") from error
+    return read
+
+
+def inspect_images(path: Path, size: int = 0, flags: str = "") -> str:
+    """A description.
+
+    Raises:
+        UnveilError: it cannot be read, or cannot be used.
+    """
+    read = _usable(path, read_images(path, size, flags))
+    it, config = read.described, our_config(read.described)
+    network = it.network
+    parameters = sum(value.numel() for value in read.raw.values())
+    classes = f", {network.labels} classes" if network.labels else ""
+    scale = f", times counted in {1 / it.time_scale:g}ths" if it.time_scale != 1.0 else ""
+    learned = ", learns its variance" if network.learned_variance else ""
+    rows = [
+        ("release", it.release),
+        ("network", f"{type(network).__name__.removesuffix('Shape')}, {parameters:,} parameters"),
+        ("images", f"{it.size} x {it.size}, {network.channels} channels{classes}"),
+        ("shape", _shape(config)),
+        ("diffusion", f"{len(it.betas)} steps, {_named(config)}, predicts {it.predicts}{learned}{scale}"),
+        ("sampled there", it.sampler),
+        (
+            "weights",
+            ("raw" if read.averaged is None else "raw and averaged (EMA)") + "".join(f"; {k} {v:,}" for k, v in read.notes.items()),
+        ),
+        ("usable", "yes: unveil.load(PATH), unveil weights convert PATH OUT"),
+    ]
+    return "\n".join([str(path), *(f"  {name:<13} {text}" for name, text in rows)])
+
+
+def _named(config: Mapping[str, Any]) -> str:
+    return "a table of its own" if config["schedule"] == "betas" else str(config["schedule"])
+
+
+def _shape(config: Mapping[str, Any]) -> str:
+    if "linear" in config:
+        it = config["linear"]
+        full = ", ".join("full" if whole else "linear" for whole in it["full"])
+        return f"channels {', '.join(map(str, it['sizes']))}; attention {full}, heads {', '.join(map(str, it['heads']))}"
+    channels = ", ".join(str(config["width"] * m) for m in config["multiples"])
+    where = ", ".join(f"{side} x {side}" for side in config["attention"]) or "none but the middle's"
+    heads = f"heads of {config['head_width']}" if config["head_width"] else f"{config['options']['heads']} heads"
+    time = "scales and shifts" if config["scale_shift"] else "is added"
+    return f"channels {channels}; {config['blocks']} blocks; attention at {where}, {heads}; the time {time}"
+
+
+def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str = "") -> str:
+    """Write a run of ours; returns what is printed.
+
+    Raises:
+        UnveilError: it cannot be read or used, or something else is where it would go; nothing is half-written.
+    """
+    import json
+
+    from unveil.data.files import replacing
+    from unveil.recipes.original import check_free
+    from unveil.training.checkpoint import save_checkpoint
+
+    read = _usable(path, read_images(path, size, flags))
+    described = json.loads(json.dumps(our_config(read.described)))
+    check_free(out, described)
+    step = read.notes.get("step", 0)
+    chosen = "the weights" if read.averaged is None else "raw weights" if raw else "averaged weights"
+    models = {"ema": model_of(read, raw)} | ({} if read.averaged is None else {"network": model_of(read, raw=True)})
+    out.mkdir(parents=True, exist_ok=True)
+    state = {"step": step, "weights": chosen, "origin": read.described.release}
+    save_checkpoint(out / f"checkpoint-{step}", {name: model.state_dict() for name, model in models.items()}, state)
+    with replacing(out / "config.json") as partial:
+        partial.write_text(json.dumps(described, indent=1) + "\n")
+    it = read.described
+    classes = f" of {it.network.labels} classes" if it.network.labels else ""
+    return (
+        f"{out}: {it.size} x {it.size} images{classes} of {it.release}, {chosen}, {len(it.betas)} steps ({_named(described)})\n"
+        f"next: unveil sample image --checkpoint {out} -n 16"
+    )

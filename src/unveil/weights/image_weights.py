@@ -1,0 +1,69 @@
+"""`.pt` files of image models: a state dict of openai's, or a milestone of denoising-diffusion-pytorch's trainer."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.weights import denoising_diffusion, openai_diffusion
+from unveil.weights.images import ImageWeights, LinearUNet2dShape, UNet2dShape, placed, state_dict
+from unveil.weights.pickles import nothing
+from unveil.weights.torch_files import Form, read_torch
+
+
+def _plain(tree: Any) -> Any:
+    """A state dict, or of a milestone the model's, the average's and the step."""
+    if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
+        return {name: value for name, value in cast(dict[str, Any], tree).items() if name in ("model", "ema", "step")}
+    return tree
+
+
+_FORM = Form(knows=nothing, repeats=nothing, plain=_plain, largest=16 * 2**30, operations=2_000_000, deepest=16, zipped=False)
+
+
+def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights:
+    """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by itself.
+
+    Args:
+        size: side in pixels, of a milestone, which does not say it.
+        flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files under their own names.
+    Raises:
+        UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours cannot be.
+    """
+    tree = read_torch(file, _FORM)
+    try:
+        if isinstance(tree, dict) and "model" in tree:
+            return _milestone(cast(dict[str, Any], tree), size)
+        tensors = state_dict("it", tree)
+        if not openai_diffusion.is_unet(tensors):
+            raise ValueError("neither a state dict of openai's U-Nets nor a milestone of denoising-diffusion-pytorch")
+        said = openai_diffusion.read_flags(flags, file.stem)
+        if size:
+            said["image_size"] = str(size)
+        described = openai_diffusion.describe(tensors, said)
+        assert isinstance(described.network, UNet2dShape)
+        inside = openai_diffusion.ordered(tensors, described, said)
+        return ImageWeights(described, placed(inside, openai_diffusion.names(described.network), described.network), None, {})
+    except ValueError as error:
+        raise UnveilError(f"{file}: an image model that cannot be used: {error}") from error
+
+
+def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:
+    tensors = state_dict("its model", tree["model"])
+    if not denoising_diffusion.is_milestone(tensors):
+        raise ValueError("its model is no GaussianDiffusion of denoising-diffusion-pytorch")
+    described = denoising_diffusion.describe(tensors, size)
+    shape = described.network
+    assert isinstance(shape, LinearUNet2dShape)
+
+    def ours(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return placed(denoising_diffusion.network_tensors(theirs), denoising_diffusion.names(shape), shape)
+
+    averaged = None
+    if tree.get("ema"):
+        every = state_dict("its ema", tree["ema"])
+        start = denoising_diffusion.AVERAGE
+        averaged = ours({name.removeprefix(start): value for name, value in every.items() if name.startswith(start)})
+    step = tree.get("step")
+    return ImageWeights(described, ours(tensors), averaged, {"step": step} if type(step) is int and 0 <= step < 10**12 else {})
