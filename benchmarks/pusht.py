@@ -4,6 +4,7 @@
     unveil train pusht --out runs/pusht-cnn
     unveil train pusht --network transformer --out runs/pusht-transformer
     unveil train pusht --horizon 24 --n-action 16 --out runs/pusht-cnn-h24       # row n-action-16
+    unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
       unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
     python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
@@ -21,7 +22,8 @@ finished is left out, with a word:
     pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals
     n-action-<n>                 actions executed of a chunk
     lr<r>-s<s>                   3 learning rates x 3 seeds, preset tiny
-    delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft
+    delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft; all of runs/pusht-prefix, whose
+                                 chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it
     energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
     ways                         100 episodes from the symmetric start: sides and commitment
 
@@ -71,6 +73,7 @@ SOLVERS = [
     ("heun", 5),
 ]
 RATES, SEEDS = ("0.0001", "0.0003", "0.001"), (0, 1, 2)
+DELAYED, DELAYS = "pusht-prefix", range(9)
 MODES = ("wait", "naive", "prefix", "soft")
 REFERENCE = "pareto-ddpm-100"
 
@@ -229,7 +232,7 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made |= {f"n-action-{n}": partial(evaluated, "pusht-cnn", n_action=n) for n in (1, 4, 8)}
     made["n-action-16"] = partial(evaluated, "pusht-cnn-h24")
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
-    made |= {f"delay-{d}-{m}": partial(evaluated, "pusht-cnn", delay=d, asynchronous=m) for m in MODES for d in range(9)}
+    made |= {f"delay-{d}-{m}": partial(evaluated, DELAYED, delay=d, asynchronous=m) for m in MODES for d in DELAYS}
     return made | {"energy": energy_row, "ways": ways_row}
 
 

@@ -1,5 +1,7 @@
 """Score against delay, and against the time of a decision: `docs/pusht-delay.png`, `docs/pusht-pareto.png` from results/pusht.json.
 
+All lines of score against delay are of one policy, runs/pusht-prefix: see benchmarks/pusht.py.
+
 python benchmarks/pusht.py
 python benchmarks/pusht_figure.py
 """
