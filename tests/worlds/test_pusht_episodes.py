@@ -1,10 +1,12 @@
 """PushT: recorded actions reach recorded states, the published starts, the published reward, rows that do not touch each other."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pusht_recorded import recorded
-from unveil.worlds.pusht.block import GOAL, initial_state, keypoint_observation, keypoints, vertices
+from unveil.worlds.pusht.block import GOAL, initial_state, keypoint_observation, keypoints, states_of, vertices
 from unveil.worlds.pusht.episodes import PushTEpisodes
 
 
@@ -33,6 +35,15 @@ def test_starts_are_the_published_ones():
     world = PushTEpisodes(2, 100_000)
     np.testing.assert_array_equal(world.states[:, :2], [initial_state(100_000)[:2], initial_state(100_001)[:2]])
     np.testing.assert_allclose(world.states[0], [235.0, 124.0, 299.61288531, 145.20158073, 5.37825788], atol=1e-6)
+
+
+def test_all_published_starts_are_those_of_gym_pusht():
+    """golden/pusht_starts.npz: of seeds 100000 .. 100049 what gym-pusht 0.1.8 (pymunk 6.11.1) itself says after
+    `reset(options={"reset_to_state": drawn})`, of the published environment's draws (randint, randint, randint, randint, randn of
+    numpy's RandomState(seed)), which is that environment's `reset`, step of 0.01 s included."""
+    golden = np.load(Path(__file__).parent.parent / "golden" / "pusht_starts.npz")["states"]
+    np.testing.assert_allclose(PushTEpisodes(50, 100_000).states, golden, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(golden[:, :2], [initial_state(seed)[:2] for seed in range(100_000, 100_050)])
 
 
 def test_the_position_set_first_is_moved_about_the_centre_of_mass():
@@ -91,6 +102,18 @@ def test_vertices_are_gym_pushts_environment_state():
         there = inner.get_obs()
         np.testing.assert_allclose(vertices(state).reshape(-1), there["environment_state"], atol=1e-9)
         np.testing.assert_allclose(state[:2], there["agent_pos"], atol=1e-9)
+
+
+def test_the_corners_alone_tell_the_state():
+    """A turn the other way, or a mean subtracted with the wrong sign, is refused or off by tens of pixels."""
+    random = np.random.default_rng(0)
+    states = np.concatenate([random.uniform(0, 512, (50, 4)), random.uniform(0, 2 * np.pi, (50, 1))], axis=1)
+    corners = vertices(states).reshape(50, 16)
+    np.testing.assert_allclose(states_of(states[:, :2], corners + random.uniform(-0.01, 0.01, corners.shape)), states, atol=0.03)
+    mirrored = corners.copy()
+    mirrored[7, ::2] *= -1.0
+    with pytest.raises(ValueError, match=r"row 7 is not the T's eight corners"):
+        states_of(states[:, :2], mirrored)
 
 
 def test_pixels_show_the_agent_where_it_is():
