@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zarr
 
 from pusht_recorded import TWO, recorded
+from replay_buffers import FORMATS, write_lerobot, write_robomimic, write_zarr, zipped
 from unveil.data.demonstration_sources import read_demonstrations
-from unveil.data.demonstrations import Demonstrations, write_demonstrations
+from unveil.data.demonstrations import Demonstrations
 from unveil.errors import UnveilError
 
 
@@ -21,72 +21,6 @@ from unveil.errors import UnveilError
 def _unchecked(unchecked, tmp_path, monkeypatch):
     monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("UNVEIL_DATA", raising=False)
-
-
-def write_zarr(path, demonstrations, version=2, **more):
-    root = zarr.open_group(str(path), mode="w", zarr_format=version)
-    data, meta = root.create_group("data"), root.create_group("meta")
-    for name, values in {"action": demonstrations.actions, **demonstrations.observations, **more}.items():
-        data.create_array(name, data=values, chunks=(61, *values.shape[1:]))
-    meta.create_array("episode_ends", data=demonstrations.episode_ends)
-    return path
-
-
-def write_robomimic(path, demonstrations):
-    with h5py.File(path, "w") as file:
-        for i, (start, end) in enumerate(zip(demonstrations.starts, demonstrations.episode_ends, strict=True)):
-            demo = file.create_group(f"data/demo_{i}")
-            demo["actions"] = demonstrations.actions[start:end].astype(np.float64)
-            for name, values in demonstrations.observations.items():
-                demo[f"obs/{name}"] = values[start:end]
-    return path
-
-
-def write_lerobot(path, demonstrations, version):
-    episode = np.repeat(np.arange(len(demonstrations.episode_ends)), demonstrations.episode_ends - demonstrations.starts)
-    columns = {"action": pa.array(demonstrations.actions.tolist(), pa.list_(pa.float32()))}
-    for name, values in demonstrations.observations.items():
-        width = values[0].size
-        flat = pa.array(values.reshape(-1), pa.float32())
-        columns[f"observation.{name}"] = (
-            pa.FixedSizeListArray.from_arrays(flat, width)
-            if name == "state"
-            else pa.array(values.tolist(), pa.list_(pa.list_(pa.float32())))
-        )
-    columns |= {"episode_index": pa.array(episode), "index": pa.array(np.arange(len(episode)))}
-    table = pa.table(columns)
-    folder = path / "data" / "chunk-000"
-    folder.mkdir(parents=True)
-    if version == "v3.0":
-        pq.write_table(table, folder / "file-000.parquet")
-    else:
-        for i in range(len(demonstrations.episode_ends)):
-            pq.write_table(table.filter(pa.array(episode == i)), folder / f"episode_{i:06d}.parquet")
-    features = {name: {"dtype": "float32"} for name in columns} | {"observation.image": {"dtype": "video"}}
-    (path / "meta").mkdir()
-    (path / "meta" / "info.json").write_text(json.dumps({"codebase_version": version, "total_frames": len(episode), "features": features}))
-    return path
-
-
-def zipped(path, folder):
-    """As published: the store below a folder of the archive, beside others."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("pusht/readme.txt", "hello")
-        for file in folder.rglob("*"):
-            if file.is_file():
-                archive.write(file, f"pusht/replay.zarr/{file.relative_to(folder)}")
-    return path
-
-
-FORMATS = {
-    "npz": lambda f, d: (write_demonstrations(f / "d.npz", d), f / "d.npz")[1],
-    "zarr2": lambda f, d: write_zarr(f / "d.zarr", d, 2),
-    "zarr3": lambda f, d: write_zarr(f / "d.zarr", d, 3),
-    "zip": lambda f, d: zipped(f / "d.zip", write_zarr(f / "d.zarr", d, 2)),
-    "robomimic": lambda f, d: write_robomimic(f / "d.hdf5", d),
-    "lerobot2.1": lambda f, d: write_lerobot(f / "d", d, "v2.1"),
-    "lerobot3": lambda f, d: write_lerobot(f / "d", d, "v3.0"),
-}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -114,6 +48,64 @@ def test_pictures_are_read_when_asked_for_and_become_bytes(tmp_path):
     read = read_demonstrations(str(path), pictures=True).observations["img"]
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, pictures)
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr2", "zarr3", "zip", "robomimic"])
+def test_pictures_of_every_format_are_the_same_bytes_and_left_out_when_not_asked_for(kind, tmp_path):
+    two = recorded()
+    pictures = np.random.default_rng(0).integers(0, 256, (len(two), 4, 4, 3), dtype=np.uint8)
+    path = str(FORMATS[kind](tmp_path, Demonstrations({**two.observations, "img": pictures}, two.actions, two.episode_ends)))
+    assert "img" not in read_demonstrations(path).observations
+    read = read_demonstrations(path, pictures=True).observations["img"]
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, pictures)
+
+
+def pictured():
+    two = recorded()
+    pictures = np.random.default_rng(0).integers(0, 256, (len(two), 16, 16, 3), dtype=np.uint8)
+    return Demonstrations({"state": two.observations["state"][:, :2], "image": pictures}, two.actions, two.episode_ends)
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+@pytest.mark.parametrize("video", [False, True])
+def test_lerobots_pictures_in_cells_and_videos_are_those_of_their_rows(version, video, tmp_path):
+    demonstrations = pictured()
+    path = write_lerobot(tmp_path / "d", demonstrations, version, video=video)
+    assert set(read_demonstrations(str(path)).observations) == {"state"}
+    read = read_demonstrations(str(path), pictures=True).observations
+    assert read["image"].dtype == np.uint8
+    np.testing.assert_allclose(
+        read["image"].astype(int), demonstrations.observations["image"], atol=2 * video
+    )  # colours pass through ffmpeg
+    np.testing.assert_array_equal(read["state"], demonstrations.observations["state"])
+
+
+def test_what_is_wrong_with_lerobots_pictures_is_told(tmp_path, monkeypatch):
+    path = write_lerobot(tmp_path / "d", pictured(), "v2.1", video=True)
+    second = path / "videos" / "chunk-000" / "observation.image" / "episode_000001.mp4"
+    whole = second.read_bytes()
+    second.unlink()
+    with pytest.raises(UnveilError, match=r"60 frames of 'observation\.image', but 144 steps"):
+        read_demonstrations(str(path), pictures=True)
+    second.write_bytes(whole[:100])
+    with pytest.raises(UnveilError, match=r"episode_000001\.mp4: not a whole video"):
+        read_demonstrations(str(path), pictures=True)
+    monkeypatch.setattr("unveil.data.lerobot_pictures.find_spec", lambda name: None)
+    with pytest.raises(UnveilError, match="is video, for which a decoder is needed: pip install av or torchcodec"):
+        read_demonstrations(str(path), pictures=True)
+    shutil.rmtree(path / "videos")
+    with pytest.raises(UnveilError, match=r"no videos/\*\*/observation\.image"):
+        read_demonstrations(str(path), pictures=True)
+    broken = write_lerobot(tmp_path / "b", pictured(), "v3.0")
+    file = broken / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(file)
+    place = table.column_names.index("observation.image")
+    for cell, message in (({"bytes": b"GIF89a", "path": "x"}, "row 0 of a picture column is no whole PNG"), ({"path": "x"}, "no picture")):
+        cells = pa.array([cell, *table["observation.image"].to_pylist()[1:]], table.schema.field(place).type)
+        pq.write_table(table.set_column(place, "observation.image", cells), file)
+        with pytest.raises(UnveilError, match=message):
+            read_demonstrations(str(broken), pictures=True)
 
 
 def test_chosen_episodes_keep_their_rows():

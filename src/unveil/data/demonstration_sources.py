@@ -21,7 +21,7 @@ def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
     - paths are taken as they are, or below `$UNVEIL_DATA` or the cache.
 
     Args:
-        pictures: read arrays of more than three axes, too, where the format holds them as numbers.
+        pictures: read pictures, too: arrays of more than three axes, and a LeRobot dataset's images and videos.
     Raises:
         UnveilError: there is no such source, it cannot be had, or it is damaged.
     """
@@ -29,11 +29,11 @@ def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
     if re.match(r"https?://", source):
         path = download(source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations"))
     if is_lerobot(path):
-        return read_lerobot(path)
+        return read_lerobot(path, pictures)
     if not path.exists():
         raise UnveilError(f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}")
     if path.suffix == ".npz":
-        return read_demonstrations_npz(path)
+        return read_demonstrations_npz(path, pictures)
     if path.suffix in (".hdf5", ".h5"):
         return read_robomimic(path, pictures)
     if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":

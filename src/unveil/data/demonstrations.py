@@ -109,13 +109,15 @@ def as_rows(name: str, values: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
-def read_demonstrations_npz(path: Path | str) -> Demonstrations:
+def read_demonstrations_npz(path: Path | str, pictures: bool = True) -> Demonstrations:
     """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation.
 
+    Args:
+        pictures: read arrays of more than three axes, too.
     Raises:
         UnveilError: missing, damaged, or no demonstrations.
     """
-    arrays = npz_arrays(path, (ENDS,), None)
+    arrays = npz_arrays(path, (ENDS,), None, 64 if pictures else 3)
     name = next((name for name in ACTIONS if name in arrays), None)
     if name is None:
         raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")

@@ -1,4 +1,4 @@
-"""LeRobot's dataset folders, versions 2.0, 2.1 and 3.0: parquet files beside `meta/info.json`. Videos are not decoded."""
+"""LeRobot's dataset folders, versions 2.0, 2.1 and 3.0: parquet files beside `meta/info.json`, and videos."""
 
 import json
 from importlib import import_module
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unveil.data.demonstrations import Demonstrations, checked
+from unveil.data.lerobot_pictures import decoded_pictures, decoded_videos
 from unveil.errors import UnveilError
 
 OBSERVATION = "observation."
@@ -18,11 +19,13 @@ def is_lerobot(path: Path) -> bool:
     return (path / "meta" / "info.json").is_file()
 
 
-def read_lerobot(path: Path | str) -> Demonstrations:
+def read_lerobot(path: Path | str, pictures: bool = False) -> Demonstrations:
     """Read `action` and every `observation.<name>` that is numbers, in the order of `index`; episodes are those of `episode_index`.
 
+    Args:
+        pictures: read images and videos, too, as uint8 (N, h, w, 3).
     Raises:
-        UnveilError: an unknown version, a missing or damaged file, or fewer steps than `meta/info.json` promises.
+        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` promises, or a video and no decoder.
     """
     path = Path(path)
     try:
@@ -32,7 +35,8 @@ def read_lerobot(path: Path | str) -> Demonstrations:
         raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
     if not version.startswith(("v2.", "v3.")):
         raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
-    names = [name for name, told in features.items() if name.startswith(OBSERVATION) and told.get("dtype") not in ("video", "image")]
+    kinds = {name: told.get("dtype") for name, told in features.items() if name.startswith(OBSERVATION)}
+    names = [name for name, kind in kinds.items() if kind != "video" and (pictures or kind != "image")]
     if "action" not in features:
         raise UnveilError(f"{path}: 'action' is missing; the dataset has {sorted(features)[:12]}")
     files = sorted((path / "data").rglob("*.parquet"))
@@ -48,7 +52,9 @@ def read_lerobot(path: Path | str) -> Demonstrations:
     if bool((np.diff(episode) < 0).any()):
         raise UnveilError(f"{path}: episode_index falls where index rises; the dataset is damaged")
     ends = np.append(np.flatnonzero(np.diff(episode)) + 1, count)
-    return checked(path, {name.removeprefix(OBSERVATION): joined[name][order] for name in names}, joined["action"][order], ends)
+    observations = {name: joined[name][order] for name in names}
+    observations |= {name: decoded_videos(path, name, count) for name, kind in kinds.items() if pictures and kind == "video"}
+    return checked(path, {name.removeprefix(OBSERVATION): observations[name] for name in observations}, joined["action"][order], ends)
 
 
 def _columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -67,6 +73,8 @@ def _columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
 def _numbers(column: Any) -> np.ndarray:
     if column.null_count:
         raise ValueError("a value is missing")
+    if hasattr(column.type, "fields") or str(column.type).endswith("binary"):
+        return decoded_pictures(column)
     shape = [len(column)]
     while hasattr(column.type, "value_type"):
         lengths = {column.type.list_size} if hasattr(column.type, "list_size") else set(np.unique(column.value_lengths().to_numpy(False)))

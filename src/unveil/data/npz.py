@@ -40,9 +40,11 @@ def read_npz(path: Path | str) -> Episodes:
         raise UnveilError(f"{path}: {error}") from error
 
 
-def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[str] | None = ()) -> dict[str, np.ndarray]:
+def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[str] | None = (), axes: int = 64) -> dict[str, np.ndarray]:
     """The arrays of numbers in an archive by name: all that are needed, and those that are wanted and there (None: every one).
 
+    Args:
+        axes: arrays of more are left out.
     Raises:
         UnveilError: not a whole .npz, a needed array is missing, one holds objects or text, or claims more than the file can hold.
     """
@@ -57,6 +59,7 @@ def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[st
             if missing := [name for name in needed if name not in members]:
                 raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
             names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
+            names = [name for name in names if name in needed or axes >= 64 or _axes(archive, members[name]) <= axes]
             room = min(LARGEST, 2**26 + DENSEST * path.stat().st_size)
             if (claimed := sum(members[name].file_size for name in names)) > room:
                 raise UnveilError(f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB")
@@ -64,6 +67,13 @@ def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[st
     except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+
+
+def _axes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """How many axes the header of a .npy file tells of; 0 of a version that `_array` refuses."""
+    with archive.open(member) as stream:
+        read = HEADERS.get(npy.read_magic(stream))
+        return 0 if read is None else len(read(stream)[0])
 
 
 def _array(stored: bytes, where: str) -> np.ndarray:

@@ -70,15 +70,15 @@ def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | No
                 f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy the store again, "
                 "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
             )
-        values = np.asarray(stored[...])
+        if len(stored.shape) == 4 and stored.dtype.kind == "f":  # by pieces: the published pictures are 2.8 GB as floats
+            pieces = [np.asarray(stored[i : i + 1024]).astype(np.uint8) for i in range(0, stored.shape[0], 1024)]
+            return np.concatenate(pieces) if pieces else np.zeros(stored.shape, np.uint8)
+        return np.asarray(stored[...])
     except UnveilError:
         raise
     except Exception as error:  # whatever zarr and its codecs raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
-    if values.ndim == 4 and values.dtype.kind == "f":
-        return values.astype(np.uint8)
-    return values
 
 
 def _check_codecs(path: Path, folder: Path) -> None:
