@@ -18,6 +18,7 @@ URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
 CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
 LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
 LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
+PICTURES = ("img", "image")  # by the published buffer and by LeRobot
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class DataPushT:
     """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
     out: Path | None = None
     """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    pictures: bool = True
+    """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
     seed: int = 0
     """unused here; every verb takes it"""
     device: str = "auto"
@@ -42,6 +45,7 @@ class DataPushT:
 def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     """Read, check, write the file and its card, and describe."""
     import json
+    from dataclasses import replace
 
     from unveil.data.demonstration_sources import read_demonstrations
     from unveil.data.demonstrations import write_demonstrations
@@ -50,8 +54,13 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
         raise ValueError(f"--out must be a file name that ends in .npz, got {out}")
-    demonstrations = read_demonstrations(config.source)
-    check_pusht(config.source, demonstrations)
+    read = read_demonstrations(config.source, config.pictures)
+    demonstrations = as_pusht(config.source, read, bool(read.observations.keys() & set(PICTURES)))
+    kept = {
+        name: _as_bytes(config.source, values, len(demonstrations)) if name in PICTURES else values
+        for name, values in demonstrations.observations.items()
+    }
+    demonstrations = replace(demonstrations, observations=kept)
     card = card_of(config.source, demonstrations)
     write_demonstrations(out, demonstrations)
     with replacing(out.with_name(f"{out.stem}.card.json")) as partial:
@@ -88,20 +97,41 @@ def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
     }
 
 
-def check_pusht(source: str, demonstrations: Demonstrations) -> None:
-    """Refuse what is not PushT.
+def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False) -> Demonstrations:
+    """Demonstrations with the observation `state`, of 5 numbers; or of the agent's 2 where nothing but pictures shows the block.
 
+    LeRobot's datasets have the agent's place as `state` and the block's corners, if at all, as `environment_state`: with both, `state`
+    becomes what was recorded, by `states_of`.
+
+    Args:
+        pictured: two numbers will do, as pictures are wanted.
     Raises:
-        UnveilError: no `state` of 5 numbers, or actions that are not two numbers.
+        UnveilError: what is missing for any of PushT's observations, or actions that are not two numbers.
     """
-    from unveil.errors import UnveilError
+    from dataclasses import replace
 
-    state = demonstrations.observations.get("state")
-    if state is None or state.shape[1:] != (5,):
-        got = "none" if state is None else f"shape {state.shape}"
-        raise UnveilError(f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}")
+    import numpy as np
+
+    from unveil.errors import UnveilError
+    from unveil.worlds.pusht.block import states_of
+
     if demonstrations.actions.shape[1] != 2:
         raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
+    seen = dict(demonstrations.observations)
+    state, corners = seen.get("state"), seen.get("environment_state")
+    if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
+        del seen["environment_state"]
+        try:
+            seen["state"] = states_of(state, corners).astype(np.float32)
+        except ValueError as error:
+            raise UnveilError(f"{source}: 'environment_state': {error}") from error
+        return replace(demonstrations, observations=seen)
+    if state is not None and (state.shape[1:] == (5,) or (state.shape[1:] == (2,) and pictured)):
+        return demonstrations
+    got = "none" if state is None else f"shape {state.shape}"
+    alone = state is not None and state.shape[1:] == (2,)
+    beside = ", the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels" if alone else ""
+    raise UnveilError(f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}{beside}")
 
 
 def pusht_demonstrations(data: str, observation: str = "state") -> Demonstrations:
@@ -122,8 +152,7 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
         if path is None:
             raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
         data = str(path)
-    demonstrations = read_demonstrations(data)
-    check_pusht(data, demonstrations)
+    demonstrations = as_pusht(data, read_demonstrations(data, observation == "pixels"), observation == "pixels")
     if observation != "pixels":
         return demonstrations
     return replace(
@@ -133,21 +162,27 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
 
 def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
     """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
-    import numpy as np
-
     from unveil.data.files import found
     from unveil.data.npz import npz_arrays
     from unveil.errors import UnveilError
 
-    pictures = next((demonstrations.observations[name] for name in ("img", "image") if name in demonstrations.observations), None)
+    pictures = next((demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None)
     if pictures is None:
         places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
         place = next((p for p in places if p.is_file()), None)
         if place is None:
             raise UnveilError(f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it")
         pictures = npz_arrays(place, ("img",), None)["img"]
-    if pictures.shape != (len(demonstrations), 96, 96, 3):
-        raise UnveilError(f"{data}: pictures must be {(len(demonstrations), 96, 96, 3)}, got {pictures.shape}")
+    return _as_bytes(data, pictures, len(demonstrations))
+
+
+def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
+    import numpy as np
+
+    from unveil.errors import UnveilError
+
+    if pictures.shape != (count, 96, 96, 3):
+        raise UnveilError(f"{data}: pictures must be {(count, 96, 96, 3)}, got {pictures.shape}")
     return pictures if pictures.dtype == np.uint8 else pictures.round().clip(0, 255).astype(np.uint8)
 
 
