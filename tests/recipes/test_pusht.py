@@ -2,18 +2,25 @@
 
 import json
 import runpy
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 
 import unveil
-from pusht_recorded import TWO
+from pusht_recorded import TWO, recorded
+from replay_buffers import FORMATS, write_lerobot
 from unveil.cli import main
-from unveil.recipes.pusht import TRAIN_PRESETS, policy_model
+from unveil.evaluation.pictures import write_video
+from unveil.recipes.pusht import TRAIN_PRESETS, policy_model, policy_with
+from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.training.checkpoint import read_tensors
+from unveil.worlds.pusht.block import keypoint_observation, vertices
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
@@ -138,19 +145,86 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_pixels_are_trained_on_and_acted_from(tmp_path, capsys):
-    pictures = np.random.default_rng(0).integers(0, 256, (144, 96, 96, 3), dtype=np.uint8)
-    np.savez(tmp_path / "seen.npz", **dict(np.load(TWO)), img=pictures)
-    small = ["--observation", "pixels", "--image-width", "16", "--image-keypoints", "4", "--prefix", "2", "--crop", "48"]
-    more = [*small, "--steps", "1", "--save-every", "1", "--batch-size", "2"]
+PIXELS = ["--observation", "pixels", "--image-width", "16", "--image-keypoints", "4", "--crop", "48"]
+ONE = ["--steps", "1", "--save-every", "1", "--batch-size", "2"]
+
+
+def seen():
+    """Two demonstrations with pictures of flat squares, which compress."""
+    two = recorded()
+    shades = np.random.default_rng(0).integers(0, 256, (len(two), 8, 8, 3), dtype=np.uint8)
+    return replace(two, observations={**two.observations, "img": shades.repeat(12, 1).repeat(12, 2)})
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr2", "zarr3", "zip", "robomimic"])
+def test_pixels_are_trained_on_and_acted_from(kind, tmp_path, capsys):
+    """From every format; what is converted has the same bytes."""
+    demonstrations = seen()
+    path = str(FORMATS[kind](tmp_path, demonstrations))
+    assert main(["data", "pusht", "--from", path, "--out", str(tmp_path / "converted.npz")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "converted.npz")["img"], demonstrations.observations["img"])
+    assert main(["data", "pusht", "--from", path, "--no-pictures", "--out", str(tmp_path / "blind.npz")]) == 0
+    assert "img" not in np.load(tmp_path / "blind.npz")
     folder = tmp_path / "run"
-    assert main(["train", "pusht", *TINY, "--data", str(tmp_path / "seen.npz"), *more, "--out", str(folder)]) == 0
+    assert main(["train", "pusht", *TINY, "--data", path, *PIXELS, *ONE, "--prefix", "2", "--out", str(folder)]) == 0
     config = json.loads((folder / "config.json").read_text())
     assert config["observations"] == 2 + 3 * 96 * 96
-    quick = ["--episodes", "1", "--max-steps", "3", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
-    assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, "--delay", "2", "--asynchronous", "prefix"]) == 0
-    assert main(["train", "pusht", *TINY, *more, "--out", str(tmp_path / "blind")]) == 2
+    if kind == "npz":
+        quick = ["--episodes", "1", "--max-steps", "3", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
+        assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, "--delay", "2", "--asynchronous", "prefix"]) == 0
+    capsys.readouterr()
+    assert main(["train", "pusht", *TINY, *PIXELS, *ONE, "--data", str(tmp_path / "blind.npz"), "--out", str(tmp_path / "no")]) == 2
     assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
+
+
+def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
+    """The agent and pictures: pixels. The agent and the block's corners: keypoints, equal to those of the states."""
+    whole = seen()
+    state = whole.observations["state"]
+    agent = {"state": state[:, :2]}
+    corners = {"environment_state": vertices(state.astype(np.float64)).reshape(-1, 16).astype(np.float32)}
+    eyes = {"image": whole.observations["img"]}
+    for name, observations in (("eyes", agent | eyes), ("corners", agent | corners), ("agent", agent)):
+        write_lerobot(tmp_path / name, replace(whole, observations=observations), "v3.0")
+    read = observations_of(pusht_demonstrations(str(tmp_path / "corners"), "keypoints"), "keypoints")
+    np.testing.assert_allclose(read, keypoint_observation(state.astype(np.float64)), atol=0.01)
+    for name, flags, message in (
+        ("eyes", PIXELS, ""),
+        ("corners", [], ""),
+        ("eyes", [], "the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels"),
+        ("agent", [], "the agent alone"),
+        ("agent", PIXELS, "no videos/**/observation.image"),
+    ):
+        arguments = ["train", "pusht", *TINY, "--data", str(tmp_path / name), *flags, *ONE, "--out", str(tmp_path / f"{name}-run")]
+        assert main(arguments) == (2 if message else 0)
+        assert message in capsys.readouterr().err
+    assert main(["data", "pusht", "--from", str(tmp_path / "eyes"), "--out", str(tmp_path / "eyes.npz")]) == 0
+    assert main(["data", "pusht", "--from", str(tmp_path / "agent"), "--out", str(tmp_path / "agent.npz")]) == 2
+    assert not (tmp_path / "agent.npz").exists()
+
+
+def test_a_video_may_be_mp4_where_there_is_ffmpeg(tmp_path, capsys, monkeypatch):
+    frames = np.zeros((5, 20, 34, 3), np.uint8)
+    frames[:, :, 17:] = 40 * np.arange(5)[:, None, None, None]  # the right half brightens
+    write_video(tmp_path / "v.mp4", frames, 100)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "v.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    read = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8).reshape(5, 20, 34, 3)
+    np.testing.assert_allclose(read[..., 4:13, 0].mean((1, 2)), 0, atol=8)
+    np.testing.assert_allclose(read[..., 21:30, 0].mean((1, 2)), 40 * np.arange(5), atol=8)
+    monkeypatch.setattr("unveil.evaluation.pictures.find_spec", lambda name: None)
+    assert main(["eval", "pusht", "--video", "v.mp4"]) == 2
+    assert "--video must end in .gif (.mp4 needs ffmpeg: pip install imageio[ffmpeg]), got v.mp4" in capsys.readouterr().err
+
+
+def test_euler_is_ddim_of_flow_matching_alone():
+    def chunks(predicts, solver):
+        told = vars(TRAIN_PRESETS["tiny"]) | {"predicts": predicts, "widths": (8, 16), "observations": 5, "actions": 2}
+        torch.manual_seed(0)
+        return policy_with(policy_model(told), 0, solver, 3).predict(np.zeros((1, 2, 5), np.float32))
+
+    np.testing.assert_array_equal(chunks("flow", "euler"), chunks("flow", "ddim"))
+    with pytest.raises(ValueError, match="euler is for policies of flow matching; this one says eps"):
+        chunks("eps", "euler")
 
 
 def test_the_published_sizes():
@@ -175,7 +249,7 @@ def test_the_published_sizes():
         (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
         (["eval", "pusht", "--checkpoint", "maze-large"], "trained by recipe 'maze'"),
         (["eval", "pusht", "--async", "soft"], "did you mean --asynchronous?"),
-        (["eval", "pusht", "--video", "v.mp4"], "must end in .gif"),
+        (["eval", "pusht", "--video", "v.avi"], "must end in .gif"),
         (["sample", "pusht", "--out", "c.gif"], "must end in .png"),
         (["data", "pusht", "--from", "nothing.zarr"], "no such file or folder"),
         (["data", "pusht", "--form", "x"], "did you mean"),

@@ -1,6 +1,7 @@
 """Mazes, plans and rollouts as pictures and animations."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -133,6 +134,28 @@ def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: Maze
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
     """An animation that repeats, whole or not at all."""
     encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=milliseconds, loop=0)
+    assert isinstance(encoded, bytes)
+    with replacing(path) as partial:
+        partial.write_bytes(encoded)
+
+
+def video_suffixes() -> tuple[str, ...]:
+    """What a video's name may end in: .gif, and .mp4 where imageio's ffmpeg plugin is installed."""
+    return (".gif", ".mp4") if find_spec("imageio_ffmpeg") is not None else (".gif",)
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
+    """An animation by its name's end: .gif, or .mp4 (H.264; an odd last row or column is scaled away), whole or not at all.
+
+    Raises:
+        ValueError: another end, or .mp4 without ffmpeg.
+    """
+    if path.suffix not in video_suffixes():
+        raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
+    if path.suffix == ".gif":
+        return write_gif(path, frames, milliseconds)
+    settings = {"plugin": "FFMPEG", "fps": 1000 / milliseconds, "macro_block_size": 2}
+    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
     assert isinstance(encoded, bytes)
     with replacing(path) as partial:
         partial.write_bytes(encoded)

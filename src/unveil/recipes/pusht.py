@@ -122,8 +122,8 @@ class EvalPushT:
     """number of episodes; episode i starts as the published environment does for seed + i"""
     seed: int = 100_000
     """of starts and noise; the published episodes are 100000 .. 100049"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
-    """for policies of flow matching ddim is Euler's method; distilled students want consistency"""
+    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
+    """euler is ddim's name on policies of flow matching, which ddim serves alike; distilled students want consistency"""
     sampling_steps: int = 10
     """denoising steps for a decision; 1 to 3 for students"""
     n_action: int | None = None
@@ -139,7 +139,7 @@ class EvalPushT:
     decisions: int = 40
     """how many are timed, one environment at a time"""
     video: Path | None = None
-    """write an animation of the first four episodes here, with the predicted actions: .gif"""
+    """write an animation of the first four episodes here, with the predicted actions: .gif, or .mp4 where imageio-ffmpeg is installed"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
     threads: int = 1
@@ -161,7 +161,7 @@ class SamplePushT:
     """seed of the published environment's start"""
     candidates: int = 32
     """chunks to draw"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
+    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
     """as of `unveil eval pusht`"""
     sampling_steps: int = 10
     """denoising steps"""
@@ -349,6 +349,7 @@ def policy_with(
     schedule = model.denoiser.schedule
     solvers: dict[str, Any] = {
         "ddim": DDIM(schedule),
+        "euler": DDIM(schedule),
         "ddpm": Ancestral(schedule),
         "dpmpp": DPMpp2M(schedule),
         "heun": Heun(schedule),
@@ -356,4 +357,6 @@ def policy_with(
     }
     if solver not in solvers:
         raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
+    if solver == "euler" and model.shape.predicts != "flow":
+        raise ValueError(f"solver euler is for policies of flow matching; this one says {model.shape.predicts}: give ddim")
     return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, clip=clip, seed=seed)

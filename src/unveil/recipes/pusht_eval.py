@@ -24,14 +24,16 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from unveil.evaluation.pictures import video_suffixes, write_video
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
     for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if config.video is not None and config.video.suffix != ".gif":
-        raise ValueError(f"--video must end in .gif, got {config.video}")
+    if config.video is not None and config.video.suffix not in video_suffixes():
+        more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
+        raise ValueError(f"--video must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
     torch.set_num_threads(config.threads)
     settings = {"n_action": config.n_action, "temperature": config.temperature}
     plain, observation = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings)
@@ -49,9 +51,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     calls = _counted(plain)
     roll(world, see, policy.act, on_step)
     if config.video is not None:
-        from unveil.evaluation.pictures import write_gif
-
-        write_gif(config.video, [*frames, *[scene(world, policy)] * 8], 80)
+        write_video(config.video, [*frames, *[scene(world, policy)] * 8], 80)
     metrics = pusht_metrics(world) | {
         "decision_ms_p50": float(np.quantile(spent, 0.5)),
         "decision_ms_p95": float(np.quantile(spent, 0.95)),
