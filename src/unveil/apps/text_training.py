@@ -20,13 +20,13 @@ class TextBatch(NamedTuple):
     Args:
         ids: (B, L).
         uniform: (B, L) in [0, 1).
-        t: (B,), for the t-form, or nothing.
+        t: (B,), for the t-form; for the l-form the share of masked tokens, which its loss does not read.
         masks: (B,) numbers of masked tokens, for the l-form, or nothing.
     """
 
     ids: Tensor
     uniform: Tensor
-    t: Tensor | None = None
+    t: Tensor
     masks: Tensor | None = None
 
 
@@ -52,14 +52,14 @@ def text_batches(
         ids = pieces.draw(size, generator)
         if form == "l":
             masks = stratified_counts(uniform(1), size, torch.tensor(ids.shape[1], device="cpu"))[0]
-            return TextBatch(ids, uniform(*ids.shape), masks=masks)
+            return TextBatch(ids, uniform(*ids.shape), masks / ids.shape[1], masks)
         if times == "stratified":
             t = stratified(uniform(1), size, least)
         elif times == "antithetic":
             t = antithetic(uniform(size // 2), least)
         else:
             t = least + (1.0 - least) * uniform(size).double()
-        return TextBatch(ids, uniform(*ids.shape), t=t)
+        return TextBatch(ids, uniform(*ids.shape), t)
 
     return draw
 
@@ -70,5 +70,4 @@ def text_loss(model: nn.Module, batch: TextBatch) -> tuple[Tensor, Mapping[str, 
     ids, uniform = batch.ids.to(model.device), batch.uniform.to(model.device)
     if batch.masks is not None:
         return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform).mean(), {}
-    assert batch.t is not None
     return masked_loss(model.denoiser, ids, batch.t, uniform).mean(), {}

@@ -40,7 +40,7 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
     model = TextModel(shape_of(config), tokens)
     if digest(tokens) != config["tokenizer"]:
         raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
     return model
 
 

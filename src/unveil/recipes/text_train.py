@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.apps.text_model import TextShape
     from unveil.data.text import Prepared
     from unveil.recipes.progress import Progress
@@ -93,10 +91,10 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     draw = text_batches(pieces, config.batch_size, config.form, config.times)
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but a run needs a folder")
-    if latest_checkpoint(config.out) is None:
+    if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})
-    run_task(task, _training(config, device), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
+    run_task(task, _training(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 
 
@@ -108,8 +106,7 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     return TextShape(**{name: config[name] for name in names})
 
 
-def _training(config: TrainText, device: torch.device) -> Training:
-    from unveil.recipes.run import has_bfloat16
+def _training(config: TrainText) -> Training:
     from unveil.training.trainer import Training
 
     return Training(
@@ -120,7 +117,8 @@ def _training(config: TrainText, device: torch.device) -> Training:
         weight_decay=config.weight_decay,
         betas=(0.9, 0.95),
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16,
         accumulate=config.accumulate,
         save_every=config.save_every,
         keep=config.keep,
