@@ -34,7 +34,7 @@ from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint, read_config
 from unveil.recipes.maze import EvalMaze, find_layout, load_planner
 from unveil.recipes.maze_data import DataMaze, data_path, make_data
-from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name
+from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name, timed
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -55,7 +55,9 @@ def random_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
         return plan.candidates[k, : plan.lengths[k]]
 
     world = starting_states(find_layout(maze), multi, episodes, seed)
-    return reference_metrics(world.layout, pursued(world, path))
+    metrics = reference_metrics(world.layout, pursued(world, path))
+    del metrics["plans_per_second"]  # the first row's
+    return metrics
 
 
 def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
@@ -69,9 +71,10 @@ def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
 
 
 def with_weights(checkpoint: str, maze: str, multi: bool, episodes: int, seed: int, **settings: Any) -> dict:
-    """The planner with other weights or settings."""
-    planner = load_planner(find_checkpoint(checkpoint), "cpu", seed, **settings)
-    return driven(planner, starting_states(find_layout(maze), multi, episodes, seed))
+    """The planner with other weights or settings; timed if settings differ."""
+    planner, layout = load_planner(find_checkpoint(checkpoint), "cpu", seed, **settings), find_layout(maze)
+    metrics = driven(planner, starting_states(layout, multi, episodes, seed))
+    return metrics | (timed(planner, starting_states(layout, True, 100, seed + 1)) if settings else {})
 
 
 def one_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
@@ -105,7 +108,8 @@ ROWS: dict[str, Callable[[str, bool, int, int], dict | None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mazes", nargs="+", default=["umaze", "medium", "large"])
-    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--episodes", type=int, default=1200)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), help="besides the packaged planner and its references")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -127,10 +131,10 @@ def main() -> None:
             if not main_file.is_file():
                 config = EvalMaze(maze=maze, multi=multi, checkpoint=f"maze-{maze}", episodes=arguments.episodes, seed=arguments.seed)
                 main_file.write_text(json.dumps(described | evaluate_maze(config, quiet), indent=1) + "\n")
-            for name, row in ROWS.items():
+            for name in arguments.rows:
                 file = RESULTS / f"{stem}-{name}.json"
                 if not file.is_file():
-                    metrics = row(maze, multi, arguments.episodes, arguments.seed)
+                    metrics = ROWS[name](maze, multi, arguments.episodes, arguments.seed)
                     if metrics is None:
                         print(f"{stem:<24} {name:<18} left out: no finished run in runs/", flush=True)
                         continue

@@ -21,7 +21,7 @@ from unveil.recipes.cards import PRIVATE
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import read_config
 from unveil.recipes.maze import find_layout, load_driver
-from unveil.recipes.maze_eval import driven, protocol_name
+from unveil.recipes.maze_eval import driven, protocol_name, timed
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights
@@ -39,8 +39,10 @@ def minutes(run: Path) -> dict[int, float]:
 
 
 def score(checkpoint: Path, maze: str, multi: bool, episodes: int, seed: int) -> dict:
-    """Metrics of one checkpoint over the episodes of a seed."""
-    return driven(load_driver(checkpoint, "auto", seed), starting_states(find_layout(maze), multi, episodes, seed))
+    """Metrics of one checkpoint over the episodes of a seed, and how fast it plans."""
+    planner, layout = load_driver(checkpoint, "auto", seed), find_layout(maze)
+    metrics = driven(planner, starting_states(layout, multi, episodes, seed))
+    return metrics | timed(planner, starting_states(layout, True, 5, seed + 1), warm_up=1)
 
 
 def curve(run: Path, maze: str, every: int, episodes: int = 100, seed: int = 1000) -> list[dict]:

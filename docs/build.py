@@ -15,11 +15,12 @@ ROWS = {  # name in the table: end of the file's name
     "a random candidate": "-random-candidate",
     "trained without the generator's marks": "-uncut",
     "graph search over the data, no model": "-graph-search",
-    "Diffuser as published, our training": "-paper",
-    "the same, no more minutes than ours, best checkpoint": "-paper-same-minutes",
+    "Diffuser as published, our training of": "-paper",
+    "the same, best checkpoint of no more minutes than ours,": "-paper-same-minutes",
 }
-INTRODUCTION = """D4RL's own reward, on every step, not latched; 300 episodes, seed 0, mean and 95 % interval over episodes; every row down
-to the controller on the same episodes, with the same executor (the controller and Diffuser have their own). `python benchmarks/maze.py`
+INTRODUCTION = """D4RL's own reward, on every step, not latched; 1,200 episodes, seed 0, mean and 95 % interval over episodes; every row
+down to the controller on the same episodes, with the same executor (the controller and Diffuser have their own; Diffuser, which takes
+seconds for a plan, 300 episodes). `python benchmarks/maze.py`
 and, for Diffuser as published, `python benchmarks/maze_paper.py` make them,
 `unveil eval maze --maze large` (`--multi`) the first, the oracle and the controller."""
 CONCLUSION = """Graph search over the same data with the same executor is as good or better: two dimensions are no challenge for it.
@@ -36,11 +37,24 @@ rows, on OGBench's own files, as the paper of ALPS quotes them; OGBench's other 
 check and do not quote."""
 
 
-def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict | None:
+PAPER = """Diffuser as published at its checkpoints: optimizer steps and minutes by the clock of a machine that did other work as well,
+then the score on 100 episodes of seed 1000 (single goal / Multi2D). The stated budget was at most three hours a maze; training was stopped
+after the last checkpoint shown. `python benchmarks/maze_paper.py` scores them; the published training is 2,000,000 steps on a GPU."""
+DETAILS = """Plans/s are of one environment on one CPU thread, measured while nothing else of ours ran ("-": the first row's network and
+settings, or not measured so). Wall crossings are of raw samples (all candidates, then the chosen ones); a path that is searched or follows
+the map has no candidates. The last three columns are the distance of the executed track from the chosen path until arrival."""
+
+
+def result_of(maze: str, multi: bool, end: str) -> dict | None:
+    """A cell's whole JSON."""
     file = RESULTS / f"maze-{maze}-{'multi' if multi else 'single'}{end}.json"
-    if not file.is_file():
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict | None:
+    result = result_of(maze, multi, end)
+    if result is None:
         return None
-    result = json.loads(file.read_text())
     return result["reference"][reference] if reference else result["metrics"]
 
 
@@ -59,6 +73,9 @@ def measured(name: str, end: str = "", reference: str = "") -> str | None:
     if not any(found):
         return None
     shown = [f"{m['score_mean']:.1f} ± {m['score_ci95']:.1f}" if m else "-" for m in found]
+    if end.startswith("-paper"):
+        spent = [result["minutes"] for maze in MAZES if (result := result_of(maze, False, end))]
+        name += f" {' / '.join(f'{m:.0f}' for m in spent)} minutes"
     return table_row(name, [m["score_mean"] if m else None for m in found], shown, bold=name.startswith("**"))
 
 
@@ -91,7 +108,7 @@ def details() -> list[str]:
     lines.append("|---" * 8 + "|")
     for maze, multi in TASKS:
         if m := metrics(maze, multi):
-            cells = [f"{100 * m['success_rate']:.0f} %", f"{m['arrival_step_mean']:.0f}", f"{m['latched_score_mean']:.1f}"]
+            cells = [f"{100 * m['success_rate']:.1f} %", f"{m['arrival_step_mean']:.0f}", f"{m['latched_score_mean']:.1f}"]
             cells += [
                 f"{m['plans_per_second']:.0f}",
                 f"{100 * m['wall_crossing_rate']:.1f} %",
@@ -100,6 +117,65 @@ def details() -> list[str]:
             cells.append(f"{m['plan_deviation_mean']:.2f}, {m['plan_deviation_max_mean']:.2f} cells")
             lines.append(f"| {maze}, {'Multi2D' if multi else 'single goal'} | " + " | ".join(cells) + " |")
     return lines
+
+
+def in_full() -> str:
+    """All that was measured of every row."""
+    head = [
+        "",
+        "score",
+        "latched",
+        "arrive",
+        "at step",
+        "new plans",
+        "plans/s",
+        "across a wall",
+        "chosen",
+        "off the path",
+        "worst",
+        "> 0.3",
+    ]
+    lines = [DETAILS, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = [(name.replace("**", ""), end, "") for name, end in ROWS.items()] + [
+        ("a training with seed 1", "-seed1", ""),
+        ("with seed 2", "-seed2", ""),
+    ]
+    for name, end, reference in [*rows, ("oracle, given the map", "", "oracle"), ("data controller, given the map", "", "controller")]:
+        for maze, multi in TASKS:
+            m = metrics(maze, multi, end, reference)
+            if m is None:
+                continue
+            searched = bool(reference) or "chosen_wall_crossing_rate" not in m
+            cells = [f"{m['score_mean']:.1f} ± {m['score_ci95']:.1f}", f"{m['latched_score_mean']:.1f}"]
+            cells += [
+                f"{100 * m['success_rate']:.1f} %",
+                f"{m['arrival_step_mean']:.0f}",
+                f"{m['replans_mean']:.3f}" if "replans_mean" in m else "-",
+            ]
+            cells += [f"{m['plans_per_second']:.3g}" if "plans_per_second" in m else "-", f"{100 * m['wall_crossing_rate']:.1f} %"]
+            cells.append("-" if searched else f"{100 * m['chosen_wall_crossing_rate']:.1f} %")
+            cells += [f"{m['plan_deviation_mean']:.2f}", f"{m['plan_deviation_max_mean']:.2f}"]
+            cells.append(f"{100 * m['plan_deviation_over_0.3_rate']:.0f} %" if "plan_deviation_over_0.3_rate" in m else "-")
+            lines.append(f"| {name}: {maze}, {'Multi2D' if multi else 'single goal'} | " + " | ".join(cells) + " |")
+    lines += ["", "What differs between the published planners and ours, besides data and physics:", ""]
+    for row in json.loads((ROOT / "benchmarks" / "published.json").read_text()):
+        lines.append(f"- {row['name']} ({row['source']}): {row['differs']}.")
+    return "\n".join(lines)
+
+
+def paper_curve() -> str:
+    """`results/maze-*-paper-curve.json`."""
+    lines = [PAPER, "", "| maze | step: minutes, single goal / Multi2D |", "|---|---|"]
+    for maze in MAZES:
+        file = RESULTS / f"maze-{maze}-paper-curve.json"
+        if file.is_file():
+            curve = json.loads(file.read_text())["metrics"]["curve"]
+            shown = [
+                f"{e['step']:,}: {e['minutes']:.0f} min, {e['single_score_mean']:.0f} / {e['multi_score_mean']:.0f}"
+                for e in sorted(curve, key=lambda e: e["step"])
+            ]
+            lines.append(f"| {maze} | " + "; ".join(shown) + " |")
+    return "\n".join(lines)
 
 
 def section() -> str:
@@ -282,7 +358,16 @@ def main() -> None:
         readme.write_text(replaced(readme.read_text(encoding="utf-8"), "results", results), encoding="utf-8")
     inner = section().replace("[docs/protocol.md](docs/protocol.md)", "[What the numbers mean](../protocol.md)")
     inner = inner.replace(" says what every number means", " defines all of them")
-    page.write_text(replaced(replaced(replaced(page.read_text(), "results", inner), "offpath", offpath()), "ogbench", ogbench()))
+    text = page.read_text()
+    for mark, content in (
+        ("results", inner),
+        ("full", in_full()),
+        ("curve", paper_curve()),
+        ("offpath", offpath()),
+        ("ogbench", ogbench()),
+    ):
+        text = replaced(text, mark, content)
+    page.write_text(text)
 
     page = page.with_name("planning-locomotion.md")
     page.write_text(replaced(page.read_text(), "locomotion", locomotion()))

@@ -18,7 +18,9 @@ L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
 MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
+PREFIX, BLOCKS, WINDOW = "tests/network/test_prefix.py", "tests/apps/test_text_blocks.py", "tests/apps/test_text_window.py"
 UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_model.py", "tests/evaluation/test_image_distances.py"
+CLASSIFIER, RESTORATION = "tests/apps/test_image_classifier.py", "tests/apps/test_image_restoration.py"
 V = "evaluation/"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
@@ -170,8 +172,7 @@ FLIPS = [
     (P + "masking.py", "uniform < like(1.0 - schedule.alpha(t)", "uniform < like(schedule.alpha(t)", MASKED),
     (P + "masking.py", "return slope / (1.0 - schedule.alpha(t))", "return slope / schedule.alpha(t)", MASKED),
     (P + "masking.py", "below = 1.0 - schedule.alpha(middle) < share", "below = schedule.alpha(middle) < share", MASKED),
-    (P + "masked_objective.py", "rank < count.to", "rank <= count.to", MASKED),
-    (P + "masked_objective.py", ".sum(1) / count.to(x_0.device)", ".mean(1)", MASKED),
+    (P + "masked_objective.py", "(rank < count[:, number])", "(rank <= count[:, number])", MASKED),
     (S + "masked.py", "u ** (1.0 / count)", "u**count", MASKED),
     (S + "masked.py", "(then - (1.0 - again) * now)", "(then - now)", MASKED),
     (S + "masked.py", "(1.0 - now) if now < 1.0", "(1.0 - then) if then < 1.0", MASKED),
@@ -185,7 +186,16 @@ FLIPS = [
         ".repeat(1, self.heads // self.kv_heads, 1, 1)",
         LANGUAGE,
     ),
-    (N + "language.py", "device=x.device).tril()", "device=x.device).triu()", LANGUAGE),
+    (N + "language.py", "not clean else query >= key", "not clean else query <= key", LANGUAGE),
+    (N + "language.py", "before // self.block < number", "before // self.block <= number", PREFIX),
+    (N + "language.py", "rule = query == key if prefix is not None", "rule = query >= key if prefix is not None", PREFIX),
+    (N + "language.py", "torch.cat([first, x[:, :-1]]", "torch.cat([x[:, 1:], first]", PREFIX),
+    (A + "text_window.py", "(~shown).long().argsort", "shown.long().argsort", WINDOW),
+    (A + "text_generation.py", "asked & (x == mask)", "asked & (x != mask)", WINDOW),
+    ("process/masked_objective.py", "(total / count.clamp(min=1))", "(count / total.clamp(min=1))", BLOCKS),
+    ("process/masked_objective.py", "key = 2 * number + uniform", "key = 2 * number - uniform", BLOCKS),
+    (A + "text_likelihood.py", "t = (1.0 - places[..., k])", "t = 0.5 + 0.5 * (1.0 - places[..., k])", BLOCKS),
+    (A + "text_window.py", "columns = places + padding", "columns = places - padding", BLOCKS),
     (N + "language.py", "valid.long().cumsum(1) - 1", "valid.long().cumsum(1)[:, :1] - 1", LANGUAGE),
     (A + "text_generation.py", "torch.arange(longest, device=device) >= longest", "torch.arange(longest, device=device) > longest", TEXT),
     (A + "text_generation.py", "(end & ~open_).any(1)", "end.any(1)", TEXT),
@@ -212,6 +222,30 @@ FLIPS = [
     (A + "image_generation.py", "Branch(cond), Branch(null)", "Branch(null), Branch(cond)", IMAGE),
     (A + "image_likelihood.py", 'float(variance == "large")', 'float(variance == "small")', IMAGE),
     (A + "image_likelihood.py", "(i - 1) / steps", "(i - 0.5) / steps", IMAGE),
+    (P + "importance.py", "1.0 / (len(p) * p[places])", "len(p) * p[places]", "tests/process/test_importance.py"),
+    (P + "importance.py", "square().mean(1).sqrt()", "mean(1)", "tests/process/test_importance.py"),
+    (P + "objective.py", "torch.ones_like(x_t) if belief", "torch.zeros_like(x_t) if belief", "tests/process/test_objective.py"),
+    (P + "grid.py", "found += [times[start : start + 1], stretch]", "found += [stretch]", "tests/process/test_grid.py"),
+    (
+        P + "grid.py",
+        "reversed(range(1, train_steps + 1, stride))",
+        "reversed(range(stride, train_steps + 1, stride))",
+        "tests/process/test_grid.py",
+    ),
+    (
+        S + "gaussian.py",
+        "ratio = self.schedule.alpha(s) / self.schedule.alpha(t)",
+        "ratio = self.schedule.alpha(t) / self.schedule.alpha(s)",
+        "tests/sampling/test_edit.py",
+    ),
+    (N + "classifier2d.py", "self.query(tokens[:, :1])", "self.query(tokens[:, 1:2])", "tests/network/test_classifier2d.py"),
+    (A + "image_classifier.py", "log_softmax(dim=1).gather", "softmax(dim=1).gather", CLASSIFIER),
+    (A + "image_generation.py", "tilted(denoise, log_h, schedule, settings", "tilted(denoise, log_h, schedule, -settings", CLASSIFIER),
+    (A + "image_generation.py", "times[times <= strength + 1e-9]", "times[times >= strength]", RESTORATION),
+    (A + "image_restoration.py", "noise**2 + spread / self.factor**2", "noise**2 + spread * self.factor**2", RESTORATION),
+    (A + "image_restoration.py", "return 0.5 * (miss", "return (miss", RESTORATION),
+    (A + "image_restoration.py", "-2.0 * (pi * self.deviation)", "2.0 * (pi * self.deviation)", RESTORATION),
+    (V + "image_quality.py", "10.0 * np.log10", "20.0 * np.log10", "tests/evaluation/test_image_quality.py"),
     (V + "image_distances.py", "- 2.0 * cross", "- cross", METRICS),
     (V + "image_distances.py", "(k.sum() - np.trace(k)) / (len(x) * (len(x) - 1))", "k.mean()", METRICS),
     (

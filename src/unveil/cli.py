@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from math import isfinite
@@ -20,11 +20,12 @@ from unveil.recipes.progress import shown_progress
 from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, spelled, wired
 
 VERBS = {
-    "demo": "packaged weights at work: a maze, or unveil demo pusht; animations and a score",
+    "demo": "packaged weights at work: a maze, or unveil demo pusht, unveil demo text",
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
     "sample": "plan, write text, make images        unveil sample maze --start 1,1 --goal 7,9",
+    "chat": "talk to a fine-tuned text model      unveil chat --checkpoint runs/chat",
     "results": "list runs, scores of evaluations     unveil results logs --latex table.tex",
     "weights": "list, pull, inspect, convert, pack   unveil weights convert DIR OUT",
     "doctor": "what this machine has, for bug reports",
@@ -184,8 +185,12 @@ def _out(text: str, json_target: str | None = None) -> None:
 def _demo(rest: list[str]) -> int:
     from unveil.recipes import demo, demo_pusht
 
-    recipe, rest = _recipe("demo", rest, ["maze", "pusht"]) if rest and not rest[0].startswith("-") else ("maze", rest)
-    described, run = (demo.Demo, demo.run_demo) if recipe == "maze" else (demo_pusht.DemoPushT, demo_pusht.run_demo_pusht)
+    recipe, rest = _recipe("demo", rest, ["maze", "pusht", "text"]) if rest and not rest[0].startswith("-") else ("maze", rest)
+    described, run = {
+        "maze": (demo.Demo, demo.run_demo),
+        "pusht": (demo_pusht.DemoPushT, demo_pusht.run_demo_pusht),
+        "text": (text.DemoText, lambda *given: wired("demo_text:run_demo_text")(*given)),
+    }[recipe]
     config = parse(described, rest, "demo" if recipe == "maze" else f"demo {recipe}")
     with shown_progress() as progress:
         summary = run(config, progress)
@@ -263,6 +268,32 @@ def _sample(rest: list[str]) -> int:
     return 0
 
 
+def _chat(rest: list[str]) -> int:
+    config = parse(text.ChatText, rest, "chat")
+    _check_json(config.json)
+    if config.prompt:
+        result = wired("text_chat:answer_prompts")(config)
+        _write_json(config.json, result)
+        _out(result["summary"], config.json)
+        return 0
+    if config.json is not None:
+        raise UnveilError("--json needs --prompt: what is typed is answered on the screen")
+    wired("text_chat:converse")(config, _typed(), print)
+    return 0
+
+
+def _typed() -> Iterator[str]:
+    """Lines until an empty one or the end of input."""
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line
+
+
 def _results(rest: list[str]) -> int:
     from unveil.recipes.results import Results, read_results
 
@@ -332,7 +363,8 @@ def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, An
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
 Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser,
-real-stanford/diffusion_policy and LeRobot; `pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
+real-stanford/diffusion_policy and LeRobot, `inspect` LLaDA's folders, too; `pull` downloads public ones: diffuser-locomotion,
+diffuser-maze2d, diffuser-kuka.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
@@ -341,6 +373,7 @@ _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
     "sample": _sample,
+    "chat": _chat,
     "results": _results,
     "weights": _weights,
     "doctor": _doctor,

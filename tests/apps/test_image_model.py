@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.apps.image_generation import ImageSettings, generate, image_times, inverted, slerp
+from unveil.apps.image_generation import ImageSettings, generate, image_times
+from unveil.apps.image_inversion import inverted, slerp
 from unveil.apps.image_likelihood import bits_per_dim
 from unveil.apps.image_model import ImageModel, ImageShape, pixels_of
 from unveil.apps.image_training import image_batches, image_loss
 from unveil.data.images import Images, Pictures
+from unveil.process.importance import LossHistory
 from unveil.process.schedule import Karras
 
 SMALL = {"size": 4, "channels": 1, "width": 8, "multiples": (1,), "blocks": 1, "attention": (), "groups": 4, "stem": 1}
@@ -185,6 +187,27 @@ def test_bits_of_gaussian_images_are_their_entropy(method):
     assert entropy - 0.02 < float(bits.total.mean()) < entropy + 0.25
     assert bits.terms.shape == (24, 200) and float(bits.prior.mean()) < 0.5
     torch.testing.assert_close(bits.total, bits.prior + bits.terms.sum(1))
+
+
+def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
+    """L_vlb over many batches is bits a dimension without the prior, with even times and, after the warm-up, with preferred ones."""
+    model = exact("iddpm", diffusion_steps=20)
+    pixels = pixels_of(0.5 + 0.1 * torch.randn((64, 1, 4, 4), generator=torch.Generator().manual_seed(5)))
+    labels = torch.ones(64, dtype=torch.long)
+    images = Images(pixels.numpy(), labels.numpy())
+    bits = bits_per_dim(model, pixels, labels, torch.Generator().manual_seed(0))
+    expected = float((bits.total - bits.prior).mean())
+    history, values = LossHistory(20), []
+    draw, generator = image_batches(Pictures(images), model.shape, 256, 0.0, history), torch.Generator().manual_seed(1)
+    for _ in range(24):
+        values.append(float(image_loss(model, draw(generator), bound=True, history=history)[0].detach()))
+    assert sum(values[4:]) / 20 == pytest.approx(expected, rel=0.02)
+    draw = image_batches(Pictures(images), model.shape, 20, 0.0)
+    batch = draw(generator)
+    assert batch.weights is None
+    each = batch._replace(t=torch.arange(1, 21, dtype=torch.float64) / 20)  # every time once
+    assert float(image_loss(model, each, bound=True)[0].detach()) == pytest.approx(expected, rel=0.1)
+    assert int(history.counts.min()) == 10 and float(history.probabilities().max()) > 0.1
 
 
 def test_a_wrong_model_costs_bits():

@@ -6,7 +6,7 @@ import pytest
 from unveil.apps.plan import Plan
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import MazeRollout, maze_metrics, roll, starting_states
-from unveil.evaluation.maze_reference import ShortestPaths, controller_reference, oracle_reference
+from unveil.evaluation.maze_reference import ShortestPaths, controller_reference, oracle_reference, pursued
 from unveil.evaluation.plans import crosses_wall, deviations, execution_diagnostics, plan_diagnostics, reference_metrics, touches_wall
 from unveil.evaluation.statistics import mean_ci95
 from unveil.worlds.maze.collect import collect
@@ -99,6 +99,36 @@ def test_references_report_what_a_planner_reports():
         assert metrics["plans_per_second"] > 1
         assert metrics["act_ms_p95"] > 0
     assert world.count == 6
+
+
+def test_a_path_into_a_wall_is_given_up_for_a_new_one():
+    """As the planner itself does: a source whose first answers run into the wall is asked again once the body is stuck."""
+    shortest, asked = ShortestPaths(UMAZE), []
+
+    def path(start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        asked.append(start)
+        return np.array([start, goal]) if len(asked) <= 2 else shortest.path(start, goal)
+
+    world = starting_states(UMAZE, True, 2, 3)
+    world.state[:, :2], world.goal[:] = [3.0, 1.0], [1.0, 1.0]  # the wall is between them
+    reference = pursued(world, path)
+    metrics = reference_metrics(UMAZE, reference)
+    assert metrics["success_rate"] == 1.0
+    assert metrics["wall_crossing_rate"] == 1.0  # of the first paths
+    assert reference.replans == len(asked) - 2 >= 2
+    assert metrics["replans_mean"] == reference.replans / 2
+
+
+def test_deviations_tell_the_worst_points_too():
+    observations = np.zeros((3, 2, 4))
+    observations[1:, :, 0] = [[0.5, 0.5], [1.0, 1.0]]
+    observations[1, 0, 1], observations[1, 1, 1] = 0.2, 0.4  # beside a path along the first axis
+    rewards = np.array([[0.0, 0.0], [1.0, 1.0]])
+    found = deviations([np.array([[0.0, 0.0], [1.0, 0.0]])] * 2, MazeRollout(observations, rewards, np.array([[1.0, 0.0]] * 2)))
+    assert found["plan_deviation_mean"] == pytest.approx(0.1)
+    assert found["plan_deviation_max_mean"] == pytest.approx(0.3)
+    assert found["plan_deviation_max_p95"] == pytest.approx(0.39)
+    assert found["plan_deviation_over_0.3_rate"] == 0.5
 
 
 def test_graph_search_goes_where_data_went():

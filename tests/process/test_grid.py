@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from analytic import CONTINUOUS
-from unveil.process.grid import karras, quadratic, respaced, trailing, uniform
+from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, strided, trailing, uniform
 from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
 
 
@@ -56,3 +56,27 @@ def test_quadratic_times_are_ddims():
     assert ((times * 1000).round() - 1).int().tolist() == [800, 632, 483, 355, 246, 158, 88, 39, 9, 0, -1]
     with pytest.raises(ValueError, match="at least 2"):
         quadratic(1000, 1)
+
+
+def test_respacing_by_text_is_improved_diffusions():
+    """space_timesteps(10, "ddim5") = {0, 2, 4, 6, 8}, (1000, "ddim25") every 40th; (10, "2,3") as its counts."""
+    assert (respaced_by(10, "ddim5") * 10).round().tolist() == [9, 7, 5, 3, 1, 0]
+    assert (strided(1000, 25) * 1000).round().tolist() == [*range(961, 0, -40), 0]
+    torch.testing.assert_close(respaced_by(10, "2,3"), respaced(10, (2, 3)), rtol=0, atol=0)
+    for text, message in (
+        ("ddim7", "no stride takes exactly 7 of 10"),
+        ("5,x", "by counts such as"),
+        ("", "by counts"),
+        ("6,1", "has 5 steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            respaced_by(10, text)
+
+
+def test_jumps_walk_each_stretch_as_often_as_asked():
+    times = uniform(5)  # 1, .8, .6, .4, .2, 0
+    assert jumping(times, 2, 1).tolist() == times.tolist()
+    walked = [1, 0.8, 0.6, 1, 0.8, 0.6, 0.4, 0.2, 0.6, 0.4, 0.2, 0, 0.2, 0]
+    assert jumping(times, 2, 2).tolist() == pytest.approx(walked)
+    with pytest.raises(ValueError, match="at least 1"):
+        jumping(times, 0, 2)

@@ -9,7 +9,7 @@ from torch import nn
 from analytic import ALL, NAMES, TABLE, VARIANCE_PRESERVING
 from unveil.process.corrupt import corrupt
 from unveil.process.denoiser import GaussianDenoiser
-from unveil.process.objective import bound_term, denoising_loss, discretized_nll, gaussian_kl, hybrid_loss, min_snr
+from unveil.process.objective import bound_loss, bound_term, denoising_loss, discretized_nll, gaussian_kl, hybrid_loss, min_snr
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Cosine, Flow, linear_betas, tabulated
 
@@ -193,3 +193,26 @@ def test_a_parameterization_without_meaning_is_refused_instead_of_nan():
         with pytest.raises(ValueError, match="undefined where alpha"):
             GaussianDenoiser(Constant(), Flow(), parameterization)(torch.ones((1, 1), dtype=torch.float64), t)
     assert bool(torch.isfinite(GaussianDenoiser(Constant(), Flow(), v)(torch.ones((1, 1), dtype=torch.float64), t).mean).all())
+
+
+def test_the_bound_alone_teaches_mean_and_variance_and_is_the_hybrids_second_term(generator):
+    """Value: the difference of L_hybrid and L_simple. Gradient: along the mean too, and downhill."""
+    x_0, noise, t = draws(generator, 6, 2, 3), draws(generator, 6, 2, 3), torch.linspace(0.1, 1.0, 6, dtype=torch.float64)
+    s, schedule = t - 0.1, tabulated(linear_betas(10, 0.01, 0.9))
+    model = GaussianDenoiser(Constant(0.2, 2), schedule, eps, learned_variance=True)
+    bound = bound_loss(model, x_0, t, s, noise)
+    hybrid = hybrid_loss(model, x_0, t, s, noise)
+    simple = ((0.2 - noise) ** 2).flatten(1).mean(1)
+    torch.testing.assert_close(bound, hybrid - simple, rtol=1e-9, atol=1e-9)
+    fixed = GaussianDenoiser(Constant(0.2), schedule, eps)
+    (slope,) = torch.autograd.grad(bound_loss(fixed, x_0, t, s, noise)[1:].sum(), fixed.network.value)
+    # beta fixed: d/dF of sum (x_0 weight)^2 (belief - x_0)^2 / (2 beta) = weight * sum (F - noise), weight > 0
+    share = [float((0.2 - noise[i]).mean()) * bound_weight(schedule, t[i], s[i]) for i in range(1, 6)]
+    assert float(slope) == pytest.approx(sum(share), rel=1e-6)
+
+
+def bound_weight(schedule, t, s) -> float:
+    """beta^2 / (beta_variance alpha_ts^2 sigma_t^2) / ln 2: the weight of the eps error in the bound. Ho et al. 2020, eq. 12, times 2."""
+    ratio = float(schedule.alpha(t) / schedule.alpha(s))
+    beta = 1.0 - ratio**2
+    return beta**2 / (beta * ratio**2 * float(schedule.sigma(t)) ** 2) / math.log(2.0)

@@ -68,6 +68,30 @@ def test_scoring_bounds_the_held_out_tail_and_other_text(base, tmp_path):
             assert metrics["bits_per_char"] < per_char
 
 
+@pytest.mark.parametrize("kind", [["--block", "4"], ["--causal"]])
+def test_blocks_and_causal_models_train_write_and_are_scored(base, kind, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out.json"
+    assert main(["train", "text", *TINY, "--data", str(base / "data"), "--out", str(run), "--steps", "2", *kind]) == 0
+    common = ["--checkpoint", str(run), "--device", "cpu", "--json", str(out)]
+    texts = []
+    for cache in ("auto", "none"):
+        flags = ["--prompt", "To be", "--length", "6", "--steps", "6", "--cache", cache, "--order", "confidence", "--temperature", "0"]
+        assert main(["sample", "text", *common, *flags]) == 0
+        texts.append(written(out)["texts"])
+    assert texts[0] == texts[1]
+    scores = tmp_path / "scores.jsonl"
+    assert main(["eval", "text", *common, "--draws", "2", "--times", "antithetic", "--scores", str(scores)]) == 0
+    result = written(out)
+    lines = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert len(lines) == result["metrics"]["n"] and len(lines[0]["tokens"]) == len(lines[0]["nats"]) == 16
+    if kind == ["--causal"]:  # exact: the scores are the likelihood
+        assert result["protocol"].startswith("exactly") and result["metrics"]["nfe"] == 1
+        total, count = sum(sum(line["nats"]) for line in lines), sum(len(line["nats"]) for line in lines)
+        assert total / count == pytest.approx(result["metrics"]["nats_per_token"], abs=1e-4)
+    else:
+        assert result["protocol"].startswith("bound by 2 draws") and result["metrics"]["nfe"] == 2
+
+
 def test_a_run_is_loaded_by_its_folder_and_resumes(base, capsys):
     model = load(base / "bpe", "cpu")
     assert model.tokens.size == 270 and model.shape.context == 16
@@ -100,6 +124,9 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"], "threshold and factor are of the order 'confidence'"),
         (["sample", "--length", "8", "--remask", "0.5"], "--remask needs another --order"),
         (["sample", "--temperature", "-1"], "--temperature must be at least 0"),
+        (["sample", "--length", "8", "--edit", "0.9", "--order", "ancestral"], "edits need an order"),
+        (["eval", "--times", "antithetic", "--draws", "3"], "--draws must be even"),
+        (["train", "--block", "3"], "--context must be a multiple of --block"),
         (["eval", "--draws", "0"], "--draws must be at least 1"),
         (["eval", "--data", "nowhere.txt"], "no such file or folder"),
         (["train", "--heads", "5"], "--width must be a multiple of twice --heads"),

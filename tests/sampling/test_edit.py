@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from analytic import ALL, NAMES, GaussianData, MixtureData
-from unveil.process.grid import uniform
+from unveil.process.grid import jumping, uniform
 from unveil.process.schedule import Cosine
 from unveil.sampling.edit import Ascend, Inpaint, Replace, chain, identity
-from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
 from unveil.sampling.loop import sample
 
 KNOWN = torch.tensor([[True, False, False, True]])
@@ -63,25 +63,11 @@ def test_replace_with_jumps_infers_the_unknown_from_the_known():
         joint = single(x_t.mean(1, keepdim=True) * 1.0, t).mean  # both numbers are the same hidden one
         return type(single(x_t[:, :1], t))(joint.expand_as(x_t))
 
-    base = uniform(40)
-    jumps = []
-    for k in range(40):
-        jumps += [base[k], base[k + 1]] * (3 if k > 5 else 1)
-    times = torch.stack([*jumps, base[-1]])
+    times = jumping(uniform(40), 1, 3)
     x = torch.randn((400, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    class Jumping:
-        """DDIM down, forward noise up."""
-
-        def step(self, denoise, x_t, t, s, carry, generator):
-            if float(s) <= float(t):
-                return (x_t, None) if float(s) == float(t) else DDIM(schedule, 1.0).step(denoise, x_t, t, s, None, generator)
-            ratio = schedule.alpha(s) / schedule.alpha(t)
-            added = (schedule.sigma(s) ** 2 - (ratio * schedule.sigma(t)) ** 2).clamp(min=0).sqrt()
-            return ratio * x_t + added * torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype), None
-
     edit = Replace(torch.tensor([[True, False]]), torch.tensor([[1.2, 0.0]], dtype=torch.float64), schedule)
-    out = sample(belief, Jumping(), x, times, edit=edit, generator=torch.Generator().manual_seed(1))
+    out = sample(belief, Renoise(DDIM(schedule, 1.0), schedule), x, times, edit=edit, generator=torch.Generator().manual_seed(1))
     assert float((out[:, 1] > 0).double().mean()) > 0.95
 
 
@@ -98,3 +84,21 @@ def test_ascend_stops_where_its_gain_is_zero_and_keeps_what_is_put_between():
 def test_chain_applies_from_left_to_right():
     both = chain(lambda x, t, g: x + 1.0, lambda x, t, g: x * 10.0)
     assert float(both(torch.tensor(1.0), torch.tensor(0.5), None)) == 20.0
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+def test_going_up_keeps_the_marginals(schedule):
+    """From x_t of N(0.3, 0.5^2) data up to s: mean alpha_s 0.3, variance alpha_s^2 0.25 + sigma_s^2; down it is the solver's own step."""
+    t, s = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    data = GaussianData(schedule, 0.3, 0.5)
+    mean, deviation = data.marginal(t)
+    x_t = mean + deviation * torch.randn((40_000, 1), generator=generator, dtype=torch.float64)
+    solver = Renoise(DDIM(schedule), schedule)
+    x_s, carry = solver.step(data, x_t, t, s, "forgotten", generator)
+    assert carry is None
+    assert float(x_s.mean()) == pytest.approx(data.marginal(s)[0], abs=0.02 * data.marginal(s)[1])
+    assert float(x_s.std()) == pytest.approx(data.marginal(s)[1], rel=0.015)
+    kept = float(schedule.alpha(s) / schedule.alpha(t)) * deviation / data.marginal(s)[1]
+    assert float(torch.corrcoef(torch.cat([x_t, x_s], 1).T)[0, 1]) == pytest.approx(kept, abs=0.02)
+    torch.testing.assert_close(solver.step(data, x_s, s, t, None, None)[0], DDIM(schedule).step(data, x_s, s, t, None, None)[0])

@@ -67,16 +67,21 @@ def test_measuring_changes_no_bit_of_the_training(monkeypatch, tmp_path):
     assert not all(torch.equal(measured[name], single[name]) for name in single)
 
 
-def test_measuring_leaves_torchs_generator_and_the_model_alone(monkeypatch):
+def test_measuring_leaves_nothing_changed(monkeypatch):
+    """Torch's generator, buffers, what the loss remembers, gradients, and whether the model is in training."""
     monkeypatch.setattr(autocast, "has_bfloat16", lambda device: True)
+    memory = {"sum": torch.ones(())}
+    model = network().eval()
+    model.register_buffer("calls", torch.tensor(0))
 
-    def noisy(model, batch):
+    def restless(model, batch):
+        model.calls += 1
+        memory["sum"].add_(1.0)
         return loss(model, batch + torch.randn(batch.shape))
 
-    model = network().eval()
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
-    faster_in_bfloat16(model, draw, noisy, CPU, turns=2)
-    assert torch.equal(torch.get_rng_state(), state) and not model.training
+    faster_in_bfloat16(model, draw, restless, CPU, memory, turns=2)
+    assert torch.equal(torch.get_rng_state(), state) and not model.training and float(memory["sum"]) == 1.0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 

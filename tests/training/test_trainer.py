@@ -15,6 +15,7 @@ from torch import nn
 
 from unveil.errors import UnveilError
 from unveil.training.checkpoint import latest_checkpoint, read_tensors, save_checkpoint
+from unveil.training.distributed import Group
 from unveil.training.trainer import Training, train
 
 HERE = Path(__file__).resolve().parent
@@ -285,3 +286,28 @@ def test_accumulated_gradients_are_their_mean(tmp_path):
     b = train(network(), both, loss, Training(steps=20, **options), tmp_path / "b")
     for name, value in a.items():
         torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_what_draw_and_loss_remember_is_resumed_bit_for_bit(tmp_path):
+    """Each batch is scaled by the sum of losses so far: forgetting would change every weight."""
+
+    def train_to(folder, steps, seen, resume=False):
+        remembered = {"sum": torch.zeros(())}
+
+        def noted(model, x):
+            value, extra = loss(model, x * (1.0 + 0.1 * remembered["sum"].sin()))
+            remembered["sum"].add_(value.detach())
+            seen.append(float(value.detach()))
+            return value, extra
+
+        training = Training(steps=steps, learning_rate=1e-2, warmup=5, final_fraction=1.0, save_every=10, keep=2)
+        return train(network(), draw, noted, training, folder, resume=resume, memory=remembered)
+
+    whole, parts = [], []
+    weights = train_to(tmp_path / "whole", 20, whole)
+    train_to(tmp_path / "parts", 10, parts)
+    again = train_to(tmp_path / "parts", 20, parts, resume=True)
+    assert whole == parts
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    with pytest.raises(UnveilError, match="cannot share"):
+        train(network(), draw, loss, Training(steps=1), tmp_path / "two", group=Group(0, 2), memory={"sum": torch.zeros(())})

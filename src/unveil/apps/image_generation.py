@@ -8,14 +8,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from unveil.apps.image_classifier import ImageClassifier
 from unveil.apps.image_model import TABLES, ImageModel, pixels_of
 from unveil.network.condition import Condition
+from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
-from unveil.process.grid import karras, quadratic, respaced, uniform
+from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, uniform
 from unveil.process.schedule import log_snr
-from unveil.sampling.edit import normal_like
-from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
-from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold
+from unveil.sampling.edit import LogPotential, Replace, identity, normal_like
+from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
+from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold, steered, tilted
 from unveil.sampling.loop import sample
 
 
@@ -27,11 +29,18 @@ class ImageSettings:
         solver: ddpm (ancestral), ddim, dpmpp (DPM-Solver++ 2M) or heun.
         steps: at most T of a model with a table; heun calls the network twice a step but the last.
         spacing: of ddim and ddpm on a table: evenly, or "quadratic", closer where it is clean (DDIM's for CIFAR-10).
+        respacing: of ddim and ddpm on a table, instead of steps: counts of equal sections, clean to noisy, such as "25,25,50", or "ddim25".
         eta: of ddim.
         variance: of ddpm; "" takes "learned" from a model that learned it, else "small" (beta-tilde).
         scale: of classifier-free guidance; 1: none.
         interval: t within which guidance acts.
         rescale: of guidance, see `cfg`.
+        negative: class that guidance leads away from, in the place of no class; -1: no class.
+        classifier_scale: of a classifier's guidance.
+        classifier_form: belief moves it for every solver (`tilted`; Dhariwal & Nichol 2021, Alg. 2), mean the mean of ddpm's step
+            (`Ancestral`; Alg. 1). The same scale pulls harder in the first.
+        strength: t that given images are noised to, before they are changed.
+        jumps: how often each stretch of `jump_length` steps is walked when part of an image is known; 1: once (RePaint's r and j).
         clip: the belief stays within -1 .. 1.
         threshold: quantile of dynamic thresholding instead of clipping; 0: none.
         temperature: of ddpm's noise.
@@ -42,11 +51,18 @@ class ImageSettings:
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
     steps: int = 20
     spacing: Literal["even", "quadratic"] = "even"
+    respacing: str = ""
     eta: float = 0.0
     variance: Literal["", "small", "large", "learned"] = ""
     scale: float = 1.0
     interval: Interval = ALWAYS
     rescale: float = 0.0
+    negative: int = -1
+    classifier_scale: float = 1.0
+    classifier_form: Literal["belief", "mean"] = "belief"
+    strength: float = 0.6
+    jumps: int = 1
+    jump_length: int = 10
     clip: bool = True
     threshold: float = 0.0
     temperature: float = 1.0
@@ -56,10 +72,42 @@ class ImageSettings:
             raise ValueError(f"--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got {self}")
         if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"--threshold and --eta must lie in 0 .. 1, got {self.threshold} and {self.eta}")
+        if self.classifier_scale < 0.0 or not 0.0 < self.strength <= 1.0 or self.jumps < 1 or self.jump_length < 1 or self.negative < -1:
+            raise ValueError(
+                "--classifier-scale must be at least 0, --strength above 0 and at most 1, --jumps and --jump-length at least 1, "
+                f"--negative a class, got {self}"
+            )
+        if self.classifier_form == "mean" and self.solver != "ddpm":
+            raise ValueError(f"--classifier-form mean is of --solver ddpm, got --solver {self.solver}")
+        if self.respacing and self.spacing != "even":
+            raise ValueError("--respacing says all of the spacing; leave --spacing out")
         if self.eta and self.solver != "ddim":
             raise ValueError(f"--eta is of --solver ddim, got --solver {self.solver}")
         if self.variance and self.solver != "ddpm":
             raise ValueError(f"--variance is of --solver ddpm, got --solver {self.solver}")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is given besides classes; tensors have a row for each image and lie in -1 .. 1.
+
+    Args:
+        classifier: leads towards the classes, which the model itself need not know.
+        begin: (N, C, S, S), images to change: noised to t = strength, and denoised from there.
+        known: (N, 1, S, S) bool, which pixels of `value` (N, C, S, S) are known; the others are made up (RePaint).
+        cost: rows (a slice) to a cost of their clean images, in nats: a measurement, see `steered`.
+        low: (N, C, s, s), what an upsampler enlarges.
+    """
+
+    classifier: ImageClassifier | None = None
+    begin: Tensor | None = None
+    known: Tensor | None = None
+    value: Tensor | None = None
+    cost: Callable[[slice], LogPotential] | None = None
+    low: Tensor | None = None
+
+
+NOTHING = Given()
 
 
 class Generated(NamedTuple):
@@ -83,11 +131,16 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     if shape.schedule in TABLES and steps > shape.diffusion_steps:
         raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
+        if settings.respacing:
+            return respaced_by(shape.diffusion_steps, settings.respacing)
         if settings.spacing == "quadratic":
             return quadratic(shape.diffusion_steps, steps)
         return respaced(shape.diffusion_steps, (steps,)) if steps > 1 else uniform(1)
-    if settings.spacing != "even":
-        raise ValueError(f"--spacing {settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)")
+    if settings.spacing != "even" or settings.respacing:
+        what = "--respacing" if settings.respacing else "--spacing"
+        raise ValueError(
+            f"{what} {settings.respacing or settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)"
+        )
     if shape.schedule == "flow" and settings.solver != "dpmpp":
         return uniform(steps)
     ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")
@@ -106,6 +159,7 @@ def generate(
     batch: int = 64,
     on_step: Callable[[Tensor, Tensor], object] | None = None,
     noise: Tensor | None = None,
+    given: Given = NOTHING,
 ) -> Generated:
     """`count` images.
 
@@ -119,12 +173,12 @@ def generate(
     """
     if labels is not None and len(labels) != count:
         raise ValueError(f"{count} images need as many classes, got {len(labels)}")
-    if settings.scale != 1.0 and not (model.shape.classes and model.shape.null):
-        what = "without classes (--classes)" if not model.shape.classes else "without dropping labels (--label-drop)"
-        raise ValueError(f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}")
-    if settings.scale != 1.0 and labels is None:
-        raise ValueError(f"--scale {settings.scale} guides towards a class; give --class")
-    times, solver = image_times(model, settings), solver_of(model, settings)
+    _check(model, labels, settings, given)
+    times = image_times(model, settings)
+    if given.begin is not None:
+        times = _from(times, settings.strength)
+    if given.known is not None:
+        times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
     made: list[Tensor] = []
     calls = 0
@@ -135,53 +189,84 @@ def generate(
         return model.denoiser(x_t, t, cond)
 
     for start in range(0, count, batch):
-        rows = min(batch, count - start)
+        some = slice(start, min(count, start + batch))
+        rows = some.stop - start
         calls = 0
-        cond = model.condition(None if labels is None else labels[start : start + rows], rows)
-        denoise: GaussianDenoise = partial(counted, cond=cond)
-        if settings.scale != 1.0:
-            null = model.condition(None, rows)
-            denoise = cfg(counted, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale)
-        if settings.threshold:
-            denoise = dynamic_threshold(denoise, settings.threshold)
-        elif settings.clip:
-            denoise = clipped(denoise, -1.0, 1.0)
+        told = labels[some] if labels is not None else None
+        denoise, solver = _guided(model, counted, told, rows, some, settings, given)
         if on_step is not None and start == 0:
             denoise = _watched_by(denoise, on_step)
         shape = (rows, model.shape.channels, model.shape.size, model.shape.size)
-        first = normal_like(torch.empty(shape, device=model.device), generator) if noise is None else noise[start : start + rows]
-        x = float(model.denoiser.schedule.sigma(times[0])) * first.to(model.device)
-        made.append(pixels_of(sample(denoise, solver, x, times, generator=generator)))
+        first = normal_like(torch.empty(shape, device=model.device), generator) if noise is None else noise[some].to(model.device)
+        x, edit = float(model.denoiser.schedule.sigma(times[0])) * first, identity
+        if given.begin is not None:
+            x = corrupt(model.denoiser.schedule, given.begin[some].to(model.device), times[0], first)
+        if given.known is not None:
+            assert given.value is not None
+            edit = Replace(given.known[some].to(model.device), given.value[some].to(model.device), model.denoiser.schedule)
+        made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=generator)))
     return Generated(torch.cat(made) if made else torch.empty(0, dtype=torch.uint8), calls)
 
 
-def inverted(model: ImageModel, pixels: Tensor, labels: Tensor | None, settings: ImageSettings) -> Tensor:
-    """The noise (B, C, S, S) from which ddim with eta 0 makes these images, but for errors that fall with the steps.
+def _guided(
+    model: ImageModel, denoiser: Any, labels: Tensor | None, rows: int, some: slice, settings: ImageSettings, given: Given
+) -> tuple[GaussianDenoise, Any]:
+    """The belief under all guidance that the settings ask for, and the solver that goes with it."""
+    schedule, log_h = model.denoiser.schedule, None
+    known = labels if model.shape.classes or given.classifier is None else None  # others are for the classifier alone
+    cond = model.condition(known, rows, None if given.low is None else given.low[some])
+    denoise: GaussianDenoise = partial(denoiser, cond=cond)
+    if settings.scale != 1.0:
+        away = None if settings.negative < 0 else torch.full((rows,), settings.negative, device="cpu")
+        null = model.condition(away, rows, None if given.low is None else given.low[some])
+        denoise = cfg(denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale)
+    if given.cost is not None:
+        denoise = steered(denoise, given.cost(some), schedule, interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999))
+    if given.classifier is not None and settings.classifier_scale:
+        assert labels is not None
+        log_h = given.classifier.log_probability(labels)
+        if settings.classifier_form == "belief":
+            denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
+    if settings.threshold:
+        denoise = dynamic_threshold(denoise, settings.threshold)
+    elif settings.clip:
+        denoise = clipped(denoise, -1.0, 1.0)
+    solver = solver_of(model, settings, log_h if settings.classifier_form == "mean" else None)
+    return denoise, solver if given.known is None else Renoise(solver, schedule)
 
-    The same update with s > t, from the image as the state at the least time of the grid on. Song, Meng & Ermon 2021, section 5.4.
 
-    Raises:
-        ValueError: another solver than ddim with eta 0, or a guided one.
-    """
-    if settings.solver != "ddim" or settings.eta or settings.scale != 1.0:
-        raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
-    times = image_times(model, settings).flip(0)[1:]
-    model.eval()
-    denoise = partial(model.denoiser, cond=model.condition(labels, len(pixels)))
-    x = sample(denoise, DDIM(model.denoiser.schedule), model.normalized(pixels), times)
-    return x / float(model.denoiser.schedule.sigma(times[-1]))
+def _check(model: ImageModel, labels: Tensor | None, settings: ImageSettings, given: Given) -> None:
+    """Refuse what this model cannot follow."""
+    classes, null = model.shape.classes, model.shape.null
+    if settings.scale != 1.0 and not (classes and (null or settings.negative >= 0)):
+        what = "without classes (--classes)" if not classes else "without dropping labels (--label-drop); or give --negative"
+        raise ValueError(f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}")
+    if settings.scale != 1.0 and labels is None:
+        raise ValueError(f"--scale {settings.scale} guides towards a class; give --class")
+    if settings.negative >= 0 and settings.scale == 1.0:
+        raise ValueError(f"--negative {settings.negative} is what guidance leads away from; give --scale above 1")
+    if given.classifier is not None:
+        _check_pair(model, given.classifier)
+        if labels is None:
+            raise ValueError("--classifier leads towards a class; give --class")
 
 
-def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
-    """From a (share 0) to b (share 1) along the arc between them, which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
+def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
+    ours, theirs = ((s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, classifier.shape))
+    if classifier.clean:
+        raise ValueError("this classifier was trained on clean images (--clean); guidance needs one that knows noisy ones")
+    if ours != theirs or (model.shape.classes and model.shape.classes != classifier.shape.classes):
+        raise ValueError(
+            "classifier and model do not fit: side, channels, schedule, T and classes are "
+            f"{(*theirs, classifier.shape.classes)} and {(*ours, model.shape.classes)}"
+        )
 
-    Shapes: a and b (B, *E); share a number or (B,).
-    """
-    x, y = a.flatten(1), b.flatten(1)
-    angle = ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).clamp(-1.0, 1.0).acos().clamp(min=1e-6)
-    share = torch.as_tensor(share, dtype=x.dtype, device=x.device)
-    mixed = (((1.0 - share) * angle).sin() / angle.sin())[:, None] * x + ((share * angle).sin() / angle.sin())[:, None] * y
-    return mixed.view_as(a)
+
+def _from(times: Tensor, strength: float) -> Tensor:
+    kept = times[times <= strength + 1e-9]
+    if len(kept) < 2:
+        raise ValueError(f"--strength {strength} is below the first of so few steps; take more --steps")
+    return kept
 
 
 def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], object]) -> GaussianDenoise:
@@ -193,8 +278,8 @@ def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], objec
     return watched
 
 
-def solver_of(model: ImageModel, settings: ImageSettings) -> Any:
-    """The solver by its name.
+def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None) -> Any:
+    """The solver by its name; log_h shifts the mean of ddpm's steps.
 
     Raises:
         ValueError: a learned variance is asked of a model that has none.
@@ -203,5 +288,6 @@ def solver_of(model: ImageModel, settings: ImageSettings) -> Any:
     if settings.solver == "ddpm":
         if settings.variance == "learned" and not model.shape.learned_variance:
             raise ValueError("--variance learned: this model did not learn its variance; take small or large")
-        return Ancestral(schedule, settings.variance or ("learned" if model.shape.learned_variance else "small"), settings.temperature)
+        variance = settings.variance or ("learned" if model.shape.learned_variance else "small")
+        return Ancestral(schedule, variance, settings.temperature, log_h, settings.classifier_scale)
     return {"ddim": DDIM(schedule, settings.eta), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}[settings.solver]

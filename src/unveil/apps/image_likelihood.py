@@ -36,7 +36,7 @@ def bits_per_dim(model: ImageModel, pixels: Tensor, labels: Tensor | None, gener
     if variance not in ("small", "large"):
         raise ValueError(f"the variance is small or large, got {variance!r}")
     x_0, count, steps = model.normalized(pixels), len(pixels), shape.diffusion_steps
-    cond = model.condition(labels, count)
+    cond = model.condition(labels, count, model.reduced(x_0))
     columns: list[Tensor] = []
     for i in range(1, steps + 1):
         t = torch.full((count,), i / steps, dtype=torch.float64, device="cpu")

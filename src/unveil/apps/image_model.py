@@ -1,10 +1,11 @@
 """What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unveil.network.condition import Condition
 from unveil.network.unet2d import UNet2d, sides_of
@@ -31,6 +32,7 @@ class ImageShape:
         predicts: what the network's output means.
         learned_variance: it says the step's variance too (Nichol & Dhariwal 2021).
         sigma_data: of EDM, the standard deviation of the data.
+        upsample: it is told the picture at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1: it is not.
     Raises:
         ValueError: numbers that do not fit each other.
     """
@@ -54,6 +56,7 @@ class ImageShape:
     predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
     learned_variance: bool = False
     sigma_data: float = 0.5
+    upsample: int = 1
 
     def __post_init__(self) -> None:
         if min(self.size, self.channels, self.width, self.blocks, self.stem, self.groups, self.diffusion_steps, *self.multiples) < 1:
@@ -64,6 +67,8 @@ class ImageShape:
             raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
         if self.schedule == "karras" and self.predicts != "edm":
             raise ValueError(f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}")
+        if self.upsample < 1 or self.size % self.upsample:
+            raise ValueError(f"--upsample {self.upsample} does not divide a size of {self.size} pixels")
         if self.attention and not self.levels:
             raise ValueError(
                 f"--attention {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
@@ -101,6 +106,7 @@ class ImageModel(nn.Module):
             learned_variance=shape.learned_variance,
             stem=shape.stem,
             groups=shape.groups,
+            given=shape.channels if shape.upsample > 1 else 0,
         )
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[shape.predicts]
         schedule = image_schedule(shape)
@@ -117,12 +123,40 @@ class ImageModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def condition(self, labels: Tensor | None, count: int) -> Condition | None:
-        """What the network is told of classes (B,), or of no class; None for a model without classes.
+    def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
+        """What the network is told of classes (B,), or of no class, and of small pictures; None for a model that is told neither.
+
+        Args:
+            low: (B, C, S / upsample, S / upsample) in -1 .. 1; an upsampler sees it enlarged (bilinear).
+        Raises:
+            ValueError: classes that the model was not trained with, or none where it knows only images with a class; so of small pictures.
+        """
+        if low is not None and len(low) != count:
+            raise ValueError(f"{count} images need as many small pictures, got {len(low)}")
+        return self.beside(self._class(labels, count), low)
+
+    def beside(self, told: Condition | None, low: Tensor | None) -> Condition | None:
+        """A condition with small pictures (B, C, s, s) in it, enlarged to S x S (bilinear), for an upsampler.
 
         Raises:
-            ValueError: classes that the model was not trained with, or none where it knows only images with a class.
+            ValueError: an upsampler without them, with others, or another model with them.
         """
+        if self.shape.upsample == 1:
+            if low is not None:
+                raise ValueError("this model is no upsampler (--upsample)")
+            return told
+        side = self.shape.size // self.shape.upsample
+        if low is None or low.shape[1:] != (self.shape.channels, side, side):
+            got = "none" if low is None else tuple(low.shape[1:])
+            raise ValueError(f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}")
+        large = F.interpolate(low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False)
+        return replace(told or Condition(), concat=large)
+
+    def reduced(self, x_0: Tensor) -> Tensor | None:
+        """What an upsampler is told of images (B, C, S, S): means of squares; None of a model that is none."""
+        return F.avg_pool2d(x_0, self.shape.upsample) if self.shape.upsample > 1 else None
+
+    def _class(self, labels: Tensor | None, count: int) -> Condition | None:
         classes = self.shape.classes
         if not classes:
             if labels is not None:

@@ -10,7 +10,8 @@ from unveil.apps.image_model import TABLES, ImageModel, ImageShape, image_schedu
 from unveil.data.images import Pictures
 from unveil.network.condition import Condition
 from unveil.network.unet2d import UNet2d
-from unveil.process.objective import denoising_loss, hybrid_loss, min_snr
+from unveil.process.importance import LossHistory
+from unveil.process.objective import bound_loss, denoising_loss, hybrid_loss, min_snr
 
 
 class ImageBatch(NamedTuple):
@@ -23,6 +24,7 @@ class ImageBatch(NamedTuple):
         t: (B,) in (0, 1].
         noise: standard normal, like the images.
         seed: of the network's dropout.
+        weights: (B,), of each loss; None: all alike.
     """
 
     pixels: Tensor
@@ -31,14 +33,18 @@ class ImageBatch(NamedTuple):
     t: Tensor
     noise: Tensor
     seed: int
+    weights: Tensor | None = None
 
 
-def image_batches(pictures: Pictures, shape: ImageShape, size: int, label_drop: float = 0.1) -> Callable[[torch.Generator], ImageBatch]:
+def image_batches(
+    pictures: Pictures, shape: ImageShape, size: int, label_drop: float = 0.1, history: LossHistory | None = None
+) -> Callable[[torch.Generator], ImageBatch]:
     """A source of random batches. Times: i / T, i uniform in 1 .. T, of a table (Ho et al. 2020, Alg. 1); flow matching's are logit-normal
     (Esser et al. 2024, section 3.1); EDM's have ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1).
 
     Args:
         label_drop: probability that a sample's class is not told, each by itself (Ho & Salimans 2022, Alg. 1).
+        history: draws the times of a table instead.
     """
     schedule = image_schedule(shape)
 
@@ -53,32 +59,47 @@ def image_batches(pictures: Pictures, shape: ImageShape, size: int, label_drop: 
         dropped = torch.rand(size, generator=generator, device="cpu") < label_drop
         noise = torch.randn(pixels.shape, generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
-        return ImageBatch(pixels, labels if shape.classes else None, dropped, times(generator), noise, seed)
+        told = labels if shape.classes else None
+        if history is None:
+            return ImageBatch(pixels, told, dropped, times(generator), noise, seed)
+        places, weights = history.draw(size, generator)
+        return ImageBatch(pixels, told, dropped, (1.0 + places).double() / shape.diffusion_steps, noise, seed, weights)
 
     return draw
 
 
-def image_loss(model: nn.Module, batch: ImageBatch, gamma: float = 0.0) -> tuple[Tensor, Mapping[str, float]]:
-    """L_simple, or L_hybrid of a model that learns its variance, averaged over the batch.
+def image_loss(
+    model: nn.Module, batch: ImageBatch, gamma: float = 0.0, bound: bool = False, history: LossHistory | None = None
+) -> tuple[Tensor, Mapping[str, float]]:
+    """L_simple, or L_hybrid of a model that learns its variance, or L_vlb, averaged over the batch.
 
     The bound's term, in bits a dimension, weighs T / 1000 beside the squared error: lambda = 0.001 on all T terms (Nichol & Dhariwal 2021,
-    section 3.1).
+    section 3.1). L_vlb is T times that term alone: what is recorded is an estimate of the bound in bits a dimension.
 
     Args:
         gamma: min-SNR weighting; 0: none. The EDM parameterization without it has Karras et al.'s weight, 1 in output space.
+        bound: L_vlb, of a model with a table.
+        history: takes in each sample's loss.
     """
     assert isinstance(model, ImageModel)
     device, denoiser, shape = model.device, model.denoiser, model.shape
     if isinstance(denoiser.network, UNet2d) and shape.dropout:
         denoiser.network.generator = torch.Generator(device=device).manual_seed(batch.seed)
     x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
-    cond = None
+    told = None
     if shape.classes:
         assert batch.labels is not None
-        cond = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+        told = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+    cond = model.beside(told, model.reduced(x_0))
     weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
-    if not shape.learned_variance:
-        return denoising_loss(denoiser, x_0, batch.t, noise, cond=cond, weight=weight).mean(), {}
     steps = shape.diffusion_steps
     before = ((batch.t * steps).round() - 1.0) / steps
-    return hybrid_loss(denoiser, x_0, batch.t, before, noise, cond=cond, weight=weight, bound_weight=steps / 1000.0).mean(), {}
+    if bound:
+        losses = steps * bound_loss(denoiser, x_0, batch.t, before, noise, cond=cond)
+    elif shape.learned_variance:
+        losses = hybrid_loss(denoiser, x_0, batch.t, before, noise, cond=cond, weight=weight, bound_weight=steps / 1000.0)
+    else:
+        losses = denoising_loss(denoiser, x_0, batch.t, noise, cond=cond, weight=weight)
+    if history is not None:
+        history.note((batch.t * steps).round().long() - 1, losses)
+    return (losses if batch.weights is None else losses * batch.weights.to(losses)).mean(), {}

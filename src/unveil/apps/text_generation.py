@@ -10,14 +10,26 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unveil.apps.text_model import TextModel
+from unveil.apps.text_window import (
+    Cache,
+    Window,
+    advanced,
+    blocks_by_place,
+    place_window,
+    remembered_rest,
+    row_places,
+    shown_window,
+    whole_window,
+)
 from unveil.data.tokens import Tokens
 from unveil.network.condition import Condition
+from unveil.network.prefix import Prefix
 from unveil.process.denoised import Denoise, MaskedDenoised
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
 from unveil.sampling.loop import sample
-from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask
+from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, remembered
 
 GAP = re.compile(r"\[\*(\d+)\]")
 RULED_OUT = -1e4
@@ -38,6 +50,9 @@ class TextSettings:
         threshold, factor, remask: as of the solvers.
         stop: rows end at their first end-of-text; nothing is computed once all have one.
         may_end: whether end-of-text may be written at all.
+        cache: auto: what is remembered changes nothing; prefix and dual of masked models change a little; none: for comparison. See
+            `text_window.py`.
+        edit: written tokens give way to others at least this probable, as of `ConfidentUnmask`; at most `edit_steps` calls a block more.
     """
 
     length: int = 128
@@ -51,6 +66,9 @@ class TextSettings:
     remask: float = 0.0
     stop: bool = True
     may_end: bool = True
+    cache: Cache = "auto"
+    edit: float | None = None
+    edit_steps: int = 16
 
 
 class Canvas(NamedTuple):
@@ -131,7 +149,7 @@ def write(
     Args:
         on_step: called with the tokens (B, L) after every step, for streaming.
     Raises:
-        ValueError: longer than the context, or fewer steps than blocks.
+        ValueError: longer than the context, or what `check_settings` refuses.
     """
     ids, valid = canvas
     tokens = model.tokens
@@ -141,9 +159,8 @@ def write(
             "give a shorter prompt or fewer tokens"
         )
     wanted = ids == tokens.mask_id
-    blocks = blocks_of(wanted, settings.block)
-    if settings.steps < len(blocks):
-        raise ValueError(f"{settings.steps} steps are fewer than the {len(blocks)} blocks; give more steps or larger blocks")
+    blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    check_settings(model, settings, len(blocks))
     calls = [0]
 
     def count(belief: MaskedDenoised, t: Tensor) -> None:
@@ -152,21 +169,75 @@ def write(
     def finished(x: Tensor) -> bool:
         return settings.stop and settings.may_end and bool(ended(x, wanted, tokens).all())
 
-    x = ids
-    each, more = divmod(settings.steps, len(blocks))
-    for i, among in enumerate(blocks):
+    def watched(window: Window, base: Tensor, last: Tensor) -> Callable[[Tensor, Tensor], bool]:
+        states = [last]
 
-        def after(state: Tensor, s: Tensor, among: Tensor = among) -> bool:
+        def after(state: Tensor, s: Tensor) -> bool:
+            whole, still = window.put(base, state), torch.equal(states[0], state)
+            states[0] = state
             if on_step is not None:
-                on_step(state)
-            return finished(state) or not (settings.remask or bool(((state == tokens.mask_id) & among).any()))
+                on_step(whole)
+            masks = settings.remask > 0.0 or bool(((state == tokens.mask_id) & window.among).any())
+            return finished(whole) or not (masks or (settings.edit is not None and not still))
 
-        denoise = tapped(belief_of(model, canvas, among, settings), count)
+        return after
+
+    x, prefix = ids, None
+    each, more = divmod(max(settings.steps, len(blocks)), len(blocks))
+    for i, among in enumerate(blocks):
+        window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
+        calls[0] += read
+        here = x.gather(1, window.columns)
+        prompt = (valid & ~wanted).gather(1, window.columns)
+        denoise = remembered(tapped(belief_of(model, window, conditions, prompt, settings), count))
         times = uniform(each + (i < more))
-        x = sample(denoise, solver_of(model, settings, among), x, times, edit=Inpaint(~wanted, ids), generator=generator, on_step=after)
+        if settings.edit is not None:
+            times = torch.cat([times, times.new_zeros(settings.edit_steps)])
+        solver, edit = solver_of(model, settings, window.among), Inpaint(~window.among, here)
+        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=watched(window, x, here)))
         if finished(x):
             break
     return Written(x, calls[0])
+
+
+def shown(
+    model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings, x: Tensor, prefix: Prefix | None
+) -> tuple[Window, list[Condition | None], Prefix | None, int]:
+    """What the network is shown while the block `among` of x is written; it is told the conditions of the text with its prompt, and, if
+    guidance needs it, with the prompt masked; what a model of blocks remembers from now on; and how many calls reading took.
+    """
+    if model.window and settings.cache == "auto":
+        start = int(row_places(canvas.valid)[among].min()) // model.window * model.window
+        prefix = advanced(model, x, canvas.valid, prefix, start)
+        window = place_window(among, canvas.valid, start, start + model.window)
+        return window, [window.condition(prefix)], prefix, 0
+    if settings.cache in ("prefix", "dual"):
+        window, rest = shown_window(among, canvas.valid, settings.cache)
+        views = (
+            [x] if settings.scale == 1.0 else [x, x.masked_fill(canvas.valid & (canvas.ids != model.tokens.mask_id), model.tokens.mask_id)]
+        )
+        return window, [window.condition(remembered_rest(model, view, canvas.valid, rest)) for view in views], None, 1
+    window = whole_window(model, among, canvas.valid)
+    return window, [window.condition()] * 2, None, 0
+
+
+def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> None:
+    """Refuse what this model cannot do.
+
+    Raises:
+        ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model that knows no masked prompt;
+            edits in an order that has none.
+    """
+    if settings.steps < blocks and not (model.window and settings.order == "first-hitting"):
+        raise ValueError(f"{settings.steps} steps are fewer than the {blocks} blocks; give more steps or larger blocks")
+    if model.window and settings.block not in (0, model.window):
+        raise ValueError(f"this model's own blocks are of {model.window} tokens, but blocks of {settings.block} were asked for; give none")
+    if model.window and settings.cache in ("prefix", "dual"):
+        raise ValueError(f"the cache {settings.cache!r} is of masked models; this one remembers its blocks exactly: give auto")
+    if model.window and settings.scale != 1.0:
+        raise ValueError("guidance masks the prompt, which a causal model, or one of blocks, has never seen masked; leave the scale at 1")
+    if settings.edit is not None and settings.order in ("ancestral", "first-hitting"):
+        raise ValueError(f"edits need an order of confident unmasking, got {settings.order!r}")
 
 
 def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
@@ -184,29 +255,51 @@ def ended(x: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
     return (end & ~open_).any(1)
 
 
-def belief_of(model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings) -> Denoise[MaskedDenoised]:
-    """The denoiser with its condition bound: padding unseen, the head only where this block is, guidance, end-of-text."""
-    ids, valid = canvas
-    count = int(among.sum(1).max())
-    positions = (~among).long().argsort(dim=1, stable=True)[:, :count]
-    cond = None if bool(valid.all()) else Condition(valid=valid)
-    prompt = valid & (ids != model.tokens.mask_id)
+def belief_of(
+    model: TextModel, window: Window, conditions: Sequence[Condition | None], prompt: Tensor, settings: TextSettings
+) -> Denoise[MaskedDenoised]:
+    """The denoiser with its condition bound: the head only where a token is still wanted, guidance, end-of-text.
+
+    Args:
+        conditions: of the text with its prompt, and with the prompt masked.
+        prompt: (B, W) bool, of the window.
+    """
+    mask, device = model.tokens.mask_id, prompt.device
 
     def denoiser(x: Tensor, t: Tensor, condition: Condition | None) -> MaskedDenoised:
-        return model.denoiser(x, t, condition, positions.repeat(len(x) // len(ids), 1))
+        asked = window.among.repeat(len(x) // len(prompt), 1)
+        if settings.edit is None:
+            asked = asked & (x == mask)
+        count = max(1, int(asked.sum(1).max()))
+        positions = (~asked).long().argsort(dim=1, stable=True)[:, :count]
+        return model.denoiser(x, t, condition, positions)
 
     def plain(x_t: Tensor, t: Tensor) -> MaskedDenoised:
-        return denoiser(x_t, t, cond)
+        return denoiser(x_t, t, conditions[0])
 
-    def unprompted(x: Tensor) -> Tensor:
-        return x.masked_fill(prompt, model.tokens.mask_id)
+    def hidden(x: Tensor) -> Tensor:
+        return x.masked_fill(prompt, mask)
 
-    guided = plain if settings.scale == 1.0 else cfg(denoiser, Branch(cond), Branch(cond, unprompted), settings.scale)
+    guided = plain
+    if settings.scale != 1.0:
+        guided = cfg(denoiser, Branch(conditions[0]), Branch(conditions[1], hidden), settings.scale)
+    if not model.denoiser.forbid_mask:
+        guided = in_double(guided)
     if settings.may_end:
         return guided
-    score = torch.zeros(model.tokens.size, device=ids.device)
+    score = torch.zeros(model.tokens.size, device=device)
     score[model.tokens.eos_id] = RULED_OUT
     return reweighted(guided, score)
+
+
+def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
+    """Logits in float64 after guidance, as LLaDA's sampler has them: in float32 many sure tokens have probability 1, and order is lost."""
+
+    def exact(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        belief = denoise(x_t, t)
+        return MaskedDenoised(belief.logits.double(), belief.positions)
+
+    return exact
 
 
 def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:
@@ -216,7 +309,7 @@ def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:
         return FirstHittingUnmask(schedule, mask, settings.temperature, forbid, among)
     if settings.order == "ancestral":
         return AncestralUnmask(schedule, mask, settings.temperature, forbid, settings.remask, among)
-    more = (settings.remask, settings.threshold, settings.factor, among)
+    more = (settings.remask, settings.threshold, settings.factor, among, settings.edit)
     return ConfidentUnmask(schedule, mask, settings.order, settings.temperature, forbid, *more)
 
 

@@ -1,13 +1,17 @@
-"""How likely text is under a model: the l-form's Monte-Carlo bound."""
+"""How likely text is under a model: Monte-Carlo bounds in two forms, exactly where that can be had, and token by token."""
+
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unveil.apps.text_model import TextModel
+from unveil.apps.text_training import Times, block_lengths
 from unveil.network.condition import Condition
-from unveil.process.masked_objective import counted_loss
-from unveil.process.masking import stratified_counts
+from unveil.process.masked_objective import chain_nats, counted_loss, masked_loss, token_nats
+
+LEAST = 1e-9  # of a time of the t-form
 
 
 @torch.no_grad()
@@ -18,29 +22,101 @@ def text_nats(
     generator: torch.Generator,
     known: Bool[Tensor, "B L"] | None = None,
     valid: Bool[Tensor, "B L"] | None = None,
+    form: Literal["l", "t"] = "l",
+    times: Times = "stratified",
 ) -> Float[Tensor, "B N"]:
     """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their number, in nats a token.
 
-    The rows' mean over draws estimates the bound; draws of one row share their numbers of masked tokens out evenly, so their own spread is
-    above the mean's. Nie et al. 2025, eq. 6 and appendix B.5.
+    The rows' mean over draws estimates the bound; stratified or antithetic draws of one row are not independent, so that their own spread
+    does not say how far their mean is off. Nie et al. 2025, eq. 6 and appendix B.5. What is exact (`is_exact`) is computed once: N = 1.
 
     Args:
         known: given, not scored: a prompt.
-        valid: real tokens; padding is neither seen nor scored.
+        valid: real tokens; padding is neither seen nor scored. Of a model of blocks or a causal one it must be on the right.
+        form: `counted_loss` or `masked_loss`, with times in all of (0, 1].
+        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1 - l.
     Raises:
-        ValueError: draws < 1, or a row without a token to score.
+        ValueError: draws < 1, an odd number of antithetic ones, or a row without a token to score.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    aside = torch.zeros_like(ids, dtype=torch.bool) if known is None else known
-    aside = aside if valid is None else aside | ~valid
-    total = (~aside).sum(1)
-    if bool((total == 0).any()):
+    if times == "antithetic" and draws % 2:
+        raise ValueError(f"antithetic draws come in pairs; give an even number, got {draws}")
+    unknown = _unknown(ids, known, valid)
+    if bool((unknown.sum(1) == 0).any()):
         raise ValueError("every row needs a token to score; a row is all known or padding")
-    cond = None if valid is None else Condition(valid=valid)
-    counts = stratified_counts(torch.rand(len(ids), generator=generator, device="cpu"), draws, total)
+    if model.shape.causal:
+        each = chain_nats(model.denoiser, ids, _told(model, ids, valid)) * unknown
+        return (each.sum(1) / unknown.sum(1))[:, None]
+    cond, block, length = _told(model, ids, valid), model.shape.block, ids.shape[1]
+    number = torch.arange(length, device="cpu") // (block or length)
+    blocks = len(block_lengths(length, block))
+    draws = 1 if is_exact(model) and form == "l" else draws
+    places = _spread((len(ids), blocks), draws, times, generator)  # (B, N, draws) in [0, 1)
     nats: list[Tensor] = []
+    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu").index_add_(1, number, unknown.cpu().long())
     for k in range(draws):
         uniform = torch.rand(ids.shape, generator=generator, device="cpu").to(ids.device)
-        nats.append(counted_loss(model.denoiser, ids, counts[:, k].to(ids.device), uniform, cond=cond, known=aside))
+        if form == "l":
+            count = torch.minimum(1 + (places[..., k] * totals).long(), totals)
+            nats.append(counted_loss(model.denoiser, ids, count.to(ids.device), uniform, cond=cond, known=~unknown, block=block))
+        else:
+            t = (1.0 - places[..., k]).clamp(min=LEAST)
+            nats.append(masked_loss(model.denoiser, ids, t[:, number] if block else t[:, 0], uniform, cond=cond, known=~unknown))
     return torch.stack(nats, dim=1)
+
+
+def is_exact(model: TextModel) -> bool:
+    """Whether the l-form is the likelihood itself: blocks of one token, or a causal model."""
+    return model.shape.causal or model.shape.block == 1
+
+
+@torch.no_grad()
+def conditional_nats(
+    model: TextModel, ids: Int[Tensor, "B L"], known: Bool[Tensor, "B L"] | None = None, valid: Bool[Tensor, "B L"] | None = None
+) -> Float[Tensor, "B L"]:
+    """-log p(token | what a model may know of the others) at every scored position, in nats; 0 at others.
+
+    A masked model: given all other tokens, one call for each position; the sum is a pseudo-likelihood (Salazar et al. 2020), no bound. A
+    model of blocks: given the blocks before and the rest of its own, a call for each place of a block. Causal, or blocks of 1: given all
+    before, and the sum is -log p.
+
+    Args:
+        known, valid: as of `text_nats`; known tokens are seen and not scored.
+    """
+    unknown, cond = _unknown(ids, known, valid), _told(model, ids, valid)
+    if model.shape.causal:
+        return chain_nats(model.denoiser, ids, cond) * unknown
+    length, nats = ids.shape[1], torch.zeros(ids.shape, device=ids.device)
+    stride = model.shape.block or length
+    t = torch.full((len(ids),), 1.0 / stride, dtype=torch.float64, device="cpu")
+    for place in range(min(stride, length)):
+        hidden = unknown & (torch.arange(length, device=ids.device) % stride == place)
+        if bool(hidden.any()):
+            nats = nats + token_nats(model.denoiser, ids, ids.masked_fill(hidden, model.tokens.mask_id), t, cond)
+    return nats
+
+
+def _unknown(ids: Tensor, known: Tensor | None, valid: Tensor | None) -> Tensor:
+    unknown = torch.ones_like(ids, dtype=torch.bool) if known is None else ~known
+    return unknown if valid is None else unknown & valid
+
+
+def _told(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | None:
+    """Padding, and of a model of blocks the clean text, of which each block sees what is before it."""
+    if valid is not None and model.window and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
+        raise ValueError("a causal model, or one of blocks, scores rows that are padded on the right only")
+    if model.shape.block:
+        return Condition(valid=valid, prefix=model.network.prefill(ids, Condition(valid=valid)))
+    return None if valid is None else Condition(valid=valid)
+
+
+def _spread(shape: tuple[int, int], draws: int, times: Times, generator: torch.Generator) -> Tensor:
+    """(*shape, draws) numbers in [0, 1), each uniform: one in each of `draws` strata, pairs u and 1 - u, or independent."""
+    if times == "stratified":
+        first = torch.rand((*shape, 1), generator=generator, device="cpu", dtype=torch.float64)
+        return (first + torch.arange(draws, dtype=torch.float64, device="cpu") / draws) % 1.0
+    if times == "antithetic":
+        half = torch.rand((*shape, draws // 2), generator=generator, device="cpu", dtype=torch.float64)
+        return torch.cat([half, (1.0 - half).clamp(max=1.0 - 2.0**-53)], dim=2)
+    return torch.rand((*shape, draws), generator=generator, device="cpu", dtype=torch.float64)

@@ -1,7 +1,7 @@
 """What is learned of text: a denoiser of masked tokens, and the vocabulary that belongs to it. Nie et al. 2025 (LLaDA)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -21,7 +21,12 @@ class TextShape:
         vocabulary: V, end-of-text and [MASK] included.
         context: the longest sequence that it was trained on.
         width, depth, heads, kv_heads, hidden, theta, tied: of the `LanguageTransformer`.
+        epsilon: of its RMSNorm.
         schedule: linear, alpha = 1 - t, or `MaskedCosine`.
+        forbid_mask: [MASK] has no probability; LLaDA's published weights leave it in the softmax.
+        block: tokens of a block of block diffusion (BD3, Arriola et al. 2025): blocks follow one another autoregressively, and each is
+            masked diffusion. 0: masked diffusion of the whole.
+        causal: autoregressive on the same trunk, for comparison: every position predicts the next token.
     """
 
     vocabulary: int
@@ -33,7 +38,11 @@ class TextShape:
     hidden: int = 0
     theta: float = 10_000.0
     tied: bool = False
+    epsilon: float = 1e-5
     schedule: Literal["linear", "cosine"] = "linear"
+    forbid_mask: bool = True
+    block: int = 0
+    causal: bool = False
 
 
 class TextModel(nn.Module):
@@ -41,6 +50,7 @@ class TextModel(nn.Module):
 
     Raises:
         UnveilError: the vocabulary is not of the size that the weights have.
+        ValueError: of blocks and causal at once.
     """
 
     def __init__(self, shape: TextShape, tokens: Tokens) -> None:
@@ -50,10 +60,23 @@ class TextModel(nn.Module):
                 f"these weights are of {shape.vocabulary} tokens, but the tokenizer has {tokens.size}; give its own tokenizer"
             )
         self.shape, self.tokens = shape, tokens
-        network = LanguageTransformer(
-            shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta, tied=shape.tied
-        )
-        self.denoiser = MaskedDenoiser(network, Flow() if shape.schedule == "linear" else MaskedCosine(), tokens.mask_id)
+        if shape.causal and shape.block:
+            raise ValueError(f"a causal model has no blocks, but block is {shape.block}")
+        sizes = (shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta, shape.epsilon)
+        begin = tokens.eos_id if shape.causal else None
+        network = LanguageTransformer(*sizes, tied=shape.tied, causal=shape.causal, block=shape.block, begin=begin)
+        schedule = Flow() if shape.schedule == "linear" else MaskedCosine()
+        self.denoiser = MaskedDenoiser(network, schedule, tokens.mask_id, shape.forbid_mask)
+
+    @property
+    def network(self) -> LanguageTransformer:
+        """The denoiser's."""
+        return cast(LanguageTransformer, self.denoiser.network)
+
+    @property
+    def window(self) -> int:
+        """Tokens that are decided together, given all before: 1 of a causal model, a block's, or 0 for all."""
+        return 1 if self.shape.causal else self.shape.block
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from unveil.apps.text_model import TextModel
 from unveil.data.text import Pieces
-from unveil.process.masked_objective import counted_loss, masked_loss
+from unveil.network.condition import Condition
+from unveil.process.masked_objective import chain_nats, counted_loss, masked_loss
 from unveil.process.masking import antithetic, stratified, stratified_counts
 
 Times = Literal["stratified", "antithetic", "independent"]
@@ -20,8 +21,8 @@ class TextBatch(NamedTuple):
     Args:
         ids: (B, L).
         uniform: (B, L) in [0, 1).
-        t: (B,), for the t-form; for the l-form the share of masked tokens, which its loss does not read.
-        masks: (B,) numbers of masked tokens, for the l-form, or nothing.
+        t: (B,), for the t-form, or (B, L) of blocks; for the l-form the masked shares, which its loss does not read.
+        masks: (B,) numbers of masked tokens, for the l-form, or (B, N) of each block, or nothing.
     """
 
     ids: Tensor
@@ -31,7 +32,7 @@ class TextBatch(NamedTuple):
 
 
 def text_batches(
-    pieces: Pieces, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3
+    pieces: Pieces, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3, block: int = 0
 ) -> Callable[[torch.Generator], TextBatch]:
     """A source of random batches.
 
@@ -39,6 +40,7 @@ def text_batches(
         form: of the bound, `masked_loss` (LLaDA's 1 / t) or `counted_loss` (the same mean, less variance).
         times: of the t-form; the l-form's counts are stratified.
         least: t is at least this, as LLaDA's eps.
+        block: of a model of blocks: each has a time, or a number of masks, of its own (Arriola et al. 2025, BD3). 0: one for the piece.
     Raises:
         ValueError: antithetic times for an odd number of rows.
     """
@@ -50,24 +52,41 @@ def text_batches(
             return torch.rand(shape, generator=generator, device="cpu")
 
         ids = pieces.draw(size, generator)
+        length = ids.shape[1]
         if form == "l":
-            masks = stratified_counts(uniform(1), size, torch.tensor(ids.shape[1], device="cpu"))[0]
-            return TextBatch(ids, uniform(*ids.shape), masks / ids.shape[1], masks)
-        if times == "stratified":
-            t = stratified(uniform(1), size, least)
-        elif times == "antithetic":
-            t = antithetic(uniform(size // 2), least)
-        else:
-            t = least + (1.0 - least) * uniform(size).double()
-        return TextBatch(ids, uniform(*ids.shape), t)
+            lengths = block_lengths(length, block)
+            masks = stratified_counts(uniform(len(lengths)), size, lengths).T
+            return TextBatch(ids, uniform(*ids.shape), masks / lengths, masks if block else masks[:, 0])
+        if not block:
+            return TextBatch(ids, t=drawn_times(size, times, least, generator), uniform=uniform(*ids.shape))
+        each = [drawn_times(size, times, least, generator) for _ in range(-(-length // block))]
+        return TextBatch(ids, t=torch.stack(each, dim=1).repeat_interleave(block, dim=1)[:, :length], uniform=uniform(*ids.shape))
 
     return draw
 
 
+def drawn_times(count: int, times: Times, least: float, generator: torch.Generator) -> Tensor:
+    """`count` times in [least, 1], float64; antithetic ones need an even count."""
+    if times == "stratified":
+        return stratified(torch.rand(1, generator=generator, device="cpu"), count, least)
+    if times == "antithetic":
+        return antithetic(torch.rand(count // 2, generator=generator, device="cpu"), least)
+    return least + (1.0 - least) * torch.rand(count, generator=generator, device="cpu").double()
+
+
+def block_lengths(length: int, block: int) -> Tensor:
+    """(N,) how many of `length` positions are in each block; block 0: one of all."""
+    place = torch.arange(length, device="cpu") // (block or length)
+    return torch.bincount(place)
+
+
 def text_loss(model: nn.Module, batch: TextBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """The bound in nats a token, averaged over the batch."""
+    """The bound in nats a token, averaged over the batch; exactly -log p of an autoregressive model."""
     assert isinstance(model, TextModel)
-    ids, uniform = batch.ids.to(model.device), batch.uniform.to(model.device)
+    ids, uniform, block = batch.ids.to(model.device), batch.uniform.to(model.device), model.shape.block
+    if model.shape.causal:
+        return chain_nats(model.denoiser, ids).mean(), {}
+    cond = Condition(prefix=model.network.prefill(ids)) if block else None
     if batch.masks is not None:
-        return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform).mean(), {}
-    return masked_loss(model.denoiser, ids, batch.t, uniform).mean(), {}
+        return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform, cond=cond, block=block).mean(), {}
+    return masked_loss(model.denoiser, ids, batch.t, uniform, cond=cond).mean(), {}

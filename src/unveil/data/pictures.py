@@ -64,6 +64,33 @@ def read_folder(folder: Path, reading: Reading) -> Images:
     return Images(pixels, labels, names, skipped=tuple(skipped))
 
 
+def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
+    """Picture files, and those of folders, in the order given, as grey (channels 1) or RGB (3); grey ones count as three equal colours.
+
+    Raises:
+        UnveilError: nothing there, one that cannot be read or is coloured where grey is needed, or mixed sizes.
+    """
+    found: list[np.ndarray] = []
+    for path in paths:
+        files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}")
+        for file in files:
+            try:
+                picture = read_file(file, reading)
+            except _Corrupt as error:
+                raise UnveilError(f"{file}: cannot be read ({error})") from None
+            if channels == 1 and len(picture) == 3:
+                if (picture != picture[:1]).any():
+                    raise UnveilError(f"{file}: is coloured, but grey is needed; convert it first")
+                picture = picture[:1]
+            if found and picture.shape[1:] != found[0].shape[1:]:
+                (h, w), (a, b) = picture.shape[1:], found[0].shape[1:]
+                raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {paths[0]} {b} x {a}")
+            found.append(np.broadcast_to(picture, (channels, *picture.shape[1:])))
+    return np.stack(found)
+
+
 class _Corrupt(Exception):
     """A file that is not a whole picture."""
 

@@ -41,14 +41,23 @@ def read_documents(source: str | Path, field: str = "text") -> list[str]:
     return _documents(place, field)
 
 
-def _documents(file: Path, field: str) -> list[str]:
+def read_text(file: Path) -> str:
+    """The text of a file, unpacked if it is a .gz.
+
+    Raises:
+        UnveilError: it cannot be read, or is not UTF-8.
+    """
     try:
         raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.name.lower().endswith(".gz") else raw).decode()
+        return (gzip.decompress(raw) if file.name.lower().endswith(".gz") else raw).decode()
     except UnicodeDecodeError as error:
         raise UnveilError(f"{file}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#x})") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UnveilError(f"{file}: cannot be read ({error})") from error
+
+
+def _documents(file: Path, field: str) -> list[str]:
+    text = read_text(file)
     if not file.name.lower().removesuffix(".gz").endswith(".jsonl"):
         if not text.strip():
             raise UnveilError(f"{file}: no text in it")

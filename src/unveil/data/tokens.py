@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, or byte-pair encoding by the `tokenizers` library. Special tokens never come out of plain text."""
+"""Text to token ids and back: bytes, byte-pair encoding by the `tokenizers` library, or other people's tokenizer.json."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -70,11 +70,7 @@ class BpeTokens:
 
     @cached_property
     def _library(self) -> Any:
-        tokenizers = _tokenizers()
-        try:
-            return tokenizers.Tokenizer.from_str(self.text)
-        except Exception as error:
-            raise UnveilError(f"tokenizer: not a tokenizer.json ({str(error).splitlines()[0]})") from error
+        return _library_of(self.text)
 
     @property
     def size(self) -> int:
@@ -97,6 +93,64 @@ class BpeTokens:
 
     def written(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class LibraryTokens:
+    """Other people's tokenizer.json, with the ids that its weights go by. Special tokens never come out of plain text.
+
+    Args:
+        text: the contents of the file, in the format of the `tokenizers` library.
+        size: V of the weights, which may have rows that no token uses (LLaDA: 126,464 for 126,349 tokens).
+        template: the chat template that lay beside it; it is recognised, never run (`data/chat.py`).
+    Raises:
+        UnveilError: `tokenizers` is not installed, the contents are none of its, or it and the weights are of different vocabularies.
+    """
+
+    text: str
+    size: int
+    mask_id: int
+    eos_id: int
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        count = int(self._library.get_vocab_size(with_added_tokens=True))
+        lacking = [i for i in (self.mask_id, self.eos_id) if self._library.id_to_token(i) is None]
+        if count > self.size or lacking:
+            why = f"it lacks the ids {', '.join(map(str, lacking))} of the mask and end-of-text" if lacking else "there are fewer"
+            raise UnveilError(f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer of these weights")
+
+    @cached_property
+    def _library(self) -> Any:
+        library = _library_of(self.text)
+        library.encode_special_tokens = True  # "<|eot_id|>" in a text is text
+        return library
+
+    def special(self, name: str) -> int | None:
+        """The id of a token by its exact text."""
+        found = self._library.token_to_id(name)
+        return None if found is None else int(found)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._library.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out."""
+        return str(self._library.decode(list(ids), skip_special_tokens=True))
+
+    def written(self) -> str:
+        """With the ids and the template, which a tokenizer.json by itself does not say."""
+        return json.dumps(
+            {"unveil": "library", **{name: getattr(self, name) for name in ("size", "mask_id", "eos_id", "template", "text")}}
+        )
+
+
+def _library_of(text: str) -> Any:
+    tokenizers = _tokenizers()
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:
+        raise UnveilError(f"tokenizer: not a tokenizer.json ({str(error).splitlines()[0]})") from error
 
 
 def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
@@ -136,11 +190,20 @@ def read_tokens(file: Path) -> Tokens:
         raise UnveilError(f"{file}: not a tokenizer.json ({error})") from error
     if isinstance(kind, dict) and kind.get("unveil") == "bytes":
         return ByteTokens()
+    if isinstance(kind, dict) and kind.get("unveil") == "library":
+        return _library_tokens(file, kind)
     if isinstance(kind, dict) and "model" in kind:
         return BpeTokens(text)
     raise UnveilError(
         f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the tokenizers library"
     )
+
+
+def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
+    whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
+    if not all(type(kind.get(n)) is int for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
+        raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
+    return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
 
 
 def write_tokens(tokens: Tokens, file: Path) -> str:

@@ -1,4 +1,7 @@
-"""Extractors of features: SqueezeNet trained on ImageNet, and the pixels themselves. Every number from them says which."""
+"""Extractors of features: SqueezeNet trained on ImageNet, a classifier trained on the same data, the pixels themselves.
+
+Every number from them says which.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.apps.image_classifier import ImageClassifier
 from unveil.data.files import found
 from unveil.errors import UnveilError
 
@@ -66,6 +70,16 @@ class SqueezeNet:
     @staticmethod
     def _pooled(x: Tensor) -> Tensor:
         return F.max_pool2d(x, 3, 2, ceil_mode=True)
+
+
+class Judged:
+    """What the logits of a classifier trained on the same data are linear in."""
+
+    def __init__(self, classifier: ImageClassifier, name: str) -> None:
+        self.classifier, self.name = classifier, f"classifier {name}, trained on the same data"
+
+    def __call__(self, pixels: UInt8[np.ndarray, "N C H W"]) -> Float[np.ndarray, "N D"]:
+        return self.classifier.described(torch.from_numpy(np.array(pixels))).numpy()
 
 
 def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | SqueezeNet:

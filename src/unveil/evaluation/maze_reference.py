@@ -24,12 +24,14 @@ class Reference:
         paths: the intended polyline of each episode, first its start.
         plan_seconds: wall time of each plan.
         act_seconds: wall time of one decision for one body, a sample of them.
+        replans: how often a path was given up for a new one, in all episodes together.
     """
 
     rollout: MazeRollout
     paths: list[np.ndarray]
     plan_seconds: list[float]
     act_seconds: list[float]
+    replans: int = 0
 
 
 def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
@@ -64,7 +66,8 @@ def oracle_reference(world: MazeEpisodes, gains: PursuitGains | None = None) -> 
 
 
 def pursued(world: MazeEpisodes, path_of: Callable[[np.ndarray, np.ndarray], np.ndarray], gains: PursuitGains | None = None) -> Reference:
-    """The planner's own executor on any source of paths (start (2,), goal (2,)) -> (H, 2), one path an episode."""
+    """The planner's own executor on any source of paths (start (2,), goal (2,)) -> (H, 2): one path an episode, and again after straying
+    or sticking, as the planner does."""
     paths: list[np.ndarray] = []
     planned: list[float] = []
     for state, goal in zip(world.state, world.goal, strict=True):
@@ -77,14 +80,18 @@ def pursued(world: MazeEpisodes, path_of: Callable[[np.ndarray, np.ndarray], np.
     single = Pursuit(world.goal[:1], gains or PursuitGains())
     single.follow(0, paths[0])
     spent: list[float] = []
+    replanned: list[int] = []
 
     def act(seen: np.ndarray) -> np.ndarray:
+        for i in np.flatnonzero(pursuit.lost):
+            pursuit.follow(int(i), path_of(seen[i, :2], world.goal[i]))
+            replanned.append(int(i))
         began = perf_counter()
         single.act(seen[:1])
         spent.append(perf_counter() - began)
         return pursuit.act(seen)
 
-    return Reference(roll(world, act), paths, planned, spent)
+    return Reference(roll(world, act), paths, planned, spent, len(replanned))
 
 
 class ShortestPaths:

@@ -59,12 +59,16 @@ def execution_diagnostics(plans: Sequence[Plan], rollout: MazeRollout) -> dict[s
 
 
 def deviations(paths: Sequence[np.ndarray], rollout: MazeRollout) -> dict[str, float]:
-    """Distance of each executed track from its path until arrival: its mean and its largest value, averaged over episodes."""
+    """Distance of each executed track from its path until arrival: its mean and its largest value, averaged over episodes; of the largest
+    also the 95th percentile, and the share of episodes where it exceeds 0.3 cells."""
     tracks = [rollout.observations[: int(until) + 1, i, :2] for i, until in enumerate(rollout.arrival)]
     distances = [polyline_distance(track, path) for track, path in zip(tracks, paths, strict=True)]
+    worst = np.array([d.max() for d in distances])
     return {
         "plan_deviation_mean": float(np.mean([d.mean() for d in distances])),
-        "plan_deviation_max_mean": float(np.mean([d.max() for d in distances])),
+        "plan_deviation_max_mean": float(worst.mean()),
+        "plan_deviation_max_p95": float(np.quantile(worst, 0.95)),
+        "plan_deviation_over_0.3_rate": float((worst > 0.3).mean()),
     }
 
 
@@ -77,6 +81,7 @@ def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
             "plans_per_second": 1.0 / float(np.median(reference.plan_seconds)),
             "act_ms_p95": 1e3 * float(np.quantile(reference.act_seconds, 0.95)),
             "wall_crossing_rate": float(np.mean([crosses_wall(layout, path) for path in reference.paths])),
+            "replans_mean": reference.replans / len(reference.paths),
         }
     )
 

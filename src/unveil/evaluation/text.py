@@ -1,15 +1,16 @@
 """How likely text is: nats a token, bits a character, perplexity; all bounds from above."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import exp, log
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from unveil.apps.text_likelihood import text_nats
+from unveil.apps.text_likelihood import conditional_nats, is_exact, text_nats
 from unveil.apps.text_model import TextModel
+from unveil.apps.text_training import Times
 from unveil.data.text import Stream, in_order
 from unveil.evaluation.statistics import mean_ci95
 
@@ -22,25 +23,26 @@ def text_metrics(
     pieces: int = 0,
     batch: int = 32,
     progress: Callable[[int, int], None] | None = None,
+    form: Literal["l", "t"] = "l",
+    times: Times = "stratified",
 ) -> dict[str, Any]:
     """Score a stream cut into pieces of the context's length, each by itself.
 
     Args:
         draws: numbers of masks tried for each piece.
         pieces: this many, spread evenly; 0: all.
+        form, times: of the bound, as of `text_nats`.
     Returns:
-        nats_per_token, bits_per_char and perplexity bound those of the text; ci95 is half the 95 % interval of nats_per_token over pieces,
-        masks included; tokens_per_second are scored tokens, and nfe the calls of the network for each piece.
+        nats_per_token, bits_per_char and perplexity bound those of the text, or are those of an exact likelihood; ci95 is half the 95 %
+        interval of nats_per_token over pieces, masks included; tokens_per_second are scored tokens, and nfe the calls of the network for
+        each piece.
     """
-    ids, valid = in_order(stream, model.shape.context)
-    share = len(ids)
-    if 0 < pieces < len(ids):
-        chosen = np.linspace(0, len(ids) - 1, pieces).round().astype(int)
-        ids, valid = ids[chosen], valid[chosen]
+    ids, valid, share = _pieces(model, stream, pieces)
+    calls = 1 if is_exact(model) and (model.shape.causal or form == "l") else draws
     began, found = time.perf_counter(), []
     for start in range(0, len(ids), batch):
         part, real = (torch.from_numpy(a[start : start + batch]).to(model.device) for a in (ids, valid))
-        nats = text_nats(model, part, draws, generator, valid=None if bool(real.all()) else real)
+        nats = text_nats(model, part, draws, generator, valid=None if bool(real.all()) else real, form=form, times=times)
         found.append(nats.mean(1).double().cpu().numpy())
         if progress is not None:
             progress(min(start + batch, len(ids)), len(ids))
@@ -53,7 +55,29 @@ def text_metrics(
         "bits_per_char": mean * len(stream) / stream.characters / log(2.0) if stream.characters else None,
         "perplexity": exp(min(mean, 700.0)),
         "tokens_per_second": float(counts.sum()) / seconds,
-        "nfe": draws,
+        "nfe": calls,
         "n": len(ids),
         "pieces_in_all": share,
     }
+
+
+def token_scores(
+    model: TextModel, stream: Stream, pieces: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """For each piece its tokens as text and their `conditional_nats`: {"tokens": [...], "nats": [...]}."""
+    ids, valid, _ = _pieces(model, stream, pieces)
+    for i, (row, real) in enumerate(zip(ids, valid, strict=True)):
+        kept = torch.from_numpy(row[real])[None].to(model.device)
+        nats = conditional_nats(model, kept)[0]
+        yield {"tokens": [model.tokens.decode([token]) for token in kept[0].tolist()], "nats": [round(v, 5) for v in nats.tolist()]}
+        if progress is not None:
+            progress(i + 1, len(ids))
+
+
+def _pieces(model: TextModel, stream: Stream, pieces: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pieces of the context's length, which of their tokens are real, and how many there are in all."""
+    ids, valid = in_order(stream, model.shape.context)
+    if not 0 < pieces < len(ids):
+        return ids, valid, len(ids)
+    chosen = np.linspace(0, len(ids) - 1, pieces).round().astype(int)
+    return ids[chosen], valid[chosen], len(ids)

@@ -20,6 +20,7 @@ class Condition:
         concat: (B, C, *E) joins the channels: a low resolution, a mask.
         concat_level: (B,) noise level of `concat` (noise-conditioning augmentation).
         valid: (B, L) bool, real positions: ragged prompts, several horizons in one batch.
+        places: (B, L) whole numbers, where the positions of x stand in their sequence; by default 0, 1, ...
         prefix: clean context from `network.prefill`, a tensor or tuple of tensors with the batch on axis 0.
     """
 
@@ -30,6 +31,7 @@ class Condition:
     concat: Tensor | None = None
     concat_level: Tensor | None = None
     valid: Tensor | None = None
+    places: Tensor | None = None
     prefix: object = None
 
     def cat(self, other: "Condition") -> "Condition":

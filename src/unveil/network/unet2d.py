@@ -31,8 +31,10 @@ class UNet2d(nn.Module):
         learned_variance: the second half of the output's channels is the variance's, see `GaussianDenoiser`.
         stem: the network works on squares of stem x stem pixels as one place with stem^2 C channels; sides are multiples of it.
         groups: of the norms; it divides every number of channels.
+        given: channels of the condition's `concat` (B, given, H, W), which joins x: an enlarged picture, of an upsampler. 0: not read.
     Raises:
-        ValueError: numbers that do not fit, an x of another kind, a label that is missing or out of range, dropout without generator.
+        ValueError: numbers that do not fit, an x or a concat of another kind, a label that is missing or out of range, dropout without
+            generator.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class UNet2d(nn.Module):
         stem: int = 1,
         groups: int = 32,
         norm_epsilon: float = 1e-6,
+        given: int = 0,
     ) -> None:
         super().__init__()
         self.channels, self.width, self.stem, self.labels, self.dropout = channels, width, stem, labels, dropout
+        self.given = given
         sizes = [width * m for m in multiples]
         for size in sizes:
             if size % groups or (head_width and size % head_width):
@@ -65,7 +69,7 @@ class UNet2d(nn.Module):
         about = 4 * width
         self.time = nn.Sequential(nn.Linear(width, about), nn.SiLU(), nn.Linear(about, about))
         self.label = nn.Embedding(labels, about) if labels else None
-        self.enter = nn.Conv2d(channels * stem**2, width, 3, padding=1)
+        self.enter = nn.Conv2d((channels + given) * stem**2, width, 3, padding=1)
 
         def residual(inputs: int, outputs: int, change: str = "") -> ResidualConv2d:
             return ResidualConv2d(inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change)
@@ -102,7 +106,8 @@ class UNet2d(nn.Module):
         about = self.time(sinusoids(time, self.width, inclusive=True))
         if self.label is not None:
             about = about + self.label(self._labels(len(x), cond))
-        h = self.enter(F.pixel_unshuffle(x, self.stem) if self.stem > 1 else x)
+        seen = self._joined(x, cond) if self.given else x
+        h = self.enter(F.pixel_unshuffle(seen, self.stem) if self.stem > 1 else seen)
         kept = [h]
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
             h = attend(block(h, about, generator))
@@ -116,6 +121,12 @@ class UNet2d(nn.Module):
                 h = attend(block(torch.cat([h, kept.pop()], dim=1), about, generator))
         h = self.leave(F.silu(self.norm(h))).to(x.dtype)  # not autocast's
         return F.pixel_shuffle(h, self.stem) if self.stem > 1 else h
+
+    def _joined(self, x: Tensor, cond: Condition | None) -> Tensor:
+        wanted = (len(x), self.given, *x.shape[2:])
+        if cond is None or cond.concat is None or cond.concat.shape != wanted:
+            raise ValueError(f"UNet2d: the condition needs concat of shape {wanted}, the picture that is enlarged")
+        return torch.cat([x, cond.concat], dim=1)
 
     def _labels(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.label is None or cond.label.shape != (batch,):

@@ -78,6 +78,55 @@ def respaced(train_steps: int, sections: tuple[int, ...]) -> Grid:
     return torch.tensor([*reversed(places), 0], dtype=torch.float64, device="cpu") / train_steps
 
 
+def jumping(times: Tensor, length: int, visits: int) -> Grid:
+    """Falling times with each stretch of `length` steps (the last may be shorter) walked `visits` times.
+
+    Down, up by the whole stretch, down again: RePaint's resampling, with one step up instead of `length`, since noise added at once is as
+    noise added in turn. Lugmayr et al. 2022, Alg. 1 and appendix B (their j and r). The result rises in places; the solver must know how
+    to go up, see `Renoise`.
+
+    Raises:
+        ValueError: length or visits below 1.
+    """
+    if length < 1 or visits < 1:
+        raise ValueError(f"jumps need a length and a number of visits of at least 1, got {length} and {visits}")
+    found = [times[:1]]
+    for start in range(0, len(times) - 1, length):
+        stretch = times[start + 1 : start + 1 + length]
+        found.append(stretch)
+        for _ in range(visits - 1):
+            found += [times[start : start + 1], stretch]
+    return torch.cat(found)
+
+
+def strided(train_steps: int, steps: int) -> Grid:
+    """Every k-th entry of a table from the cleanest on, k the least stride that takes exactly so many: "ddimN" of improved-diffusion.
+
+    Raises:
+        ValueError: no stride takes so many.
+    """
+    _at_least_one(steps, train_steps)
+    for stride in range(1, train_steps + 1):
+        if len(range(0, train_steps, stride)) == steps:
+            places = [*reversed(range(1, train_steps + 1, stride)), 0]
+            return torch.tensor(places, dtype=torch.float64, device="cpu") / train_steps
+    raise ValueError(f"no stride takes exactly {steps} of {train_steps} steps")
+
+
+def respaced_by(train_steps: int, text: str) -> Grid:
+    """`respaced` by counts such as "25,25,50", clean to noisy, or `strided` by "ddim25", as improved-diffusion's `timestep_respacing`.
+
+    Raises:
+        ValueError: neither, or counts that do not fit.
+    """
+    if text.startswith("ddim") and text[4:].isdigit():
+        return strided(train_steps, int(text[4:]))
+    counts = text.split(",")
+    if not all(part.strip().isdigit() for part in counts):
+        raise ValueError(f"respacing is by counts such as 25,25,50, or ddim25, got {text!r}")
+    return respaced(train_steps, tuple(int(part) for part in counts))
+
+
 def quadratic(train_steps: int, steps: int, share: float = 0.8) -> Grid:
     """A sub-sequence of a table whose entries grow as i^2, up to `share` of it, so closer where it is clean. Song, Meng & Ermon 2021, D.2.
 

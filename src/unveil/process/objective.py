@@ -122,6 +122,28 @@ def hybrid_loss(
     return simple + bound_weight * bound_term(denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width)
 
 
+def bound_loss(
+    denoiser: GaussianDenoiser,
+    x_0: Tensor,
+    t: Tensor,
+    s: Tensor,
+    noise: Tensor,
+    *,
+    cond: Condition | None = None,
+    known: Tensor | None = None,
+    bin_width: float = 2.0 / 255.0,
+) -> Tensor:
+    """The bound's term for the step t -> s, in bits a dimension, (B,); mean and variance both learn from it.
+
+    Its mean over the T steps of a table, times T, is the bound but for the prior's term: L_vlb of Ho et al. 2020, eq. 5. A denoiser that
+    does not learn its variance has beta. Arguments as of `hybrid_loss`.
+    """
+    x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
+    belief = denoiser(x_t, t, cond)
+    fraction = torch.ones_like(x_t) if belief.variance_fraction is None else belief.variance_fraction
+    return bound_term(denoiser.schedule, x_0, x_t, belief.mean, fraction, t, s, known=known, bin_width=bin_width)
+
+
 def bound_term(
     schedule: Schedule,
     x_0: Tensor,

@@ -8,7 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-PRIVATE = ("out", "data", "resume", "device", "threads", "save_every", "save_freq", "keep", "samples", "log", "logbase")  # of the machine
+PRIVATE = (
+    "out",
+    "data",
+    "sft",
+    "checkpoint",
+    "resume",
+    "device",
+    "threads",
+    "save_every",
+    "save_freq",
+    "keep",
+    "samples",
+    "log",
+    "logbase",
+)  # of the machine
 
 
 def maze_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:

@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of a source checkout, with + if it was changed; None for an installed package."""
+    """The git commit of a source checkout, with + if it was changed (results aside); None for an installed package."""
     here = Path(__file__).resolve()
     try:
         ask = ["git", "rev-parse", "--show-toplevel", "HEAD"]
@@ -35,7 +35,12 @@ def commit() -> str | None:
         if Path(top).resolve() != here.parents[3]:
             return None  # installed inside somebody else's repository
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
+            ["git", "status", "--porcelain", "-uno", "--", ":/", ":!/benchmarks/results"],
+            cwd=here.parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -28,6 +28,10 @@ class TrainImage:
     """of the table"""
     sigma_data: float = 0.5
     """of EDM: the standard deviation of the data in -1 .. 1"""
+    loss: Literal["", "simple", "hybrid", "vlb"] = ""
+    """squared error; with the bound's term for a learned variance; or the bound alone. By default hybrid if the variance is learned"""
+    importance: bool | None = None
+    """draw times more often where the loss is large (Improved DDPM); by default with --loss vlb"""
     min_snr: float = 0.0
     """gamma of min-SNR weighting; 5 as published; 0: none"""
     data: str = "fashion-mnist"
@@ -36,6 +40,8 @@ class TrainImage:
     """tell the network the class: subfolder, prefix of the name, or label"""
     label_drop: float = 0.1
     """probability that a sample's class is not told, for classifier-free guidance"""
+    upsample: int = 1
+    """tell the network the picture at 1 / upsample of its size, to enlarge others; 1: no"""
     size: int = 0
     """side in pixels; 0: that of the files"""
     fit: Literal["exact", "crop", "resize"] = "exact"
@@ -129,6 +135,8 @@ class SampleImage:
     """of the solver; heun calls the network twice in each"""
     spacing: Literal["even", "quadratic"] = "even"
     """of the times of ddim and ddpm on a table"""
+    respacing: str = ""
+    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
     eta: float = 0.0
     """of ddim: 0 adds no noise on the way, 1 as much as ddpm"""
     variance: Literal["", "small", "large", "learned"] = ""
@@ -139,12 +147,46 @@ class SampleImage:
     """t within which guidance acts"""
     rescale: float = 0.0
     """of guidance, against over-exposure, in 0 .. 1"""
+    negative: int = -1
+    """class that guidance leads away from, instead of from no class; -1: no class"""
+    classifier: str = ""
+    """a run of unveil train classifier that leads towards the classes; the model itself need not know them"""
+    classifier_scale: float = 1.0
+    """of the classifier's guidance"""
+    classifier_form: Literal["belief", "mean"] = "belief"
+    """move the belief, with any solver, or the mean of ddpm's steps (both of Dhariwal & Nichol 2021)"""
     clip: bool = True
     """keep the belief within the range of pixels"""
     threshold: float = 0.0
     """quantile of dynamic thresholding instead of clipping, such as 0.995"""
     temperature: float = 1.0
     """of ddpm's noise"""
+    given: tuple[str, ...] = ()
+    """--from: pictures, or folders of them, to begin from, in turn: for --task, --restore and upsamplers"""
+    task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
+    """of --from: noise to --strength and back; make up what --mask hides (RePaint); to noise and back (ddim); between two (ddim)"""
+    restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
+    """of --from, damaged so: sample what fits the measurement"""
+    strength: float = 0.6
+    """of img2img: t that pictures are noised to; 1 forgets them"""
+    mask: str = ""
+    """of inpaint: a picture whose bright half is made up"""
+    jumps: int = 1
+    """of --task inpaint: how often each stretch of --jump-length steps is walked; 10 as RePaint"""
+    jump_length: int = 10
+    """steps that a jump goes back"""
+    noise: float = 5.0
+    """of --restore: standard deviation of the noise in the pictures, in levels of 0 .. 255"""
+    blur: float = 1.0
+    """of --restore deblur: standard deviation of the blur in pixels"""
+    factor: int = 2
+    """of --restore superres: how many times larger"""
+    degrade: bool = False
+    """the pictures of --from are whole: damage (or shrink) them first, and measure how well they are restored"""
+    fit: Literal["exact", "crop", "resize"] = "exact"
+    """how pictures of other sizes become the model's: refuse, the middle square, or squeeze"""
+    background: Literal["", "white", "black"] = ""
+    """colour under transparent places"""
     batch_size: int = 64
     """images at a time; less needs less memory"""
     out: Path = Path("samples")
@@ -176,8 +218,10 @@ class EvalImage:
     """what to compare with, as in training; by default the model's own data"""
     n: int = 2000
     """images to make, and to compare with"""
-    extractor: Literal["auto", "squeezenet", "pixels"] = "auto"
-    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, or the pixels; auto takes SqueezeNet if it is there"""
+    extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
+    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, --judge's, or the pixels; auto takes SqueezeNet if it is there"""
+    judge: str = ""
+    """a run of unveil train classifier --clean that counts which images are of the class that was asked"""
     bits: int = 0
     """held-out images to bound in bits a dimension, which calls the network once for each step of the table"""
     bits_variance: Literal["small", "large"] = "large"
@@ -188,12 +232,22 @@ class EvalImage:
     """of the solver"""
     spacing: Literal["even", "quadratic"] = "even"
     """of the times of ddim and ddpm on a table"""
+    respacing: str = ""
+    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
     eta: float = 0.0
     """of ddim"""
     variance: Literal["", "small", "large", "learned"] = ""
     """of ddpm"""
     scale: float = 1.0
     """of classifier-free guidance"""
+    negative: int = -1
+    """class that guidance leads away from, instead of from no class"""
+    classifier: str = ""
+    """a run of unveil train classifier that leads towards the classes"""
+    classifier_scale: float = 1.0
+    """of its guidance"""
+    classifier_form: Literal["belief", "mean"] = "belief"
+    """as of unveil sample image"""
     batch_size: int = 100
     """images at a time; less needs less memory"""
     seed: int = 0

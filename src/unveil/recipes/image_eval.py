@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     """Score images; returns metrics and, as references, those of the data and of a Gaussian."""
     import time
+    from dataclasses import replace
+    from pathlib import Path
 
     import numpy as np
     import torch
 
-    from unveil.apps.image_generation import generate
+    from unveil.apps.image_generation import Given, generate
     from unveil.apps.image_likelihood import bits_per_dim
+    from unveil.apps.image_model import pixels_of
     from unveil.errors import UnveilError
-    from unveil.evaluation.image_features import extractor
+    from unveil.evaluation.image_features import Judged, extractor
+    from unveil.evaluation.image_quality import bicubic, psnr
     from unveil.evaluation.images import image_metrics
     from unveil.evaluation.statistics import mean_ci95
-    from unveil.recipes.image_run import enough_memory, settings_of
+    from unveil.recipes.classifier_train import named_classifier
+    from unveil.recipes.image_run import enough_memory, protocol, settings_of
     from unveil.recipes.image_train import images_of, load_image
     from unveil.recipes.locate import find_checkpoint, read_config
 
@@ -45,21 +50,57 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         raise UnveilError("the classes of the data are not those that the model was trained with; give its own --data")
     if len(train) < 2 * config.n:
         raise ValueError(f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n")
-    features = extractor(config.extractor, model.device)
+    judge = named_classifier(config.judge, train.names, config.device) if config.judge else None
+    if config.extractor == "judge" and judge is None:
+        raise ValueError("--extractor judge needs --judge RUN, of unveil train classifier --clean")
+    features = (
+        Judged(judge, Path(config.judge).name)
+        if config.extractor == "judge" and judge is not None
+        else extractor(config.extractor, model.device)
+    )
     rng = np.random.default_rng(config.seed)
     labels = None
     if model.shape.classes:
         assert train.labels is not None
         labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
+    given = Given()
+    if config.classifier:
+        if train.labels is None:
+            raise UnveilError("--classifier leads towards classes, and these data have none")
+        given = Given(named_classifier(config.classifier, train.names, config.device))
+        labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64)) if labels is None else labels
+    if judge is not None and labels is None and config.extractor != "judge":
+        raise ValueError("--judge counts hits of the class that was asked, but neither model nor --classifier knows classes; leave it out")
+    if config.classifier and config.judge and find_checkpoint(config.classifier) == find_checkpoint(config.judge):
+        raise ValueError("--judge must be another classifier than the one that guides")
+    truth: np.ndarray | None = None
+    if model.shape.upsample > 1:
+        if len(held) < config.n:
+            raise ValueError(f"--n {config.n}: only {len(held)} held-out images to shrink and enlarge; lower --n")
+        rows = rng.permutation(len(held))[: config.n]
+        truth = held.pixels[rows]
+        given = replace(given, low=model.reduced(model.normalized(torch.from_numpy(truth))))
+        if model.shape.classes and held.labels is not None:
+            labels = torch.from_numpy(held.labels[rows].astype(np.int64))
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size)
+        made = generate(model, labels, config.n, settings, generator, config.batch_size, given=given)
         seconds = time.perf_counter() - began
         metrics, references = image_metrics(
             made.pixels.numpy(), train.pixels, held.pixels, features, rng, lambda done, total: progress("comparing", done, total, {})
         )
         metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
+        if judge is not None and labels is not None:
+            metrics["class_hit_rate"] = float((judge.predicted(made.pixels) == labels).double().mean())
+            if held.labels is not None and "held_out" in references:
+                some = rng.permutation(len(held))[: config.n]
+                right = judge.predicted(torch.from_numpy(held.pixels[some])).numpy() == held.labels[some]
+                references["held_out"]["class_hit_rate"] = float(right.mean())
+        if truth is not None:
+            assert given.low is not None
+            metrics["psnr_mean"] = float(psnr(truth, made.pixels.numpy()).mean())
+            references["bicubic"] = {"psnr_mean": float(psnr(truth, bicubic(pixels_of(given.low).numpy(), model.shape.upsample)).mean())}
         if config.bits:
             if not len(held):
                 raise UnveilError("nothing was held out of this model's data; give --bits 0")
@@ -74,5 +115,5 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))
             metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
-    how = f"{config.solver}, {config.steps} steps, scale {config.scale}"
+    how = protocol(config)
     return {"metrics": metrics, "reference": references, "protocol": f"{how}; features: {features.name}; against training images"}

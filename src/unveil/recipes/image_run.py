@@ -37,7 +37,6 @@ def repeated(config: SampleImage) -> SampleImage:
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import read_parameters
     from unveil.recipes.image import SampleImage
-    from unveil.recipes.locate import find_checkpoint
 
     assert config.from_png is not None
     try:
@@ -47,18 +46,33 @@ def repeated(config: SampleImage) -> SampleImage:
         before = SampleImage(**made)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
-    if weights != weights_digest(find_checkpoint(before.checkpoint)):
-        raise UnveilError(f"{config.from_png} was made by other weights than those of {before.checkpoint} now")
+    if weights != ingredients(before):
+        raise UnveilError(f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now")
     return replace(before, **{name: getattr(config, name) for name in HERE})
+
+
+def ingredients(config: SampleImage) -> str:
+    """What, besides numbers, pictures are made of: SHA-256 of the weights of model and classifier, and of given files."""
+    from unveil.recipes.locate import find_checkpoint
+
+    used = [config.checkpoint, *([config.classifier] if config.classifier else [])]
+    weights = [weights_digest(find_checkpoint(path)) for path in used]
+    named = [Path(path) for path in (*config.given, *([config.mask] if config.mask else []))]
+    files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return "+".join(weights + [_digest(file) for file in files if file.is_file()])
 
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the weights that are used."""
-    import hashlib
-
     from unveil.recipes.locate import weights_file
 
-    with open(weights_file(folder), "rb") as file:
+    return _digest(weights_file(folder))
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -93,7 +107,9 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     from unveil.apps.image_model import pixels_of
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import grid, write_animation, write_picture
+    from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
+    from unveil.recipes.image_given import prepare, quality
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint, read_config
 
@@ -109,30 +125,39 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     folder = find_checkpoint(config.checkpoint)
     model = load_image(folder, config.device)
-    labels = classes_of(config.label, config.n, model.shape.classes)
+    described = read_config(folder, "image")
+    classifier = named_classifier(config.classifier, tuple(described["names"]), config.device) if config.classifier else None
+    known = model.shape.classes or (classifier.shape.classes if classifier else 0)
+    free = config.given and not config.label and known and not classifier  # pictures bring their own content
+    labels = classes_of((-1,) if free else config.label, config.n, known)
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     frames: list[np.ndarray] = []
     show = (lambda belief, _: frames.append(grid(pixels_of(belief).numpy(), least=64))) if config.watch else None
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size, show)
+        ready = prepare(config, model, labels, settings, classifier, generator)
+        made = generate(model, labels, config.n, settings, generator, config.batch_size, show, ready.noise, ready.given)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
-    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": weights_digest(folder)}
+    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": ingredients(config)}
     text = json.dumps(said, default=str)
+    scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
     columns = len(config.label or range(model.shape.classes)) if labels is not None and config.n > model.shape.classes else 0
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
     for k, picture in enumerate(pixels):
         write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
     if config.watch:
         write_animation(config.out / "denoising.gif", [*frames, grid(pixels[: config.batch_size], least=64)])
-    names = read_config(folder, "image")["names"]
+    names = described["names"] or (read_config(find_checkpoint(config.classifier), "classifier")["names"] if config.classifier else [])
+    parts = {"restored": scores, **others}
+    compared = "".join(f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()) for name, part in parts.items() if part)
     shown = sorted({names[int(k)] for k in labels}) if labels is not None else []
     return {
         "recipe": "image",
         "checkpoint": config.checkpoint,
-        "protocol": f"{config.solver}, {config.steps} steps, scale {config.scale}",
-        "metrics": {"images_per_second": config.n / seconds, "nfe": made.calls, "n": config.n},
+        "protocol": protocol(config),
+        "metrics": {"images_per_second": config.n / seconds, "nfe": made.calls, "n": config.n} | scores,
+        "reference": others,
         "files": str(config.out),
         "config": asdict(config),
         "seeds": [config.seed],
@@ -140,8 +165,21 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         **machine(config.device),
         "seconds": seconds,
         "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {made.calls} calls each, "
-        f"{config.n / seconds:.1f} images/s\nagain: unveil sample image --from-png {config.out / 'grid.png'}",
+        f"{config.n / seconds:.1f} images/s{compared}\nagain: unveil sample image --from-png {config.out / 'grid.png'}",
     }
+
+
+def protocol(config: SampleImage | EvalImage) -> str:
+    """How images are made, in words."""
+    from unveil.recipes.image import SampleImage
+
+    steps = config.respacing or f"{config.steps} steps"
+    parts = [config.solver, steps, f"scale {config.scale}"]
+    if config.classifier:
+        parts.append(f"classifier scale {config.classifier_scale} on the {config.classifier_form}")
+    if isinstance(config, SampleImage) and config.restore:
+        parts.append(f"restore {config.restore}, noise {config.noise}")
+    return ", ".join(parts)
 
 
 @contextmanager

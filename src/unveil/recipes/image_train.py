@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unveil.apps.image_model import ImageModel, ImageShape
     from unveil.data.images import Images
+    from unveil.recipes.classifier import TrainClassifier
     from unveil.recipes.image import TrainImage
     from unveil.recipes.progress import Progress
 
@@ -37,6 +38,7 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     from unveil.apps.image_model import ImageShape
 
     given = {name: config[name] for name in SHAPE}
+    given["upsample"] = config.get("upsample", 1)
     return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
 
 
@@ -80,6 +82,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.apps.image_training import image_batches, image_loss
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
+    from unveil.process.importance import LossHistory
     from unveil.recipes.image import TrainImage
     from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, run_task
@@ -108,7 +111,9 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     shape = shape_of(described)
     torch.manual_seed(config.seed)  # initial weights
     model = ImageModel(shape)
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop)
+    bound = config.loss == "vlb"
+    history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
+    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop, history)
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -125,7 +130,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         seed=config.seed,
         log_every=min(100, config.steps),
     )
-    task = Task(model, draw, partial(image_loss, gamma=config.min_snr), {}, {})
+    loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
+    task = Task(model, draw, loss, {}, {}, None if history is None else history.memory)
     try:
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     except torch.OutOfMemoryError as error:
@@ -134,7 +140,28 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
 
 
 def check(config: TrainImage) -> None:
-    """Refuse impossible numbers.
+    """Refuse impossible numbers, and losses that do not fit.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    check_numbers(config)
+    if not 0.0 <= config.label_drop < 1.0 or config.min_snr < 0.0 or not config.sigma_data > 0.0:
+        raise ValueError(
+            "--label-drop must lie in 0 .. 1, --min-snr must be at least 0 and --sigma-data above 0, "
+            f"got {config.label_drop}, {config.min_snr}, {config.sigma_data}"
+        )
+    if config.loss in ("simple", "hybrid") and (config.loss == "hybrid") != config.learned_variance:
+        fits = "hybrid or vlb" if config.learned_variance else "simple or vlb"
+        raise ValueError(f"--loss {config.loss}: with --learned-variance {config.learned_variance} take {fits}")
+    if (config.loss == "vlb" or config.importance) and config.schedule not in ("linear", "cosine"):
+        raise ValueError(f"--loss vlb and --importance need a table of steps (methods ddpm, iddpm and v), not --schedule {config.schedule}")
+    if config.loss == "vlb" and config.min_snr:
+        raise ValueError("--min-snr weighs the squared error, which --loss vlb does not have")
+
+
+def check_numbers(config: TrainImage | TrainClassifier) -> None:
+    """Refuse impossible numbers of data, network and training.
 
     Raises:
         ValueError: the field, what was got and what is needed.
@@ -146,15 +173,13 @@ def check(config: TrainImage) -> None:
     for name in ("width", "blocks", "groups", "stem", "steps", "batch_size", "accumulate", "save_every", "diffusion_steps"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("size", "head_width", "min_snr", "warmup", "keep", "threads", "weight_decay"):
+    for name in ("size", "head_width", "warmup", "keep", "threads", "weight_decay"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    for name in ("label_drop", "hold_out", "dropout", "final_fraction"):
+    for name in ("hold_out", "dropout", "final_fraction"):
         if not 0.0 <= getattr(config, name) <= 1.0 or (name != "final_fraction" and getattr(config, name) == 1.0):
             raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
-    if not config.learning_rate > 0.0 or not config.clip > 0.0 or not config.sigma_data > 0.0:
-        raise ValueError(
-            f"--learning-rate, --clip and --sigma-data must be above 0, got {config.learning_rate}, {config.clip}, {config.sigma_data}"
-        )
+    if not config.learning_rate > 0.0 or not config.clip > 0.0:
+        raise ValueError(f"--learning-rate and --clip must be above 0, got {config.learning_rate}, {config.clip}")
     if not config.multiples or min(config.multiples) < 1:
         raise ValueError(f"--multiples must be numbers of at least 1, got {config.multiples}")

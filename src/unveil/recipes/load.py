@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner
+    from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_model import ImageModel
     from unveil.apps.planner import Planner
     from unveil.apps.policy import Policy
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
-) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel:
+) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder; or a folder of
-    jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy or a folder of LeRobot, read without running anything in it.
+    jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot or of LLaDA, read without running anything in it.
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
             batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
             `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average. Diffuser's
-            folders want `dataset=`, where their normaliser's statistics are.
+            folders want `dataset=`, where their normaliser's statistics are; for text `adapter=`, a folder of LoRA weights, and for LLaDA's
+            folders `dtype="float32"` in place of bfloat16.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
@@ -31,27 +33,33 @@ def load(
     from unveil.recipes.foreign_policy import is_foreign
     from unveil.recipes.locate import find_checkpoint, read_recipe
     from unveil.recipes.original import is_original
+    from unveil.recipes.text_load import load_text_model
+    from unveil.weights.llada import is_llada
 
     if is_foreign(Path(path_or_name)):
         from unveil.recipes.foreign_convert import load_foreign
 
         return load_foreign(Path(path_or_name), device, seed, **settings)
+    if is_llada(Path(path_or_name)):
+        return load_text_model(str(path_or_name), device, **settings)
     if Path(path_or_name).is_dir() and is_original(Path(path_or_name)):
         return _original(Path(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
     recipe = read_recipe(folder)
     if recipe == "text":
-        from unveil.recipes.text_run import load_text
-
-        if settings:
+        if set(settings) - {"adapter"}:
             raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
-        return load_text(folder, device)
+        return load_text_model(str(path_or_name), device, **settings)
     if recipe == "image":
         from unveil.recipes.image_train import load_image
 
         if settings:
             raise TypeError(f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings")
         return load_image(folder, device)
+    if recipe == "classifier":
+        from unveil.recipes.classifier_train import load_classifier
+
+        return load_classifier(folder, device)
     if recipe == "locomotion":
         from unveil.recipes.locomotion import EvalLocomotion
         from unveil.recipes.locomotion_eval import planner_of

@@ -82,6 +82,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
             "pusht": _check_policy,
             "text": _check_text,
             "image": _check_image,
+            "classifier": _check_image,
         }[recipe]
         check(config)
         return config
@@ -156,6 +157,13 @@ def _check_text(config: Mapping[str, Any]) -> None:
         raise ValueError("its schedule, tied or theta do not fit")
     if config["width"] % (2 * config["heads"]) or config["heads"] % (config["kv_heads"] or config["heads"]):
         raise ValueError("its width, heads and kv_heads do not fit")
+    if config.get("lora_rank") and not isinstance(config.get("checkpoint"), str):
+        raise ValueError("it is LoRA weights, but does not say of what (checkpoint)")
+    if not isinstance(config.get("forbid_mask", True), bool) or not 0.0 < float(config.get("epsilon", 1e-5)) < 1.0:
+        raise ValueError("its forbid_mask or epsilon do not fit")
+    block, causal = config.get("block", 0), config.get("causal", False)
+    if not (isinstance(block, int) and 0 <= block < 100_000 and isinstance(causal, bool)) or (block and causal):
+        raise ValueError("its block or causal do not fit")
     if not isinstance(config["tokenizer"], str):
         raise ValueError("its tokenizer is not named")
 
@@ -171,6 +179,8 @@ def _check_image(config: Mapping[str, Any]) -> None:
         raise ValueError(f"multiples are {multiples!r} and size {config['size']!r}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 100_000:
         raise ValueError("names must be a list of words")
+    if not isinstance(config.get("upsample", 1), int) or not isinstance(config.get("clean", False), bool):
+        raise ValueError("upsample must be a whole number and clean true or false")
     if not all(isinstance(side, int) for side in config["attention"]) or not isinstance(config["head_width"], int):
         raise ValueError("attention and head_width must be whole numbers")
     if not 0.0 <= float(config["dropout"]) < 1.0 or not float(config["sigma_data"]) > 0.0:

@@ -30,13 +30,13 @@ NORMALIZERS: dict[str | None, Literal["gaussian", "limits"]] = {
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy and LeRobot are. Nothing in them is run.
+    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot and LLaDA are. Nothing in them is run.
 
     Example: unveil weights inspect logs/pretrained/hopper-medium-expert-v2
     """
 
     folder: Positional[Path]
-    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; or a folder of LeRobot's"""
+    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; a folder of LeRobot's or LLaDA's"""
     epoch: str = "latest"
     """latest, or a number"""
     seed: int = 0
@@ -75,9 +75,13 @@ def inspect(config: Inspect) -> str:
         UnveilError: no checkpoint of the original there, or one that cannot be read.
     """
     from unveil.recipes.foreign_policy import found, inspect_policies
+    from unveil.recipes.llada import inspect_llada
     from unveil.weights.diffuser import CLASSES, parameters
     from unveil.weights.diffuser_folder import epochs, read_checkpoint
+    from unveil.weights.llada import is_llada
 
+    if is_llada(config.folder):
+        return inspect_llada(config.folder)
     if policies := found(config.folder):
         return inspect_policies(policies)
     lines: list[str] = []

@@ -58,6 +58,8 @@ def pack(config: Pack) -> str:
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
     if whole.get("origin", "unveil") != "unveil":
         raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+    if whole.get("lora_rank"):
+        raise UnveilError(f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models")
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
@@ -76,6 +78,8 @@ def pack(config: Pack) -> str:
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
     elif whole["recipe"] == "pusht":
         files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "classifier":
+        raise UnveilError(f"{config.run} is a classifier, which has no card yet; models of images can be packaged")
     elif whole["recipe"] == "image":
         if "openmoji" in whole["styles"]:
             raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")

@@ -25,6 +25,7 @@ class Task(NamedTuple):
     Args:
         training: options of `Training` that differ from the recipe's.
         config: what else `config.json` must say for the weights to be used.
+        memory: of `train`.
     """
 
     model: torch.nn.Module
@@ -32,6 +33,7 @@ class Task(NamedTuple):
     loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
     training: Mapping[str, Any]
     config: Mapping[str, Any]
+    memory: Mapping[str, torch.Tensor] | None = None
 
 
 def run_task(
@@ -75,7 +77,8 @@ def run_task(
             record(numbers)
             progress(f"training {run}", int(numbers["step"]), training.steps, numbers)
 
-        train(task.model.to(device), task.draw, task.loss, training, run, resume=resume, on_record=on_record, on_save=on_save)
+        model = task.model.to(device)
+        train(model, task.draw, task.loss, training, run, resume=resume, on_record=on_record, on_save=on_save, memory=task.memory)
 
 
 def as_json(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,9 +36,11 @@ class DataText:
 
 @dataclass(frozen=True)
 class TrainText:
-    """Train a masked diffusion model of text.
+    """Train a masked diffusion model of text, or fine-tune one on instructions.
 
     Example: unveil train text --preset tiny --data text/tinyshakespeare.txt.gz --out runs/shakespeare
+
+    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --steps 500 --out runs/chat
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
@@ -49,6 +51,20 @@ class TrainText:
     """of a line of jsonl"""
     hold_out: float = 0.1
     """the last share of the characters, which is not trained on; a prepared folder has its own"""
+    sft: str | None = None
+    """fine-tune on instructions: jsonl with a prompt and a response a line, or turns under "messages"; only responses are masked"""
+    prompt_field: str = "prompt"
+    """of a line of --sft"""
+    response_field: str = "response"
+    """of a line of --sft"""
+    checkpoint: str | None = None
+    """go on from this model, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    lora_rank: int = 0
+    """train low-rank changes of the checkpoint's linear maps instead of its weights; 0: all weights"""
+    lora_alpha: float = 16.0
+    """the changes' scale is alpha / rank"""
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
+    """linear maps that LoRA changes; of the feed-forward part: ff_proj, up_proj, ff_out"""
     out: Path = Path("runs/text")
     """run folder"""
     width: int = 192
@@ -69,10 +85,14 @@ class TrainText:
     """tokens of a piece"""
     schedule: Literal["linear", "cosine"] = "linear"
     """share of tokens kept against time"""
+    block: int = 0
+    """block diffusion (BD3) with blocks of so many tokens, each masked diffusion given those before; 0: masked diffusion of the whole"""
+    causal: bool = False
+    """autoregressive on the same trunk, for comparison; form and times do not apply"""
     form: Literal["l", "t"] = "l"
     """of the bound: exactly l tokens masked, or each with probability t and weight 1/t as published; the same mean, l has less variance"""
     times: Literal["stratified", "antithetic", "independent"] = "stratified"
-    """how the t of a batch are drawn"""
+    """how the t of a batch are drawn; with --block, those of a block"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
     steps: int = 5_000
@@ -119,7 +139,9 @@ class SampleText:
     """
 
     checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder or a zoo name"""
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
     prompt: str = ""
     """what the text begins with"""
     infill: str | None = None
@@ -129,7 +151,7 @@ class SampleText:
     count: int = 1
     """samples, in one batch"""
     blocks: int = 0
-    """tokens of a block; blocks are finished from left to right; 0: one block"""
+    """tokens of a block; blocks are finished from left to right; 0: one block, or the blocks that the model was trained with"""
     order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "first-hitting"
     """which masks are filled first; ancestral and first-hitting follow the model's own process, the latter exactly, one token a call"""
     steps: int = 64
@@ -144,6 +166,11 @@ class SampleText:
     """with --order confidence: also commit the r surest tokens while the r-th is surer than 1 - factor / (r + 1)"""
     remask: float = 0.0
     """how much of what is written is masked again on the way (ReMDM), in 0 .. 1"""
+    edit: float | None = None
+    """written tokens give way to others at least this probable, in up to 16 more calls a block (LLaDA 2.1's token editing)"""
+    cache: Literal["auto", "none", "prefix", "dual"] = "auto"
+    """what the network remembers between calls: auto changes nothing (models of blocks remember those before); prefix and dual, of masked
+    models, remember what stands before, or all around, the block as it was when it was begun: faster, and a little different"""
     stop: bool = True
     """end at the end of text"""
     watch: bool = False
@@ -159,6 +186,70 @@ class SampleText:
 
 
 @dataclass(frozen=True)
+class ChatText:
+    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another chat.
+
+    Example: unveil chat --checkpoint runs/chat
+
+    Example: unveil chat --checkpoint LLaDA-8B-Instruct --prompt "What is a mask?" "And why?" --json -
+    """
+
+    checkpoint: str = "runs/text"
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
+    prompt: tuple[str, ...] = ()
+    """answer these and stop: each a chat of its own, all in one batch"""
+    system: str = ""
+    """what the model is told first"""
+    length: int = 128
+    """longest answer, in tokens"""
+    blocks: int = 32
+    """tokens of a block; blocks are finished from left to right; 0: one block"""
+    order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "confidence"
+    """which masks are filled first"""
+    steps: int = 0
+    """calls of the network, shared out over the blocks; 0: one a token"""
+    temperature: float = 0.0
+    """0 takes the best token"""
+    scale: float = 1.0
+    """of classifier-free guidance against the masked chat; 1: none; LLaDA's cfg_scale + 1"""
+    threshold: float | None = None
+    """with --order confidence: also commit every token at least this probable"""
+    watch: bool = True
+    """in a terminal, show the tokens as they are decided"""
+    seed: int = 0
+    """of order and tokens"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: int = 0
+    """CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """with --prompt: write answers and numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class DemoText:
+    """Watch a packaged model write: a passage appearing out of masks, and a line with a gap filled.
+
+    Example: unveil demo text
+    """
+
+    checkpoint: str | None = None
+    """a zoo name, a run folder or a checkpoint folder; by default the packaged text model"""
+    prompt: str = "ROMEO:"
+    """what the passage begins with"""
+    infill: str = "To be, [*8] that is the question"
+    """the line with its gap"""
+    length: int = 128
+    """tokens of the passage"""
+    seed: int = 0
+    """of order and tokens"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+@dataclass(frozen=True)
 class EvalText:
     """Score text: a bound on its negative log-likelihood, with a confidence interval.
 
@@ -166,13 +257,25 @@ class EvalText:
     """
 
     checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder or a zoo name"""
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """a folder of LoRA weights for it, ours or PEFT's"""
     data: str | None = None
     """text as of `unveil data text`, all of it; by default the tail that was held out of the model's own data"""
     field: str = "text"
     """of a line of jsonl"""
     draws: int = 8
-    """calls of the network for each piece, each with another number of masks"""
+    """calls of the network for each piece, each with another number of masks; one is all that an exact likelihood needs"""
+    form: Literal["l", "t"] = "l"
+    """of the bound: l has less variance than t; the same mean"""
+    times: Literal["stratified", "antithetic", "independent"] = "stratified"
+    """how the numbers of masks, or times, of a piece are drawn"""
+    tasks: str = ""
+    """instead: tasks of EleutherAI's lm-evaluation-harness, as arc_easy,lambada_openai; needs unveil[harness], which fetches their data"""
+    limit: int = 0
+    """questions of each of these tasks; 0: all"""
+    scores: Path | None = None
+    """also write -log p of every token given the others (masked), or those before (causal, blocks), a line of jsonl a piece"""
     pieces: int = 0
     """score this many pieces of the context's length, spread evenly; 0: all"""
     batch_size: int = 32

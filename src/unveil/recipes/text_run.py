@@ -1,4 +1,4 @@
-"""Text models at work: loading, `unveil sample text` and `unveil eval text`."""
+"""Text models at work: `unveil sample text` and `unveil eval text`."""
 
 from __future__ import annotations
 
@@ -20,30 +20,6 @@ if TYPE_CHECKING:
 SHOWN_MASK = "░"
 
 
-def load_text(folder: Path, device: str = "auto") -> TextModel:
-    """The model of a checkpoint folder of `unveil train text`, with its own vocabulary.
-
-    Raises:
-        UnveilError: damaged, of another recipe, or beside another tokenizer than the one it was trained with.
-    """
-    from unveil.apps.text_model import TextModel
-    from unveil.data.tokens import FILE, digest, read_tokens
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_device, read_config, weights_file
-    from unveil.recipes.locomotion_load import with_weights
-    from unveil.recipes.text_train import shape_of
-    from unveil.training.checkpoint import read_tensors
-
-    config = read_config(folder, "text")
-    place = folder / FILE if (folder / FILE).is_file() else folder.parent / FILE
-    tokens = read_tokens(place)
-    model = TextModel(shape_of(config), tokens)
-    if digest(tokens) != config["tokenizer"]:
-        raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
-    return model
-
-
 def settings_of(config: SampleText) -> TextSettings:
     """How to write, as flags say it.
 
@@ -57,6 +33,8 @@ def settings_of(config: SampleText) -> TextSettings:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
     if config.temperature < 0.0 or not 0.0 <= config.remask <= 1.0:
         raise ValueError(f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}")
+    if config.edit is not None and not 0.0 < config.edit <= 1.0:
+        raise ValueError(f"--edit must lie in 0 .. 1, a probability, got {config.edit}")
     if config.remask and config.order == "first-hitting":
         raise ValueError("--remask needs another --order: first-hitting masks nothing again")
     return TextSettings(
@@ -71,6 +49,8 @@ def settings_of(config: SampleText) -> TextSettings:
         remask=config.remask,
         stop=config.stop,
         may_end=config.infill is None,
+        cache=config.cache,
+        edit=config.edit,
     )
 
 
@@ -82,14 +62,14 @@ def sample_text(config: SampleText) -> dict[str, Any]:
 
     from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write
     from unveil.recipes.doctor import commit, machine
-    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.text_load import load_text_model
 
     settings = settings_of(config)
     if config.prompt and config.infill is not None:
         raise ValueError("give --prompt or --infill, not both; the pattern may begin with the prompt")
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = load_text(find_checkpoint(config.checkpoint), config.device)
+    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     tokens = model.tokens
     if config.infill is None:
         canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, config.length, tokens, model.device)
@@ -98,7 +78,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     wanted = int((canvas.ids == tokens.mask_id).sum())
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
-    with _shown(model, canvas, config.watch) as show:
+    with shown(model, canvas, config.watch) as show:
         written = write(model, canvas, settings, generator, show)
     seconds = time.perf_counter() - began
     first = canvas.ids.shape[1] - config.length
@@ -140,7 +120,7 @@ def partly(model: TextModel, row: list[int]) -> str:
 
 
 @contextmanager
-def _shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
+def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
     """Yields what to call after each step: the first sample, redrawn in place in a terminal, a line a step elsewhere."""
     if not watch:
         yield None
@@ -160,27 +140,45 @@ def _shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[
 
 def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     """Score text; returns metrics."""
+    import json
+
     import torch
 
+    from unveil.apps.text_likelihood import is_exact
+    from unveil.data.files import replacing
     from unveil.data.text import pack, read_documents
     from unveil.errors import UnveilError
-    from unveil.evaluation.text import text_metrics
+    from unveil.evaluation.text import text_metrics, token_scores
     from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.text_load import load_text_model
     from unveil.recipes.text_train import prepared_text
+    from unveil.weights.llada import is_llada
 
-    for name, least in (("draws", 1), ("pieces", 0), ("batch_size", 1), ("threads", 0)):
+    for name, least in (("draws", 1), ("pieces", 0), ("limit", 0), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+    if config.times == "antithetic" and config.draws % 2:
+        raise ValueError(f"--times antithetic draws pairs; --draws must be even, got {config.draws}")
     if config.threads:
         torch.set_num_threads(config.threads)
-    folder = find_checkpoint(config.checkpoint)
-    model = load_text(folder, config.device)
+    foreign = is_llada(Path(config.checkpoint))
+    if foreign and config.data is None and not config.tasks:
+        raise UnveilError(f"{config.checkpoint}: other people's weights do not say where their data are; give --data FILE")
+    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+    if config.tasks:
+        from unveil.evaluation.harness import harness_metrics
+
+        tasks = [task.strip() for task in config.tasks.split(",")]
+        metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed)
+        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
     if config.data is not None:
         what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
     else:
-        trained = read_config(folder, "text")
+        trained = read_config(find_checkpoint(config.checkpoint), "text")
         if "data" not in trained:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
+        if trained.get("sft"):
+            raise UnveilError("this model was fine-tuned on instructions, of which none are held out; give --data FILE")
         prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
         if prepared.tokens.written() != model.tokens.written():
             raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
@@ -196,5 +194,13 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         config.pieces,
         config.batch_size,
         lambda done, total: progress("scoring", done, total, {}),
+        form=config.form,
+        times=config.times,
     )
+    if config.scores is not None:
+        with replacing(config.scores) as partial, open(partial, "w", encoding="utf-8") as handle:
+            for line in token_scores(model, stream, config.pieces, lambda done, total: progress("tokens", done, total, {})):
+                handle.write(json.dumps(line) + "\n")
+    if is_exact(model) and config.form == "l":
+        return {"metrics": metrics, "protocol": f"exactly, pieces of {model.shape.context} tokens, on {what}"}
     return {"metrics": metrics, "protocol": f"bound by {config.draws} draws a piece of {model.shape.context} tokens, on {what}"}

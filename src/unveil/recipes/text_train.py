@@ -79,6 +79,10 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.training.checkpoint import latest_checkpoint
 
     check(config)
+    if config.sft is not None or config.checkpoint is not None:
+        from unveil.recipes.text_tune import tune_text
+
+        return tune_text(config, progress)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -88,13 +92,13 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     described = as_json(asdict(config) | more)
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
-    draw = text_batches(pieces, config.batch_size, config.form, config.times)
+    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})
-    run_task(task, _training(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
+    run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 
 
@@ -103,10 +107,12 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     from unveil.apps.text_model import TextShape
 
     names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
-    return TextShape(**{name: config[name] for name in names})
+    later = {name: config[name] for name in ("epsilon", "forbid_mask", "block", "causal") if name in config}
+    return TextShape(**{name: config[name] for name in names}, **later)
 
 
-def _training(config: TrainText) -> Training:
+def training_of(config: TrainText) -> Training:
+    """How to train, as flags say it."""
     from unveil.training.trainer import Training
 
     return Training(
@@ -140,7 +146,7 @@ def check(config: TrainText) -> None:
     for name in ("width", "depth", "heads", "context", "steps", "batch_size", "accumulate", "save_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay"):
+    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay", "block"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
     for name in ("truncated", "hold_out", "final_fraction"):
@@ -150,6 +156,12 @@ def check(config: TrainText) -> None:
         raise ValueError(
             f"--width must be a multiple of twice --heads, and --heads of --kv-heads, got {config.width}, {config.heads} and "
             f"{config.kv_heads}"
+        )
+    if config.lora_rank < 0 or not config.lora_alpha > 0.0 or (config.lora_rank and config.checkpoint is None):
+        raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
+    if config.block and (config.causal or config.context % config.block):
+        raise ValueError(
+            f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"
         )
     if not config.learning_rate > 0.0 or not config.theta > 0.0:
         raise ValueError(f"--learning-rate and --theta must be above 0, got {config.learning_rate} and {config.theta}")

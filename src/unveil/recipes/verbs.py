@@ -7,7 +7,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
-from unveil.recipes import image, locomotion, maze, pusht, text
+from unveil.recipes import classifier, image, locomotion, maze, pusht, text
 
 TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains, what comes next
     "maze": (maze.TRAIN_PRESETS, "maze_train:train_maze", "eval maze --maze {maze} --checkpoint {run}"),
@@ -24,6 +24,11 @@ TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains,
     "pusht": (pusht.TRAIN_PRESETS, "pusht_train:train_pusht", "eval pusht --checkpoint {run} --episodes 50 --seed 100000"),
     "text": (text.TRAIN_PRESETS, "text_train:train_text", "sample text --checkpoint {run} --watch"),
     "image": (image.TRAIN_PRESETS, "image_train:train_image", "sample image --checkpoint {run} -n 64"),
+    "classifier": (
+        classifier.TRAIN_PRESETS,
+        "classifier_train:train_classifier",
+        "sample image --checkpoint runs/image --classifier {run} --class 0",
+    ),
 }
 EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
     "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
@@ -38,7 +43,7 @@ SAMPLED: dict[str, tuple[type, str]] = {
     "text": (text.SampleText, "text_run:sample_text"),
     "image": (image.SampleImage, "image_run:sample_image"),
 }
-SHORT = {"image": {"-n": "--n", "--class": "--label"}}  # flags of `sample` by other names: a keyword, and a letter
+SHORT = {"image": {"-n": "--n", "--class": "--label", "--from": "--given"}}  # flags of `sample` by other names: a keyword, and a letter
 
 
 def wired(place: str) -> Callable[..., Any]:

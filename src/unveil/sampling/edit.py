@@ -62,8 +62,8 @@ class Inpaint:
 class Replace:
     """Known positions are set to their values noised to t: alpha_t * value + sigma_t * fresh noise.
 
-    For networks that saw every position noisy. Lugmayr et al. 2022 (RePaint), eq. 8a. Its resampling jumps need a
-    solver that adds noise on the way up, which is not here yet (docs/theory.md, known positions).
+    For networks that saw every position noisy. Lugmayr et al. 2022 (RePaint), eq. 8a. Its resampling jumps are times from
+    `grid.jumping` and the solver `Renoise`.
     """
 
     known: Tensor

@@ -1,7 +1,7 @@
 """Solvers of the Gaussian family: one step from t to a cleaner s, given a belief about x_0."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -171,3 +171,22 @@ class DPMpp2M:
         decay = like(self.schedule.sigma(s) / self.schedule.sigma(t), x_t)
         x_s = decay * x_t - like(self.schedule.alpha(s) * torch.expm1(-h), x_t) * extrapolated
         return x_s, PastBelief(mean, now)
+
+
+@dataclass(frozen=True)
+class Renoise:
+    """Another solver on the way down, and the forward process on the way up: x_s = (alpha_s / alpha_t) x_t + noise, for s > t.
+
+    The noise has variance sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2, so that the marginals are kept. What the solver carries from step
+    to step is forgotten. For times that rise, see `grid.jumping`: RePaint's resampling (Lugmayr et al. 2022, Alg. 1, line 9).
+    """
+
+    solver: Any
+    schedule: Schedule
+
+    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise) -> tuple[Tensor, Any]:
+        if float(s) <= float(t):
+            return self.solver.step(denoise, x_t, t, s, carry, generator)
+        ratio = self.schedule.alpha(s) / self.schedule.alpha(t)
+        added = (self.schedule.sigma(s) ** 2 - (ratio * self.schedule.sigma(t)) ** 2).clamp(min=0.0).sqrt()
+        return like(ratio, x_t) * x_t + like(added, x_t) * normal_like(x_t, generator), None

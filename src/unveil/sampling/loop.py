@@ -44,7 +44,7 @@ def sample(
     Args:
         denoise: x_t (B, *E), t (B,) -> belief about x_0.
         x: (B, *E), the state at times[0]; sigma(times[0]) * noise, or all masks.
-        times: (N + 1,), float64 on the CPU, from `process/grid.py`; they fall; a solver of your own may also go up (RePaint).
+        times: (N + 1,), float64 on the CPU, from `process/grid.py`; they fall; with `Renoise` they may also rise (RePaint).
         edit: changes the state after it is made, first at times[0].
         generator: the source of all randomness; None uses torch's global one.
         on_step: called with (x, s) after each step; a true result stops early.

@@ -105,6 +105,8 @@ class ConfidentUnmask:
         threshold: also commit every token at least this probable (Wu et al. 2025, Fast-dLLM, Alg. 1).
         factor: also commit the r most confident tokens while the r-th, r > 1, has confidence >= 1 - factor / (r + 1) (ibid., section 3.3).
         remask: as of `AncestralUnmask`, in addition to the commits.
+        edit: a token that is already there gives way to another one at least this probable (token editing, LLaDA 2.1); known ones are put
+            back by the edit that follows. Beliefs are asked where tokens stand too, which only a network trained so answers well.
         among: as of `AncestralUnmask`; n counts these.
     Raises:
         ValueError: an unknown order, or threshold or factor with an order other than confidence.
@@ -119,6 +121,7 @@ class ConfidentUnmask:
     threshold: float | None = None
     factor: float | None = None
     among: Tensor | None = None
+    edit: float | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -130,7 +133,7 @@ class ConfidentUnmask:
         hidden = _hidden(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
-        if bool(hidden.any()):
+        if bool(hidden.any()) or self.edit is not None:
             belief = denoise(x_t, t.expand(len(x_t)))
             logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
             tokens, chance = draw_tokens(logits, self.temperature, generator)
@@ -141,6 +144,9 @@ class ConfidentUnmask:
             count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)
             count = torch.maximum(count, self._parallel(chance.masked_fill(~open_, -1.0).gather(1, best)))
             chosen = open_ & (rank < count[:, None])
+            if self.edit is not None:
+                mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
+                chosen = chosen | (mine.gather(1, places) & (chance >= self.edit))
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, x_t.gather(1, places)))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
@@ -168,6 +174,21 @@ class ConfidentUnmask:
             sure[:, 0] = chance[:, 0] >= 0.0
             count = torch.maximum(count, sure.long().cumprod(1).sum(1))
         return count
+
+
+def remembered(denoise: Belief) -> Belief:
+    """The same beliefs, but not asked again for tokens that are those of the last call: steps that changed nothing cost nothing.
+
+    Exact for beliefs that do not depend on the time, as those of masked tokens need not (Ou et al. 2025, RADD, section 3.3).
+    """
+    last: list[tuple[Tensor, MaskedDenoised]] = []
+
+    def belief(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        if not (last and last[0][0].shape == x_t.shape and torch.equal(last[0][0], x_t)):
+            last[:] = [(x_t, denoise(x_t, t))]
+        return last[0][1]
+
+    return belief
 
 
 def draw_tokens(logits: Tensor, temperature: float, generator: Noise) -> tuple[Tensor, Tensor]:

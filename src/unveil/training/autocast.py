@@ -1,6 +1,5 @@
-"""bfloat16 autocast where it pays: measured once, on the model and batch that are trained."""
+"""bfloat16 autocast where it pays: measured once, on the model and a batch of what is trained."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,31 +28,51 @@ def faster_in_bfloat16(
     draw: Callable[[torch.Generator], Any],
     loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
     device: torch.device,
+    memory: Mapping[str, Tensor] | None = None,
     turns: int = 5,
     seconds: float = 10.0,
 ) -> bool:
     """Whether loss and gradient take at most 1 / 1.1 of float32's time under bfloat16 autocast, and the gradient is finite.
 
-    The shortest of alternating turns counts, on a copy of the model and one batch of a generator of its own: the training that follows
-    is the same, bit for bit, as one that was told the answer.
+    The shortest of alternating turns counts, on one batch of a generator of its own. No step is taken, and buffers, `memory` and torch's
+    generators are put back: the training that follows is the same, bit for bit, as one that was told the answer.
 
     Args:
+        memory: what `draw` and `loss` change in place.
         turns: of each; fewer, but at least two, once `seconds` are over.
     """
     if not has_bfloat16(device):
         return False
-    copied = copy.deepcopy(model).train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        batch = draw(torch.Generator(device="cpu").manual_seed(0))
-        best, began = {False: math.inf, True: math.inf}, perf_counter()
-        for turn in range(turns):
-            for bfloat16 in best:
-                elapsed, finite = _turn(copied, loss, batch, device, bfloat16)
-                if bfloat16 and not finite:
-                    return False
-                best[bfloat16] = min(best[bfloat16], elapsed)
-            if turn and perf_counter() - began > seconds:
-                break
+    changed = [*model.buffers(), *(memory or {}).values()]
+    before, training = [value.detach().clone() for value in changed], model.training
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return _faster(model.train(), draw(torch.Generator(device="cpu").manual_seed(0)), loss, device, turns, seconds)
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.train(training)
+        with torch.no_grad():
+            for value, old in zip(changed, before, strict=True):
+                value.copy_(old)
+
+
+def _faster(
+    model: nn.Module,
+    batch: Any,
+    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    device: torch.device,
+    turns: int,
+    seconds: float,
+) -> bool:
+    best, began = {False: math.inf, True: math.inf}, perf_counter()
+    for turn in range(turns):
+        for bfloat16 in best:
+            elapsed, finite = _turn(model, loss, batch, device, bfloat16)
+            if bfloat16 and not finite:
+                return False
+            best[bfloat16] = min(best[bfloat16], elapsed)
+        if turn and perf_counter() - began > seconds:
+            break
     return GAIN * best[True] <= best[False]
 
 

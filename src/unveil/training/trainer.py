@@ -87,6 +87,7 @@ def train(
     resume: bool = False,
     on_record: Callable[[Record], None] | None = None,
     on_save: Callable[[int, dict[str, Tensor]], None] | None = None,
+    memory: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Train `model` in place and return the averaged weights.
 
@@ -103,16 +104,19 @@ def train(
         resume: go on from the newest checkpoint that verifies; without one, start anew.
         on_record: called with each line of `metrics.jsonl`.
         on_save: called with the step and the averaged weights after each checkpoint: for samples on the way.
+        memory: tensors that `draw` and `loss` change in place, such as a `LossHistory`'s; checkpoints keep them.
     Raises:
-        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, or a loss, gradient or
-            weight is not finite: before the step, so that no checkpoint holds it.
+        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, several processes would
+            each have a memory of their own, or a loss, gradient or weight is not finite: before the step, so that no checkpoint holds it.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
     group = join() if group is None else group
+    if memory and group.size > 1:
+        raise UnveilError("several processes cannot share the losses that they remember yet; train in one, or with even times")
     with only_writer(run) if group.leads else nullcontext(), Interrupts() as interrupts:
         if group.leads:
             remove_unfinished(run)
-        return _train(model, draw, loss, training, run, group, resume, on_record, on_save, interrupts)
+        return _train(model, draw, loss, training, run, group, resume, on_record, on_save, dict(memory or {}), interrupts)
 
 
 def _train(
@@ -125,6 +129,7 @@ def _train(
     resume: bool,
     on_record: Callable[[Record], None] | None,
     on_save: Callable[[int, dict[str, Tensor]], None] | None,
+    memory: Mapping[str, Tensor],
     interrupts: Interrupts,
 ) -> dict[str, Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -138,9 +143,12 @@ def _train(
     state: dict[str, Any] = {"step": 0, "sums": {}, "counted": 0}
     if newest is not None:
         state = restore(newest, model, ema, optimizer, generator)
+        if memory:
+            for name, value in read_tensors(newest / "memory.safetensors", memory).items():
+                memory[name].copy_(value)
     bfloat16 = training.bfloat16
     if bfloat16 is None and newest is None:
-        bfloat16 = group.any(group.leads and faster_in_bfloat16(model, draw, loss, device), device)
+        bfloat16 = group.any(group.leads and faster_in_bfloat16(model, draw, loss, device, memory), device)
     elif bfloat16 is None:
         bfloat16 = bool(state.get("bfloat16", has_bfloat16(device)))  # checkpoints older than the measurement took what there was
     step: int = state["step"]
@@ -197,6 +205,8 @@ def _train(
             drawn = generator.get_state().numpy().tobytes().hex()
             state = {"step": step, "generator": drawn, "sums": sums, "counted": counted, "bfloat16": bfloat16}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
+            if memory:
+                tensors["memory"] = dict(memory)
             if group.leads:
                 save_checkpoint(run / f"checkpoint-{step}", tensors, state)
                 prune(run, training.keep)

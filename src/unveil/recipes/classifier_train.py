@@ -1,0 +1,113 @@
+"""`unveil train classifier`, and classifiers from checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unveil.apps.image_classifier import ImageClassifier
+    from unveil.recipes.classifier import TrainClassifier
+    from unveil.recipes.progress import Progress
+
+
+def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
+    """The classifier of a checkpoint folder of `unveil train classifier`.
+
+    Raises:
+        UnveilError: damaged, or of another recipe.
+    """
+    from unveil.apps.image_classifier import ImageClassifier
+    from unveil.recipes.image_train import shape_of
+    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.locomotion_load import with_weights
+    from unveil.training.checkpoint import read_tensors
+
+    described = read_config(folder, "classifier")
+    model = ImageClassifier(shape_of(described), bool(described["clean"]))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
+    return model
+
+
+def named_classifier(path: str, names: tuple[str, ...], device: str) -> ImageClassifier:
+    """The classifier of a path, whose classes must be these, if there are any.
+
+    Raises:
+        UnveilError: it knows other classes.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_checkpoint, read_config
+
+    folder = find_checkpoint(path)
+    known = tuple(read_config(folder, "classifier")["names"])
+    if names and known != names:
+        raise UnveilError(
+            f"{path} tells {', '.join(known[:5])} apart, but the classes here are {', '.join(names[:5])}; train one on these data"
+        )
+    return load_classifier(folder, device)
+
+
+def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
+    """Train an `ImageClassifier`; returns the run folder."""
+    from dataclasses import asdict
+
+    import torch
+
+    from unveil.apps.image_classifier import ImageClassifier, classifier_loss
+    from unveil.apps.image_training import image_batches
+    from unveil.data.images import Pictures
+    from unveil.errors import UnveilError
+    from unveil.recipes.classifier import TrainClassifier
+    from unveil.recipes.image_train import check_numbers, images_of, shape_of
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.training.trainer import Training
+
+    check_numbers(config)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    given = asdict(config) | {"asked_size": config.size}
+    images, _ = images_of(given)
+    if images.labels is None or len(images.names) < 2:
+        raise UnveilError(f"{config.data} has no classes to tell apart: no subfolders, no prefixes of names, no labels")
+    if images.skipped:
+        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    learned = {
+        "recipe": "classifier",
+        "size": images.pixels.shape[-1],
+        "channels": images.pixels.shape[1],
+        "names": images.names,
+        "null": False,
+        "predicts": "edm" if config.schedule == "karras" else "eps",
+        "learned_variance": False,
+        "sigma_data": 0.5,
+        "images": len(images),
+        "skipped": images.skipped,
+    }
+    described = as_json(given | learned)
+    shape = shape_of(described)
+    torch.manual_seed(config.seed)  # initial weights
+    model = ImageClassifier(shape, config.clean)
+    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, 0.0)
+    training = Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        final_fraction=config.final_fraction,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        ema=config.ema_decay,
+        bfloat16=config.bfloat16,
+        accumulate=config.accumulate,
+        save_every=config.save_every,
+        keep=config.keep,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+    task = Task(model, draw, classifier_loss, {}, {})
+    try:
+        run_task(task, training, device, config.out, described, TrainClassifier(), progress, resume=config.resume, log=config.log)
+    except torch.OutOfMemoryError as error:
+        raise UnveilError("out of memory; lower --batch-size and raise --accumulate as much, or lower --width") from error
+    return config.out

@@ -1,0 +1,65 @@
+"""`unveil demo text`: a passage appearing out of masks, and a line with a gap filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unveil.recipes.text import DemoText
+
+
+def packaged() -> str:
+    """The name of the packaged text model.
+
+    Raises:
+        UnveilError: there is none; the message says how to train one.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import ZOO, read_recipe, zoo_names
+
+    names = [name for name in zoo_names() if read_recipe(ZOO / name) == "text"]
+    if not names:
+        raise UnveilError(
+            "no text model is packaged; train one and show it: unveil train text --preset tiny --data FILE.txt --out runs/text, "
+            "then unveil demo text --checkpoint runs/text"
+        )
+    return names[0]
+
+
+def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
+    """Write both, streaming to the terminal; returns what to print."""
+    import torch
+
+    from unveil.apps.text_generation import Canvas, TextSettings, gap_canvas, prompt_canvas, until_end, write
+    from unveil.recipes.demo import command_name
+    from unveil.recipes.text_load import load_text_model
+    from unveil.recipes.text_run import printable, shown
+
+    if config.length < 1:
+        raise ValueError(f"--length must be at least 1, got {config.length}")
+    name = config.checkpoint or packaged()
+    model = load_text_model(name, config.device)
+    tokens, generator = model.tokens, torch.Generator(device="cpu").manual_seed(config.seed)
+    given = tokens.encode(config.prompt)
+    length = min(config.length, model.shape.context - len(given))
+
+    def written(canvas: Canvas, settings: TextSettings) -> tuple[list[int], int]:
+        with shown(model, canvas, watch=True) as show:
+            done = write(model, canvas, settings, generator, show)
+        return done.ids[0].tolist(), done.calls
+
+    settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
+    row, calls = written(prompt_canvas([given], length, tokens, model.device), settings)
+    passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
+    gap = gap_canvas([config.infill], tokens, model.device)
+    line, more = written(gap, TextSettings(steps=32, may_end=False))
+    program = command_name()
+    return f"""{printable(passage)}
+
+{printable(tokens.decode(line))}
+
+{name}: a passage of {length} tokens in {calls} calls of the network, and a gap filled in {more}; known text never changed
+next:
+  {program} sample text --checkpoint {name} --prompt "JULIET:" --length 200 --watch
+  {program} train text --data FILE.txt --out runs/mine"""

@@ -1,0 +1,189 @@
+"""What `unveil sample image --from` does with pictures: begin from them, fill, restore, enlarge, or walk between two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from unveil.apps.image_classifier import ImageClassifier
+    from unveil.apps.image_generation import Given, ImageSettings
+    from unveil.apps.image_model import ImageModel
+    from unveil.recipes.image import SampleImage
+
+
+class Prepared(NamedTuple):
+    """What is given to `generate`, and what to hold the results against.
+
+    Args:
+        noise: (n, C, S, S), or None.
+        truth: (n, C, S, S) uint8, or None where it is not known.
+        others: (n, C, S, S) uint8 of each method without learning.
+        pictures: how many of --from take turns.
+    """
+
+    given: Given
+    noise: Tensor | None = None
+    truth: np.ndarray | None = None
+    others: Mapping[str, np.ndarray] = MappingProxyType({})
+    pictures: int = 1
+
+
+def prepare(
+    config: SampleImage,
+    model: ImageModel,
+    labels: Tensor | None,
+    settings: ImageSettings,
+    classifier: ImageClassifier | None,
+    generator: torch.Generator,
+) -> Prepared:
+    """Read the pictures of --from and make of them what the flags ask for.
+
+    Raises:
+        ValueError: flags that do not go together.
+        UnveilError: pictures that cannot be read or do not fit.
+    """
+    import numpy as np
+    import torch
+
+    from unveil.apps.image_generation import Given
+    from unveil.apps.image_inversion import inverted, slerp
+    from unveil.evaluation.image_quality import bicubic
+
+    enlarges = model.shape.upsample > 1
+    _check(config, enlarges)
+    if not config.given:
+        return Prepared(Given(classifier))
+    side = model.shape.size
+    factor = model.shape.upsample if enlarges else config.factor
+    shrunk = enlarges or config.restore == "superres"
+    if shrunk and side % factor:
+        raise ValueError(f"--factor {factor} does not divide the model's side of {side} pixels")
+    pictures = _read(config, side // factor if shrunk and not config.degrade else side, model.shape.channels)
+    turn = np.arange(config.n) % len(pictures)
+    pixels = torch.from_numpy(pictures[turn])
+    if enlarges:
+        low, truth, others = model.normalized(pixels), None, dict[str, np.ndarray]()
+        if config.degrade:
+            whole = low
+            low = model.reduced(whole)
+            assert low is not None
+            truth = pixels.numpy()
+            others = {"bicubic": bicubic(_pixels(low), factor)}
+        return Prepared(Given(classifier, low=low), None, truth, others, len(pictures))
+    if config.restore:
+        return _restoration(config, model, pixels, classifier, generator)._replace(pictures=len(pictures))
+    if config.task == "img2img":
+        return Prepared(Given(classifier, begin=model.normalized(pixels)))
+    if config.task == "inpaint":
+        known = _known(config, side).expand(len(pixels), 1, side, side)
+        return Prepared(Given(classifier, known=known, value=model.normalized(pixels)))
+    if config.task == "reconstruct":
+        return Prepared(Given(), inverted(model, pixels, labels, settings), pixels.numpy(), {}, len(pictures))
+    if len(pictures) != 2:
+        raise ValueError(f"--task interpolate needs two pictures, --from A B; got {len(pictures)}")
+    ends = inverted(model, torch.from_numpy(pictures), None if labels is None else labels[:2], settings)
+    share = torch.linspace(0.0, 1.0, config.n, device=ends.device) if config.n > 1 else torch.full((1,), 0.5, device=ends.device)
+    return Prepared(Given(), slerp(ends[:1].expand(config.n, -1, -1, -1), ends[1:].expand(config.n, -1, -1, -1), share))
+
+
+def _restoration(
+    config: SampleImage, model: ImageModel, pixels: Tensor, classifier: ImageClassifier | None, generator: torch.Generator
+) -> Prepared:
+    import torch
+
+    from unveil.apps.image_generation import Given
+    from unveil.apps.image_restoration import Blur, Hide, Operator, Shrink, measurement_cost
+    from unveil.evaluation.image_quality import bicubic, median_filled, median_filtered
+    from unveil.sampling.edit import normal_like
+
+    side, noise = model.shape.size, config.noise / 127.5
+    known = _known(config, side) if config.restore == "inpaint" else torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
+    known = known.expand(len(pixels), 1, side, side).to(model.device)
+    operators: dict[str, Operator] = {"deblur": Blur(config.blur), "superres": Shrink(config.factor)}
+    operator = operators.get(config.restore, Hide(known))
+    measured = model.normalized(pixels)
+    if config.degrade:
+        measured = operator.apply(measured)
+        measured = measured + noise * normal_like(measured, generator)
+    if config.restore == "inpaint":
+        measured = measured * known
+    seen = _pixels(measured)
+    others = {
+        "denoise": lambda: {"as_given": seen, "median": median_filtered(seen)},
+        "inpaint": lambda: {"median": median_filled(seen, known.cpu().numpy())},
+        "deblur": lambda: {"as_given": seen, "median": median_filtered(seen)},
+        "superres": lambda: {"bicubic": bicubic(seen, config.factor), "median": median_filtered(bicubic(seen, config.factor))},
+    }[config.restore]()
+
+    def cost(some: slice):
+        return measurement_cost(operator.rows(some), measured[some], noise, model.denoiser.schedule, model.shape.sigma_data)
+
+    return Prepared(Given(classifier, cost=cost), None, pixels.numpy() if config.degrade else None, others if config.degrade else {})
+
+
+def _check(config: SampleImage, enlarges: bool) -> None:
+    if config.task and config.restore:
+        raise ValueError("--task and --restore are two things; give one of them")
+    wants = config.task or config.restore or ("an upsampler" if enlarges else "")
+    if enlarges and (config.task or config.restore):
+        raise ValueError("this model is an upsampler, which --task and --restore do not fit; give --from alone")
+    if wants and not config.given:
+        raise ValueError(f"{wants} needs pictures: give --from FILE or FOLDER")
+    if config.given and not wants:
+        raise ValueError("--from: say what to do with the pictures, --task img2img|inpaint|reconstruct|interpolate or --restore ...")
+    if bool(config.mask) != ("inpaint" in (config.task, config.restore)):
+        raise ValueError("inpainting needs --mask FILE, and nothing else does")
+    if config.jumps != 1 and config.task != "inpaint":
+        raise ValueError("--jumps are of --task inpaint")
+    if config.degrade and not (config.restore or enlarges):
+        raise ValueError("--degrade is of --restore and of upsamplers")
+    if config.task in ("reconstruct", "interpolate") and config.classifier:
+        raise ValueError(f"--task {config.task} takes no --classifier")
+    if not config.noise > 0.0 or not config.blur > 0.0 or config.factor < 1:
+        raise ValueError(f"--noise and --blur must be above 0 and --factor at least 1, got {config.noise}, {config.blur}, {config.factor}")
+
+
+def _read(config: SampleImage, side: int, channels: int) -> np.ndarray:
+    from unveil.data.images import Reading
+    from unveil.data.pictures import read_pictures
+
+    return read_pictures([Path(path) for path in config.given], Reading(side, config.fit, config.background), channels)
+
+
+def _known(config: SampleImage, side: int) -> Tensor:
+    """(1, 1, S, S) bool: where the mask is dark."""
+    import torch
+
+    from unveil.data.images import Reading
+    from unveil.data.pictures import read_pictures
+
+    mask = torch.from_numpy(read_pictures([Path(config.mask)], Reading(side, config.fit, config.background), 1))
+    return mask < 128
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    from unveil.apps.image_model import pixels_of
+
+    return pixels_of(x).numpy()
+
+
+def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """PSNR of what was made, of the mean of those of one picture if there are several, and, as references, of the other methods."""
+    import numpy as np
+
+    from unveil.evaluation.image_quality import psnr
+
+    assert prepared.truth is not None
+    pictures = prepared.pictures
+    scores = {"psnr_mean": float(psnr(prepared.truth, made).mean())}
+    if len(made) >= 2 * pictures:
+        means = np.stack([made[k::pictures].astype(np.float64).mean(0) for k in range(pictures)]).round().astype(np.uint8)
+        scores["psnr_of_means"] = float(psnr(prepared.truth[:pictures], means).mean())
+    return scores, {name: {"psnr_mean": float(psnr(prepared.truth, other).mean())} for name, other in prepared.others.items()}

@@ -1,0 +1,137 @@
+"""`unveil chat`: answers to given prompts in one batch, or a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unveil.apps.text_generation import TextSettings
+    from unveil.apps.text_model import TextModel
+    from unveil.data.chat import Turn
+    from unveil.recipes.text import ChatText
+
+NEW = "/new"
+
+
+def settings_of(config: ChatText) -> TextSettings:
+    """How to answer, as flags say it.
+
+    Raises:
+        ValueError: a number that is out of range.
+    """
+    from unveil.apps.text_generation import TextSettings
+
+    for name, least in (("length", 1), ("steps", 0), ("blocks", 0), ("threads", 0), ("temperature", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
+    return TextSettings(
+        config.length, config.steps or config.length, config.blocks, config.order, config.temperature, config.scale, config.threshold
+    )
+
+
+def answer_prompts(config: ChatText) -> dict[str, Any]:
+    """Answer each of `--prompt`, and describe."""
+    import time
+
+    import torch
+
+    from unveil.apps.text_chat import answer
+    from unveil.recipes.doctor import commit, machine
+    from unveil.recipes.text_run import printable
+
+    settings, model = settings_of(config), _model(config)
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    began = time.perf_counter()
+    done = answer(model, [_begun(config, prompt) for prompt in config.prompt], settings, generator)
+    seconds = time.perf_counter() - began
+    shown = (f"> {printable(prompt)}\n{printable(text)}" for prompt, text in zip(config.prompt, done.texts, strict=True))
+    return {
+        "recipe": "text",
+        "checkpoint": config.checkpoint,
+        "protocol": f"chat, order {config.order}",
+        "metrics": {"tokens_per_second": done.tokens / seconds, "nfe": done.calls, "n": len(done.texts)},
+        "texts": done.texts,
+        "config": asdict(config),
+        "seeds": [config.seed],
+        "commit": commit(),
+        **machine(config.device),
+        "seconds": seconds,
+        "summary": "\n\n".join(shown),
+    }
+
+
+def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object]) -> None:
+    """Answer line after line, each given all before it. The oldest turns are forgotten, and that is said, where the context ends."""
+    import torch
+
+    from unveil.apps.text_chat import answer
+    from unveil.data.chat import Turn, encode_chat
+    from unveil.recipes.text_run import printable
+
+    settings, model = settings_of(config), _model(config)
+    encode_chat(model.tokens, [Turn("user", "")])  # an unknown template is refused before anything is typed
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    first: list[Turn] = [Turn("system", config.system)] if config.system else []
+    turns: list[Turn] = []
+    for line in lines:
+        if line == NEW:
+            turns = []
+            say("(a new chat)")
+            continue
+        turns.append(Turn("user", line))
+        kept = _fitting(model, first, turns, settings.length)
+        if len(kept) < len(turns):
+            say(f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)")
+            turns = kept
+        with _streamed(model, config) as show:
+            (text,) = answer(model, [[*first, *turns]], settings, generator, show).texts
+        turns.append(Turn("assistant", text))
+        say(printable(text))
+
+
+def _fitting(model: TextModel, first: list[Turn], turns: list[Turn], length: int) -> list[Turn]:
+    from unveil.data.chat import encode_chat
+
+    kept = list(turns)
+    while len(kept) > 2 and len(encode_chat(model.tokens, [*first, *kept])) + length > model.shape.context:
+        kept = kept[2:]
+    return kept
+
+
+def _begun(config: ChatText, prompt: str) -> list[Turn]:
+    from unveil.data.chat import Turn
+
+    return [*([Turn("system", config.system)] if config.system else []), Turn("user", prompt)]
+
+
+def _model(config: ChatText) -> TextModel:
+    import torch
+
+    from unveil.recipes.text_load import load_text_model
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+
+
+@contextmanager
+def _streamed(model: TextModel, config: ChatText) -> Generator[Callable[[Tensor], object] | None]:
+    """In a terminal the answer as it is decided, redrawn in place; nothing elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from unveil.data.chat import answer_of
+    from unveil.recipes.text_run import partly
+
+    console = Console(stderr=True)
+    if not (config.watch and console.is_terminal):
+        yield None
+        return
+    with Live(console=console, refresh_per_second=20, transient=True) as live:
+        yield lambda state: live.update(Text(partly(model, answer_of(model.tokens, state[0, -config.length :].tolist()))))

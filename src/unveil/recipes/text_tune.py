@@ -1,0 +1,128 @@
+"""Training on from a model, or on instructions, or both: `unveil train text --checkpoint P --sft F.jsonl --lora-rank 8`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from unveil.apps.text_model import TextModel, TextShape
+    from unveil.data.tokens import Tokens
+    from unveil.recipes.progress import Progress
+    from unveil.recipes.text import TrainText
+
+
+class Learned(NamedTuple):
+    """What is learned from: batches, their loss, and what `config.json` says of them."""
+
+    draw: Callable[[torch.Generator], Any]
+    loss: Callable[[TextModel, Any], tuple[Tensor, Mapping[str, float]]]
+    described: dict[str, Any]
+
+
+def tune_text(config: TrainText, progress: Progress) -> Path:
+    """Fine-tune; returns the run folder. A LoRA run's checkpoints hold its matrices alone, and `adapter/` has them in PEFT's layout.
+
+    Raises:
+        UnveilError: the checkpoint, the instructions or the run folder cannot be used.
+        ValueError: LoRA targets that the network does not have.
+    """
+    from dataclasses import asdict
+    from functools import partial
+
+    import torch
+
+    from unveil.data.tokens import FILE, digest, write_tokens
+    from unveil.errors import UnveilError
+    from unveil.network.lora import LoRA, add_lora
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.text import TrainText
+    from unveil.recipes.text_train import training_of
+    from unveil.training.checkpoint import latest_checkpoint
+    from unveil.weights.peft import write_adapter
+
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
+    torch.manual_seed(config.seed)  # initial weights
+    model = _started(config)
+    if config.sft is not None and model.window:
+        raise UnveilError("instructions are for masked models; this one is causal or of blocks")
+    learned = _learned(config, model.tokens, model.shape)
+    base = None if config.checkpoint is None else _place(config.checkpoint)
+    more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
+    described = as_json(asdict(config) | more)
+    lora = LoRA(config.lora_rank, config.lora_alpha, config.lora_targets) if config.lora_rank else None
+    trained: nn.Module = model
+    if lora is not None:
+        trained = add_lora(model.to(device).denoiser.network, lora)
+
+    def loss(_: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, float]]:
+        return learned.loss(model, batch)
+
+    def on_save(step: int, averaged: dict[str, Tensor]) -> None:
+        if lora is not None:
+            write_adapter(config.out / "adapter", lora, averaged, base or "")
+
+    if latest_checkpoint(config.out) is None:
+        write_tokens(model.tokens, config.out / FILE)
+    task = Task(trained, learned.draw, loss, {}, {})
+    training = training_of(config)
+    asked = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
+    asked(task, training, device, config.out, described, TrainText(), progress)
+    return config.out
+
+
+def _started(config: TrainText) -> TextModel:
+    """The model to go on from, on the CPU; LLaDA's in float32 if all of it is trained."""
+    from unveil.apps.text_model import TextModel
+    from unveil.data.files import found
+    from unveil.data.text import is_prepared, read_prepared
+    from unveil.data.tokens import ByteTokens
+    from unveil.recipes.text_load import load_text_model
+    from unveil.recipes.text_train import shape_of
+
+    if config.checkpoint is not None:
+        return load_text_model(config.checkpoint, "cpu", dtype="bfloat16" if config.lora_rank else "float32")
+    folder = found(Path(config.data))
+    tokens: Tokens = read_prepared(folder).tokens if is_prepared(folder) else ByteTokens()
+    return TextModel(shape_of({**vars(config), "vocabulary": tokens.size}), tokens)
+
+
+def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
+    from unveil.apps.text_training import text_batches, text_loss
+    from unveil.apps.text_tuning import tuning_batches, tuning_loss
+    from unveil.data.files import found
+    from unveil.data.instructions import Examples, read_chats
+    from unveil.data.text import Pieces, is_prepared, pack, read_documents, split_documents
+    from unveil.errors import UnveilError
+    from unveil.recipes.text_train import prepared_text
+
+    if config.sft is not None:
+        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field), tokens, shape.context)
+        described = {"chats": len(examples.chats), "left_out": examples.left_out}
+        return Learned(tuning_batches(examples, config.batch_size, config.form, config.times), tuning_loss, described)
+    if is_prepared(found(Path(config.data))):
+        prepared = prepared_text(config.data, config.field, config.hold_out)
+        if prepared.tokens.written() != tokens.written():
+            raise UnveilError(f"{config.data} was prepared with another tokenizer than {config.checkpoint} has; give the text itself")
+        stream = prepared.train
+    else:
+        stream = pack(split_documents(read_documents(config.data, config.field), config.hold_out)[0], tokens)
+    pieces = Pieces(stream, shape.context, config.truncated)
+    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=shape.block)
+    return Learned(draw, text_loss, {"tokens": len(stream)})
+
+
+def _place(path_or_name: str) -> str:
+    """A name of the zoo as it is, a path from the root: runs are used from other folders than they were made in."""
+    from unveil.recipes.locate import zoo_names
+
+    return path_or_name if path_or_name in zoo_names() else str(Path(path_or_name).resolve())

@@ -1,0 +1,30 @@
+"""Closed forms: entropies of known rows, and a judge that knows nothing."""
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from unveil.apps.text_model import TextModel, TextShape
+from unveil.data.tokens import ByteTokens
+from unveil.errors import UnveilError
+from unveil.evaluation.text_quality import judged, unigram_entropy
+
+
+def test_entropy_of_equal_different_and_mixed_tokens():
+    assert unigram_entropy(np.array([[7, 7, 7, 7]])) == 0.0
+    assert unigram_entropy(np.array([[1, 2, 3, 4]])) == pytest.approx(log(4))
+    assert unigram_entropy(np.array([[1, 1, 1, 2], [5, 5, 5, 5]])) == pytest.approx((log(4) - 0.75 * log(3)) / 2)
+
+
+def test_a_judge_that_knows_nothing_gives_every_token_the_same():
+    judge = TextModel(TextShape(258, context=8, width=16, depth=1, heads=2, causal=True), ByteTokens()).eval()
+    torch.nn.init.zeros_(judge.network.ff_out.weight)
+    ids = np.random.default_rng(0).integers(0, 256, (5, 8))
+    found = judged(judge, ids, batch=2)
+    assert found["judge_nats_mean"] == pytest.approx(log(257), abs=1e-5) and found["judge_nats_ci95"] < 1e-5 and found["n"] == 5
+    with pytest.raises(UnveilError, match="longer than the judge's context"):
+        judged(judge, np.zeros((1, 9), np.int64))
+    with pytest.raises(UnveilError, match="must be a causal model"):
+        judged(TextModel(TextShape(258, context=8, width=16, depth=1, heads=2), ByteTokens()), ids)
