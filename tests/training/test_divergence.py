@@ -91,3 +91,24 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     averaged = {"a": torch.ones(2), "b": torch.tensor([0.0, torch.nan]), "statistics": torch.tensor(torch.inf)}
     with pytest.raises(UnveilError, match="the averaged weight b is not finite after step 7"):
         stop_unless_weights_finite({"a": torch.ones(2), "b": torch.zeros(2)}, averaged, 7, tmp_path)
+
+
+def test_the_batches_of_every_application_say_their_times():
+    from unveil.apps.image_training import ImageBatch
+    from unveil.apps.path_training import PathBatch
+    from unveil.apps.policy_distillation import StudentBatch
+    from unveil.apps.policy_training import PolicyBatch
+    from unveil.apps.text_training import TextBatch, text_batches
+    from unveil.apps.text_tuning import TuningBatch
+    from unveil.apps.trajectory_training import TrajectoryBatch
+    from unveil.data.text import Pieces, pack
+    from unveil.data.tokens import ByteTokens
+
+    for kind in (ImageBatch, PathBatch, StudentBatch, PolicyBatch, TextBatch, TuningBatch, TrajectoryBatch):
+        assert "t" in kind._fields, kind
+    pieces = Pieces(pack(["many words " * 20], ByteTokens()), 12)
+    for block in (0, 5):  # of 5, 5 and 2 tokens
+        batch = text_batches(pieces, 4, "l", block=block)(torch.Generator(device="cpu").manual_seed(0))
+        assert batch.masks is not None
+        lengths = torch.tensor([5, 5, 2]) if block else torch.tensor(12)
+        torch.testing.assert_close(batch.t * lengths, batch.masks.float())

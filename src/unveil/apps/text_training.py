@@ -56,7 +56,8 @@ def text_batches(
         if form == "l":
             lengths = block_lengths(length, block)
             masks = stratified_counts(uniform(len(lengths)), size, lengths).T
-            return TextBatch(ids, uniform(*ids.shape), masks / lengths, masks if block else masks[:, 0])
+            shares = masks / lengths
+            return TextBatch(ids, uniform(*ids.shape), shares if block else shares[:, 0], masks if block else masks[:, 0])
         if not block:
             return TextBatch(ids, t=drawn_times(size, times, least, generator), uniform=uniform(*ids.shape))
         each = [drawn_times(size, times, least, generator) for _ in range(-(-length // block))]
