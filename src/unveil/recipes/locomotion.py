@@ -70,6 +70,8 @@ class TrainLocomotion:
     """peak; warm-up, then cosine"""
     ema_decay: float = 0.999
     """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     save_freq: int = 2000
     """steps between checkpoints"""
     keep: int = 1
@@ -77,7 +79,7 @@ class TrainLocomotion:
     hold_out: float = 0.05
     """share of episodes that are not trained on (`--scale auto` chooses on them)"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -145,6 +147,8 @@ class TrainValue:
     """peak; warm-up, then cosine"""
     ema_decay: float = 0.999
     """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     save_freq: int = 1000
     """steps between checkpoints"""
     keep: int = 1
@@ -152,7 +156,7 @@ class TrainValue:
     hold_out: float = 0.05
     """share of episodes that are not trained on"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default the transformer does where the processor computes in it"""
+    """train under bfloat16 autocast; by default the transformer does where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
@@ -51,7 +50,7 @@ def _train(
     episodes = training_episodes(config)
     described = _described(config, episodes, recipe)
     task, run = task_of(episodes, described), run_folder(config)
-    run_task(task, _training(config, device), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
+    run_task(task, _training(config), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
     return run
 
 
@@ -143,15 +142,15 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
     return as_json(asdict(config) | sizes)
 
 
-def _training(config: TrainLocomotion | TrainValue, device: torch.device) -> Training:
-    from unveil.recipes.run import has_bfloat16
+def _training(config: TrainLocomotion | TrainValue) -> Training:
     from unveil.training.trainer import Training
 
     return Training(
         steps=config.n_train_steps,
         learning_rate=config.learning_rate,
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) and may_autocast(config) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16 if config.bfloat16 is not None or may_autocast(config) else False,
         save_every=config.save_freq,
         keep=config.keep,
         accumulate=config.gradient_accumulate_every,
