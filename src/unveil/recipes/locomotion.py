@@ -48,14 +48,14 @@ class TrainLocomotion:
     """rows a token of the transformer"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """to mean 0 and deviation 1, or to [-1, 1] by the data's limits"""
-    returns: bool = False
-    """tell the transformer how good the return is that follows, so that `--ask` may ask for it (Decision Diffuser)"""
+    returns: bool | None = None
+    """tell the network how good the return is that follows, to ask for it (Decision Diffuser); by default the transformer is told"""
     untold: float = 0.25
-    """with --returns: share of windows of which it is not told"""
+    """share of windows of which it is not told"""
     returns_discount: float = 0.997
-    """with --returns: of rewards, per environment step"""
+    """of rewards, per environment step, for the returns that it is told"""
     termination_penalty: float = -100.0
-    """with --returns: added to the reward of a terminal transition"""
+    """added to the reward of a terminal transition, for the returns that it is told"""
     action_weight: float = 10.0
     """factor on the error of a plan's first action"""
     loss_discount: float = 1.0
@@ -219,9 +219,9 @@ class EvalLocomotion:
     anchored: bool = False
     """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
     ask: float | None = None
-    """plans whose return lies above this share of the data's, 0 to 1; for runs that were trained with --returns"""
-    ask_scale: float = 1.0
-    """of classifier-free guidance towards them: 1 asks, more insists"""
+    """plans whose return lies above this share of the data's, 0 to 1; by default 1, the best, of networks that are told returns"""
+    ask_scale: float = 4.0
+    """of classifier-free guidance towards them: 0 asks for nothing, 1 asks, more insists"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"

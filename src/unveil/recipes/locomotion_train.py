@@ -67,7 +67,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     model = trajectory_model(described)
     model.normalization.learn(_rows(episodes), config.normalizer)
     told = None
-    if config.returns:
+    if shape_of(described).returns:
         told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
     windows, shape = Trajectories(episodes), shape_of(described)
     draw = trajectory_batches(windows, shape, config.batch_size, told, horizons=lengths(config), untold=config.untold)
@@ -138,6 +138,7 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "recipe": recipe,
         "attention": getattr(config, "attention", False),
         "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
+        "returns": recipe == "locomotion" and config.model == "transformer" and getattr(config, "returns", None) is not False,
     }
     return as_json(asdict(config) | sizes)
 
@@ -197,8 +198,10 @@ def check(config: TrainLocomotion | TrainValue) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if not config.dim_mults or min(config.dim_mults) < 1:
         raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
-    if getattr(config, "returns", False) and (config.model == "unet" or not 0.0 <= getattr(config, "untold", 0.0) < 1.0):
-        raise ValueError("--returns needs --model transformer, and --untold in [0, 1)")
+    if getattr(config, "returns", None) and config.model == "unet":
+        raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
+    if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
+        raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
     if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
     if config.model == "unet":
