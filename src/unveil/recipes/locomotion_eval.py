@@ -83,7 +83,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
         anchored=config.anchored,
-        ask=config.ask,
+        ask=1.0 if config.ask is None and model.shape.returns else config.ask,
         ask_scale=config.ask_scale,
         clip=config.clip_denoised,
     )

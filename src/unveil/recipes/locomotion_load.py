@@ -139,7 +139,7 @@ def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel
     from unveil.training.checkpoint import read_tensors
 
     model = trajectory_model(read_config(checkpoint, "locomotion"))
-    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict()), device)
+    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict(), halves=True), device)
     return model
 
 
@@ -151,7 +151,7 @@ def load_value(checkpoint: Path, device: torch.device) -> ValueModel:
     packaged = checkpoint / "value.safetensors"
     config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
     model = value_model(config)
-    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict()), device)
+    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict(), halves=True), device)
     return model
 
 

@@ -94,7 +94,7 @@ class TrainPushT:
     keep: int = 2
     """newest checkpoints that are kept; 0 keeps all"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -285,7 +285,7 @@ def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
     from unveil.training.checkpoint import read_tensors
 
     model = policy_model(read_config(folder, "pusht"))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), device)
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), device)
     return model
 
 
