@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import matplotlib as mpl
@@ -154,7 +155,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
     if path.suffix == ".gif":
         return write_gif(path, frames, milliseconds)
-    settings = {"plugin": "FFMPEG", "fps": 1000 / milliseconds, "macro_block_size": 2}
+    settings: dict[str, Any] = {"plugin": "FFMPEG", "fps": 1000 / milliseconds, "macro_block_size": 2}
     encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
     assert isinstance(encoded, bytes)
     with replacing(path) as partial:
