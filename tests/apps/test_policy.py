@@ -8,6 +8,7 @@ from torch import nn
 from unveil.apps.guided import costing
 from unveil.apps.policy import Policy
 from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
+from unveil.network.observation import Part
 from unveil.process.schedule import Flow
 from unveil.sampling.gaussian import DDIM, Ancestral, Heun
 
@@ -110,6 +111,49 @@ def test_samples_have_the_conditional_mean_and_deviation(predicts, solver, steps
     np.testing.assert_allclose(chunks.std(1), 0.25, rtol=0.1)
 
 
+class Joint(nn.Module):
+    """The exact belief about rows (a_i, o_i), where all a_i are N(o, s^2) and later o_i N(-o, s^2), given the newest known o, read where
+    it is inpainted. What it says of known rows is nonsense, and every x is kept."""
+
+    def __init__(self, shape: PolicyShape, deviation: float) -> None:
+        super().__init__()
+        self.shape, self.schedule, self.deviation, self.xs = shape, policy_schedule(shape), deviation, []
+
+    def forward(self, x, time, cond=None):
+        self.xs.append(x.clone())
+        t = (time.double() + 1.0) / self.shape.diffusion_steps
+        alpha, sigma = self.schedule.alpha(t).float()[:, None, None], self.schedule.sigma(t).float()[:, None, None]
+        mean, power = x[:, self.shape.n_obs - 1, 1:, None] * torch.tensor([1.0, -1.0]), self.deviation**2
+        x_0 = mean + alpha * power / (alpha**2 * power + sigma**2) * (x - alpha * mean)
+        x_0[:, : self.shape.n_obs, 1] = 0.77
+        return x_0
+
+
+def test_inpainted_observations_are_kept_and_actions_have_the_mean_given_them():
+    """In the data's units: an observation of 10 +- 5 is 0 +- 1, an action of 100 +- 50 likewise."""
+    shape = PolicyShape(1, 1, 2, 4, 2, predicts="x0", told="inpainting", prefix=2)
+    network = Joint(shape, 0.25)
+    model = PolicyModel(shape, network)
+    model.observed.learn(np.array([[5.0], [15.0]], np.float32), "limits")
+    model.acted.learn(np.array([[50.0], [150.0]], np.float32), "limits")
+    policy = Policy(model, Ancestral(model.denoiser.schedule), 100, seed=1)
+    seen = np.repeat(np.array([[[13.0], [9.0]], [[7.0], [11.0]]], np.float32), 600, 0)
+    chunks = policy.predict(seen).reshape(2, 600, 4)
+    np.testing.assert_allclose(chunks.mean((1, 2)), [90.0, 110.0], atol=1.0)
+    np.testing.assert_allclose(chunks.std((1, 2)), 12.5, rtol=0.1)
+    assert len(network.xs) == 100
+    for x in network.xs:
+        np.testing.assert_allclose(x[:, :2, 1], (seen[..., 0] - 10.0) / 5.0, atol=1e-6)  # exactly, at every step
+    known = np.array([[[60.0], [70.0]]] * 1200)
+    assert (policy.predict(seen, known)[:, 1:3] == known).all()
+    np.testing.assert_allclose(network.xs[-1][:, 1:3, 0], [[-0.8, -0.6]] * 1200, atol=1e-6)
+    free = torch.ones(4, 2, dtype=torch.bool)
+    free[:2, 1] = free[1:3, 0] = False
+    assert (network.xs[-100][:, free].std(0) > 0.8).all()  # all else begins as noise
+    with pytest.raises(ValueError, match="pictures cannot be inpainted"):
+        PolicyShape(12, 1, told="inpainting", parts=(Part("picture", (3, 2, 2), 0),))
+
+
 def test_the_seed_decides_and_wrong_observations_are_refused():
     shape = PolicyShape(1, 1, 1, 4, 4)
     model = PolicyModel(shape, Conjugate(shape, 0.1))
@@ -135,7 +179,7 @@ class Continues(nn.Module):
         self.shape = shape
 
     def forward(self, x, time, cond=None):
-        told = cond.tokens[:, -1, -self.shape.prefix :] if self.shape.tokens else cond.vector[:, -self.shape.prefix :]
+        told = cond.tokens[:, -1, -self.shape.prefix :] if self.shape.told == "tokens" else cond.vector[:, -self.shape.prefix :]
         first = self.shape.n_obs - 1
         known = x[:, first : first + self.shape.prefix, 0] * told
         return (known.sum(1) / told.sum(1).clamp(min=1))[:, None, None].expand_as(x)
@@ -144,7 +188,7 @@ class Continues(nn.Module):
 @pytest.mark.parametrize("tokens", [False, True])
 def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
     """Rows one too early or late would average the noise of an unknown row in; noised known rows (`Replace`) would, too."""
-    shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", tokens=tokens, prefix=3)
+    shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", told="tokens" if tokens else "film", prefix=3)
     model = PolicyModel(shape, Continues(shape))
     model.acted.learn(np.array([[100.0], [300.0]], np.float32), "limits")
     policy = Policy(model, Ancestral(model.denoiser.schedule), 5)

@@ -60,7 +60,7 @@ def test_loss_is_the_mean_square_of_what_the_network_should_say(predicts, genera
 def test_known_actions_are_clean_told_and_left_out_of_the_loss(tokens, generator):
     """How many are known is uniform in 0 .. prefix; the first known row is that of the newest observation."""
     chunks, seen, actions = wave()
-    shape = PolicyShape(2, 1, 2, 8, 4, 50, "eps", tokens, prefix=3)
+    shape = PolicyShape(2, 1, 2, 8, 4, 50, "eps", "tokens" if tokens else "film", prefix=3)
     model = PolicyModel(shape, Nothing())
     model.observed.learn(seen, "limits")
     model.acted.learn(actions, "limits")
@@ -80,6 +80,28 @@ def test_known_actions_are_clean_told_and_left_out_of_the_loss(tokens, generator
     x_0 = model.acted.normalized(batch.actions)[..., 0]
     assert torch.equal(network.x[..., 0][unknown == 0], x_0[unknown == 0])
     assert not torch.isclose(network.x[..., 0], x_0)[unknown == 1].float().mean() > 0.1
+
+
+def test_inpainted_observations_are_clean_and_left_out_and_later_ones_are_learned(generator):
+    chunks, seen, actions = wave()
+    chunks = Chunks(seen, actions, np.array([len(seen)]), 2, 8, 4, whole=True)
+    shape = PolicyShape(2, 1, 2, 8, 4, 50, "eps", "inpainting", prefix=3)
+    model = PolicyModel(shape, Nothing())
+    model.observed.learn(seen, "limits")
+    model.acted.learn(actions, "limits")
+    batch = policy_batches(chunks, shape, 100)(generator)
+    loss, _ = policy_loss(model, batch)
+    unknown = torch.ones(100, 8, 3)
+    unknown[:, :2, 1:] = 0.0
+    for row, count in enumerate(batch.known.tolist()):
+        unknown[row, 1 : 1 + count, 0] = 0.0
+    each = (batch.noise.square() * unknown).sum((1, 2)) / unknown.sum((1, 2))
+    assert float(loss) == pytest.approx(float(each.mean()), rel=1e-5)
+    x_0 = torch.cat([model.acted.normalized(batch.actions), model.observed.normalized(batch.observations)], 2)
+    network = model.denoiser.network
+    assert torch.equal(network.x[unknown == 0], x_0[unknown == 0])
+    assert not torch.isclose(network.x, x_0)[unknown == 1].float().mean() > 0.1
+    assert network.cond.vector.shape == (100, 3)  # which actions are known, nothing else
 
 
 def test_batches_depend_on_the_generator_alone():
@@ -119,7 +141,7 @@ def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(ge
 
 def test_dropout_depends_on_the_batch_alone(generator):
     chunks, _, _ = wave()
-    shape = PolicyShape(2, 1, 2, 8, 4, tokens=True)
+    shape = PolicyShape(2, 1, 2, 8, 4, told="tokens")
     model = PolicyModel(shape, PolicyTransformer(1, 8, 2, 2, width=32, depth=2, heads=2, dropout=0.3)).train()
     batch = policy_batches(chunks, shape, 8)(generator)
     first, second, other = (float(policy_loss(model, b)[0].detach()) for b in (batch, batch, batch._replace(seed=batch.seed + 1)))
@@ -131,7 +153,7 @@ def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
     """Told another row's observation, or the actions in other units, its error would be that of a guess, 41."""
     chunks, seen, actions = wave()
     torch.manual_seed(0)
-    shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", tokens=network == "transformer")
+    shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", told="tokens" if network == "transformer" else "film")
     made = (
         ConditionalUNet(1, 4, (16, 32), 3, 32)
         if network == "cnn"

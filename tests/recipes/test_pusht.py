@@ -118,6 +118,7 @@ def test_other_observations_networks_and_predictions_run(tmp_path):
     for flags in (
         ["--observation", "state", *transformer, "--prefix", "2"],
         ["--prefix", "3", "--predicts", "flow", "--observation", "state"],
+        ["--prefix", "2", "--condition", "inpainting"],
     ):
         folder = tmp_path / flags[-1]
         assert main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags]) == 0
@@ -242,6 +243,7 @@ def test_the_published_sizes():
         (["train", "pusht", "--horizon", "8"], "horizon must be at least n_obs + n_action - 1 = 9"),
         (["train", "pusht", "--horizon", "18"], "cannot be halved 2 times"),
         (["train", "pusht", "--prefix", "15"], "--prefix must be 0 .. horizon - n_obs = 14"),
+        (["train", "pusht", "--condition", "tokens"], "--condition must be film or inpainting for the cnn"),
         (["train", "pusht", "--widths", "12"], "multiples of 8"),
         (["train", "pusht", "--data", "nothing.npz"], "no such file or folder"),
         (["train", "pusht"], "unveil data pusht --from https://"),

@@ -251,7 +251,7 @@ def costing(
 
     def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
         if isinstance(model, PolicyModel):
-            return cost(model.acted.denormalized(x))
+            return cost(model.acted.denormalized(x[..., : model.shape.actions]))
         return cost(model.normalization.denormalized(x, model.shape.planned))
 
     return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))

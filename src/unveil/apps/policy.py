@@ -12,7 +12,7 @@ from unveil.data.chunks import check_window
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
-from unveil.sampling.edit import Edit, Inpaint, identity, normal_like
+from unveil.sampling.edit import Edit, Inpaint, chain, identity, normal_like
 from unveil.sampling.guidance import Guidance, clipped
 from unveil.sampling.loop import Solver, sample
 
@@ -141,19 +141,24 @@ class Policy:
                 f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with --prefix {length}"
             )
         counts = torch.full((count,), length, device=device)
-        cond = self.model.condition(torch.from_numpy(observations).to(device, torch.float32), counts)
-        noise = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.actions), device=device), self._generator)
+        seen = torch.from_numpy(observations).to(device, torch.float32)
+        cond = self.model.condition(seen, counts)
+        noise = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), self._generator)
         denoise = partial(self.model.denoiser, cond=cond)
         for guide in (self.steer, steer):
             denoise = denoise if guide is None else guide(denoise)
         denoise = clipped(denoise, -1.0, 1.0) if self.clip else denoise
         rows = slice(shape.n_obs - 1, shape.n_obs - 1 + length)
-        if prefix is not None:
+        inpainted = shape.told == "inpainting"
+        if prefix is not None or inpainted:
             value = torch.zeros_like(noise)
-            value[:, rows] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, torch.float32))
-            edit = Inpaint(shape.known(counts), value)
+            if prefix is not None:
+                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, torch.float32))
+            if inpainted:
+                value[:, : shape.n_obs, shape.actions :] = self.model.observed.normalized(seen)
+            edit = chain(edit, Inpaint(shape.known(counts), value))
         x: Tensor = sample(denoise, self.solver, noise, self.times, edit=edit, generator=self._generator)
-        chunks = self.model.acted.denormalized(x).cpu().double().numpy()
+        chunks = self.model.acted.denormalized(x[..., : shape.actions]).cpu().double().numpy()
         if prefix is not None:
             chunks[:, rows] = prefix  # the same to the last bit
         return chunks

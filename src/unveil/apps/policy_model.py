@@ -27,7 +27,9 @@ class PolicyShape:
         n_action: actions that are executed before the next decision, from the newest observation's on.
         diffusion_steps: T, of the squared-cosine table; for `flow` only the scale of the network's time.
         predicts: what the network's output means; `flow` is the velocity of flow matching's straight path.
-        tokens: the network is told observations as a sequence (B, n_obs, D), else as one vector (B, n_obs D).
+        told: how the network is told observations. film: as one vector (B, n_obs D). tokens: as a sequence (B, n_obs, D). inpainting: rows
+            of a chunk are (action, observation) of A + D numbers; observations of the first n_obs rows are known and clean (`Inpaint`),
+            those of the others are predicted like actions (Chi et al. 2023, "diffusion conditioned by inpainting"; Janner et al. 2022).
         prefix: P, the largest number of actions, from the newest observation's on, that may be known and clean: those that are carried out
             while the chunk is computed. The vector, or every token, gains P numbers: 1 for each that is known.
         parts: of an observation that holds images, which are C, h, w of 0 .. 255: one after another, flattened, they are its D numbers. The
@@ -44,7 +46,7 @@ class PolicyShape:
     n_action: int = 8
     diffusion_steps: int = 100
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
-    tokens: bool = False
+    told: Literal["film", "tokens", "inpainting"] = "film"
     prefix: int = 0
     parts: tuple[Part, ...] = ()
 
@@ -54,6 +56,8 @@ class PolicyShape:
             raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
         if not 0 <= self.prefix <= self.horizon - self.n_obs:
             raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
+        if self.told == "inpainting" and self.parts:
+            raise ValueError("policy: pictures cannot be inpainted; observations of numbers can")
         if self.parts and sum(self.sizes) != self.observations:
             raise ValueError(f"policy: {self.observations} observed numbers are not {' and '.join(str(part.shape) for part in self.parts)}")
 
@@ -68,14 +72,32 @@ class PolicyShape:
         return [prod(part.shape) for part in self.parts]
 
     @property
+    def row(self) -> int:
+        """Numbers of a row that is denoised: A, or A + D where observations are inpainted."""
+        return self.actions + (self.observations if self.told == "inpainting" else 0)
+
+    @property
     def executed(self) -> slice:
         """The rows of a chunk that are executed."""
         return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
 
     def known(self, counts: Tensor) -> Tensor:
-        """(B, H, 1) bool: the first `counts` (B,) actions from the newest observation's on, rows n_obs - 1 .. n_obs - 2 + count."""
+        """(B, H, 1) bool: the first `counts` (B,) actions from the newest observation's on, rows n_obs - 1 .. n_obs - 2 + count.
+
+        Where observations are inpainted (B, H, row), and those of the first n_obs rows are known, too.
+        """
         row = torch.arange(self.horizon, device=counts.device) - (self.n_obs - 1)
-        return ((row >= 0) & (row < counts[:, None]))[..., None]
+        known = ((row >= 0) & (row < counts[:, None]))[..., None]
+        if self.told != "inpainting":
+            return known
+        seen = (torch.arange(self.horizon, device=counts.device) < self.n_obs)[None, :, None]
+        return torch.cat([known.expand(-1, -1, self.actions), seen.expand(len(counts), -1, self.observations)], dim=2)
+
+    def rows(self, actions: Tensor, observations: Tensor) -> Tensor:
+        """(B, H, row): normalised actions (B, H, A) and, where they are inpainted, observations (B, n, D) of the first n rows, then 0."""
+        if self.told != "inpainting":
+            return actions
+        return torch.cat([actions, nn.functional.pad(observations, (0, 0, 0, self.horizon - observations.shape[1]))], dim=2)
 
 
 class PolicyModel(nn.Module):
@@ -112,11 +134,12 @@ class PolicyModel(nn.Module):
             crops: pictures are cut at random by it, for training; else in the middle.
         """
         prefix = self.shape.prefix
+        observations = observations[:, :0] if self.shape.told == "inpainting" else observations
         seen = self.observed.normalized(observations) if self.encoder is None else self.encoder(self.normalized(observations), crops)
         told = torch.zeros((len(seen), prefix), device=seen.device, dtype=seen.dtype)
         if counts is not None:
             told = told + (torch.arange(prefix, device=seen.device) < counts.to(seen.device)[:, None])
-        if self.shape.tokens:
+        if self.shape.told == "tokens":
             return Condition(tokens=torch.cat([seen, told[:, None].expand(-1, seen.shape[1], -1)], dim=2))
         return Condition(vector=torch.cat([seen.flatten(1), told], dim=1))
 

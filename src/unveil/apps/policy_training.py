@@ -17,10 +17,10 @@ class PolicyBatch(NamedTuple):
     """Windows in the data's units, and all that is random about their loss.
 
     Args:
-        observations: (B, n_obs, D).
+        observations: (B, n_obs, D), or (B, H, D) where they are inpainted.
         actions: (B, H, A).
         t: (B,) in (0, 1], one of i / T except for flow matching.
-        noise: standard normal, like the actions.
+        noise: standard normal (B, H, row).
         seed: of the network's dropout, and of where pictures are cut.
         known: (B,), how many actions from the newest observation's on are known.
     """
@@ -42,7 +42,7 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
             t = 1.0 - torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
         else:
             t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
-        noise = torch.randn(actions.shape, generator=generator, device="cpu")
+        noise = torch.randn((size, shape.horizon, shape.row), generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
         known = torch.zeros(size, dtype=torch.int64, device="cpu")
         if shape.prefix:  # without one, batches are those of runs from before there was one
@@ -64,12 +64,14 @@ def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[s
 
 
 def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
-    """Normalised actions (B, H, A), what the network is told, and which actions are known; the batch's seed decides dropout and crops."""
+    """Normalised rows (B, H, row), what the network is told, and which numbers are known; the batch's seed decides dropout and crops."""
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = torch.Generator(device=device).manual_seed(batch.seed)
     counts = batch.known.to(device)
     crops = torch.Generator(device="cpu").manual_seed(batch.seed)
     cond = model.condition(batch.observations.to(device), counts, crops)
-    known = model.shape.known(counts) if model.shape.prefix else None
-    return model.acted.normalized(batch.actions.to(device)), cond, known
+    shape, inpainted = model.shape, model.shape.told == "inpainting"
+    known = shape.known(counts) if shape.prefix or inpainted else None
+    actions = model.acted.normalized(batch.actions.to(device))
+    return shape.rows(actions, model.observed.normalized(batch.observations.to(device)) if inpainted else actions), cond, known

@@ -190,7 +190,8 @@ class RealTimePolicy:
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
             known = shape.known(torch.full((len(rows),), d, device=value.device))
-            return partial(predict, edit=Replace(known, value, schedule))
+            seen = value.new_zeros(len(rows), shape.horizon, shape.observations)  # the observations' own edit comes after
+            return partial(predict, edit=Replace(known, shape.rows(value, seen), schedule))
         weights = torch.zeros(shape.horizon, dtype=torch.float64)
         weights[first:] = soft_weights(shape.horizon - first, d, s)
         return partial(predict, steer=pulled(value, weights.to(value), schedule))
@@ -264,7 +265,7 @@ def pulled(target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedul
     def cost(mean: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         strength = torch.minimum((alpha**2 + sigma**2) / sigma**2, most * alpha / sigma)
-        return 0.5 * ((mean - target).square().sum(2) * weights * like(strength, weights)[:, None]).sum(1)
+        return 0.5 * ((mean[..., : target.shape[2]] - target).square().sum(2) * weights * like(strength, weights)[:, None]).sum(1)
 
     starts_without_signal = bool(schedule.alpha(torch.ones(1, dtype=torch.float64, device="cpu")) == 0.0)
     return partial(steered, cost=cost, schedule=schedule, interval=(0.0, 0.9999) if starts_without_signal else ALWAYS)

@@ -29,6 +29,7 @@ class Chunks:
     lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer, or none.
 
     Args:
+        whole: `windows` gives the observations of all H rows, not of the first n_obs alone.
         pictures: seen too; they stay bytes in memory, and in a window their C h w numbers follow the observation's own.
     Raises:
         ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
@@ -43,11 +44,12 @@ class Chunks:
         horizon: int,
         n_action: int,
         pictures: UInt8[np.ndarray, "N h w C"] | None = None,
+        whole: bool = False,
     ) -> None:
         check_window(n_obs, horizon, n_action)
         if len(observations) != len(actions) or (pictures is not None and len(pictures) != len(actions)):
             raise ValueError(f"chunks: {len(observations)} observations, but {len(actions)} actions")
-        self.n_obs, self.horizon = n_obs, horizon
+        self.n_obs, self.horizon, self.rows = n_obs, horizon, horizon if whole else n_obs
         self.observations = torch.from_numpy(np.ascontiguousarray(observations, np.float32))
         self.actions = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
         self.pictures = None if pictures is None else torch.from_numpy(pictures)
@@ -66,13 +68,13 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.begins)
 
-    def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n_obs D"], Float[Tensor, "B H A"]]:
+    def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B H A"]]:
         """The observations and the actions of windows."""
         rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
         rows = torch.minimum(torch.maximum(rows, self.low[which][:, None]), self.high[which][:, None])
-        seen = self.observations[rows[:, : self.n_obs]]
+        seen = self.observations[rows[:, : self.rows]]
         if self.pictures is not None:
-            pixels = self.pictures[rows[:, : self.n_obs]].permute(0, 1, 4, 2, 3).flatten(2)
+            pixels = self.pictures[rows[:, : self.rows]].permute(0, 1, 4, 2, 3).flatten(2)
             seen = torch.cat([seen, pixels.to(torch.float32)], dim=2)
         return seen, self.actions[rows]
 

@@ -33,6 +33,8 @@ class TrainPushT:
     """nine keypoints of the block and the agent's place (20 numbers), both places and the angle (5), or a picture and the agent's place"""
     network: Literal["cnn", "transformer"] = "cnn"
     """the conditional U-Net, or the transformer"""
+    condition: Literal["auto", "film", "tokens", "inpainting"] = "auto"
+    """how it is told observations: by film (cnn), tokens (transformer), or as known rows of what it denoises (inpainting, cnn)"""
     n_obs: int = 2
     """observations that a decision sees"""
     horizon: int = 16
@@ -232,6 +234,12 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
     return tuple(found) if any(part.encoder is not None for part in found) else ()
 
 
+def told_of(config: Mapping[str, Any]) -> Literal["film", "tokens", "inpainting"]:
+    """How a network is told observations, by its config; those from before there was a choice say it by the network."""
+    condition = config.get("condition", "auto")
+    return ("tokens" if config["network"] == "transformer" else "film") if condition == "auto" else condition
+
+
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
     """The shape that a run's `config.json` describes."""
     from unveil.apps.policy_model import PolicyShape
@@ -244,7 +252,7 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
         config["n_action"],
         config["diffusion_steps"],
         config["predicts"],
-        config["network"] == "transformer",
+        told_of(config),
         config.get("prefix", 0),
         parts_of(config),
     )
@@ -262,9 +270,9 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
         encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
     seen = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
-        told = shape.n_obs * seen + shape.prefix
+        told = shape.prefix + (0 if shape.told == "inpainting" else shape.n_obs * seen)
         film = config.get("groups", 8), config.get("scale", True)  # others' may differ
-        network = ConditionalUNet(shape.actions, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
+        network = ConditionalUNet(shape.row, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
     else:
         size = (
             config["width"],

@@ -41,7 +41,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     observations = observations_of(demonstrations, config.observation)
     window = (config.n_obs, config.horizon, config.n_action)
     pictures = demonstrations.observations.get("picture")
-    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, *window, pictures)
+    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, *window, pictures, config.condition == "inpainting")
     numbers = {
         "observations": observations.shape[1] + (0 if pictures is None else pictures[0].size),
         "actions": 2,
@@ -65,6 +65,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
 INHERITED = (
     "observation",
     "network",
+    "condition",
     "n_obs",
     "horizon",
     "n_action",
@@ -139,6 +140,13 @@ def check(config: TrainPushT) -> None:
     check_window(config.n_obs, config.horizon, config.n_action)
     if not 0 <= config.prefix <= config.horizon - config.n_obs:
         raise ValueError(f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}")
+    if config.condition not in ("auto", "inpainting", "film" if config.network == "cnn" else "tokens") or (
+        config.condition == "inpainting" and (config.network != "cnn" or config.observation == "pixels")
+    ):
+        raise ValueError(
+            f"--condition must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for the transformer, got "
+            f"{config.condition} with {config.network} and {config.observation}"
+        )
     if config.observation == "pixels" and (config.image_width % 16 or not 32 < config.crop <= 96 or config.image_keypoints < 1):
         raise ValueError(
             f"--image-width must be a multiple of 16, --crop 33 .. 96 and --image-keypoints at least 1, got {config.image_width}, "
