@@ -245,7 +245,8 @@ BODIES = {  # name in the table: row of benchmarks/locomotion.py
     "of the best tenth": "bc10",
     "Diffuser as published, K = 8": "diffuser",
     "the same, K = 64": "diffuser-64",
-    "**unveil**": "unveil",
+    "**unveil**, chosen by the value": "unveil",
+    "**unveil**, asked for the best return": "unveil-ask",
 }
 LOCOMOTION = """D4RL's normalised score on D4RL-style sets (made by us: not comparable with tables of D4RL's own), mean and 95 % interval
 over *n* episodes; below it decisions a second for one environment and CPU threads. Each method was trained on each set for the minutes

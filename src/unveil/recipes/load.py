@@ -66,12 +66,17 @@ def load(
 
         return load_classifier(folder, device)
     if recipe == "locomotion":
-        from unveil.recipes.locomotion import EvalLocomotion
+        from dataclasses import replace
+
+        from unveil.recipes.locate import read_config
+        from unveil.recipes.locomotion import EVAL_PRESETS, EvalLocomotion
         from unveil.recipes.locomotion_eval import planner_of
 
+        preset = EvalLocomotion()
         if not (folder / "value.safetensors").is_file():
-            settings = {"guidance": "none", "select": "none", "batch_size": 1} | settings
-        return planner_of(EvalLocomotion(checkpoint=str(folder), device=device, seed=seed, **settings))
+            told = read_config(folder, "locomotion").get("returns")
+            preset = EVAL_PRESETS["ask"] if told else replace(preset, guidance="none", select="none", batch_size=1)
+        return planner_of(replace(preset, **({"checkpoint": str(folder), "device": device, "seed": seed} | settings)))
     if read_recipe(folder) == "pusht":
         from unveil.recipes.pusht import load_policy
 

@@ -176,8 +176,9 @@ class EvalLocomotion:
     Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0 --json hopper.json
     """
 
-    preset: Literal["default", "paper"] = "default"
-    """default selects among few-step plans; paper ascends the value as the released code does; other flags change single fields"""
+    preset: Literal["default", "ask", "paper"] = "default"
+    """default selects among few-step plans; ask takes the mean plan of the best return, in one call and without a value; paper ascends the
+    value as the released code does; other flags change single fields"""
     dataset: str = "hopper-medium-expert"
     """as of `unveil train locomotion`"""
     logbase: Path = Path("logs")
@@ -265,6 +266,9 @@ VALUE_PRESETS = {
 }
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
+    "ask": EvalLocomotion(
+        preset="ask", ask=1.0, ask_scale=8.0, plan_horizon=4, batch_size=1, select="none", sampling_steps=1, temperature=0.0
+    ),
     "paper": EvalLocomotion(
         preset="paper",
         guidance="ascend",

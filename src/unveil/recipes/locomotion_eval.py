@@ -71,7 +71,8 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 
     if value is None and (config.guidance != "none" or config.select != "none"):
-        raise ValueError("guidance and selection need a value; give --guidance none --select none, or train one: unveil train value")
+        asks = "--preset ask, which needs none" if model.shape.returns else "--guidance none --select none"
+        raise ValueError(f"guidance and selection need a value; give {asks}, or train one: unveil train value")
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
