@@ -26,7 +26,7 @@ def load(
             batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
             `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average, of
             image models too, which may want `size=` and `flags=` (see `load_images`). Diffuser's folders want `dataset=`, where their
-            normaliser's statistics are; for text `adapter=`, a folder of LoRA weights, and for LLaDA's folders `dtype="float32"` in place
+            normaliser's statistics are, and take `epoch=` (or `diffusion_epoch=`), `value_epoch=` and `raw=True`; for text `adapter=`, a folder of LoRA weights, and for LLaDA's folders `dtype="float32"` in place
             of bfloat16.
     Raises:
         UnveilError: nothing there, or damaged, or made by another program.
@@ -51,6 +51,8 @@ def load(
         return _original(Path(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
     recipe = read_recipe(folder)
+    if recipe == "locomotion":
+        return _bodies(str(path_or_name), folder, device, seed, **settings)
     if recipe == "text":
         if set(settings) - {"adapter"}:
             raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
@@ -65,14 +67,7 @@ def load(
         from unveil.recipes.classifier_train import load_classifier
 
         return load_classifier(folder, device)
-    if recipe == "locomotion":
-        from unveil.recipes.locomotion import EvalLocomotion
-        from unveil.recipes.locomotion_eval import planner_of
-
-        if not (folder / "value.safetensors").is_file():
-            settings = {"guidance": "none", "select": "none", "batch_size": 1} | settings
-        return planner_of(EvalLocomotion(checkpoint=str(folder), device=device, seed=seed, **settings))
-    if read_recipe(folder) == "pusht":
+    if recipe == "pusht":
         from unveil.recipes.pusht import load_policy
 
         return load_policy(folder, device, seed, **settings)
@@ -81,7 +76,30 @@ def load(
     return load_planner(folder, device, seed, **settings)
 
 
-def _original(folder: Path, device: str, seed: int, dataset: str | None = None, **settings: Any) -> GuidedPlanner:
+def _bodies(path_or_name: str, folder: Path, device: str, seed: int, epoch: str | int | None = None, **settings: Any) -> GuidedPlanner:
+    """The planner of a run of ours, or of packaged weights."""
+    from unveil.recipes.locomotion import EvalLocomotion
+    from unveil.recipes.locomotion_eval import planner_of
+
+    if epoch is not None:
+        settings["diffusion_epoch"] = str(epoch)
+    if not (folder / "value.safetensors").is_file():
+        settings = {"guidance": "none", "select": "none", "batch_size": 1} | settings
+    return planner_of(EvalLocomotion(checkpoint=path_or_name, device=device, seed=seed, **settings))
+
+
+def _original(
+    folder: Path,
+    device: str,
+    seed: int,
+    dataset: str | None = None,
+    *,
+    epoch: str | int | None = None,
+    diffusion_epoch: str | int = "latest",
+    value_epoch: str | int = "latest",
+    raw: bool = False,
+    **settings: Any,
+) -> GuidedPlanner:
     """The planner of an experiment of the original, or of a data set's folder with one diffusion and at most one value in it."""
     from dataclasses import replace
 
@@ -94,15 +112,18 @@ def _original(folder: Path, device: str, seed: int, dataset: str | None = None, 
     from unveil.recipes.original import load_original
     from unveil.weights.diffuser_folder import experiments
 
-    models = [load_original(place, dataset=dataset).to(find_device(device)) for place in experiments(folder)]
+    wanted = {"diffusion": str(diffusion_epoch if epoch is None else epoch), "values": str(value_epoch)}
+    places = experiments(folder)
+    models = [load_original(p, wanted.get(p.parent.name, wanted["diffusion"]), not raw, dataset).to(find_device(device)) for p in places]
     diffusions = [model for model in models if isinstance(model, TrajectoryModel)]
     values = [model for model in models if isinstance(model, ValueModel)]
     if len(diffusions) != 1 or len(values) > 1:
         raise UnveilError(f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each")
     value = values[0] if values else None
-    config = replace(for_dataset(EVAL_PRESETS["paper"], dataset or folder.name), seed=seed)
+    chosen: dict[str, Any] = {"seed": seed, "sampling_steps": diffusions[0].shape.diffusion_steps}
     if value is None:
-        config = replace(config, guidance="none", select="none", batch_size=1)
+        chosen |= {"guidance": "none", "select": "none", "batch_size": 1}
     else:
         check_pair(diffusions[0], value)
-    return planner_with(replace(config, sampling_steps=diffusions[0].shape.diffusion_steps, **settings), diffusions[0], value)
+    config = for_dataset(EVAL_PRESETS["paper"], dataset or folder.name)
+    return planner_with(replace(config, **(chosen | settings)), diffusions[0], value)

@@ -219,8 +219,16 @@ def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
             raise ValueError(f"{name} is {config[name]!r}")
 
 
-def weights_file(folder: Path) -> Path:
-    """The averaged weights of a checkpoint, or the packaged ones."""
+def weights_file(folder: Path, raw: bool = False) -> Path:
+    """The averaged weights of a checkpoint, or the packaged ones; or the weights themselves.
+
+    Raises:
+        UnveilError: raw ones of a checkpoint that holds none, as packaged ones do.
+    """
+    if raw:
+        if not (folder / "network.safetensors").is_file():
+            raise UnveilError(f"{folder} holds averaged weights alone, no raw ones")
+        return folder / "network.safetensors"
     return next((f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()), folder / "ema.safetensors")
 
 

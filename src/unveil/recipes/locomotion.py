@@ -188,6 +188,8 @@ class EvalLocomotion:
     """a step, or latest"""
     value_epoch: str = "latest"
     """a step, or latest"""
+    raw: bool = False
+    """take the weights themselves, not their average (EMA)"""
     horizon: int = 32
     """of training, for the load paths"""
     n_diffusion_steps: int = 20

@@ -65,13 +65,13 @@ def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], de
 
 def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
     """The diffusion and, if anything needs it, the value, checked to belong together."""
-    from unveil.recipes.locate import find_checkpoint, find_device
+    from unveil.recipes.locate import find_device
 
     device = find_device(config.device)
     wanted = config.select != "none" or config.guidance != "none"
     if config.checkpoint is not None:
-        folder = find_checkpoint(config.checkpoint)
-        model = load_trajectories(folder, device)
+        folder = checkpoint_at(config.checkpoint, config.diffusion_epoch)
+        model = load_trajectories(folder, device, config.raw)
         value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
     else:
         model = trajectories_of(config, device)
@@ -109,7 +109,9 @@ def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryM
     from unveil.errors import UnveilError
 
     folder = folder_of(config, config.diffusion_loadpath)
-    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
+    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(
+        at_epoch(folder, config.diffusion_epoch), device, config.raw
+    )
     if not isinstance(model, TrajectoryModel):
         raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
     return model.to(device)
@@ -121,7 +123,7 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     from unveil.errors import UnveilError
 
     folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device, config.raw)
     if not isinstance(model, ValueModel):
         raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
     return model.to(device)
@@ -130,29 +132,46 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
 def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
     from unveil.recipes.original import is_original, load_original
 
-    return load_original(folder, epoch, dataset=config.dataset) if is_original(folder) else None
+    return load_original(folder, epoch, ema=not config.raw, dataset=config.dataset) if is_original(folder) else None
 
 
-def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
-    """The averaged weights of a diffusion checkpoint, or the packaged ones."""
+def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
+    """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     model = trajectory_model(read_config(checkpoint, "locomotion"))
-    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict()), device)
+    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict()), device)
     return model
 
 
-def load_value(checkpoint: Path, device: torch.device) -> ValueModel:
-    """The averaged weights of a value checkpoint, or those packaged beside a diffusion."""
+def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
+    """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     packaged = checkpoint / "value.safetensors"
     config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
     model = value_model(config)
-    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict()), device)
+    file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
+    with_weights(model, read_tensors(file, model.state_dict()), device)
     return model
+
+
+def checkpoint_at(path_or_name: str, epoch: str = "latest") -> Path:
+    """The checkpoint of a zoo name, a checkpoint folder or a run: the newest good one, or that of a step.
+
+    Raises:
+        UnveilError: there is none, or a step is asked of what is a single checkpoint.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_checkpoint, zoo_names
+
+    if epoch == "latest":
+        return find_checkpoint(path_or_name)
+    if path_or_name in zoo_names() or (Path(path_or_name) / "manifest.json").is_file():
+        raise UnveilError(f"{path_or_name} is one checkpoint, so it has no epoch {epoch!r}; leave it away, or give the run's folder")
+    return at_epoch(Path(path_or_name), epoch)
 
 
 def at_epoch(folder: Path, epoch: str) -> Path:

@@ -225,7 +225,7 @@ def _chosen(experiment: Path, read: Checkpoint, ema: bool) -> Mapping[str, Tenso
     if not ema:
         return read.raw
     if read.averaged is None:
-        raise UnveilError(f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw")
+        raise UnveilError(f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw (raw=True)")
     return read.averaged
 
 
