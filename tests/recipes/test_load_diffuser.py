@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from originals import ATTENTION, DATASET, PLAIN, rewrite, unpacked
+from originals import ATTENTION, DATASET, PLAIN, VALUE, rewrite, unpacked
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.recipes.load import load
@@ -49,7 +50,7 @@ def test_the_epoch_and_the_raw_weights_that_are_asked_for_are_taken(folder):
     assert (last_bias(load(folder, "cpu", epoch=100, raw=True)) == -7.0).all()
     assert not torch.equal(last_bias(load(folder, "cpu", raw=True)), newest)
     for wrong in ({"epoch": 7}, {"value_epoch": "100"}):
-        with pytest.raises(UnveilError, match="no epoch '(7|100)'; there are"):
+        with pytest.raises(UnveilError, match=r"no epoch '(7|100)'; there are"):
             load(folder, "cpu", **wrong)
     with pytest.raises(TypeError, match="unexpected keyword argument 'epok'"):
         load(folder, "cpu", epok=7)
@@ -69,3 +70,25 @@ def test_weights_without_average_are_evaluated_with_the_flag_that_the_error_name
     with pytest.raises(UnveilError, match="raw=True"):
         load(folder, "cpu")
     assert load(folder, "cpu", raw=True).score is not None
+
+
+def test_what_is_converted_plans_as_the_original_does(folder, tmp_path):
+    """The same settings, the same value and the same noise: the same plans, guided and chosen."""
+    assert main(["weights", "convert", str(folder), str(tmp_path / "ours")]) == 0
+    first = np.array([0.3, -0.2, 0.1])
+    theirs = load(folder, "cpu", batch_size=3, seed=1)
+    ours = load(tmp_path / "ours", "cpu", batch_size=3, seed=1)
+    assert ours.settings == theirs.settings and ours.settings.steps == 20 and not ours.settings.clip
+    np.testing.assert_array_equal(ours.plan(first, normalized=True), theirs.plan(first, normalized=True))
+    alone = load(tmp_path / "ours" / PLAIN, "cpu")
+    assert (alone.settings.steps, alone.settings.candidates, alone.horizon, alone.score) == (20, 1, 8, None)
+    assert alone.plan(first, normalized=True).shape == (1, 8, 5)
+    with pytest.raises(UnveilError, match="has no epoch '90'"):
+        load(tmp_path / "ours" / PLAIN / "checkpoint-200", "cpu", epoch=90)
+
+
+def test_a_value_alone_says_what_is_missing(folder, tmp_path):
+    assert main(["weights", "convert", str(folder / VALUE), str(tmp_path / "value")]) == 0
+    for place in (folder / VALUE, tmp_path / "value", tmp_path / "value" / "checkpoint-200"):
+        with pytest.raises(UnveilError, match="holds a value and no diffusion to guide; give the folder above both"):
+            load(place, "cpu")

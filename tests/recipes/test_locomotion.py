@@ -1,6 +1,7 @@
 """The three commands on a tiny data set: train, train the value, plan; and what is refused in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,24 @@ def test_a_run_is_loaded_by_its_folder_and_plans(base):
     observation = np.zeros(11)
     observation[0] = 1.25
     plans = planner.plan(observation)
-    assert plans.shape == (1, 16, 14)
+    assert plans.shape == (1, 8, 14), "no more rows than were trained with"
     np.testing.assert_allclose(plans[0, 0, 3:], observation, atol=1e-5)
+
+
+def test_a_folder_of_a_diffusion_and_a_value_is_one_planner(base, tmp_path, capsys):
+    runs, pair = base / "logs" / "hopper-tiny", tmp_path / "pair"
+    shutil.copytree(runs / "diffusion" / "defaults_H8_T20", pair / "diffusion" / "defaults_H8_T20")
+    alone = ["--checkpoint", str(pair), "--logbase", str(tmp_path / "nowhere"), "--json", str(tmp_path / "r.json")]
+    assert evaluate(base, *alone) == 2
+    assert "name one (--value-loadpath)" in capsys.readouterr().err
+    assert evaluate(base, *alone[:2], *alone[4:]) == 0, "the value below --logbase is found"
+    value = runs / "values" / "defaults_H8_T20_d0.997"
+    assert evaluate(base, *alone, "--value-loadpath", str(value.resolve())) == 0
+    shutil.copytree(value, pair / "values" / "defaults_H8_T20_d0.997")
+    assert evaluate(base, *alone) == 0
+    planner = load(pair, "cpu", sampling_steps=2)
+    assert planner.score is not None and (planner.settings.candidates, planner.horizon) == (16, 8)
+    assert load(pair, "cpu", epoch=3).plan(np.zeros(11)).shape == (16, 8, 14)
 
 
 def test_training_resumes_and_refuses_other_flags(base, capsys):

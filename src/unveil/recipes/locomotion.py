@@ -179,7 +179,8 @@ class EvalLocomotion:
     logbase: Path = Path("logs")
     """where runs of either program are"""
     checkpoint: str | None = None
-    """a zoo name such as hopper-medium, or a diffusion run; instead of the load paths"""
+    """a zoo name such as hopper-medium, a diffusion run, or a folder of a diffusion and a value, of either program; instead of the load
+    paths, but --value-loadpath may add a value to it"""
     diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
     """run of the diffusion below <logbase>/<dataset>; after f: the names in braces are fields of this config"""
     value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"
@@ -196,8 +197,8 @@ class EvalLocomotion:
     """of training, for the load paths"""
     discount: float = 0.997
     """of training, for the load paths"""
-    plan_horizon: int | None = 16
-    """rows of a plan; None: as trained"""
+    plan_horizon: int | Literal["auto"] | None = "auto"
+    """rows of a plan; auto: 16, or as trained if those are fewer; None: as trained"""
     batch_size: int = 16
     """candidates for one decision"""
     guidance: Literal["none", "ascend", "mean", "tilted"] = "none"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.locomotion_load import at_epoch, folder_of, models_of
+from unveil.recipes.locomotion_load import at_epoch, folder_of
+from unveil.recipes.locomotion_pair import models_of
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from unveil.recipes.progress import Progress
 
 
+PLANNED = 16  # rows of a plan by default, where as many were trained with
+
+
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
     """Roll the planner out over all episodes at once; returns metrics."""
+    from dataclasses import replace
+
     import mujoco
     import torch
 
@@ -40,7 +46,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
             f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
             f"and {body.actions}; give the --dataset it was trained on"
         )
-    config, ratios = with_scale(config, *models)
+    config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
     planner.reset()
@@ -71,14 +77,17 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 
     if value is None and (config.guidance != "none" or config.select != "none"):
-        raise ValueError("guidance and selection need a value; give --guidance none --select none, or train one: unveil train value")
+        raise ValueError(
+            "guidance and selection need a value; give --guidance none --select none, name one (--value-loadpath), "
+            "or train one: unveil train value"
+        )
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
     settings = GuidedSettings(
         candidates=config.batch_size,
         steps=config.sampling_steps,
-        horizon=config.plan_horizon,
+        horizon=planned_rows(config, model),
         temperature=config.temperature,
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
@@ -88,6 +97,13 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
+
+
+def planned_rows(config: EvalLocomotion, model: TrajectoryModel) -> int:
+    """Rows of a plan; by default few, and never more than were trained with."""
+    if config.plan_horizon == "auto":
+        return min(PLANNED, model.shape.horizon)
+    return model.shape.horizon if config.plan_horizon is None else config.plan_horizon
 
 
 def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> Form:
@@ -166,10 +182,10 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     _, held = held_out(read_episodes(config.dataset), run["hold_out"], seed=0)
     windows = Trajectories(held)
     first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.seed))
-    rows, _ = windows.windows(first, config.plan_horizon or model.shape.horizon)
+    rows, _ = windows.windows(first, planned_rows(config, model))
     recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
     states = rows[:, 0, model.shape.actions :].numpy()
-    settings = GuidedSettings(1, config.sampling_steps, config.plan_horizon, config.temperature, clip=config.clip_denoised)
+    settings = GuidedSettings(1, config.sampling_steps, planned_rows(config, model), config.temperature, clip=config.clip_denoised)
 
     def plans(scale: float) -> torch.Tensor:
         form = form_of(replace(config, scale=str(scale)), model, value)
@@ -181,6 +197,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
 
 def record_path(config: EvalLocomotion) -> Path:
     """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
-    plan = f"{config.preset}_H{config.plan_horizon or config.horizon}_T{config.n_diffusion_steps}_d{config.discount}"
+    rows = min(PLANNED, config.horizon) if config.plan_horizon == "auto" else config.plan_horizon or config.horizon
+    plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
     how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
     return config.logbase / Path(config.dataset).stem / "plans" / (plan + how) / str(config.seed) / "rollout.json"

@@ -63,37 +63,6 @@ def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], de
     model.to(device).eval()
 
 
-def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
-    """The diffusion and, if anything needs it, the value, checked to belong together."""
-    from unveil.recipes.locate import find_device
-
-    device = find_device(config.device)
-    wanted = config.select != "none" or config.guidance != "none"
-    if config.checkpoint is not None:
-        folder = checkpoint_at(config.checkpoint, config.diffusion_epoch)
-        model = load_trajectories(folder, device, config.raw)
-        value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
-    else:
-        model = trajectories_of(config, device)
-        value = value_of(config, device) if wanted else None
-    if value is not None:
-        check_pair(model, value)
-    if config.fast != "off":
-        model, value = _fast(config, model, value)
-    return model, value
-
-
-def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
-    import torch
-
-    from unveil.apps.fast_models import fast_trajectories, fast_value
-    from unveil.network.compiled import Measured
-
-    dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
-    quicker = Measured if config.compile == "auto" else None
-    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
-
-
 def folder_of(config: EvalLocomotion, path: str) -> Path:
     """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
     from dataclasses import asdict
@@ -156,22 +125,6 @@ def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> Val
     file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
     with_weights(model, read_tensors(file, model.state_dict()), device)
     return model
-
-
-def checkpoint_at(path_or_name: str, epoch: str = "latest") -> Path:
-    """The checkpoint of a zoo name, a checkpoint folder or a run: the newest good one, or that of a step.
-
-    Raises:
-        UnveilError: there is none, or a step is asked of what is a single checkpoint.
-    """
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint, zoo_names
-
-    if epoch == "latest":
-        return find_checkpoint(path_or_name)
-    if path_or_name in zoo_names() or (Path(path_or_name) / "manifest.json").is_file():
-        raise UnveilError(f"{path_or_name} is one checkpoint, so it has no epoch {epoch!r}; leave it away, or give the run's folder")
-    return at_epoch(Path(path_or_name), epoch)
 
 
 def at_epoch(folder: Path, epoch: str) -> Path:

@@ -162,7 +162,14 @@ def convert(config: Convert) -> str:
 
 
 def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None) -> TrajectoryModel | ValueModel:
-    """A model straight from an experiment of the original, on the CPU.
+    """As `read_original`, the model alone."""
+    return read_original(folder, epoch, ema, dataset)[0]
+
+
+def read_original(
+    folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None
+) -> tuple[TrajectoryModel | ValueModel, Original]:
+    """A model straight from an experiment of the original, on the CPU, and what it is.
 
     Args:
         dataset: what it was trained on, for the normaliser; without, rows are in normalised units.
@@ -178,7 +185,7 @@ def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, d
     model = model_of(read.original, _chosen(found[0], read, ema))
     if dataset is not None:
         _learn(model, read.original, dataset)
-    return model.eval()
+    return model.eval(), read.original
 
 
 def is_original(folder: Path) -> bool:
@@ -186,6 +193,13 @@ def is_original(folder: Path) -> bool:
     from unveil.weights.diffuser_folder import experiments
 
     return bool(experiments(folder))
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether a folder itself is an experiment of jannerm/diffuser."""
+    from unveil.weights.diffuser_folder import epochs
+
+    return bool(epochs(folder))
 
 
 def our_config(original: Original, normalized: bool) -> dict[str, Any]:
