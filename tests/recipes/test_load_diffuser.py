@@ -92,3 +92,17 @@ def test_a_value_alone_says_what_is_missing(folder, tmp_path):
     for place in (folder / VALUE, tmp_path / "value", tmp_path / "value" / "checkpoint-200"):
         with pytest.raises(UnveilError, match="holds a value and no diffusion to guide; give the folder above both"):
             load(place, "cpu")
+
+
+def test_the_originals_have_nothing_held_out_to_choose_a_scale_on(folder, tmp_path):
+    assert main(["weights", "convert", str(folder), str(tmp_path / "ours")]) == 0
+    for place in (folder, tmp_path / "ours"):
+        with pytest.raises(UnveilError, match="the original trains on all of its data; give a number"):
+            load(place, "cpu", scale="auto")
+
+
+def test_packaged_weights_say_what_was_held_out():
+    from unveil.recipes.locomotion import EvalLocomotion
+    from unveil.recipes.locomotion_eval import held_out_share
+
+    assert held_out_share(EvalLocomotion(checkpoint="hopper-medium-expert")) == 0.05

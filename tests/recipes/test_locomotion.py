@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,39 @@ def test_observation_plans_with_inverse_dynamics_train_and_act(base, tmp_path):
     metrics = [json.loads(line) for line in (tmp_path / "hopper-tiny/diffusion/defaults_H8_T20/metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["inverse_loss"] > 0.0
     assert torch.isfinite(torch.tensor(json.loads((tmp_path / "r.json").read_text())["returns"])).all()
+
+
+def test_every_data_set_has_a_folder_of_its_own(tmp_path):
+    from unveil.recipes.locomotion import EvalLocomotion, TrainLocomotion, TrainValue, folder_name
+    from unveil.recipes.locomotion_eval import record_path
+    from unveil.recipes.locomotion_load import folder_of
+    from unveil.recipes.locomotion_train import run_folder
+
+    names = {
+        "mujoco/hopper/medium-v0": "mujoco-hopper-medium-v0",
+        "mujoco/walker2d/medium-v0": "mujoco-walker2d-medium-v0",
+        "hopper-medium-v2": "hopper-medium-v2",
+        "/data/sets/hopper.hdf5": "hopper",
+        "sets/hopper-v2.hdf5": "hopper-v2",
+        "/data/mujoco/hopper/medium-v0": "medium-v0",
+    }
+    for dataset, name in names.items():
+        assert folder_name(dataset) == name
+        evaluated = EvalLocomotion(dataset=dataset, logbase=tmp_path)
+        assert record_path(evaluated).is_relative_to(tmp_path / name / "plans")
+        for trained, path in ((TrainLocomotion, evaluated.diffusion_loadpath), (TrainValue, evaluated.value_loadpath)):
+            assert folder_of(evaluated, path) == run_folder(trained(dataset=dataset, logbase=tmp_path))
+
+
+def test_the_scale_is_chosen_for_a_checkpoint_and_the_end_of_the_grid_is_told(base, tmp_path, monkeypatch):
+    from unveil.apps import auto_scale
+
+    run = base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20"
+    flags = ["--checkpoint", str(run), "--guidance", "tilted", "--scale", "auto", "--json", str(tmp_path / "r.json")]
+    for found, message in ((10.0, "chose 10: the end of the grid"), (0.0, "chose 0: plans at every scale"), (0.1, None)):
+        monkeypatch.setattr(auto_scale, "largest_unsurprising", lambda *_, found=found: (found, {}))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert evaluate(base, *flags) == 0
+        assert [message in str(w.message) for w in told if "--scale auto" in str(w.message)] == ([True] if message else [])
+        assert json.loads((tmp_path / "r.json").read_text())["metrics"]["guidance_scale"] == found

@@ -1,7 +1,6 @@
 """Recorded behaviour by whatever name: a path, a D4RL name, a Minari id, or one of our own D4RL-style sets."""
 
 import os
-import re
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from unveil.data.d4rl import read_d4rl
 from unveil.data.download import download, verify
 from unveil.data.episodes import Episodes
-from unveil.data.files import found, home
+from unveil.data.files import MINARI, found, home
 from unveil.data.minari import is_minari, read_minari
 from unveil.data.npz import read_npz
 from unveil.errors import UnveilError
@@ -42,7 +41,7 @@ def read_episodes(source: str) -> Episodes:
         return read_d4rl(_d4rl_file(D4RL[source]))
     if source in OWN:
         return read_file(_own_file(source))
-    if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", source):
+    if MINARI.fullmatch(source):
         return read_minari(_minari_folder(source))
     if source.endswith(FILES) or source.startswith((".", "/", "~")):
         raise UnveilError(f"{source}: no such file, neither here nor below $UNVEIL_DATA or {home()}")

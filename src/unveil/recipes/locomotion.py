@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from unveil.data.files import MINARI
+
 
 @dataclass(frozen=True)
 class TrainLocomotion:
@@ -276,6 +278,11 @@ EVAL_PRESETS = {
         plan_horizon=None,
     ),
 }
+
+
+def folder_name(dataset: str) -> str:
+    """The data set's folder below --logbase: a file's name without its ending, a D4RL name as it is, a Minari id with - for /."""
+    return dataset.replace("/", "-") if MINARI.fullmatch(dataset) else Path(dataset).stem
 
 
 def for_dataset(config: Any, dataset: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.locomotion_load import at_epoch, folder_of
+from unveil.recipes.locomotion import folder_name
 from unveil.recipes.locomotion_pair import models_of
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     Raises:
         UnveilError: the model was trained on all episodes.
     """
+    import warnings
     from dataclasses import replace
 
     import torch
@@ -171,15 +172,11 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
     from unveil.data.trajectories import Trajectories
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import read_config
 
     if config.scale != "auto" or config.guidance == "none" or value is None:
         return config, {}
-    run = read_config(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), "locomotion")
-    if not run.get("hold_out"):
-        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
-    _, held = held_out(read_episodes(config.dataset), run["hold_out"], seed=0)
+    share = held_out_share(config)
+    _, held = held_out(read_episodes(config.dataset), share, seed=0)
     windows = Trajectories(held)
     first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.seed))
     rows, _ = windows.windows(first, planned_rows(config, model))
@@ -191,8 +188,33 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
         form = form_of(replace(config, scale=str(scale)), model, value)
         return GuidedPlanner(model, form, None, settings, seed=config.seed).best(states)
 
-    scale, ratios = largest_unsurprising(model, plans, recorded, [10.0 ** (k / 2) for k in range(-10, 3)])
+    grid = [10.0 ** (k / 2) for k in range(-10, 3)]
+    scale, ratios = largest_unsurprising(model, plans, recorded, grid)
+    if not min(grid) < scale < max(grid):
+        what = "plans at every scale of the grid surprise the model more than the recording" if scale == 0.0 else "the end of the grid"
+        tried = f"{min(grid):g} .. {max(grid):g}"
+        warnings.warn(f"--scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number", stacklevel=2)
     return replace(config, scale=str(scale)), ratios
+
+
+def held_out_share(config: EvalLocomotion) -> float:
+    """The share of episodes that the diffusion of this config was not trained on.
+
+    Raises:
+        UnveilError: it was trained on all, as the original's are.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import read_config
+    from unveil.recipes.locomotion_pair import diffusion_place
+    from unveil.recipes.original import ORIGIN, is_original
+
+    place = diffusion_place(config)
+    described = {"origin": ORIGIN} if is_original(place) else read_config(place, "locomotion")
+    if described.get("origin") == ORIGIN:
+        raise UnveilError("--scale auto needs episodes that were not trained on, but the original trains on all of its data; give a number")
+    if not described.get("hold_out"):
+        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
+    return float(described["hold_out"])
 
 
 def record_path(config: EvalLocomotion) -> Path:
@@ -200,4 +222,4 @@ def record_path(config: EvalLocomotion) -> Path:
     rows = min(PLANNED, config.horizon) if config.plan_horizon == "auto" else config.plan_horizon or config.horizon
     plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
     how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
-    return config.logbase / Path(config.dataset).stem / "plans" / (plan + how) / str(config.seed) / "rollout.json"
+    return config.logbase / folder_name(config.dataset) / "plans" / (plan + how) / str(config.seed) / "rollout.json"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.recipes.locomotion import folder_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -69,7 +71,7 @@ def folder_of(config: EvalLocomotion, path: str) -> Path:
 
     from unveil.recipes.template import resolve
 
-    return config.logbase / Path(config.dataset).stem / resolve(path, asdict(config))
+    return config.logbase / folder_name(config.dataset) / resolve(path, asdict(config))
 
 
 def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:

@@ -96,6 +96,20 @@ def pair_at(
     return Pair(model, value if guided else None, described)
 
 
+def diffusion_place(config: EvalLocomotion) -> Path:
+    """Where an evaluation's diffusion is: a checkpoint, packaged weights, or a folder of the original."""
+    from unveil.recipes.locate import find_checkpoint, read_recipe, zoo_names
+    from unveil.recipes.original import is_original
+
+    folder = folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
+    if config.checkpoint in zoo_names():
+        return find_checkpoint(str(config.checkpoint))
+    if is_original(folder):
+        return folder
+    place = next((place for place in places_below(folder) if read_recipe(place) == "locomotion"), folder)
+    return _checkpoint(place, config.diffusion_epoch, str(folder))
+
+
 def _checkpoint(place: Path, epoch: str, name: str) -> Path:
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_checkpoint
@@ -189,6 +203,7 @@ def load_pair(
     if value is None:
         config = replace(config, guidance="none", select="none", batch_size=1)
     about: dict[str, Any] = {"checkpoint": path_or_name, "seed": seed, "device": device, "raw": raw, "diffusion_epoch": chosen}
-    config = replace(config, **(about | ({} if dataset is None else {"dataset": dataset}) | settings))
+    about["dataset"] = dataset or described.get("dataset") or config.dataset
+    config = replace(config, **(about | settings))
     model, value = _fast(config, model, value)
     return planner_with(with_scale(config, model, value)[0], model, value)
