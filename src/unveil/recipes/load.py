@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unveil.apps.diffuser import Diffuser
     from unveil.apps.guided import GuidedPlanner
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_model import ImageModel
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
-) -> Planner | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
+) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
     """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder, or for bodies a folder
     above a diffusion and its value; or a folder of jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot, of
     LLaDA or of diffusers, or a .pt of openai's or lucidrains' image models, read without running anything in it.
@@ -36,6 +37,7 @@ def load(
     from unveil.recipes.foreign_policy import is_foreign
     from unveil.recipes.locate import find_checkpoint, read_recipe, zoo_names
     from unveil.recipes.locomotion_pair import RECIPES, load_pair, places_below
+    from unveil.recipes.original_maze import is_maze, load_original_maze
     from unveil.recipes.text_load import load_text_model
     from unveil.weights.llada import is_llada
 
@@ -47,6 +49,8 @@ def load(
         return load_foreign(Path(path_or_name), device, seed, **settings)
     if is_llada(Path(path_or_name)):
         return load_text_model(str(path_or_name), device, **settings)
+    if Path(path_or_name).is_dir() and is_maze(Path(path_or_name)):
+        return load_original_maze(Path(path_or_name), device, seed, **settings)
     if Path(path_or_name).is_dir() and str(path_or_name) not in zoo_names() and places_below(Path(path_or_name)):
         return load_pair(str(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
@@ -71,6 +75,6 @@ def load(
         from unveil.recipes.pusht import load_policy
 
         return load_policy(folder, device, seed, **settings)
-    from unveil.recipes.maze import load_planner
+    from unveil.recipes.maze import load_driver
 
-    return load_planner(folder, device, seed, **settings)
+    return load_driver(folder, device, seed, **settings)

@@ -63,6 +63,7 @@ def pair_at(
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_checkpoint, read_config, read_recipe, zoo_names
     from unveil.recipes.original import is_experiment, our_config, read_original
+    from unveil.recipes.original_maze import is_maze
 
     named = path_or_name in zoo_names()
     folder = find_checkpoint(path_or_name) if named or not Path(path_or_name).is_dir() else Path(path_or_name)
@@ -70,6 +71,8 @@ def pair_at(
     values: list[ValueModel] = []
     for place in places_below(folder):
         if is_experiment(place):
+            if is_maze(place):
+                raise UnveilError(f"{place}: a planner of mazes, to goals; `unveil eval maze` drives it")
             wanted = value_epoch if place.parent.name == "values" else epoch
             model, original = read_original(place, wanted, not raw, dataset)
             model.to(device)

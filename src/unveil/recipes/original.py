@@ -204,6 +204,10 @@ def is_experiment(folder: Path) -> bool:
 
 def our_config(original: Original, normalized: bool) -> dict[str, Any]:
     """What config.json of a converted run says."""
+    from unveil.recipes.original_maze import LOADER, maze_config
+
+    if original.loader == LOADER:
+        return maze_config(original) | {"normalized": normalized, "origin": ORIGIN}
     described = asdict(original)
     described["recipe"] = "locomotion" if described.pop("kind") == "diffusion" else "value"
     described["normalizer"] = _kind(original)
@@ -256,7 +260,11 @@ def _learn(model: TrajectoryModel | ValueModel, original: Original, dataset: str
     import numpy as np
 
     from unveil.data.sources import read_episodes
+    from unveil.recipes.original_maze import LOADER, maze_rows
 
+    if original.loader == LOADER:
+        model.normalization.learn(maze_rows(original, dataset), _kind(original))
+        return
     episodes = read_episodes(dataset)
     sizes = episodes.actions.shape[1], episodes.observations.shape[1]
     if sizes != (original.actions, original.observations):
