@@ -280,6 +280,16 @@ EVAL_PRESETS = {
 }
 
 
+def check_logbase(logbase: Path) -> None:
+    """Refuse an empty --logbase, which Python reads as the folder here.
+
+    Raises:
+        ValueError: it is empty; a run here is asked for by its absolute path.
+    """
+    if str(logbase) == ".":
+        raise ValueError('--logbase is empty; give the folder of all runs, such as logs ("$PWD" for this one)')
+
+
 def folder_name(dataset: str) -> str:
     """The data set's folder below --logbase: a file's name without its ending, a D4RL name as it is, a Minari id with - for /."""
     return dataset.replace("/", "-") if MINARI.fullmatch(dataset) else Path(dataset).stem

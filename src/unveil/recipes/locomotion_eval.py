@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.locomotion import folder_name
+from unveil.recipes.locomotion import check_logbase, folder_name
 from unveil.recipes.locomotion_pair import models_of
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
 
     from unveil.errors import UnveilError
     from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
-    from unveil.worlds.locomotion.body import body_of
+    from unveil.worlds.locomotion.body import SCORE_SOURCE, body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
     for name in ("episodes", "batch_size", "sampling_steps", "threads", "max_episode_length"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
     body = body_of(config.dataset)
     models = models_of(config)
@@ -63,6 +64,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     if config.guidance != "none":
         metrics["guidance_scale"] = float(config.scale)
     result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
 

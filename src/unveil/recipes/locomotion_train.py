@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.locomotion import folder_name
+from unveil.recipes.locomotion import check_logbase, folder_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,6 +181,7 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     """
     from unveil.recipes.sinks import needed
 
+    check_logbase(config.logbase)
     if config.log != "none":
         needed(config.log)
     whole = (
