@@ -10,7 +10,8 @@ Rows of `results/locomotion-<set>.json`, each written when it is done and not ma
     bc, bc10          behaviour cloning of all, and of the best tenth; n = 30
     diffuser          as published: the temporal U-Net, 20 steps, ascent on the value, K = 8; n = 10
     diffuser-64       the same with the published K = 64: decisions a second; on hopper-medium-expert also n = 3
-    unveil            ours; n = 30
+    unveil            ours: few-step plans, chosen among by the value; n = 30
+    unveil-ask        ours: the mean plan of the best return, in one call; n = 30
     warm-<k>, cold-<k>  ours, Diffuser's 20-step grid: later decisions from the last plan with its last k steps; or k steps from noise
                       (`--curve 1 2 3 5 10`; n = 15; `python benchmarks/locomotion_figure.py` draws them)
 
@@ -43,24 +44,25 @@ from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
-STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000)}  # steps of diffusion and value
-LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper")}
+STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000), "ask": (8_000, 0)}  # steps of diffusion and value
+LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper"), "ask": Path("runs/locomotion-asked")}
+TRAINED = {"default": "default", "paper": "paper", "ask": "default"}  # preset of training
 
 
-def configs(preset: str, data: str, threads: int) -> tuple[Any, Any]:
-    """The two trainings of a method on a set."""
+def configs(preset: str, data: str, threads: int) -> list[Any]:
+    """The trainings of a method on a set: the diffusion, and the value if the method uses one."""
     common = {"dataset": data, "logbase": LOGS[preset], "threads": threads, "resume": True, "keep": 1}
     diffusion, value = STEPS[preset]
-    return (
-        replace(for_dataset(TRAIN_PRESETS[preset], data), n_train_steps=diffusion, save_freq=1_000, **common),
-        replace(for_dataset(VALUE_PRESETS[preset], data), n_train_steps=value, save_freq=1_000, **common),
-    )
+    found = [replace(for_dataset(TRAIN_PRESETS[TRAINED[preset]], data), n_train_steps=diffusion, save_freq=1_000, **common)]
+    if value:
+        found.append(replace(for_dataset(VALUE_PRESETS[preset], data), n_train_steps=value, save_freq=1_000, **common))
+    return found
 
 
 def train_missing(data: str, threads: int) -> None:
     """Both methods' models on one set; finished ones are left alone, interrupted ones go on."""
-    for preset in ("default", "paper"):
-        for config, run in zip(configs(preset, data, threads), (train_locomotion, train_value), strict=True):
+    for preset in LOGS:
+        for config, run in zip(configs(preset, data, threads), (train_locomotion, train_value), strict=False):
             if not (run_folder(config) / f"checkpoint-{config.n_train_steps}" / "manifest.json").is_file():
                 began = perf_counter()
                 run(config, lambda what, done, total, numbers: print(f"{what}: {done}/{total}", flush=True) if done % 1000 == 0 else None)
@@ -68,7 +70,7 @@ def train_missing(data: str, threads: int) -> None:
 
 
 def minutes(preset: str, data: str) -> float:
-    """Training time of both models of a method: of one core alone where records say so, else by the clock, whatever else ran beside."""
+    """Training time of a method's models: of one core alone where records say so, else by the clock, whatever else ran beside."""
     spent = 0.0
     for config in configs(preset, data, 1):
         before = 0
@@ -128,7 +130,7 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "diffuser", "diffuser-64"])
+    parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"])
     parser.add_argument("--train", action="store_true", help="train what is missing first")
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
     parser.add_argument("--threads", type=int, default=1)
@@ -143,6 +145,7 @@ def main() -> None:
             "bc": lambda d=data: cloned(d, 1.0, 30),
             "bc10": lambda d=data: cloned(d, 0.1, 30),
             "unveil": lambda d=data: planned("default", d, 30, 200),
+            "unveil-ask": lambda d=data: planned("ask", d, 30, 200),
             "diffuser": lambda d=data: planned("paper", d, 10, 50, batch_size=8),
             "diffuser-64": lambda d=data: planned("paper", d, 3 if d == "hopper-medium-expert" else 0, 200),
         }
@@ -157,7 +160,7 @@ def main() -> None:
                 print(f"{data} {row}: not run ({error})", flush=True)
                 continue
             for name, metrics in rows.items():
-                result["metrics"][name] = metrics | {"threads": arguments.threads, "commit": commit()}
+                result["metrics"][name] = metrics | {"threads": arguments.threads, "commit": commit(), "mujoco": mujoco.__version__}
                 shown = {k: round(v, 1) for k, v in metrics.items() if isinstance(v, float) and np.isfinite(v)}
                 print(f"{data} {name}: {shown}", flush=True)
             described = {"protocol": f"gymnasium v5, mujoco {mujoco.__version__}, D4RL-style data, D4RL's normalised score", "seeds": [0]}

@@ -45,9 +45,18 @@ TRAINING = {
 }
 GAINS = PursuitGains(gain=20.0, damping=0.0, look_ahead=0.6, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2)
 SETTINGS = PlannerSettings(candidates=32, pace=(1.0, 2.0), steps=8, temperature=0.7, gains=GAINS)  # chosen on seeds 777000 and up
-PUBLISHED = {  # as the paper of ALPS quotes them; the other baselines of OGBench, and all on large, we could not check and do not quote
-    "large": {},
-    "giant": {"QRL, the best of OGBench's six baselines": (68, 7), "ALPS": (67, 11)},
+PUBLISHED = {  # OGBench's six baselines and SAW as the paper of SAW prints them (Zhou & Kao 2025), ALPS by its own paper
+    "large": {"GCBC": (29, 6), "GCIVL": (45, 5), "GCIQL": (34, 3), "QRL": (86, 9), "CRL": (39, 7), "HIQL": (58, 5), "SAW": (85, 10)},
+    "giant": {
+        "GCBC": (1, 2),
+        "GCIVL": (0, 0),
+        "GCIQL": (0, 0),
+        "QRL": (68, 7),
+        "CRL": (27, 10),
+        "HIQL": (46, 9),
+        "SAW": (68, 8),
+        "ALPS": (67, 11),
+    },
 }
 Act = Callable[[np.ndarray], np.ndarray]
 

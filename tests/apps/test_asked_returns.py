@@ -82,7 +82,7 @@ def test_a_share_of_targets_is_hidden():
 def test_what_cannot_be_asked_is_refused():
     silent = TrajectoryModel(TrajectoryShape(1, 10, 1, 1), Told())
     form = unguided(DDIM(silent.denoiser.schedule))
-    with pytest.raises(ValueError, match="train with --returns"):
+    with pytest.raises(ValueError, match="with --returns"):
         GuidedPlanner(silent, form, None, GuidedSettings(1, ask=0.9))
     with pytest.raises(ValueError, match="0 to 1, got 90"):
         GuidedPlanner(TrajectoryModel(SHAPE, Told()), form, None, GuidedSettings(1, ask=90.0))

@@ -189,6 +189,16 @@ def test_bits_of_gaussian_images_are_their_entropy(method):
     torch.testing.assert_close(bits.total, bits.prior + bits.terms.sum(1))
 
 
+def test_the_bits_count_what_the_noisy_end_still_knows():
+    """L_T of white pixels, x_0 = 1: -log2(1 - alpha^2) / 2; of grey ones, x_0 = 0: alpha^2 less, and next to nothing."""
+    model = exact("ddpm", diffusion_steps=30)
+    alpha = model.denoiser.schedule.alpha(torch.ones(1, dtype=torch.float64))
+    white, grey = torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), torch.full((1, 1, 4, 4), 127, dtype=torch.uint8)
+    found = [float(bits_per_dim(model, p, torch.ones(1, dtype=torch.long), torch.Generator()).prior) for p in (white, grey)]
+    assert found[0] == pytest.approx(float(-0.5 * torch.log1p(-(alpha**2))) / log(2), rel=0.1)  # float32
+    assert abs(found[1]) < 0.1 * found[0]
+
+
 def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
     """L_vlb over many batches is bits a dimension without the prior, with even times and, after the warm-up, with preferred ones."""
     model = exact("iddpm", diffusion_steps=20)

@@ -95,8 +95,9 @@ def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(ge
     _, seen, actions = wave(2, 40)
     pixels = torch.randint(256, (80, 40, 44, 3), generator=generator, dtype=torch.uint8).numpy()
     chunks = Chunks(seen, actions, np.array([40, 80]), 2, 8, 4, pixels)
-    shape = PolicyShape(2 + 3 * 40 * 44, 1, 2, 8, 4, picture=(3, 40, 44))
-    encoder = ObservationEncoder((Part("numbers", (2,)), Part("picture", (3, 40, 44), 0, (36, 40))), 4, width=16)
+    parts = (Part("numbers", (2,)), Part("picture", (3, 40, 44), 0, (36, 40)))
+    shape = PolicyShape(2 + 3 * 40 * 44, 1, 2, 8, 4, parts=parts)
+    encoder = ObservationEncoder(parts, 4, width=16)
     model = PolicyModel(shape, Nothing(), encoder)
     model.observed.learn(seen, "limits")
     assert chunks.pictures is not None and chunks.pictures.dtype == torch.uint8
@@ -112,8 +113,8 @@ def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(ge
     acting = model.condition(observations).vector
     torch.testing.assert_close(acting[:, 12:], encoder.encoders[0](middle), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(acting[:, 10:12], model.observed.normalized(torch.from_numpy(seen[row : row + 1])))
-    with pytest.raises(ValueError, match="no picture of"):
-        PolicyShape(20, 1, picture=(3, 4, 4))
+    with pytest.raises(ValueError, match=r"20 observed numbers are not \(2,\) and \(3, 40, 44\)"):
+        PolicyShape(20, 1, parts=parts)
 
 
 def test_dropout_depends_on_the_batch_alone(generator):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from unveil.network.conv1d import LinearAttention1d
+from unveil.network.conv1d import LinearAttention1d, ResidualConv1d
 from unveil.network.unet1d import TemporalUNet
 
 
@@ -89,3 +90,30 @@ def test_skip_connections_carry_what_the_deepest_level_cannot():
     x = torch.randn(1, 16, 3)
     y = network(x, torch.zeros(1)) - network(-x, torch.zeros(1))
     assert y.abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("outputs", [8, 16])
+def test_the_gradient_has_a_path_that_no_activation_blocks(outputs):
+    """docs/theory.md (15.1): dy/dx = S + dB_2/dx by the formula written out, and S alone where the last activation is shut."""
+    block = ResidualConv1d(8, outputs, 4, kernel=5).double()
+    for layer in (block.first.norm, block.second.norm):
+        torch.nn.init.normal_(layer.weight)
+    x, about = torch.randn(1, 8, 6, dtype=torch.float64), torch.randn(1, 4, dtype=torch.float64)
+
+    def branch(x):
+        def one(part, x):
+            y = F.group_norm(F.conv1d(x, part.conv.weight, part.conv.bias, padding=2), 8, part.norm.weight, part.norm.bias)
+            return y * F.softplus(y).tanh()
+
+        told = block.about.weight @ (about[0] * F.softplus(about[0]).tanh()) + block.about.bias
+        return one(block.second, one(block.first, x) + told[None, :, None])
+
+    def jacobian(function):
+        return torch.autograd.functional.jacobian(function, x).reshape(outputs * 6, 8 * 6)
+
+    places = torch.eye(6, dtype=torch.float64)
+    skip = torch.kron(torch.eye(8, dtype=torch.float64) if outputs == 8 else block.skip.weight[:, :, 0], places).detach()
+    torch.testing.assert_close(jacobian(lambda x: block(x, about)), skip + jacobian(branch))
+    assert jacobian(branch).abs().max() > 1e-3
+    torch.nn.init.constant_(block.second.norm.bias, -60.0)
+    torch.testing.assert_close(jacobian(lambda x: block(x, about)), skip)

@@ -11,7 +11,7 @@ from unveil.process.corrupt import corrupt
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.objective import bound_loss, bound_term, denoising_loss, discretized_nll, gaussian_kl, hybrid_loss, min_snr
 from unveil.process.parameterization import EDM, eps, flow, v, x0
-from unveil.process.schedule import Cosine, Flow, linear_betas, tabulated
+from unveil.process.schedule import Cosine, Flow, cosine_betas, linear_betas, tabulated
 
 PARAMETERIZATIONS = [eps, x0, v, flow, EDM(0.7)]
 
@@ -153,6 +153,27 @@ def test_the_bound_of_a_perfect_denoiser_approaches_the_entropy(generator):
     coarse, fine = (bound_of_a_perfect_denoiser(n, deviation, width, generator) - entropy for n in (75, 300))
     assert 0.0 < fine < 0.15
     assert coarse / fine == pytest.approx(4.0, abs=1.2)
+
+
+def noisy_end(schedule, x_0: float) -> float:
+    """L_T = KL(q(x_1 | x_0) || N(0, 1)) in nats."""
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    return float(gaussian_kl(schedule.alpha(one) * x_0, 2.0 * schedule.sigma(one).log(), zero, zero))
+
+
+def test_the_noisy_end_costs_what_the_papers_say():
+    """L_T: about 1e-5 bits a dimension with DDPM's table (Ho et al. 2020, section 4), and less with a cosine of as many steps.
+
+    For x_0^2 = 1 the two parts in alpha cancel and -log(1 - alpha^2) / 2 is left; 0.27 is about the mean square of CIFAR-10's pixels.
+    """
+    linear = tabulated(linear_betas())
+    alpha_bar = float(sum(torch.log1p(-torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))).exp())
+    assert noisy_end(linear, 1.0) == pytest.approx(-0.5 * math.log1p(-alpha_bar), rel=1e-6) == pytest.approx(2.018e-5, rel=1e-3)
+    assert noisy_end(linear, 0.27**0.5) / math.log(2.0) == pytest.approx(1e-5, rel=0.5)
+    angle = 0.5 * math.pi * (0.999 + 0.008) / 1.008  # the last but one entry; the last beta is clipped to 0.999
+    alpha_bar = 0.001 * (math.cos(angle) / math.cos(0.5 * math.pi * 0.008 / 1.008)) ** 2
+    assert noisy_end(tabulated(cosine_betas(1000)), 1.0) == pytest.approx(-0.5 * math.log1p(-alpha_bar), rel=1e-4)
+    assert noisy_end(Cosine(), 1.0) == pytest.approx(1.03e-9, rel=0.01) and noisy_end(Flow(), 1.0) == 0.0
 
 
 def test_hybrid_loss_teaches_the_mean_by_l_simple_alone(generator):

@@ -39,14 +39,37 @@ def test_a_tracker_is_closed_after_an_error(monkeypatch, tmp_path):
     assert ended == [True]
 
 
-def test_tensorboard_files_hold_the_scalars(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with sink("tensorboard", tmp_path, {"seed": 3}) as write:
+def test_tensorboard_gets_every_scalar_with_its_step_and_is_closed(monkeypatch, tmp_path):
+    """A stand-in for the package, which unveil does not need: what `SummaryWriter` is told, and where."""
+    told = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            told.append(("at", folder))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            told.append(("closed",))
+
+        def add_text(self, name: str, text: str) -> None:
+            told.append((name, text))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.append((name, value, step))
+
+    monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(__path__=[]))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", SimpleNamespace(SummaryWriter=Writer))
+    with sink("tensorboard", tmp_path / "run", {"seed": 3}) as write:
         for record in RECORDS:
             write(record)
-    read = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
-    read.Reload()
-    assert [(e.step, e.value) for e in read.Scalars("loss")] == [(100, 0.5), (200, 0.25)]
+    assert told[:2] == [("at", str(tmp_path / "run" / "tensorboard")), ("config", "    seed: 3")]
+    assert told[2:] == [("loss", 0.5, 100), ("learning_rate", 0.1, 100), ("loss", 0.25, 200), ("learning_rate", 0.05, 200), ("closed",)]
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UnveilError, match="pip install tensorboard"), sink("tensorboard", tmp_path, {}):
+        pass
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from unveil.errors import UnveilError
-from unveil.training.checkpoint import latest_checkpoint, read_tensors, save_checkpoint, verify_checkpoint
+from unveil.training.checkpoint import latest_checkpoint, read_tensors, save_checkpoint
 from unveil.training.distributed import Group
 from unveil.training.trainer import Training, train
 
@@ -35,7 +35,7 @@ def loss(model: nn.Module, x: torch.Tensor):
     return value, {"double": 2 * float(value.detach())}
 
 
-def run(folder: Path, steps: int, total: int = 40, **options) -> dict[str, torch.Tensor]:
+def run(folder: Path, steps: int, total: int = 40, log_every: int = 4, **options) -> dict[str, torch.Tensor]:
     """Train up to `steps` of a run that is planned for `total`."""
 
     class Stop(Exception):
@@ -45,7 +45,7 @@ def run(folder: Path, steps: int, total: int = 40, **options) -> dict[str, torch
         if record["step"] >= steps:
             raise Stop
 
-    training = Training(steps=total, learning_rate=1e-2, warmup=5, save_every=10, log_every=4, keep=2)
+    training = Training(steps=total, learning_rate=1e-2, warmup=5, save_every=10, log_every=log_every, keep=2)
     model = network()
     try:
         return train(model, draw, loss, training, folder, on_record=stop if steps < total else None, **options)
@@ -102,29 +102,6 @@ def test_a_run_is_not_overwritten(tmp_path):
         run(tmp_path, 40)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path):
-    def bad(model, batch):
-        value, extra = loss(model, batch)
-        return value * float("nan"), extra
-
-    with pytest.raises(UnveilError, match=r"loss is nan at step 1;.*last good checkpoint: none"):
-        train(network(), draw, bad, Training(steps=5), tmp_path)
-
-
-@pytest.mark.parametrize("name", ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
-def test_one_flipped_bit_in_any_file_is_noticed_and_an_older_checkpoint_serves(tmp_path, name):
-    run(tmp_path, 40)
-    file = tmp_path / "checkpoint-40" / name
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(UnveilError, match=r"damaged|no readable"):
-        verify_checkpoint(tmp_path / "checkpoint-40")
-    found = latest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-30"
-
-
 def test_an_unfinished_checkpoint_is_never_seen(tmp_path):
     run(tmp_path, 15)
     (tmp_path / "checkpoint-99.tmp-1").mkdir()
@@ -132,16 +109,6 @@ def test_an_unfinished_checkpoint_is_never_seen(tmp_path):
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-10"
-
-
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("unveil.training.checkpoint.os.fsync", full)
-    with pytest.raises(UnveilError, match="No space left on device"):
-        save_checkpoint(tmp_path / "checkpoint-1", {"network": {"w": torch.ones(2)}}, {"step": 1})
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_foreign_weights_are_named(tmp_path):

@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 
-from foreign_policies import drawn, filled, golden, unpacked
+from foreign_policies import drawn, golden, hybrid, multi_image, saved, unpacked
 from originals import Runs
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
@@ -56,32 +56,6 @@ def test_the_config_is_read_as_plain_data(tmp_path):
     assert cfg["policy"]["horizon"] == 8  # an interpolation that was resolved
 
 
-SCHEDULER = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "clip_sample": True, "prediction_type": "epsilon"}
-
-
-def hybrid() -> tuple[dict, dict]:
-    """The config, and the state dict of `DiffusionUnetHybridImagePolicy`, in which the encoder's parts stand twice."""
-    tensors = filled(golden("hybrid")["shapes"])
-    net = "obs_encoder.obs_nets.image"
-    for name in tensors:
-        if name.startswith(f"{net}.backbone."):
-            tensors[name] = tensors[name.replace(".backbone.", ".nets.0.")].detach()
-        if name.startswith(f"{net}.pool."):
-            tensors[name] = tensors[name.replace(".pool.", ".nets.1.")].detach()
-        if name.endswith(".temperature"):
-            tensors[name] = torch.ones(1)
-    meta = {"image": {"shape": [3, 96, 96], "type": "rgb"}, "agent_pos": {"shape": [2], "type": "low_dim"}}
-    policy = {"_target_": "diffusion_policy.policy.diffusion_unet_hybrid_image_policy.DiffusionUnetHybridImagePolicy"}
-    policy |= {"shape_meta": {"obs": meta, "action": {"shape": [2]}}, "noise_scheduler": SCHEDULER, "crop_shape": [84, 84], "n_groups": 8}
-    policy |= {"horizon": 8, "n_action_steps": 4, "n_obs_steps": 2, "num_inference_steps": 100, "obs_as_global_cond": True}
-    return {"policy": policy, "horizon": 8}, tensors
-
-
-def saved(path, cfg, tensors, **more):
-    torch.save({"cfg": cfg, "state_dicts": {"model": tensors}, "pickles": {"epoch": pickle.dumps(3)}} | more, path)
-    return path
-
-
 def test_images_and_states_to_actions_as_there(tmp_path):
     read, wanted = read_policy(saved(tmp_path / "h.ckpt", *hybrid())), golden("hybrid")
     assert read.described.parts == (Part("image", (3, 96, 96), 0, (84, 84)), Part("agent_pos", (2,)))
@@ -94,6 +68,51 @@ def test_images_and_states_to_actions_as_there(tmp_path):
         y = model["network"](x, TIMES, Condition(vector=features.flatten(1)))
     torch.testing.assert_close(features.flatten(0, 1), wanted["features"], **CLOSE)
     torch.testing.assert_close(y, wanted["y"], rtol=1e-5, atol=3e-5)  # behind 19 convolutions of other summation order
+
+
+def test_plain_resnets_as_there(tmp_path):
+    """`MultiImageObsEncoder`: images by name, then numbers by name; the mean over places; ImageNet's statistics after the normaliser."""
+    read, wanted = read_policy(saved(tmp_path / "m.ckpt", *multi_image())), golden("multi_image")["features"]
+    assert read.described.parts == (
+        Part("front", (3, 64, 60), 0, (57, 52)),
+        Part("side", (3, 64, 60), 1, (57, 52)),
+        Part("grip", (1,)),
+        Part("tip", (2,)),
+    )
+    model = model_of(read.described).eval()
+    model.load_state_dict(read.raw)
+    side, tip, front, grip = drawn((2, 3, 64, 60), (2, 2), (2, 3, 64, 60), (2, 1))
+    raw = {"side": side, "tip": tip, "front": front, "grip": grip}
+    with torch.no_grad():
+        features = model["observation"]({key: read.normalization[key].normalized(x)[:, None] for key, x in raw.items()})
+    torch.testing.assert_close(features[:, 0], wanted, **CLOSE)
+
+
+def test_one_network_may_read_all_images(tmp_path):
+    """Under `share_rgb_model` it is named `rgb`, whatever the images are."""
+    cfg, tensors = multi_image()
+    net = "obs_encoder.key_model_map"
+    shared = {name.replace(f"{net}.front.", f"{net}.rgb."): value for name, value in tensors.items() if f"{net}.side." not in name}
+    cfg["policy"]["obs_encoder"]["share_rgb_model"] = True
+    both, one = (read_policy(saved(tmp_path / "m.ckpt", *it)) for it in (multi_image(), (cfg, shared)))
+    assert [part.encoder for part in one.described.parts] == [0, 0, None, None]
+    kept = {name: value for name, value in both.raw.items() if not name.startswith("observation.encoders.1.")}
+    assert kept.keys() == one.raw.keys() and all(torch.equal(kept[name], one.raw[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"_target_": "a.TimmObsEncoder"}, "go through a TimmObsEncoder; MultiImageObsEncoder can be read"),
+        ({"rgb_model": {"name": "resnet50"}}, "its images go through resnet50; a resnet18 can be read"),
+        ({"resize_shape": [32, 32]}, "its images are resized (resize_shape)"),
+        ({"crop_shape": [57, 64]}, "cannot be cropped to [57, 64]"),
+    ],
+)
+def test_other_image_encoders_are_named(tmp_path, change, reason):
+    cfg, tensors = multi_image()
+    cfg["policy"]["obs_encoder"].update(change)
+    assert reason in refused(saved(tmp_path / "m.ckpt", cfg, tensors))
 
 
 def refused(path) -> str:

@@ -94,6 +94,28 @@ def test_what_they_are(tmp_path):
     assert not is_lerobot(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["lerobot_image", "lerobot_state"])
+def test_configs_of_before_kinds_and_types_say_the_same(tmp_path, name):
+    """As the first published policies have them, `lerobot/diffusion_pusht` and `lerobot/diffusion_pusht_keypoints`."""
+    now = read_policy_folder(written(tmp_path, name))
+    it = golden(name)["config"]
+    inputs, outputs = it.pop("input_features"), it.pop("output_features")
+    del it["type"], it["normalization_mapping"], it["use_separate_rgb_encoder_per_camera"]
+    shapes = {"input_shapes": {key: told["shape"] for key, told in inputs.items()}}
+    shapes["output_shapes"] = {key: told["shape"] for key, told in outputs.items()}
+    modes = {key: "mean_std" if "image" in key else "min_max" for key in inputs}
+    old = it | shapes | {"input_normalization_modes": modes, "output_normalization_modes": {"action": "min_max"}}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert is_lerobot(tmp_path)
+    before = read_policy_folder(tmp_path)
+    assert before.described == now.described
+    for key, linear in now.normalization.items():
+        torch.testing.assert_close(before.normalization[key].scale, linear.scale)
+        torch.testing.assert_close(before.normalization[key].offset, linear.offset)
+    (tmp_path / "config.json").write_text(json.dumps(old | {"input_normalization_modes": {}}))
+    assert read_policy_folder(tmp_path).normalization["observation.state"].scale.tolist() == [1.0, 1.0]  # not named: left as it is
+
+
 def refused(folder: Path) -> str:
     with pytest.raises(UnveilError) as caught:
         read_policy_folder(folder)

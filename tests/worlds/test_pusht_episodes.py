@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pusht_recorded import recorded
-from unveil.worlds.pusht.block import GOAL, initial_state, keypoint_observation, keypoints
+from unveil.worlds.pusht.block import GOAL, initial_state, keypoint_observation, keypoints, vertices
 from unveil.worlds.pusht.episodes import PushTEpisodes
 
 
@@ -79,6 +79,18 @@ def test_keypoints_are_the_recorded_ones():
     assert seen.shape == (len(two), 20)
     np.testing.assert_array_equal(seen[:, 18:], states[:, :2])
     np.testing.assert_array_equal(seen[:, :4], keypoints(states)[:, :2].reshape(-1, 4))
+
+
+def test_vertices_are_gym_pushts_environment_state():
+    """In its order of corners, which LeRobot's policies of states know: pymunk's, not that of the drawing in its documentation."""
+    world = PushTEpisodes(3, 100_000)
+    for _ in range(15):
+        world.step(world.states[:, 2:4])  # push the block
+    for inner, state in zip(world._worlds, world.states, strict=True):
+        inner.obs_type = "environment_state_agent_pos"
+        there = inner.get_obs()
+        np.testing.assert_allclose(vertices(state).reshape(-1), there["environment_state"], atol=1e-9)
+        np.testing.assert_allclose(state[:2], there["agent_pos"], atol=1e-9)
 
 
 def test_pixels_show_the_agent_where_it_is():

@@ -38,5 +38,5 @@ def fast_policy(model: PolicyModel) -> PolicyModel:
     """The policy's model with its U-Net as a `FastConditionalUNet`; any other network stays as it is. The model given is not changed."""
     network = model.denoiser.network
     made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network, model.encoder)
-    made.observed, made.acted = model.observed, model.acted
+    made.observed, made.acted, made.pictured = model.observed, model.acted, model.pictured
     return made.eval()

@@ -98,7 +98,7 @@ class GuidedPlanner:
             raise ValueError(
                 f"guided planner: --ask is a share of the data's returns, 0 to 1, got {settings.ask}"
                 if model.shape.returns
-                else "guided planner: these weights were not told returns, so none can be asked for; train with --returns"
+                else "guided planner: these weights were not told returns, so none can be asked for; train the transformer with --returns"
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer

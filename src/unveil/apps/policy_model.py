@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unveil.apps.trajectory_model import Normalization
 from unveil.data.chunks import check_window
 from unveil.network.condition import Condition
-from unveil.network.observation import ObservationEncoder
+from unveil.network.observation import ObservationEncoder, Part
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, flow, v, x0
 from unveil.process.schedule import Flow, Schedule, cosine_betas, tabulated
@@ -30,11 +30,11 @@ class PolicyShape:
         tokens: the network is told observations as a sequence (B, n_obs, D), else as one vector (B, n_obs D).
         prefix: P, the largest number of actions, from the newest observation's on, that may be known and clean: those that are carried out
             while the chunk is computed. The vector, or every token, gains P numbers: 1 for each that is known.
-        picture: C, h, w of an image of 0 .. 255 whose numbers are the last of each observation; the network is told an encoder's features
-            of it and, before them, the other numbers.
+        parts: of an observation that holds images, which are C, h, w of 0 .. 255: one after another, flattened, they are its D numbers. The
+            network is told an encoder's features in their place. None where an observation is numbers alone.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, a number below 1, a prefix that leaves no action to predict, or a picture that is more
-            than an observation.
+        ValueError: horizon < n_obs + n_action - 1, a number below 1, a prefix that leaves no action to predict, or parts that are not an
+            observation.
     """
 
     observations: int
@@ -46,7 +46,7 @@ class PolicyShape:
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
     tokens: bool = False
     prefix: int = 0
-    picture: tuple[int, int, int] | None = None
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         check_window(self.n_obs, self.horizon, self.n_action)
@@ -54,13 +54,18 @@ class PolicyShape:
             raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
         if not 0 <= self.prefix <= self.horizon - self.n_obs:
             raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
-        if self.numbers < 1:
-            raise ValueError(f"policy: {self.observations} observed numbers are no picture of {self.picture} and others")
+        if self.parts and sum(self.sizes) != self.observations:
+            raise ValueError(f"policy: {self.observations} observed numbers are not {' and '.join(str(part.shape) for part in self.parts)}")
 
     @property
     def numbers(self) -> int:
         """Observed numbers that are no pixels."""
-        return self.observations - (0 if self.picture is None else prod(self.picture))
+        return sum(part.shape[0] for part in self.parts if part.encoder is None) if self.parts else self.observations
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many numbers of an observation each part has."""
+        return [prod(part.shape) for part in self.parts]
 
     @property
     def executed(self) -> slice:
@@ -78,10 +83,13 @@ class PolicyModel(nn.Module):
 
     Args:
         network: (x (B, H, A), time (B,) in 0 .. T - 1, condition) -> (B, H, A).
-        encoder: of the parts `numbers` (numbers,) and `picture`, where pictures are observed.
+        encoder: of the shape's parts, where there are any.
+        pictured: images have limits of each channel in the weights, as those of others do; else 0 becomes -1 and 255 becomes 1.
     """
 
-    def __init__(self, shape: PolicyShape, network: nn.Module, encoder: ObservationEncoder | None = None) -> None:
+    def __init__(
+        self, shape: PolicyShape, network: nn.Module, encoder: ObservationEncoder | None = None, *, pictured: bool = False
+    ) -> None:
         super().__init__()
         self.shape = shape
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow}[shape.predicts]
@@ -89,6 +97,8 @@ class PolicyModel(nn.Module):
         self.encoder = encoder
         self.observed = Normalization(shape.numbers)
         self.acted = Normalization(shape.actions)
+        images = [part for part in shape.parts if part.encoder is not None]
+        self.pictured = nn.ModuleList(Normalization(part.shape[0]) for part in images) if pictured else None
 
     @property
     def device(self) -> torch.device:
@@ -101,17 +111,30 @@ class PolicyModel(nn.Module):
         Args:
             crops: pictures are cut at random by it, for training; else in the middle.
         """
-        numbers, prefix = self.shape.numbers, self.shape.prefix
-        seen = self.observed.normalized(observations[..., :numbers])
-        if self.encoder is not None and self.shape.picture is not None:
-            picture = observations[..., numbers:].unflatten(-1, self.shape.picture) / 127.5 - 1.0
-            seen = self.encoder({"numbers": seen, "picture": picture}, crops)
+        prefix = self.shape.prefix
+        seen = self.observed.normalized(observations) if self.encoder is None else self.encoder(self.normalized(observations), crops)
         told = torch.zeros((len(seen), prefix), device=seen.device, dtype=seen.dtype)
         if counts is not None:
             told = told + (torch.arange(prefix, device=seen.device) < counts.to(seen.device)[:, None])
         if self.shape.tokens:
             return Condition(tokens=torch.cat([seen, told[:, None].expand(-1, seen.shape[1], -1)], dim=2))
         return Condition(vector=torch.cat([seen.flatten(1), told], dim=1))
+
+    def normalized(self, observations: Tensor) -> dict[str, Tensor]:
+        """The parts of observations (B, n, D) in the data's units, by key, as the encoder wants them."""
+        parts, pieces = self.shape.parts, observations.split(self.shape.sizes, dim=-1)
+        plain = [(part, piece) for part, piece in zip(parts, pieces, strict=True) if part.encoder is None]
+        rows = self.observed.normalized(torch.cat([observations[..., :0], *(piece for _, piece in plain)], dim=-1))
+        found = {part.key: row for (part, _), row in zip(plain, rows.split([p.shape[0] for p, _ in plain], dim=-1), strict=True)}
+        images = [(part, piece) for part, piece in zip(parts, pieces, strict=True) if part.encoder is not None]
+        for i, (part, piece) in enumerate(images):
+            pixels = piece.unflatten(-1, part.shape)
+            limits = None if self.pictured is None else self.pictured[i]
+            if isinstance(limits, Normalization):
+                found[part.key] = limits.normalized(pixels.movedim(-3, -1)).movedim(-1, -3).contiguous()
+            else:
+                found[part.key] = pixels / 127.5 - 1.0
+        return found
 
 
 def policy_schedule(shape: PolicyShape) -> Schedule:

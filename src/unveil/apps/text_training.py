@@ -21,13 +21,13 @@ class TextBatch(NamedTuple):
     Args:
         ids: (B, L).
         uniform: (B, L) in [0, 1).
-        t: (B,), for the t-form, or (B, L) of blocks, or nothing.
+        t: (B,), for the t-form, or (B, L) of blocks; for the l-form the masked shares, which its loss does not read.
         masks: (B,) numbers of masked tokens, for the l-form, or (B, N) of each block, or nothing.
     """
 
     ids: Tensor
     uniform: Tensor
-    t: Tensor | None = None
+    t: Tensor
     masks: Tensor | None = None
 
 
@@ -56,7 +56,8 @@ def text_batches(
         if form == "l":
             lengths = block_lengths(length, block)
             masks = stratified_counts(uniform(len(lengths)), size, lengths).T
-            return TextBatch(ids, uniform(*ids.shape), masks=masks if block else masks[:, 0])
+            shares = masks / lengths
+            return TextBatch(ids, uniform(*ids.shape), shares if block else shares[:, 0], masks if block else masks[:, 0])
         if not block:
             return TextBatch(ids, t=drawn_times(size, times, least, generator), uniform=uniform(*ids.shape))
         each = [drawn_times(size, times, least, generator) for _ in range(-(-length // block))]
@@ -89,5 +90,4 @@ def text_loss(model: nn.Module, batch: TextBatch) -> tuple[Tensor, Mapping[str, 
     cond = Condition(prefix=model.network.prefill(ids)) if block else None
     if batch.masks is not None:
         return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform, cond=cond, block=block).mean(), {}
-    assert batch.t is not None
     return masked_loss(model.denoiser, ids, batch.t, uniform, cond=cond).mean(), {}

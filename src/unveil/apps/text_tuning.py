@@ -24,7 +24,7 @@ class TuningBatch(NamedTuple):
     ids: Tensor
     known: Tensor
     uniform: Tensor
-    t: Tensor | None = None
+    t: Tensor
     masks: Tensor | None = None
 
 
@@ -46,8 +46,9 @@ def tuning_batches(
         ids, known = examples.draw(size, generator)
         if form == "l":
             offsets = (uniform(1).double() + torch.arange(size, device="cpu") / size) % 1.0
-            masks = stratified_counts(offsets, 1, (~known).sum(1))[:, 0]
-            return TuningBatch(ids, known, uniform(*ids.shape), masks=masks)
+            lengths = (~known).sum(1)
+            masks = stratified_counts(offsets, 1, lengths)[:, 0]
+            return TuningBatch(ids, known, uniform(*ids.shape), masks / lengths, masks)
         if times == "stratified":
             t = stratified(uniform(1), size, least)
         elif times == "antithetic":
@@ -67,5 +68,4 @@ def tuning_loss(model: TextModel, batch: TuningBatch) -> tuple[Tensor, Mapping[s
     ids, known, uniform = (part.to(model.device) for part in batch[:3])
     if batch.masks is not None:
         return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform, known=known).mean(), {}
-    assert batch.t is not None
     return masked_loss(model.denoiser, ids, batch.t, uniform, known=known).mean(), {}

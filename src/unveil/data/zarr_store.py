@@ -66,7 +66,10 @@ def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | No
             raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than {LARGEST >> 30} GiB")
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
-            raise UnveilError(f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros")
+            raise UnveilError(
+                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy the store again, "
+                "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
+            )
         values = np.asarray(stored[...])
     except UnveilError:
         raise

@@ -36,7 +36,7 @@ class ObservationEncoder(nn.Module):
         ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part that is missing or misshapen.
     """
 
-    def __init__(self, parts: tuple[Part, ...], keypoints: int = 32, outputs: int | None = None, width: int = 64) -> None:
+    def __init__(self, parts: tuple[Part, ...], keypoints: int | None = 32, outputs: int | None = None, width: int = 64) -> None:
         super().__init__()
         self.parts = parts
         sizes: dict[int, tuple[int, int, int]] = {}
@@ -49,8 +49,7 @@ class ObservationEncoder(nn.Module):
         if sorted(sizes) != list(range(len(sizes))):
             raise ValueError(f"ObservationEncoder: encoders must be numbered from 0, got {sorted(sizes)}")
         self.encoders = nn.ModuleList(ImageEncoder((h, w), c, keypoints, outputs, width) for _, (c, h, w) in sorted(sizes.items()))
-        each = outputs or 2 * keypoints
-        self.size = sum(each if part.encoder is not None else part.shape[0] for part in parts)
+        self.size = sum(part.shape[0] if part.encoder is None else self._encoder(part.encoder).outputs for part in parts)
 
     def forward(self, observations: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([self._read(part, observations, generator) for part in self.parts], dim=-1)
@@ -64,4 +63,9 @@ class ObservationEncoder(nn.Module):
             return x
         if part.crop is not None:
             x = centre_crop(x, part.crop) if generator is None else random_crop(x, part.crop, generator)
-        return self.encoders[part.encoder](x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self._encoder(part.encoder)(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _encoder(self, number: int) -> ImageEncoder:
+        found = self.encoders[number]
+        assert isinstance(found, ImageEncoder)
+        return found

@@ -2,7 +2,8 @@
 
 He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. As many parameters, and the same function, as
 the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot (`DiffusionRgbEncoder`), which differ in
-names alone. BatchNorm would not survive an average of the weights (Chi et al. 2023, section IV-B), hence GroupNorm, 16 channels a group.
+names alone; its other one (torchvision's ResNet-18 in `MultiImageObsEncoder`) says the mean over all places instead. BatchNorm would not
+survive an average of the weights (Chi et al. 2023, section IV-B), hence GroupNorm, 16 channels a group.
 """
 
 from itertools import pairwise
@@ -15,21 +16,26 @@ from torch.nn import functional as F
 class ImageEncoder(nn.Module):
     """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of the one size that is given.
 
+    Without keypoints it is the mean of the last level's features over all places, (B, 8 width), as classifiers have it.
+
     Args:
         size: h, w of what comes in, so after cropping; a 32nd of each, rounded up, is left for the spatial softmax.
         channels: C.
-        keypoints: K of the spatial softmax.
-        outputs: twice the keypoints if not given, 64 as published.
+        keypoints: K of the spatial softmax; None for the mean.
+        outputs: twice the keypoints if not given, 64 as published; of the mean always 8 width.
         width: channels of the first of four levels; each next has twice as many. A multiple of 16.
     Raises:
         ValueError: another width, images that leave one pixel, of which no place can be told, or images of another size.
     """
 
-    def __init__(self, size: tuple[int, int], channels: int = 3, keypoints: int = 32, outputs: int | None = None, width: int = 64) -> None:
+    def __init__(
+        self, size: tuple[int, int], channels: int = 3, keypoints: int | None = 32, outputs: int | None = None, width: int = 64
+    ) -> None:
         super().__init__()
-        if width % 16 or min(size) < 1 or max(size) <= 32:
+        if width % 16 or min(size) < 1 or (keypoints is not None and max(size) <= 32):
             raise ValueError(f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}")
-        self.size, self.channels, self.outputs = size, channels, outputs or 2 * keypoints
+        self.size, self.channels = size, channels
+        self.outputs = 8 * width if keypoints is None else outputs or 2 * keypoints
         self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
         self.norm = _norm(width)
         widths = [width, width, 2 * width, 4 * width, 8 * width]
@@ -37,8 +43,8 @@ class ImageEncoder(nn.Module):
             nn.ModuleList([ResidualConv2d(a, b, stride=1 if k == 0 else 2), ResidualConv2d(b, b)])
             for k, (a, b) in enumerate(pairwise(widths))
         )
-        self.pool = SpatialSoftmax(8 * width, keypoints)
-        self.leave = nn.Linear(2 * keypoints, self.outputs)
+        self.pool = None if keypoints is None else SpatialSoftmax(8 * width, keypoints)
+        self.leave = None if keypoints is None else nn.Linear(2 * keypoints, self.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.channels, *self.size):
@@ -47,6 +53,8 @@ class ImageEncoder(nn.Module):
         for blocks in self.levels:
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h)
+        if self.pool is None or self.leave is None:
+            return h.mean((2, 3))
         return F.relu(self.leave(self.pool(h).flatten(1)))
 
 

@@ -98,20 +98,21 @@ def spent(checkpoint: Path) -> tuple[float, float]:
     return seconds / 60.0, records[-1]["loss"] if records else float("nan")
 
 
-def locomotion_card(
-    name: str, checkpoint: Path, described: dict[str, Any], guide: Path, value: dict[str, Any], results: tuple[Path, ...]
-) -> str:
-    """The card of a planner with its value, with the benchmark's rows."""
+def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], results: tuple[Path, ...]) -> str:
+    """The card of a planner, of a diffusion and perhaps its value, with the benchmark's rows."""
     from unveil.recipes.locomotion import TRAIN_PRESETS, VALUE_PRESETS
 
+    described = trained[0][1]
+    more = [", told how good the return is that follows"] if described.get("returns") else []
+    more += [", and a value that chooses among plans"] if len(trained) > 1 else []
     lines = [
         f"# {name}",
         "",
         f"A planner for {described['dataset']}: a diffusion transformer over {described['horizon']} rows of actions and observations, "
-        f"{described['width']} wide, {described['depth']} deep, and a value that chooses among plans.",
+        f"{described['width']} wide, {described['depth']} deep{''.join(more)}.",
         "",
     ]
-    for verb, folder, config, presets in (("locomotion", checkpoint, described, TRAIN_PRESETS), ("value", guide, value, VALUE_PRESETS)):
+    for verb, presets, (folder, config) in zip(("locomotion", "value"), (TRAIN_PRESETS, VALUE_PRESETS), trained, strict=False):
         minutes, loss = spent(folder)
         changed = "".join(flag(k, v) for k, v in flags_of(config, presets).items())
         lines.append(

@@ -25,7 +25,7 @@ def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
 
     described = read_config(folder, "classifier")
     model = ImageClassifier(shape_of(described), bool(described["clean"]))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
     return model
 
 
@@ -60,7 +60,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.classifier import TrainClassifier
     from unveil.recipes.image_train import check_numbers, images_of, shape_of
     from unveil.recipes.locate import find_device
-    from unveil.recipes.run import Task, as_json, has_bfloat16, run_task
+    from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check_numbers(config)
@@ -98,7 +98,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         weight_decay=config.weight_decay,
         clip=config.clip,
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        bfloat16=config.bfloat16,
         accumulate=config.accumulate,
         save_every=config.save_every,
         keep=config.keep,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from unveil.apps.policy import Policy
     from unveil.apps.policy_model import PolicyModel
     from unveil.apps.trajectory_model import Normalization
+    from unveil.network.observation import Part
     from unveil.weights.policies import Described, Linear, PolicyWeights
 
 SCHEDULE = "squaredcos_cap_v2"  # the only one that ours is; both releases have it by default
@@ -26,9 +31,6 @@ def our_config(described: Described) -> dict[str, Any]:
     from unveil.weights.policies import UNetShape
 
     it = described
-    images = [part.key for part in it.parts if part.encoder is not None]
-    if images:
-        raise ValueError(f"it sees images ({images[0][:40]}), and policies that act on images of others are not built yet")
     if it.told == "inpainting":
         raise ValueError("it is told observations by inpainting, ours by FiLM or tokens")
     if it.schedule != SCHEDULE:
@@ -37,17 +39,16 @@ def our_config(described: Described) -> dict[str, Any]:
         raise ValueError(f"it clips to {it.clip:g}; ours clips to 1 or not at all")
     if it.first != it.observed - 1:
         raise ValueError("it carries actions out from one step after the newest observation on (oa_step_convention false)")
-    seen = sum(part.shape[0] for part in it.parts)
-    keys = {part.key: part.shape[0] for part in it.parts}
-    known = {20: "keypoints", 5: "state"}.get(seen, "other") if it.release != "lerobot" else "other"
     network = it.network
     config: dict[str, Any] = {
         "recipe": "pusht",
         "origin": it.release,
         "preset": "default",
-        "observation": known,
-        "parts": keys,
-        "observations": seen,
+        "observation": on_pusht(it.parts),
+        "parts": [{"key": p.key, "shape": list(p.shape), "encoder": p.encoder, "crop": p.crop and list(p.crop)} for p in it.parts],
+        "image_keypoints": it.keypoints,
+        "image_width": 64,
+        "observations": sum(math.prod(part.shape) for part in it.parts),
         "actions": network.features,
         "n_obs": it.observed,
         "horizon": it.horizon,
@@ -70,6 +71,23 @@ def our_config(described: Described) -> dict[str, Any]:
     return config | cnn | other
 
 
+def on_pusht(parts: tuple[Part, ...]) -> str:
+    """What such an observation is on PushT, in the words of `seen` joined by "+"; "other" where PushT has no such thing."""
+    known: dict[tuple[str, tuple[int, ...]], str] = {
+        ("agent_pos", (2,)): "agent",
+        ("observation.state", (2,)): "agent",
+        ("observation.environment_state", (16,)): "vertices",
+        ("obs", (20,)): "keypoints",
+        ("obs", (5,)): "state",
+    }
+    names = [known.get((part.key, part.shape), "other") if part.encoder is None else _view(part) for part in parts]
+    return "other" if "other" in names or len(set(names)) < len(names) else "+".join(names)
+
+
+def _view(part: Part) -> str:
+    return "picture" if part.shape == (3, 96, 96) else "other"
+
+
 def model_of(read: PolicyWeights, raw: bool = False) -> PolicyModel:
     """Our model with these weights and this normaliser: the average where there is one, else the weights themselves.
 
@@ -78,16 +96,29 @@ def model_of(read: PolicyWeights, raw: bool = False) -> PolicyModel:
     """
     import torch
 
+    from unveil.apps.trajectory_model import Normalization
     from unveil.recipes.pusht import policy_model
+    from unveil.weights.policies import Linear
 
     model = policy_model(our_config(read.described))
     weights = read.raw if raw or read.averaged is None else read.averaged
-    model.denoiser.network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
+    _load(model.denoiser.network, weights, "network.")
+    if model.encoder is not None:
+        _load(model.encoder, weights, "observation.")
     with torch.no_grad():
-        parts = [read.normalization[part.key] for part in read.described.parts]
-        _set(model.observed, parts, [part.shape[0] for part in read.described.parts])
+        plain = [part for part in read.described.parts if part.encoder is None]
+        _set(model.observed, [read.normalization[part.key] for part in plain], [part.shape[0] for part in plain])
+        images = [part for part in read.described.parts if part.encoder is not None]
+        for part, limits in zip(images, model.pictured or (), strict=True):
+            assert isinstance(limits, Normalization)
+            it = read.normalization[part.key]  # of values in [0, 1], ours are 0 .. 255
+            _set(limits, [Linear(it.scale.flatten() / 255.0, it.offset.flatten())], [part.shape[0]])
         _set(model.acted, [read.normalization["action"]], [model.shape.actions])
     return model.eval()
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
+    module.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)})
 
 
 def _set(normalization: Normalization, parts: list[Linear], sizes: list[int]) -> None:
@@ -98,6 +129,8 @@ def _set(normalization: Normalization, parts: list[Linear], sizes: list[int]) ->
     """
     import torch
 
+    if not parts:  # nothing but images is observed
+        return
     scale = torch.cat([part.scale.expand(size) for part, size in zip(parts, sizes, strict=True)]).double()
     offset = torch.cat([part.offset.expand(size) for part, size in zip(parts, sizes, strict=True)]).double()
     low, high = (-1.0 - offset) / scale, (1.0 - offset) / scale
@@ -125,21 +158,35 @@ def load_foreign(
     Raises:
         UnveilError: none there or several, one that cannot be read, or a policy that ours cannot be.
     """
-    from unveil.recipes.foreign_policy import found, read
     from unveil.recipes.locate import find_device
     from unveil.recipes.pusht import policy_with, quick
+
+    weights, where = _one(path)
+    try:
+        model = model_of(weights, raw)
+    except ValueError as error:
+        raise UnveilError(f"{where}: {error}") from error
+    clip = weights.described.clip is not None
+    return policy_with(quick(model.to(find_device(device))), seed, solver, sampling_steps, n_action, temperature, clip=clip)
+
+
+def foreign_observation(path: Path) -> str:
+    """What the policy at a path observes on PushT, as `on_pusht`.
+
+    Raises:
+        UnveilError: as `load_foreign`.
+    """
+    return on_pusht(_one(path)[0].described.parts)
+
+
+def _one(path: Path) -> tuple[PolicyWeights, Path]:
+    from unveil.recipes.foreign_policy import found, read
 
     paths = found(path)
     if len(paths) != 1:
         names = ", ".join(p.name for p in paths[:4])
         raise UnveilError(f"{path} holds {len(paths)} policies{f' ({names})' if names else ''}; give the path of one")
-    weights = read(paths[0])
-    try:
-        model = model_of(weights, raw)
-    except ValueError as error:
-        raise UnveilError(f"{paths[0]}: {error}") from error
-    clip = weights.described.clip is not None
-    return policy_with(quick(model.to(find_device(device))), seed, solver, sampling_steps, n_action, temperature, clip=clip)
+    return read(paths[0]), paths[0]
 
 
 def convert_policies(paths: list[Path], above: Path, out: Path, raw: bool) -> str:

@@ -79,6 +79,7 @@ def _rows(read: PolicyWeights) -> list[tuple[str, str]]:
         ("normaliser", f"of {', '.join(read.normalization)}, in the file"),
         ("usable", "yes: every tensor has a place in our networks"),
         ("as a policy", _acts(it)),
+        ("on PushT", _scored(it)),
     ]
     if sizes["observation"]:
         count = len({part.encoder for part in it.parts} - {None})
@@ -94,6 +95,13 @@ def _acts(it: Described) -> str:
     except ValueError as error:
         return f"no: {error}"
     return "yes: unveil.load(PATH), unveil weights convert PATH OUT"
+
+
+def _scored(it: Described) -> str:
+    from unveil.recipes.foreign_convert import on_pusht
+
+    seen = on_pusht(it.parts)
+    return "no: PushT has no such observations" if seen == "other" else f"{seen}: unveil eval pusht --checkpoint PATH"
 
 
 def _seen(crop: tuple[int, int] | None) -> str:

@@ -65,7 +65,7 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
     from unveil.training.checkpoint import read_tensors
 
     model = image_model(read_config(folder, "image"))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
     return model
 
 
@@ -96,7 +96,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.process.importance import LossHistory
     from unveil.recipes.image import TrainImage
     from unveil.recipes.locate import find_device
-    from unveil.recipes.run import Task, as_json, has_bfloat16, run_task
+    from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check(config)
@@ -133,7 +133,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         weight_decay=config.weight_decay,
         clip=config.clip,
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16,
         accumulate=config.accumulate,
         save_every=config.save_every,
         keep=config.keep,

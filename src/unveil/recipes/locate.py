@@ -140,10 +140,17 @@ def _check_policy(config: Mapping[str, Any]) -> None:
     _check_whole(config, whole)
     if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
         raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
-    if config["observation"] not in ("keypoints", "state", "pixels", "other") or not 0.0 <= float(config["dropout"]) < 1.0:
+    known = {"keypoints", "state", "pixels", "other", "agent", "vertices", "picture"}
+    if not known.issuperset(str(config["observation"]).split("+")) or not 0.0 <= float(config["dropout"]) < 1.0:
         raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
     if config["observation"] == "pixels":
         _check_whole(config, ("crop", "image_width", "image_keypoints"))
+    for part in config["parts"] if isinstance(config.get("parts"), list) else []:
+        sizes = [*part["shape"], *(part["crop"] or [])]
+        if not isinstance(part["key"], str) or not all(type(n) is int and 0 < n < 10_000 for n in sizes):
+            raise ValueError(f"a part of observations is {part!r}")
+        if part["encoder"] is not None and not (type(part["encoder"]) is int and len(part["shape"]) == 3):
+            raise ValueError(f"a part of observations is {part!r}")
     if not (isinstance(config.get("prefix", 0), int) and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]):
         raise ValueError(f"prefix is {config['prefix']!r}")
     widths = config["widths"]

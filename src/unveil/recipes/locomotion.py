@@ -50,14 +50,14 @@ class TrainLocomotion:
     """rows a token of the transformer"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """to mean 0 and deviation 1, or to [-1, 1] by the data's limits"""
-    returns: bool = False
-    """tell the transformer how good the return is that follows, so that `--ask` may ask for it (Decision Diffuser)"""
+    returns: bool | None = None
+    """tell the network how good the return is that follows, to ask for it (Decision Diffuser); by default the transformer is told"""
     untold: float = 0.25
-    """with --returns: share of windows of which it is not told"""
+    """share of windows of which it is not told"""
     returns_discount: float = 0.997
-    """with --returns: of rewards, per environment step"""
+    """of rewards, per environment step, for the returns that it is told"""
     termination_penalty: float = -100.0
-    """with --returns: added to the reward of a terminal transition"""
+    """added to the reward of a terminal transition, for the returns that it is told"""
     action_weight: float = 10.0
     """factor on the error of a plan's first action"""
     loss_discount: float = 1.0
@@ -72,6 +72,8 @@ class TrainLocomotion:
     """peak; warm-up, then cosine"""
     ema_decay: float = 0.999
     """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     save_freq: int = 2000
     """steps between checkpoints"""
     keep: int = 1
@@ -79,7 +81,7 @@ class TrainLocomotion:
     hold_out: float = 0.05
     """share of episodes that are not trained on (`--scale auto` chooses on them)"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -147,6 +149,8 @@ class TrainValue:
     """peak; warm-up, then cosine"""
     ema_decay: float = 0.999
     """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     save_freq: int = 1000
     """steps between checkpoints"""
     keep: int = 1
@@ -154,7 +158,7 @@ class TrainValue:
     hold_out: float = 0.05
     """share of episodes that are not trained on"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default the transformer does where the processor computes in it"""
+    """train under bfloat16 autocast; by default the transformer does where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -174,8 +178,9 @@ class EvalLocomotion:
     Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0 --json hopper.json
     """
 
-    preset: Literal["default", "paper"] = "default"
-    """default selects among few-step plans; paper ascends the value as the released code does; other flags change single fields"""
+    preset: Literal["default", "ask", "paper"] = "default"
+    """default selects among few-step plans; ask takes the mean plan of the best return, in one call and without a value; paper ascends the
+    value as the released code does; other flags change single fields"""
     dataset: str = "hopper-medium-expert"
     """as of `unveil train locomotion`"""
     logbase: Path = Path("logs")
@@ -220,9 +225,9 @@ class EvalLocomotion:
     anchored: bool = False
     """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
     ask: float | None = None
-    """plans whose return lies above this share of the data's, 0 to 1; for runs that were trained with --returns"""
-    ask_scale: float = 1.0
-    """of classifier-free guidance towards them: 1 asks, more insists"""
+    """plans whose return lies above this share of the data's, 0 to 1; by default 1, the best, of networks that are told returns"""
+    ask_scale: float = 4.0
+    """of classifier-free guidance towards them: 0 asks for nothing, 1 asks, more insists"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
@@ -266,6 +271,9 @@ VALUE_PRESETS = {
 }
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
+    "ask": EvalLocomotion(
+        preset="ask", ask=1.0, ask_scale=8.0, plan_horizon=4, batch_size=1, select="none", sampling_steps=1, temperature=0.0
+    ),
     "paper": EvalLocomotion(
         preset="paper",
         guidance="ascend",

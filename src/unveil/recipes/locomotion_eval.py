@@ -79,10 +79,8 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 
     if value is None and (config.guidance != "none" or config.select != "none"):
-        raise ValueError(
-            "guidance and selection need a value; give --guidance none --select none, name one (--value-loadpath), "
-            "or train one: unveil train value"
-        )
+        asks = "--preset ask, which needs none" if model.shape.returns else "--guidance none --select none"
+        raise ValueError(f"guidance and selection need a value; give {asks}, name one (--value-loadpath), or train one: unveil train value")
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
@@ -94,7 +92,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
         anchored=config.anchored,
-        ask=config.ask,
+        ask=1.0 if config.ask is None and model.shape.returns else config.ask,
         ask_scale=config.ask_scale,
         clip=config.clip_denoised,
     )

@@ -112,7 +112,7 @@ def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False)
     from unveil.training.checkpoint import read_tensors
 
     model = trajectory_model(read_config(checkpoint, "locomotion"))
-    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict()), device)
+    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict(), halves=True), device)
     return model
 
 
@@ -125,7 +125,7 @@ def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> Val
     config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
     model = value_model(config)
     file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
-    with_weights(model, read_tensors(file, model.state_dict()), device)
+    with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
     return model
 
 

@@ -203,7 +203,9 @@ def load_pair(
     if "value_loadpath" in settings:
         value = value_of(replace(config, device=device, raw=raw, **settings), find_device(device))
         check_pair(model, value)
-    if value is None:
+    if value is None and model.shape.returns:
+        config = EVAL_PRESETS["ask"]
+    elif value is None:
         config = replace(config, guidance="none", select="none", batch_size=1)
     about: dict[str, Any] = {"checkpoint": path_or_name, "seed": seed, "device": device, "raw": raw, "diffusion_epoch": chosen}
     about["dataset"] = dataset or described.get("dataset") or config.dataset

@@ -11,7 +11,6 @@ from unveil.recipes.locomotion import check_logbase, folder_name
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
@@ -53,7 +52,7 @@ def _train(
     episodes = training_episodes(config)
     described = _described(config, episodes, recipe)
     task, run = task_of(episodes, described), run_folder(config)
-    run_task(task, _training(config, device), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
+    run_task(task, _training(config), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
     return run
 
 
@@ -70,7 +69,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     model = trajectory_model(described)
     model.normalization.learn(_rows(episodes), config.normalizer)
     told = None
-    if config.returns:
+    if shape_of(described).returns:
         told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
     windows, shape = Trajectories(episodes), shape_of(described)
     draw = trajectory_batches(windows, shape, config.batch_size, told, horizons=lengths(config), untold=config.untold)
@@ -141,19 +140,20 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "recipe": recipe,
         "attention": getattr(config, "attention", False),
         "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
+        "returns": recipe == "locomotion" and config.model == "transformer" and getattr(config, "returns", None) is not False,
     }
     return as_json(asdict(config) | sizes)
 
 
-def _training(config: TrainLocomotion | TrainValue, device: torch.device) -> Training:
-    from unveil.recipes.run import has_bfloat16
+def _training(config: TrainLocomotion | TrainValue) -> Training:
     from unveil.training.trainer import Training
 
     return Training(
         steps=config.n_train_steps,
         learning_rate=config.learning_rate,
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) and may_autocast(config) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16 if config.bfloat16 is not None or may_autocast(config) else False,
         save_every=config.save_freq,
         keep=config.keep,
         accumulate=config.gradient_accumulate_every,
@@ -201,8 +201,10 @@ def check(config: TrainLocomotion | TrainValue) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if not config.dim_mults or min(config.dim_mults) < 1:
         raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
-    if getattr(config, "returns", False) and (config.model == "unet" or not 0.0 <= getattr(config, "untold", 0.0) < 1.0):
-        raise ValueError("--returns needs --model transformer, and --untold in [0, 1)")
+    if getattr(config, "returns", None) and config.model == "unet":
+        raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
+    if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
+        raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
     if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
     if config.model == "unet":

@@ -62,7 +62,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     from unveil.recipes.locate import find_device
     from unveil.recipes.maze import TrainMaze
     from unveil.recipes.maze_paper import paper_task
-    from unveil.recipes.run import as_json, has_bfloat16, run_task
+    from unveil.recipes.run import as_json, run_task
     from unveil.training.trainer import Training
 
     layout = find_layout(config.maze)
@@ -77,7 +77,8 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
         steps=config.steps,
         learning_rate=config.learning_rate,
         ema=config.ema,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16,
         save_every=config.save_every,
         keep=config.keep,
         accumulate=config.accumulate,

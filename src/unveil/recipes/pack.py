@@ -66,13 +66,15 @@ def pack(config: Pack) -> str:
     weights = read_tensors(checkpoint / "ema.safetensors")
     files = {"weights.safetensors": small(weights)}
     if whole["recipe"] == "locomotion":
-        if config.value is None:
-            raise UnveilError("a locomotion planner is packaged with its value: give --value RUN")
-        guide = find_checkpoint(str(config.value))
-        value: dict[str, Any] = json.loads((guide.parent / "config.json").read_text())
-        described["value"] = {name: part for name, part in value.items() if name not in PRIVATE}
-        files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
-        files["card.md"] = locomotion_card(config.name, checkpoint, whole, guide, value, config.results).encode()
+        if config.value is None and not whole.get("returns"):
+            raise UnveilError("a locomotion planner that is not told returns is packaged with its value: give --value RUN")
+        trained = [(checkpoint, whole)]
+        if config.value is not None:
+            guide = find_checkpoint(str(config.value))
+            trained.append((guide, json.loads((guide.parent / "config.json").read_text())))
+            described["value"] = {name: part for name, part in trained[1][1].items() if name not in PRIVATE}
+            files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
+        files["card.md"] = locomotion_card(config.name, trained, config.results).encode()
     elif whole["recipe"] == "text":
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
         files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()

@@ -10,9 +10,15 @@ from typing import Any
 Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, done, of how many, numbers to show
 
 
+def as_clock(seconds: float) -> str:
+    """h:mm:ss, rounded."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
 @contextlib.contextmanager
 def shown_progress() -> Generator[Progress]:
-    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal, plain lines elsewhere."""
+    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal; elsewhere a plain line at most every 10 s."""
     if not sys.stderr.isatty():
         from time import monotonic
 
@@ -21,9 +27,13 @@ def shown_progress() -> Generator[Progress]:
         def plain(what: str, done: int, total: int, numbers: Any) -> None:
             if what == state["what"] and monotonic() - state["at"] < 10.0 and done < total:
                 return
+            if what != state["what"]:
+                state.update(began=monotonic(), first=done)
             state.update(at=monotonic(), what=what)
+            rate = numbers.get("steps_per_second") or (done - state["first"]) / max(state["at"] - state["began"], 1e-9)
             extra = " ".join(f"{k}={v:.4g}" for k, v in numbers.items() if k != "step")
-            print(f"{what}: {done}/{total} {extra}".rstrip(), file=sys.stderr, flush=True)
+            left = f"ETA {as_clock((total - done) / rate)}" if rate > 0.0 and done < total else ""
+            print(" ".join(filter(None, (f"{what}: {done}/{total}", extra, left))), file=sys.stderr, flush=True)
 
         yield plain
         return

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     import torch
 
     from unveil.apps.policy import Policy
     from unveil.apps.policy_model import PolicyModel, PolicyShape
+    from unveil.network.observation import Part
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class TrainPushT:
     keep: int = 2
     """newest checkpoints that are kept; 0 keeps all"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
@@ -115,7 +117,7 @@ class EvalPushT:
     preset: Literal["default", "paper"] = "default"
     """default samples in a few deterministic steps; paper in all steps of DDPM; other flags change single fields"""
     checkpoint: str = "runs/pusht"
-    """a zoo name, a run folder or a checkpoint folder"""
+    """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
     episodes: int = 50
     """number of episodes; episode i starts as the published environment does for seed + i"""
     seed: int = 100_000
@@ -154,7 +156,7 @@ class SamplePushT:
     """
 
     checkpoint: str = "runs/pusht"
-    """a zoo name, a run folder or a checkpoint folder"""
+    """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
     start: int = 100_000
     """seed of the published environment's start"""
     candidates: int = 32
@@ -213,6 +215,23 @@ def for_network(config: Any, network: str) -> Any:
 PICTURE = (3, 96, 96)  # channels, height, width
 
 
+def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Of an observation that holds images: ours is numbers and then a picture, that of others is as their config says. Else none."""
+    from unveil.network.observation import Part
+
+    if config["observation"] == "pixels":
+        numbers = config["observations"] - math.prod(PICTURE)
+        return Part("numbers", (numbers,)), Part("picture", PICTURE, 0, (config["crop"], config["crop"]))
+    told = config.get("parts")
+    if not isinstance(told, list):
+        return ()
+    found = [
+        Part(it["key"], tuple(it["shape"]), it["encoder"], None if it["crop"] is None else tuple(it["crop"]))
+        for it in cast(list[dict[str, Any]], told)
+    ]
+    return tuple(found) if any(part.encoder is not None for part in found) else ()
+
+
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
     """The shape that a run's `config.json` describes."""
     from unveil.apps.policy_model import PolicyShape
@@ -227,7 +246,7 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
         config["predicts"],
         config["network"] == "transformer",
         config.get("prefix", 0),
-        PICTURE if config["observation"] == "pixels" else None,
+        parts_of(config),
     )
 
 
@@ -235,13 +254,12 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     """The untrained model of a run's config."""
     from unveil.apps.policy_model import PolicyModel
     from unveil.network.conditional_unet1d import ConditionalUNet
-    from unveil.network.observation import ObservationEncoder, Part
+    from unveil.network.observation import ObservationEncoder
     from unveil.network.policy_transformer import PolicyTransformer
 
     shape, encoder = shape_of(config), None
-    if shape.picture is not None:
-        parts = (Part("numbers", (shape.numbers,)), Part("picture", shape.picture, 0, (config["crop"], config["crop"])))
-        encoder = ObservationEncoder(parts, config["image_keypoints"], width=config["image_width"])
+    if shape.parts:
+        encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
     seen = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
         told = shape.n_obs * seen + shape.prefix
@@ -257,7 +275,7 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
             config.get("causal", True),
         )
         network = PolicyTransformer(shape.actions, shape.horizon, seen + shape.prefix, shape.n_obs, *size)
-    return PolicyModel(shape, network, encoder)
+    return PolicyModel(shape, network, encoder, pictured=bool(shape.parts) and config["observation"] != "pixels")
 
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
@@ -267,7 +285,7 @@ def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
     from unveil.training.checkpoint import read_tensors
 
     model = policy_model(read_config(folder, "pusht"))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), device)
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), device)
     return model
 
 

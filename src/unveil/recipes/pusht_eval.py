@@ -25,8 +25,6 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import torch
 
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
-    from unveil.recipes.locate import find_checkpoint, read_config
-    from unveil.recipes.pusht import load_policy
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
     for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
@@ -35,10 +33,9 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     if config.video is not None and config.video.suffix != ".gif":
         raise ValueError(f"--video must end in .gif, got {config.video}")
     torch.set_num_threads(config.threads)
-    folder = find_checkpoint(config.checkpoint)
-    observation = str(read_config(folder, "pusht")["observation"])
+    settings = {"n_action": config.n_action, "temperature": config.temperature}
+    plain, observation = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings)
     see = partial(seen, observation)
-    plain = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps, config.n_action, config.temperature)
     policy = delayed(plain, config)
     spent = decision_times(policy, see, config.decisions, 0)
     world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
@@ -67,6 +64,27 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     return {"metrics": metrics, "scores": world.best.tolist(), "coverage": world.coverage.tolist(), "protocol": protocol, **installed}
 
 
+def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, str]:
+    """The policy of a run of ours, or of a `.ckpt` or a LeRobot folder of others; and what it observes, as `seen` has it.
+
+    Args:
+        arguments, settings: of `load_policy`.
+    """
+    from pathlib import Path
+
+    from unveil.recipes.foreign_convert import foreign_observation, load_foreign
+    from unveil.recipes.foreign_policy import is_foreign
+    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.pusht import load_policy
+
+    path = Path(checkpoint)
+    if is_foreign(path):
+        device, seed, solver, steps = arguments
+        return load_foreign(path, device, seed, solver=solver, sampling_steps=steps, **settings), foreign_observation(path)
+    folder = find_checkpoint(checkpoint)
+    return load_policy(folder, *arguments, **settings), str(read_config(folder, "pusht")["observation"])
+
+
 def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
     """The policy under the delay that is asked for; without one it is itself."""
     from unveil.apps.realtime import RealTimePolicy
@@ -77,24 +95,33 @@ def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
 
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
-    """What the policy observes of the scenes.
+    """What the policy observes of the scenes, (B, D).
 
+    Args:
+        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows, columns of 0 .. 255), or several
+            of these joined by "+"; pixels is agent+picture.
     Raises:
         UnveilError: the policy observes something else.
     """
     import numpy as np
 
     from unveil.errors import UnveilError
-    from unveil.worlds.pusht.block import keypoint_observation
+    from unveil.worlds.pusht.block import keypoint_observation, vertices
 
-    if observation == "pixels":
-        pixels = world.pictures().transpose(0, 3, 1, 2).reshape(world.count, -1)
-        return np.concatenate([world.states[:, :2], pixels], axis=1)
-    if observation not in ("keypoints", "state"):
+    looks = {
+        "keypoints": lambda: keypoint_observation(world.states),
+        "state": lambda: world.states,
+        "agent": lambda: world.states[:, :2],
+        "vertices": lambda: vertices(world.states).reshape(world.count, -1),
+        "picture": lambda: world.pictures().transpose(0, 3, 1, 2).reshape(world.count, -1),
+    }
+    names = "agent+picture" if observation == "pixels" else observation
+    if not looks.keys() >= set(names.split("+")):
         raise UnveilError(
-            "this policy was made for other observations than PushT's keypoints or state; use unveil.load(PATH).act(observations)"
+            "this policy was made for other observations than PushT's keypoints, vertices, state or pictures; "
+            "use unveil.load(PATH).act(observations)"
         )
-    return keypoint_observation(world.states) if observation == "keypoints" else world.states
+    return np.concatenate([looks[name]() for name in names.split("+")], axis=1)
 
 
 def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
@@ -130,19 +157,16 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
 
     from unveil.evaluation.pictures import write_png
     from unveil.evaluation.pusht_pictures import with_chunk
-    from unveil.recipes.locate import find_checkpoint, read_config
-    from unveil.recipes.pusht import load_policy
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
     if config.candidates < 1 or config.sampling_steps < 1:
         raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
     if config.out.suffix != ".png":
         raise ValueError(f"--out must end in .png, got {config.out}")
-    folder = find_checkpoint(config.checkpoint)
-    policy = load_policy(folder, config.device, config.seed, config.solver, config.sampling_steps)
+    policy, observed = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps)
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)
-    observation = seen(str(read_config(folder, "pusht")["observation"]), world)
+    observation = seen(observed, world)
     chunks = policy.predict(np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32))
     picture = world.pictures(512)[0]
     for chunk in chunks:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.apps.policy_model import PolicyModel
     from unveil.recipes.progress import Progress
     from unveil.recipes.pusht import TrainPushT
@@ -60,7 +58,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         model.load_state_dict(teacher.state_dict())
         draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher)
     task = Task(model, draw, loss, _published(config), {})
-    run_task(task, _training(config, device), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
+    run_task(task, _training(config), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
     return config.out
 
 
@@ -103,8 +101,7 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     return replace(config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0})
 
 
-def _training(config: TrainPushT, device: torch.device) -> Training:
-    from unveil.recipes.run import has_bfloat16
+def _training(config: TrainPushT) -> Training:
     from unveil.training.trainer import Training
 
     return Training(
@@ -115,7 +112,7 @@ def _training(config: TrainPushT, device: torch.device) -> Training:
         betas=(0.95, 0.999) if config.network == "cnn" else (0.9, 0.95),
         ema=config.ema_decay,
         ema_power=config.ema_power,
-        bfloat16=has_bfloat16(device) and not config.distill if config.bfloat16 is None else config.bfloat16,
+        bfloat16=False if config.distill and config.bfloat16 is None else config.bfloat16,
         save_every=config.save_every,
         keep=config.keep,
         seed=config.seed,

@@ -116,7 +116,7 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     from unveil.errors import UnveilError
     from unveil.training.checkpoint import latest_checkpoint
 
-    newest = latest_checkpoint(run)
+    newest = latest_checkpoint(run, warn=False)  # the trainer warns
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
     if newest is not None and (run / "config.json").is_file():
@@ -128,16 +128,3 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
                 )
     with replacing(run / "config.json") as partial:
         partial.write_text(json.dumps(described, indent=1) + "\n")
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether matrices in bfloat16 are faster than in float32 there."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)

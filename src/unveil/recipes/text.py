@@ -111,12 +111,14 @@ class TrainText:
     """AdamW's"""
     ema_decay: float = 0.999
     """largest decay of the average of weights"""
+    ema_power: float = 0.75
+    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     save_every: int = 1000
     """steps between checkpoints"""
     keep: int = 1
     """newest checkpoints that are kept; 0 keeps all"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
+    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """where metrics go besides metrics.jsonl"""
     resume: bool = False

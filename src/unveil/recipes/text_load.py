@@ -55,7 +55,7 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
     model = TextModel(shape_of(config), tokens)
     if digest(tokens) != config["tokenizer"]:
         raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict()), find_device(device))
+    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
     return model
 
 
@@ -76,7 +76,7 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
         raise UnveilError(f"{base} is not the model that {folder} was trained on (its tokenizer's SHA-256 differs)")
     how = LoRA(config["lora_rank"], config["lora_alpha"], tuple(config["lora_targets"]))
     parts = add_lora(model.denoiser.network, how)
-    parts.load_state_dict(read_tensors(weights_file(folder), parts.state_dict()))
+    parts.load_state_dict(read_tensors(weights_file(folder), parts.state_dict(), halves=True))
     merge_lora(model.denoiser.network)
     return model
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.apps.text_model import TextShape
     from unveil.data.text import Prepared
     from unveil.recipes.progress import Progress
@@ -97,10 +95,10 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but a run needs a folder")
-    if latest_checkpoint(config.out) is None:
+    if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})
-    run_task(task, training_of(config, device), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
+    run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 
 
@@ -113,9 +111,8 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     return TextShape(**{name: config[name] for name in names}, **later)
 
 
-def training_of(config: TrainText, device: torch.device) -> Training:
+def training_of(config: TrainText) -> Training:
     """How to train, as flags say it."""
-    from unveil.recipes.run import has_bfloat16
     from unveil.training.trainer import Training
 
     return Training(
@@ -126,7 +123,8 @@ def training_of(config: TrainText, device: torch.device) -> Training:
         weight_decay=config.weight_decay,
         betas=(0.9, 0.95),
         ema=config.ema_decay,
-        bfloat16=has_bfloat16(device) if config.bfloat16 is None else config.bfloat16,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16,
         accumulate=config.accumulate,
         save_every=config.save_every,
         keep=config.keep,

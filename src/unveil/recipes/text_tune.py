@@ -74,7 +74,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     if latest_checkpoint(config.out) is None:
         write_tokens(model.tokens, config.out / FILE)
     task = Task(trained, learned.draw, loss, {}, {})
-    training = training_of(config, device)
+    training = training_of(config)
     asked = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
     asked(task, training, device, config.out, described, TrainText(), progress)
     return config.out

@@ -2,7 +2,7 @@
 
     checkpoint-<step>/  network.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
 
-Written beside its final name, every file synced, the manifest (size and SHA-256 of each) last, then renamed. Nothing in it is code.
+Written beside its final name, each file synced, the manifest (size and SHA-256 of each) last, then renamed. Nothing in it is code.
 """
 
 import hashlib
@@ -11,9 +11,11 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -37,11 +39,12 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], s
         for name, weights in tensors.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, partial / f"{name}.safetensors")
         (partial / "state.json").write_text(json.dumps(state))
-        manifest = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(partial.iterdir())}
+        files = sorted(partial.iterdir())
+        for file in files:
+            _sync(file)
+        manifest = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        for file in partial.iterdir():
-            with open(file, "rb+") as handle:
-                os.fsync(handle.fileno())
+        _sync(partial / "manifest.json")
         sync_folder(partial)
         if folder.exists():
             shutil.rmtree(folder)
@@ -79,7 +82,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 def prune(run: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints once the newest verifies; 0 keeps all."""
-    if keep and latest_checkpoint(run) is not None:
+    if keep and latest_checkpoint(run, warn=False) is not None:
         for folder in checkpoints(run)[:-keep]:
             shutil.rmtree(folder)
 
@@ -90,47 +93,117 @@ def remove_unfinished(run: Path) -> None:
         shutil.rmtree(folder)
 
 
-def latest_checkpoint(run: Path) -> Path | None:
-    """The newest checkpoint of a run whose manifest verifies; None if there is none."""
+def latest_checkpoint(run: Path, *, warn: bool = True) -> Path | None:
+    """The newest checkpoint of a run whose manifest verifies; None if there is none.
+
+    Args:
+        warn: tell of each damaged one that is passed over, and of what serves instead, in a line on the standard error.
+    """
+    damaged: list[UnveilError] = []
+    found = None
     for folder in reversed(checkpoints(run)):
         try:
             verify_checkpoint(folder)
-        except UnveilError:
+        except UnveilError as error:
+            damaged.append(error)
             continue
-        return folder
-    return None
+        found = folder
+        break
+    for error in damaged if warn else ():
+        print(f"unveil: {error}; {f'{found.name} serves instead' if found else 'no older one serves'}", file=sys.stderr, flush=True)
+    return found
 
 
-def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, its header checked first: no name twice, and the names and shapes that are expected.
+class Stored(NamedTuple):
+    """What a header says of a tensor, or what it must say."""
 
+    dtype: str
+    shape: tuple[int, ...]
+
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+HALVES = ("F16", "BF16")
+
+
+def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, its header checked first: no name twice, and the names, shapes and dtypes that are expected.
+
+    Args:
+        halves: float32 may be stored as float16 or bfloat16, as packaged weights are.
     Raises:
         UnveilError: missing, damaged, or not the tensors that are expected.
     """
-    try:
-        with open(file, "rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            if length > LARGEST_HEADER:
-                raise ValueError("its header is too long")
-            header = json.loads(handle.read(length), object_pairs_hook=_without_repeats)
-        header.pop("__metadata__", None)
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    with _reading(file):
+        stored = _header(file)
         if expected is not None:
-            _expect(shapes, {name: tuple(value.shape) for name, value in expected.items()})
+            wanted = {name: Stored(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape)) for name, value in expected.items()}
+            _expect(stored, wanted, halves)
         return load_file(file)
+
+
+def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Put back what `pack_optimizer` made of an Adam with the same parameters.
+
+    Raises:
+        UnveilError: missing, damaged, empty, or not the moments of these parameters. A parameter that no step has moved has none.
+    """
+    parameters = [p for options in optimizer.param_groups for p in options["params"]]
+    with _reading(file):
+        stepped = {name.split(".")[0] for name in _header(file)}
+        if not stepped:
+            raise ValueError("it is empty")
+    expected: dict[str, Tensor] = {}
+    for index in (i for i in range(len(parameters)) if str(i) in stepped):
+        expected |= {f"{index}.step": torch.tensor(0.0), f"{index}.exp_avg": parameters[index], f"{index}.exp_avg_sq": parameters[index]}
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in read_tensors(file, expected).items():
+        index, slot = name.split(".")
+        state.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@contextmanager
+def _reading(file: Path) -> Generator[None]:
+    """Whatever is wrong with a file is one clear line."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise UnveilError(f"{file}: no such file") from error
     except Exception as error:
         raise UnveilError(f"{file}: not the weights that are needed ({str(error).splitlines()[0]})") from error
 
 
-def _expect(shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    missing, foreign = sorted(set(wanted) - set(shapes)), sorted(set(shapes) - set(wanted))
+def _header(file: Path) -> dict[str, Stored]:
+    with open(file, "rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        if length > LARGEST_HEADER:
+            raise ValueError("its header is too long")
+        header = json.loads(handle.read(length), object_pairs_hook=_without_repeats)
+    header.pop("__metadata__", None)
+    return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in header.items()}
+
+
+def _expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: bool) -> None:
+    missing, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing or foreign:
         raise ValueError(f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}")
-    for name, shape in wanted.items():
-        if shapes[name] != shape:
-            raise ValueError(f"{name} has shape {shapes[name]}, needed is {shape}")
+    for name, (dtype, shape) in wanted.items():
+        found = stored[name]
+        if found.shape != shape:
+            raise ValueError(f"{name} has shape {found.shape}, needed is {shape}")
+        if found.dtype != dtype and not (halves and dtype == "F32" and found.dtype in HALVES):
+            raise ValueError(f"{name} has dtype {found.dtype}, needed is {dtype}")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,6 +211,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(set(names)) != len(names):
         raise ValueError("a name stands twice in its header")
     return dict(pairs)
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def _digest(file: Path) -> str:
@@ -149,12 +227,3 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state as flat tensors named `<parameter index>.<slot>`."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{slot}": torch.as_tensor(value) for index, slots in state.items() for slot, value in slots.items()}
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `pack_optimizer` made."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, slot = name.split(".", 1)
-        state.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

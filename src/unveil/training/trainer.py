@@ -14,17 +14,19 @@ from torch import Tensor, nn
 
 from unveil.data.files import replacing
 from unveil.errors import UnveilError
+from unveil.training.autocast import faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
     latest_checkpoint,
     pack_optimizer,
     prune,
+    read_optimizer,
     read_tensors,
     remove_unfinished,
     save_checkpoint,
-    unpack_optimizer,
     verify_checkpoint,
 )
 from unveil.training.distributed import Group, join
+from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unless_weights_finite
 from unveil.training.ema import EMA
 from unveil.training.guard import Interrupts, only_writer
 
@@ -43,7 +45,8 @@ class Training:
         betas: AdamW's.
         clip: largest norm of the gradient.
         ema, ema_power: see `EMA`.
-        bfloat16: run the network under bfloat16 autocast; weights and their update stay float32.
+        bfloat16: run the network under bfloat16 autocast; weights and their update stay float32. None measures once, when the training
+            begins, whether that is faster (`faster_in_bfloat16`); checkpoints keep the answer.
         accumulate: batches whose gradients make one step, in each process.
         save_every, log_every: in steps.
         keep: newest checkpoints that are kept; 0 keeps all.
@@ -58,7 +61,7 @@ class Training:
     clip: float = 1.0
     ema: float = 0.999
     ema_power: float = 0.75
-    bfloat16: bool = False
+    bfloat16: bool | None = False
     accumulate: int = 1
     save_every: int = 1000
     log_every: int = 100
@@ -95,7 +98,7 @@ def train(
     `accumulate` W times as large, to float tolerance. The first one writes.
 
     Args:
-        draw: generator -> batch, with its times and noise.
+        draw: generator -> batch, with its times, as attribute `t` if they are to be told of a step that goes wrong, and noise.
         loss: (model, batch) -> (scalar, what else to record).
         group: the processes that train together; None asks `torchrun`'s environment.
         resume: go on from the newest checkpoint that verifies; without one, start anew.
@@ -103,8 +106,8 @@ def train(
         on_save: called with the step and the averaged weights after each checkpoint: for samples on the way.
         memory: tensors that `draw` and `loss` change in place, such as a `LossHistory`'s; checkpoints keep them.
     Raises:
-        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, the loss is not finite, or
-            several processes would each have a memory of their own.
+        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, several processes would
+            each have a memory of their own, or a loss, gradient or weight is not finite: before the step, so that no checkpoint holds it.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
     """
     group = join() if group is None else group
@@ -134,7 +137,7 @@ def _train(
     device = parameters[0].device
     generator = torch.Generator(device="cpu").manual_seed(training.seed)
     ema = EMA(model, training.ema, training.ema_power)
-    newest = latest_checkpoint(run)
+    newest = latest_checkpoint(run, warn=group.leads)
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
     state: dict[str, Any] = {"step": 0, "sums": {}, "counted": 0}
@@ -143,6 +146,11 @@ def _train(
         if memory:
             for name, value in read_tensors(newest / "memory.safetensors", memory).items():
                 memory[name].copy_(value)
+    bfloat16 = training.bfloat16
+    if bfloat16 is None and newest is None:
+        bfloat16 = group.any(group.leads and faster_in_bfloat16(model, draw, loss, device, memory), device)
+    elif bfloat16 is None:
+        bfloat16 = bool(state.get("bfloat16", has_bfloat16(device)))  # checkpoints older than the measurement took what there was
     step: int = state["step"]
     log = run / "metrics.jsonl"
     if group.leads:
@@ -159,26 +167,26 @@ def _train(
             options["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         numbers: dict[str, float] = {}
+        batches: list[Seen] = []
         for i in range(training.accumulate * group.size):
             batch = draw(generator)
             if i % group.size != group.rank:
                 continue
-            with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 value, extra = loss(model, batch)
             (value / training.accumulate).backward()
-            for name, number in {"loss": float(value.detach()), **extra}.items():
+            batches.append(seen(float(value.detach()), batch))
+            for name, number in {"loss": batches[-1][0], **extra}.items():
                 numbers[name] = numbers.get(name, 0.0) + number / training.accumulate
         shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=device)
         group.average([*(p.grad for p in parameters if p.grad is not None), shared])
         numbers = dict(zip(numbers, shared.tolist(), strict=True)) if group.size > 1 else numbers
-        if not math.isfinite(numbers["loss"]):
-            good = f"last good checkpoint: {latest_checkpoint(run) or 'none'}"
-            raise UnveilError(f"the loss is {numbers['loss']} at step {step + 1}; {good}; try a lower --learning-rate")
-        norm = nn.utils.clip_grad_norm_(parameters, training.clip)
+        norm = float(nn.utils.clip_grad_norm_(parameters, training.clip))
+        stop_unless_finite(numbers["loss"], norm, batches, step + 1, run)
         optimizer.step()
         step += 1
         ema.update(model, step)
-        for name, number in {**numbers, "gradient_norm": float(norm)}.items():
+        for name, number in {**numbers, "gradient_norm": norm}.items():
             sums[name] = sums.get(name, 0.0) + number
         counted += 1
         if step % training.log_every == 0 or step == training.steps:
@@ -188,13 +196,14 @@ def _train(
             record["cpu_seconds_per_step"] = (used - spent) / (step - since)  # of all threads; other work on the machine counts little
             sums, counted, began, spent, since = {}, 0, now, used, step
             if group.leads:
-                with open(log, "a") as handle:
-                    handle.write(json.dumps(record) + "\n")
+                _append(log, json.dumps(record))
             if on_record is not None and group.leads:
                 on_record(record)
         stopping = group.any(interrupts.asked, device)
         if step % training.save_every == 0 or step == training.steps or stopping:
-            state = {"step": step, "generator": generator.get_state().numpy().tobytes().hex(), "sums": sums, "counted": counted}
+            stop_unless_weights_finite(dict(model.named_parameters()), ema.weights, step, run)
+            drawn = generator.get_state().numpy().tobytes().hex()
+            state = {"step": step, "generator": drawn, "sums": sums, "counted": counted, "bfloat16": bfloat16}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
             if memory:
                 tensors["memory"] = dict(memory)
@@ -215,10 +224,18 @@ def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Opt
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
     for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
         ema.weights[name].copy_(value)
-    unpack_optimizer(optimizer, read_tensors(folder / "optimizer.safetensors"))
+    read_optimizer(folder / "optimizer.safetensors", optimizer)
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
     return state
+
+
+def _append(log: Path, line: str) -> None:
+    try:
+        with open(log, "a") as handle:
+            handle.write(line + "\n")
+    except OSError as error:
+        raise UnveilError(f"{log}: cannot write ({error.strerror})") from error
 
 
 def _truncate(log: Path, step: int) -> None:

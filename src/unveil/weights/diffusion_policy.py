@@ -25,7 +25,9 @@ POLICIES = (
     "DiffusionTransformerLowdimPolicy",
     "DiffusionUnetHybridImagePolicy",
     "DiffusionTransformerHybridImagePolicy",
+    "DiffusionUnetImagePolicy",
 )
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of each channel, as torchvision has them
 _BYTES = Symbol("_codecs", "encode")  # as Python 3 writes bytes for Python 2
 _FORM = Form(
     knows=lambda symbol: symbol == _BYTES or hydra_config.knows(symbol),
@@ -51,6 +53,8 @@ def read_policy(file: Path) -> PolicyWeights:
         described = describe(state["cfg"], dicts["model"])
         weights = {name: renamed_policy(tensors, described) for name, tensors in dicts.items()}
         normalization = normalizers(dicts.get("ema_model", dicts["model"]), described)
+        if described.keypoints is None and _encoder(state["cfg"]).get("imagenet_norm") is True:
+            normalization = renormalized(normalization, described)
         return PolicyWeights(described, weights["model"], weights.get("ema_model"), normalization, state["notes"])
     except ValueError as error:
         raise UnveilError(f"{file}: a checkpoint of real-stanford/diffusion_policy that cannot be used: {error}") from error
@@ -74,7 +78,13 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         network = transformer_shape(tensors, "model.", heads, _at(own, "p_drop_attn", float), _at(own, "p_drop_emb", float))
         as_condition = _at(policy, "obs_as_cond", bool)
     observed = _at(policy, "n_obs_steps", int)
-    parts = _parts(_at(policy, "shape_meta.obs", dict), policy.get("crop_shape")) if images else (Part("obs", (_at(cfg, "obs_dim", int),)),)
+    plain = kind == "DiffusionUnetImagePolicy"
+    if plain:
+        parts = _sorted_parts(_at(policy, "shape_meta.obs", dict), _encoder(cfg))
+    elif images:
+        parts = _parts(_at(policy, "shape_meta.obs", dict), policy.get("crop_shape"))
+    else:
+        parts = (Part("obs", (_at(cfg, "obs_dim", int),)),)
     told = "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
     scheduler = _at(policy, "noise_scheduler", dict)
     predicts = _at(scheduler, "prediction_type", str)
@@ -88,7 +98,7 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         kind,
         network,
         parts,
-        keypoints=32,
+        keypoints=None if plain else 32,
         told=told,
         horizon=_at(policy, "horizon", int),
         observed=observed,
@@ -111,8 +121,11 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
     it = described.network
     table: Names = transformer_names(it, "model.") if isinstance(it, TransformerShape) else unet_names(it, "model.", lerobot=False)
     places = list[str]()
+    shared = any(name.startswith("obs_encoder.key_model_map.rgb.") for name in tensors)
     for part in described.parts:
-        if part.encoder is not None:
+        if part.encoder is not None and described.keypoints is None:
+            table |= encoder_names(part.encoder, f"obs_encoder.key_model_map.{'rgb' if shared else part.key}", "", "")
+        elif part.encoder is not None:
             net = f"obs_encoder.obs_nets.{part.key}"
             table |= encoder_names(part.encoder, f"{net}.nets.0.nets", f"{net}.nets.1.nets", f"{net}.nets.3")
             places += [f"{net}.backbone.", f"{net}.pool.", *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y"))]
@@ -131,7 +144,8 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
     """
     found: dict[str, Linear] = {}
     actions = described.network.features - (sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0)
-    for key, size in {**{part.key: part.shape[0] for part in described.parts}, "action": actions}.items():
+    sizes = {part.key: part.shape[0] for part in described.parts}
+    for key, size in {**sizes, "action": actions}.items():
         pair = [tensors.get(f"normalizer.params_dict.{key}.{name}") for name in ("scale", "offset")]
         scale, offset = (None if value is None else value.reshape(-1).to(torch.float32) for value in pair)
         if scale is None or offset is None or scale.shape != offset.shape or len(scale) not in (1, size) or not bool((scale != 0).all()):
@@ -139,6 +153,54 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
         image = any(part.key == key and part.encoder is not None for part in described.parts)
         found[key] = Linear(scale[:, None, None], offset[:, None, None]) if image else Linear(scale, offset)
     return found
+
+
+def renormalized(normalization: Mapping[str, Linear], described: Described) -> dict[str, Linear]:
+    """Images normalised once more, by ImageNet's statistics, as `imagenet_norm` asks: ((x scale + offset) - mean) / deviation.
+
+    Raises:
+        ValueError: images of other than three channels.
+    """
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    found = dict(normalization)
+    for part in described.parts:
+        if part.encoder is not None:
+            if part.shape[0] != 3:
+                raise ValueError(f"its {part.key[:40]} has {part.shape[0]} channels, but imagenet_norm knows three")
+            it = normalization[part.key]
+            found[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
+    return found
+
+
+def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of `MultiImageObsEncoder`, if it is one that ours can be.
+
+    Raises:
+        ValueError: it is another encoder, or a variant of it.
+    """
+    it = _at(cfg, "policy.obs_encoder", dict)
+    kind = str(it.get("_target_")).rpartition(".")[2]
+    if kind != "MultiImageObsEncoder":
+        raise ValueError(f"its observations go through a {kind[:60]}; MultiImageObsEncoder can be read")
+    model = it.get("rgb_model")
+    name = cast(dict[str, Any], model).get("name") if isinstance(model, dict) else None
+    if name != "resnet18":
+        raise ValueError(f"its images go through {str(name)[:40]}; a resnet18 can be read")
+    if it.get("resize_shape") is not None:
+        raise ValueError("its images are resized (resize_shape), which ours are not")
+    return it
+
+
+def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -> tuple[Part, ...]:
+    """As `MultiImageObsEncoder` has them: images by name, then numbers by name; one network reads all images, or each has its own."""
+    parts = _parts(observations, None)
+    images = sorted((part for part in parts if part.encoder is not None), key=lambda part: part.key)
+    crops, found = encoder.get("crop_shape"), list[Part]()
+    for i, part in enumerate(images):
+        crop = cast(dict[str, Any], crops).get(part.key) if isinstance(crops, dict) else crops
+        number = 0 if encoder.get("share_rgb_model") is True else i
+        found.append(Part(part.key, part.shape, number, window(crop, part.shape)))
+    return (*found, *sorted((part for part in parts if part.encoder is None), key=lambda part: part.key))
 
 
 def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
@@ -149,6 +211,8 @@ def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
             raise ValueError(f"its observation {key[:40]} has a shape that makes no sense")
         if meta.get("type", "low_dim") == "low_dim":
+            if len(shape) != 1:
+                raise ValueError(f"its observation {key[:40]} of shape {shape} is neither numbers side by side nor an image")
             parts.append(Part(key, shape))
             continue
         if meta["type"] != "rgb" or len(shape) != 3:

@@ -1,7 +1,8 @@
 """Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, under our names.
 
 Statistics are buffers of the model (before 0.4), or stand in files beside it: `policy_preprocessor.json` names a safetensors file with
-`observation.state.min` and the like, `policy_postprocessor.json` one for the actions.
+`observation.state.min` and the like, `policy_postprocessor.json` one for the actions. Before 0.2 configs told shapes and normalisation by
+name alone, and no type.
 """
 
 import json
@@ -27,7 +28,7 @@ _EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
 def is_lerobot(folder: Path) -> bool:
     """Whether a folder's config.json says that it is a diffusion policy of LeRobot."""
     try:
-        return _json(folder / "config.json").get("type") == "diffusion"
+        return current(_json(folder / "config.json")).get("type") == "diffusion"
     except (UnveilError, OSError):
         return False
 
@@ -38,13 +39,30 @@ def read_policy_folder(folder: Path) -> PolicyWeights:
     Raises:
         UnveilError: a file is missing or damaged, or a policy that ours cannot be.
     """
-    config, tensors = _json(folder / "config.json"), read_tensors(folder / "model.safetensors")
+    config, tensors = current(_json(folder / "config.json")), read_tensors(folder / "model.safetensors")
     try:
         described = describe(config, tensors)
         weights = renamed_policy(tensors, described)
         return PolicyWeights(described, weights, None, normalizers(folder, config, tensors, described), {})
     except ValueError as error:
         raise UnveilError(f"{folder}: a policy of LeRobot that cannot be used: {error}") from error
+
+
+def current(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as LeRobot writes it since 0.2; one of before is told by its `input_shapes` and its noise scheduler.
+
+    Its `normalization_mapping` then has the names of features beside those of kinds.
+    """
+    shapes = [config.get(name) for name in ("input_shapes", "output_shapes")]
+    if "type" in config or "noise_scheduler_type" not in config or not all(isinstance(side, dict) for side in shapes):
+        return config
+    features = [{key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, Any], side).items()} for side in shapes]
+    modes: dict[str, str] = {}
+    for name in ("input_normalization_modes", "output_normalization_modes"):
+        told = config.get(name)
+        modes |= {key: str(mode).upper() for key, mode in (cast(dict[str, Any], told) if isinstance(told, dict) else {}).items()}
+    modes = {key: modes.get(key, "IDENTITY") for side in features for key in side}  # what is not named was left as it is
+    return config | {"type": "diffusion", "input_features": features[0], "output_features": features[1], "normalization_mapping": modes}
 
 
 def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
@@ -125,7 +143,8 @@ def normalizers(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     kinds = {key: str(cast(dict[str, Any], feature).get("type")) for key, feature in _all_features(config).items()}
     found: dict[str, Linear] = {}
     for key, shape in {**{part.key: part.shape for part in described.parts}, ACTION: (described.network.features,)}.items():
-        mode = cast(dict[str, Any], modes).get(kinds.get(key, "")) if isinstance(modes, dict) else None
+        told = cast(dict[str, Any], modes) if isinstance(modes, dict) else {}
+        mode = told.get(key, told.get(kinds.get(key, "")))
         wide = (shape[0], 1, 1) if len(shape) == 3 else shape
         if mode == "IDENTITY":
             found[key] = Linear(torch.ones(wide), torch.zeros(wide))
@@ -177,18 +196,24 @@ def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[in
     found: dict[str, tuple[int, ...]] = {}
     inputs = config.get("input_features")
     if not isinstance(inputs, dict):
-        raise ValueError("its config has no input_features (LeRobot before 0.2)")
+        raise ValueError("its config has no input_features")
     for key, value in cast(dict[str, Any], inputs).items():
         feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
         given = feature.get("shape")
         shape = tuple(cast(list[Any], given)) if isinstance(given, list) else ()
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
             raise ValueError(f"its {key[:40]} has a shape that makes no sense")
-        if feature.get("type") == "VISUAL" and len(shape) != 3:
-            raise ValueError(f"its {key[:40]} is no image (C, h, w)")
+        if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
+            raise ValueError(f"its {key[:40]} of shape {shape} is neither numbers side by side nor an image (C, h, w)")
         if kind in (None, feature.get("type")):
             found[key] = shape
     return found
+
+
+def _kind(key: str) -> str:
+    """A feature's kind by its name, as LeRobot told it before configs did."""
+    known = {STATE: "STATE", ENVIRONMENT: "ENV", ACTION: "ACTION"}
+    return "VISUAL" if key.startswith("observation.image") else known.get(key, "OTHER")
 
 
 def _all_features(config: Mapping[str, Any]) -> dict[str, Any]:

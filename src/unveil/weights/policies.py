@@ -68,7 +68,7 @@ class Described:
     Args:
         policy: its class there.
         parts: of an observation, in the order in which the vector of a step has them; images have encoders.
-        keypoints: of the encoders' spatial softmax.
+        keypoints: of the encoders' spatial softmax; None where they say the mean over places.
         told: how the network learns of observations: FiLM, tokens, or inpainting of trajectories that hold observations too.
         horizon, observed, acted: steps of a chunk, of the observations that are told, and of the actions that are carried out.
         first: of the chunk's actions, the first that is carried out.
@@ -80,7 +80,7 @@ class Described:
     policy: str
     network: UNetShape | TransformerShape
     parts: tuple[Part, ...]
-    keypoints: int
+    keypoints: int | None
     told: Literal["film", "tokens", "inpainting"]
     horizon: int
     observed: int

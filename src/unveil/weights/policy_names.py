@@ -59,11 +59,18 @@ def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
-    """Of one of an `ObservationEncoder`'s image encoders, whose parts have these names in the release, torchvision's below the first."""
-    pairs = {"stem": f"{backbone}.0", "norm": f"{backbone}.1", "pool.mix": mix, "leave": leave}
+    """Of one of an `ObservationEncoder`'s image encoders, whose parts have these names in the release.
+
+    Args:
+        backbone: of torchvision's ResNet-18; its parts are numbered where it has lost its last ones, the others have torchvision's names.
+        mix, leave: of the spatial softmax and of the last layer; "" for an encoder without.
+    """
+    ends, levels = (("0", "1"), "{}") if mix else (("conv1", "bn1"), "layer{}")
+    pairs = {"stem": f"{backbone}.{ends[0]}", "norm": f"{backbone}.{ends[1]}"} | ({"pool.mix": mix, "leave": leave} if mix else {})
     for level in range(4):
         for block in range(2):
-            ours, mine = f"levels.{level}.{block}", f"{backbone}.{level + 4}.{block}"
+            place = levels.format(level + (4 if mix else 1))
+            ours, mine = f"levels.{level}.{block}", f"{backbone}.{place}.{block}"
             pairs |= {f"{ours}.first": f"{mine}.conv1", f"{ours}.second": f"{mine}.conv2"}
             pairs |= {f"{ours}.first_norm": f"{mine}.bn1", f"{ours}.second_norm": f"{mine}.bn2"}
             if level and not block:

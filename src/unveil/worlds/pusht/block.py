@@ -27,6 +27,10 @@ KEYPOINTS = np.array(
     ]
 )
 
+# The eight corners of the two bars in the block's own frame, in the order in which pymunk keeps them and gym-pusht says them; that of the
+# drawing in its documentation is another.
+VERTICES = np.array([(-60, 0), (60, 0), (60, 30), (-60, 30), (-15, 30), (15, 30), (15, 120), (-15, 120)], dtype=np.float64)
+
 
 def initial_state(seed: int) -> Float[np.ndarray, "5"]:
     """(agent x, y, block x, y, angle) as the published environment draws it for a seed, with the published order of draws.
@@ -41,9 +45,19 @@ def initial_state(seed: int) -> Float[np.ndarray, "5"]:
 
 def keypoints(states: Float[np.ndarray, "*B 5"]) -> Float[np.ndarray, "*B 9 2"]:
     """The block's keypoints, p + R(angle) k, in pixels."""
+    return _placed(states, KEYPOINTS)
+
+
+def vertices(states: Float[np.ndarray, "*B 5"]) -> Float[np.ndarray, "*B 8 2"]:
+    """The corners of the block's two bars, p + R(angle) v, in pixels: what gym-pusht calls `environment_state`, and LeRobot's policies of
+    states observe beside the agent's position."""
+    return _placed(states, VERTICES)
+
+
+def _placed(states: np.ndarray, points: np.ndarray) -> np.ndarray:
     angle = states[..., 4, None]
-    turned_x = np.cos(angle) * KEYPOINTS[:, 0] - np.sin(angle) * KEYPOINTS[:, 1]
-    turned_y = np.sin(angle) * KEYPOINTS[:, 0] + np.cos(angle) * KEYPOINTS[:, 1]
+    turned_x = np.cos(angle) * points[:, 0] - np.sin(angle) * points[:, 1]
+    turned_y = np.sin(angle) * points[:, 0] + np.cos(angle) * points[:, 1]
     return np.stack([states[..., 2, None] + turned_x, states[..., 3, None] + turned_y], axis=-1)
 
 

@@ -1,0 +1,90 @@
+"""Pages of applications keep one form: idea with a figure, commands that parse, metrics, deviations, results; documents lead to them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from test_examples import CONFIGS
+from unveil.cli import VERBS, main, parse
+from unveil.recipes.demo_pusht import DemoPushT
+from unveil.recipes.results import Results
+from unveil.recipes.verbs import fitted, spelled
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
+HEADINGS = ["The idea", "The commands", "What is measured", "What differs from the paper and from the released code", "Results"]
+
+
+def sections(page: Path) -> dict[str, str]:
+    """What stands under each heading of the second level, in order; code is no heading."""
+    found: dict[str, str] = {}
+    name, fenced = "", False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        fenced ^= line.startswith("```")
+        if line.startswith("## ") and not fenced:
+            name = line[3:]
+        found[name] = found.get(name, "") + line + "\n"
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```$", sections(page)["The commands"], re.MULTILINE | re.DOTALL):
+            lines = [line.split("  #")[0].strip() for line in block.splitlines()]
+            found += [(page.stem, command.strip()) for line in lines for command in line.split("&&") if command.strip()]
+    return found
+
+
+def test_there_is_a_page_for_each_application():
+    assert {page.stem for page in PAGES} == {"planning-maze", "planning-locomotion", "policy-pusht", "images", "text"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_have_the_form(page):
+    found = sections(page)
+    assert [name for name in found if name in HEADINGS] == HEADINGS
+    assert page.read_text(encoding="utf-8").startswith("# ")
+    for name in HEADINGS:
+        assert len(found[name].splitlines()) > 3, f"{name} is empty"
+    (figure,) = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", found["The idea"])
+    file = page.parent / figure[1]
+    assert len(figure[0]) > 10 and file.is_file() and file.stat().st_size < 200_000
+    assert "| " in found[HEADINGS[3]] and "| " in found["Results"], "deviations and results are tables"
+
+
+@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda part: part)
+def test_their_commands_parse(page, command, capsys):
+    program, *rest = shlex.split(command)
+    if program == "python":
+        assert (ROOT / rest[0]).is_file(), f"{page}: {rest[0]} is not there"
+        return
+    verb, *rest = rest
+    assert program == "unveil" and verb in VERBS
+    if verb in CONFIGS:
+        config, flags = CONFIGS[verb][rest[0]], spelled(rest[0], rest[1:]) if verb == "sample" else rest[1:]
+        assert fitted(parse(config, flags, f"{verb} {rest[0]}"), flags) is not None
+    elif verb == "results":
+        parse(Results, rest, verb)
+    elif [verb, *rest[:1]] == ["demo", "pusht"]:
+        parse(DemoPushT, rest[1:], "demo pusht")
+    else:
+        assert main([verb, "--help"]) == 0
+
+
+def test_every_page_has_a_command():
+    assert {page for page, _ in commands()} == {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("place", ["mkdocs.yml", "README.md", "README.zh-CN.md", "docs/index.md"])
+def test_the_documents_lead_to_every_page(place):
+    text = (ROOT / place).read_text(encoding="utf-8")
+    for page in PAGES:
+        assert f"applications/{page.name}" in text
+
+
+def test_the_first_page_leads_to_the_tree_the_decisions_and_the_api():
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert all(f"({name}.md)" in text for name in ("architecture", "decisions", "api", "theory", "papers", "extend", "protocol", "log"))
