@@ -10,6 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.network.unet1d import TemporalUNet
+from unveil.network.value1d import ValueNetwork
+from unveil.process.schedule import cosine_betas
+from unveil.weights.diffuser import SCHEDULE, Original, names
+
 FOLDER = Path(__file__).parent / "weights" / "original"
 DATASET = "hopper-medium-expert-v2"
 PLAIN, ATTENTION = "diffusion/defaults_H8_T20", "diffusion/attention_H4_T20"
@@ -55,3 +60,26 @@ def config_like(name: str, arguments: Mapping[str, Any]) -> bytes:
     module, kind = name.rsplit(".", 1)
     named = f"cdiffuser.{module}\n{kind}\n".encode()
     return b"\x80\x02cdiffuser.utils.config\nConfig\n)\x81" + body + b"X\x06\x00\x00\x00_class" + named + b"sb."
+
+
+def forge(experiment: Path, original: Original, seed: int = 0) -> Path:
+    """An experiment of the original of any size, with random weights; a `GoalDataset` as the branch maze2d writes it."""
+    torch.manual_seed(seed)
+    steps, maze = original.diffusion_steps, original.loader == "GoalDataset"
+    features, shape = original.actions + original.observations, (original.width, original.multiples)
+    diffusion = original.kind == "diffusion"
+    network = TemporalUNet(features, *shape, attention=original.attention) if diffusion else ValueNetwork(features, *shape)
+    ours = {("denoiser.network." if diffusion else "network.") + name: value for name, value in network.state_dict().items()}
+    betas = cosine_betas(steps)
+    tensors = {name: torch.zeros(steps) for name in SCHEDULE}
+    tensors |= {"betas": betas.float(), "alphas_cumprod": (1.0 - betas).cumprod(0).float()}
+    tensors |= {theirs: ours[mine] for theirs, mine in names(original, places=not maze).items()}
+    experiment.mkdir(parents=True)
+    torch.save({"step": 3, "model": tensors, "ema": {name: t.clone() for name, t in tensors.items()}}, experiment / "state_0.pt")
+    sizes = {"horizon": original.horizon, "observation_dim": original.observations, "action_dim": original.actions}
+    sizes |= {"n_timesteps": steps, "predict_epsilon": False, "clip_denoised": original.clip_denoised}
+    drawn = {"env": original.dataset, "normalizer": original.normalizer, "horizon": original.horizon}
+    drawn |= {} if original.discount is None else {"discount": original.discount}
+    (experiment / "diffusion_config.pkl").write_bytes(config_like("models.diffusion.GaussianDiffusion", sizes))
+    (experiment / "dataset_config.pkl").write_bytes(config_like(f"datasets.sequence.{original.loader}", drawn))
+    return experiment

@@ -35,14 +35,15 @@ KEYS = {
 }
 OURS = dict(zip(KEYS, (TrainLocomotion, TrainValue, EvalLocomotion, TrainMaze, EvalMaze), strict=True))
 # Of the programs that other lines show: docker, sbatch, torchrun, the original's scripts and unveil --help
-FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional"}
+FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional", "--config", "--debug"}
 NAMED = (  # what the original has besides configs; the tables name each
     "train.py train_values.py plan_guided.py plan_maze2d.py read_results.py convert_checkpoints.py download_pretrained.sh "
     "diffuser_sample.ipynb release-run.sh table.py locomotion_scores.py kuka.py unconditional_kuka_planning_eval.py "
     "conditional_kuka_planning_eval.py rearrangment_kuka_planning_eval.py reward_classifier.py gen_d4rl_dataset.py state_<epoch>.pt "
     "dataset_config.pkl render_config.pkl model_config.pkl diffusion_config.pkl trainer_config.pkl rollout.json environment.yml setup.py "
     "Dockerfile azure/Dockerfile Singularity.def azure/launch.py azure/config.py azure/sync.sh gcp/train.sh gcp/plan.sh gcp/run.sh "
-    "slurm/train.sh slurm/plan.sh slurm/sbatch.sh docker-interactive.sh diffuser/environments/"
+    "slurm/train.sh slurm/plan.sh slurm/sbatch.sh docker-interactive.sh diffuser/environments/ "
+    ".vscode/launch.json registration.py gym_stacking/env.py denoising_diffusion_pytorch/"
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from unveil.errors import UnveilError
 from unveil.recipes import text
 from unveil.recipes.progress import shown_progress
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, spelled, wired
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, following, given, spelled, wired
 
 VERBS = {
     "demo": "packaged weights at work: a maze, or unveil demo pusht, unveil demo text",
@@ -232,7 +232,7 @@ def _train(rest: list[str]) -> int:
     config = parse(type(default), rest, f"train {recipe}", default)
     with shown_progress() as progress:
         run = wired(place)(config, progress)
-    print(f"trained: {run}\nnext: unveil {after.format(run=run, **asdict(config))}")
+    print(f"trained: {run}\nnext: unveil {following(after, config, run)}")
     return 0
 
 

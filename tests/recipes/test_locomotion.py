@@ -1,16 +1,20 @@
 """The three commands on a tiny data set: train, train the value, plan; and what is refused in one line."""
 
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from originals import forge
 from unveil.cli import main
 from unveil.data.d4rl import write_d4rl
 from unveil.data.episodes import Episodes
 from unveil.recipes.load import load
+from unveil.weights.diffuser import Original
 
 TINY = ["--preset", "tiny", "--batch-size", "16", "--threads", "1", "--device", "cpu"]
 
@@ -54,6 +58,7 @@ def test_planning_writes_a_result_beside_them(base, capsys):
     result = json.loads(file.read_text())
     assert result["recipe"] == "locomotion" and len(result["returns"]) == 2
     assert result["metrics"]["length_mean"] == 2.0 and result["metrics"]["n"] == 2
+    assert result["score"]["min"] == -20.272305 and "D4RL" in result["score"]["source"] and result["mujoco"][0].isdigit()
     assert "gymnasium Hopper-v5, mujoco" in capsys.readouterr().out
 
 
@@ -82,6 +87,7 @@ def test_every_form_of_planning_runs(base, flags, tmp_path):
         (["--horizon", "16"], "defaults_H16_T20: no such run; there: "),
         (["--logbase", "nowhere"], "train one: unveil train locomotion --dataset D --logbase nowhere"),
         (["--dataset", "no-such-set"], "body"),
+        (["--logbase", ""], "--logbase is empty; give the folder of all runs"),
         (["--episodes", "0"], "--episodes must be at least 1"),
     ],
 )
@@ -115,8 +121,24 @@ def test_a_run_is_loaded_by_its_folder_and_plans(base):
     observation = np.zeros(11)
     observation[0] = 1.25
     plans = planner.plan(observation)
-    assert plans.shape == (1, 16, 14)
+    assert plans.shape == (1, 8, 14), "no more rows than were trained with"
     np.testing.assert_allclose(plans[0, 0, 3:], observation, atol=1e-5)
+
+
+def test_a_folder_of_a_diffusion_and_a_value_is_one_planner(base, tmp_path, capsys):
+    runs, pair = base / "logs" / "hopper-tiny", tmp_path / "pair"
+    shutil.copytree(runs / "diffusion" / "defaults_H8_T20", pair / "diffusion" / "defaults_H8_T20")
+    alone = ["--checkpoint", str(pair), "--logbase", str(tmp_path / "nowhere"), "--json", str(tmp_path / "r.json")]
+    assert evaluate(base, *alone) == 2
+    assert "name one (--value-loadpath)" in capsys.readouterr().err
+    assert evaluate(base, *alone[:2], *alone[4:]) == 0, "the value below --logbase is found"
+    value = runs / "values" / "defaults_H8_T20_d0.997"
+    assert evaluate(base, *alone, "--value-loadpath", str(value.resolve())) == 0
+    shutil.copytree(value, pair / "values" / "defaults_H8_T20_d0.997")
+    assert evaluate(base, *alone) == 0
+    planner = load(pair, "cpu", sampling_steps=2)
+    assert planner.score is not None and (planner.settings.candidates, planner.horizon) == (16, 8)
+    assert load(pair, "cpu", epoch=3).plan(np.zeros(11)).shape == (16, 8, 14)
 
 
 def test_training_resumes_and_refuses_other_flags(base, capsys):
@@ -149,3 +171,81 @@ def test_observation_plans_with_inverse_dynamics_train_and_act(base, tmp_path):
     metrics = [json.loads(line) for line in (tmp_path / "hopper-tiny/diffusion/defaults_H8_T20/metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["inverse_loss"] > 0.0
     assert torch.isfinite(torch.tensor(json.loads((tmp_path / "r.json").read_text())["returns"])).all()
+
+
+def test_every_data_set_has_a_folder_of_its_own(tmp_path):
+    from unveil.recipes.locomotion import EvalLocomotion, TrainLocomotion, TrainValue, folder_name
+    from unveil.recipes.locomotion_eval import record_path
+    from unveil.recipes.locomotion_load import folder_of
+    from unveil.recipes.locomotion_train import run_folder
+
+    names = {
+        "mujoco/hopper/medium-v0": "mujoco-hopper-medium-v0",
+        "mujoco/walker2d/medium-v0": "mujoco-walker2d-medium-v0",
+        "hopper-medium-v2": "hopper-medium-v2",
+        "/data/sets/hopper.hdf5": "hopper",
+        "sets/hopper-v2.hdf5": "hopper-v2",
+        "/data/mujoco/hopper/medium-v0": "medium-v0",
+    }
+    for dataset, name in names.items():
+        assert folder_name(dataset) == name
+        evaluated = EvalLocomotion(dataset=dataset, logbase=tmp_path)
+        assert record_path(evaluated).is_relative_to(tmp_path / name / "plans")
+        for trained, path in ((TrainLocomotion, evaluated.diffusion_loadpath), (TrainValue, evaluated.value_loadpath)):
+            assert folder_of(evaluated, path) == run_folder(trained(dataset=dataset, logbase=tmp_path))
+
+
+def test_the_scale_is_chosen_for_a_checkpoint_and_the_end_of_the_grid_is_told(base, tmp_path, monkeypatch):
+    from unveil.apps import auto_scale
+
+    run = base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20"
+    flags = ["--checkpoint", str(run), "--guidance", "tilted", "--scale", "auto", "--json", str(tmp_path / "r.json")]
+    for found, message in ((10.0, "chose 10: the end of the grid"), (0.0, "chose 0: plans at every scale"), (0.1, None)):
+        monkeypatch.setattr(auto_scale, "largest_unsurprising", lambda *_, found=found: (found, {}))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert evaluate(base, *flags) == 0
+        assert [message in str(w.message) for w in told if "--scale auto" in str(w.message)] == ([True] if message else [])
+        assert json.loads((tmp_path / "r.json").read_text())["metrics"]["guidance_scale"] == found
+
+
+def test_the_published_three_commands_run_as_they_are_hinted(base, tmp_path, capsys):
+    """The original's sequence with its own network and guidance; each command is the hint of the one before it."""
+    small = ["--batch-size", "2", "--device", "cpu"]
+    trained = ["--horizon", "8", "--dim", "8", "--dim-mults", "1", "4", "--n-train-steps", "2", *small, "--threads", "1"]
+    common = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(tmp_path)]
+    assert main(["train", "locomotion", "--preset", "paper", *common, *trained]) == 0
+    words = capsys.readouterr().out.split("next: unveil ")[1].split()
+    assert words == ["train", "value", "--preset", "paper", *common, "--horizon", "8"]
+    assert main([*words, *trained[2:], "--discount", "0.99"]) == 0
+    words = capsys.readouterr().out.split("next: unveil ")[1].split()
+    assert words == ["eval", "locomotion", *common, "--preset", "paper", "--horizon", "8", "--discount", "0.99"]
+    assert main([*words, *small, "--episodes", "1", "--max-episode-length", "2"]) == 0
+    (file,) = (tmp_path / "hopper-tiny" / "plans").glob("paper_H8_T20_d0.99_K2_ascend_value_S20/0/rollout.json")
+    result = json.loads(file.read_text())
+    assert np.isfinite(result["returns"]).all() and result["metrics"]["sampling_steps"] == 20
+    assert main([*words, *small, "--plan-horizon", "3"]) == 2
+    assert "plans of 3 rows cannot be halved 1 times" in capsys.readouterr().err
+
+
+def test_the_hint_after_values_elsewhere_names_their_place():
+    from unveil.recipes.locomotion import TrainValue
+    from unveil.recipes.verbs import TRAINED, following
+
+    line = following(TRAINED["value"][2], TrainValue(dataset="my set.npz", prefix="values/mine"), "run")
+    path = "'f:values/mine_H{horizon}_T{n_diffusion_steps}_d{discount}'"
+    assert line == f"eval locomotion --dataset 'my set.npz' --logbase logs --value-loadpath {path}"
+
+
+def test_the_originals_logs_of_hopper_are_evaluated_as_they_lie(base, tmp_path):
+    """A diffusion and a value of the original's file format and of hopper's size, by --logbase and by --checkpoint, raw or averaged."""
+    common = (8, 20, 3, 11, 8, (1, 4), False, "x0", "GaussianNormalizer", "hopper-medium-v2", "SequenceDataset", False)
+    logs = tmp_path / "logs" / "hopper-tiny"
+    forge(logs / "diffusion" / "defaults_H8_T20", Original("diffusion", *common))
+    forge(logs / "values" / "defaults_H8_T20_d0.997", Original("values", *common[:-2], "ValueDataset", False, 0.997, -100.0))
+    found = []
+    for place in (["--logbase", str(tmp_path / "logs")], ["--checkpoint", str(logs)], ["--logbase", str(tmp_path / "logs"), "--raw"]):
+        flags = ["--preset", "paper", "--json", str(tmp_path / "r.json")]
+        assert evaluate(base, *flags, *place) == 0
+        found.append(json.loads((tmp_path / "r.json").read_text())["returns"])
+    assert np.isfinite(found[0]).all() and found[0] == found[1] == found[2]

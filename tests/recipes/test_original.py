@@ -148,7 +148,9 @@ def test_mistakes_get_one_line(logs, tmp_path, capsys):
     (out / "config.json").write_text("{}")
     assert "something else is there" in fails(capsys, "weights", "convert", plain, out)
     rewrite(plain, lambda state: {"step": 3, "model": state["model"]})
-    assert "holds no averaged weights (ema); take its raw ones with --raw" in fails(capsys, "weights", "convert", plain, tmp_path / "new")
+    assert "holds no averaged weights (ema); take its raw ones with --raw (raw=True)" in fails(
+        capsys, "weights", "convert", plain, tmp_path / "new"
+    )
     assert main(["weights", "convert", str(plain), str(tmp_path / "new"), "--raw"]) == 0
     config = config_like("datasets.sequence.SequenceDataset", {"normalizer": "CDFNormalizer"})
     (plain / "dataset_config.pkl").write_bytes(config)

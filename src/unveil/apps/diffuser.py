@@ -4,6 +4,8 @@ Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch: the st
 predicts x_0, every one of the T steps is taken, x_0 is clipped to the data's limits, the model's own actions are not used.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from unveil.apps.plan import Plan
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
+from unveil.errors import UnveilError
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import Ancestral
@@ -20,9 +23,16 @@ from unveil.sampling.loop import sample
 POSITION, ACTION, STATE = 2, 2, 4  # numbers of a row: action (2), then position (2) and velocity (2)
 
 
-def maze_shape(horizon: int, diffusion_steps: int, width: int = 32) -> TrajectoryShape:
+def maze_shape(
+    horizon: int,
+    diffusion_steps: int,
+    width: int = 32,
+    multiples: tuple[int, ...] = (1, 4, 8),
+    attention: bool = False,
+    predicts: Literal["x0", "eps"] = "x0",
+) -> TrajectoryShape:
     """The released `config/maze2d.py`: H, T, and a temporal U-Net of three levels."""
-    return TrajectoryShape(horizon, diffusion_steps, ACTION, STATE, width, (1, 4, 8))
+    return TrajectoryShape(horizon, diffusion_steps, ACTION, STATE, width, multiples, attention, predicts)
 
 
 def ends_known(horizon: int) -> Tensor:
@@ -48,9 +58,15 @@ class Diffuser:
         self.plans: list[Plan | None] = []
         self.replans = 0
 
-    def plan(self, start: Float[np.ndarray, "4"], goal: Float[np.ndarray, "2"]) -> Plan:
-        """One plan from a state to a goal."""
-        return self._described(self._sample(np.atleast_2d(start), np.atleast_2d(goal)))[0]
+    def plan(self, start: Float[np.ndarray, "4"], goal: Float[np.ndarray, "2"], normalized: bool = False) -> Plan:
+        """One plan from a state to a goal.
+
+        Args:
+            normalized: both and the plan are in normalised units instead of the data's.
+        Raises:
+            UnveilError: in the data's units, but the weights came without the data's statistics.
+        """
+        return self._described(self._sample(np.atleast_2d(start), np.atleast_2d(goal), normalized))[0]
 
     def reset(self, goal: Float[np.ndarray, "*B 2"]) -> None:
         """Forget all plans; from now on go to one goal, or to one for each of B bodies."""
@@ -78,21 +94,27 @@ class Diffuser:
         return force[0] if self._single else force
 
     @torch.inference_mode()
-    def _sample(self, starts: np.ndarray, goals: np.ndarray, rows: int = 100) -> np.ndarray:
-        """States (N, H, 4) in the data's units."""
+    def _sample(self, starts: np.ndarray, goals: np.ndarray, normalized: bool = False, rows: int = 100) -> np.ndarray:
+        """States (N, H, 4) in the data's units, or normalised ones."""
         model, horizon = self.model, self.model.shape.horizon
+        if not (normalized or model.normalization.learned):
+            raise UnveilError(
+                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+            )
         found = []
         for first in range(0, len(starts), rows):
             start, goal = starts[first : first + rows], goals[first : first + rows]
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
             value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
             value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
-            edit = Inpaint(ends_known(horizon).to(self.device), model.normalization.normalized(value))
+            edit = Inpaint(ends_known(horizon).to(self.device), value if normalized else model.normalization.normalized(value))
             denoise = clipped(model.denoiser, -1.0, 1.0)
             noise = torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
             times = uniform(model.shape.diffusion_steps)
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=self._generator)
-            found.append(model.normalization.denormalized(x)[..., ACTION:].cpu().double().numpy())
+            x = x if normalized else model.normalization.denormalized(x)
+            found.append(x[..., ACTION:].cpu().double().numpy())
         return np.concatenate(found)
 
     def _described(self, states: np.ndarray) -> list[Plan]:

@@ -16,6 +16,8 @@ from unveil.apps.guidance_forms import Form
 from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel, asked
 from unveil.errors import UnveilError
+from unveil.network.fast_unet1d import FastUNet
+from unveil.network.unet1d import TemporalUNet
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
@@ -101,6 +103,12 @@ class GuidedPlanner:
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
         self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
+        levels = len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
+        if self.horizon < 1 or self.horizon % 2 ** (levels - 1):
+            raise ValueError(
+                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give --plan-horizon "
+                f"as a multiple of {2 ** (levels - 1)}"
+            )
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self._last: Tensor | None = None
 

@@ -1,11 +1,14 @@
 """Where files are found, and how they are written: whole or not at all."""
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unveil.errors import UnveilError
+
+MINARI = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")  # ids of Minari's data sets, such as mujoco/hopper/medium-v0
 
 
 def home() -> Path:

@@ -1,7 +1,6 @@
 """Recorded behaviour by whatever name: a path, a D4RL name, a Minari id, or one of our own D4RL-style sets."""
 
 import os
-import re
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -9,15 +8,18 @@ from pathlib import Path
 from unveil.data.d4rl import read_d4rl
 from unveil.data.download import download, verify
 from unveil.data.episodes import Episodes
-from unveil.data.files import found, home
+from unveil.data.files import MINARI, found, home
 from unveil.data.minari import is_minari, read_minari
 from unveil.data.npz import read_npz
 from unveil.errors import UnveilError
 
-D4RL_URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/"
+D4RL_ROOT = "https://rail.eecs.berkeley.edu/datasets/offline_rl/"
+D4RL_URL = D4RL_ROOT + "gym_mujoco_v2/"
+D4RL_MAZE_URL = D4RL_ROOT + "maze2d/"
 D4RL_BODIES = ("halfcheetah", "hopper", "walker2d", "ant")
 D4RL_MIXES = ("random", "medium", "expert", "medium-replay", "medium-expert", "full-replay")
 D4RL = {f"{body}-{mix}-v2": f"{body}_{mix.replace('-', '_')}-v2.hdf5" for body in D4RL_BODIES for mix in D4RL_MIXES}
+D4RL_MAZES = {f"maze2d-{maze}-v1": f"maze2d-{maze}-sparse-v1.hdf5" for maze in ("umaze", "medium", "large")}
 OWN = tuple(
     f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium", "medium-replay", "medium-expert", "expert")
 )
@@ -28,7 +30,7 @@ def read_episodes(source: str) -> Episodes:
     """The episodes of a source.
 
     - a path, as it is or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a Minari folder, or .npz;
-    - a D4RL name such as `hopper-medium-replay-v2`: downloaded into the cache, `d4rl/`, or taken from `$UNVEIL_DATA`;
+    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: downloaded into the cache, `d4rl/`, or taken from `$UNVEIL_DATA`;
     - `hopper-medium` without a version: our own D4RL-style set, made by `unveil data locomotion`;
     - a Minari id such as `mujoco/hopper/medium-v0`: as downloaded before, else downloaded with the package minari.
 
@@ -40,13 +42,15 @@ def read_episodes(source: str) -> Episodes:
         return read_file(path)
     if source in D4RL:
         return read_d4rl(_d4rl_file(D4RL[source]))
+    if source in D4RL_MAZES:
+        return read_d4rl(_d4rl_file(D4RL_MAZES[source], D4RL_MAZE_URL))
     if source in OWN:
         return read_file(_own_file(source))
-    if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", source):
+    if MINARI.fullmatch(source):
         return read_minari(_minari_folder(source))
     if source.endswith(FILES) or source.startswith((".", "/", "~")):
         raise UnveilError(f"{source}: no such file, neither here nor below $UNVEIL_DATA or {home()}")
-    close = get_close_matches(source, [*D4RL, *OWN], n=1)
+    close = get_close_matches(source, [*D4RL, *D4RL_MAZES, *OWN], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise UnveilError(
         f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as hopper-medium-v2, "
@@ -65,11 +69,11 @@ def read_file(path: Path) -> Episodes:
     return read_minari(path) if is_minari(path) else read_d4rl(path)
 
 
-def _d4rl_file(name: str) -> Path:
+def _d4rl_file(name: str, url: str = D4RL_URL) -> Path:
     """The file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
     local = next((place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None)
     if local is None:
-        return download(D4RL_URL + name, home() / "d4rl" / name)
+        return download(url + name, home() / "d4rl" / name)
     verify(local)
     return local
 

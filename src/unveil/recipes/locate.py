@@ -96,12 +96,24 @@ def _check_maze(config: Mapping[str, Any]) -> None:
     _check_whole(config, ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"))
     if config["preset"] not in ("tiny", "default", "paper") or (config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0):
         raise ValueError(f"preset is {config['preset']!r}, or diffusion_steps are missing")
+    if config["preset"] == "paper" and "multiples" in config:
+        _check_network(config)
     if config["width"] % (2 * config["heads"]) or not all(isinstance(row, str) for row in config["rows"]):
         raise ValueError("its width, heads or rows do not fit")
 
 
 def _check_trajectories(config: Mapping[str, Any]) -> None:
     _check_whole(config, ("horizon", "diffusion_steps", "actions", "observations", "width"))
+    _check_network(config)
+    if config.get("model", "unet") == "transformer":
+        _check_whole(config, ("depth", "heads", "patch"))
+        if config["width"] % (2 * config["heads"]):
+            raise ValueError("its width and heads do not fit")
+    if "value" in config:
+        _check_trajectories(config["value"])
+
+
+def _check_network(config: Mapping[str, Any]) -> None:
     if config["predicts"] not in ("x0", "eps") or not isinstance(config["attention"], bool):
         raise ValueError("predicts must be x0 or eps, and attention true or false")
     multiples = config["multiples"]
@@ -109,12 +121,6 @@ def _check_trajectories(config: Mapping[str, Any]) -> None:
         raise ValueError(f"multiples are {multiples!r}")
     if config["width"] % 8 or config["width"] > 4096:
         raise ValueError(f"width is {config['width']}")
-    if config.get("model", "unet") == "transformer":
-        _check_whole(config, ("depth", "heads", "patch"))
-        if config["width"] % (2 * config["heads"]):
-            raise ValueError("its width and heads do not fit")
-    if "value" in config:
-        _check_trajectories(config["value"])
 
 
 def _check_policy(config: Mapping[str, Any]) -> None:
@@ -226,8 +232,16 @@ def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
             raise ValueError(f"{name} is {config[name]!r}")
 
 
-def weights_file(folder: Path) -> Path:
-    """The averaged weights of a checkpoint, or the packaged ones."""
+def weights_file(folder: Path, raw: bool = False) -> Path:
+    """The averaged weights of a checkpoint, or the packaged ones; or the weights themselves.
+
+    Raises:
+        UnveilError: raw ones of a checkpoint that holds none, as packaged ones do.
+    """
+    if raw:
+        if not (folder / "network.safetensors").is_file():
+            raise UnveilError(f"{folder} holds averaged weights alone, no raw ones")
+        return folder / "network.safetensors"
     return next((f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()), folder / "ema.safetensors")
 
 

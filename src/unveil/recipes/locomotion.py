@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from unveil.data.files import MINARI
+
 
 @dataclass(frozen=True)
 class TrainLocomotion:
@@ -184,7 +186,8 @@ class EvalLocomotion:
     logbase: Path = Path("logs")
     """where runs of either program are"""
     checkpoint: str | None = None
-    """a zoo name such as hopper-medium, or a diffusion run; instead of the load paths"""
+    """a zoo name such as hopper-medium, a diffusion run, or a folder of a diffusion and a value, of either program; instead of the load
+    paths, but --value-loadpath may add a value to it"""
     diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
     """run of the diffusion below <logbase>/<dataset>; after f: the names in braces are fields of this config"""
     value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"
@@ -193,14 +196,16 @@ class EvalLocomotion:
     """a step, or latest"""
     value_epoch: str = "latest"
     """a step, or latest"""
+    raw: bool = False
+    """take the weights themselves, not their average (EMA)"""
     horizon: int = 32
     """of training, for the load paths"""
     n_diffusion_steps: int = 20
     """of training, for the load paths"""
     discount: float = 0.997
     """of training, for the load paths"""
-    plan_horizon: int | None = 16
-    """rows of a plan; None: as trained"""
+    plan_horizon: int | Literal["auto"] | None = "auto"
+    """rows of a plan; auto: 16, or as trained if those are fewer; None: as trained"""
     batch_size: int = 16
     """candidates for one decision"""
     guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
@@ -281,6 +286,21 @@ EVAL_PRESETS = {
         plan_horizon=None,
     ),
 }
+
+
+def check_logbase(logbase: Path) -> None:
+    """Refuse an empty --logbase, which Python reads as the folder here.
+
+    Raises:
+        ValueError: it is empty; a run here is asked for by its absolute path.
+    """
+    if str(logbase) == ".":
+        raise ValueError('--logbase is empty; give the folder of all runs, such as logs ("$PWD" for this one)')
+
+
+def folder_name(dataset: str) -> str:
+    """The data set's folder below --logbase: a file's name without its ending, a D4RL name as it is, a Minari id with - for /."""
+    return dataset.replace("/", "-") if MINARI.fullmatch(dataset) else Path(dataset).stem
 
 
 def for_dataset(config: Any, dataset: str) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.locomotion_load import at_epoch, folder_of, models_of
+from unveil.recipes.locomotion import check_logbase, folder_name
+from unveil.recipes.locomotion_pair import models_of
 
 if TYPE_CHECKING:
     import torch
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
     from unveil.recipes.progress import Progress
 
 
+PLANNED = 16  # rows of a plan by default, where as many were trained with
+
+
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
     """Roll the planner out over all episodes at once; returns metrics."""
+    from dataclasses import replace
+
     import mujoco
     import torch
 
     from unveil.errors import UnveilError
     from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
-    from unveil.worlds.locomotion.body import body_of
+    from unveil.worlds.locomotion.body import SCORE_SOURCE, body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
     for name in ("episodes", "batch_size", "sampling_steps", "threads", "max_episode_length"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
     body = body_of(config.dataset)
     models = models_of(config)
@@ -40,7 +47,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
             f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
             f"and {body.actions}; give the --dataset it was trained on"
         )
-    config, ratios = with_scale(config, *models)
+    config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
     planner.reset()
@@ -57,6 +64,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     if config.guidance != "none":
         metrics["guidance_scale"] = float(config.scale)
     result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
 
@@ -72,14 +80,14 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
 
     if value is None and (config.guidance != "none" or config.select != "none"):
         asks = "--preset ask, which needs none" if model.shape.returns else "--guidance none --select none"
-        raise ValueError(f"guidance and selection need a value; give {asks}, or train one: unveil train value")
+        raise ValueError(f"guidance and selection need a value; give {asks}, name one (--value-loadpath), or train one: unveil train value")
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
     settings = GuidedSettings(
         candidates=config.batch_size,
         steps=config.sampling_steps,
-        horizon=config.plan_horizon,
+        horizon=planned_rows(config, model),
         temperature=config.temperature,
         warm_steps=config.warm_steps,
         sharpness=config.sharpness,
@@ -89,6 +97,13 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         clip=config.clip_denoised,
     )
     return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
+
+
+def planned_rows(config: EvalLocomotion, model: TrajectoryModel) -> int:
+    """Rows of a plan; by default few, and never more than were trained with."""
+    if config.plan_horizon == "auto":
+        return min(PLANNED, model.shape.horizon)
+    return model.shape.horizon if config.plan_horizon is None else config.plan_horizon
 
 
 def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> Form:
@@ -147,6 +162,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     Raises:
         UnveilError: the model was trained on all episodes.
     """
+    import warnings
     from dataclasses import replace
 
     import torch
@@ -156,32 +172,54 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
     from unveil.data.trajectories import Trajectories
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import read_config
 
     if config.scale != "auto" or config.guidance == "none" or value is None:
         return config, {}
-    run = read_config(at_epoch(folder_of(config, config.diffusion_loadpath), config.diffusion_epoch), "locomotion")
-    if not run.get("hold_out"):
-        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
-    _, held = held_out(read_episodes(config.dataset), run["hold_out"], seed=0)
+    share = held_out_share(config)
+    _, held = held_out(read_episodes(config.dataset), share, seed=0)
     windows = Trajectories(held)
     first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.seed))
-    rows, _ = windows.windows(first, config.plan_horizon or model.shape.horizon)
+    rows, _ = windows.windows(first, planned_rows(config, model))
     recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
     states = rows[:, 0, model.shape.actions :].numpy()
-    settings = GuidedSettings(1, config.sampling_steps, config.plan_horizon, config.temperature, clip=config.clip_denoised)
+    settings = GuidedSettings(1, config.sampling_steps, planned_rows(config, model), config.temperature, clip=config.clip_denoised)
 
     def plans(scale: float) -> torch.Tensor:
         form = form_of(replace(config, scale=str(scale)), model, value)
         return GuidedPlanner(model, form, None, settings, seed=config.seed).best(states)
 
-    scale, ratios = largest_unsurprising(model, plans, recorded, [10.0 ** (k / 2) for k in range(-10, 3)])
+    grid = [10.0 ** (k / 2) for k in range(-10, 3)]
+    scale, ratios = largest_unsurprising(model, plans, recorded, grid)
+    if not min(grid) < scale < max(grid):
+        what = "plans at every scale of the grid surprise the model more than the recording" if scale == 0.0 else "the end of the grid"
+        tried = f"{min(grid):g} .. {max(grid):g}"
+        warnings.warn(f"--scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number", stacklevel=2)
     return replace(config, scale=str(scale)), ratios
+
+
+def held_out_share(config: EvalLocomotion) -> float:
+    """The share of episodes that the diffusion of this config was not trained on.
+
+    Raises:
+        UnveilError: it was trained on all, as the original's are.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import read_config
+    from unveil.recipes.locomotion_pair import diffusion_place
+    from unveil.recipes.original import ORIGIN, is_original
+
+    place = diffusion_place(config)
+    described = {"origin": ORIGIN} if is_original(place) else read_config(place, "locomotion")
+    if described.get("origin") == ORIGIN:
+        raise UnveilError("--scale auto needs episodes that were not trained on, but the original trains on all of its data; give a number")
+    if not described.get("hold_out"):
+        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
+    return float(described["hold_out"])
 
 
 def record_path(config: EvalLocomotion) -> Path:
     """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
-    plan = f"{config.preset}_H{config.plan_horizon or config.horizon}_T{config.n_diffusion_steps}_d{config.discount}"
+    rows = min(PLANNED, config.horizon) if config.plan_horizon == "auto" else config.plan_horizon or config.horizon
+    plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
     how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
-    return config.logbase / Path(config.dataset).stem / "plans" / (plan + how) / str(config.seed) / "rollout.json"
+    return config.logbase / folder_name(config.dataset) / "plans" / (plan + how) / str(config.seed) / "rollout.json"

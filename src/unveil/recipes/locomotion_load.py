@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.recipes.locomotion import folder_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -63,44 +65,13 @@ def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], de
     model.to(device).eval()
 
 
-def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
-    """The diffusion and, if anything needs it, the value, checked to belong together."""
-    from unveil.recipes.locate import find_checkpoint, find_device
-
-    device = find_device(config.device)
-    wanted = config.select != "none" or config.guidance != "none"
-    if config.checkpoint is not None:
-        folder = find_checkpoint(config.checkpoint)
-        model = load_trajectories(folder, device)
-        value = load_value(folder, device) if wanted and (folder / "value.safetensors").is_file() else None
-    else:
-        model = trajectories_of(config, device)
-        value = value_of(config, device) if wanted else None
-    if value is not None:
-        check_pair(model, value)
-    if config.fast != "off":
-        model, value = _fast(config, model, value)
-    return model, value
-
-
-def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
-    import torch
-
-    from unveil.apps.fast_models import fast_trajectories, fast_value
-    from unveil.network.compiled import Measured
-
-    dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
-    quicker = Measured if config.compile == "auto" else None
-    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
-
-
 def folder_of(config: EvalLocomotion, path: str) -> Path:
     """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
     from dataclasses import asdict
 
     from unveil.recipes.template import resolve
 
-    return config.logbase / Path(config.dataset).stem / resolve(path, asdict(config))
+    return config.logbase / folder_name(config.dataset) / resolve(path, asdict(config))
 
 
 def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
@@ -109,7 +80,9 @@ def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryM
     from unveil.errors import UnveilError
 
     folder = folder_of(config, config.diffusion_loadpath)
-    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(at_epoch(folder, config.diffusion_epoch), device)
+    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(
+        at_epoch(folder, config.diffusion_epoch), device, config.raw
+    )
     if not isinstance(model, TrajectoryModel):
         raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
     return model.to(device)
@@ -121,7 +94,7 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     from unveil.errors import UnveilError
 
     folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device, config.raw)
     if not isinstance(model, ValueModel):
         raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
     return model.to(device)
@@ -130,28 +103,29 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
 def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
     from unveil.recipes.original import is_original, load_original
 
-    return load_original(folder, epoch, dataset=config.dataset) if is_original(folder) else None
+    return load_original(folder, epoch, ema=not config.raw, dataset=config.dataset) if is_original(folder) else None
 
 
-def load_trajectories(checkpoint: Path, device: torch.device) -> TrajectoryModel:
-    """The averaged weights of a diffusion checkpoint, or the packaged ones."""
+def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
+    """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     model = trajectory_model(read_config(checkpoint, "locomotion"))
-    with_weights(model, read_tensors(weights_file(checkpoint), model.state_dict(), halves=True), device)
+    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict(), halves=True), device)
     return model
 
 
-def load_value(checkpoint: Path, device: torch.device) -> ValueModel:
-    """The averaged weights of a value checkpoint, or those packaged beside a diffusion."""
+def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
+    """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
     from unveil.recipes.locate import read_config, weights_file
     from unveil.training.checkpoint import read_tensors
 
     packaged = checkpoint / "value.safetensors"
     config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
     model = value_model(config)
-    with_weights(model, read_tensors(packaged if packaged.is_file() else weights_file(checkpoint), model.state_dict(), halves=True), device)
+    file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
+    with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
     return model
 
 

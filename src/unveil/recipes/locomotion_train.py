@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.recipes.locomotion import check_logbase, folder_name
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -21,7 +23,7 @@ def run_folder(config: TrainLocomotion | TrainValue) -> Path:
     """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
-    return config.logbase / Path(config.dataset).stem / (name if discount is None else f"{name}_d{discount}")
+    return config.logbase / folder_name(config.dataset) / (name if discount is None else f"{name}_d{discount}")
 
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
@@ -179,6 +181,7 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     """
     from unveil.recipes.sinks import needed
 
+    check_logbase(config.logbase)
     if config.log != "none":
         needed(config.log)
     whole = (

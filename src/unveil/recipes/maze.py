@@ -107,7 +107,9 @@ class EvalMaze:
     multi: bool = False
     """Multi2D: a random goal for each episode"""
     checkpoint: str = "maze-large"
-    """a zoo name, a run folder or a checkpoint folder"""
+    """a zoo name, a run folder or a checkpoint folder, or an experiment of the original"""
+    dataset: str | None = None
+    """with an experiment of the original: the data it was trained on, by name or file; by default what it says"""
     episodes: int = 300
     """number of episodes"""
     candidates: int = 2
@@ -201,6 +203,11 @@ def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: A
     return driver_of(config, weights, find_device(device), seed, **settings)
 
 
+def published(config: Mapping[str, Any]) -> tuple[tuple[int, ...], bool, Literal["x0", "eps"]]:
+    """Multiples, attention and prediction of a temporal U-Net: the released ones, but what a converted original says."""
+    return tuple(config.get("multiples", (1, 4, 8))), config.get("attention", False), config.get("predicts", "x0")
+
+
 def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
     """The untrained model of a run's config."""
     from unveil.apps.diffuser import maze_shape
@@ -208,7 +215,7 @@ def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
     from unveil.apps.trajectory_model import TrajectoryModel
 
     if config["preset"] == "paper":
-        return TrajectoryModel(maze_shape(config["longest"], config["diffusion_steps"], config["width"]))
+        return TrajectoryModel(maze_shape(config["longest"], config["diffusion_steps"], config["width"], *published(config)))
     return PathModel(
         PathModelShape(2, config["stride"], config["patch"], config["width"], config["depth"], config["heads"], config["longest"])
     )
@@ -236,9 +243,14 @@ def driver_of(
 def trained_layout(folder: Path) -> Layout:
     """The maze a checkpoint was trained on."""
     from unveil.recipes.locate import read_config
+
+    return layout_of(read_config(folder, "maze"))
+
+
+def layout_of(config: Mapping[str, Any]) -> Layout:
+    """The maze of a run's config."""
     from unveil.worlds.maze.layout import LAYOUTS, Layout
 
-    config = read_config(folder, "maze")
     rows = tuple(config["rows"])
     known = LAYOUTS.get(config["maze"])
     return known if known is not None and known.rows == rows else Layout(config["maze"], rows, int(config["episode_steps"]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import find_layout, load_driver, trained_layout
+from unveil.recipes.maze import find_layout, layout_of, load_driver
 
 if TYPE_CHECKING:
     from unveil.apps.diffuser import Diffuser
@@ -24,23 +25,29 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
     from unveil.evaluation.plans import reference_metrics
     from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.original import is_original
+    from unveil.recipes.original_maze import load_original_maze, original_maze
 
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     torch.set_num_threads(config.threads)
     layout = find_layout(config.maze)
-    folder = find_checkpoint(config.checkpoint)
-    trained = trained_layout(folder)
+    original = is_original(Path(config.checkpoint))
+    folder = Path(config.checkpoint) if original else find_checkpoint(config.checkpoint)
+    described = original_maze(folder) if original else read_config(folder, "maze")
+    trained = layout_of(described)
     if trained.rows != layout.rows:
         raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
-    if read_config(folder, "maze")["preset"] == "paper":
+    if described["preset"] == "paper":
         for name in ("candidates", "sampling_steps", "temperature"):
             if getattr(config, name) != getattr(type(config)(), name):
                 raise ValueError(f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out")
-    planner = load_driver(
-        folder, config.device, config.seed, candidates=config.candidates, steps=config.sampling_steps, temperature=config.temperature
-    )
+    if original:
+        planner = load_original_maze(folder, config.device, config.seed, dataset=config.dataset or str(described["data"]))
+    else:
+        settings = {"candidates": config.candidates, "steps": config.sampling_steps, "temperature": config.temperature}
+        planner = load_driver(folder, config.device, config.seed, **settings)
     world = starting_states(layout, config.multi, config.episodes, config.seed)
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))

@@ -162,7 +162,14 @@ def convert(config: Convert) -> str:
 
 
 def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None) -> TrajectoryModel | ValueModel:
-    """A model straight from an experiment of the original, on the CPU.
+    """As `read_original`, the model alone."""
+    return read_original(folder, epoch, ema, dataset)[0]
+
+
+def read_original(
+    folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None
+) -> tuple[TrajectoryModel | ValueModel, Original]:
+    """A model straight from an experiment of the original, on the CPU, and what it is.
 
     Args:
         dataset: what it was trained on, for the normaliser; without, rows are in normalised units.
@@ -178,7 +185,7 @@ def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, d
     model = model_of(read.original, _chosen(found[0], read, ema))
     if dataset is not None:
         _learn(model, read.original, dataset)
-    return model.eval()
+    return model.eval(), read.original
 
 
 def is_original(folder: Path) -> bool:
@@ -188,8 +195,19 @@ def is_original(folder: Path) -> bool:
     return bool(experiments(folder))
 
 
+def is_experiment(folder: Path) -> bool:
+    """Whether a folder itself is an experiment of jannerm/diffuser."""
+    from unveil.weights.diffuser_folder import epochs
+
+    return bool(epochs(folder))
+
+
 def our_config(original: Original, normalized: bool) -> dict[str, Any]:
     """What config.json of a converted run says."""
+    from unveil.recipes.original_maze import LOADER, maze_config
+
+    if original.loader == LOADER:
+        return maze_config(original) | {"normalized": normalized, "origin": ORIGIN}
     described = asdict(original)
     described["recipe"] = "locomotion" if described.pop("kind") == "diffusion" else "value"
     described["normalizer"] = _kind(original)
@@ -225,7 +243,7 @@ def _chosen(experiment: Path, read: Checkpoint, ema: bool) -> Mapping[str, Tenso
     if not ema:
         return read.raw
     if read.averaged is None:
-        raise UnveilError(f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw")
+        raise UnveilError(f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw (raw=True)")
     return read.averaged
 
 
@@ -242,7 +260,11 @@ def _learn(model: TrajectoryModel | ValueModel, original: Original, dataset: str
     import numpy as np
 
     from unveil.data.sources import read_episodes
+    from unveil.recipes.original_maze import LOADER, maze_rows
 
+    if original.loader == LOADER:
+        model.normalization.learn(maze_rows(original, dataset), _kind(original))
+        return
     episodes = read_episodes(dataset)
     sizes = episodes.actions.shape[1], episodes.observations.shape[1]
     if sizes != (original.actions, original.observations):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -56,6 +58,33 @@ def given(rest: list[str], flag: str, otherwise: str) -> str:
     """What the flags say for one of them."""
     following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
     return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
+
+
+CARRIED = ("preset", "horizon", "n_diffusion_steps", "discount", "normalizer", "inverse")  # name the folder, or must agree
+
+
+def following(after: str, config: Any, run: Any) -> str:
+    """What comes after a training, with the flags that name its folder, or that both trainings must share, where they are not what the next
+    command takes by itself."""
+    verb, recipe = after.split()[:2]
+    said = {name: shlex.quote(str(value)) for name, value in asdict(config).items()}
+    line = after.format(**(said | {"run": shlex.quote(str(run))}))
+    presets = {"train": TRAINED, "eval": EVALUATED}.get(verb, {}).get(recipe, [{}])[0]
+    if recipe not in ("value", "locomotion"):
+        return line
+    preset = config.preset if config.preset in presets else "default"
+    default = fitted(presets[preset], ["--dataset", config.dataset])
+    for name in CARRIED:
+        mine, theirs = getattr(config, name, None), getattr(default, name, None)
+        if name == "preset":
+            if f"--{name} " not in line and preset != "default":
+                line += f" --preset {preset}"
+        elif None not in (mine, theirs) and mine != theirs:
+            flag = name.replace("_", "-")
+            line += f" --{'' if mine is not False else 'no-'}{flag}" + ("" if isinstance(mine, bool) else f" {mine}")
+    if recipe == "locomotion" and config.prefix != type(config)().prefix:
+        line += f" --value-loadpath {shlex.quote('f:' + config.prefix + '_H{horizon}_T{n_diffusion_steps}_d{discount}')}"
+    return line
 
 
 def fitted(default: Any, rest: list[str]) -> Any:

@@ -53,6 +53,9 @@ BODIES = {
 }
 
 
+SCORE_SOURCE = "D4RL d4rl/infos.py, Fu et al. 2020, arXiv:2004.07219; measured in gym's v2 worlds, mujoco-py"
+
+
 def named_body(name: str) -> Body:
     """The body of that name.
 

@@ -1,0 +1,114 @@
+"""Checkpoints of jannerm/diffuser's branch maze2d: as the recipe `maze` with the preset `paper`, straight or converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.apps.diffuser import Diffuser
+    from unveil.weights.diffuser import Original
+
+LOADER = "GoalDataset"  # draws windows whose last observation is known, too
+PREFIX, SUFFIX = "maze2d-", "-v1"
+
+
+def maze_config(original: Original) -> dict[str, Any]:
+    """What config.json of such a run says, as a run's of ours with the preset `paper` does.
+
+    Raises:
+        UnveilError: no maze that is known, or no positions, velocities and forces.
+    """
+    from unveil.recipes.maze import TRAIN_PRESETS
+    from unveil.recipes.run import as_json
+    from unveil.worlds.maze.layout import LAYOUTS
+
+    it, paper = original, TRAIN_PRESETS["paper"]
+    name = (it.dataset or "").removeprefix(PREFIX).removesuffix(SUFFIX).replace("dense-", "").removesuffix("-dense")
+    if name not in LAYOUTS:
+        raise UnveilError(f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others")
+    if (it.actions, it.observations, it.kind) != (2, 4, "diffusion") or it.width % 8:
+        raise UnveilError(
+            f"an original of {it.actions} actions and {it.observations} observations is no planner of mazes, which has 2 and 4"
+        )
+    layout = LAYOUTS[name]
+    numbers = {"longest": it.horizon, "diffusion_steps": it.diffusion_steps, "width": it.width, "depth": paper.depth}
+    numbers |= {"stride": paper.stride, "patch": paper.patch, "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1}
+    network = {"multiples": it.multiples, "attention": it.attention, "predicts": it.predicts}
+    world = {"maze": name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
+    return as_json({"recipe": "maze", "preset": "paper", **world, **numbers, **network, "loader": it.loader, "normalizer": it.normalizer})
+
+
+def is_maze(folder: Path) -> bool:
+    """Whether a folder is an experiment of the branch maze2d, or is above one: by its dataset_config.pkl."""
+    from unveil.weights.diffuser_folder import experiments, read_configs
+
+    found = [read_configs(place).get("dataset") for place in experiments(folder)]
+    return any(dataset is not None and dataset.name == LOADER for dataset in found)
+
+
+def original_maze(folder: Path) -> dict[str, Any]:
+    """The same of the one experiment in a folder.
+
+    Raises:
+        UnveilError: none or several, or one that plans to no goal.
+    """
+    from unveil.recipes.original import read_original
+
+    original = read_original(folder)[1]
+    if original.loader != LOADER:
+        raise UnveilError(
+            f"{folder}: an original of {original.dataset or 'an unknown world'} that plans to no goal; only mazes are driven here"
+        )
+    return maze_config(original)
+
+
+def load_original_maze(
+    folder: Path, device: str, seed: int, *, dataset: str | None = None, epoch: str | int = "latest", raw: bool = False
+) -> Diffuser:
+    """The published planner with the weights of the one experiment in a folder.
+
+    Args:
+        dataset: where its normaliser's statistics are; without, it plans in normalised units.
+    Raises:
+        UnveilError: as `original_maze`, or data that cannot be had.
+    """
+    from unveil.apps.diffuser import Diffuser
+    from unveil.apps.fast_models import fast_trajectories
+    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.recipes.locate import find_device
+    from unveil.recipes.original import read_original
+
+    model, original = read_original(folder, str(epoch), not raw, dataset)
+    maze_config(original)
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed")
+    return Diffuser(fast_trajectories(model.to(find_device(device))), seed=seed)
+
+
+def maze_rows(original: Original, dataset: str) -> np.ndarray:
+    """Rows (N, 6) of (action, observation) from which the original takes its statistics.
+
+    `maze2d_set_terminals` ends an episode where the world's goal is left; what follows the last such step is dropped, and the last step of
+    every episode with it, which has no next observation.
+    """
+    import numpy as np
+
+    from unveil.data.sources import read_episodes
+    from unveil.recipes.maze_paper import between_goals
+    from unveil.worlds.maze.layout import LAYOUTS
+
+    episodes = read_episodes(dataset)
+    if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
+        raise UnveilError(f"{dataset}: needed are observations (x, y, vx, vy) and actions of 2 numbers")
+    cut = between_goals(episodes, LAYOUTS[maze_config(original)["maze"]].goal)
+    ends = np.flatnonzero(cut.timeouts)
+    if not len(ends):
+        raise UnveilError(f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?")
+    keep = np.arange(int(ends[-1]) + 1)
+    keep = keep[~np.isin(keep, ends)]
+    return np.concatenate([cut.actions[keep], cut.observations[keep]], axis=1, dtype=np.float32)
