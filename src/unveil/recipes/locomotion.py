@@ -226,7 +226,7 @@ class EvalLocomotion:
     """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
     ask: float | None = None
     """plans whose return lies above this share of the data's, 0 to 1; by default 1, the best, of networks that are told returns"""
-    ask_scale: float = 4.0
+    ask_scale: float = 2.0
     """of classifier-free guidance towards them: 0 asks for nothing, 1 asks, more insists"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
@@ -272,7 +272,7 @@ VALUE_PRESETS = {
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
     "ask": EvalLocomotion(
-        preset="ask", ask=1.0, ask_scale=8.0, plan_horizon=4, batch_size=1, select="none", sampling_steps=1, temperature=0.0
+        preset="ask", ask=1.0, ask_scale=2.0, plan_horizon=4, batch_size=1, select="none", sampling_steps=1, temperature=0.0
     ),
     "paper": EvalLocomotion(
         preset="paper",
