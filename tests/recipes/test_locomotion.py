@@ -117,7 +117,7 @@ def test_a_value_of_another_horizon_and_another_body_are_refused(base, capsys):
 
 
 def test_a_run_is_loaded_by_its_folder_and_plans(base):
-    planner = load(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", "cpu", sampling_steps=2)
+    planner = load(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", "cpu", sampling_steps=2, plan_horizon="auto")
     observation = np.zeros(11)
     observation[0] = 1.25
     plans = planner.plan(observation)
