@@ -13,7 +13,7 @@ from unveil.recipes.locomotion_data import DataLocomotion
 from unveil.recipes.maze_data import DataMaze
 from unveil.recipes.pusht_data import DataPushT
 from unveil.recipes.results import Results
-from unveil.recipes.text import DataText
+from unveil.recipes.text import ChatText, DataText
 from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +63,8 @@ def test_the_readmes_commands_parse(command, capsys):
     assert verb in VERBS
     if verb in CONFIGS:
         parse(CONFIGS[verb][rest[0]], rest[1:], f"{verb} {rest[0]}")
+    elif verb == "chat":
+        parse(ChatText, rest, verb)
     elif verb == "results":
         parse(Results, rest, verb)
     else:

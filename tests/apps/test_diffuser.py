@@ -18,6 +18,8 @@ def model() -> TrajectoryModel:
     made = TrajectoryModel(TrajectoryShape(16, 8, actions=2, observations=4, width=8, multiples=(1, 2)))
     made.normalization.low.copy_(torch.tensor([-1.0, -1.0, 0.0, 0.0, -5.0, -5.0]))
     made.normalization.high.copy_(torch.tensor([1.0, 1.0, 8.0, 10.0, 5.0, 5.0]))
+    made.normalization.least.fill_(-1.0)
+    made.normalization.most.fill_(1.0)
     return made
 
 

@@ -162,7 +162,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     Raises:
         UnveilError: the model was trained on all episodes.
     """
-    import warnings
+    import sys
     from dataclasses import replace
 
     import torch
@@ -193,7 +193,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     if not min(grid) < scale < max(grid):
         what = "plans at every scale of the grid surprise the model more than the recording" if scale == 0.0 else "the end of the grid"
         tried = f"{min(grid):g} .. {max(grid):g}"
-        warnings.warn(f"--scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number", stacklevel=2)
+        sys.stderr.write(f"unveil: --scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number\n")
     return replace(config, scale=str(scale)), ratios
 
 

@@ -93,7 +93,9 @@ def fitted(default: Any, rest: list[str]) -> Any:
         return image.for_method(default, given(rest, "--method", default.method))
     if hasattr(default, "network"):
         return pusht.for_network(default, given(rest, "--network", default.network))
-    return locomotion.for_dataset(default, given(rest, "--dataset", default.dataset)) if hasattr(default, "dataset") else default
+    if hasattr(default, "logbase"):
+        return locomotion.for_dataset(default, given(rest, "--dataset", default.dataset))
+    return default
 
 
 def spelled(recipe: str, rest: list[str]) -> list[str]:

@@ -110,7 +110,7 @@ def latest_checkpoint(run: Path, *, warn: bool = True) -> Path | None:
         found = folder
         break
     for error in damaged if warn else ():
-        print(f"unveil: {error}; {f'{found.name} serves instead' if found else 'no older one serves'}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"unveil: {error}; {f'{found.name} serves instead' if found else 'no older one serves'}\n")
     return found
 
 
