@@ -1,10 +1,11 @@
 """Diffuser as published, on the benchmark of `benchmarks/maze.py`: its curve, and two rows of the table. Resumable.
 
-    unveil train maze --maze umaze --preset paper --data-steps 1000000 --out runs/maze-umaze-paper
-    unveil train maze --maze medium --preset paper --data-steps 2000000 --out runs/maze-medium-paper
-    unveil train maze --maze large --preset paper --out runs/maze-large-paper
-    python benchmarks/maze_paper.py
+    unveil train maze --maze umaze --preset paper --data-steps 1000000 --save-every 500 --out runs/maze-umaze-paper
+    unveil train maze --maze medium --preset paper --data-steps 2000000 --save-every 400 --out runs/maze-medium-paper
+    unveil train maze --maze large --preset paper --save-every 400 --out runs/maze-large-paper
+    python benchmarks/maze_paper.py --every 1     # the committed curves: medium every 800 steps, large every 1200
 
+The trainings are stopped (SIGTERM, which saves) when their budget of at most three hours a maze is over; the minutes are in the results.
 Each checkpoint is scored on 100 episodes with seed 1000 (`results/maze-<maze>-paper-curve.json`: step, minutes of training, both scores).
 Rows, 300 episodes with seed 0 as all others: `-paper`, the newest checkpoint; `-paper-same-minutes`, of the checkpoints that were made in
 no more minutes than our packaged weights took, the one with the best score on seed 1000 (both tasks added).
