@@ -251,8 +251,8 @@ BODIES = {  # name in the table: row of benchmarks/locomotion.py
 LOCOMOTION = """D4RL's normalised score on D4RL-style sets (made by us: not comparable with tables of D4RL's own), mean and 95 % interval
 over *n* episodes; below it decisions a second for one environment and CPU threads. Each method was trained on each set for the minutes
 that stand there, as measured on a machine that did other work too. `python benchmarks/locomotion.py --train` makes all of it. Settings
-were chosen on episodes with other seeds: of the planner that chooses by the value on hopper-medium-expert, of the one that asks on the three
-hopper sets, after a first scale (8) had failed on the table's episodes of hopper-medium-expert (46.0); the log tells."""
+were chosen on episodes with other seeds: of the planner that chooses by the value on hopper-medium-expert, of the one that asks on the
+three hopper sets, after a first scale (8) had failed on the table's episodes of hopper-medium-expert (46.0); the log tells."""
 
 
 def locomotion() -> str:
