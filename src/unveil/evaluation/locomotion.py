@@ -13,12 +13,24 @@ from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 Act = Callable[[Float[np.ndarray, "B D"]], Float[np.ndarray, "B A"]]
 
 
-def roll(world: LocomotionEpisodes, act: Act, longest: int | None = None, on_step: Callable[[int], None] | None = None) -> None:
-    """Act until all episodes are over, or for `longest` steps; `act` sees every row, those of episodes that are over too."""
+def roll(
+    world: LocomotionEpisodes, act: Act, longest: int | None = None, on_step: Callable[[int], None] | None = None, only_running: bool = False
+) -> None:
+    """Act until all episodes are over, or for `longest` steps.
+
+    `act` sees every row, those of episodes that are over too, so that its memory of a row stays that row's; with `only_running`, for an
+    `act` without memory, only the rows that still run.
+    """
     for step in range(world.body.steps if longest is None else longest):
         if not world.running.any():
             break
-        world.step(act(world.observations))
+        if only_running:
+            chosen = act(world.observations[world.running])
+            actions = np.zeros((world.count, *chosen.shape[1:]), chosen.dtype)
+            actions[world.running] = chosen
+        else:
+            actions = act(world.observations)
+        world.step(actions)
         if on_step is not None:
             on_step(step + 1)
 
