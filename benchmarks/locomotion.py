@@ -171,7 +171,9 @@ def main() -> None:
         if arguments.train:
             train_missing(data, arguments.threads)
         file = RESULTS / f"locomotion-{data}.json"
-        result = json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+        result: dict[str, Any] = (
+            json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+        )
         made: dict[str, Any] = {
             "bc": lambda d=data: cloned(d, 1.0, 30),
             "bc10": lambda d=data: cloned(d, 0.1, 30),
