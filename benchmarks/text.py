@@ -29,7 +29,7 @@ Rows of `results/text.json`, each written when it is done and not made again whi
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
 
 Minutes of one core of the machine of docs/protocol.md, estimated from timed steps: causal, block-4, -8, -16, masked and both of 8,192
-tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 3 each; sft 7: 113 in
+tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 9 each; sft 7: 125 in
 all. Rows: likelihoods 0.2 (exact) to 3 each, 12 together; chain 1, estimators 6, reversal 1, sft-* 3, speed-exact to speed-dual-* 13
 together, speed-eos 5, speed-random-8192 9, speed-random-32768 28, nfe-* 12: 90 in all. Trials: `--steps 2` of trainings, and of rows
 `--length 64 --repeats 1`.
@@ -99,8 +99,8 @@ MODELS: dict[str, Plan] = {
     "masked": Plan({}),
     "causal-8192": Plan({"causal": True, "data": str(LARGE)} | SMALL),
     "masked-8192": Plan({"data": str(LARGE)} | SMALL),
-    "reversal-causal": Plan(FACT | {"causal": True}, steps=3_000),
-    "reversal-masked": Plan(FACT, steps=3_000),
+    "reversal-causal": Plan(FACT | {"causal": True}, steps=10_000),
+    "reversal-masked": Plan(FACT, steps=10_000),
     "sft": Plan({"sft": str(TASKS), "checkpoint": str(RUNS / "text-masked"), "batch_size": 32}, steps=1_500),
 }
 STEPS = (8, 16, 32, 64, 128)
