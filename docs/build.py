@@ -1,6 +1,7 @@
 """Write the READMEs' results from `benchmarks/results/*.json`; no number in them is typed by hand. Run by `make docs`."""
 
 import json
+import re
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -249,9 +250,9 @@ BODIES = {  # name in the table: row of benchmarks/locomotion.py
     "**unveil**, asked for the best return": "unveil-ask",
 }
 LOCOMOTION = """D4RL's normalised score on D4RL-style sets (made by us: not comparable with tables of D4RL's own), mean and 95 % interval
-over *n* episodes; below it *K* candidates and denoising steps of a decision, decisions a second for one environment, CPU threads, the version of
-MuJoCo, and minutes of training, as measured on a machine that did other work too; at most 15 were meant for each method on each set.
-Cloning has not the same minutes: its 8,000 steps converge in one or two. `python benchmarks/locomotion.py --train` makes all of it. Settings
+over *n* episodes; below it *K* candidates and denoising steps of a decision, decisions a second for one environment, CPU threads, the
+version of MuJoCo, and minutes of training, as measured on a machine that did other work too; at most 15 were meant for each method on each
+set. Cloning has not the same minutes: its 8,000 steps converge in one or two. `python benchmarks/locomotion.py --train` makes all. Settings
 were chosen on episodes with other seeds: of the planner that chooses by the value on hopper-medium-expert, of the one that asks on the
 three hopper sets, after a first scale (8) had failed on the table's episodes of hopper-medium-expert (46.0); the log tells."""
 
@@ -262,7 +263,10 @@ def locomotion() -> str:
     for name in SETS:
         file = RESULTS / f"locomotion-{name}.json"
         result = json.loads(file.read_text()) if file.is_file() else {"metrics": {}}
-        cells = [body_cell(result["metrics"].get(row)) for row in BODIES.values()]
+        version = re.search(r"mujoco ([\w.]+)", result.get("protocol", ""))  # of rows that do not say theirs
+        common = {"mujoco": version[1]} if version else {}
+        found = {row: (common if "threads" in metrics else {}) | metrics for row, metrics in result["metrics"].items()}
+        cells = [body_cell(found.get(row)) for row in BODIES.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -298,9 +302,9 @@ def warm_start() -> str:
     return WARM if (ROOT / "docs" / "warm-start.png").is_file() else "Warm-started planning again, return against denoising steps: not run."
 
 
-SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 ascents each), ours against an eager implementation of the
-released algorithm on the same weights: milliseconds a decision, decisions and denoising steps a second, times as fast as eager, largest difference
-of a finished plan, and the share of the machine's measured peak. `python benchmarks/diffuser_speed.py`."""
+SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 ascents each), ours against an eager implementation of
+the released algorithm on the same weights: milliseconds a decision, decisions and denoising steps a second, times as fast as eager, largest
+difference of a finished plan, and the share of the machine's measured peak. `python benchmarks/diffuser_speed.py`."""
 
 
 def speed() -> str:

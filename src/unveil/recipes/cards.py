@@ -128,7 +128,7 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     ]
     if described.get("returns") and len(trained) > 1:
         lines.append(
-            "- `unveil.load` acts by the best plan asked for, in one call and without the value; the value is there for guidance and selection "
+            "- `unveil.load` asks for the best plan, in one call and without the value, which is there for guidance and selection "
             '(`preset="default"`). The benchmark\'s row `unveil` is of another diffusion, which is not told returns and not packaged.'
         )
     for file in results:

@@ -180,8 +180,8 @@ class EvalLocomotion:
 
     preset: Literal["default", "ask", "paper"] = "default"
     """ask takes the mean plan of the best return, in one call and without a value; default selects among few-step plans by a value; paper
-    ascends the value as the released code does. Unless it is named the run decides: told returns: ask, or default where guidance or selection
-    is asked for; the original's network: paper; else default. Other flags change single fields"""
+    ascends the value as the released code does. Unless it is named the run decides: told returns: ask, or default where guidance or
+    selection is asked for; the original's network: paper; else default. Other flags change single fields"""
     dataset: str = "hopper-medium-expert"
     """as of `unveil train locomotion`"""
     logbase: Path = Path("logs")
