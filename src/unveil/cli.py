@@ -243,6 +243,10 @@ def _eval(rest: list[str]) -> int:
     presets, place = EVALUATED[recipe]
     default = _preset(rest, presets) if len(presets) > 1 else presets["default"]
     config = parse(type(default), rest, f"eval {recipe}", default)
+    if recipe == "locomotion":  # what is planned with by default follows from what the run is
+        valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select"))
+        default = wired("locomotion_preset:with_preset")(config, given(rest, "--preset", ""), valued)
+        config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)
     began = perf_counter()
     with shown_progress() as progress:
