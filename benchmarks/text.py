@@ -1,25 +1,38 @@
-"""Text: causal, block diffusion and masked on one trunk; estimators; speed against a plain loop; quality against calls. Resumable by rows.
+"""Text: causal, block diffusion and masked on one trunk; estimators; the reversal curse; instructions; speed; quality. Resumable by rows.
 
-    unveil data text --data text/tinyshakespeare.txt.gz --vocabulary 1024 --out runs/text-data           # rows of likelihood and quality
-    unveil data text --data text/kjv_bible.txt.gz --vocabulary 8192 --out runs/text-data-8192            # rows of speed
-    python benchmarks/text.py --train causal block-1 block-1-t block-4 block-8 block-16 masked --minutes 20
-    python benchmarks/text.py --train causal-8192 masked-8192 --minutes 20
+    unveil data text --data text/tinyshakespeare.txt.gz --vocabulary 1024 --out runs/text-data           # of most rows
+    unveil data text --data text/kjv_bible.txt.gz --vocabulary 8192 --out runs/text-data-8192            # rows kjv-* and speed-*
+    python benchmarks/text.py --train causal block-1 block-1-t block-4 block-8 block-16 masked           # one after the other
+    python benchmarks/text.py --train causal-8192 masked-8192 reversal-causal reversal-masked sft        # sft goes on from masked
     python benchmarks/text.py                                         # every row that can be made; `--rows masked estimators` some
 
 Rows of `results/text.json`, each written when it is done and not made again while it is there; a row that cannot be made says why:
 
-    causal, block-<n>, masked      nats a token of the held-out tail: exactly, or bounds by 32 draws. Trained on the same trunk and data for
-                                   the same minutes; block-1 at mask rate 1 (the l-form) and block-1-t (t uniform) for as many steps, and so
-                                   as many target tokens, as causal
-    estimators                     variance of the bound's estimators over 64 pieces, beside the stratified l-form's
-    speed-exact, speed-random-<V>  a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained weights
-                                   and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5
+    causal, block-<n>, masked      table 1: nats a token of the held-out tail: exactly, or bounds by 16 draws. Trained on the same trunk and
+                                   data for the same minutes; block-1 at mask rate 1 (the l-form) and block-1-t (t uniform) for as many
+                                   steps, and so as many target tokens, as causal
+    kjv-causal, kjv-masked         the same of the models of the rows of speed, on the King James Bible
+    chain                          of block-1's weights: its bound at mask rate 1, the sum of its per-token cross-entropies, one token at a
+                                   time, and the bound by random masks with its interval
+    estimators                     table 2: variance of the bound's estimators over 32 pieces, beside the stratified l-form's
+    reversal                       table 3: 400 one-directional facts, asked in both directions of a causal and a masked model, trained for
+                                   as many steps; infilled and re-prompted reverse apart (`evaluation/text_recall.py`)
+    sft-<block>                    table 4: `masked`, fine-tuned on copy, reverse, sort, add and questions; 500 held-out instructions,
+                                   answers of at most 16 tokens, in blocks of so many, one token a call
+    speed-exact, speed-random-<V>  table 5: a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained
+                                   weights and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5
                                    interleaved runs, tokens compared; also by the time of the processor alone, which other programs do
                                    not lengthen
-    speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop; judged by the causal model
+    speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop, interleaved with speed-exact;
+                                   judged by the causal model
     speed-eos                      what stopping at the end of text saves, EOS allowed, beside the exact mode without
-    nfe-<order>-<steps>            samples of 128 tokens judged by the causal model, and their unigram entropy
-    reversal, sft                  not written yet
+    nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
+
+Minutes of one core of the machine of docs/protocol.md, estimated from timed steps: causal, block-4, -8, -16, masked and both of 8,192
+tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 3 each; sft 7: 113 in
+all. Rows: likelihoods 0.2 (exact) to 3 each, 12 together; chain 1, estimators 6, reversal 1, sft-* 3, speed-exact to speed-dual-* 13
+together, speed-eos 5, speed-random-8192 9, speed-random-32768 28, nfe-* 12: 90 in all. Trials: `--steps 2` of trainings, and of rows
+`--length 64 --repeats 1`.
 
 What is not there is not run; nothing is chosen on the held-out tail.
 """
@@ -27,13 +40,13 @@ What is not there is not run; nothing is chosen on the held-out tail.
 import argparse
 import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,31 +55,56 @@ from unveil.apps.text_generation import Canvas, TextSettings, prompt_canvas, wri
 from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
-from unveil.data.text import Pieces, in_order, read_prepared
+from unveil.data.facts import one_directional_facts
+from unveil.data.tasks import instructions
+from unveil.data.text import Pieces, Rows, in_order, read_prepared
+from unveil.data.tokens import digest, train_bpe, write_tokens
+from unveil.evaluation.statistics import mean_ci95
 from unveil.evaluation.text import text_metrics
+from unveil.evaluation.text_answers import answer_metrics
 from unveil.evaluation.text_quality import judged
+from unveil.evaluation.text_recall import recall_metrics
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import read_config
+from unveil.recipes.run import Task, as_json, run_task
 from unveil.recipes.text import TrainText
-from unveil.recipes.text_run import load_text
-from unveil.recipes.text_train import train_text
+from unveil.recipes.text_load import load_text
+from unveil.recipes.text_train import shape_of, train_text, training_of
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "text.json"
 RUNS = Path("runs")
 DATA, LARGE = RUNS / "text-data", RUNS / "text-data-8192"
-BASE = TrainText(width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu")
+BASE = TrainText(width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu", bfloat16=True)
 SMALL = {"width": 128, "depth": 4, "heads": 4}  # of the rows of speed: what the exact mode saves lies in the head, not in the trunk
-MODELS: dict[str, tuple[dict[str, Any], str | None]] = {  # flags; the model whose number of steps is taken, or none: by minutes
-    "causal": ({"causal": True}, None),
-    "block-1": ({"block": 1}, "causal"),
-    "block-1-t": ({"block": 1, "form": "t"}, "causal"),
-    **{f"block-{n}": ({"block": n}, None) for n in (4, 8, 16)},
-    "masked": ({}, None),
-    "causal-8192": ({"causal": True, "data": str(LARGE)} | SMALL, None),
-    "masked-8192": ({"data": str(LARGE)} | SMALL, None),
+FACTS, LEARNED, ASKED, ANSWER = 400, 4_000, 100, 16  # facts; instructions of each task to learn from and to ask; room for an answer
+TASKS = RUNS / "text-tasks.jsonl"
+
+
+class Plan(NamedTuple):
+    """How a model is trained: flags, and the steps, or as many as another model's, or as many as take so many minutes of one core."""
+
+    flags: Mapping[str, Any]
+    minutes: float = 8.5
+    like: str | None = None
+    steps: int = 0
+
+
+FACT = {"width": 128, "depth": 4, "heads": 4, "context": 16, "batch_size": 64}
+MODELS: dict[str, Plan] = {
+    "causal": Plan({"causal": True}),
+    "block-1": Plan({"block": 1}, like="causal"),
+    "block-1-t": Plan({"block": 1, "form": "t"}, like="causal"),
+    **{f"block-{n}": Plan({"block": n}) for n in (4, 8, 16)},
+    "masked": Plan({}),
+    "causal-8192": Plan({"causal": True, "data": str(LARGE)} | SMALL),
+    "masked-8192": Plan({"data": str(LARGE)} | SMALL),
+    "reversal-causal": Plan(FACT | {"causal": True}, steps=3_000),
+    "reversal-masked": Plan(FACT, steps=3_000),
+    "sft": Plan({"sft": str(TASKS), "checkpoint": str(RUNS / "text-masked"), "batch_size": 32}, steps=1_500),
 }
 STEPS = (8, 16, 32, 64, 128)
+BLOCKS = (1, 4, 8, ANSWER)
 
 
 class NotRunError(Exception):
@@ -86,59 +124,116 @@ def trained(name: str) -> TextModel:
     return load_text(newest, "cpu")
 
 
-def train_model(name: str, minutes: float) -> None:
+def train_model(name: str, minutes: float | None, steps: int) -> None:
     """Train runs/text-<name>, or go on with it."""
-    flags, like = MODELS[name]
-    config = replace(BASE, **{"data": str(DATA), "out": RUNS / f"text-{name}"} | flags)
+    plan = MODELS[name]
+    config = replace(BASE, **{"data": str(DATA), "out": RUNS / f"text-{name}"} | dict(plan.flags))
     if (config.out / "config.json").is_file():
         steps = int(read_config(config.out, "text")["steps"])
-    elif like is not None:
-        steps = int(read_config(RUNS / f"text-{like}", "text")["steps"])
-    else:
-        steps = max(10, int(60.0 * minutes / seconds_a_step(config)))
+    elif plan.like is not None and not steps:
+        steps = int(read_config(RUNS / f"text-{plan.like}", "text")["steps"])
+    elif not steps:
+        steps = plan.steps or max(10, int(60.0 * (minutes or plan.minutes) / seconds_a_step(config)))
     print(f"{name}: {steps} steps", flush=True)
-    train_text(replace(config, steps=steps, resume=config.out.is_dir()), lambda *_: None)
+    config = replace(config, steps=steps, warmup=min(config.warmup, steps), resume=config.out.is_dir())
+    if name.startswith("reversal"):
+        train_facts(config)
+        return
+    if config.sft is not None:
+        trained("masked")
+        lines = (json.dumps({"prompt": it.prompt, "response": it.response}) for it in instructions(LEARNED, ASKED, 0)[0])
+        TASKS.write_text("\n".join(lines) + "\n")
+    train_text(config, lambda *_: None)
+
+
+def train_facts(config: TrainText) -> None:
+    """On whole statements, all of one length, as `unveil train text` trains."""
+    facts = one_directional_facts(FACTS, 0)
+    tokens = train_bpe([statement for fact in facts for statement in (fact.statement, fact.turned.statement)], 4096)
+    described = as_json(asdict(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)})
+    torch.manual_seed(config.seed)
+    model = TextModel(shape_of(described), tokens)
+    draw = text_batches(Rows([tokens.encode(fact.statement) for fact in facts]), config.batch_size, config.form, config.times)
+    write_tokens(tokens, config.out / "tokenizer.json")
+    task = Task(model, draw, text_loss, {}, {})
+    where = (training_of(config), torch.device("cpu"), config.out, described, TrainText(), lambda *_: None)
+    run_task(task, *where, resume=config.resume, log="none")
 
 
 def seconds_a_step(config: TrainText, count: int = 12) -> float:
-    """The median over some steps, forwards and backwards, of which the first do not count."""
+    """The median of the processor's time over some steps, of which the first do not count: other programs do not lengthen it."""
     prepared = read_prepared(Path(config.data))
-    shape = TextShape(
-        prepared.tokens.size, config.context, config.width, config.depth, config.heads, block=config.block, causal=config.causal
-    )
-    model = TextModel(shape, prepared.tokens)
+    model = TextModel(shape_of(vars(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
     draw = text_batches(Pieces(prepared.train, config.context, 0.0), config.batch_size, config.form, block=config.block)
     generator, spent = torch.Generator().manual_seed(0), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for _ in range(count):
-        began = time.perf_counter()
-        loss, _ = text_loss(model, draw(generator))
+        began = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(config.bfloat16)):
+            loss, _ = text_loss(model, draw(generator))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        spent.append(time.perf_counter() - began)
-    return median(spent[2:])
+        spent.append(time.process_time() - began)
+    return median(spent[2:]) / torch.get_num_threads()
 
 
-def likelihood_row(name: str) -> dict[str, Any]:
+def likelihood_row(name: str, data: Path, draws: int = 16) -> dict[str, Any]:
     model = trained(name)
     generator = torch.Generator().manual_seed(0)
     steps = read_config(RUNS / f"text-{name}", "text")["steps"]
-    return text_metrics(model, read_prepared(DATA).held, 32, generator) | {"steps": steps}
+    return text_metrics(model, read_prepared(data).held, draws, generator) | {"steps": steps}
 
 
-def estimators_row() -> dict[str, Any]:
-    """16 estimates from 8 calls each, of each of 64 pieces: means over all, variances within a piece."""
-    model, row = trained("masked"), dict[str, Any]()
+def held_pieces(model: TextModel, count: int) -> Tensor:
     ids, valid = in_order(read_prepared(DATA).held, model.shape.context)
-    pieces = torch.from_numpy(ids[valid.all(1)][:64])
+    return torch.from_numpy(ids[valid.all(1)][:count])
+
+
+@torch.no_grad()
+def chain_row(count: int = 8, draws: int = 32) -> dict[str, Any]:
+    """One set of weights: the bound at mask rate 1, all blocks at once; its tokens one by one; and the bound by random masks."""
+    model = trained("block-1")
+    pieces = held_pieces(model, count)
+    length = pieces.shape[1]
+    bound = text_nats(model, pieces, 1, torch.Generator())[:, 0].double()
+    one_by_one = torch.zeros(count, dtype=torch.float64)
+    for i in range(length):  # the text so far and one mask, read at once
+        seen = torch.cat([pieces[:, :i], torch.full((count, 1), model.tokens.mask_id)], dim=1)
+        logits = model.denoiser(seen, torch.ones(count)).logits[:, -1]
+        logits[:, model.tokens.mask_id] = float("-inf")
+        one_by_one -= logits.double().log_softmax(-1).gather(1, pieces[:, i, None])[:, 0]
+    drawn = text_nats(model, pieces, draws, torch.Generator().manual_seed(0), form="t", times="independent").mean(0).double()
+    mean, half = mean_ci95(drawn.numpy())
+    difference = float((bound - one_by_one / length).abs().max())
+    row = {"bound_nats_mean": float(bound.mean()), "difference_max": difference, "drawn_nats_mean": mean, "drawn_nats_ci95": half}
+    return row | {"within_interval": abs(mean - float(bound.mean())) <= half, "n": count}
+
+
+def estimators_row(count: int = 32, estimates: int = 8) -> dict[str, Any]:
+    """Estimates from 8 calls each, of each piece: means over all, variances within a piece."""
+    model, row = trained("masked"), dict[str, Any]()
+    pieces = held_pieces(model, count)
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
         generator = torch.Generator().manual_seed(0)
-        nats = torch.stack([text_nats(model, pieces, 8, generator, form=form, times=times).mean(1).double() for _ in range(16)])
+        nats = torch.stack([text_nats(model, pieces, 8, generator, form=form, times=times).mean(1).double() for _ in range(estimates)])
         row[f"{form}_{times}_nats_mean"], row[f"{form}_{times}_variance"] = float(nats.mean()), float(nats.var(0).mean())
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
         row[f"{form}_{times}_variance_ratio"] = row[f"{form}_{times}_variance"] / row["l_stratified_variance"]
     return row | {"n": len(pieces)}
+
+
+def reversal_row() -> dict[str, Any]:
+    facts, row = one_directional_facts(FACTS, 0), dict[str, Any]()
+    for kind in ("causal", "masked"):
+        found = recall_metrics(trained(f"reversal-{kind}"), facts)
+        row |= {f"{kind}_{name}": value for name, value in found.items() if name not in ("n", "chance_rate")}
+    return row | {"chance_rate": 1.0 / FACTS, "n": FACTS, "steps": read_config(RUNS / "text-reversal-masked", "text")["steps"]}
+
+
+def sft_row(block: int) -> dict[str, Any]:
+    settings = TextSettings(ANSWER, steps=ANSWER, block=block)
+    return answer_metrics(trained("sft"), instructions(LEARNED, ASKED, 0)[1], settings) | {"block": block}
 
 
 @torch.no_grad()
@@ -164,48 +259,69 @@ def plain_loop(model: TextModel, canvas: Canvas, steps: int, block: int) -> Tens
     return x
 
 
-def speed_row(model: TextModel, settings: TextSettings, length: int, repeats: int, judge: TextModel | None) -> dict[str, Any]:
-    """The plain loop and ours, one after the other, `repeats` times, on prompts of 4 tokens, one row at a time."""
-    generator, spent, worked, rows = torch.Generator().manual_seed(0), ([], []), ([], []), ([], [])
-    calls = 0
+def ordinary(model: TextModel, generator: torch.Generator, count: int = 4) -> list[int]:
+    """A prompt of random tokens, none of them special."""
+    ids = [i for i in range(model.tokens.size) if i not in (model.tokens.eos_id, model.tokens.mask_id)]
+    return [ids[int(i)] for i in torch.randint(len(ids), (count,), generator=generator)]
+
+
+def speed_rows(
+    model: TextModel, ways: Mapping[str, TextSettings], length: int, repeats: int, judge: TextModel | None
+) -> dict[str, dict[str, Any]]:
+    """The plain loop and each of our ways, one after the other, `repeats` times, on prompts of 4 tokens, one row at a time."""
+    generator = torch.Generator().manual_seed(0)
+    spent, worked, rows, calls = ({name: list[Any]() for name in ("plain", *ways)} for _ in range(4))
     for _ in range(repeats):
-        prompt = torch.randint(model.tokens.size - 2, (4,), generator=generator).tolist()
-        prompt = [t if t not in (model.tokens.eos_id, model.tokens.mask_id) else 0 for t in prompt]
+        prompt = ordinary(model, generator)
         canvas = prompt_canvas([prompt], length, model.tokens)
-        for k in range(2):
+        for name in ("plain", *ways):
             began, before = time.perf_counter(), time.process_time()
-            if k == 0:
-                rows[0].append(plain_loop(model, canvas, length, settings.block or length)[0])
+            if name == "plain":
+                block = next(iter(ways.values())).block or length
+                rows[name].append(plain_loop(model, canvas, length, block)[0])
             else:
-                written = write(model, canvas, settings)
-                rows[1].append(written.ids[0])
-                calls = written.calls
-            spent[k].append(time.perf_counter() - began)
-            worked[k].append(time.process_time() - before)
-    plain, ours = (torch.stack(part) for part in rows)
-    speeds = [length / median(part) for part in spent]
-    row = {
-        "tokens_per_second": speeds[1],
-        "plain_tokens_per_second": speeds[0],
-        "speed_ratio": speeds[1] / speeds[0],
-        "processor_ratio": median(worked[0]) / median(worked[1]),
-        "equal_tokens_rate": float((plain == ours)[:, 4:].double().mean()),
-        "nfe": calls,
-        "n": repeats,
+                written = write(model, canvas, ways[name])
+                rows[name].append(written.ids[0])
+                calls[name].append(written.calls)
+            spent[name].append(time.perf_counter() - began)
+            worked[name].append(time.process_time() - before)
+    ids = {name: torch.stack(found) for name, found in rows.items()}
+    quality = {name: {} if judge is None else judged(judge, found.numpy()) for name, found in ids.items()}
+    return {
+        name: {
+            "tokens_per_second": length / median(spent[name]),
+            "plain_tokens_per_second": length / median(spent["plain"]),
+            "speed_ratio": median(spent["plain"]) / median(spent[name]),
+            "processor_ratio": median(worked["plain"]) / median(worked[name]),
+            "equal_tokens_rate": float((ids["plain"] == ids[name])[:, 4:].double().mean()),
+            "nfe": median(calls[name]),
+            **{f"plain_{key}": value for key, value in quality["plain"].items() if key != "n"},
+            **{f"ours_{key}": value for key, value in quality[name].items() if key != "n"},
+            "n": repeats,
+        }
+        for name in ways
     }
-    if judge is not None:
-        for name, ids in (("plain", plain), ("ours", ours)):
-            row |= {f"{name}_{key}": value for key, value in judged(judge, ids.numpy()).items() if key != "n"}
-    return row
 
 
-def trained_speed(settings: TextSettings, length: int, repeats: int, approximate: bool) -> dict[str, Any]:
-    model = trained("masked-8192")
-    judge = trained("causal-8192") if approximate else None
-    return speed_row(model, settings, length, repeats, judge)
+def exactly(length: int) -> TextSettings:
+    return TextSettings(length=length, steps=length, block=32, may_end=False)
 
 
-def random_speed(vocabulary: int, settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
+def cached_ways(length: int) -> dict[str, TextSettings]:
+    """Row by row: the exact mode, and what is remembered and committed in parallel."""
+    kinds = list(product(("auto", "prefix", "dual"), (None, 0.9)))
+    named = {f"speed-{cache}-{threshold or 'one'}": {"cache": cache, "threshold": threshold} for cache, threshold in kinds}
+    named = {"speed-exact": named.pop("speed-auto-one")} | named
+    return {name: replace(exactly(length), **changes) for name, changes in named.items()}
+
+
+@cache
+def trained_speeds(length: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """All rows of one model, so that they share its plain loops."""
+    return speed_rows(trained("masked-8192"), cached_ways(length), length, repeats, trained("causal-8192"))
+
+
+def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
     """Untrained weights of some size, so that tokens depend on their neighbours."""
 
     class Numbers:
@@ -225,13 +341,13 @@ def random_speed(vocabulary: int, settings: TextSettings, length: int, repeats: 
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.08
-    return speed_row(model, settings, length, repeats, None)
+    return speed_rows(model, {"exact": exactly(length)}, length, repeats, None)["exact"]
 
 
 def eos_row(settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
     """Calls and time with and without stopping, EOS allowed."""
     model, row = trained("masked-8192"), dict[str, Any]()
-    canvas = prompt_canvas([[0, 1, 2, 3]], length, model.tokens)
+    canvas = prompt_canvas([ordinary(model, torch.Generator().manual_seed(0))], length, model.tokens)
     for name, stop in (("stop", True), ("full", False)):
         spent = []
         for _ in range(repeats):
@@ -252,40 +368,34 @@ def quality_row(order: str, steps: int, count: int = 64) -> dict[str, Any]:
     return judged(judge, written.ids.numpy()) | {"nfe": written.calls}
 
 
-def missing_row() -> dict[str, Any]:
-    raise NotRunError("not written yet")
-
-
 def rows(length: int, repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
-    made: dict[str, Callable[[], dict[str, Any]]] = {n: partial(likelihood_row, n) for n in MODELS if not n.endswith("8192")}
-    made["estimators"] = estimators_row
-    exact = TextSettings(length=length, steps=length, block=32, may_end=False)
-    made["speed-exact"] = partial(trained_speed, exact, length, repeats, False)
-    for vocabulary in (8192, 32_768):
-        made[f"speed-random-{vocabulary}"] = partial(random_speed, vocabulary, exact, length, repeats)
-    for cache, threshold in product(("auto", "prefix", "dual"), (None, 0.9)):
-        if cache != "auto" or threshold is not None:
-            settings = replace(exact, cache=cache, threshold=threshold)
-            made[f"speed-{cache}-{threshold or 'one'}"] = partial(trained_speed, settings, length, repeats, True)
-    made["speed-eos"] = partial(eos_row, exact, length, repeats)
+    own = ("causal", "block-1", "block-1-t", "block-4", "block-8", "block-16", "masked")
+    made: dict[str, Callable[[], dict[str, Any]]] = {name: partial(likelihood_row, name, DATA) for name in own}
+    made |= {f"kjv-{kind}": partial(likelihood_row, f"{kind}-8192", LARGE) for kind in ("causal", "masked")}
+    made |= {"chain": chain_row, "estimators": estimators_row, "reversal": reversal_row}
+    made |= {f"sft-{block}": partial(sft_row, block) for block in BLOCKS}
+    made |= {name: lambda name=name: trained_speeds(length, repeats)[name] for name in cached_ways(length)}
+    made["speed-eos"] = partial(eos_row, exactly(length), length, repeats)
+    made |= {f"speed-random-{size}": partial(random_speed, size, length, repeats) for size in (8192, 32_768)}
     for order, steps in product(("ancestral", "confidence", "confidence-greedy"), STEPS):
         made[f"nfe-{order}-{steps}"] = partial(quality_row, order, steps)
-    return made | {"reversal": missing_row, "sft": missing_row}
+    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=[])
     parser.add_argument("--train", nargs="*", default=[], choices=list(MODELS), help="models to train first, where they are not")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of each training")
+    parser.add_argument("--minutes", type=float, help="of each training that is not of a number of steps; by default the plan's")
+    parser.add_argument("--steps", type=int, default=0, help="of each training instead, for a trial")
     parser.add_argument("--length", type=int, default=256, help="tokens of the rows of speed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.train:
-        train_model(name, arguments.minutes)
+        train_model(name, arguments.minutes, arguments.steps)
     if arguments.train:
         return
     result = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "text", "metrics": {}}

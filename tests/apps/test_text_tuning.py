@@ -95,6 +95,8 @@ def test_answers_end_where_they_were_learned_to_and_stop_the_sampler(tuned):
     chats = [[Turn("user", letter)] for letter in ("c", "a", "b")]
     done = answer(tuned, chats, TextSettings(length=16, steps=16, block=4))
     assert done.texts == ["ddd", "b", "cc"] and done.tokens == 6
+    assert done.ended == [True] * 3
+    assert answer(tuned, chats, TextSettings(length=2, steps=2)).ended == [False, True, False]  # no room for the end
     assert done.calls == 4  # the first block of 4 has every end: 12 of 16 calls are saved
 
 

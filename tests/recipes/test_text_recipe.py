@@ -120,7 +120,7 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["sample", "--infill", "no gap"], "has no gap"),
         (["sample", "--infill", "[*2]", "--prompt", "a"], "--prompt or --infill, not both"),
         (["sample", "--length", "8", "--blocks", "1", "--steps", "2"], "fewer than the 8 blocks"),
-        (["sample", "--length", "0"], "--length must be at least 1"),
+        (["sample", "--length", "-1"], "--length must be at least 0"),
         (["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"], "threshold and factor are of the order 'confidence'"),
         (["sample", "--length", "8", "--remask", "0.5"], "--remask needs another --order"),
         (["sample", "--temperature", "-1"], "--temperature must be at least 0"),

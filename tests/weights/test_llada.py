@@ -8,6 +8,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import unveil
 from lladas import plain_logits, published_generate, save_llada, write_shards
@@ -40,12 +41,17 @@ def test_logits_are_the_published_forwards(saved, model):
     np.testing.assert_allclose(ours.detach().numpy(), wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}])
+@pytest.mark.parametrize("changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}, {"weight_tying": True}])
 def test_other_sizes_are_read_from_config(changes, tmp_path):
     tensors = save_llada(tmp_path, shards=1, **changes)
     if changes.get("n_kv_heads") == 1:  # the older key says the same
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps(config | {"n_kv_heads": None, "multi_query_attention": True}))
+    if changes.get("weight_tying"):  # the head is the embedding, and not in the file
+        head, norm, file = "model.transformer.ff_out.weight", "model.transformer.ln_f.weight", tmp_path / "model.safetensors"
+        stored = {name: value / 32 if name == norm else value for name, value in load_file(file).items() if name != head}
+        save_file(stored, file)
+        tensors |= {head: tensors["model.transformer.wte.weight"], norm: tensors[norm] / 32}
     ids = torch.arange(24)[None]
     ours = unveil.load(tmp_path, "cpu", dtype="float32").denoiser(ids, torch.ones(1)).logits.detach().numpy()
     np.testing.assert_allclose(ours, plain_logits(tensors, ids.numpy(), changes.get("rope_theta", 500000.0)), atol=1e-5, rtol=1e-5)
@@ -141,6 +147,12 @@ def test_inspect_says_what_it_is(saved, capsys):
     for words in (f"{count:,} parameters", "2 blocks, width 32, 4 heads (2 of keys), SwiGLU 72, RoPE 500000", "F32", "in 2 files"):
         assert words in out
     assert "320, [MASK]" in out and "LLaDA's template" in out and "unveil.load(DIR)" in out
+
+
+def test_convert_says_that_the_folder_is_read_as_it_is(saved, tmp_path, capsys):
+    assert main(["weights", "convert", str(saved[0]), str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith(f"use the folder itself: unveil sample text --checkpoint {saved[0]}") and not (tmp_path / "out").exists()
 
 
 def test_sample_and_eval_take_the_folder(saved, tmp_path, capsys):

@@ -12,11 +12,12 @@ from unveil.data.chat import Turn, answer_of, encode_chat
 
 
 class Answers(NamedTuple):
-    """What was answered, of how many tokens, and how often the network was called."""
+    """What was answered, of how many tokens, how often the network was called, and which answers ended before their room did."""
 
     texts: list[str]
     tokens: int
     calls: int
+    ended: list[bool]
 
 
 def answer(
@@ -37,4 +38,5 @@ def answer(
     canvas = prompt_canvas([encode_chat(model.tokens, turns) for turns in chats], settings.length, model.tokens, model.device)
     done = write(model, canvas, settings, generator, on_step)
     rows = [answer_of(model.tokens, row) for row in done.ids[:, -settings.length :].tolist()]
-    return Answers([model.tokens.decode(row).strip() for row in rows], sum(map(len, rows)), done.calls)
+    ended = [len(row) < settings.length for row in rows]
+    return Answers([model.tokens.decode(row).strip() for row in rows], sum(map(len, rows)), done.calls, ended)

@@ -200,6 +200,36 @@ def write(
     return Written(x, calls[0])
 
 
+def write_on(
+    model: TextModel,
+    prompts: Sequence[Sequence[int]],
+    settings: TextSettings,
+    generator: torch.Generator | None = None,
+    on_step: Callable[[Tensor], object] | None = None,
+) -> Written:
+    """Write after prompts without a length: part after part of `settings.length` masks, until all rows have ended or the context is full.
+
+    A network sees no masks beyond a part, so that it is not told how long the text will be; steps and blocks are of each part.
+
+    Raises:
+        ValueError: as `write`; or guidance, whose prompt would be all that is written.
+    """
+    if settings.scale != 1.0:
+        raise ValueError("guidance masks the prompt, but here all that is written is one for what follows; give a length, or scale 1")
+    canvas = prompt_canvas(prompts, settings.length, model.tokens, model.device)
+    first, calls = canvas.ids.shape[1] - settings.length, 0
+    while True:
+        done = write(model, canvas, settings, generator, on_step)
+        calls += done.calls
+        ends = (done.ids[:, first:] == model.tokens.eos_id).any(1)
+        room = model.shape.context - int(canvas.valid.sum(1).max())
+        if not room or (settings.stop and bool(ends.all())):
+            return Written(done.ids, calls)
+        more = torch.full((len(ends), min(room, settings.length)), model.tokens.mask_id, device=model.device)
+        left = done.ids.masked_fill(done.ids == model.tokens.mask_id, model.tokens.eos_id)  # of rows that ended
+        canvas = Canvas(torch.cat([left, more], dim=1), torch.cat([canvas.valid, torch.ones_like(more, dtype=torch.bool)], dim=1))
+
+
 def shown(
     model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings, x: Tensor, prefix: Prefix | None
 ) -> tuple[Window, list[Condition | None], Prefix | None, int]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.apps.text_model import TextModel
-from unveil.data.text import Pieces
+from unveil.data.text import Pieces, Rows
 from unveil.network.condition import Condition
 from unveil.process.masked_objective import chain_nats, counted_loss, masked_loss
 from unveil.process.masking import antithetic, stratified, stratified_counts
@@ -32,7 +32,7 @@ class TextBatch(NamedTuple):
 
 
 def text_batches(
-    pieces: Pieces, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3, block: int = 0
+    pieces: Pieces | Rows, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3, block: int = 0
 ) -> Callable[[torch.Generator], TextBatch]:
     """A source of random batches.
 

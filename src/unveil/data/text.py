@@ -200,6 +200,26 @@ class Pieces:
         return self.ids[first[:, None] + torch.arange(length, device="cpu")]
 
 
+class Rows:
+    """Random rows of texts that are all as long, on the CPU: what `Pieces` is for a stream.
+
+    Args:
+        rows: at least one, all of as many tokens.
+    Raises:
+        ValueError: none, or of different lengths.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        lengths = {len(row) for row in rows}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(f"rows must be of one length, at least 1, got lengths {sorted(lengths)[:5]}")
+        self.ids = torch.tensor(rows, device="cpu")
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+        """`count` of them."""
+        return self.ids[torch.randint(len(self.ids), (count,), generator=generator, device="cpu")]
+
+
 def in_order(stream: Stream, length: int) -> tuple[Int[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
     """The whole stream cut into pieces of `length`, and which tokens are real: the last piece is padded with its first token."""
     count = -(-len(stream) // length)

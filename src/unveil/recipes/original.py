@@ -133,7 +133,13 @@ def convert(config: Convert) -> str:
     from unveil.recipes.foreign_policy import found
     from unveil.training.checkpoint import save_checkpoint
     from unveil.weights.diffuser_folder import read_checkpoint
+    from unveil.weights.llada import is_llada
 
+    if is_llada(config.folder):
+        raise UnveilError(
+            f"{config.folder}: LLaDA's weights are read where they are, so nothing is converted; use the folder itself: "
+            f"unveil sample text --checkpoint {config.folder}"
+        )
     if is_image(config.folder):
         return convert_images(config.folder, config.out, config.raw, config.size, config.flags)
     if policies := found(config.folder):

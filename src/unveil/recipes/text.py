@@ -147,7 +147,7 @@ class SampleText:
     infill: str | None = None
     """a pattern with gaps of so many tokens, instead of a prompt: "To be, [*8] that is the question" """
     length: int = 128
-    """new tokens after the prompt"""
+    """new tokens after the prompt; 0: parts of --blocks tokens (32), --steps for each, until the text ends or the context is full"""
     count: int = 1
     """samples, in one batch"""
     blocks: int = 0

@@ -28,7 +28,7 @@ def settings_of(config: SampleText) -> TextSettings:
     """
     from unveil.apps.text_generation import TextSettings
 
-    for name, least in (("length", 1), ("count", 1), ("steps", 1), ("blocks", 0), ("threads", 0)):
+    for name, least in (("length", 0), ("count", 1), ("steps", 1), ("blocks", 0), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
     if config.temperature < 0.0 or not 0.0 <= config.remask <= 1.0:
@@ -38,7 +38,7 @@ def settings_of(config: SampleText) -> TextSettings:
     if config.remask and config.order == "first-hitting":
         raise ValueError("--remask needs another --order: first-hitting masks nothing again")
     return TextSettings(
-        length=config.length,
+        length=config.length or config.blocks or 32,
         steps=config.steps,
         block=config.blocks,
         order=config.order,
@@ -60,7 +60,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
 
     import torch
 
-    from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write
+    from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write, write_on
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_load import load_text_model
 
@@ -72,16 +72,19 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     tokens = model.tokens
     if config.infill is None:
-        canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, config.length, tokens, model.device)
+        canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, settings.length, tokens, model.device)
     else:
         canvas = gap_canvas([config.infill] * config.count, tokens, model.device)
-    wanted = int((canvas.ids == tokens.mask_id).sum())
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
     with shown(model, canvas, config.watch) as show:
-        written = write(model, canvas, settings, generator, show)
+        if config.infill is None and not config.length:
+            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, generator, show)
+        else:
+            written = write(model, canvas, settings, generator, show)
     seconds = time.perf_counter() - began
-    first = canvas.ids.shape[1] - config.length
+    first = canvas.ids.shape[1] - settings.length
+    wanted = int((canvas.ids == tokens.mask_id).sum()) + written.ids[:, canvas.ids.shape[1] :].numel()
     texts: list[str] = []
     for row in written.ids.tolist():
         kept = row if config.infill is not None else row[:first] + until_end(row[first:], tokens, settings)
@@ -130,12 +133,12 @@ def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[
     from rich.text import Text
 
     console = Console(stderr=True)
-    valid = canvas.valid[0]
+    padding = int((~canvas.valid[0]).sum())  # on the left; rows may grow on the right
     if not console.is_terminal:
-        yield lambda state: console.print(Text(partly(model, state[0][valid].tolist()).replace("\n", "⏎")), soft_wrap=True)
+        yield lambda state: console.print(Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True)
         return
     with Live(console=console, refresh_per_second=20, transient=True) as live:
-        yield lambda state: live.update(Text(partly(model, state[0][valid].tolist())))
+        yield lambda state: live.update(Text(partly(model, state[0][padding:].tolist())))
 
 
 def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:

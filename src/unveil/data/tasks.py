@@ -1,0 +1,89 @@
+"""Templated instructions with one right answer: copy, reverse, sort, add, question; to fine-tune on, and others to be asked."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+LETTERS = "abcdefghijkl"
+PEOPLE = ("Ann", "Bob", "Eve", "Jim", "Kay", "Leo", "Mia", "Tom")
+COLOURS = ("black", "blue", "brown", "green", "grey", "red", "white", "yellow")
+THINGS = ("bag", "book", "cup", "hat", "key", "lamp", "pen", "ring")
+
+
+class Instruction(NamedTuple):
+    """What is asked, of which task, and the only right answer."""
+
+    task: str
+    prompt: str
+    response: str
+
+
+def copy(rng: np.random.Generator) -> tuple[str, str]:
+    """3 to 6 letters, the same again."""
+    letters = _letters(rng)
+    return f"copy: {letters}", letters
+
+
+def reverse(rng: np.random.Generator) -> tuple[str, str]:
+    """3 to 6 letters, from the last to the first."""
+    letters = _letters(rng)
+    return f"reverse: {letters}", letters[::-1]
+
+
+def sort(rng: np.random.Generator) -> tuple[str, str]:
+    """3 to 6 letters by the alphabet."""
+    letters = _letters(rng)
+    return f"sort: {letters}", " ".join(sorted(letters.split()))
+
+
+def add(rng: np.random.Generator) -> tuple[str, str]:
+    """Two numbers of at most two digits."""
+    a, b = (int(n) for n in rng.integers(100, size=2))
+    return f"add: {a} + {b}", str(a + b)
+
+
+def question(rng: np.random.Generator) -> tuple[str, str]:
+    """Who has which thing of which colour, of two people."""
+    (one, two), (first, second) = rng.choice(PEOPLE, 2, replace=False), rng.choice(THINGS, 2, replace=False)
+    colours = rng.choice(COLOURS, 2, replace=False)
+    said = f"{one} has a {colours[0]} {first}. {two} has a {colours[1]} {second}."
+    which = int(rng.integers(2))
+    person, thing, colour = (one, two)[which], (first, second)[which], colours[which]
+    asked, answer = ((f"Who has the {thing}?", person), (f"Which colour is the {thing}?", colour))[int(rng.integers(2))]
+    return f"{said} {asked}", str(answer)
+
+
+TASKS: dict[str, Callable[[np.random.Generator], tuple[str, str]]] = {
+    "copy": copy,
+    "reverse": reverse,
+    "sort": sort,
+    "add": add,
+    "question": question,
+}
+
+
+def instructions(count: int, asked: int, seed: int) -> tuple[list[Instruction], list[Instruction]]:
+    """`count` of each task to learn from, and `asked` of each whose prompts are none of these, all different.
+
+    Raises:
+        ValueError: more than a task has: 10,000 sums.
+    """
+    if min(count, asked) < 0 or count + asked > 8_000:
+        raise ValueError(f"instructions: at most 8,000 of each task, got {count} and {asked}")
+    rng = np.random.default_rng(seed)
+    learned: list[Instruction] = []
+    kept: list[Instruction] = []
+    for task, made in TASKS.items():
+        found: dict[str, str] = {}
+        while len(found) < count + asked:
+            prompt, response = made(rng)
+            found[prompt] = response
+        every = [Instruction(task, prompt, response) for prompt, response in found.items()]
+        learned += every[asked:]
+        kept += every[:asked]
+    return learned, kept
+
+
+def _letters(rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(list(LETTERS), int(rng.integers(3, 7))))

@@ -1,0 +1,30 @@
+"""Answers to instructions that have one right answer."""
+
+from collections.abc import Sequence
+
+from unveil.apps.text_chat import answer
+from unveil.apps.text_generation import TextSettings
+from unveil.apps.text_model import TextModel
+from unveil.data.chat import Turn
+from unveil.data.tasks import Instruction
+
+
+def answer_metrics(model: TextModel, asked: Sequence[Instruction], settings: TextSettings, batch: int = 50) -> dict[str, float]:
+    """Ask, and compare.
+
+    Returns:
+        <task>_exact_rate and, of all, exact_rate: answers that are the right one, character by character; end_rate: answers that the model
+        ended by itself, before its room was full; nfe, calls of the network for a batch, averaged; n.
+    """
+    right: dict[str, list[bool]] = {}
+    ended, calls = 0, []
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        done = answer(model, [[Turn("user", it.prompt)] for it in some], settings)
+        for it, text in zip(some, done.texts, strict=True):
+            right.setdefault(it.task, []).append(text == it.response)
+        ended += sum(done.ended)
+        calls.append(done.calls)
+    every = [it for rows in right.values() for it in rows]
+    rates = {f"{task}_exact_rate": sum(rows) / len(rows) for task, rows in right.items()}
+    return {**rates, "exact_rate": sum(every) / len(every), "end_rate": ended / len(every), "nfe": sum(calls) / len(calls), "n": len(every)}

@@ -1,0 +1,61 @@
+"""The rows of benchmarks/text.py can all be asked for, and those of its tables of recall and answers be made."""
+
+import json
+import sys
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from unveil.cli import main
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    """The script, in an empty folder, with networks and data made small."""
+    where = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "text.py"
+    spec = spec_from_file_location("text_benchmark", where)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    root = tmp_path_factory.mktemp("benchmark")
+    module.RUNS, module.DATA, module.RESULTS, module.TASKS = root, root / "text-data", root / "text.json", root / "tasks.jsonl"
+    tiny = {"width": 16, "depth": 1, "heads": 1}
+    module.BASE = replace(module.BASE, **tiny, context=128, batch_size=2, save_every=2)
+    small = {"batch_size": 2, "sft": str(module.TASKS), "checkpoint": str(root / "text-masked")}
+    for name, plan in module.MODELS.items():
+        changes = {**tiny, **{key: value for key, value in small.items() if key in plan.flags}}
+        module.MODELS[name] = plan._replace(flags={**plan.flags, **changes})
+    module.FACTS, module.LEARNED, module.ASKED = 6, 4, 2
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_rows_that_cannot_be_made_say_how_to_train(benchmark):
+    made = benchmark.rows(32, 1)
+    untrained = [name for name in made if not name.startswith("speed-random")]
+    wanted = set()
+    for name in untrained:
+        with pytest.raises(benchmark.NotRunError, match=r"missing or not finished: python benchmarks/text\.py --train") as error:
+            made[name]()
+        wanted.add(str(error.value).rsplit(" ", 1)[1])
+    assert wanted <= set(benchmark.MODELS) and {"reversal-causal", "sft", "masked", "block-16"} <= wanted
+
+
+def test_recall_and_answers_are_trained_and_rows_written(benchmark, monkeypatch, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 60)
+    assert main(["data", "text", "--data", str(text), "--tokenizer", "bytes", "--out", str(benchmark.DATA)]) == 0
+    train = ["text.py", "--steps", "2", "--train", "masked", "reversal-causal", "reversal-masked", "sft"]
+    for line in (train, train, ["text.py", "--rows", "masked", "reversal", "sft-8", "block-4"]):  # trained once, then gone on with
+        monkeypatch.setattr(sys, "argv", line)
+        benchmark.main()
+    found = json.loads(benchmark.RESULTS.read_text())["metrics"]
+    assert list(found) == ["masked", "reversal", "sft-8"]
+    assert "block-4: not run (" in capsys.readouterr().out
+    assert {"causal_forward_rate", "masked_infilled_reverse_rate", "masked_reprompted_reverse_rate"} <= set(found["reversal"])
+    assert "causal_infilled_reverse_rate" not in found["reversal"] and found["reversal"]["chance_rate"] == pytest.approx(1 / 6)
+    assert {f"{task}_exact_rate" for task in ("copy", "reverse", "sort", "add", "question")} <= set(found["sft-8"])
+    assert (found["sft-8"]["n"], found["sft-8"]["block"]) == (10, 8)
