@@ -8,6 +8,7 @@ from PIL import Image
 
 from unveil.cli import main
 from unveil.evaluation.image_files import grid, titled
+from unveil.recipes.cards import drawn_by
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def test_an_empty_zoo_says_how_to_train_and_a_run_is_shown(zoo, monkeypatch, tmp
     (tmp_path / "file").write_text("")
     assert main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--out", str(tmp_path / "file")]) == 2
     assert "is a file, but --out needs a folder" in capsys.readouterr().err
+
+
+def test_cards_of_emoji_name_who_drew_them():
+    assert drawn_by("stripes.npz", ()) == "its licence is its own"
+    assert "Twemoji (Twitter" in drawn_by("emoji64.npz", ()) and "CC-BY 4.0" in drawn_by("emoji64.npz", ())
+    assert drawn_by("emoji64.npz", ("noto", "noto-v1")) == "drawings of Noto Emoji (Google, Apache-2.0)"
 
 
 def test_titles_stand_over_their_columns_and_are_cut_to_fit():
