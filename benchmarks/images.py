@@ -110,6 +110,8 @@ def finished(name: str, recipe: str = "image") -> Path:
 def train_one(name: str, minutes: float, threads: int) -> None:
     """Train runs/image-<name>, or go on with it; a duel in a process of its own."""
     if name.startswith("duel"):
+        if (RUNS / name / "made.json").is_file():
+            return
         _, who, seed = name.split("-")
         duel("--who", who, "--seed", seed[1:], "--minutes", str(minutes), "--threads", str(threads), "--out", str(RUNS / name))
         return

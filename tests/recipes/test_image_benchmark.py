@@ -1,11 +1,13 @@
 """benchmarks/images.py: its rows are the tables that its text names, its cells differ in what they are named for, its intervals cover."""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unveil.evaluation.image_distances import frechet_distance
 
@@ -72,3 +74,35 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(tmp_path, m
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SystemExit, match="no ema_pytorch here; pip install"):
         duel["main"]()
+
+
+def test_rates_of_a_duel_are_ours_by_theirs_and_name_who_is_absent(tmp_path, monkeypatch):
+    duel = runpy.run_path(str(Path(__file__).resolve().parent.parent.parent / "benchmarks" / "images_duel.py"))
+    now = [0.0]
+
+    def player(cost: float, steps: int):
+        def spend(seconds: float) -> None:
+            now[0] += seconds
+
+        def draw(count: int, asked: int | None):
+            spend(count * (asked or steps) * cost)
+            return torch.zeros(count, 1, 28, 28, dtype=torch.uint8), asked or steps
+
+        return lambda seed: duel["Player"](7, lambda pixels, spent: spend(3.0 * len(pixels) * cost), draw)
+
+    def missing(seed: int):
+        raise ImportError("no diffusers here")
+
+    names = duel["rates"].__globals__
+    monkeypatch.setitem(names, "images", lambda: torch.zeros(256, 1, 28, 28, dtype=torch.uint8))
+    monkeypatch.setitem(names, "PLAYERS", {"ours": player(0.1, 20), "lucidrains": player(0.4, 250), "diffusers": missing})
+    duel["rates"](lambda: now[0], 3, 4, tmp_path / "rates.json")
+    row = json.loads((tmp_path / "rates.json").read_text())
+    assert row["ours_by_lucidrains_training"] == pytest.approx(4.0) and row["ours_by_lucidrains_equal"] == pytest.approx(4.0)
+    assert row["ours_by_lucidrains_default"] == pytest.approx(4.0 * 250 / 20) and row["lucidrains_parameters"] == 7
+    assert row["absent"] == ["diffusers (no diffusers here)"]
+    duel["fight"]("lucidrains", 200.0, 0, lambda: now[0], (3, 2), tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "made.json").read_text())
+    assert said["steps"] == 3 and said["training_images_per_second"] == pytest.approx(1 / 1.2)  # 76.8 a step
+    with np.load(tmp_path / "out" / "samples.npz") as made:
+        assert made["equal"].shape == (3, 1, 28, 28) and made["default"].shape == (2, 1, 28, 28)
