@@ -239,6 +239,22 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
     return "\n".join(lines) + "\n"
 
 
+EMOJI = {  # who drew what a model of emoji64.npz learned from
+    "fluent-emoji": "Fluent Emoji (Microsoft, MIT)",
+    "fluent-emoji-flat": "Fluent Emoji (Microsoft, MIT)",
+    "noto": "Noto Emoji (Google, Apache-2.0)",
+    "noto-v1": "Noto Emoji (Google, Apache-2.0)",
+    "twemoji": "Twemoji (Twitter and other contributors, CC-BY 4.0)",
+}
+
+
+def drawn_by(data: str, styles: tuple[str, ...]) -> str:
+    """To whom pictures are owed, and under what licence, where a file's name says it."""
+    if data != "emoji64.npz":
+        return "its licence is its own"
+    return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
+
+
 def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
     from unveil.recipes.image import TRAIN_PRESETS
@@ -256,7 +272,7 @@ def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
         f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "
         f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f}; "
         "the weights are the EMA, in half precision.",
-        f"- Data: `{data}`, {described['images']:,} images without those held out; its licence is its own.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; {drawn_by(data, tuple(described['styles']))}.",
         "- Licence of the weights: MIT, unveil contributors.",
     ]
     for file in results:
