@@ -160,7 +160,7 @@ def together(data: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"])
+    parser.add_argument("--rows", nargs="*", default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"])
     parser.add_argument("--train", action="store_true", help="train what is missing first")
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
     parser.add_argument("--parts", type=int, nargs="*", default=[], help="episodes of diffuser-64 to play now, each kept when it is over")

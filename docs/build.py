@@ -1,6 +1,7 @@
 """Write the READMEs' results from `benchmarks/results/*.json`; no number in them is typed by hand. Run by `make docs`."""
 
 import json
+import re
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -241,16 +242,17 @@ SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mi
 BODIES = {  # name in the table: row of benchmarks/locomotion.py
     "behaviour in the data": "behaviour",
     "its best episode": "best",
-    "behaviour cloning": "bc",
-    "of the best tenth": "bc10",
+    "behaviour cloning, till it converges": "bc",
+    "of the best tenth, likewise": "bc10",
     "Diffuser as published, K = 8": "diffuser",
     "the same, K = 64": "diffuser-64",
     "**unveil**, chosen by the value": "unveil",
     "**unveil**, asked for the best return": "unveil-ask",
 }
 LOCOMOTION = """D4RL's normalised score on D4RL-style sets (made by us: not comparable with tables of D4RL's own), mean and 95 % interval
-over *n* episodes; below it decisions a second for one environment and CPU threads. Each method was trained on each set for the minutes
-that stand there, as measured on a machine that did other work too. `python benchmarks/locomotion.py --train` makes all of it. Settings
+over *n* episodes; below it *K* candidates and denoising steps of a decision, decisions a second for one environment, CPU threads, the
+version of MuJoCo, and minutes of training, as measured on a machine that did other work too; at most 15 were meant for each method on each
+set. Cloning has not the same minutes: its 8,000 steps converge in one or two. `python benchmarks/locomotion.py --train` makes all. Settings
 were chosen on episodes with other seeds: of the planner that chooses by the value on hopper-medium-expert, of the one that asks on the
 three hopper sets, after a first scale (8) had failed on the table's episodes of hopper-medium-expert (46.0); the log tells."""
 
@@ -261,24 +263,87 @@ def locomotion() -> str:
     for name in SETS:
         file = RESULTS / f"locomotion-{name}.json"
         result = json.loads(file.read_text()) if file.is_file() else {"metrics": {}}
-        cells = [body_cell(result["metrics"].get(row)) for row in BODIES.values()]
+        version = re.search(r"mujoco ([\w.]+)", result.get("protocol", ""))  # of rows that do not say theirs
+        common = {"mujoco": version[1]} if version else {}
+        found = {row: (common if "threads" in metrics else {}) | metrics for row, metrics in result["metrics"].items()}
+        cells = [body_cell(found.get(row)) for row in BODIES.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def body_cell(row: dict | None) -> str:
-    """Score, interval and n; then rate, threads and minutes where they were measured."""
+    """Score, interval and n; then candidates, steps, rate, threads, MuJoCo's version and minutes where they were measured."""
     if row is None:
         return "not run"
     parts = []
     if "score_mean" in row:
         interval = f" ± {row['score_ci95']:.1f}" if row.get("score_ci95") is not None and row["n"] > 1 else ""
         parts.append(f"{row['score_mean']:.1f}{interval} (n {row['n']})")
+    else:
+        parts.append("no episodes")
+    if "candidates" in row:
+        parts.append(f"K {row['candidates']}, {row['sampling_steps']} step{'s' if row['sampling_steps'] > 1 else ''}")
     if "decisions_per_second" in row:
         parts.append(f"{row['decisions_per_second']:.3g}/s, {row['threads']} thread{'s' if row['threads'] > 1 else ''}")
+    if "mujoco" in row:
+        parts.append(f"MuJoCo {row['mujoco']}")
     if "minutes" in row:
         parts.append(f"{row['minutes']:.0f} min")
     return "<br>".join(parts)
+
+
+WARM = """![Return against denoising steps a decision, from the last plan and from noise](../warm-start.png)
+
+`python benchmarks/locomotion.py --sets hopper-medium-expert --rows --curve 1 2 3 5 10`, then `python benchmarks/locomotion_figure.py`."""
+
+
+def warm_start() -> str:
+    """The curve of return against denoising steps, if it was made."""
+    return WARM if (ROOT / "docs" / "warm-start.png").is_file() else "Warm-started planning again, return against denoising steps: not run."
+
+
+SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 ascents each), ours against an eager implementation of
+the released algorithm on the same weights: milliseconds a decision, decisions and denoising steps a second, times as fast as eager, largest
+difference of a finished plan, and the share of the machine's measured peak. `python benchmarks/diffuser_speed.py`."""
+
+
+def speed() -> str:
+    """`benchmarks/diffuser_speed.py`; what was not run says so."""
+    file = RESULTS / "diffuser-speed.json"
+    if not file.is_file():
+        return "Speed of guided planning with the published networks: not run (`python benchmarks/diffuser_speed.py`)."
+    found = json.loads(file.read_text())
+    lines = [
+        SPEED,
+        "",
+        "| batch, threads | row | ms | decisions/s | steps/s | x eager | error | of peak |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(found["cells"], key=lambda c: (c["batch"], c["threads"], c["compiled"])):
+        where = f"{cell['batch']}, {cell['threads']}{', compiled' if cell['compiled'] else ''}"
+        for name, row in cell["rows"].items():
+            if "decision_ms" in row:
+                error = f"{row['error']:.1e}" if "error" in row else "-"
+                shown = [f"{row['decision_ms']:.3g}", f"{row['decisions_per_second']:.3g}", f"{row['steps_per_second']:.3g}"]
+                shown += [f"{row['times_eager']:.2f}", error, f"{100 * row['of_peak']:.0f} %"]
+                lines.append(f"| {where} | {name} | " + " | ".join(shown) + " |")
+            else:
+                lines.append(f"| {where} | {name}: {told(row)} | - | - | - | - | - | - |")
+    if paired := found.get("returns"):
+        for name in ("float32", "bfloat16"):
+            row = paired[name]
+            lines += ["", f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f} (n {paired['n']},"]
+            lines.append(
+                f"{paired['dataset']}, K = {paired['candidates']}); plain {paired['off']['mean']:.1f} ± {paired['off']['ci95']:.1f}."
+            )
+    return "\n".join(lines)
+
+
+def told(row: object) -> str:
+    """A row that is no decision, such as OpenVINO's forward pass, in words."""
+    if not isinstance(row, dict):
+        return str(row)
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
 
 
 POLICIES = {  # name in the table: row of benchmarks/pusht.py
@@ -373,7 +438,10 @@ def main() -> None:
     page.write_text(text)
 
     page = page.with_name("planning-locomotion.md")
-    page.write_text(replaced(page.read_text(), "locomotion", locomotion()))
+    text = page.read_text()
+    for mark, content in (("locomotion", locomotion()), ("warm-start", warm_start()), ("speed", speed())):
+        text = replaced(text, mark, content)
+    page.write_text(text)
 
     page = page.with_name("policy-pusht.md")
     page.write_text(replaced(replaced(page.read_text(), "replay", replay()), "pusht", pusht()))

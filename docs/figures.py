@@ -27,7 +27,7 @@ def locomotion() -> plt.Figure:
     from unveil.worlds.locomotion.body import body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
-    planner = unveil.load("hopper-medium-expert", batch_size=16, plan_horizon=16)
+    planner = unveil.load("hopper-medium-expert", preset="default", batch_size=16, plan_horizon=16)
     world, decisions, plans = LocomotionEpisodes(body_of("hopper"), 1, seed=1000), (60, 80, 100, 120), {}
     heights, torques = [], []
 

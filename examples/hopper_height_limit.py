@@ -22,7 +22,7 @@ def too_high(plan: Tensor) -> Tensor:
 
 def measured(limited: bool, episodes: int, steps: int) -> dict[str, float]:
     """Heights and returns of episodes from seed 0 on, with the limit or without."""
-    planner = unveil.load("hopper-medium-expert", batch_size=4, plan_horizon=32)
+    planner = unveil.load("hopper-medium-expert", preset="default", batch_size=4, plan_horizon=32)
     if limited:
         planner.steer = unveil.costing(planner.model, too_high, scale=500.0, until=0.5)
     world = LocomotionEpisodes(body_of("hopper"), episodes, seed=0)

@@ -12,6 +12,7 @@ from unveil.recipes.maze import EvalMaze, SampleMaze, TrainMaze
 from unveil.recipes.results import Results
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
+LISTED = Path(__file__).resolve().parent / "weights" / "original" / "files.txt"
 
 TRAINED = """model diffusion horizon n_diffusion_steps {} dim_mults {} renderer loader {} normalizer preprocess_fns {} use_padding
 max_path_length logbase prefix exp_name n_steps_per_epoch loss_type n_train_steps batch_size learning_rate gradient_accumulate_every
@@ -87,6 +88,33 @@ def test_every_script_and_file_is_named_and_every_verb_exists():
     text = PAGE.read_text()
     assert [name for name in NAMED.split() if name not in text] == []
     assert set(re.findall(r"unveil (?:\(`--multi`\) )?([a-z]+)\b", re.sub(r"(?m)^- .*$", "", text))) <= set(VERBS)
+
+
+def named() -> tuple[set[str], set[str]]:
+    """Files and folders in the first cells of the tables; a name alone is of the folder that was named before it, or of the root."""
+    files, folders = set(), set()
+    for cell in re.findall(r"^\| ([^|]*) \|", PAGE.read_text(), re.MULTILINE):
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", cell):
+            if name.endswith("/"):
+                folders.add(name)
+            elif "/" in name:
+                folder = name.rsplit("/", 1)[0] + "/"
+                files.add(name)
+            else:
+                files |= {name, folder + name}
+    return files, folders
+
+
+def test_every_file_of_its_branches_has_a_line():
+    listed = [line.split()[0] for line in LISTED.read_text().splitlines() if not line.startswith("#")]
+    files, folders = named()
+    assert len(set(listed)) == len(listed) > 120
+    assert "__init__.py" in files
+    missing = [path for path in listed if path not in files and not path.endswith("/__init__.py")]
+    assert [path for path in missing if not path.startswith(tuple(folders))] == []
+    assert {"config/locomotion.py", "config/maze2d.py", "scripts/kuka.py"} <= files & set(listed), "a whole folder is no mapping of these"
+    assert not {"scripts/", "config/", "diffuser/"} & folders
 
 
 def test_the_three_commands_parse():

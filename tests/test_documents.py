@@ -8,6 +8,7 @@ import pytest
 
 from test_examples import CONFIGS
 from unveil.cli import VERBS, main, parse
+from unveil.recipes.demo_image import DemoImage
 from unveil.recipes.demo_pusht import DemoPushT
 from unveil.recipes.results import Results
 from unveil.recipes.verbs import fitted, spelled
@@ -70,6 +71,8 @@ def test_their_commands_parse(page, command, capsys):
         parse(Results, rest, verb)
     elif [verb, *rest[:1]] == ["demo", "pusht"]:
         parse(DemoPushT, rest[1:], "demo pusht")
+    elif [verb, *rest[:1]] == ["demo", "image"]:
+        parse(DemoImage, rest[1:], "demo image")
     else:
         assert main([verb, "--help"]) == 0
 

@@ -20,7 +20,7 @@ from unveil.recipes.progress import shown_progress
 from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, following, given, spelled, wired
 
 VERBS = {
-    "demo": "packaged weights at work: a maze, or unveil demo pusht, unveil demo text",
+    "demo": "packaged weights at work: a maze, or unveil demo pusht, text, image",
     "data": "generate data sets                   unveil data maze --maze large --steps 1000000",
     "train": "train a model                        unveil train maze --maze large --preset tiny",
     "eval": "score a model beside its references  unveil eval maze --checkpoint maze-large --json -",
@@ -183,13 +183,14 @@ def _out(text: str, json_target: str | None = None) -> None:
 
 
 def _demo(rest: list[str]) -> int:
-    from unveil.recipes import demo, demo_pusht
+    from unveil.recipes import demo, demo_image, demo_pusht
 
-    recipe, rest = _recipe("demo", rest, ["maze", "pusht", "text"]) if rest and not rest[0].startswith("-") else ("maze", rest)
+    recipe, rest = _recipe("demo", rest, ["maze", "pusht", "text", "image"]) if rest and not rest[0].startswith("-") else ("maze", rest)
     described, run = {
         "maze": (demo.Demo, demo.run_demo),
         "pusht": (demo_pusht.DemoPushT, demo_pusht.run_demo_pusht),
         "text": (text.DemoText, lambda *given: wired("demo_text:run_demo_text")(*given)),
+        "image": (demo_image.DemoImage, demo_image.run_demo_image),
     }[recipe]
     config = parse(described, rest, "demo" if recipe == "maze" else f"demo {recipe}")
     with shown_progress() as progress:
@@ -243,6 +244,10 @@ def _eval(rest: list[str]) -> int:
     presets, place = EVALUATED[recipe]
     default = _preset(rest, presets) if len(presets) > 1 else presets["default"]
     config = parse(type(default), rest, f"eval {recipe}", default)
+    if recipe == "locomotion":  # what is planned with by default follows from what the run is
+        valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select"))
+        default = wired("locomotion_preset:with_preset")(config, given(rest, "--preset", ""), valued)
+        config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)
     began = perf_counter()
     with shown_progress() as progress:

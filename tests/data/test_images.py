@@ -152,6 +152,25 @@ def test_idx_files_as_mnist_has_them(tmp_path):
         read_images(str(folder), Reading())
 
 
+def test_a_cache_that_a_download_left_unfinished_hides_nothing(tmp_path, monkeypatch):
+    package, cache = tmp_path / "debian" / "fashion-mnist", tmp_path / "home" / "fashion-mnist"
+    monkeypatch.setenv("UNVEIL_HOME", str(cache.parent))
+    monkeypatch.delenv("UNVEIL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unveil.data.image_sets.DEBIAN", package)
+    for folder, value in ((package, 7), (cache, 9)):
+        folder.mkdir(parents=True)
+        for kind in ("train", "t10k"):
+            (folder / f"{kind}-images-idx3-ubyte").write_bytes(idx(np.full((2, 3, 3), value, np.uint8)))
+            (folder / f"{kind}-labels-idx1-ubyte").write_bytes(idx(np.array([0, 9], np.uint8)))
+    assert (read_images("fashion-mnist", Reading()).pixels == 9).all()
+    (cache / "t10k-labels-idx1-ubyte").unlink()
+    assert (read_images("fashion-mnist", Reading()).pixels == 7).all()
+    for file in cache.iterdir():
+        file.unlink()
+    assert (read_images("fashion-mnist", Reading(), test=True).pixels == 7).all()
+
+
 def test_cifar_as_archive_or_unpacked(tmp_path):
     def batch(k: int) -> bytes:
         records = ((label, np.repeat(np.array([k, label, 9], np.uint8), 1024)) for label in (3, k))

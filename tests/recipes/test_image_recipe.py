@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unveil.cli import main
+from unveil.errors import UnveilError
+from unveil.recipes.image_run import enough_memory
 from unveil.recipes.load import load
 
 TINY = ["--preset", "tiny", "--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
@@ -134,6 +137,15 @@ def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_pat
     (base / "edm" / "config.json").write_text(json.dumps(described))
 
 
+def test_what_runs_out_of_memory_is_told_from_other_errors():
+    with pytest.raises(UnveilError, match="out of memory; lower --batch-size"), enough_memory():
+        torch.empty(2**58)
+    with pytest.raises(UnveilError, match="out of memory; lower --n"), enough_memory("lower --n"):
+        np.empty(2**58)
+    with pytest.raises(RuntimeError, match="size"), enough_memory():
+        torch.ones(2) @ torch.ones(3)
+
+
 def test_a_run_resumes_but_not_as_another(base, capsys):
     again = ["train", "image", *TINY, "--classes", "--data", str(base / "stripes"), "--out", str(base / "ddpm"), "--hold-out", "0.2"]
     assert main([*again, "--steps", "7", "--resume", "--method", "v"]) == 2
@@ -181,6 +193,8 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["train", "--steps", "0"], "--steps must be at least 1"),
         (["train", "--width", "9"], "not a multiple of 4 groups"),
         (["train", "--fit", "crop"], "needs --size"),
+        (["train", "--batch-size", "100000000000000"], "out of memory; lower --batch-size and raise --accumulate"),
+        (["sample", "-n", "100000000000000", "--batch-size", "100000000000000"], "out of memory; lower -n"),
     ],
 )
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):

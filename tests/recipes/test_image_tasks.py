@@ -127,7 +127,7 @@ def test_an_upsampler_enlarges_given_pictures(base, tmp_path):
         (["free", "--from", "ONE", "--task", "reconstruct"], "of --solver ddim"),
         (["free", "--from", "SMALL", "--task", "img2img"], "is 4 x 4, but --size 8 is asked"),
         (["free", "--from", "COLOUR", "--task", "img2img"], "is coloured, but grey is needed"),
-        (["free", "--from", "nowhere.png", "--task", "img2img"], "nowhere.png: cannot be read"),
+        (["free", "--from", "nowhere.png", "--task", "img2img"], "nowhere.png: no such file or folder"),
         (["free", "--from", "ONE", "--restore", "superres", "--factor", "3"], "--factor 3 does not divide"),
         (["free", "--from", "ONE", "--restore", "denoise", "--noise", "0"], "--noise and --blur must be above 0"),
         (["free", "--jumps", "3"], "--jumps are of --task inpaint"),

@@ -246,7 +246,7 @@ def costing(
     """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
     Composes with any form of value guidance, and with real-time control.
 
-    >>> planner = unveil.load("hopper-medium-expert")
+    >>> planner = unveil.load("hopper-medium-expert", preset="default")
     >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=500.0)
 
     Args:

@@ -72,6 +72,8 @@ def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UIn
     """
     found: list[np.ndarray] = []
     for path in paths:
+        if not path.exists():
+            raise UnveilError(f"{path}: no such file or folder")
         files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not files:
             raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}")

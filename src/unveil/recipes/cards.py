@@ -126,6 +126,11 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
         "- Licence of the weights: MIT, unveil contributors.",
         "- Settings of the planner were chosen on other seeds than those below (docs/protocol.md).",
     ]
+    if described.get("returns") and len(trained) > 1:
+        lines.append(
+            "- `unveil.load` asks for the best plan, in one call and without the value, which is there for guidance and selection "
+            '(`preset="default"`). The benchmark\'s row `unveil` is of another diffusion, which is not told returns and not packaged.'
+        )
     for file in results:
         result = json.loads(file.read_text())
         lines += [
@@ -138,12 +143,19 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
             "|---|---|---|---|",
         ]
         for row, metrics in result["metrics"].items():
-            if "score_mean" not in metrics:
+            if "score_mean" not in metrics or not _is_of(row, bool(described.get("returns"))):
                 continue
             interval = f" ± {metrics['score_ci95']:.1f}" if "score_ci95" in metrics else ""
             rate = metrics.get("decisions_per_second")
             lines.append(f"| {row} | {metrics['score_mean']:.1f}{interval} | {metrics['n']} | {'-' if rate is None else f'{rate:.3g}'} |")
     return "\n".join(lines) + "\n"
+
+
+def _is_of(row: str, told: bool) -> bool:
+    """Whether a row of the benchmark is a baseline's or of such a diffusion; told and untold ones are trained apart."""
+    if row.split("-")[0] in ("warm", "cold"):
+        return not told
+    return not row.startswith("unveil") or (row == "unveil-ask") == told
 
 
 def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
@@ -227,6 +239,22 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
     return "\n".join(lines) + "\n"
 
 
+EMOJI = {  # who drew what a model of emoji64.npz learned from
+    "fluent-emoji": "Fluent Emoji (Microsoft, MIT)",
+    "fluent-emoji-flat": "Fluent Emoji (Microsoft, MIT)",
+    "noto": "Noto Emoji (Google, Apache-2.0)",
+    "noto-v1": "Noto Emoji (Google, Apache-2.0)",
+    "twemoji": "Twemoji (Twitter and other contributors, CC-BY 4.0)",
+}
+
+
+def drawn_by(data: str, styles: tuple[str, ...]) -> str:
+    """To whom pictures are owed, and under what licence, where a file's name says it."""
+    if data != "emoji64.npz":
+        return "its licence is its own"
+    return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
+
+
 def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
     from unveil.recipes.image import TRAIN_PRESETS
@@ -244,7 +272,7 @@ def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
         f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "
         f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f}; "
         "the weights are the EMA, in half precision.",
-        f"- Data: `{data}`, {described['images']:,} images without those held out; its licence is its own.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; {drawn_by(data, tuple(described['styles']))}.",
         "- Licence of the weights: MIT, unveil contributors.",
     ]
     for file in results:

@@ -58,6 +58,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.recipes.classifier import TrainClassifier
+    from unveil.recipes.image_run import enough_memory
     from unveil.recipes.image_train import check_numbers, images_of, shape_of
     from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, run_task
@@ -106,8 +107,6 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         log_every=min(100, config.steps),
     )
     task = Task(model, draw, classifier_loss, {}, {})
-    try:
+    with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainClassifier(), progress, resume=config.resume, log=config.log)
-    except torch.OutOfMemoryError as error:
-        raise UnveilError("out of memory; lower --batch-size and raise --accumulate as much, or lower --width") from error
     return config.out

@@ -129,7 +129,8 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     classifier = named_classifier(config.classifier, tuple(described["names"]), config.device) if config.classifier else None
     known = model.shape.classes or (classifier.shape.classes if classifier else 0)
     free = config.given and not config.label and known and not classifier  # pictures bring their own content
-    labels = classes_of((-1,) if free else config.label, config.n, known)
+    with enough_memory("lower -n"):
+        labels = classes_of((-1,) if free else config.label, config.n, known)
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     frames: list[np.ndarray] = []
     show = (lambda belief, _: frames.append(grid(pixels_of(belief).numpy(), least=64))) if config.watch else None
@@ -183,13 +184,16 @@ def protocol(config: SampleImage | EvalImage) -> str:
 
 
 @contextmanager
-def enough_memory() -> Generator[None]:
-    """Says which flag to lower when memory runs out."""
+def enough_memory(lower: str = "lower --batch-size") -> Generator[None]:
+    """Says which flag to lower when memory runs out, on an accelerator or on the processor (whose allocator raises a RuntimeError)."""
     import torch
 
     from unveil.errors import UnveilError
 
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UnveilError("out of memory; lower --batch-size") from error
+    except (RuntimeError, MemoryError) as error:
+        short = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or short:
+            raise UnveilError(f"out of memory; {lower}") from error
+        raise

@@ -95,6 +95,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.process.importance import LossHistory
     from unveil.recipes.image import TrainImage
+    from unveil.recipes.image_run import enough_memory
     from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
@@ -143,10 +144,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     )
     loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
     task = Task(model, draw, loss, {}, {}, None if history is None else history.memory)
-    try:
+    with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
-    except torch.OutOfMemoryError as error:
-        raise UnveilError("out of memory; lower --batch-size and raise --accumulate as much, or lower --width") from error
     return config.out
 
 

@@ -24,8 +24,8 @@ def load(
 
     Args:
         settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
-            batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies `solver`,
-            `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average, of
+            preset="default", batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies
+            `solver`, `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average, of
             image models too, which may want `size=` and `flags=` (see `load_images`). Diffuser's folders want `dataset=`, where their
             normaliser's statistics are; they and runs for bodies take `epoch=` (or `diffusion_epoch=`), `value_epoch=` and `raw=True`. For
             text `adapter=`, a folder of LoRA weights, and for LLaDA's folders `dtype="float32"` in place of bfloat16.

@@ -179,8 +179,9 @@ class EvalLocomotion:
     """
 
     preset: Literal["default", "ask", "paper"] = "default"
-    """default selects among few-step plans; ask takes the mean plan of the best return, in one call and without a value; paper ascends the
-    value as the released code does; other flags change single fields"""
+    """ask takes the mean plan of the best return, in one call and without a value; default selects among few-step plans by a value; paper
+    ascends the value as the released code does. Unless it is named the run decides: told returns: ask, or default where guidance or
+    selection is asked for; the original's network: paper; else default. Other flags change single fields"""
     dataset: str = "hopper-medium-expert"
     """as of `unveil train locomotion`"""
     logbase: Path = Path("logs")
@@ -226,8 +227,8 @@ class EvalLocomotion:
     """with --sharpness: the model's own mean in the place of the candidates' plain one, which spares their noise"""
     ask: float | None = None
     """plans whose return lies above this share of the data's, 0 to 1; by default 1, the best, of networks that are told returns"""
-    ask_scale: float = 2.0
-    """of classifier-free guidance towards them: 0 asks for nothing, 1 asks, more insists"""
+    ask_scale: float = 1.0
+    """of classifier-free guidance towards them: 0 asks for nothing, 1 asks, more insists; preset ask has 2"""
     sampling_steps: int = 3
     """denoising steps for a decision"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"

@@ -1,0 +1,324 @@
+"""Images on Fashion-MNIST, 28 x 28 grey: solvers, objectives, variances, guidance, orders, and a duel of equal minutes. Resumable by rows.
+
+    unveil train classifier --data fashion-mnist --clean --steps 1500 --out runs/image-judge --resume     # or --train judge; and so on
+    python benchmarks/images.py --train judge guide classes linear-simple linear-hybrid linear-vlb cosine-simple cosine-hybrid cosine-vlb
+    python benchmarks/images.py                                       # every row that can be made; `--rows order-ddim-10` some
+    python benchmarks/images.py --train duel-ours-s0 duel-lucidrains-s0 duel-diffusers-s0 --minutes 20 --threads 2   # and -s1
+    python benchmarks/images_figure.py
+
+A killed training goes on with the same command (but a duel's, which begins again). All cells are the same network of 1.19 M parameters, the
+same 2,400 steps of 64 images and the same learning rate; `-s1` behind a cell's name is its second seed. Costs below are minutes of one core
+at some 50 GFLOP/s, from timed steps (a step 0.30 s, a call of the network 1.5 ms an image, on a machine with other work).
+
+    trainings      judge 6, guide 8, classes and each cell 12; a duel its minutes, and sampling: ours 2, lucidrains 20, diffusers 25
+
+Rows of `results/images.json`, each written when it is done and not made again while it is there; a row that cannot be made says why. Every
+row has its calls of the network (nfe), n, the extractor, and Frechet distances of other training images (floor), held-out ones and of
+Gaussian pixels (gaussian) by the same n. Intervals are over samples: +- 1.96 deviations of a bootstrap (Frechet), Student's t over eight
+parts (kernel) or binomial (shares).
+
+    solvers-<ddim|ddpm|ddpm-large>-<steps>     1. linear-simple in 10, 20, 50, 100 and 1000 steps; n 512                        45 minutes
+    objective-<schedule>-<loss>[-s1]           2. bits a dimension of 128 test images, all 1000 terms, and 100 steps; n 1024         35
+    variance-<schedule>-<kind>-<steps>         3. of the hybrid cells, learned, small and large, respaced to 25 and 50; n 1024       12
+    guide-classifier-<s>, guide-free-<s>       4. DDIM, 25 steps: the classifier leads linear-simple, classes leads itself; n 1024   20
+    order-<solver>-<nfe>                       5. DDIM, DPM-Solver++ and Heun by calls, and how far from the exact solution          5
+    duel-<who>-s<seed>                         6. equal minutes, threads, batches and parameters +- 10 %: DDIM in 50 steps, n 1024,
+                                                  and each by default (DPM-Solver++ 20, DDIM 250, DDPM 1000), n 256
+    duel-rates                                    training and sampling, interleaved
+
+Peers are optional. They are `pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers`, seen with
+PYTHONPATH=PEERS; see benchmarks/images_duel.py.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unveil.apps.image_generation import NOTHING, Given, ImageSettings, generate
+from unveil.apps.image_likelihood import bits_per_dim
+from unveil.apps.image_model import ImageModel
+from unveil.data.image_sets import read_images
+from unveil.data.images import Images, Reading
+from unveil.errors import UnveilError
+from unveil.evaluation.image_distances import frechet_distance, kernel_distance, precision_recall
+from unveil.evaluation.image_features import Judged
+from unveil.evaluation.images import gaussian_images
+from unveil.evaluation.statistics import mean_ci95, paired_ci95
+from unveil.recipes.classifier import TrainClassifier
+from unveil.recipes.classifier_train import load_classifier, train_classifier
+from unveil.recipes.doctor import commit, machine
+from unveil.recipes.image import TrainImage, for_method
+from unveil.recipes.image_train import load_image, train_image
+from unveil.recipes.locate import read_config
+from unveil.training.checkpoint import latest_checkpoint
+
+RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
+RUNS = Path("runs")
+DATA = "fashion-mnist"
+BASE = TrainImage(data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
+JUDGE = TrainClassifier(data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
+CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
+MODELS = {
+    **{f"{cell}{more}": seed for cell in CELLS for more, seed in (("", 0), ("-s1", 1))},
+    "classes": 0,
+}
+CLASSIFIERS = {"judge": JUDGE, "guide": replace(JUDGE, clean=False, steps=2_000)}
+WHO, SEEDS = ("ours", "lucidrains", "diffusers"), (0, 1)
+DUELS = [f"duel-{who}-s{seed}" for who in WHO for seed in SEEDS]
+FEW, MANY, BOUNDED, DEFAULTS = 512, 1024, 128, 256  # images of table 1, of the others, of bits, of a duel's defaults
+REFERENCE = "objective-linear-simple"
+
+
+class NotRunError(Exception):
+    """What is missing for a row."""
+
+
+def config_of(name: str) -> TrainImage:
+    """The flags of a model: a cell's schedule and loss, or classes."""
+    config = replace(BASE, out=RUNS / f"image-{name}", seed=MODELS[name])
+    if name == "classes":
+        return replace(config, classes=True)
+    schedule, loss = name.split("-")[:2]
+    config = for_method(config, "ddpm" if schedule == "linear" else "iddpm")
+    return replace(config, learned_variance=loss != "simple", loss=loss)
+
+
+def finished(name: str, recipe: str = "image") -> Path:
+    """The last checkpoint of runs/image-<name>.
+
+    Raises:
+        NotRunError: it is not there, or not finished.
+    """
+    run = RUNS / f"image-{name}"
+    newest = latest_checkpoint(run) if run.is_dir() else None
+    if newest is None or newest.name != f"checkpoint-{read_config(run, recipe)['steps']}":
+        raise NotRunError(f"{run} is missing or not finished: python benchmarks/images.py --train {name}")
+    return newest
+
+
+def train_one(name: str, minutes: float, threads: int) -> None:
+    """Train runs/image-<name>, or go on with it; a duel in a process of its own."""
+    if name.startswith("duel"):
+        if (RUNS / name / "made.json").is_file():
+            return
+        _, who, seed = name.split("-")
+        duel("--who", who, "--seed", seed[1:], "--minutes", str(minutes), "--threads", str(threads), "--out", str(RUNS / name))
+        return
+    trains: Callable[..., Path] = train_image
+    config: Any = config_of(name) if name in MODELS else replace(CLASSIFIERS[name], out=RUNS / f"image-{name}")
+    if name in CLASSIFIERS:
+        trains = train_classifier
+    began = time.perf_counter()
+    trains(replace(config, threads=threads, resume=config.out.is_dir()), lambda *_: None)
+    print(f"{name}: {(time.perf_counter() - began) / 60.0:.1f} minutes", flush=True)
+
+
+def duel(*flags: str) -> None:
+    """benchmarks/images_duel.py, which says what is missing in its last line.
+
+    Raises:
+        NotRunError: it stopped.
+    """
+    file = Path(__file__).resolve().with_name("images_duel.py")
+    done = subprocess.run([sys.executable, str(file), *flags], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise NotRunError((done.stderr.strip().splitlines() or ["no word"])[-1])
+
+
+@cache
+def data(test: bool = False) -> Images:
+    return read_images(DATA, Reading(), test=test)
+
+
+@cache
+def judge() -> Judged:
+    return Judged(load_classifier(finished("judge", "classifier"), "cpu"), "image-judge")
+
+
+@cache
+def references(n: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """Features of n training images, and Frechet distances of what bounds all others; the same images for every row of that n."""
+    rng, train = np.random.default_rng(0), data().pixels
+    order = rng.permutation(len(train))
+    real = judge()(train[order[:n]])
+    others = {
+        "floor": train[order[n : 2 * n]],
+        "held_out": data(test=True).pixels[rng.permutation(len(data(test=True)))[:n]],
+        "gaussian": gaussian_images(train[order[:10_000]], n, rng),
+    }
+    return real, {"extractor": judge().name, **{name: frechet_distance(real, judge()(pixels)) for name, pixels in others.items()}}
+
+
+def frechet_ci95(real: np.ndarray, made: np.ndarray, resamples: int = 200) -> float:
+    """1.96 deviations of the distance over resamples of `made`; their mean, which repeats within a resample push up, is not used."""
+    rng = np.random.default_rng(0)
+    return 1.96 * float(np.std([frechet_distance(real, made[rng.integers(len(made), size=len(made))]) for _ in range(resamples)]))
+
+
+def share_ci95(share: float, n: int) -> float:
+    return 1.96 * (share * (1.0 - share) / n) ** 0.5
+
+
+def scored(pixels: np.ndarray, nfe: int, asked: np.ndarray | None = None) -> dict[str, Any]:
+    """A row: what these images are worth, beside what bounds it, with intervals.
+
+    Args:
+        asked: the class that each should be of.
+    """
+    n = len(pixels)
+    real, bounds = references(n)
+    made = judge()(pixels)
+    precision, recall = precision_recall(real, made)
+    row = {"frechet_distance": frechet_distance(real, made), "frechet_distance_ci95": frechet_ci95(real, made)}
+    row |= {"kernel_distance": kernel_distance(real, made)}
+    row |= {"kernel_distance_ci95": mean_ci95(np.array([kernel_distance(real, part) for part in np.array_split(made, 8)]))[1]}
+    for name, share in (("precision", precision), ("recall", recall)):
+        row |= {name: share, f"{name}_ci95": share_ci95(share, n)}
+    if asked is not None:
+        hits = float((judge().classifier.predicted(torch.from_numpy(pixels)).numpy() == asked).mean())
+        row |= {"class_hit_rate": hits, "class_hit_rate_ci95": share_ci95(hits, n)}
+    return row | {"nfe": nfe, "n": n} | bounds
+
+
+@cache
+def trained(name: str) -> ImageModel:
+    return load_image(finished(name), "cpu")
+
+
+def classes(n: int) -> torch.Tensor:
+    """n classes, as often as in the data: those of random training images."""
+    labels = data().labels
+    assert labels is not None
+    return torch.from_numpy(np.random.default_rng(1).permutation(labels)[:n].astype(np.int64))
+
+
+def sampled(name: str, n: int, given: Given = NOTHING, told: bool = False, **settings: Any) -> dict[str, Any]:
+    """n images of a model, from the same noise whatever the settings."""
+    finished("judge", "classifier")
+    labels = classes(n) if told else None
+    began = time.perf_counter()
+    made = generate(trained(name), labels, n, ImageSettings(**settings), torch.Generator().manual_seed(0), 128, given=given)
+    seconds = time.perf_counter() - began
+    return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {"images_per_second": n / seconds}
+
+
+def objective(name: str) -> dict[str, Any]:
+    """The whole bound of the first test images (a fixed variance is the large one), and samples."""
+    model, generator = trained(name), torch.Generator().manual_seed(0)
+    bits = bits_per_dim(model, torch.from_numpy(np.array(data(test=True).pixels[:BOUNDED])), None, generator, "large").total.numpy()
+    mean, half = mean_ci95(bits)
+    row = {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(bits), "bits": bits.round(5).tolist()}
+    return sampled(name, MANY, solver="ddpm", steps=100) | row
+
+
+def led(scale: float) -> dict[str, Any]:
+    guide = load_classifier(finished("guide", "classifier"), "cpu")
+    return sampled("linear-simple", MANY, Given(guide), True, solver="ddim", steps=25, classifier_scale=scale)
+
+
+@cache
+def solution(n: int = 64) -> np.ndarray:
+    """What the flow of linear-simple leads to, from fixed noise, by Heun in 100 steps."""
+    return solved("heun", 100, n)
+
+
+def solved(solver: str, steps: int, n: int = 64) -> np.ndarray:
+    settings: Any = ImageSettings(solver=solver, steps=steps)  # pyright: ignore[reportArgumentType]
+    noise = torch.randn((n, 1, 28, 28), generator=torch.Generator().manual_seed(2))
+    return generate(trained("linear-simple"), None, n, settings, torch.Generator().manual_seed(0), n, noise=noise).pixels.numpy() / 1.0
+
+
+def ordered(solver: str, calls: int) -> dict[str, Any]:
+    """n images by so many calls (Heun: 2 k - 1), and the error of 64 from the same noise, in levels of 0 .. 255."""
+    steps = (calls + 1) // 2 if solver == "heun" else calls
+    errors = ((solved(solver, steps) - solution()) ** 2).reshape(64, -1).mean(1) ** 0.5
+    mean, half = mean_ci95(errors)
+    return sampled("linear-simple", MANY, solver=solver, steps=steps) | {"error": mean, "error_ci95": half}
+
+
+def duelled(name: str) -> dict[str, Any]:
+    """The samples that a duel wrote."""
+    folder = RUNS / name
+    if not (folder / "made.json").is_file():
+        raise NotRunError(f"{folder} is missing: python benchmarks/images.py --train {name} --minutes 20 --threads 2")
+    said = json.loads((folder / "made.json").read_text())
+    with np.load(folder / "samples.npz", allow_pickle=False) as stored:
+        row = scored(stored["equal"], said.pop("equal_nfe"))
+        row |= {f"default_{k}": v for k, v in scored(stored["default"], said.pop("default_nfe")).items()}
+    return row | said
+
+
+def rates(threads: int) -> dict[str, Any]:
+    """How many images a second, all in one process, taking turns."""
+    file = RUNS / "duel-rates.json"
+    duel("--rates", "--threads", str(threads), "--out", str(file))
+    return json.loads(file.read_text())
+
+
+def rows(threads: int = 1) -> dict[str, Callable[[], dict[str, Any]]]:
+    """All rows by name."""
+    made: dict[str, Callable[[], dict[str, Any]]] = {}
+    kinds = {"ddim": {"solver": "ddim"}, "ddpm": {"solver": "ddpm"}, "ddpm-large": {"solver": "ddpm", "variance": "large"}}
+    for steps, (kind, settings) in product((10, 20, 50, 100, 1000), kinds.items()):
+        made[f"solvers-{kind}-{steps}"] = partial(sampled, "linear-simple", FEW, steps=steps, **settings)
+    made |= {f"objective-{name}": partial(objective, name) for name in MODELS if name != "classes"}
+    for schedule, kind, steps in product(("linear", "cosine"), ("learned", "small", "large"), (25, 50)):
+        row = partial(sampled, f"{schedule}-hybrid", MANY, solver="ddpm", variance=kind, steps=steps)
+        made[f"variance-{schedule}-{kind}-{steps}"] = row
+    made |= {f"guide-classifier-{scale}": partial(led, float(scale)) for scale in ("0", "0.5", "1", "2", "4", "10")}
+    for scale in ("0", "1", "1.5", "2", "3", "4", "8"):
+        made[f"guide-free-{scale}"] = partial(sampled, "classes", MANY, told=True, solver="ddim", steps=25, scale=float(scale))
+    for solver, calls in product(("ddim", "dpmpp", "heun"), (5, 10, 15, 20)):
+        made[f"order-{solver}-{calls}"] = partial(ordered, solver, calls)
+    return made | {name: partial(duelled, name) for name in DUELS} | {"duel-rates": partial(rates, threads)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=[], choices=list(rows()), metavar="ROW")
+    parser.add_argument("--train", nargs="*", default=[], choices=[*CLASSIFIERS, *MODELS, *DUELS], metavar="NAME", help="train these first")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of a duel's training")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for name in arguments.train:
+        try:
+            train_one(name, arguments.minutes, arguments.threads)
+        except NotRunError as reason:
+            print(f"{name}: not run ({reason})", flush=True)
+    if arguments.train:
+        return
+    result = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "image", "metrics": {}}
+    made = rows(arguments.threads)
+    for row in arguments.rows or list(made):
+        if row in result["metrics"]:
+            continue
+        try:
+            metrics = made[row]()
+        except (NotRunError, UnveilError, OSError) as reason:
+            print(f"{row}: not run ({reason})", flush=True)
+            continue
+        result["metrics"][row] = {"seed": 0, "threads": arguments.threads, "commit": commit()} | metrics | machine()
+        reference = result["metrics"].get(REFERENCE)
+        for other in result["metrics"].values():  # the same images under each, so in pairs
+            if reference and "bits" in other:
+                paired = paired_ci95(np.array(other["bits"]), np.array(reference["bits"]))
+                other["bits_minus_linear_simple_mean"], other["bits_minus_linear_simple_ci95"] = paired
+        print(f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True)
+        result |= {"protocol": "Fashion-MNIST; see benchmarks/images.py", "seeds": [0]}
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
