@@ -263,7 +263,7 @@ def locomotion() -> str:
     for name in SETS:
         file = RESULTS / f"locomotion-{name}.json"
         result = json.loads(file.read_text()) if file.is_file() else {"metrics": {}}
-        version = re.search(r"mujoco ([\w.]+)", result.get("protocol", ""))  # of rows that do not say theirs
+        version = re.search(r"mujoco ([\w.]+)", str(result.get("protocol", "")))  # of rows that do not say theirs
         common = {"mujoco": version[1]} if version else {}
         found = {row: (common if "threads" in metrics else {}) | metrics for row, metrics in result["metrics"].items()}
         cells = [body_cell(found.get(row)) for row in BODIES.values()]

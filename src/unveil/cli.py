@@ -245,7 +245,7 @@ def _eval(rest: list[str]) -> int:
     default = _preset(rest, presets) if len(presets) > 1 else presets["default"]
     config = parse(type(default), rest, f"eval {recipe}", default)
     if recipe == "locomotion":  # what is planned with by default follows from what the run is
-        valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select"))
+        valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select", "value-loadpath", "value-epoch"))
         default = wired("locomotion_preset:with_preset")(config, given(rest, "--preset", ""), valued)
         config = parse(type(default), rest, f"eval {recipe}", default)
     _check_json(config.json)

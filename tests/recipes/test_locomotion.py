@@ -40,7 +40,8 @@ def base(tmp_path_factory) -> Path:
 def evaluate(base: Path, *more: str) -> int:
     data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", str(base / "logs"), "--horizon", "8"]
     quick = ["--episodes", "2", "--max-episode-length", "2", "--batch-size", "3", "--sampling-steps", "2", "--device", "cpu"]
-    return main(["eval", "locomotion", *data, *quick, *more])
+    chosen = [] if "--preset" in more else ["--preset", "default"]
+    return main(["eval", "locomotion", *data, *quick, *chosen, *more])
 
 
 def test_runs_are_where_the_original_has_them_and_the_next_command_is_told(base, capsys):

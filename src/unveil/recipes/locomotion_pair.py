@@ -199,7 +199,7 @@ def load_pair(
     chosen = str(diffusion_epoch if epoch is None else epoch)
     pair = pair_at(path_or_name, find_device(device), dataset=dataset, epoch=chosen, value_epoch=str(value_epoch), raw=raw)
     model, value, described = pair
-    valued = any(settings.get(name, "none") != "none" for name in ("guidance", "select"))
+    valued = any(settings.get(name, "none") != "none" for name in ("guidance", "select", "value_loadpath"))
     name = suited(described) if preset is None else preset
     name = "default" if preset is None and valued and name == "ask" else name
     if name not in EVAL_PRESETS:

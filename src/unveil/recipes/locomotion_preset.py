@@ -26,7 +26,7 @@ def with_preset(config: EvalLocomotion, named: str, valued: bool) -> EvalLocomot
     Args:
         config: the flags over the preset `named`, or over `default` if none is.
         named: the preset that the user names, which is taken then; "" for none.
-        valued: whether the flags ask for guidance or selection: of a run that is told returns, only `default` has them.
+        valued: whether the flags ask for guidance or selection, or name a value: of a run that is told returns, only `default` has them.
     """
     described = _described(config)
     if described is None and not named:  # the published settings may have another load path, as HalfCheetah's horizon has
