@@ -237,6 +237,14 @@ def test_the_published_sizes():
     assert count / 1e6 == pytest.approx(65.5, rel=0.02)
 
 
+def test_the_default_fits_the_zoo():
+    """Two bytes a number, at most 8 MB, and a hundredth for names and places."""
+    config = {name: getattr(TRAIN_PRESETS["default"], name) for name in TRAIN_PRESETS["default"].__dataclass_fields__}
+    with torch.device("meta"):
+        model = policy_model(config | {"observations": 20, "actions": 2})
+    assert 2.02 * sum(p.numel() for p in model.parameters()) <= 8e6
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

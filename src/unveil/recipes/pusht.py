@@ -47,7 +47,7 @@ class TrainPushT:
     """T, of the squared-cosine schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
     """what the network says: noise, clean actions, both (v), or flow matching's velocity"""
-    widths: tuple[int, ...] = (64, 128, 256)
+    widths: tuple[int, ...] = (64, 128, 224)
     """channels of the CNN's levels"""
     kernel: int = 5
     """of the CNN's convolutions"""
