@@ -14,7 +14,11 @@ Act = Callable[[Float[np.ndarray, "B D"]], Float[np.ndarray, "B A"]]
 
 
 def roll(
-    world: LocomotionEpisodes, act: Act, longest: int | None = None, on_step: Callable[[int], None] | None = None, only_running: bool = False
+    world: LocomotionEpisodes,
+    act: Act,
+    longest: int | None = None,
+    on_step: Callable[[int], None] | None = None,
+    only_running: bool = False,
 ) -> None:
     """Act until all episodes are over, or for `longest` steps.
 
