@@ -119,7 +119,9 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
     metrics: dict[str, Any] = {}
     if episodes:
         world = LocomotionEpisodes(body, episodes, 0)
-        quicker = planner_of(replace(config, fast="float32")) if preset == "paper" else planner  # equal to 1e-5, and its episodes take hours
+        quicker = (
+            planner_of(replace(config, fast="float32")) if preset == "paper" else planner
+        )  # equal to 1e-5, and its episodes take hours
         quicker.reset()
         shown = lambda t: print(f"{data} {preset} K={config.batch_size} step {t}", flush=True) if t % 100 == 0 else None
         roll(world, quicker.act, on_step=shown, only_running=preset == "paper")

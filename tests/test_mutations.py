@@ -71,7 +71,12 @@ FLIPS = [
         CORE,
     ),
     (P + "objective.py", "discretized_nll(x_0, mean, 0.5 * log_variance", "discretized_nll(x_0, mean, log_variance", CORE),
-    (S + "gaussian.py", "float(alpha_s - alpha_t * sigma_s / sigma_t)", "float(alpha_s + alpha_t * sigma_s / sigma_t)", CORE),
+    (
+        S + "gaussian.py",
+        "sigma_s / sigma_t, alpha_s - alpha_t * sigma_s / sigma_t",
+        "sigma_s / sigma_t, alpha_s + alpha_t * sigma_s / sigma_t",
+        CORE,
+    ),
     (
         S + "gaussian.py",
         "= eta**2 * posterior_coefficients",

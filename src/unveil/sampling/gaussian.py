@@ -29,21 +29,28 @@ class DDIM:
 
     def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
-        kept, gained, deviation = _ddim(self.schedule, self.eta, float(t), float(s))
+        if t.ndim:  # each row its own step
+            kept, gained, deviation = (like(factor, x_t) for factor in _ddim(self.schedule, self.eta, t, s))
+        else:
+            kept, gained, deviation = _ddim_once(self.schedule, self.eta, float(t), float(s))
         x_s = kept * x_t + gained * mean
         return (x_s if self.eta == 0.0 else x_s + deviation * normal_like(x_t, generator)), None
 
 
-@remembered
-def _ddim(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, float, float]:
+def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Factors on x_t, on the mean and on fresh noise."""
-    times = torch.tensor([t, s], dtype=torch.float64, device="cpu")
-    (alpha_t, alpha_s), (sigma_t, sigma_s) = schedule.alpha(times), schedule.sigma(times)
+    both = torch.stack([t, s])
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = schedule.alpha(both), schedule.sigma(both)
     if eta == 0.0:
-        return float(sigma_s / sigma_t), float(alpha_s - alpha_t * sigma_s / sigma_t), 0.0
-    variance = eta**2 * posterior_coefficients(schedule, *times).small
+        return sigma_s / sigma_t, alpha_s - alpha_t * sigma_s / sigma_t, torch.zeros_like(sigma_s)
+    variance = eta**2 * posterior_coefficients(schedule, t, s).small
     kept = (sigma_s**2 - variance).clamp(min=0.0).sqrt() / sigma_t
-    return float(kept), float(alpha_s - alpha_t * kept), float(variance.sqrt())
+    return kept, alpha_s - alpha_t * kept, variance.sqrt()
+
+
+@remembered
+def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, ...]:
+    return tuple(float(factor) for factor in _ddim(schedule, eta, *torch.tensor([t, s], dtype=torch.float64, device="cpu")))
 
 
 @dataclass(frozen=True)
