@@ -67,7 +67,9 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"]])
+@pytest.mark.parametrize(
+    "flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"], ["--preset", "fast"]]
+)
 def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
     out = tmp_path / "score.json"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, *flags, "--json", str(out)]) == 0
