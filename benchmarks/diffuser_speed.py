@@ -209,7 +209,10 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
 
 
 def returns(episodes: int, logbase: Path, dataset: str, candidates: int) -> dict[str, Any]:
-    """Returns of the published planner with trained networks, plain and fast, on the same episodes under the same noise."""
+    """Returns of the published planner with trained networks, plain and fast, on the same episodes.
+
+    Rows that are over are not planned for, so the noise is the same until the first episode ends.
+    """
     from dataclasses import replace
 
     from unveil.evaluation.locomotion import roll
@@ -224,7 +227,8 @@ def returns(episodes: int, logbase: Path, dataset: str, candidates: int) -> dict
         config = replace(for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates, fast=fast)
         world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(config)
         acting.reset()
-        roll(world, acting.act)
+        shown = partial(print, f"{dataset} fast {fast} step", flush=True)
+        roll(world, acting.act, on_step=lambda t, shown=shown: shown(t) if t % 100 == 0 else None, only_running=True)
         made[fast] = world.returns.copy()
     found: dict[str, Any] = {"dataset": dataset, "candidates": candidates, "n": episodes, "commit": commit()}
     for fast, each in made.items():

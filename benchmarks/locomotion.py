@@ -9,7 +9,8 @@ Rows of `results/locomotion-<set>.json`, each written when it is done and not ma
     behaviour, best   the data's episodes: their mean, and the best one
     bc, bc10          behaviour cloning of all, and of the best tenth; n = 30
     diffuser          as published: the temporal U-Net, 20 steps, ascent on the value, K = 8; n = 10
-    diffuser-64       the same with the published K = 64: decisions a second on the body's medium-expert set; of hopper's also n = 3
+    diffuser-64       the same with the published K = 64: decisions a second on the body's medium-expert set; of hopper's also n = 3,
+                      half an hour each, one by one (`--sets hopper-medium-expert --parts 0 1 2`)
     unveil            ours: few-step plans, chosen among by the value; n = 30
     unveil-ask        ours: the mean plan of the best return, in one call; n = 30
     warm-<k>, cold-<k>  ours, Diffuser's 20-step grid: later decisions from the last plan with its last k steps; or k steps from noise
@@ -21,6 +22,7 @@ Episodes have the seeds 0 .. n - 1 in every row; nothing is chosen on them (sett
 import argparse
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -111,6 +113,12 @@ def cloned(data: str, share: float, episodes: int) -> dict[str, Any]:
     return locomotion_metrics(world) | {"decisions_per_second": rate, "minutes": spent}
 
 
+def told(what: str, step: int) -> None:
+    """A line for each hundred steps."""
+    if step % 100 == 0:
+        print(f"{what} step {step}", flush=True)
+
+
 def planned(preset: str, data: str, episodes: int, decisions: int, **changes: Any) -> dict[str, Any]:
     """A planner on a set: metrics over episodes (none: only the rate), and what it cost."""
     config = replace(for_dataset(EVAL_PRESETS[preset], data), dataset=data, logbase=LOGS[preset], seed=0, **changes)
@@ -119,16 +127,34 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
     metrics: dict[str, Any] = {}
     if episodes:
         world = LocomotionEpisodes(body, episodes, 0)
-        quicker = (
-            planner_of(replace(config, fast="float32")) if preset == "paper" else planner
-        )  # equal to 1e-5, and its episodes take hours
-        quicker.reset()
-        shown = lambda t: print(f"{data} {preset} K={config.batch_size} step {t}", flush=True) if t % 100 == 0 else None
-        roll(world, quicker.act, on_step=shown, only_running=preset == "paper")
+        acting = planner
+        if preset == "paper":  # its episodes take an hour; the float32 layout is equal to 1e-5
+            acting = planner_of(replace(config, fast="float32"))
+        acting.reset()
+        roll(world, acting.act, on_step=partial(told, f"{data} {preset} K={config.batch_size}"), only_running=preset == "paper")
         metrics = locomotion_metrics(world) | ({"episodes_fast": "float32"} if preset == "paper" else {})
     rate = decisions_per_second(body, planner.act, planner.reset, decisions, 0)
     metrics |= {"decisions_per_second": rate, "decisions_n": decisions, "minutes": minutes(preset, data)}
     return metrics | {"candidates": config.batch_size, "sampling_steps": config.sampling_steps, "settings": as_json(asdict(config))}
+
+
+def part(data: str, episode: int) -> dict[str, Any]:
+    """One episode of the published planner with its published 64 candidates, which takes half an hour."""
+    config = replace(for_dataset(EVAL_PRESETS["paper"], data), dataset=data, logbase=LOGS["paper"], seed=episode, fast="float32")
+    world, planner = LocomotionEpisodes(body_of(data), 1, episode), planner_of(config)
+    roll(world, planner.act, on_step=partial(told, f"{data} K=64 episode {episode}"))
+    return {"return": float(world.returns[0]), "length": int(world.lengths[0]), "terminated": bool(world.terminated[0])}
+
+
+def together(data: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The metrics of episodes played one by one, and the rate."""
+    returns = np.array([p["return"] for p in parts])
+    metrics: dict[str, Any] = {"n": len(parts), "episodes_fast": "float32"}
+    for name, values in (("return", returns), ("score", normalized_score(body_of(data), returns))):
+        metrics[f"{name}_mean"], metrics[f"{name}_ci95"] = mean_ci95(values)
+    metrics["length_mean"] = float(np.mean([p["length"] for p in parts]))
+    metrics["fall_rate"] = float(np.mean([p["terminated"] for p in parts]))
+    return metrics | planned("paper", data, 0, 200)
 
 
 def main() -> None:
@@ -137,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"])
     parser.add_argument("--train", action="store_true", help="train what is missing first")
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
+    parser.add_argument("--parts", type=int, nargs="*", default=[], help="episodes of diffuser-64 to play now, each kept when it is over")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -144,7 +171,9 @@ def main() -> None:
         if arguments.train:
             train_missing(data, arguments.threads)
         file = RESULTS / f"locomotion-{data}.json"
-        result = json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+        result: dict[str, Any] = (
+            json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+        )
         made: dict[str, Any] = {
             "bc": lambda d=data: cloned(d, 1.0, 30),
             "bc10": lambda d=data: cloned(d, 0.1, 30),
@@ -152,8 +181,17 @@ def main() -> None:
             "unveil-ask": lambda d=data: planned("ask", d, 30, 200),
             "diffuser": lambda d=data: planned("paper", d, 10, 50, batch_size=8),
         }
-        if data.endswith("medium-expert"):
-            made["diffuser-64"] = lambda d=data: planned("paper", d, 3 if d == "hopper-medium-expert" else 0, 200)
+        parts = result.get("parts", {})
+        for episode in arguments.parts:
+            if str(episode) not in parts:
+                played = part(data, episode)
+                result = json.loads(file.read_text()) if file.is_file() else result
+                result["parts"] = parts = result.get("parts", {}) | {str(episode): played}
+                file.write_text(json.dumps(result, indent=1) + "\n")
+        if data == "hopper-medium-expert" and len(parts) == 3:
+            made["diffuser-64"] = lambda d=data, parts=parts: together(d, list(parts.values()))
+        elif data.endswith("medium-expert") and data != "hopper-medium-expert":
+            made["diffuser-64"] = lambda d=data: planned("paper", d, 0, 200)
         made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k) for k in arguments.curve}
         made |= {f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k) for k in arguments.curve}
         for row in [*arguments.rows, *(f"{start}-{k}" for k in arguments.curve for start in ("cold", "warm"))]:

@@ -288,3 +288,11 @@ def test_a_cost_in_raw_units_moves_the_plans_it_costs_and_composes_with_any_form
             np.testing.assert_allclose(plans[:, 0, 1:], np.tile([1.0, 25.0], (500, 1)), rtol=1e-5)
             assert plans[:, 1:3, 2].mean() == pytest.approx(20.0, abs=1.5)
     assert seen and all(plan.shape == (500, 4, 3) for plan in seen)
+
+
+def test_without_a_warm_start_any_number_of_episodes_can_follow():
+    """Episodes that are over can be left out: a planner without memory takes 3 rows and then 2."""
+    made = planner(GuidedSettings(candidates=2, steps=4))
+    observation = np.array([[1.0, 25.0]])
+    assert made.act(np.repeat(observation, 3, axis=0)).shape[0] == 3
+    assert made.act(np.repeat(observation, 2, axis=0)).shape[0] == 2

@@ -120,7 +120,7 @@ class GuidedPlanner:
     def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
         """The first action of the best plan from each observation, clipped to [-1, 1]."""
         best = self.best(observations)
-        self._last = best
+        self._last = best if self.settings.warm_steps is not None else None  # without a warm start there is nothing to remember
         return self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
 
     @torch.no_grad()
