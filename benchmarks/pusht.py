@@ -32,7 +32,7 @@ finished is left out, with a word:
     ways                         100 episodes from the symmetric start: sides and commitment
 
 Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as much
-for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); each lr run of
+for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels 25 (its 4000 steps of 64); each lr run of
 preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM 10 and 15 for ddpm-100; n-action-1 12, -4 3;
 delay-* 2.5 each, soft about 7, all 36 two hours; energy 4; ways 1; transformer about 5. knn, mse, bins and mdn below 1.
 
