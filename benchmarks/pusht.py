@@ -5,8 +5,8 @@
     unveil train pusht --network transformer --out runs/pusht-transformer
     unveil train pusht --horizon 24 --n-action 16 --out runs/pusht-cnn-h24       # row n-action-16
     unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*
-    unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student                                # rows student-*
-    unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels                     # row pixels
+    unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student    # rows student-*
+    unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels   # row pixels
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
       unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
     python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
@@ -31,10 +31,11 @@ finished is left out, with a word:
     energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
     ways                         100 episodes from the symmetric start: sides and commitment
 
-Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as much
-for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels 25 (its 4000 steps of 64); each lr run of
-preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM 10 and 15 for ddpm-100; n-action-1 12, -4 3;
-delay-* 2.5 each, soft about 7, all 36 two hours; energy 4; ways 1; transformer about 5. knn, mse, bins and mdn below 1.
+Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as
+much for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels
+25 (its 4000 steps of 64); each lr run of preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM
+10 and 15 for ddpm-100; n-action-1 12, -4 3; delay-* 2.5 each, soft about 7, all 36 two hours; energy 4; ways 1; transformer about 5. knn,
+mse, bins and mdn below 1.
 
 Scores are of n = 200 episodes, seeds 100000 .. 100199; `published_mean` is of the first 50, the published ones. Nothing is chosen on them:
 settings are chosen with `--seed 0`, which writes to results/pusht-chosen.json instead.
