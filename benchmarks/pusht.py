@@ -5,6 +5,8 @@
     unveil train pusht --network transformer --out runs/pusht-transformer
     unveil train pusht --horizon 24 --n-action 16 --out runs/pusht-cnn-h24       # row n-action-16
     unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*
+    unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student    # rows student-*
+    unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels   # row pixels
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
       unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
     python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
@@ -20,12 +22,20 @@ finished is left out, with a word:
     cnn, transformer             ours, DDIM in 10 steps
     cnn-raw                      the weights themselves, not their average
     pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals
+    student-<k>                  distilled from the cnn, k network calls
+    pixels                       96 x 96 pictures and the agent's place
     n-action-<n>                 actions executed of a chunk
     lr<r>-s<s>                   3 learning rates x 3 seeds, preset tiny
     delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft; all of runs/pusht-prefix, whose
                                  chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it
     energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
     ways                         100 episodes from the symmetric start: sides and commitment
+
+Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as
+much for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels
+25 (its 4000 steps of 64); each lr run of preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM
+10 and 15 for ddpm-100; n-action-1 12, -4 3; delay-* 2.5 each, soft about 7, all 36 two hours; energy 4; ways 1; transformer about 5. knn,
+mse, bins and mdn below 1.
 
 Scores are of n = 200 episodes, seeds 100000 .. 100199; `published_mean` is of the first 50, the published ones. Nothing is chosen on them:
 settings are chosen with `--seed 0`, which writes to results/pusht-chosen.json instead.
@@ -67,8 +77,8 @@ RUNS = Path("runs")
 HEADS: dict[str, Head] = {"mse": Mean(), "bins": Bins(64), "mdn": Mixture(5)}
 SOLVERS = [
     ("ddpm", 100),
-    *(("ddim", k) for k in (1, 2, 3, 5, 8, 10, 16, 100)),
-    *(("dpmpp", k) for k in (3, 5, 10)),
+    *(("ddim", k) for k in (1, 2, 3, 4, 5, 8, 10, 16, 100)),
+    *(("dpmpp", k) for k in (2, 3, 4, 5, 10)),
     ("heun", 3),
     ("heun", 5),
 ]
@@ -229,6 +239,8 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made |= {f"knn-{k}": partial(neighbours, k) for k in (1, 5)} | {name: partial(clone_row, name) for name in HEADS}
     made |= {name: partial(evaluated, f"pusht-{name}") for name in ("cnn", "transformer")} | {"cnn-raw": raw_row}
     made |= {f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS}
+    made |= {f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k) for k in (1, 2, 3)}
+    made["pixels"] = partial(evaluated, "pusht-pixels")
     made |= {f"n-action-{n}": partial(evaluated, "pusht-cnn", n_action=n) for n in (1, 4, 8)}
     made["n-action-16"] = partial(evaluated, "pusht-cnn-h24")
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}

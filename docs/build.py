@@ -357,6 +357,8 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "**unveil**, transformer, DDIM 10": "transformer",
     "U-Net, without the average of weights": "cnn-raw",
     **{f"U-Net, {s.upper()} {k}": f"pareto-{s}-{k}" for s, k in (("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 100))},
+    **{f"U-Net, student, {k} call{'s' if k > 1 else ''}": f"student-{k}" for k in (1, 2, 3)},
+    "U-Net, pixels": "pixels",
     **{f"U-Net, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
     **{f"U-Net, delay of 3 steps, {mode}": f"delay-3-{mode}" for mode in ("wait", "naive", "prefix", "soft")},
 }

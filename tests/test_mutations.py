@@ -71,14 +71,19 @@ FLIPS = [
         CORE,
     ),
     (P + "objective.py", "discretized_nll(x_0, mean, 0.5 * log_variance", "discretized_nll(x_0, mean, log_variance", CORE),
-    (S + "gaussian.py", "like(alpha_s - alpha_t * sigma_s / sigma_t, x_t)", "like(alpha_s + alpha_t * sigma_s / sigma_t, x_t)", CORE),
     (
         S + "gaussian.py",
-        "self.eta**2 * posterior_coefficients",
-        "self.eta * posterior_coefficients",
+        "sigma_s / sigma_t, alpha_s - alpha_t * sigma_s / sigma_t",
+        "sigma_s / sigma_t, alpha_s + alpha_t * sigma_s / sigma_t",
+        CORE,
+    ),
+    (
+        S + "gaussian.py",
+        "= eta**2 * posterior_coefficients",
+        "= eta * posterior_coefficients",
         "tests/test_orders.py tests/test_golden.py",
     ),
-    (S + "gaussian.py", "x_s = x_s + self.scale * like(variance", "x_s = x_s - self.scale * like(variance", CORE),
+    (S + "gaussian.py", "x_s = x_s + self.scale * variance", "x_s = x_s - self.scale * variance", CORE),
     (
         S + "gaussian.py",
         "0.5 * (alpha_s - alpha_t), x_t), like(0.5 * (sigma_s - sigma_t)",
@@ -92,7 +97,7 @@ FLIPS = [
         CORE,
     ),
     (S + "gaussian.py", "(mean - carry.mean)", "(carry.mean - mean)", CORE),
-    (S + "gaussian.py", "ratio = (now - carry.half_log_snr) / h", "ratio = h / (now - carry.half_log_snr)", "tests/test_golden.py " + CORE),
+    (S + "gaussian.py", "0.5 * h / (now - carry.half_log_snr)", "0.5 * (now - carry.half_log_snr) / h", "tests/test_golden.py " + CORE),
     (
         S + "gaussian.py",
         "if float(s) <= 0.0:\n            return x_s, None",

@@ -1,5 +1,7 @@
 """The policy's U-Net laid out for acting is the plain one, to rounding, whatever is kept between calls."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -37,3 +39,48 @@ def test_without_a_vector():
     x, time = torch.ones(1, 8, 2), torch.ones(1)
     with torch.no_grad():
         torch.testing.assert_close(FastConditionalUNet(plain)(x, time), plain(x, time), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("kernel", "horizon", "widths", "scale"), [(5, 16, (64, 128, 224), True), (3, 8, (16, 24, 32), False)])
+def test_one_row_alone_is_the_plain_network(kernel, horizon, widths, scale, generator):
+    torch.manual_seed(1)
+    plain = ConditionalUNet(2, 6, widths, kernel, 32, scale=scale)
+    fast = FastConditionalUNet(plain)
+    first = None
+    for step in (99.0, 3.0, 99.0):
+        x, cond = torch.randn(1, horizon, 2, generator=generator), Condition(vector=torch.randn(1, 6, generator=generator))
+        with torch.no_grad():
+            here, there = fast(x, torch.tensor([step]), fast.prefill(cond)), plain(x, torch.tensor([step]), cond)
+        torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
+        if first is not None:
+            torch.testing.assert_close(*first, rtol=0, atol=0)  # what was given out is not written over
+        first = first or (here, here.clone())
+
+
+def test_what_the_vector_says_is_computed_once(generator):
+    fast = FastConditionalUNet(ConditionalUNet(2, 4, (8, 16), 3, 16))
+    x, cond = torch.randn(3, 8, 2, generator=generator), Condition(vector=torch.randn(3, 4, generator=generator))
+    with torch.no_grad():
+        for rows in (1, 3):
+            part, time = cond.rows(0, rows), torch.zeros(rows)
+            torch.testing.assert_close(fast(x[:rows], time, fast.prefill(part)), fast(x[:rows], time, part))
+        assert not torch.equal(
+            fast(x, torch.zeros(3), fast.prefill(cond)), fast(x, torch.zeros(3), fast.prefill(cond.rows(0, 1).repeat(3)))
+        )
+    with pytest.raises(ValueError, match=r"a vector \(B, 4\), got \(3, 5\)"):
+        fast.prefill(Condition(vector=torch.zeros(3, 5)))
+
+
+def test_two_threads_do_not_share_memory(generator):
+    fast = FastConditionalUNet(ConditionalUNet(2, 4, (16, 32), 3, 16))
+    inputs = [(torch.randn(1, 8, 2, generator=generator), Condition(vector=torch.randn(1, 4, generator=generator))) for _ in range(4)]
+
+    def run(one: tuple[torch.Tensor, Condition]) -> torch.Tensor:
+        with torch.no_grad():
+            for _ in range(50):
+                said = fast(one[0], torch.zeros(1), one[1])
+        return said
+
+    with ThreadPoolExecutor(4) as threads:
+        for said, one in zip(threads.map(run, inputs), inputs, strict=True):
+            torch.testing.assert_close(said, run(one), atol=1e-5, rtol=1e-5)

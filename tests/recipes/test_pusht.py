@@ -67,7 +67,9 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"]])
+@pytest.mark.parametrize(
+    "flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"], ["--preset", "fast"]]
+)
 def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
     out = tmp_path / "score.json"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, *flags, "--json", str(out)]) == 0
@@ -235,6 +237,14 @@ def test_the_published_sizes():
         model = policy_model(config | {"observations": 20, "actions": 2})
     count = sum(p.numel() for p in model.denoiser.network.parameters())
     assert count / 1e6 == pytest.approx(65.5, rel=0.02)
+
+
+def test_the_default_fits_the_zoo():
+    """Two bytes a number, at most 8 MB, and a hundredth for names and places."""
+    config = {name: getattr(TRAIN_PRESETS["default"], name) for name in TRAIN_PRESETS["default"].__dataclass_fields__}
+    with torch.device("meta"):
+        model = policy_model(config | {"observations": 20, "actions": 2})
+    assert 2.02 * sum(p.numel() for p in model.parameters()) <= 8e6
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ def test_the_demo_shows_chunks_and_the_next_command(run, tmp_path, capsys):
     assert iio.imread(out / "pusht.gif").shape[1:] == (224, 452, 3)
 
 
+def test_the_demo_shows_the_packaged_policy(run, tmp_path, monkeypatch, capsys):
+    pack(Pack(run, PACKAGED, into=tmp_path / "zoo"))
+    monkeypatch.setattr(locate, "ZOO", tmp_path / "zoo")
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "pusht", "--episodes", "1", "--max-steps", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "next:" in said and f" eval pusht --checkpoint {PACKAGED} --episodes 50 --seed 100000" in said
+    assert iio.imread(tmp_path / "demo" / "pusht.gif").ndim == 4
+
+
 def test_the_demo_without_packaged_weights_says_how_to_train_them(monkeypatch, capsys):
     monkeypatch.setattr(locate, "zoo_names", list)
     assert main(["demo", "pusht"]) == 2

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unveil.apps.policy_model import PolicyModel
 from unveil.data.chunks import check_window
+from unveil.network.fast_conditional_unet1d import FastConditionalUNet
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
@@ -143,6 +144,9 @@ class Policy:
         counts = torch.full((count,), length, device=device)
         seen = torch.from_numpy(observations).to(device, torch.float32)
         cond = self.model.condition(seen, counts)
+        network = self.model.denoiser.network
+        if isinstance(network, FastConditionalUNet) and network.plain.vector:
+            cond = network.prefill(cond)
         noise = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), self._generator)
         denoise = partial(self.model.denoiser, cond=cond)
         for guide in (self.steer, steer):

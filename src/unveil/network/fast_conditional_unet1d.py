@@ -1,11 +1,13 @@
 """Diffusion Policy's U-Net for acting: the same function of the same weights in less time, for one environment above all.
 
 Besides the pieces of `fast_conv1d.py`, whose weights are laid out once instead of at every call: the share of FiLM that depends on the time
-alone is kept, since every decision has the same times, and all blocks' shares of the vector are one matrix product.
+alone is kept, since every decision has the same times, and all blocks' shares of the vector are one matrix product, once for all steps of
+a decision (`prefill`). One row alone goes through `single_conditional_unet1d.py`.
 
 The weights are copied when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
 """
 
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
@@ -17,6 +19,7 @@ from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.network.conv1d import FilmConv1d
 from unveil.network.fast_conv1d import Block, Places, block_of, mish, places_of
 from unveil.network.layers import sinusoids
+from unveil.network.single_conditional_unet1d import SingleConditionalUNet
 
 MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # kept at once
@@ -84,6 +87,7 @@ class FastConditionalUNet(nn.Module):
         self._bias = torch.cat([block.about.bias.detach() for block in blocks])
         self._times: dict[float, Tensor] = {}
         self._laid: dict[tuple[int, bool], Laid] = {}
+        self._single: dict[int, SingleConditionalUNet | None] = {}  # by horizon; None while it is made, or in use by another thread
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         plain = self.plain
@@ -91,13 +95,44 @@ class FastConditionalUNet(nn.Module):
         fits = plain.vector == 0 or (vector is not None and vector.shape == (len(x), plain.vector))
         if torch.is_grad_enabled() or not fits or x.shape[1] % 2 ** (plain.levels - 1):
             return plain(x, time, cond)  # which says what is wrong
-        told = self._told(time)
+        told, prefix = self._told(time), None if cond is None else cond.prefix
         if plain.vector and vector is not None:
-            told = told + F.linear(F.mish(vector), self._of_vector)
+            told = told + (prefix if isinstance(prefix, Tensor) else self._of(vector))
+        if len(x) == 1 and x.dtype == torch.float32 and x.device.type == "cpu":
+            single = self._taken(x.shape[1])
+            if single is not None:
+                try:
+                    return single(x, told[0])
+                finally:
+                    self._single[x.shape[1]] = single
         key = (x.shape[1], len(x) >= MANY_ROWS)
         if key not in self._laid:
             self._laid[key] = self._lay(*key)
         return self._laid[key](x, told)
+
+    @torch.no_grad()
+    def prefill(self, cond: Condition) -> Condition:
+        """The condition with what all blocks are told of its vector (B, channels) as `prefix`: once for all steps of a sample.
+
+        Raises:
+            ValueError: the condition has no vector of this network's size.
+        """
+        if cond.vector is None or cond.vector.ndim != 2 or cond.vector.shape[1] != self.plain.vector:
+            got = None if cond.vector is None else tuple(cond.vector.shape)
+            raise ValueError(f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}")
+        return replace(cond, prefix=self._of(cond.vector))
+
+    def _of(self, vector: Tensor) -> Tensor:
+        return F.linear(F.mish(vector), self._of_vector)
+
+    def _taken(self, places: int) -> SingleConditionalUNet | None:
+        """The network for one row, which the caller puts back; None while another thread has it."""
+        if places not in self._single:
+            self._single[places] = None
+            return SingleConditionalUNet(self.plain, self._films, len(self._bias), places)
+        single = self._single[places]
+        self._single[places] = None
+        return single
 
     def _told(self, time: Tensor) -> Tensor:
         """What all blocks are told of the times (B,): (B, channels), or (1, channels) where all are equal, which is kept."""

@@ -10,7 +10,7 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.parameterization import Coefficients, Parameterization
-from unveil.process.schedule import Schedule, exact
+from unveil.process.schedule import Schedule, exact, one_time, remembered
 
 
 class Output(NamedTuple):
@@ -52,24 +52,50 @@ class GaussianDenoiser(nn.Module):
         Raises:
             ValueError: one is not finite: eps and EDM have none where alpha = 0.
         """
-        found = self.parameterization(self.schedule.alpha(t), self.schedule.sigma(t))
-        if not bool(torch.isfinite(torch.stack(found)).all()):
-            raise ValueError(
-                "denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0"
-            )
-        return found
+        return _coefficients(self.schedule, self.parameterization, t)
 
     def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Output:
         """The network's raw output F, its variance fraction if it is learned, and the coefficients that turn F into a belief."""
         coefficients = self.coefficients(t)
         scaled = like(coefficients.input, x_t) * x_t
         raw = self.network(scaled, self.time_input(t).to(x_t.device, x_t.dtype), cond)
-        if not self.learned_variance:
-            return Output(raw, None, coefficients)
-        mean, variance = raw.chunk(2, dim=1)
-        return Output(mean, (variance + 1.0) / 2.0, coefficients)
+        return Output(*self._parts(raw), coefficients)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
-        raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
-        return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
+        once = one_time(t)
+        if once is None:
+            raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
+            return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
+        at = _at(self.schedule, self.parameterization, self.time_input, once)
+        scaled = x_t if at.input == 1.0 else at.input * x_t
+        raw, fraction = self._parts(self.network(scaled, x_t.new_full(t.shape, at.time), cond))
+        return GaussianDenoised(at.skip * x_t + at.out * raw, fraction)
+
+    def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not self.learned_variance:
+            return raw, None
+        mean, variance = raw.chunk(2, dim=1)
+        return mean, (variance + 1.0) / 2.0
+
+
+class At(NamedTuple):
+    """What a denoiser needs of one time: the coefficients, and what the network is told."""
+
+    skip: float
+    out: float
+    input: float
+    time: float
+
+
+@remembered
+def _at(schedule: Schedule, parameterization: Parameterization, time_input: Callable[[Tensor], Tensor], time: float) -> At:
+    t = torch.tensor([time], dtype=torch.float64, device="cpu")
+    return At(*(float(found) for found in (*_coefficients(schedule, parameterization, t), time_input(t))))
+
+
+def _coefficients(schedule: Schedule, parameterization: Parameterization, t: Tensor) -> Coefficients:
+    found = parameterization(schedule.alpha(t), schedule.sigma(t))
+    if not bool(torch.isfinite(torch.stack(found)).all()):
+        raise ValueError("denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0")
+    return found

@@ -9,8 +9,9 @@ schedules given by a formula keep their log-SNR, log(alpha^2 / sigma^2), within 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, TypeVarTuple, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from torch.nn import functional as F
 
 Times = Float[Tensor, "*B"]
 LOG_SNR_LIMIT = 20.0
+MOST_REMEMBERED = 4096  # results of one function
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -33,6 +37,29 @@ class Schedule(Protocol):
 def exact(t: Tensor) -> Tensor:
     """The tensor as float64 on the CPU."""
     return t.detach().to("cpu", torch.float64)
+
+
+def one_time(t: Tensor) -> float | None:
+    """The number that a time is in all rows, if that is seen without reading them: a scalar, one row, or one expanded to many."""
+    if t.device.type != "cpu" or not t.numel() or not (t.numel() == 1 or (t.ndim == 1 and t.stride(0) == 0)):
+        return None
+    return float(t if t.ndim == 0 else t.flatten()[0])
+
+
+def remembered(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+    """The function with its newest results kept: for the numbers of a step, which are the same in every sample.
+
+    Its arguments, schedules among them, must not change; with one that cannot be hashed the function is called each time.
+    """
+    kept = lru_cache(MOST_REMEMBERED)(function)
+
+    def found(*arguments: *Arguments) -> Result:
+        try:
+            return kept(*arguments)  # pyright: ignore[reportArgumentType]
+        except TypeError:
+            return function(*arguments)
+
+    return found
 
 
 def log_snr(schedule: Schedule, t: Times) -> Times:

@@ -47,7 +47,7 @@ class TrainPushT:
     """T, of the squared-cosine schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "eps"
     """what the network says: noise, clean actions, both (v), or flow matching's velocity"""
-    widths: tuple[int, ...] = (64, 128, 256)
+    widths: tuple[int, ...] = (64, 128, 224)
     """channels of the CNN's levels"""
     kernel: int = 5
     """of the CNN's convolutions"""
@@ -116,8 +116,8 @@ class EvalPushT:
     Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video pusht.gif
     """
 
-    preset: Literal["default", "paper"] = "default"
-    """default samples in a few deterministic steps; paper in all steps of DDPM; other flags change single fields"""
+    preset: Literal["default", "fast", "paper"] = "default"
+    """default: ten deterministic steps; fast: three of DPM-Solver++; paper: all steps of DDPM; other flags change single fields"""
     checkpoint: str = "runs/pusht"
     """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
     episodes: int = 50
@@ -204,7 +204,11 @@ TRAIN_PRESETS = {
         bfloat16=False,
     ),
 }
-EVAL_PRESETS = {"default": EvalPushT(), "paper": EvalPushT(preset="paper", solver="ddpm", sampling_steps=100)}
+EVAL_PRESETS = {
+    "default": EvalPushT(),
+    "fast": EvalPushT(preset="fast", solver="dpmpp", sampling_steps=3),
+    "paper": EvalPushT(preset="paper", solver="ddpm", sampling_steps=100),
+}
 
 
 def for_network(config: Any, network: str) -> Any:

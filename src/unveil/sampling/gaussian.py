@@ -1,6 +1,7 @@
 """Solvers of the Gaussian family: one step from t to a cleaner s, given a belief about x_0."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
-from unveil.process.schedule import Schedule, log_snr
+from unveil.process.schedule import Schedule, log_snr, remembered
 from unveil.sampling.edit import LogPotential, normal_like, potential_gradient
 
 Noise = torch.Generator | None
@@ -28,14 +29,28 @@ class DDIM:
 
     def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
-        both = torch.stack([t, s])
-        (alpha_t, alpha_s), (sigma_t, sigma_s) = self.schedule.alpha(both), self.schedule.sigma(both)
-        if self.eta == 0.0:
-            return like(sigma_s / sigma_t, x_t) * x_t + like(alpha_s - alpha_t * sigma_s / sigma_t, x_t) * mean, None
-        variance = self.eta**2 * posterior_coefficients(self.schedule, t, s).small
-        kept = (sigma_s**2 - variance).clamp(min=0.0).sqrt() / sigma_t
-        x_s = like(kept, x_t) * x_t + like(alpha_s - alpha_t * kept, x_t) * mean
-        return x_s + like(variance.sqrt(), x_t) * normal_like(x_t, generator), None
+        if t.ndim:  # each row its own step
+            kept, gained, deviation = (like(factor, x_t) for factor in _ddim(self.schedule, self.eta, t, s))
+        else:
+            kept, gained, deviation = _ddim_once(self.schedule, self.eta, float(t), float(s))
+        x_s = kept * x_t + gained * mean
+        return (x_s if self.eta == 0.0 else x_s + deviation * normal_like(x_t, generator)), None
+
+
+def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors on x_t, on the mean and on fresh noise."""
+    both = torch.stack([t, s])
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = schedule.alpha(both), schedule.sigma(both)
+    if eta == 0.0:
+        return sigma_s / sigma_t, alpha_s - alpha_t * sigma_s / sigma_t, torch.zeros_like(sigma_s)
+    variance = eta**2 * posterior_coefficients(schedule, t, s).small
+    kept = (sigma_s**2 - variance).clamp(min=0.0).sqrt() / sigma_t
+    return kept, alpha_s - alpha_t * kept, variance.sqrt()
+
+
+@remembered
+def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, ...]:
+    return tuple(float(factor) for factor in _ddim(schedule, eta, *torch.tensor([t, s], dtype=torch.float64, device="cpu")))
 
 
 @dataclass(frozen=True)
@@ -60,16 +75,17 @@ class Ancestral:
     def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         rows = t.expand(len(x_t))
         belief = denoise(x_t, rows)
-        c = posterior_coefficients(self.schedule, t, s)
-        x_s = like(c.x_t_weight, x_t) * x_t + like(c.x_0_weight, x_t) * belief.mean
-        variance = self._variance(belief, c.small, c.large, t, s)
+        kept, gained, small, large = _posterior(self.schedule, float(t), float(s))
+        x_s = kept * x_t + gained * belief.mean
+        variance = self._variance(belief, small, large, t, s)
         if self.log_h is not None and self.scale != 0.0:
-            x_s = x_s + self.scale * like(variance, x_t) * potential_gradient(self.log_h, x_t, rows)
+            x_s = x_s + self.scale * variance * potential_gradient(self.log_h, x_t, rows)
         if float(s) <= 0.0:
             return x_s, None
-        return x_s + self.temperature * like(variance.sqrt(), x_t) * normal_like(x_t, generator), None
+        deviation = variance.sqrt() if isinstance(variance, Tensor) else variance**0.5
+        return x_s + self.temperature * deviation * normal_like(x_t, generator), None
 
-    def _variance(self, belief: GaussianDenoised, small: Tensor, large: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def _variance(self, belief: GaussianDenoised, small: float, large: float, t: Tensor, s: Tensor) -> float | Tensor:
         if self.variance == "small":
             return small
         if self.variance == "large":
@@ -77,6 +93,13 @@ class Ancestral:
         if belief.variance_fraction is None:
             raise ValueError("Ancestral('learned'): this denoiser does not learn its variance; use 'small' or 'large'")
         return learned_log_variance(self.schedule, belief.variance_fraction, t, s).exp()
+
+
+@remembered
+def _posterior(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
+    """Weights of x_t and of the mean, beta-tilde and beta."""
+    c = posterior_coefficients(schedule, *torch.tensor([t, s], dtype=torch.float64, device="cpu"))
+    return float(c.x_t_weight), float(c.x_0_weight), float(c.small), float(c.large)
 
 
 @dataclass(frozen=True)
@@ -145,7 +168,7 @@ class PastBelief(NamedTuple):
     """What a two-step method remembers: the last mean, and half the log-SNR where it was made."""
 
     mean: Tensor
-    half_log_snr: Tensor
+    half_log_snr: float
 
 
 @dataclass(frozen=True)
@@ -162,15 +185,20 @@ class DPMpp2M:
         self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: PastBelief | None, generator: Noise
     ) -> tuple[Tensor, PastBelief]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
-        now, after = 0.5 * log_snr(self.schedule, t), 0.5 * log_snr(self.schedule, s)
-        h = after - now
+        decay, lost, now, h = _dpmpp(self.schedule, float(t), float(s))
         extrapolated = mean
-        if carry is not None and torch.isfinite(h):
-            ratio = (now - carry.half_log_snr) / h
-            extrapolated = mean + like(0.5 / ratio, x_t) * (mean - carry.mean)
-        decay = like(self.schedule.sigma(s) / self.schedule.sigma(t), x_t)
-        x_s = decay * x_t - like(self.schedule.alpha(s) * torch.expm1(-h), x_t) * extrapolated
-        return x_s, PastBelief(mean, now)
+        if carry is not None and isfinite(h):
+            extrapolated = mean + 0.5 * h / (now - carry.half_log_snr) * (mean - carry.mean)
+        return decay * x_t - lost * extrapolated, PastBelief(mean, now)
+
+
+@remembered
+def _dpmpp(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
+    """sigma_s / sigma_t, alpha_s (e^-h - 1), half the log-SNR at t, and h."""
+    times = torch.tensor([t, s], dtype=torch.float64, device="cpu")
+    (sigma_t, sigma_s), (now, after) = schedule.sigma(times), 0.5 * log_snr(schedule, times)
+    h = after - now
+    return float(sigma_s / sigma_t), float(schedule.alpha(times)[1] * torch.expm1(-h)), float(now), float(h)
 
 
 @dataclass(frozen=True)
