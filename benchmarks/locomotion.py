@@ -47,7 +47,7 @@ from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
 STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000), "ask": (8_000, 0)}  # steps of diffusion and value
-LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper"), "ask": Path("runs/locomotion-asked")}
+LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper"), "ask": Path("runs/locomotion")}
 TRAINED = {"default": "default", "paper": "paper", "ask": "default"}  # preset of training
 
 
