@@ -136,9 +136,9 @@ def test_a_folder_of_a_diffusion_and_a_value_is_one_planner(base, tmp_path, caps
     assert evaluate(base, *alone, "--value-loadpath", str(value.resolve())) == 0
     shutil.copytree(value, pair / "values" / "defaults_H8_T20_d0.997")
     assert evaluate(base, *alone) == 0
-    planner = load(pair, "cpu", sampling_steps=2)
+    planner = load(pair, "cpu", preset="default", sampling_steps=2)
     assert planner.score is not None and (planner.settings.candidates, planner.horizon) == (16, 8)
-    assert load(pair, "cpu", epoch=3).plan(np.zeros(11)).shape == (16, 8, 14)
+    assert load(pair, "cpu", preset="default", epoch=3).plan(np.zeros(11)).shape == (16, 8, 14)
 
 
 def test_training_resumes_and_refuses_other_flags(base, capsys):
