@@ -208,32 +208,35 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
     return described | {"peak_gflops": {str(d).removeprefix("torch."): p / 1e9 for d, p in peaks.items()}, "rows": rows}
 
 
-def returns(episodes: int, logbase: Path, dataset: str, candidates: int) -> dict[str, Any]:
-    """Returns of the published planner with trained networks, plain and fast, on the same episodes.
+def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: int) -> list[float]:
+    """Returns of the published planner with trained networks in a layout, on the same episodes for each.
 
     Rows that are over are not planned for, so the noise is the same until the first episode ends.
     """
     from dataclasses import replace
 
     from unveil.evaluation.locomotion import roll
-    from unveil.evaluation.statistics import mean_ci95
     from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
     from unveil.recipes.locomotion_eval import planner_of
     from unveil.worlds.locomotion.body import body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
-    made = {}
-    for fast in ("off", "float32", "bfloat16"):
-        config = replace(for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates, fast=fast)
-        world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(config)
-        acting.reset()
-        shown = partial(print, f"{dataset} fast {fast} step", flush=True)
-        roll(world, acting.act, on_step=lambda t, shown=shown: shown(t) if t % 100 == 0 else None, only_running=True)
-        made[fast] = world.returns.copy()
-    found: dict[str, Any] = {"dataset": dataset, "candidates": candidates, "n": episodes, "commit": commit()}
-    for fast, each in made.items():
-        mean, half = mean_ci95(each - made["off"]) if fast != "off" else mean_ci95(each)
-        found[fast] = {"returns": each.tolist(), "mean" if fast == "off" else "paired_difference": mean, "ci95": half}
+    config = replace(for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates)
+    world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(replace(config, fast=fast))
+    acting.reset()
+    shown = partial(print, f"{dataset} fast {fast} step", flush=True)
+    roll(world, acting.act, on_step=lambda t: shown(t) if t % 100 == 0 else None, only_running=True)
+    return world.returns.tolist()
+
+
+def paired(played: dict[str, list[float]]) -> dict[str, Any]:
+    """Mean return of the plain layout, and the differences of the others from it, with 95 % intervals."""
+    from unveil.evaluation.statistics import mean_ci95
+
+    found: dict[str, Any] = {}
+    for fast, each in played.items():
+        mean, half = mean_ci95(np.array(each) - (played["off"] if fast != "off" else 0.0))
+        found[fast] = {"returns": each, "mean" if fast == "off" else "paired_difference": mean, "ci95": half}
     return found
 
 
@@ -255,10 +258,17 @@ def main() -> None:
     if arguments.cell:  # a process of its own: what is compiled for one number of threads does not serve another
         print(json.dumps(cell(arguments.batches[0], arguments.compile == "auto")))
         return
-    result = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"recipe": "diffuser-speed", "cells": []}
+    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"recipe": "diffuser-speed", "cells": []}
     if arguments.returns:
-        result["returns"] = returns(arguments.returns, arguments.logbase, arguments.dataset, arguments.candidates)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        settings = {"dataset": arguments.dataset, "candidates": arguments.candidates, "n": arguments.returns}
+        before: dict[str, Any] = result.get("returns", {})
+        if arguments.again or any(before.get(name) != value for name, value in settings.items()):
+            before = dict(settings)
+        for fast in [f for f in ("off", "bfloat16", "float32") if f not in before]:  # each kept when it is done
+            played: dict[str, list[float]] = {f: before[f]["returns"] for f in ("off", "bfloat16") if f in before}
+            played[fast] = returns(fast, arguments.returns, arguments.logbase, arguments.dataset, arguments.candidates)
+            before = result["returns"] = settings | {"commit": commit(), "threads": torch.get_num_threads()} | paired(played)
+            arguments.out.write_text(json.dumps(result | machine(), indent=1) + "\n")
         return
     began, cells = perf_counter(), result["cells"]
     for compiled in [False, True][: 1 + (arguments.compile == "auto")]:

@@ -330,7 +330,7 @@ def speed() -> str:
             else:
                 lines.append(f"| {where} | {name}: {told(row)} | - | - | - | - | - | - |")
     if paired := found.get("returns"):
-        for name in ("float32", "bfloat16"):
+        for name in [n for n in ("float32", "bfloat16") if n in paired]:
             row = paired[name]
             lines += ["", f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f} (n {paired['n']},"]
             lines.append(
