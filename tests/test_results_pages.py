@@ -64,9 +64,11 @@ def test_the_speed_table_has_a_line_a_row(build, tmp_path):
 
 
 def test_the_packaged_cards_hold_the_table_s_numbers():
-    """A card is made again with each row of its set: no packaged planner's card quotes another's row."""
+    """A card is made again with each row of its set: `unveil weights pack --results`."""
     for data in ("hopper-medium", "hopper-medium-replay", "hopper-medium-expert"):
         card = (ROOT / "src" / "unveil" / "zoo" / data / "card.md").read_text()
-        row = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{data}.json").read_text())["metrics"]["unveil-ask"]
-        assert f"| unveil-ask | {row['score_mean']:.1f} ± {row['score_ci95']:.1f} | {row['n']} |" in card
-        assert "| unveil |" not in card
+        rows = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{data}.json").read_text())["metrics"]
+        for name in ("unveil", "unveil-ask", "diffuser"):
+            row = rows[name]
+            assert f"| {name} | {row['score_mean']:.1f} ± {row['score_ci95']:.1f} | {row['n']} |" in card, data
+        assert "| warm-" not in card and "| cold-" not in card, "points of a curve are no rows"

@@ -129,7 +129,7 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     if described.get("returns") and len(trained) > 1:
         lines.append(
             "- `unveil.load` asks for the best plan, in one call and without the value, which is there for guidance and selection "
-            '(`preset="default"`). The benchmark\'s row `unveil` is of another diffusion, which is not told returns and not packaged.'
+            '(`preset="default"`, the row `unveil` below).'
         )
     for file in results:
         result = json.loads(file.read_text())
@@ -143,7 +143,7 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
             "|---|---|---|---|",
         ]
         for row, metrics in result["metrics"].items():
-            if "score_mean" not in metrics or not _is_of(row, bool(described.get("returns"))):
+            if "score_mean" not in metrics or not _is_of(row, bool(described.get("returns")), len(trained) > 1):
                 continue
             interval = f" ± {metrics['score_ci95']:.1f}" if "score_ci95" in metrics else ""
             rate = metrics.get("decisions_per_second")
@@ -151,11 +151,9 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     return "\n".join(lines) + "\n"
 
 
-def _is_of(row: str, told: bool) -> bool:
-    """Whether a row of the benchmark is a baseline's or of such a diffusion; told and untold ones are trained apart."""
-    if row.split("-")[0] in ("warm", "cold"):
-        return not told
-    return not row.startswith("unveil") or (row == "unveil-ask") == told
+def _is_of(row: str, told: bool, valued: bool) -> bool:
+    """Whether a row of the benchmark is a baseline's or of such weights: `unveil` chooses by a value, `unveil-ask` is told returns."""
+    return {"unveil": valued, "unveil-ask": told}.get(row, row.split("-")[0] not in ("warm", "cold"))
 
 
 def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
