@@ -10,7 +10,7 @@ Rows of `results/locomotion-<set>.json`, each written when it is done and not ma
     bc, bc10          behaviour cloning of all, and of the best tenth; n = 30
     diffuser          as published: the temporal U-Net, 20 steps, ascent on the value, K = 8; n = 10
     diffuser-64       the same with the published K = 64: decisions a second on the body's medium-expert set; of hopper's also n = 3,
-                      half an hour each, one by one (`--sets hopper-medium-expert --parts 0 1 2`)
+                      up to half an hour each, one by one (`--sets hopper-medium-expert --parts 0 1 2`)
     unveil            ours: few-step plans, chosen among by the value; n = 30
     unveil-ask        ours: the mean plan of the best return, in one call; n = 30
     warm-<k>, cold-<k>  ours, Diffuser's 20-step grid: later decisions from the last plan with its last k steps; or k steps from noise
@@ -139,7 +139,7 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
 
 
 def part(data: str, episode: int) -> dict[str, Any]:
-    """One episode of the published planner with its published 64 candidates, which takes half an hour."""
+    """One episode of the published planner with its published 64 candidates, which takes up to half an hour."""
     config = replace(for_dataset(EVAL_PRESETS["paper"], data), dataset=data, logbase=LOGS["paper"], seed=episode, fast="float32")
     world, planner = LocomotionEpisodes(body_of(data), 1, episode), planner_of(config)
     roll(world, planner.act, on_step=partial(told, f"{data} K=64 episode {episode}"))
