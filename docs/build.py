@@ -254,7 +254,8 @@ over *n* episodes; below it *K* candidates and denoising steps of a decision, de
 version of MuJoCo, and minutes of training of one core, as measured on a machine that did other work too; at most 15 of two
 cores were meant for each method on each set. The published planner's episodes ran in the float32 layout of `--fast`, its
 rate without. Cloning has not the same minutes: its 8,000 steps converge in one or two. `python benchmarks/locomotion.py --train`
-makes all. Settings were chosen on episodes with other seeds: of the planner that chooses by the value on hopper-medium-expert, of the one that asks on the
+makes all. Settings were chosen on episodes with other seeds: of the planner that chooses by the value on
+hopper-medium-expert, of the one that asks on the
 three hopper sets, after a first scale (8) had failed on the table's episodes of hopper-medium-expert (46.0); the log tells."""
 
 
