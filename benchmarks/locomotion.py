@@ -3,6 +3,7 @@
     unveil data locomotion --body hopper --mix medium-expert --policies DIR      # once for each set
     python benchmarks/locomotion.py --train --threads 2                           # trains what is missing; the minutes are in the results
     python benchmarks/locomotion.py                                               # then scores what is trained
+    python benchmarks/locomotion.py --rates                                       # decision rates again, on an idle machine: 15 minutes
 
 Rows of `results/locomotion-<set>.json`, each written when it is done and not made again while it is there:
 
@@ -154,7 +155,33 @@ def together(data: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
         metrics[f"{name}_mean"], metrics[f"{name}_ci95"] = mean_ci95(values)
     metrics["length_mean"] = float(np.mean([p["length"] for p in parts]))
     metrics["fall_rate"] = float(np.mean([p["terminated"] for p in parts]))
-    return metrics | planned("paper", data, 0, 200)
+    return metrics | made_row("diffuser-64", data, 0)
+
+
+PLANNED: dict[str, tuple[str, int, dict[str, Any]]] = {  # row -> preset, decisions that are timed, changes
+    "unveil": ("default", 200, {}),
+    "unveil-ask": ("ask", 200, {}),
+    "diffuser": ("paper", 50, {"batch_size": 8}),
+    "diffuser-64": ("paper", 200, {}),
+}
+
+
+def made_row(row: str, data: str, episodes: int) -> dict[str, Any]:
+    """A planner's row."""
+    preset, decisions, changes = PLANNED[row]
+    return planned(preset, data, episodes, decisions, **changes)
+
+
+def time_again(data: str, rows: list[str]) -> None:
+    """Measure the decision rates of planners' rows anew; nothing else of the rows changes."""
+    file = RESULTS / f"locomotion-{data}.json"
+    for row in rows:
+        result = json.loads(file.read_text())
+        if row in PLANNED and row in result["metrics"]:
+            rate = made_row(row, data, 0)["decisions_per_second"]
+            result["metrics"][row]["decisions_per_second"] = rate
+            file.write_text(json.dumps(result, indent=1) + "\n")
+            print(f"{data} {row}: {rate:.2f} decisions a second", flush=True)
 
 
 def main() -> None:
@@ -164,10 +191,14 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train what is missing first")
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
     parser.add_argument("--parts", type=int, nargs="*", default=[], help="episodes of diffuser-64 to play now, each kept when it is over")
+    parser.add_argument("--rates", action="store_true", help="measure the decision rates of the rows that are there again: an idle machine")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for data in arguments.sets:
+        if arguments.rates:
+            time_again(data, arguments.rows)
+            continue
         if arguments.train:
             train_missing(data, arguments.threads)
         file = RESULTS / f"locomotion-{data}.json"
@@ -177,9 +208,9 @@ def main() -> None:
         made: dict[str, Any] = {
             "bc": lambda d=data: cloned(d, 1.0, 30),
             "bc10": lambda d=data: cloned(d, 0.1, 30),
-            "unveil": lambda d=data: planned("default", d, 30, 200),
-            "unveil-ask": lambda d=data: planned("ask", d, 30, 200),
-            "diffuser": lambda d=data: planned("paper", d, 10, 50, batch_size=8),
+            "unveil": lambda d=data: made_row("unveil", d, 30),
+            "unveil-ask": lambda d=data: made_row("unveil-ask", d, 30),
+            "diffuser": lambda d=data: made_row("diffuser", d, 10),
         }
         parts = result.get("parts", {})
         for episode in arguments.parts:
@@ -191,7 +222,7 @@ def main() -> None:
         if data == "hopper-medium-expert" and len(parts) == 3:
             made["diffuser-64"] = lambda d=data, parts=parts: together(d, list(parts.values()))
         elif data.endswith("medium-expert") and data != "hopper-medium-expert":
-            made["diffuser-64"] = lambda d=data: planned("paper", d, 0, 200)
+            made["diffuser-64"] = lambda d=data: made_row("diffuser-64", d, 0)
         made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k) for k in arguments.curve}
         made |= {f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k) for k in arguments.curve}
         for row in [*arguments.rows, *(f"{start}-{k}" for k in arguments.curve for start in ("cold", "warm"))]:
