@@ -3,8 +3,7 @@
     unveil data pusht                                                            # or UNVEIL_DATA, for 206 human demonstrations
     unveil train pusht --out runs/pusht-cnn
     unveil train pusht --network transformer --out runs/pusht-transformer
-    unveil train pusht --horizon 24 --n-action 16 --out runs/pusht-cnn-h24       # row n-action-16
-    unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*
+    unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*, n-action-*
     unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student    # rows student-*
     unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels   # row pixels
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
@@ -24,7 +23,7 @@ finished is left out, with a word:
     pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals
     student-<k>                  distilled from the cnn, k network calls
     pixels                       96 x 96 pictures and the agent's place
-    n-action-<n>                 actions executed of a chunk
+    n-action-<n>                 actions executed of a chunk; of runs/pusht-prefix, whose chunks of 24 are long enough for 16
     lr<r>-s<s>                   3 learning rates x 3 seeds, preset tiny
     delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft; all of runs/pusht-prefix, whose
                                  chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it
@@ -32,7 +31,7 @@ finished is left out, with a word:
     ways                         100 episodes from the symmetric start: sides and commitment
 
 Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as
-much for each of mse, bins, mdn; -cnn-h24 and -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels
+much for each of mse, bins, mdn; -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels
 25 (its 4000 steps of 64); each lr run of preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM
 10 and 15 for ddpm-100; n-action-1 12, -4 3; delay-* 2.5 each, soft about 7, all 36 two hours; energy 4; ways 1; transformer about 5. knn,
 mse, bins and mdn below 1.
@@ -241,8 +240,7 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made |= {f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS}
     made |= {f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k) for k in (1, 2, 3)}
     made["pixels"] = partial(evaluated, "pusht-pixels")
-    made |= {f"n-action-{n}": partial(evaluated, "pusht-cnn", n_action=n) for n in (1, 4, 8)}
-    made["n-action-16"] = partial(evaluated, "pusht-cnn-h24")
+    made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n) for n in (1, 4, 8, 16)}
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
     made |= {f"delay-{d}-{m}": partial(evaluated, DELAYED, delay=d, asynchronous=m) for m in MODES for d in DELAYS}
     return made | {"energy": energy_row, "ways": ways_row}

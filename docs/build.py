@@ -2,8 +2,10 @@
 
 import json
 import re
+from math import inf
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -331,6 +333,7 @@ def speed() -> str:
                 lines.append(f"| {where} | {name} | " + " | ".join(shown) + " |")
             else:
                 lines.append(f"| {where} | {name}: {told(row)} | - | - | - | - | - | - |")
+    lines += ["", goals(found["cells"])]
     if paired := found.get("returns"):
         for name in [n for n in ("float32", "bfloat16") if n in paired]:
             row = paired[name]
@@ -339,6 +342,18 @@ def speed() -> str:
                 f"{paired['dataset']}, K = {paired['candidates']}); plain {paired['off']['mean']:.1f} ± {paired['off']['ci95']:.1f}."
             )
     return "\n".join(lines)
+
+
+def goals(cells: list[dict[str, Any]]) -> str:
+    """Where the two goals of speed are reached, by batch and threads."""
+    said = []
+    for most, times in ((1e-3, 1.5), (3e-2, 2.0)):
+        near = [(cell, row) for cell in cells for row in cell["rows"].values() if row.get("error", inf) <= most]
+        reached = sorted({f"({cell['batch']}, {cell['threads']})" for cell, row in near if row["times_eager"] >= times})
+        best = max((row["times_eager"] for _, row in near), default=0.0)
+        where = f"at (batch, threads) {', '.join(reached)}, {best:.2f} at best" if reached else f"nowhere; {best:.2f} at best"
+        said.append(f"{times:g} times eager at an error of at most {most:g} is reached {where}.")
+    return " ".join(said)
 
 
 def told(row: object) -> str:
