@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from unveil.apps.auto_scale import surprise
 from unveil.apps.guidance_forms import unguided
 from unveil.apps.guided import GuidedPlanner, GuidedSettings, asking
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, asked
@@ -39,6 +40,17 @@ def test_a_rank_is_told_and_nan_is_silence():
 def test_guidance_goes_from_plans_of_any_return_towards_the_asked(scale, expected):
     belief = asking(TrajectoryModel(SHAPE, Told()), 0.75, scale)(torch.zeros(2, 1, 2), torch.full((2,), 0.5, dtype=torch.float64))
     torch.testing.assert_close(belief.mean, torch.full((2, 1, 2), expected))
+
+
+def test_a_planner_that_asks_for_nothing_says_so():
+    """A network that is told returns learned silence as (0, 0), never as no condition at all; a scale's rule listens to the same."""
+    model = TrajectoryModel(SHAPE, Told())
+    model.normalization.least.fill_(-1e3)
+    model.normalization.most.fill_(1e3)
+    planner = GuidedPlanner(model, unguided(DDIM(model.denoiser.schedule)), None, GuidedSettings(1, 2, clip=False))
+    torch.testing.assert_close(planner.best(np.zeros((2, 1)))[:, 0, 0], torch.full((2,), 3.0))
+    x = torch.full((4, 1, 2), 5.0)
+    torch.testing.assert_close(surprise(model, x), torch.full((4,), 0.5 * (5.0 - 3.0) ** 2))  # of two numbers one is the known state
 
 
 def test_asked_plans_are_those_that_followed_such_returns():

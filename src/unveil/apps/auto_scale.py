@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unveil.apps.trajectory_model import TrajectoryModel
+from unveil.apps.trajectory_model import TrajectoryModel, untold
 from unveil.process.corrupt import corrupt
 
 LEVELS = (0.25, 0.5)  # noise levels: the times t at which plans are noised and denoised again
@@ -19,11 +19,11 @@ def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     known = model.shape.first_known(x.shape[1]).to(x.device)
-    total = torch.zeros(len(x), device=x.device)
+    denoise, total = untold(model), torch.zeros(len(x), device=x.device)
     for level in LEVELS:
         t = torch.full((len(x),), level, dtype=torch.float64, device="cpu")
         noise = torch.randn(x.shape, generator=generator, device="cpu").to(x)
-        error = model.denoiser(corrupt(model.denoiser.schedule, x, t, noise, known), t).mean - x
+        error = denoise(corrupt(model.denoiser.schedule, x, t, noise, known), t).mean - x
         total += torch.where(known, 0.0, error**2).flatten(1).mean(1)
     return total / len(LEVELS)
 

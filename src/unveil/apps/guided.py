@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unveil.apps.guidance_forms import Form
 from unveil.apps.policy_model import PolicyModel
-from unveil.apps.trajectory_model import TrajectoryModel, asked
+from unveil.apps.trajectory_model import TrajectoryModel, asked, untold
 from unveil.errors import UnveilError
 from unveil.network.fast_unet1d import FastUNet
 from unveil.network.unet1d import TemporalUNet
@@ -165,7 +165,7 @@ class GuidedPlanner:
 
     def _denoise(self) -> GaussianDenoise:
         """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
-        denoise = self.model.denoiser if self.settings.ask is None else asking(self.model, self.settings.ask, self.settings.ask_scale)
+        denoise = untold(self.model) if self.settings.ask is None else asking(self.model, self.settings.ask, self.settings.ask_scale)
         if not self.settings.clip:
             return denoise
         norm, planned = self.model.normalization, self.model.shape.planned

@@ -12,6 +12,7 @@ from unveil.network.condition import Condition
 from unveil.network.layers import mlp
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, x0
 from unveil.process.schedule import Tabulated, cosine_betas, tabulated
@@ -122,6 +123,18 @@ def asked(rank: Tensor) -> Condition:
     """
     said = torch.stack([2.0 * rank - 1.0, torch.ones_like(rank)], dim=1)
     return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(said), said))
+
+
+def untold(model: "TrajectoryModel") -> GaussianDenoise:
+    """The belief about plans of any return. Silence is a condition too, (0, 0): without one, a network that is told returns has not learned
+    what to say."""
+    if not model.shape.returns:
+        return model.denoiser
+
+    def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
+        return model.denoiser(x_t, t, asked(torch.full((len(x_t),), torch.nan, device=x_t.device)))
+
+    return denoise
 
 
 class TrajectoryModel(nn.Module):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.apps.guidance_forms import Form
-    from unveil.apps.guided import GuidedPlanner
+    from unveil.apps.guided import GuidedPlanner, GuidedSettings
     from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
     from unveil.recipes.locomotion import EvalLocomotion
     from unveil.recipes.progress import Progress
@@ -76,7 +76,7 @@ def planner_of(config: EvalLocomotion) -> GuidedPlanner:
 
 def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> GuidedPlanner:
     """The planner that a config describes, with these models."""
-    from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
+    from unveil.apps.guided import GuidedPlanner, value_at
 
     if value is None and (config.guidance != "none" or config.select != "none"):
         asks = "--preset ask, which needs none" if model.shape.returns else "--guidance none --select none"
@@ -84,7 +84,14 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
-    settings = GuidedSettings(
+    return GuidedPlanner(model, form_of(config, model, value), score, settings_of(config, model), seed=config.seed)
+
+
+def settings_of(config: EvalLocomotion, model: TrajectoryModel) -> GuidedSettings:
+    """How the planner of a config samples and chooses; a model that is told returns is asked for the best unless the config says another."""
+    from unveil.apps.guided import GuidedSettings
+
+    return GuidedSettings(
         candidates=config.batch_size,
         steps=config.sampling_steps,
         horizon=planned_rows(config, model),
@@ -96,7 +103,6 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
         ask_scale=config.ask_scale,
         clip=config.clip_denoised,
     )
-    return GuidedPlanner(model, form_of(config, model, value), score, settings, seed=config.seed)
 
 
 def planned_rows(config: EvalLocomotion, model: TrajectoryModel) -> int:
@@ -157,7 +163,7 @@ def given_scale(text: str) -> float:
 def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[EvalLocomotion, dict[float, float]]:
     """`--scale auto` as a number: the largest of a geometric grid whose plans surprise the model no more than what was recorded.
 
-    The plans start from 256 states of episodes that were not trained on. Also: every scale's surprise over that of the recording.
+    The plans are those of one candidate, from 256 states of episodes that were not trained on. Also: every scale's surprise over that of the recording.
 
     Raises:
         UnveilError: the model was trained on all episodes.
@@ -168,7 +174,7 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     import torch
 
     from unveil.apps.auto_scale import largest_unsurprising
-    from unveil.apps.guided import GuidedPlanner, GuidedSettings
+    from unveil.apps.guided import GuidedPlanner
     from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
     from unveil.data.trajectories import Trajectories
@@ -182,7 +188,8 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     rows, _ = windows.windows(first, planned_rows(config, model))
     recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
     states = rows[:, 0, model.shape.actions :].numpy()
-    settings = GuidedSettings(1, config.sampling_steps, planned_rows(config, model), config.temperature, clip=config.clip_denoised)
+    single = replace(config, batch_size=1, warm_steps=None, sharpness=None, anchored=False, plan_horizon=planned_rows(config, model))
+    settings = settings_of(single, model)
 
     def plans(scale: float) -> torch.Tensor:
         form = form_of(replace(config, scale=str(scale)), model, value)
