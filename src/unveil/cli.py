@@ -131,7 +131,7 @@ def parse(config: type, rest: list[str], command: str, default: Any = None, requ
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        text = re.sub(r"[│╭╮╰╯─┃━]+|\x1b\[[0-9;]*m", " ", shown.getvalue())
+        text = re.sub(r"[│╭╮╰╯─┃━]+|-{4,}|\x1b\[[0-9;]*m", " ", shown.getvalue())
         message = " ".join(text.split()).split("For full helptext")[0]
         message = (
             re.sub(r"^(Value error|Missing argument|Error parsing [^:]*:)\s*", "", message.split("Argument helptext")[0]).strip()

@@ -89,12 +89,43 @@ def test_every_form_of_planning_runs(base, flags, tmp_path):
         (["--dataset", "no-such-set"], "body"),
         (["--logbase", ""], "--logbase is empty; give the folder of all runs"),
         (["--episodes", "0"], "--episodes must be at least 1"),
+        (["--n-guide-steps", "-1"], "--n-guide-steps must be at least 0, got -1"),
+        (["--scale", "big"], "--scale is a number or auto, got 'big'"),
+        (["--diffusion-epoch", "5"], "defaults_H8_T20: no checkpoint of step 5; there: 3, 6"),
+        (["--discount", "0.5"], "d0.5: no such run; there: "),
+        (["--solver", "euler"], "unveil: Invalid choice invalid choice 'euler' for argument '--solver'"),
     ],
 )
 def test_mistakes_are_one_line(base, flags, message, capsys):
     assert evaluate(base, *flags) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error.splitlines()[-1]
+
+
+def test_a_value_that_is_missing_is_hinted_at_by_values_alone(base, tmp_path, capsys):
+    logs = tmp_path / "logs" / "hopper-tiny"
+    shutil.copytree(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", logs / "diffusion" / "defaults_H8_T20")
+    assert evaluate(base, "--logbase", str(tmp_path / "logs")) == 2
+    assert f"train one: unveil train value --dataset D --logbase {tmp_path / 'logs'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "unet"], "--shortest 4 cannot be halved 3 times by the unet; give --shortest 8, or --shortest 0"),
+        (["--model", "unet", "--horizon", "12"], "--horizon 12 cannot be halved 3 times"),
+        (["--dataset", "one.npz"], "one.npz is one episode, so none can be held out; give --hold-out 0"),
+    ],
+)
+def test_impossible_trainings_are_one_line_and_leave_nothing(base, tmp_path, monkeypatch, flags, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    row = np.zeros((5, 11), np.float32)
+    np.savez("one.npz", observations=row, actions=row[:, :3], rewards=row[:, 0], terminals=row[:, 0] > 0)
+    data = ["--dataset", str(base / "hopper-tiny.hdf5"), "--logbase", "logs"]
+    assert main(["train", "locomotion", *TINY, *data, *flags]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error
+    assert not Path("logs").exists()
 
 
 def test_a_value_of_another_schedule_is_refused(base, capsys):
@@ -225,6 +256,16 @@ def test_the_published_three_commands_run_as_they_are_hinted(base, tmp_path, cap
     assert np.isfinite(result["returns"]).all() and result["metrics"]["sampling_steps"] == 20
     assert main([*words, *small, "--plan-horizon", "3"]) == 2
     assert "plans of 3 rows cannot be halved 1 times" in capsys.readouterr().err
+
+
+def test_the_hint_holds_the_same_episodes_out():
+    """Other episodes have another normalisation, with which the value is refused."""
+    from unveil.recipes.locomotion import TRAIN_PRESETS, TrainLocomotion
+    from unveil.recipes.verbs import TRAINED, following
+
+    after = TRAINED["locomotion"][2]
+    assert following(after, TrainLocomotion(hold_out=0.3), "run").endswith("--hold-out 0.3")
+    assert "--hold-out" not in following(after, TrainLocomotion(), "run") + following(after, TRAIN_PRESETS["paper"], "run")
 
 
 def test_the_hint_after_values_elsewhere_names_their_place():

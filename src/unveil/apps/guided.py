@@ -6,6 +6,7 @@ Janner et al. 2022, section 3.2 and 5.3.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 
 import numpy as np
 import torch
@@ -94,6 +95,11 @@ class GuidedPlanner:
                 f"guided planner: candidates and steps >= 1 and warm_steps in 1 .. steps are needed, got {settings.candidates}, "
                 f"{settings.steps} and {settings.warm_steps}"
             )
+        if not all(isfinite(n) for n in (settings.temperature, settings.sharpness or 0.0, settings.ask_scale)) or settings.temperature < 0:
+            raise ValueError(
+                f"guided planner: a temperature of at least 0 and a finite sharpness and ask_scale are needed, got {settings.temperature}, "
+                f"{settings.sharpness} and {settings.ask_scale}"
+            )
         if settings.ask is not None and not (model.shape.returns and 0.0 <= settings.ask <= 1.0):
             raise ValueError(
                 f"guided planner: --ask is a share of the data's returns, 0 to 1, got {settings.ask}"
@@ -104,7 +110,11 @@ class GuidedPlanner:
         self.form, self.score, self.steer = form, score, steer
         self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
         levels = len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
-        if self.horizon < 1 or self.horizon % 2 ** (levels - 1):
+        fewest = 2 if model.shape.inverse else 1
+        if self.horizon < fewest:
+            why = ": its first two observations tell the action" if model.shape.inverse else ""
+            raise ValueError(f"guided planner: a plan needs at least {fewest} rows{why}; give another --plan-horizon than {self.horizon}")
+        if self.horizon % 2 ** (levels - 1):
             raise ValueError(
                 f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give --plan-horizon "
                 f"as a multiple of {2 ** (levels - 1)}"

@@ -37,6 +37,11 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     for name in ("episodes", "batch_size", "sampling_steps", "threads", "max_episode_length"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    for name in ("n_guide_steps", "t_stopgrad"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
+    if config.scale != "auto":
+        given_scale(config.scale)
     check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
     body = body_of(config.dataset)
@@ -88,7 +93,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
 
 
 def settings_of(config: EvalLocomotion, model: TrajectoryModel) -> GuidedSettings:
-    """How the planner of a config samples and chooses; a model that is told returns is asked for the best unless the config says another."""
+    """How the planner of a config samples and chooses; of a model that is told returns, the best unless the config says another."""
     from unveil.apps.guided import GuidedSettings
 
     return GuidedSettings(
@@ -163,7 +168,8 @@ def given_scale(text: str) -> float:
 def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[EvalLocomotion, dict[float, float]]:
     """`--scale auto` as a number: the largest of a geometric grid whose plans surprise the model no more than what was recorded.
 
-    The plans are those of one candidate, from 256 states of episodes that were not trained on. Also: every scale's surprise over that of the recording.
+    The plans are single candidates, from 256 states of episodes that were not trained on. Also: every scale's surprise over that of
+    the recording.
 
     Raises:
         UnveilError: the model was trained on all episodes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.recipes.locomotion import folder_name
 
@@ -94,7 +94,7 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     from unveil.errors import UnveilError
 
     folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch), device, config.raw)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch, "value"), device, config.raw)
     if not isinstance(model, ValueModel):
         raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
     return model.to(device)
@@ -129,25 +129,34 @@ def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> Val
     return model
 
 
-def at_epoch(folder: Path, epoch: str) -> Path:
-    """The checkpoint of a run: the newest good one, or that of a step."""
+def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = "locomotion") -> Path:
+    """The checkpoint of a run: the newest good one, or that of a step.
+
+    Raises:
+        UnveilError: no such run, of which those of the recipe that are there are told, or no such step, likewise.
+    """
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.locate import find_checkpoint, read_recipe
+    from unveil.training.checkpoint import checkpoints
 
     if not folder.is_dir():
-        runs = sorted(str(p.parent) for p in folder.parent.parent.glob("*/*/config.json")) if folder.parent.parent.is_dir() else []
-        verb = "value" if folder.parent.name == "values" else "locomotion"
+        places = (file.parent for file in folder.parent.parent.glob("*/*/config.json"))
+        runs = sorted(str(place) for place in places if read_recipe(place) == recipe)
         hint = (
             f"there: {', '.join(runs[:4])}"
             if runs
-            else f"train one: unveil train {verb} --dataset D --logbase {folder.parent.parent.parent}"
+            else f"train one: unveil train {recipe} --dataset D --logbase {folder.parent.parent.parent}"
         )
         raise UnveilError(f"{folder}: no such run; {hint}")
     if epoch == "latest":
         return find_checkpoint(str(folder))
     if not epoch.isdigit():
         raise UnveilError(f"an epoch is a step number or latest, got {epoch!r}")
-    return find_checkpoint(str(folder / f"checkpoint-{int(epoch)}"))
+    chosen = folder / f"checkpoint-{int(epoch)}"
+    if not chosen.is_dir():
+        there = ", ".join(str(place.name.removeprefix("checkpoint-")) for place in checkpoints(folder)) or "none"
+        raise UnveilError(f"{folder}: no checkpoint of step {int(epoch)}; there: {there}")
+    return find_checkpoint(str(chosen))
 
 
 def check_pair(model: TrajectoryModel, value: ValueModel) -> None:

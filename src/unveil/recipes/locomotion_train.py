@@ -114,11 +114,17 @@ def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
 
 
 def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
-    """The data set without the episodes held out."""
+    """The data set without the episodes held out.
+
+    Raises:
+        ValueError: there is but one.
+    """
     from unveil.data.episodes import held_out
     from unveil.data.sources import read_episodes
 
     episodes = read_episodes(config.dataset)
+    if config.hold_out and len(episodes.ends) < 2:
+        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give --hold-out 0")
     return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
 
 
@@ -213,6 +219,11 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.dim_mults) - 1):
             raise ValueError(
                 f"--horizon {config.horizon} cannot be halved {len(config.dim_mults) - 1} times; give another, or fewer --dim-mults"
+            )
+        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.dim_mults) - 1):
+            raise ValueError(
+                f"--shortest {config.shortest} cannot be halved {len(config.dim_mults) - 1} times by the unet; give --shortest "
+                f"{2 ** (len(config.dim_mults) - 1)}, or --shortest 0 for windows of --horizon alone"
             )
     elif config.dim % (2 * config.heads):
         raise ValueError(f"--dim must be a multiple of twice --heads, got {config.dim}")

@@ -60,7 +60,7 @@ def given(rest: list[str], flag: str, otherwise: str) -> str:
     return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
 
 
-CARRIED = ("preset", "horizon", "n_diffusion_steps", "discount", "normalizer", "inverse")  # name the folder, or must agree
+CARRIED = ("preset", "horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")  # name the folder, or must agree
 
 
 def following(after: str, config: Any, run: Any) -> str:
