@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 P, S, A, N, D, W = "process/", "sampling/", "apps/", "network/", "data/", "worlds/maze/"
 L, LT = "worlds/locomotion/", "tests/worlds/test_locomotion_"
 CORE = "tests/process tests/sampling tests/test_equivalences.py tests/test_orders.py"
+GUIDED, PRESET = "tests/apps/test_guided.py", "tests/recipes/test_locomotion_preset.py"
 MASKED = "tests/process/test_masking.py tests/sampling/test_masked.py"
 LANGUAGE, TEXT = "tests/network/test_language.py", "tests/apps/test_text_model.py"
 PREFIX, BLOCKS, WINDOW = "tests/network/test_prefix.py", "tests/apps/test_text_blocks.py", "tests/apps/test_text_window.py"
@@ -130,6 +131,22 @@ FLIPS = [
     (A + "planner.py", "LEVELS.index(0.5), None] * factors", "LEVELS.index(0.5), None] / factors", "tests/apps/test_planner.py"),
     (A + "direct.py", "direct = strides <= slack * fastest", "direct = strides >= slack * fastest", "tests/apps/test_direct.py"),
     (A + "trajectory_model.py", "steps * t - 1.0", "steps * t", "tests/apps/test_trajectory_model.py tests/apps/test_diffuser.py"),
+    (A + "guided.py", "torch.cat([last[:, 1:], last[:, -1:]], dim=1)", "torch.cat([last[:, 1:], last[:, :1]], dim=1)", GUIDED),
+    (A + "guided.py", "times[0].expand(len(moved)), noise)", "times[-1].expand(len(moved)), noise)", GUIDED),
+    (A + "guided.py", "known.repeat_interleave(k, dim=0)", "known.repeat(k, 1)", GUIDED),
+    (A + "guided.py", "scores.argmax(1)", "scores.argmin(1)", GUIDED),
+    (A + "guided.py", "argsort(descending=True)", "argsort()", GUIDED),
+    (A + "guidance_forms.py", "* diffusion_steps) - 1 < stop", "* diffusion_steps) - 1 <= stop", GUIDED),
+    (A + "guidance_forms.py", "(schedule, t, before).small)", "(schedule, t, before).small) ** 0.5", GUIDED),
+    (A + "guidance_forms.py", "Ascend(value, gain, steps, between=put_back)", "Ascend(value, gain, steps)", GUIDED),
+    (A + "guidance_forms.py", "schedule, scale, (0.0, until))", "schedule, scale)", GUIDED),
+    (A + "trajectory_model.py", "if not model.shape.returns:", "if True:", "tests/apps/test_asked_returns.py"),
+    (A + "trajectory_model.py", "low + 0.5 * (x + 1.0)", "low + 0.5 * (x - 1.0)", "tests/apps/test_trajectory_model.py"),
+    (D + "trajectories.py", "discount * table[:, step + 1]", "table[:, step + 1]", "tests/data/test_trajectories.py"),
+    (D + "trajectories.py", "+ termination_penalty *", "- termination_penalty *", "tests/data/test_trajectories.py"),
+    (D + "trajectories.py", "torch.minimum(index, last)", "torch.minimum(index, last - 1)", "tests/data/test_trajectories.py"),
+    (L + "body.py", "(returns - body.score_min)", "(returns + body.score_min)", LT + "episodes.py"),
+    ("recipes/locomotion_eval.py", '0.0 if config.select == "critic"', '0.0 if config.select != "critic"', PRESET),
     (A + "diffuser.py", "[:, :POSITION] + (target - seen)", "[:, :POSITION] - (target - seen)", "tests/apps/test_diffuser.py"),
     (A + "diffuser.py", "min(self._step + 1,", "min(self._step,", "tests/apps/test_diffuser.py"),
     (A + "diffuser.py", "known[:, [0, -1], ACTION:] = True", "known[:, [0], ACTION:] = True", "tests/apps/test_diffuser.py"),

@@ -74,6 +74,15 @@ def test_a_shift_of_the_belief_is_bayes_rule():
     assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 0.0)) == pytest.approx(0.0, abs=0.03)
 
 
+def test_the_belief_is_shifted_up_to_its_time_and_not_above():
+    """By default not near t = 1, where its gain sigma^2 / alpha is hundreds."""
+    x = torch.zeros(1, 1, 1)
+    guided = belief_shift(linear, SCHEDULE, DDIM(SCHEDULE), 1.0).guide(model().denoiser)
+    for t, expected in ((0.95, 0.0), (0.9, 0.5), (0.3, 0.5)):
+        time = torch.tensor([t], dtype=torch.float64)
+        assert float(guided(x, time).mean) == pytest.approx(expected * float(SCHEDULE.sigma(time)) ** 2, rel=1e-4)
+
+
 def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
     """The expectation of x obeys E[x_s] = (w_t + w_0 alpha_t) E[x_t] + variance * 0.5 alpha_t, which falls short of Bayes' 0.5."""
     expected = 0.0
@@ -108,6 +117,21 @@ def test_ascent_adds_the_scaled_gradient_before_each_step_where_it_may():
     plain = ascent(slope, SCHEDULE, STEPS, scale=0.1, steps=1, stop=0, by_variance=False).edit(NOTHING)
     assert float(plain(torch.zeros(1, 1, 1), times[-2], None)[0, 0, 0]) == pytest.approx(0.3)
     assert float(plain(torch.zeros(1, 1, 1), times[-1], None)[0, 0, 0]) == 0.0
+
+
+def test_an_ascent_puts_known_numbers_back_after_each_of_its_steps():
+    """The slope of x_0 x_1 is the other number: with x_0 known to be 2, x_1 rises by 0.1 * 2 each time and x_0 stays, seen and left."""
+    seen = []
+
+    def product(x, t):
+        seen.append(x[0, 0, 0].item())
+        return x[:, 0, 0] * x[:, 1, 0]
+
+    known = torch.tensor([True, False])[None, :, None]
+    form = ascent(product, SCHEDULE, STEPS, scale=0.1, steps=3, stop=0, by_variance=False)
+    moved = form.edit(Inpaint(known, torch.full((1, 2, 1), 2.0)))(torch.ones(1, 2, 1), uniform(STEPS)[0], None)
+    assert moved[0, :, 0].tolist() == pytest.approx([2.0, 1.0 + 3 * 0.1 * 2.0])
+    assert seen == [2.0, 2.0, 2.0]
 
 
 def planner(settings: GuidedSettings, score=None, **more) -> GuidedPlanner:
@@ -198,6 +222,37 @@ def test_a_warm_start_without_noise_left_is_the_last_plan_moved_on():
     np.testing.assert_allclose(made._last[0, 1:3], last[0, 2:4], atol=0.2)
 
 
+def test_a_warm_start_begins_from_the_last_plan_moved_on_and_noised_to_its_own_level():
+    """Without noise (temperature 0) the first state of three steps of ten is alpha(0.3) times the last plan, of each episode its own, one
+    row on with its last row repeated; with noise it has the deviation sigma(0.3)."""
+    observations = np.array([[1.0, 25.0], [3.0, 12.0]])
+    t = torch.tensor(0.3, dtype=torch.float64)
+    alpha, sigma = float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))
+    last = torch.arange(2 * 4 * 3.0).reshape(2, 4, 3)
+    moved = alpha * last[:, [1, 2, 3, 3]]
+    for temperature, candidates in ((0.0, 2), (1.0, 2000)):
+        made = planner(GuidedSettings(candidates=candidates, steps=10, warm_steps=3, temperature=temperature, clip=False, rows=10_000))
+        states = []
+        made.steer = lambda denoise, states=states: lambda x, t: states.append(x) or denoise(x, t)
+        made._last = last
+        made.act(observations)
+        first = states[0].reshape(2, candidates, 4, 3)
+        known = made._known(observations)
+        torch.testing.assert_close(first[:, :, 0, 1:], known[:, None].expand(2, candidates, 2))
+        if temperature == 0.0:
+            torch.testing.assert_close(first[:, :, 1:], moved[:, None, 1:].expand(2, 2, 3, 3))
+        else:
+            assert (first[:, :, 1:] - moved[:, None, 1:]).std() == pytest.approx(sigma, rel=0.03)
+
+
+def test_plans_come_best_first():
+    def last_number(x):
+        return x[:, -1, -1]
+
+    plans = planner(GuidedSettings(candidates=9, steps=5), last_number).plan(np.array([1.0, 25.0]))
+    assert (np.diff(plans[:, -1, -1]) < 0.0).all()
+
+
 def test_clipping_really_clips_every_number_of_a_plan():
     made = planner(GuidedSettings(candidates=50, steps=3))
     made.model.normalization.least.fill_(-0.3)
@@ -264,6 +319,15 @@ def test_impossible_settings_are_refused(wrong):
         planner(GuidedSettings(**wrong))
     with pytest.raises(ValueError, match="needs a sharpness"):
         planner(GuidedSettings(anchored=True))
+    for name in ("temperature", "sharpness", "ask_scale"):
+        with pytest.raises(ValueError, match="finite sharpness and ask_scale"):
+            planner(GuidedSettings(**{name: float("nan")}))
+    with pytest.raises(ValueError, match="temperature of at least 0"):
+        planner(GuidedSettings(temperature=-1.0))
+    with pytest.raises(ValueError, match="at least 1 rows; give another --plan-horizon than 0"):
+        planner(GuidedSettings(horizon=0))
+    with pytest.raises(ValueError, match="at least 2 rows: its first two observations"):
+        planner(GuidedSettings(horizon=1), inverse=True)
     with pytest.raises(ValueError, match="finite"):
         planner(GuidedSettings(candidates=1, steps=1)).act(np.array([[np.nan, 0.0]]))
 

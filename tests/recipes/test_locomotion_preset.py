@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+import torch
 
 from originals import ATTENTION, DATASET, unpacked
+from unveil.apps.trajectory_model import ValueModel
 from unveil.cli import main
 from unveil.recipes.load import load
 from unveil.recipes.locomotion import EVAL_PRESETS
@@ -71,3 +73,11 @@ def test_loading_follows_the_same_rule():
         assert (chosen.settings.candidates, chosen.settings.steps) == (16, 3) and chosen.score is not None
     with pytest.raises(ValueError, match="preset is one of default, ask, paper, got 'papre'"):
         load("hopper-medium-expert", "cpu", preset="papre")
+
+
+@pytest.mark.parametrize(("select", "time"), [("critic", 0.0), ("value", 1 / 20)])
+def test_a_critic_sees_clean_plans_and_a_value_the_least_noisy_ones(monkeypatch, select, time):
+    planner, told = load("hopper-medium-expert", "cpu", select=select), []
+    monkeypatch.setattr(ValueModel, "forward", lambda _, x, t: told.append(t) or x[:, 0, 0])
+    planner.score(torch.zeros(2, 4, 14))
+    assert told[0].tolist() == [time] * 2
