@@ -12,7 +12,7 @@ observation to an action, `batch` candidates. Rows of `results/diffuser-speed.js
     float32          our planner on the networks laid out for planning (`network/fast_unet1d.py`)
     bfloat16         the same, weights and features in bfloat16
     ..., compiled    the same, each network through torch.compile where that measures faster
-    openvino         the U-Net's forward pass alone, if OpenVINO is installed
+    openvino         the U-Net's forward pass alone by OpenVINO, if that is installed (pip install openvino), beside eager and ours
 
 Times are the shortest of the rounds; `error` is the largest difference of a finished plan (normalised) from the eager one under the same
 noise, of weights that were not trained, and `forward_error` that of one U-Net pass; `of_peak` is the published networks' arithmetic over
@@ -43,6 +43,8 @@ from unveil.apps.guidance_forms import ascent
 from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.network.compiled import Measured
+from unveil.network.fast_unet1d import FastUNet
+from unveil.network.unet1d import TemporalUNet
 from unveil.recipes.doctor import commit, machine
 
 FILE = Path(__file__).resolve().parent / "results" / "diffuser-speed.json"
@@ -142,26 +144,32 @@ def shortest(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str
     return times
 
 
-def openvino(network: nn.Module, x: Tensor, time: Tensor) -> dict[str, Any]:
-    """The U-Net's forward pass by OpenVINO: it has no gradient, so no guided plan. Not tried where this was written: not installed."""
+def openvino(network: TemporalUNet, x: Tensor, time: Tensor) -> dict[str, Any]:
+    """The U-Net's forward pass by OpenVINO in both precisions, beside eager and ours: it has no gradient, so no guided plan."""
     if find_spec("openvino") is None:
         return {"note": "not installed"}
     import openvino as ov  # pyright: ignore[reportMissingImports]
 
     core = ov.Core()
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    compiled = core.compile_model(ov.convert_model(network, example_input=(x, time)), "CPU")
-    given = [x.numpy(), time.numpy()]
-    error = float(np.abs(compiled(given)[0] - network(x, time).numpy()).max())
-    calls = {"openvino": lambda: compiled(given), "eager": lambda: network(x, time)}
-    best = {name: min(times) for name, times in shortest(calls, 2.0).items()}
-    return {"unet_forward_ms": 1e3 * best["openvino"], "eager_unet_forward_ms": 1e3 * best["eager"], "error": error}
+    converted, given = ov.convert_model(network, example_input=(x, time)), [x.numpy(), time.numpy()]
+    eager = network(x, time)
+    calls: dict[str, Callable[[], object]] = {"eager": lambda: network(x, time)}
+    row: dict[str, Any] = {}
+    for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
+        compiled, ours = core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": name}), FastUNet(network, dtype)
+        row[f"error_{name}"] = float(np.abs(compiled(given)[0] - eager.numpy()).max())
+        calls |= {name: partial(compiled, given), f"ours_{name}": partial(ours, x, time)}
+    for call in calls.values():
+        call()
+    return {f"unet_forward_ms_{name}": 1e3 * min(times) for name, times in shortest(calls, 3.0).items()} | row
 
 
 def cell(batch: int, compiled: bool) -> dict[str, Any]:
     """All rows of one batch at this process's number of threads."""
     model, value = models()
     unet, observation = model.denoiser.network, np.full(SHAPE.observations, 0.3)
+    assert isinstance(unet, TemporalUNet)
     known = observation[None]
     x, time = torch.randn(batch, SHAPE.horizon, SHAPE.features), torch.full((batch,), 7.0)
     eager = Eager(unet, value.network, batch)

@@ -60,7 +60,7 @@ from unveil.recipes.classifier_train import load_classifier, train_classifier
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.image import TrainImage, for_method
 from unveil.recipes.image_train import load_image, train_image
-from unveil.recipes.locate import read_config
+from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"

@@ -31,10 +31,11 @@ from unveil.evaluation.maze import starting_states
 from unveil.evaluation.maze_reference import pursued
 from unveil.evaluation.plans import reference_metrics
 from unveil.recipes.doctor import commit, machine
-from unveil.recipes.locate import find_checkpoint, read_config
+from unveil.recipes.locate import find_checkpoint
 from unveil.recipes.maze import EvalMaze, find_layout, load_planner
 from unveil.recipes.maze_data import DataMaze, data_path, make_data
 from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name, timed
+from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"

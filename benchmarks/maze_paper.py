@@ -20,9 +20,9 @@ import torch
 from unveil.evaluation.maze import starting_states
 from unveil.recipes.cards import PRIVATE
 from unveil.recipes.doctor import commit, machine
-from unveil.recipes.locate import read_config
 from unveil.recipes.maze import find_layout, load_driver
 from unveil.recipes.maze_eval import driven, protocol_name, timed
+from unveil.recipes.run_config import read_config
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights

@@ -63,10 +63,10 @@ from unveil.evaluation.pusht_sides import sides, symmetric_state
 from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.recipes.doctor import commit, machine
-from unveil.recipes.locate import read_config
 from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with, quick
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.recipes.pusht_eval import evaluate_pusht, seen
+from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint, read_tensors
 from unveil.training.trainer import Training, train
 from unveil.worlds.pusht.episodes import PushTEpisodes

@@ -65,8 +65,8 @@ from unveil.evaluation.text_answers import answer_metrics
 from unveil.evaluation.text_quality import judged
 from unveil.evaluation.text_recall import recall_metrics
 from unveil.recipes.doctor import commit, machine
-from unveil.recipes.locate import read_config
 from unveil.recipes.run import Task, as_json, run_task
+from unveil.recipes.run_config import read_config
 from unveil.recipes.text import TrainText
 from unveil.recipes.text_load import load_text
 from unveil.recipes.text_train import shape_of, train_text, training_of

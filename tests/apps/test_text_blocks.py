@@ -204,6 +204,16 @@ def learned(steps: int = 120, **options) -> TextModel:
     return model.eval()
 
 
+@pytest.mark.parametrize("options", [{"causal": True}, {"block": 3}])
+def test_prompts_of_different_lengths_need_no_more_steps_than_each_alone(options):
+    """Their blocks stand at other places: together they are more than any row has, and each row gets the steps it would get alone."""
+    model, prompts = random_model(**options), [[0], [0, 1, 2, 1, 0, 2, 2, 1, 0, 0, 1, 2, 0]]
+    settings = TextSettings(length=6, steps=6, stop=False, may_end=False)
+    together = write(model, prompt_canvas(prompts, 6, LETTERS), settings).ids[:, -6:]
+    alone = [write(model, prompt_canvas([prompt], 6, LETTERS), settings).ids[0, -6:] for prompt in prompts]
+    assert torch.equal(together, torch.stack(alone))
+
+
 @pytest.mark.parametrize("options", [{"block": 4}, {"block": 4, "form": "t"}, {"block": 1}, {"causal": True}])
 def test_toys_are_learned_and_written(options, generator):
     """log 3 nats for the first letter and nothing for the others; prompts go on, in whatever part of a block they end."""

@@ -160,7 +160,8 @@ def write(
         )
     wanted = ids == tokens.mask_id
     blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
-    check_settings(model, settings, len(blocks))
+    own = max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max()))  # of one row; prompts of other lengths shift blocks
+    check_settings(model, settings, own)
     calls = [0]
 
     def count(belief: MaskedDenoised, t: Tensor) -> None:
@@ -183,7 +184,7 @@ def write(
         return after
 
     x, prefix = ids, None
-    each, more = divmod(max(settings.steps, len(blocks)), len(blocks))
+    each, more = divmod(max(settings.steps, own), own)
     for i, among in enumerate(blocks):
         window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
         calls[0] += read

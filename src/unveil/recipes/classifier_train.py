@@ -18,9 +18,11 @@ def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
         UnveilError: damaged, or of another recipe.
     """
     from unveil.apps.image_classifier import ImageClassifier
+    from unveil.recipes.device import find_device
     from unveil.recipes.image_train import shape_of
-    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.locate import weights_file
     from unveil.recipes.locomotion_load import with_weights
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     described = read_config(folder, "classifier")
@@ -36,7 +38,8 @@ def named_classifier(path: str, names: tuple[str, ...], device: str) -> ImageCla
         UnveilError: it knows other classes.
     """
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_config
 
     folder = find_checkpoint(path)
     known = tuple(read_config(folder, "classifier")["names"])
@@ -58,9 +61,9 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.recipes.classifier import TrainClassifier
+    from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
     from unveil.recipes.image_train import check_numbers, images_of, shape_of
-    from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 

@@ -41,7 +41,8 @@ def packaged() -> str:
     """
     from unveil.errors import UnveilError
     from unveil.recipes.demo import command_name
-    from unveil.recipes.locate import ZOO, read_recipe, zoo_names
+    from unveil.recipes.locate import ZOO, zoo_names
+    from unveil.recipes.run_config import read_recipe
 
     names = [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
     if not names:
@@ -75,7 +76,8 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.recipes.image import SampleImage
     from unveil.recipes.image_run import HERE, classes_of, enough_memory, ingredients, settings_of
     from unveil.recipes.image_train import load_image
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_config
 
     if config.rows < 1:
         raise ValueError(f"--rows must be at least 1, got {config.rows}")

@@ -16,7 +16,8 @@ def packaged() -> str:
         UnveilError: there is none; the message says how to train one.
     """
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import ZOO, read_recipe, zoo_names
+    from unveil.recipes.locate import ZOO, zoo_names
+    from unveil.recipes.run_config import read_recipe
 
     names = [name for name in zoo_names() if read_recipe(ZOO / name) == "text"]
     if not names:

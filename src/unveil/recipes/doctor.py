@@ -61,7 +61,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     """The device that a run used ("auto" as `find_device` resolves it), threads and versions of this process."""
     import torch
 
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
 
     used = find_device(device)
     name = torch.cuda.get_device_name(used) if used.type == "cuda" else processor() if used.type == "cpu" else used.type

@@ -158,7 +158,7 @@ def load_foreign(
     Raises:
         UnveilError: none there or several, one that cannot be read, or a policy that ours cannot be.
     """
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.pusht import policy_with, quick
 
     weights, where = _one(path)

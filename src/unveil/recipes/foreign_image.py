@@ -122,7 +122,7 @@ def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str =
     Raises:
         UnveilError: it cannot be read, or cannot be used.
     """
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
 
     return model_of(_usable(path, read_images(path, size, flags)), raw).to(find_device(device))
 

@@ -29,7 +29,8 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.image_run import enough_memory, protocol, settings_of
     from unveil.recipes.image_train import images_of, load_image
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_config
 
     for name, least in (("n", 4), ("bits", 0), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:

@@ -111,7 +111,8 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.image_given import prepare, quality
     from unveil.recipes.image_train import load_image
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_config
 
     if config.from_png is not None:
         config = repeated(config)

@@ -60,8 +60,10 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
     Raises:
         UnveilError: damaged, or of another recipe.
     """
-    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.device import find_device
+    from unveil.recipes.locate import weights_file
     from unveil.recipes.locomotion_load import with_weights
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     model = image_model(read_config(folder, "image"))
@@ -94,9 +96,9 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.process.importance import LossHistory
+    from unveil.recipes.device import find_device
     from unveil.recipes.image import TrainImage
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.locate import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 

@@ -32,7 +32,7 @@ def load_llada(folder: Path, device: str = "auto", dtype: Literal["bfloat16", "f
     import torch
 
     from unveil.apps.text_model import TextModel
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.weights.llada import checked_tensors, describe, fill, read_tokenizer
 
     if dtype not in ("bfloat16", "float32"):

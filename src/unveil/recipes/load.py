@@ -35,9 +35,10 @@ def load(
     """
     from unveil.recipes.foreign_image import is_image, load_images
     from unveil.recipes.foreign_policy import is_foreign
-    from unveil.recipes.locate import find_checkpoint, read_recipe, zoo_names
+    from unveil.recipes.locate import find_checkpoint, zoo_names
     from unveil.recipes.locomotion_pair import RECIPES, load_pair, places_below
     from unveil.recipes.original_maze import is_maze, load_original_maze
+    from unveil.recipes.run_config import read_recipe
     from unveil.recipes.text_load import load_text_model
     from unveil.weights.llada import is_llada
 

@@ -217,9 +217,9 @@ def held_out_share(config: EvalLocomotion) -> float:
         UnveilError: it was trained on all, as the original's are.
     """
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import read_config
     from unveil.recipes.locomotion_pair import diffusion_place
     from unveil.recipes.original import ORIGIN, is_original
+    from unveil.recipes.run_config import read_config
 
     place = diffusion_place(config)
     described = {"origin": ORIGIN} if is_original(place) else read_config(place, "locomotion")

@@ -108,7 +108,8 @@ def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryMod
 
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
     """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
-    from unveil.recipes.locate import read_config, weights_file
+    from unveil.recipes.locate import weights_file
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     model = trajectory_model(read_config(checkpoint, "locomotion"))
@@ -118,7 +119,8 @@ def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False)
 
 def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
     """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
-    from unveil.recipes.locate import read_config, weights_file
+    from unveil.recipes.locate import weights_file
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     packaged = checkpoint / "value.safetensors"

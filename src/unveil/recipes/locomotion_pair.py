@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 def places_below(folder: Path) -> list[Path]:
     """The diffusions and values at or below a folder: runs of ours, checkpoints, packaged weights, and experiments of the original."""
-    from unveil.recipes.locate import read_recipe
+    from unveil.recipes.run_config import read_recipe
     from unveil.weights.diffuser_folder import experiments
 
     if read_recipe(folder) in RECIPES:
@@ -61,9 +61,10 @@ def pair_at(
     """
     from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint, read_config, read_recipe, zoo_names
+    from unveil.recipes.locate import find_checkpoint, zoo_names
     from unveil.recipes.original import is_experiment, our_config, read_original
     from unveil.recipes.original_maze import is_maze
+    from unveil.recipes.run_config import read_config, read_recipe
 
     named = path_or_name in zoo_names()
     folder = find_checkpoint(path_or_name) if named or not Path(path_or_name).is_dir() else Path(path_or_name)
@@ -101,8 +102,9 @@ def pair_at(
 
 def diffusion_place(config: EvalLocomotion) -> Path:
     """Where an evaluation's diffusion is: a checkpoint, packaged weights, or a folder of the original."""
-    from unveil.recipes.locate import find_checkpoint, read_recipe, zoo_names
+    from unveil.recipes.locate import find_checkpoint, zoo_names
     from unveil.recipes.original import is_original
+    from unveil.recipes.run_config import read_recipe
 
     folder = folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
     if config.checkpoint in zoo_names():
@@ -127,7 +129,7 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
 
     With a checkpoint the value is the one in its folder, or that of the value's load path if one is named there or the folder has none.
     """
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
 
     device = find_device(config.device)
     wanted = config.select != "none" or config.guidance != "none"
@@ -191,7 +193,7 @@ def load_pair(
     """
     from dataclasses import replace
 
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
     from unveil.recipes.locomotion_eval import planner_with, with_scale
     from unveil.recipes.locomotion_preset import suited

@@ -43,8 +43,8 @@ def with_preset(config: EvalLocomotion, named: str, valued: bool) -> EvalLocomot
 def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
     """What is known of the diffusion before its weights are built; None where nothing is, which the evaluation will say better."""
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import read_config
     from unveil.recipes.locomotion_pair import diffusion_place
+    from unveil.recipes.run_config import read_config
     from unveil.weights.diffuser_folder import experiments, read_checkpoint
 
     try:

@@ -42,7 +42,7 @@ def _train(
     """The way of both from a data set to a run folder; they differ in the task alone."""
     import torch
 
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.run import run_task
 
     check(config)

@@ -195,7 +195,9 @@ def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: 
 
 def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner | Diffuser:
     """Whatever a checkpoint holds that plans and drives: `Planner`, or `Diffuser` for the preset `paper`, which has no settings."""
-    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.device import find_device
+    from unveil.recipes.locate import weights_file
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     config = read_config(folder, "maze")
@@ -242,7 +244,7 @@ def driver_of(
 
 def trained_layout(folder: Path) -> Layout:
     """The maze a checkpoint was trained on."""
-    from unveil.recipes.locate import read_config
+    from unveil.recipes.run_config import read_config
 
     return layout_of(read_config(folder, "maze"))
 

@@ -24,9 +24,10 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.maze import starting_states
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
     from unveil.evaluation.plans import reference_metrics
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.original import is_original
     from unveil.recipes.original_maze import load_original_maze, original_maze
+    from unveil.recipes.run_config import read_config
 
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
         if getattr(config, name) < 1:

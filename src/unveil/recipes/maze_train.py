@@ -59,7 +59,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.maze import TrainMaze
     from unveil.recipes.maze_paper import paper_task
     from unveil.recipes.run import as_json, run_task

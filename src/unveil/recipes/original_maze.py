@@ -80,7 +80,7 @@ def load_original_maze(
     from unveil.apps.diffuser import Diffuser
     from unveil.apps.fast_models import fast_trajectories
     from unveil.apps.trajectory_model import TrajectoryModel
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.original import read_original
 
     model, original = read_original(folder, str(epoch), not raw, dataset)

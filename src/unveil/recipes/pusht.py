@@ -292,8 +292,9 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
     """The averaged weights of a checkpoint, or the packaged ones."""
-    from unveil.recipes.locate import read_config, weights_file
+    from unveil.recipes.locate import weights_file
     from unveil.recipes.locomotion_load import with_weights
+    from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
     model = policy_model(read_config(folder, "pusht"))
@@ -317,7 +318,8 @@ def load_policy(
     Raises:
         ValueError: a solver that there is not, one that these weights are not for, or a number out of range.
     """
-    from unveil.recipes.locate import find_device, read_config
+    from unveil.recipes.device import find_device
+    from unveil.recipes.run_config import read_config
 
     config = read_config(folder, "pusht")
     student = bool(config.get("distill", ""))

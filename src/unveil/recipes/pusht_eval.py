@@ -74,8 +74,9 @@ def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, s
 
     from unveil.recipes.foreign_convert import foreign_observation, load_foreign
     from unveil.recipes.foreign_policy import is_foreign
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.pusht import load_policy
+    from unveil.recipes.run_config import read_config
 
     path = Path(checkpoint)
     if is_foreign(path):

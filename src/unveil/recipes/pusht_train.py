@@ -21,7 +21,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.apps.policy_distillation import student_batches, student_loss
     from unveil.apps.policy_training import policy_batches, policy_loss
     from unveil.data.chunks import Chunks, published_split
-    from unveil.recipes.locate import find_checkpoint, find_device
+    from unveil.recipes.device import find_device
+    from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
     from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
     from unveil.recipes.run import Task, as_json, run_task
@@ -92,7 +93,7 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     """
     from dataclasses import replace
 
-    from unveil.recipes.locate import read_config
+    from unveil.recipes.run_config import read_config
 
     told = read_config(folder, "pusht")
     if told.get("distill", ""):

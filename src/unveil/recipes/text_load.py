@@ -42,8 +42,10 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
     from unveil.apps.text_model import TextModel
     from unveil.data.tokens import FILE, digest, read_tokens
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_device, read_config, weights_file
+    from unveil.recipes.device import find_device
+    from unveil.recipes.locate import weights_file
     from unveil.recipes.locomotion_load import with_weights
+    from unveil.recipes.run_config import read_config
     from unveil.recipes.text_train import shape_of
     from unveil.training.checkpoint import read_tensors
 

@@ -152,7 +152,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     from unveil.data.text import pack, read_documents
     from unveil.errors import UnveilError
     from unveil.evaluation.text import text_metrics, token_scores
-    from unveil.recipes.locate import find_checkpoint, read_config
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_config
     from unveil.recipes.text_load import load_text_model
     from unveil.recipes.text_train import prepared_text
     from unveil.weights.llada import is_llada

@@ -73,7 +73,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.data.text import Pieces
     from unveil.data.tokens import FILE, digest, write_tokens
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
     from unveil.training.checkpoint import latest_checkpoint

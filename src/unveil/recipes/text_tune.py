@@ -39,7 +39,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.data.tokens import FILE, digest, write_tokens
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
-    from unveil.recipes.locate import find_device
+    from unveil.recipes.device import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
     from unveil.recipes.text_train import training_of
