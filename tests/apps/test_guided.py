@@ -276,6 +276,13 @@ def test_observation_plans_get_their_action_from_the_inverse_dynamics():
     assert made.act(np.array([[1.0, 25.0]]))[0, 0] == pytest.approx(0.5)  # 0.25 of 2 per unit
 
 
+def test_the_inverse_dynamics_are_given_the_first_observation_and_then_the_second():
+    made = model(inverse=True)
+    made.inverse = torch.nn.Flatten()  # says what it is given
+    x = torch.arange(8.0).reshape(1, 4, 2)
+    assert made.first_action(x)[0].tolist() == [2.0 * n for n in (0.0, 1.0, 2.0, 3.0)]  # 2 raw units for one
+
+
 def test_without_statistics_plans_are_normalised_and_raw_units_say_what_is_missing():
     made = planner(GuidedSettings(candidates=2, steps=5))
     made.model.normalization.least.fill_(-torch.inf)

@@ -138,7 +138,8 @@ def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = 
         UnveilError: no such run, of which those of the recipe that are there are told, or no such step, likewise.
     """
     from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint, read_recipe
+    from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.run_config import read_recipe
     from unveil.training.checkpoint import checkpoints
 
     if not folder.is_dir():
