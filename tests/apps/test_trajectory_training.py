@@ -69,6 +69,21 @@ def test_the_inverse_dynamics_see_pairs_of_observations_and_no_padding():
     assert shown["inverse_loss"] == pytest.approx(float(error.sum() / 7))  # 1 + 3 + 3 pairs
 
 
+def test_the_inverse_dynamics_see_the_earlier_observation_first():
+    """An inverse that says the earlier observation's first number is right where actions are that, and wrong where they are the later's."""
+    shape = TrajectoryShape(4, 10, actions=1, observations=2, inverse=True)
+    model, drawn = TrajectoryModel(shape, Zero()), batch()
+    drawn = drawn._replace(noise=drawn.noise[..., 1:])
+    model.inverse = torch.nn.Linear(4, 1)
+    torch.nn.init.zeros_(model.inverse.bias)
+    with torch.no_grad():
+        model.inverse.weight.copy_(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
+    drawn.rows[..., 0] = drawn.rows[..., 1]
+    assert trajectory_loss(model, drawn)[1]["inverse_loss"] == pytest.approx(0.0, abs=1e-10)
+    drawn.rows[:, :-1, 0] = drawn.rows[:, 1:, 1]
+    assert trajectory_loss(model, drawn)[1]["inverse_loss"] > 0.01
+
+
 def test_the_value_regresses_the_target_of_the_noisy_window_in_units_of_the_deviation():
     model, drawn = ValueModel(SHAPE, Sum()), batch()
     model.offset.fill_(0.5)

@@ -87,7 +87,7 @@ def test_every_form_of_planning_runs(base, flags, tmp_path):
         (["--horizon", "16"], "defaults_H16_T20: no such run; there: "),
         (["--logbase", "nowhere"], "train one: unveil train locomotion --dataset D --logbase nowhere"),
         (["--dataset", "no-such-set"], "body"),
-        (["--logbase", ""], "--logbase is empty; give the folder of all runs"),
+        (["--logbase", ""], "--logbase is empty, or the folder here; give the folder of all runs"),
         (["--episodes", "0"], "--episodes must be at least 1"),
         (["--n-guide-steps", "-1"], "--n-guide-steps must be at least 0, got -1"),
         (["--scale", "big"], "--scale is a number or auto, got 'big'"),
@@ -145,6 +145,25 @@ def test_a_value_of_another_horizon_and_another_body_are_refused(base, capsys):
         walker.symlink_to(base / "logs" / "hopper-tiny")
     assert evaluate(base, "--dataset", "walker2d-tiny") == 2
     assert "of 11 observations and 3 actions, but walker2d has 17 and 6" in capsys.readouterr().err
+
+
+def test_weights_of_another_body_of_the_same_sizes_are_refused(base, tmp_path, capsys):
+    run = tmp_path / "hopper-tiny" / "diffusion" / "defaults_H8_T20"
+    shutil.copytree(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"dataset": "walker2d-medium"}))
+    assert evaluate(base, "--logbase", str(tmp_path), "--select", "none") == 2
+    assert "these weights were trained on walker2d-medium, but" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_averaged_weights_is_one_line(base, tmp_path, capsys):
+    run = tmp_path / "hopper-tiny" / "diffusion" / "defaults_H8_T20"
+    shutil.copytree(base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20", run)
+    for file in run.glob("checkpoint-*/ema.safetensors"):
+        file.unlink()
+    assert evaluate(base, "--logbase", str(tmp_path), "--select", "none") == 2
+    error = capsys.readouterr().err.strip()
+    assert "ema.safetensors is missing" in error and "copy the run again, or train it anew" in error and "\n" not in error
 
 
 def test_a_run_is_loaded_by_its_folder_and_plans(base):

@@ -22,7 +22,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     """
     from difflib import get_close_matches
 
-    from unveil.training.checkpoint import latest_checkpoint, verify_checkpoint
+    from unveil.training.checkpoint import checkpoints, latest_checkpoint, verify_checkpoint
 
     names = zoo_names()
     if path_or_name in names:
@@ -39,10 +39,15 @@ def find_checkpoint(path_or_name: str) -> Path:
     if (folder / "manifest.json").is_file():
         verify_checkpoint(folder)
         return folder
-    newest = latest_checkpoint(folder)
-    if newest is None:
-        raise UnveilError(f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json")
-    return newest
+    newest = latest_checkpoint(folder, warn=False)
+    if newest is not None:
+        return newest if newest == checkpoints(folder)[-1] else latest_checkpoint(folder) or newest  # tells of damaged ones passed over
+    for damaged in checkpoints(folder)[-1:]:
+        try:
+            verify_checkpoint(damaged)
+        except UnveilError as error:
+            raise UnveilError(f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew") from error
+    raise UnveilError(f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json")
 
 
 def weights_file(folder: Path, raw: bool = False) -> Path:

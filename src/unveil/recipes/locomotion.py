@@ -296,7 +296,7 @@ def check_logbase(logbase: Path) -> None:
         ValueError: it is empty; a run here is asked for by its absolute path.
     """
     if str(logbase) == ".":
-        raise ValueError('--logbase is empty; give the folder of all runs, such as logs ("$PWD" for this one)')
+        raise ValueError('--logbase is empty, or the folder here; give the folder of all runs, such as logs ("$PWD" for this one)')
 
 
 def folder_name(dataset: str) -> str:

@@ -52,6 +52,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
             f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
             f"and {body.actions}; give the --dataset it was trained on"
         )
+    check_body(config, body.name)
     config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
@@ -71,6 +72,28 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
     result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
+
+
+def check_body(config: EvalLocomotion, body: str) -> None:
+    """Refuse weights of another body with numbers of the same sizes, where their config names one.
+
+    Raises:
+        UnveilError: the data that they were trained on name another body.
+    """
+    from unveil.errors import UnveilError
+    from unveil.recipes.locomotion_pair import diffusion_place
+    from unveil.recipes.original import is_original
+    from unveil.recipes.run_config import read_config
+    from unveil.worlds.locomotion.body import body_of
+
+    place = diffusion_place(config)
+    trained = "" if is_original(place) else str(read_config(place, "locomotion").get("dataset", ""))
+    try:
+        own = body_of(trained).name
+    except ValueError:  # a file of any name, or weights of others
+        return
+    if own != body:
+        raise UnveilError(f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set")
 
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
