@@ -28,7 +28,8 @@ finished is left out, with a word:
     delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft; all of runs/pusht-prefix, whose
                                  chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it
     energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
-    ways                         100 episodes from the symmetric start: sides and commitment
+    ways                         100 episodes from a symmetric start: sides and commitment; and 8 from each of 20 of them, of which the
+                                 one was chosen before, with other noise, as one from which both ways are likely
 
 Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as
 much for each of mse, bins, mdn; -prefix 85; -transformer 200 (with --steps 3500: 70); -student 40 (its 4000 steps); -pixels
@@ -222,14 +223,27 @@ def energy_row(_: int, seed: int) -> dict[str, Any]:
 
 
 def ways_row(_: int, seed: int) -> dict[str, Any]:
+    """100 episodes from one symmetric start, and 8 from each of a grid of them."""
     checkpoint = finished("pusht-cnn")
     policy: Policy = load_policy(checkpoint, "cpu", seed)
-    world, start, agents = PushTEpisodes(100, seed), symmetric_state(), []
-    world.reset_to(np.tile(start, (100, 1)))
     see = partial(seen, str(read_config(checkpoint, "pusht")["observation"]))
-    roll(world, see, policy.act, lambda _: agents.append(world.states[:, :2].copy()))
-    found = sides(np.stack(agents), start)
-    return {"left_rate": found.left, "right_rate": found.right, "committed_rate": found.committed} | pusht_metrics(world)
+
+    def rolled_out(starts: np.ndarray, steps: int) -> tuple[PushTEpisodes, np.ndarray]:
+        world, agents = PushTEpisodes(len(starts), seed, steps), []
+        world.reset_to(starts)
+        policy.reset()
+        roll(world, see, policy.act, lambda _: agents.append(world.states[:, :2].copy()))
+        return world, np.stack(agents)
+
+    start = symmetric_state()
+    world, agents = rolled_out(np.tile(start, (100, 1)), 300)
+    found = sides(agents, start)
+    grid = [symmetric_state(distance, agent) for distance in (30.0, 60.0, 90.0, 120.0, 150.0) for agent in (130.0, 160.0, 190.0, 220.0)]
+    _, passed = rolled_out(np.repeat(grid, 8, axis=0), 80)
+    shares = [sides(passed[:, 8 * i : 8 * i + 8], state).left for i, state in enumerate(grid)]
+    both = float(np.mean([0.0 < share < 1.0 for share in shares]))
+    row = {"left_rate": found.left, "right_rate": found.right, "committed_rate": found.committed, "both_ways_of_20_starts": both}
+    return row | {"left_rates_of_20_starts": shares} | pusht_metrics(world)
 
 
 def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
