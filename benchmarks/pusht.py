@@ -10,6 +10,7 @@
       unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
     python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
     python benchmarks/pusht.py                                                   # every row that can be made; `--rows knn-1 cnn` some
+    python benchmarks/pusht.py --times                                           # times of decisions again, on an idle machine
     python benchmarks/pusht_figure.py
 
 Rows of `results/pusht.json`, each written when it is done and not made again while it is there; a row whose run folder is missing or not
@@ -77,7 +78,7 @@ RUNS = Path("runs")
 HEADS: dict[str, Head] = {"mse": Mean(), "bins": Bins(64), "mdn": Mixture(5)}
 SOLVERS = [
     ("ddpm", 100),
-    *(("ddim", k) for k in (1, 2, 3, 4, 5, 8, 10, 16, 100)),
+    *(("ddim", k) for k in (1, 2, 3, 4, 5, 6, 7, 8, 10, 16, 100)),
     *(("dpmpp", k) for k in (2, 3, 4, 5, 10)),
     ("heun", 3),
     ("heun", 5),
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--times", action="store_true", help="measure the times of decisions of rows that are there again: an idle machine")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.train:
@@ -276,6 +278,13 @@ def main() -> None:
     file = RESULTS / ("pusht.json" if arguments.seed >= 100_000 else "pusht-chosen.json")
     result = json.loads(file.read_text()) if file.is_file() else {"recipe": "pusht", "metrics": {}}
     made = rows()
+    if arguments.times:
+        for row in [row for row in arguments.rows if "decision_ms_p50" in result["metrics"].get(row, {})]:
+            metrics = made[row](1, arguments.seed)
+            result["metrics"][row] |= {f"decision_ms_{p}": metrics[f"decision_ms_{p}"] for p in ("p50", "p95")}
+            print(f"{row}: {metrics['decision_ms_p50']:.1f} ms, 95 % below {metrics['decision_ms_p95']:.1f}", flush=True)
+            file.write_text(json.dumps(result, indent=1) + "\n")
+        return
     for row in arguments.rows:
         if row in result["metrics"]:
             continue

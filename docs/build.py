@@ -308,7 +308,9 @@ def warm_start() -> str:
 
 SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 ascents each), ours against an eager implementation of
 the released algorithm on the same weights: milliseconds a decision, decisions and denoising steps a second, times as fast as eager, largest
-difference of a finished plan, and the share of the machine's measured peak. `python benchmarks/diffuser_speed.py`."""
+difference of a finished plan (of weights that were not trained), and the share of the machine's measured peak. `--fast float32` and
+`--fast bfloat16` of `unveil eval locomotion` are the rows of these names, with `--compile auto` the compiled ones, whose first plan waits
+minutes for the compiler. `python benchmarks/diffuser_speed.py --compile auto`."""
 
 
 def speed() -> str:
