@@ -333,7 +333,7 @@ def speed() -> str:
                 shown = [f"{row['decision_ms']:.3g}", f"{row['decisions_per_second']:.3g}", f"{row['steps_per_second']:.3g}"]
                 shown += [f"{row['times_eager']:.2f}", error, f"{100 * row['of_peak']:.0f} %"]
                 lines.append(f"| {where} | {name} | " + " | ".join(shown) + " |")
-            else:
+            elif not cell["compiled"]:
                 lines.append(f"| {where} | {name}: {told(row)} | - | - | - | - | - | - |")
     lines += ["", goals(found["cells"])]
     if paired := found.get("returns"):
@@ -358,13 +358,17 @@ def goals(cells: list[dict[str, Any]]) -> str:
     return " ".join(said)
 
 
-def told(row: object) -> str:
-    """A row that is no decision, such as OpenVINO's forward pass, in words."""
-    if not isinstance(row, dict):
-        return str(row)
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
+def told(row: dict[str, Any]) -> str:
+    """OpenVINO's pass of the U-Net, which is no decision, in words."""
+    if "note" in row:
+        return str(row["note"])
+    ms = {name.removeprefix("unet_forward_ms_"): f"{value:.3g}" for name, value in row.items()}
+    single = f"float32 {ms['f32']} ms, ours {ms['ours_f32']}, eager {ms['eager']}"
+    half = f"bfloat16 {ms['bf16']} ms, ours {ms['ours_bf16']}"
+    return f"one pass of the U-Net, {single}; {half} (errors {row['error_f32']:.0e}, {row['error_bf16']:.0e})"
 
 
+SOLVERS = (("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 7), ("ddim", 16), ("dpmpp", 3), ("dpmpp", 5))
 POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "replayed human demonstrations (a reference, not a limit)": "replay",
     "nearest recorded chunk": "knn-1",
@@ -375,7 +379,7 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "**unveil**, U-Net, DDIM 10": "cnn",
     "**unveil**, transformer, DDIM 10": "transformer",
     "U-Net, without the average of weights": "cnn-raw",
-    **{f"U-Net, {s.upper()} {k}": f"pareto-{s}-{k}" for s, k in (("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 100))},
+    **{f"U-Net, {s.upper()} {k}": f"pareto-{s}-{k}" for s, k in SOLVERS},
     **{f"U-Net, student, {k} call{'s' if k > 1 else ''}": f"student-{k}" for k in (1, 2, 3)},
     "U-Net, pixels": "pixels",
     **{f"U-Net, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
@@ -404,7 +408,12 @@ def pusht() -> str:
         lines.append(f"| {name} | {score} | {first} | {paired} | {100 * m['success_rate']:.0f} % | {spent} |")
     if ways := found.get("ways"):
         lines += ["", f"From the symmetric start {100 * ways['left_rate']:.0f} % went left and {100 * ways['right_rate']:.0f} % right;"]
-        lines.append(f"{100 * ways['committed_rate']:.0f} % of those kept to their side.")
+        lines.append(
+            f"{100 * ways['committed_rate']:.0f} % of those kept to their side. Of 20 symmetric starts, nearer the mark and farther,"
+        )
+        lines.append(
+            f"both ways were taken from {100 * ways['both_ways_of_20_starts']:.0f} % (8 episodes each); from the others always the same."
+        )
     return "\n".join(lines)
 
 

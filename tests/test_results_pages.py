@@ -58,7 +58,7 @@ def test_the_speed_table_has_a_line_a_row(build, tmp_path):
     lines = build["speed"]().splitlines()
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][1:] == ["| 1, 2"] * 3 + ["| 64, 1, compiled"]
     assert "| 1, 2 | float32 | 1.9e+03 | 0.526 | 10.5 | 2.04 | 3.2e-05 | 63 % |" in lines
-    assert "| 1, 2 | openvino: note not installed | - | - | - | - | - | - |" in lines
+    assert "| 1, 2 | openvino: not installed | - | - | - | - | - | - |" in lines
     assert "-1.2 ± 9.0 (n 30," in " ".join(lines) or "-1.3 ± 9.0 (n 30," in " ".join(lines)
     assert "(../warm-start.png)" in build["warm_start"]()
 
