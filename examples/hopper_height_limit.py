@@ -24,7 +24,7 @@ def measured(limited: bool, episodes: int, steps: int) -> dict[str, float]:
     """Heights and returns of episodes from seed 0 on, with the limit or without."""
     planner = unveil.load("hopper-medium-expert", preset="default", batch_size=4, plan_horizon=32)
     if limited:
-        planner.steer = unveil.costing(planner.model, too_high, scale=500.0, until=0.5)
+        planner.steer = unveil.costing(planner.model, too_high, scale=300.0, until=0.5)
     world = LocomotionEpisodes(body_of("hopper"), episodes, seed=0)
     seen: list[np.ndarray] = []
     roll(world, planner.act, steps, lambda _: seen.append(np.where(world.running, world.observations[:, 0], np.nan)))

@@ -257,7 +257,7 @@ def costing(
     Composes with any form of value guidance, and with real-time control.
 
     >>> planner = unveil.load("hopper-medium-expert", preset="default")
-    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=500.0)
+    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
 
     Args:
         cost: clean plans (N, H, actions + observations), (N, H, observations) of an observation-only model or (N, H, actions) of a policy,
