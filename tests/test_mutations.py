@@ -308,7 +308,8 @@ FLIPS = [
     ),
     (A + "policy_model.py", "(row >= 0) & (row < counts", "(row >= 0) & (row <= counts", "tests/apps/test_policy.py"),
     (A + "policy_model.py", "/ 127.5 - 1.0", "/ 127.5", "tests/apps/test_policy_training.py"),
-    ("training/distillation.py", "target = student(x_s, s)", "target = student(x_s, t)", "tests/training/test_distillation.py"),
+    ("training/distillation.py", "(student(x_t, t).mean - end)", "(student(x_t, t).mean + end)", "tests/training/test_distillation.py"),
+    (A + "policy_distillation.py", "times[places]", "times[1 + places]", "tests/apps/test_policy_distillation.py"),
     (S + "gaussian.py", "like(self.schedule.alpha(s), x_t) * end", "end", "tests/training/test_distillation.py"),
 ]
 

@@ -5,53 +5,88 @@ import torch
 from torch import nn
 
 from unveil.apps.policy import Policy
-from unveil.apps.policy_distillation import StudentBatch, student_batches, student_loss
+from unveil.apps.policy_distillation import STATES, StudentBatch, student_batches, student_loss
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.apps.policy_training import PolicyBatch
-from unveil.sampling.gaussian import Consistency
+from unveil.process.grid import uniform
+from unveil.sampling.gaussian import DDIM, Consistency
 
 
 class Says(nn.Module):
-    """One number, but at t = 0, of which it is told -1, what it sees: the boundary condition, which x_0 lacks by itself."""
+    """One number."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor(value))
 
     def forward(self, x, time, cond=None):
-        return torch.where(time[:, None, None] < 0, x, self.value)
+        return self.value.expand_as(x)
 
 
 def batch_of(count=6):
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((count, 8, 1), generator=generator)
-    windows = PolicyBatch(
-        torch.zeros(count, 2, 1), torch.full((count, 8, 1), 0.25), torch.zeros(count), noise, 0, torch.tensor([0, 1, 2, 3, 3, 0])
-    )
-    one = torch.ones(count, dtype=torch.float64)
-    return StudentBatch(windows, 0.5 * one, 0.0 * one)
+    known = torch.tensor([0, 1, 2, 3, 3, 0])
+    windows = PolicyBatch(torch.zeros(count, 2, 1), torch.full((count, 8, 1), 0.25), torch.zeros(count), noise, 0, known)
+    return at_places(windows, torch.arange(STATES))
 
 
-def test_the_loss_compares_with_the_teachers_step_and_leaves_known_actions_out():
-    """From t to s = 0 the teacher's step ends at its belief, 0.7: a student that says 0.7 has no loss, whatever is known."""
-    teacher = PolicyModel(PolicyShape(1, 1, 2, 8, 4, 50, "x0", prefix=3), Says(0.7))
-    batch = batch_of()
+def at_places(windows, places):
+    """Of trajectories of 5 steps."""
+    places = places.expand(len(windows.actions), -1)
+    return StudentBatch(windows, places, uniform(5)[places])
+
+
+def test_the_loss_compares_with_the_teachers_end_and_leaves_known_actions_out():
+    """The teacher believes 0.7 all the way, and so ends there: a student that says 0.7 has no loss, whatever is known."""
+    shape, batch = PolicyShape(1, 1, 2, 8, 4, 50, "x0", prefix=3), batch_of()
     for value, expected in ((0.7, 0.0), (0.5, 0.2)):
-        student = PolicyModel(PolicyShape(1, 1, 2, 8, 4, 50, "x0", prefix=3), Says(value))
-        loss, _ = student_loss(teacher)(student, batch)
+        loss, _ = student_loss(PolicyModel(shape, Says(0.7)), 5)(PolicyModel(shape, Says(value)), batch)
         unknown = (8 - batch.windows.known).float()
         np.testing.assert_allclose(loss.detach(), (expected * unknown.sqrt()).mean(), atol=3e-3)
-    wide = PolicyModel(PolicyShape(1, 1, 2, 8, 4, 50, "x0", prefix=3), Says(7.0))
-    loss, _ = student_loss(wide)(PolicyModel(wide.shape, Says(1.0)), batch)  # what is taught is within the limits
+    loss, _ = student_loss(PolicyModel(shape, Says(7.0)), 5)(PolicyModel(shape, Says(1.0)), batch)  # what is taught is within the limits
     np.testing.assert_allclose(loss.detach(), 0.0, atol=3e-3)
 
 
-def test_times_are_neighbours_of_the_teachers_grid():
-    for predicts in ("v", "flow"):
-        shape = PolicyShape(1, 1, 2, 8, 4, 100, predicts)
-        batch = student_batches(lambda g: batch_of().windows, shape, 20)(torch.Generator().manual_seed(0))
-        np.testing.assert_allclose(batch.t - batch.s, 0.05, atol=1e-12)
-        assert bool((batch.t > 0).all())
+class Spy(nn.Module):
+    """Says half of what it sees and keeps it, with the times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor, self.seen = nn.Parameter(torch.tensor(0.5)), []
+
+    def forward(self, x, time, cond=None):
+        self.seen.append((x.detach(), time, cond))
+        return self.factor * x
+
+
+def test_a_student_is_shown_states_of_the_teachers_way_with_their_times_and_observations():
+    """The same that the teacher saw when it acted on those observations with that noise."""
+    shape, batch = PolicyShape(1, 1, 2, 8, 4, 50, "v"), batch_of()
+    batch = at_places(batch.windows._replace(observations=torch.randn(6, 2, 1)), torch.tensor([0, 4, 2, 1]))
+    teacher, student = PolicyModel(shape, Spy()), PolicyModel(shape, Spy())
+    student_loss(teacher, 5)(student, batch)
+    way, [(x, time, cond)] = teacher.denoiser.network.seen, student.denoiser.network.seen
+    assert len(way) == 5
+    for row in range(6):
+        for column, place in enumerate((0, 4, 2, 1)):
+            torch.testing.assert_close(x[4 * row + column], way[place][0][row])
+            torch.testing.assert_close(time[4 * row + column], way[place][1][row])
+            torch.testing.assert_close(cond.vector[4 * row + column], way[place][2].vector[row])
+    policy = Policy(teacher, DDIM(teacher.denoiser.schedule), 5, seed=0)
+    noise = torch.randn((1, 8, 1), generator=torch.Generator().manual_seed(0))
+    teacher.denoiser.network.seen.clear()
+    policy.predict(np.zeros((1, 2, 1), np.float32))
+    torch.testing.assert_close(teacher.denoiser.network.seen[0][0], noise)
+    for (_, acted, _), (_, taught, _) in zip(teacher.denoiser.network.seen, way, strict=True):
+        torch.testing.assert_close(acted, taught[:1])
+
+
+def test_every_trajectory_is_learned_from_its_noise_and_from_places_before_its_end():
+    batch = student_batches(lambda g: batch_of().windows, PolicyShape(1, 1, 2, 8, 4, 100, "v"), 20)(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(batch.t, 1.0 - 0.05 * batch.places.double())
+    assert batch.places.shape == (6, STATES) and bool((batch.places[:, 0] == 0).all())
+    assert int(batch.places.min()) >= 0 and 0 < int(batch.places.max()) < 20
 
 
 def test_a_student_acts_in_one_call_and_keeps_known_actions():

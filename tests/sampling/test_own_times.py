@@ -1,4 +1,4 @@
-"""Each row of a batch may step between times of its own, as distillation asks."""
+"""Each row of a batch may step between times of its own."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The boundary condition, the fixed point of consistency distillation, and students of Gaussians against the exact flow."""
+"""The boundary condition, trajectories, and students of Gaussians against the exact flow."""
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.grid import uniform
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Cosine, Flow
+from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import DDIM, Consistency
 from unveil.sampling.loop import sample
-from unveil.training.distillation import consistency_loss, neighbours
+from unveil.training.distillation import end_loss, trajectory
 
 
 class Lines(nn.Module):
@@ -48,8 +49,8 @@ class Called(nn.Module):
 
 @pytest.mark.parametrize(("schedule", "parameterization"), [(Cosine(), v), (Flow(), flow)])
 def test_the_student_of_a_gaussian_becomes_the_flow(schedule, parameterization):
-    """N(0.4, 0.5^2): the student is the teacher's 16 DDIM steps in one, to 1 %, and so near the exact flow; a target at the wrong
-    neighbour, or a student that learned the belief E[x_0 | x_t] instead, whose spread at t = 1 is 0, would miss both."""
+    """N(0.4, 0.5^2): the student is the teacher's 16 DDIM steps in one, to 1 %, from everywhere on the way, and so near the exact flow; one
+    that learned the belief E[x_0 | x_t] instead, whose spread at t = 1 is 0, would miss it."""
     steps, data, generator = 16, GaussianData(schedule, 0.4, 0.5), torch.Generator().manual_seed(0)
     grid, student = uniform(steps), GaussianDenoiser(Lines(steps), schedule, parameterization)
     optimizer = torch.optim.Adam(student.parameters(), 0.05)
@@ -57,40 +58,40 @@ def test_the_student_of_a_gaussian_becomes_the_flow(schedule, parameterization):
     for turn in range(turns):
         for options in optimizer.param_groups:
             options["lr"] = 0.05 * (1 - turn / turns)
-        clean, noise = (torch.randn((128, 1), generator=generator, dtype=torch.float64) for _ in range(2))
-        t, s = neighbours(grid, 128, generator)
+        states = trajectory(data, schedule, torch.randn((128, 1), generator=generator, dtype=torch.float64), grid)
+        places = torch.randint(steps, (128,), generator=generator)
         optimizer.zero_grad()
-        consistency_loss(student, data, schedule, 0.4 + 0.5 * clean, t, s, noise, huber=0.3).mean().backward()
+        end_loss(student, states[places, torch.arange(128)], grid[places], states[-1], huber=0.3).mean().backward()
         optimizer.step()
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    one, start = torch.ones(9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    said = student(x, one).mean
-    torch.testing.assert_close(said, sample(data, DDIM(schedule), x, grid), rtol=0.0, atol=0.04)
-    torch.testing.assert_close(said, data.flowed(x, start, torch.zeros_like(start)), rtol=0.0, atol=0.12)
+    for start in (0, 6):
+        said = student(x, grid[start].expand(9)).mean
+        torch.testing.assert_close(said, sample(data, DDIM(schedule), x, grid[start:]), rtol=0.0, atol=0.04)
+    torch.testing.assert_close(student(x, grid[0].expand(9)).mean, data.flowed(x, grid[:1], grid[-1:]), rtol=0.0, atol=0.12)
 
 
-def test_the_fixed_point_has_no_loss_and_known_numbers_do_not_count(generator):
-    """From t to 0 in one step, the student that says the teacher's belief is right, whatever it says of known numbers."""
-    schedule, data = Cosine(), GaussianData(Cosine())
-    x_0, noise = torch.randn((2, 6, 3), generator=generator, dtype=torch.float64)
-    t, s = torch.full((6,), 0.5, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+def test_a_trajectory_is_the_samplers_and_keeps_what_is_known(generator):
+    schedule, data, times = Cosine(), GaussianData(Cosine(), 0.4, 0.5), uniform(5)
+    noise = torch.randn((4, 3), generator=generator, dtype=torch.float64)
+    states = trajectory(data, schedule, noise, times)
+    torch.testing.assert_close(states[0], noise)
+    for i in range(5):
+        torch.testing.assert_close(states[i + 1], sample(data, DDIM(schedule), states[i], times[i : i + 2]))
     known = torch.tensor([True, False, False])
+    kept = trajectory(data, schedule, noise, times, Inpaint(known, torch.full((3,), 7.0, dtype=torch.float64)))
+    assert bool((kept[:, :, 0] == 7.0).all())
+    torch.testing.assert_close(kept[:, :, 1:], states[:, :, 1:])
+
+
+def test_known_numbers_do_not_count(generator):
+    known, end = torch.tensor([True, False, False]), torch.randn((6, 3), generator=generator, dtype=torch.float64)
+    t = torch.ones(6, dtype=torch.float64)
 
     def student(x, time):
-        """Where DDIM's one step from t to 0 ends: the belief; at 0 what it sees, wrong by 5 where it is known."""
-        end = data(x, time).mean if float(time[0]) else x
-        return GaussianDenoised(torch.where(known, end + 5.0 * time[:, None], end))
+        return GaussianDenoised(torch.where(known, end + 5.0, end))
 
-    loss = consistency_loss(student, data, schedule, x_0, t, s, noise, known=known)
-    torch.testing.assert_close(loss, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
-    assert bool((consistency_loss(student, data, schedule, x_0, t, s, noise) > 1).all())
-
-
-def test_neighbours_are_neighbours(generator):
-    grid = uniform(4)
-    t, s = neighbours(grid, 200, generator)
-    torch.testing.assert_close(t - s, torch.full((200,), 0.25, dtype=torch.float64))
-    assert set(t.tolist()) == {0.25, 0.5, 0.75, 1.0}
+    torch.testing.assert_close(end_loss(student, end, t, end, known=known), torch.zeros(6, dtype=torch.float64))
+    torch.testing.assert_close(end_loss(student, end, t, end, huber=0.0), torch.full((6,), 5.0, dtype=torch.float64))
 
 
 def test_samples_of_several_steps_keep_the_distribution(generator):

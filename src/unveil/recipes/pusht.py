@@ -69,12 +69,12 @@ class TrainPushT:
     """places that the image encoder's spatial softmax looks for"""
     distill: str = ""
     """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on"""
-    distill_steps: int = 50
-    """steps of the teacher that become one"""
+    distill_steps: int = 12
+    """DDIM steps of the teacher's samples, which the student learns to reach in one"""
     steps: int = 10_000
     """optimizer steps"""
     batch_size: int = 256
-    """windows a step"""
+    """windows a step; with --distill, states of the teacher's trajectories, four of each"""
     learning_rate: float = 5e-4
     """peak; warm-up, then cosine"""
     warmup: int = 500

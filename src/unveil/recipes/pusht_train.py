@@ -18,7 +18,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.apps.policy_distillation import student_batches, student_loss
+    from unveil.apps.policy_distillation import STATES, student_batches, student_loss
     from unveil.apps.policy_training import policy_batches, policy_loss
     from unveil.data.chunks import Chunks, published_split
     from unveil.recipes.device import find_device
@@ -57,7 +57,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     draw, loss = policy_batches(chunks, model.shape, config.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())
-        draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher)
+        draw = policy_batches(chunks, model.shape, max(1, config.batch_size // STATES))
+        draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher, config.distill_steps)
     task = Task(model, draw, loss, _published(config), {})
     run_task(task, _training(config), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
     return config.out
@@ -114,7 +115,7 @@ def _training(config: TrainPushT) -> Training:
         betas=(0.95, 0.999) if config.network == "cnn" else (0.9, 0.95),
         ema=config.ema_decay,
         ema_power=config.ema_power,
-        bfloat16=False if config.distill and config.bfloat16 is None else config.bfloat16,
+        bfloat16=config.bfloat16,
         save_every=config.save_every,
         keep=config.keep,
         seed=config.seed,
