@@ -45,8 +45,8 @@ class TrainPushT:
     """largest number of actions that are known and clean, for acting while the next chunk is computed; 0: none, as published"""
     diffusion_steps: int = 100
     """T, of the squared-cosine schedule"""
-    predicts: Literal["eps", "x0", "v", "flow"] = "eps"
-    """what the network says: noise, clean actions, both (v), or flow matching's velocity"""
+    predicts: Literal["eps", "x0", "v", "flow"] = "v"
+    """what the network says: noise (eps, as published), clean actions (x0), both (v: good in few steps), or flow matching's velocity"""
     widths: tuple[int, ...] = (64, 128, 224)
     """channels of the CNN's levels"""
     kernel: int = 5
@@ -69,8 +69,8 @@ class TrainPushT:
     """places that the image encoder's spatial softmax looks for"""
     distill: str = ""
     """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on"""
-    distill_steps: int = 12
-    """DDIM steps of the teacher's samples, which the student learns to reach in one"""
+    distill_steps: int = 6
+    """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the calls that it is to be asked for"""
     steps: int = 10_000
     """optimizer steps"""
     batch_size: int = 256
@@ -193,6 +193,7 @@ TRAIN_PRESETS = {
     ),
     "paper": TrainPushT(
         preset="paper",
+        predicts="eps",
         widths=(256, 512, 1024),
         image_width=64,
         step_width=256,
