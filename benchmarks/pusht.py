@@ -2,12 +2,13 @@
 
     unveil data pusht                                                            # or UNVEIL_DATA, for 206 human demonstrations
     unveil train pusht --out runs/pusht-cnn
+    unveil train pusht --predicts eps --out runs/pusht-eps                       # rows eps-*: noise is said, as published, not v
     unveil train pusht --network transformer --out runs/pusht-transformer
     unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*, n-action-*
     unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student    # rows student-*
     unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels   # row pixels
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
-      unveil train pusht --preset tiny --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
+      unveil train pusht --preset tiny --predicts eps --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
     python benchmarks/pusht.py --train mse bins mdn              # as many steps as that run's, same trunk
     python benchmarks/pusht.py                                                   # every row that can be made; `--rows knn-1 cnn` some
     python benchmarks/pusht.py --times                                           # times of decisions again, on an idle machine
@@ -21,7 +22,8 @@ finished is left out, with a word:
     mse, bins, mdn               heads on the same trunk; no diffusion
     cnn, transformer             ours, DDIM in 10 steps
     cnn-raw                      the weights themselves, not their average
-    pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals
+    pareto-<solver>-<steps>      of the cnn; ddpm-100 is the reference of all paired intervals, eps-ddpm-100 that of rows eps-*
+    eps-<solver>-<steps>         the same network, which says noise, as published
     student-<k>                  distilled from the cnn, k network calls
     pixels                       96 x 96 pictures and the agent's place
     n-action-<n>                 actions executed of a chunk; of runs/pusht-prefix, whose chunks of 24 are long enough for 16
@@ -86,7 +88,7 @@ SOLVERS = [
 RATES, SEEDS = ("0.0001", "0.0003", "0.001"), (0, 1, 2)
 DELAYED, DELAYS = "pusht-prefix", range(9)
 MODES = ("wait", "naive", "prefix", "soft")
-REFERENCE = "pareto-ddpm-100"
+EPS = [("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 6), ("ddim", 7), ("ddim", 8), ("ddim", 10), ("dpmpp", 3)]
 
 
 class NotRunError(Exception):
@@ -259,6 +261,7 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made |= {f"knn-{k}": partial(neighbours, k) for k in (1, 5)} | {name: partial(clone_row, name) for name in HEADS}
     made |= {name: partial(evaluated, f"pusht-{name}") for name in ("cnn", "transformer")} | {"cnn-raw": raw_row}
     made |= {f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS}
+    made |= {f"eps-{s}-{k}": partial(evaluated, "pusht-eps", solver=s, sampling_steps=k) for s, k in EPS}
     made |= {f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k) for k in (1, 2, 3)}
     made["pixels"] = partial(evaluated, "pusht-pixels")
     made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n) for n in (1, 4, 8, 16)}
@@ -301,8 +304,8 @@ def main() -> None:
             continue
         where = {"seed": arguments.seed, "threads": arguments.threads, "commit": commit()}
         result["metrics"][row] = metrics | where | machine()
-        reference = result["metrics"].get(REFERENCE)
-        for other in result["metrics"].values():  # paired, as soon as the reference is there
+        for name, other in result["metrics"].items():  # paired, as soon as the reference is there
+            reference = result["metrics"].get("eps-ddpm-100" if name.startswith("eps-") else "pareto-ddpm-100")
             if reference and len(other.get("scores", [])) == len(reference["scores"]):
                 paired = paired_ci95(np.array(other["scores"]), np.array(reference["scores"]))
                 other["minus_ddpm_mean"], other["minus_ddpm_ci95"] = paired

@@ -24,7 +24,7 @@ MODES = {
 }
 
 
-def axes_with(rows: dict[str, Any], xlabel: str) -> Any:
+def axes_with(rows: dict[str, Any], xlabel: str, episodes: int) -> Any:
     """Axes with people's score as a line."""
     _, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     if "replay" in rows:
@@ -32,7 +32,7 @@ def axes_with(rows: dict[str, Any], xlabel: str) -> Any:
         axes.annotate(
             "human demonstrations", (0.02, rows["replay"]["score_mean"]), xycoords=("axes fraction", "data"), fontsize=8, va="bottom"
         )
-    axes.set(xlabel=xlabel, ylabel="score, 200 episodes", ylim=(0, 1.02))
+    axes.set(xlabel=xlabel, ylabel=f"score, {episodes} episodes", ylim=(0, 1.02))
     return axes
 
 
@@ -41,7 +41,7 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
     lines = {mode: [(d, rows[f"delay-{d}-{mode}"]) for d in range(9) if f"delay-{d}-{mode}" in rows] for mode in MODES}
     if not any(lines.values()):
         return False
-    axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s")
+    axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s", 100)
     for mode, points in lines.items():
         if points:
             means, widths = [row["score_mean"] for _, row in points], [row["score_ci95"] for _, row in points]
@@ -52,19 +52,22 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
 
 
 def pareto(rows: dict[str, Any], out: Path) -> bool:
-    """A line a solver, its points labelled by steps; baselines beside."""
+    """A line a solver, its points labelled by steps, broken where noise is said instead of v; baselines beside."""
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for name, row in rows.items():
-        if name.startswith("pareto-"):
-            _, solver, steps = name.split("-")
-            found.setdefault(solver, []).append((int(steps), row))
+        kind = {"pareto": "", "eps": ", noise said", "student": "student"}.get(name.split("-")[0])
+        if kind is not None:
+            *_, solver, steps = name.split("-")
+            found.setdefault(kind if kind == "student" else solver + kind, []).append((int(steps), row))
     if not found:
         return False
-    axes = axes_with(rows, "median time of a decision, ms, one thread")
+    axes = axes_with(rows, "median time of a decision, ms, one thread", 200)
     for solver, points in sorted(found.items()):
         points.sort(key=lambda point: point[0])
         x, y = [row["decision_ms_p50"] for _, row in points], [row["score_mean"] for _, row in points]
-        axes.errorbar(x, y, [row["score_ci95"] for _, row in points], marker="o", capsize=3, label=solver)
+        axes.errorbar(
+            x, y, [row["score_ci95"] for _, row in points], marker="o", capsize=3, label=solver, linestyle="--" if "," in solver else "-"
+        )
         for (steps, _), a, b in zip(points, x, y, strict=True):
             axes.annotate(str(steps), (a, b), fontsize=8, xytext=(3, 4), textcoords="offset points")
     for name in ("mse", "bins", "mdn", "transformer"):

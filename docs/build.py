@@ -368,7 +368,8 @@ def told(row: dict[str, Any]) -> str:
     return f"one pass of the U-Net, {single}; {half} (errors {row['error_f32']:.0e}, {row['error_bf16']:.0e})"
 
 
-SOLVERS = (("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 7), ("ddim", 16), ("dpmpp", 3), ("dpmpp", 5))
+SOLVERS = (("ddpm", 100), ("ddim", 1), ("ddim", 2), ("ddim", 3), ("ddim", 5), ("ddim", 16), ("dpmpp", 2), ("dpmpp", 3), ("dpmpp", 5))
+NOISE = (("ddpm", 100), ("ddim", 10), ("ddim", 5), ("ddim", 1), ("dpmpp", 3))
 POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "replayed human demonstrations (a reference, not a limit)": "replay",
     "nearest recorded chunk": "knn-1",
@@ -380,13 +381,15 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "**unveil**, transformer, DDIM 10": "transformer",
     "U-Net, without the average of weights": "cnn-raw",
     **{f"U-Net, {s.upper()} {k}": f"pareto-{s}-{k}" for s, k in SOLVERS},
+    **{f"U-Net that says noise, {s.upper()} {k}": f"eps-{s}-{k}" for s, k in NOISE},
     **{f"U-Net, student, {k} call{'s' if k > 1 else ''}": f"student-{k}" for k in (1, 2, 3)},
     "U-Net, pixels": "pixels",
     **{f"U-Net, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
     **{f"U-Net, delay of 3 steps, {mode}": f"delay-3-{mode}" for mode in ("wait", "naive", "prefix", "soft")},
 }
 PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all recorded ones); the published 50 of
-them; then pairs with DDPM in 100 steps, and the median time of a decision on one thread of a machine that did other work too.
+them; then pairs with DDPM in 100 steps (of the U-Net that says v, but of the one that says noise for its own rows), and the median time of
+a decision on one thread of a machine that did other work too.
 `python benchmarks/pusht.py` makes all of it. Published, by others, on the published 50: .95 / .91 (U-Net, states; best checkpoint / mean of
 the last ten), .95 / .79 (transformer), .84 to .90 (IBC), .61 to .67 (LSTM-GMM), .70 to .79 (BET)."""
 
