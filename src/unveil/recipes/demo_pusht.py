@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGED = "pusht-keypoints"
-
 
 @dataclass(frozen=True)
 class DemoPushT:
@@ -16,7 +14,7 @@ class DemoPushT:
     Example: unveil demo pusht --out demo
     """
 
-    checkpoint: str = PACKAGED
+    checkpoint: str = "pusht-keypoints"
     """a zoo name, a run folder or a checkpoint folder"""
     episodes: int = 10
     """episodes of the score; the first four are shown"""
@@ -34,22 +32,16 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
     """Make the animation and the score; returns what to print.
 
     Raises:
-        UnveilError: no such weights, with how to train them, or a file where the folder should be.
+        UnveilError: no such weights, or a file where the folder should be.
     """
     from time import perf_counter
 
     from unveil.errors import UnveilError
     from unveil.recipes.demo import command_name
-    from unveil.recipes.locate import zoo_names
     from unveil.recipes.pusht import EvalPushT
     from unveil.recipes.pusht_eval import evaluate_pusht
 
     program = command_name()
-    if config.checkpoint == PACKAGED and PACKAGED not in zoo_names():
-        raise UnveilError(
-            f"no packaged policy {PACKAGED} in this version; train one and show it: {program} data pusht && "
-            f"{program} train pusht --out runs/pusht && {program} demo pusht --checkpoint runs/pusht"
-        )
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but --out needs a folder")
     began = perf_counter()
