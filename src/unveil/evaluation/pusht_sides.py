@@ -34,7 +34,7 @@ class Sides(NamedTuple):
     committed: float
 
 
-def symmetric_state(distance: float = 60.0, agent: float = 160.0) -> Float[np.ndarray, "5"]:
+def symmetric_state(distance: float = 60.0, agent: float = 220.0) -> Float[np.ndarray, "5"]:
     """The start: the block `distance` px before its mark along the stem, the agent `agent` px beyond the block's origin.
 
     The scene mirrors itself, the demonstrations need not: from further up people, and so policies, go one way.

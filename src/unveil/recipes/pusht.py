@@ -117,7 +117,7 @@ class EvalPushT:
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
-    """default: ten deterministic steps; fast: three of DPM-Solver++; paper: all steps of DDPM; other flags change single fields"""
+    """default: ten deterministic steps; fast: five; paper: all steps of DDPM; other flags change single fields"""
     checkpoint: str = "runs/pusht"
     """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
     episodes: int = 50
@@ -207,7 +207,7 @@ TRAIN_PRESETS = {
 }
 EVAL_PRESETS = {
     "default": EvalPushT(),
-    "fast": EvalPushT(preset="fast", solver="dpmpp", sampling_steps=3),
+    "fast": EvalPushT(preset="fast", sampling_steps=5),
     "paper": EvalPushT(preset="paper", solver="ddpm", sampling_steps=100),
 }
 
