@@ -1,6 +1,6 @@
 """PushT around a keep-out zone: a disc that no demonstration avoided, as a plain cost of the chunk of actions, on the same weights.
 
-python examples/pusht_keep_out.py runs/pusht
+python examples/pusht_keep_out.py pusht-keypoints
 """
 
 import sys
@@ -45,7 +45,7 @@ def measured(checkpoint: str, steered: bool, scale: float, episodes: int, steps:
     }
 
 
-def main(checkpoint: str = "runs/pusht", scale: float = 10.0, episodes: int = 20, steps: int = 300) -> dict[str, dict[str, float]]:
+def main(checkpoint: str = "pusht-keypoints", scale: float = 10.0, episodes: int = 20, steps: int = 300) -> dict[str, dict[str, float]]:
     results = {name: measured(checkpoint, name == "steered", scale, episodes, steps) for name in ("free", "steered")}
     for name, r in results.items():
         print(f"{name:<8} in the zone {r['steps']:.1%} of all steps and in {r['episodes']:.0%} of episodes; score {r['score']:.3f}")

@@ -76,7 +76,7 @@ class TrainPushT:
     batch_size: int = 256
     """windows a step; with --distill, states of the teacher's trajectories, four of each"""
     learning_rate: float = 5e-4
-    """peak; warm-up, then cosine"""
+    """peak; warm-up, then cosine; students want about 1e-4"""
     warmup: int = 500
     """steps until the peak"""
     weight_decay: float = 1e-6
