@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
+LOWEST = 0.8  # of the axis of time; what lies lower stands there, with its number
 MODES = {
     "wait": "hold still meanwhile",
     "naive": "go on, then jump",
@@ -52,7 +53,7 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
 
 
 def pareto(rows: dict[str, Any], out: Path) -> bool:
-    """A line a solver, its points labelled by steps, broken where noise is said instead of v; baselines beside."""
+    """A line a solver, its points labelled by steps, broken where noise is said instead of v; baselines beside; intervals: the table."""
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for name, row in rows.items():
         kind = {"pareto": "", "eps": ", noise said", "student": "student"}.get(name.split("-")[0])
@@ -62,20 +63,24 @@ def pareto(rows: dict[str, Any], out: Path) -> bool:
     if not found:
         return False
     axes = axes_with(rows, "median time of a decision, ms, one thread", 200)
-    for solver, points in sorted(found.items()):
+    axes.set_ylim(LOWEST - 0.005, 1.01)
+    colours = {kind: f"C{i}" for i, kind in enumerate(("ddim", "dpmpp", "heun", "ddpm", "student"))}
+    for kind, points in sorted(found.items()):
         points.sort(key=lambda point: point[0])
-        x, y = [row["decision_ms_p50"] for _, row in points], [row["score_mean"] for _, row in points]
-        axes.errorbar(
-            x, y, [row["score_ci95"] for _, row in points], marker="o", capsize=3, label=solver, linestyle="--" if "," in solver else "-"
-        )
-        for (steps, _), a, b in zip(points, x, y, strict=True):
-            axes.annotate(str(steps), (a, b), fontsize=8, xytext=(3, 4), textcoords="offset points")
+        x, y = [row["decision_ms_p50"] for _, row in points], [max(LOWEST, row["score_mean"]) for _, row in points]
+        solver, _, noise = kind.partition(",")
+        look = {"linestyle": "--", "markerfacecolor": "white"} if noise else {"linestyle": "-"}
+        axes.plot(x, y, "o", label=kind, color=colours[solver], **look)
+        for (steps, row), left, up in zip(points, x, y, strict=True):
+            label = str(steps) if row["score_mean"] >= LOWEST else f"{steps}: {row['score_mean']:.2f}"
+            axes.annotate(label, (left, up), fontsize=8, xytext=(3, -11 if noise else 5), textcoords="offset points")
     for name in ("mse", "bins", "mdn", "transformer"):
         if name in rows:
-            axes.plot(rows[name]["decision_ms_p50"], rows[name]["score_mean"], "s", color="grey")
-            axes.annotate(name, (rows[name]["decision_ms_p50"], rows[name]["score_mean"]), fontsize=8)
+            place = rows[name]["decision_ms_p50"], max(LOWEST, rows[name]["score_mean"])
+            axes.plot(*place, "s", color="grey")
+            axes.annotate(name, place, fontsize=8)
     axes.set_xscale("log")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     axes.figure.savefig(out, dpi=120)
     return True
 
