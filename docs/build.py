@@ -389,7 +389,7 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
 }
 PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all recorded ones); the published 50 of
 them; then pairs with DDPM in 100 steps (of the U-Net that says v, but of the one that says noise for its own rows), and the median time of
-a decision on one thread of a machine that did other work too.
+a decision on one thread of an idle machine (`--times`; the heads' network is not laid out for acting, as the policy's is).
 `python benchmarks/pusht.py` makes all of it. Published, by others, on the published 50: .95 / .91 (U-Net, states; best checkpoint / mean of
 the last ten), .95 / .79 (transformer), .84 to .90 (IBC), .61 to .67 (LSTM-GMM), .70 to .79 (BET)."""
 
