@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zarr
+from numcodecs import Blosc
 
 from pusht_recorded import TWO, recorded
 from replay_buffers import FORMATS, write_lerobot, write_robomimic, write_zarr, zipped
@@ -186,6 +188,22 @@ def test_what_is_wrong_with_a_zarr_store_is_told(damage, message, tmp_path):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("lacking", [1, 500])
+def test_a_chunk_that_blosc_stored_as_it_was_cannot_be_cut_short_unnoticed(lacking, tmp_path):
+    """What does not shrink is stored as it is, and blosc copies as much of it as its header says, past the file's end, too."""
+    path = tmp_path / "d.zarr"
+    actions = np.random.default_rng(0).random((144, 2), np.float32)
+    root = zarr.open_group(str(path), mode="w", zarr_format=2)
+    root.create_array("data/action", data=actions, chunks=(144, 2), compressors=Blosc("lz4", 5, Blosc.NOSHUFFLE))
+    root.create_array("data/state", data=actions)
+    root.create_array("meta/episode_ends", data=np.array([60, 144]))
+    np.testing.assert_array_equal(read_demonstrations(str(path)).actions, actions)
+    chunk = path / "data" / "action" / "0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-lacking])
+    with pytest.raises(UnveilError, match=r"'data/action' is damaged or cut short \(chunk 0\.0"):
+        read_demonstrations(str(path))
+
+
 def test_an_archive_is_held_to_one_whole_store(tmp_path):
     store = write_zarr(tmp_path / "d.zarr", recorded(), 2)
     whole = zipped(tmp_path / "d.zip", store)
@@ -208,6 +226,10 @@ def test_what_is_wrong_with_a_lerobot_folder_is_told(tmp_path):
     whole = second.read_bytes()
     second.write_bytes(whole[:-50])
     with pytest.raises(UnveilError, match="not a whole parquet file"):
+        read_demonstrations(str(path))
+    table = pq.read_table(path / "data" / "chunk-000" / "episode_000000.parquet")
+    pq.write_table(table.drop_columns(["episode_index"]), second)
+    with pytest.raises(UnveilError, match="column 'episode_index' is missing; the file has"):
         read_demonstrations(str(path))
     second.unlink()
     with pytest.raises(UnveilError, match=r"60 steps, but meta/info\.json promises 144"):

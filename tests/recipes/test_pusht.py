@@ -138,9 +138,11 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     assert main([*eval_student, "--solver", "consistency", "--sampling-steps", "1", "--json", str(out)]) == 0
     assert json.loads(out.read_text())["metrics"]["nfe"] == 1.0
     assert len(unveil.load(folder, "cpu").times) == 3
+    assert main(eval_student) == 0
+    assert main(["sample", "pusht", "--checkpoint", str(folder), "--candidates", "2", "--out", str(tmp_path / "c.png")]) == 0
     capsys.readouterr()
     for arguments, message in (
-        (eval_student, "a distilled student: give --solver consistency"),
+        ([*eval_student, "--solver", "ddim"], "a distilled student: give --solver consistency"),
         (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"], "needs a distilled student"),
         (["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")], "this is a student itself"),
     ):
@@ -279,7 +281,12 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
     stored = dict(np.load(TWO))
     np.savez(tmp_path / "three.npz", **stored | {"action": np.zeros((144, 3), np.float32)})
     np.savez(tmp_path / "four.npz", **stored | {"state": np.zeros((144, 4), np.float32)})
-    for name, message in (("three", "actions of PushT are x, y; these have 3"), ("four", "needs the observation 'state' (N, 5)")):
+    np.savez(tmp_path / "ten.npz", **stored | {"keypoint": np.zeros((144, 10), np.float32)})
+    for name, message in (
+        ("three", "actions of PushT are x, y; these have 3"),
+        ("four", "needs the observation 'state' (N, 5)"),
+        ("ten", "'keypoint' must be nine places of the block"),
+    ):
         assert main(["data", "pusht", "--from", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "out.npz")]) == 2
         assert main(["train", "pusht", "--data", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "run")]) == 2
         assert capsys.readouterr().err.count(message) == 2

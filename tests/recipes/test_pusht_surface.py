@@ -32,7 +32,7 @@ def test_a_packaged_policy_has_its_card_and_acts(run, tmp_path, monkeypatch, cap
     trained = "`unveil train pusht --preset tiny --widths 8 16 --steps 4 --batch-size 8 --seed 3`: 4 of 4 steps in 0 minutes"
     for part in (trained, "1 episodes (77 windows)", "`pusht_two.npz`; origin", "Licence of the weights: MIT", "below 100000"):
         assert part in card
-    command = "--checkpoint pusht-small --episodes 2 --seed 100000 --solver ddim --sampling-steps 2"
+    command = "--checkpoint pusht-small --episodes 2 --seed 100000 --sampling-steps 2"
     assert command in card and "pymunk 6" in card and "| score_mean |" in card and "| decision_ms_p50 |" in card
     monkeypatch.setattr(locate, "ZOO", tmp_path / "zoo")
     policy = unveil.load("pusht-small", "cpu", sampling_steps=2)

@@ -62,9 +62,10 @@ def _columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     parquet: Any = import_module("pyarrow.parquet")
     arrow: Any = import_module("pyarrow")
     try:
+        there = parquet.read_schema(file).names
+        if missing := [name for name in names if name not in there]:
+            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(there)[:12]}")
         table = parquet.read_table(file, columns=names)
-        if missing := [name for name in names if name not in table.column_names]:
-            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(table.column_names)[:12]}")
         return {name: _numbers(table.column(name).combine_chunks()) for name in names}
     except (arrow.ArrowException, OSError, ValueError, TypeError) as error:
         raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error

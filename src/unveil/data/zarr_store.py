@@ -97,8 +97,27 @@ def _check_codecs(path: Path, folder: Path) -> None:
                 raise UnveilError(
                     f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are"
                 )
+        outermost = used[0] if file and file.name == ".zarray" else used[-1]
+        if outermost is not None and str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.") == "blosc":
+            _check_blosc(path, folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+
+
+def _check_blosc(path: Path, folder: Path) -> None:
+    """Refuse chunks that are not as long as they say: blosc copies what it stored uncompressed by its header, past a file's end, too.
+
+    Raises:
+        UnveilError: one is not.
+    """
+    for chunk in folder.rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith(".") and chunk.name != "zarr.json":
+            with chunk.open("rb") as file:
+                header, size = file.read(16), chunk.stat().st_size
+            if len(header) < 16 or int.from_bytes(header[12:16], "little") != size:
+                place = chunk.relative_to(folder)
+                name = f"{folder.parent.name}/{folder.name}"
+                raise UnveilError(f"{path}: {name!r} is damaged or cut short (chunk {place} is not as long as it says)")
 
 
 @contextmanager

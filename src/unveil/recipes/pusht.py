@@ -124,10 +124,10 @@ class EvalPushT:
     """number of episodes; episode i starts as the published environment does for seed + i"""
     seed: int = 100_000
     """of starts and noise; the published episodes are 100000 .. 100049"""
-    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
-    """euler is ddim's name on policies of flow matching, which ddim serves alike; distilled students want consistency"""
-    sampling_steps: int = 10
-    """denoising steps for a decision; 1 to 3 for students"""
+    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
+    """by default ddim, which on policies of flow matching is euler; consistency for distilled students, which know no other"""
+    sampling_steps: int | None = None
+    """denoising steps for a decision; by default 10, for students 2"""
     n_action: int | None = None
     """actions to execute of each chunk; by default as trained, or as many as the chunk holds with the delay"""
     delay: int = 0
@@ -163,10 +163,10 @@ class SamplePushT:
     """seed of the published environment's start"""
     candidates: int = 32
     """chunks to draw"""
-    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] = "ddim"
+    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
     """as of `unveil eval pusht`"""
-    sampling_steps: int = 10
-    """denoising steps"""
+    sampling_steps: int | None = None
+    """denoising steps, as there"""
     out: Path = Path("chunks.png")
     """picture: .png"""
     seed: int = 0

@@ -118,6 +118,9 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     if demonstrations.actions.shape[1] != 2:
         raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
     seen = dict(demonstrations.observations)
+    points = seen.get("keypoint")
+    if points is not None and points[0].size != 18:
+        raise UnveilError(f"{source}: 'keypoint' must be nine places of the block, 18 numbers a row; got shape {points.shape}")
     state, corners = seen.get("state"), seen.get("environment_state")
     if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
         del seen["environment_state"]

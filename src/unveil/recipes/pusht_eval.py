@@ -29,8 +29,8 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
     for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+        if (got := getattr(config, name)) is not None and got < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {got}")
     if config.video is not None and config.video.suffix not in video_suffixes():
         more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
         raise ValueError(f"--video must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
@@ -81,7 +81,8 @@ def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, s
     path = Path(checkpoint)
     if is_foreign(path):
         device, seed, solver, steps = arguments
-        return load_foreign(path, device, seed, solver=solver, sampling_steps=steps, **settings), foreign_observation(path)
+        policy = load_foreign(path, device, seed, solver=solver or "ddim", sampling_steps=steps or 10, **settings)
+        return policy, foreign_observation(path)
     folder = find_checkpoint(checkpoint)
     return load_policy(folder, *arguments, **settings), str(read_config(folder, "pusht")["observation"])
 
@@ -160,7 +161,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
     from unveil.evaluation.pusht_pictures import with_chunk
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
-    if config.candidates < 1 or config.sampling_steps < 1:
+    if config.candidates < 1 or (config.sampling_steps is not None and config.sampling_steps < 1):
         raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
     if config.out.suffix != ".png":
         raise ValueError(f"--out must end in .png, got {config.out}")
