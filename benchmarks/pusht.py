@@ -122,9 +122,9 @@ def evaluated(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, 
     return scored(np.array(result["scores"]), result["metrics"])
 
 
-def delayed(delay: int, mode: str, episodes: int, seed: int) -> dict[str, Any]:
-    """Acting while the next chunk is computed; at most 100 episodes, for there are 36 such rows."""
-    return evaluated(DELAYED, min(episodes, 100), seed, delay=delay, asynchronous=mode)
+def delayed(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, Any]:
+    """A run that acts while the next chunk is computed; at most 100 episodes, for there are 36 such rows."""
+    return evaluated(name, min(episodes, 100), seed, **changes)
 
 
 def rolled(actor: Any, observation: str, episodes: int, seed: int) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made["pixels"] = partial(evaluated, "pusht-pixels")
     made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n) for n in (1, 4, 8, 16)}
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
-    made |= {f"delay-{d}-{m}": partial(delayed, d, m) for m in MODES for d in DELAYS}
+    made |= {f"delay-{d}-{m}": partial(delayed, DELAYED, delay=d, asynchronous=m) for m in MODES for d in DELAYS}
     return made | {"energy": energy_row, "ways": ways_row}
 
 
