@@ -1,11 +1,11 @@
 """PushT by the published protocol: replay, cloning, neighbours, ours; solvers, delays, both ways. Resumable, row by row.
 
     unveil data pusht                                                            # or UNVEIL_DATA, for 206 human demonstrations
-    unveil train pusht --out runs/pusht-cnn
+    unveil train pusht --out runs/pusht-cnn                                      # or the packaged pusht-keypoints, which it is
     unveil train pusht --predicts eps --out runs/pusht-eps                       # rows eps-*: noise is said, as published, not v
     unveil train pusht --network transformer --out runs/pusht-transformer
     unveil train pusht --prefix 8 --horizon 24 --out runs/pusht-prefix           # rows delay-*, n-action-*
-    unveil train pusht --distill runs/pusht-cnn --steps 4000 --out runs/pusht-student    # rows student-*
+    unveil train pusht --distill runs/pusht-cnn --learning-rate 1e-4 --steps 4000 --out runs/pusht-student    # rows student-*
     unveil train pusht --observation pixels --steps 4000 --batch-size 64 --out runs/pusht-pixels   # row pixels
     for r in 0.0001 0.0003 0.001; do for s in 0 1 2; do                          # the spread over rates and seeds
       unveil train pusht --preset tiny --predicts eps --learning-rate $r --seed $s --out runs/pusht-lr$r-s$s; done; done
@@ -67,6 +67,7 @@ from unveil.evaluation.pusht_sides import sides, symmetric_state
 from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.recipes.doctor import commit, machine
+from unveil.recipes.locate import find_checkpoint
 from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with, quick
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.recipes.pusht_eval import evaluate_pusht, seen
@@ -96,11 +97,13 @@ class NotRunError(Exception):
 
 
 def finished(name: str) -> Path:
-    """The last checkpoint of a run.
+    """The last checkpoint of a run; the packaged averaged weights of runs/pusht-cnn serve where that run is not here.
 
     Raises:
         NotRunError: it is not there, or not finished.
     """
+    if name == "pusht-cnn" and not (RUNS / name).is_dir():
+        return find_checkpoint("pusht-keypoints")
     newest = latest_checkpoint(RUNS / name) if (RUNS / name).is_dir() else None
     if newest is None or newest.name != f"checkpoint-{read_config(RUNS / name, 'pusht')['steps']}":
         raise NotRunError(f"{RUNS / name} is missing or not finished")

@@ -4,6 +4,7 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unveil.cli import VERBS, main, parse
@@ -76,11 +77,8 @@ def test_an_unknown_flag_in_a_document_would_be_noticed():
         parse(maze.EvalMaze, ["--bogus", "1"], "eval maze")
 
 
-def test_own_demonstrations_become_a_policy_in_under_40_lines(capsys):
+def test_own_demonstrations_become_a_policy_in_under_40_lines():
     """From 0.4 away to the place that all demonstrations go to."""
     file = ROOT / "examples" / "own_demonstrations.py"
-    example = runpy.run_path(str(file))
-    body = file.read_text().split("def trained")[1].split("def main")[0].splitlines()
-    assert len(file.read_text().splitlines()) <= 50 and len(body) < 40
-    assert example["main"](80) < 0.2
-    assert "after 20 actions" in capsys.readouterr().out
+    assert len(file.read_text().splitlines()) < 40
+    assert np.abs(runpy.run_path(str(file))["main"](80) - 0.5).max() < 0.2
