@@ -26,10 +26,11 @@ finished is left out, with a word:
     eps-<solver>-<steps>         the same network, which says noise, as published
     student-<k>                  distilled from the cnn, k network calls
     pixels                       96 x 96 pictures and the agent's place
-    n-action-<n>                 actions executed of a chunk; of runs/pusht-prefix, whose chunks of 24 are long enough for 16
+    n-action-<n>                 actions executed of a chunk, DDIM in 5 steps; of runs/pusht-prefix: chunks of 24 are long enough for 16
     lr<r>-s<s>                   3 learning rates x 3 seeds, preset tiny
     delay-<d>-<mode>             d steps of 0.1 s between seeing and acting: wait, naive, prefix, soft; all of runs/pusht-prefix, whose
-                                 chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it; n = 100
+                                 chunks of 24 hold 8 actions after a delay of 8 (those of 16 hold 7) and whose prefixes reach it; DDIM
+                                 in 5 steps, n = 100
     energy                       energy score of drawn chunks of held-out episodes, over the first h actions, of every head and ours
     ways                         100 episodes from a symmetric start: sides and commitment; and 8 from each of 20 of them, of which the
                                  one was chosen before, with other noise, as one from which both ways are likely
@@ -37,7 +38,7 @@ finished is left out, with a word:
 Minutes of processor time, one thread. Trainings, from 8 steps each beside other work, which takes a third longer: pusht-cnn 50 to 60; as
 much for each of mse, bins, mdn; -prefix 85; -transformer 200 (with --steps 3500: 70); -student 35 (its 4000 steps); -pixels
 25 (its 4000 steps of 64); each lr run of preset tiny 3. Rows, from 25 s for DDIM 5 on 100 episodes: 0.15 a network call, so 1.5 for DDIM
-10 and 15 for ddpm-100; n-action-1 12, -4 3; delay-*, of 100 episodes, 1.3 each, soft 3.5, all 36 an hour; energy 4; ways 1; transformer
+10 and 15 for ddpm-100; n-action-1 6, -4 2; delay-*, of 100 episodes, 0.7 each, soft 1.8, all 36 half an hour; energy 4; ways 1; transformer
 about 5. knn, mse, bins and mdn below 1.
 
 Scores are of n = 200 episodes, seeds 100000 .. 100199; `published_mean` is of the first 50, the published ones. Nothing is chosen on them:
@@ -267,9 +268,9 @@ def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     made |= {f"eps-{s}-{k}": partial(evaluated, "pusht-eps", solver=s, sampling_steps=k) for s, k in EPS}
     made |= {f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k) for k in (1, 2, 3)}
     made["pixels"] = partial(evaluated, "pusht-pixels")
-    made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n) for n in (1, 4, 8, 16)}
+    made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n, sampling_steps=5) for n in (1, 4, 8, 16)}
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
-    made |= {f"delay-{d}-{m}": partial(delayed, DELAYED, delay=d, asynchronous=m) for m in MODES for d in DELAYS}
+    made |= {f"delay-{d}-{m}": partial(delayed, DELAYED, delay=d, asynchronous=m, sampling_steps=5) for m in MODES for d in DELAYS}
     return made | {"energy": energy_row, "ways": ways_row}
 
 

@@ -384,8 +384,8 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     **{f"U-Net that says noise, {s.upper()} {k}": f"eps-{s}-{k}" for s, k in NOISE},
     **{f"U-Net, student, {k} call{'s' if k > 1 else ''}": f"student-{k}" for k in (1, 2, 3)},
     "U-Net, pixels": "pixels",
-    **{f"U-Net, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
-    **{f"U-Net, delay of 3 steps, {mode}": f"delay-3-{mode}" for mode in ("wait", "naive", "prefix", "soft")},
+    **{f"U-Net with prefixes, DDIM 5, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
+    **{f"U-Net with prefixes, DDIM 5, delay of 3 steps, {mode}": f"delay-3-{mode}" for mode in ("wait", "naive", "prefix", "soft")},
 }
 PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all recorded ones); the published 50 of
 them; then pairs with DDPM in 100 steps (of the U-Net that says v, but of the one that says noise for its own rows), and the median time of
