@@ -1,13 +1,19 @@
 """A student of a policy whose flow is known: what its loss compares, and chunks in one call that the teacher takes many for."""
 
+from copy import deepcopy
+
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from unveil.apps.policy import Policy
 from unveil.apps.policy_distillation import STATES, StudentBatch, student_batches, student_loss
 from unveil.apps.policy_model import PolicyModel, PolicyShape
-from unveil.apps.policy_training import PolicyBatch
+from unveil.apps.policy_training import PolicyBatch, clean_of
+from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.network.observation import ObservationEncoder, Part
+from unveil.network.policy_transformer import PolicyTransformer
 from unveil.process.grid import uniform
 from unveil.sampling.gaussian import DDIM, Consistency
 
@@ -80,6 +86,60 @@ def test_a_student_is_shown_states_of_the_teachers_way_with_their_times_and_obse
     torch.testing.assert_close(teacher.denoiser.network.seen[0][0], noise)
     for (_, acted, _), (_, taught, _) in zip(teacher.denoiser.network.seen, way, strict=True):
         torch.testing.assert_close(acted, taught[:1])
+
+
+def told_by(how):
+    """A policy of observations (2, 3), with weights that are no longer the initial ones, and windows for it."""
+    torch.manual_seed(0)
+    generator, parts, size = torch.Generator().manual_seed(0), (), 3
+    if how == "pixels":
+        parts = Part("numbers", (3,)), Part("picture", (3, 48, 48), 0, (40, 40))
+        size += 3 * 48 * 48
+    kinds = {"tokens": "tokens", "inpainting": "inpainting"}
+    shape = PolicyShape(size, 1, 2, 8, 4, 50, "v", kinds.get(how, "film"), prefix=3, parts=parts)
+    encoder = ObservationEncoder(parts, 4, width=16) if parts else None
+    seen = size if encoder is None else encoder.size
+    if how == "tokens":
+        network = PolicyTransformer(1, 8, seen + 3, 2, 16, 1, 2)
+    else:
+        network = ConditionalUNet(shape.row, 3 + (0 if how == "inpainting" else 2 * seen), (8, 8), 3, 16)
+    model = PolicyModel(shape, network, encoder)
+    with torch.no_grad():
+        for number in network.parameters():
+            number += 0.3 * torch.randn(number.shape, generator=generator)
+        for number in list(network.parameters())[-2:]:
+            number *= 0.1  # beliefs within the limits
+    rows = 8 if how == "inpainting" else 2
+    observations = torch.rand((6, rows, size), generator=generator) * (255.0 if parts else 1.0)
+    known, noise = torch.tensor([0, 1, 2, 3, 3, 0]), torch.randn((6, 8, shape.row), generator=generator)
+    return model, PolicyBatch(observations, torch.full((6, 8, 1), 0.25), torch.zeros(6), noise, 0, known)
+
+
+@pytest.mark.parametrize("how", ["film", "tokens", "pixels", "inpainting"])
+def test_a_student_with_its_teachers_weights_has_learned_a_trajectory_of_one_step(how):
+    """However both are told: its end is the teacher's belief. What another environment observed says something else."""
+    teacher, windows = told_by(how)
+    student, loss = deepcopy(teacher), student_loss(teacher, 1)
+    batch = StudentBatch(windows, torch.zeros((6, STATES), dtype=torch.int64), torch.ones((6, STATES), dtype=torch.float64))
+    assert float(loss(student, batch)[0].detach()) < 1e-4
+    with torch.no_grad():
+        list(student.denoiser.network.parameters())[-2].mul_(1.5)
+    changed, _ = loss(student, batch)
+    assert float(changed.detach()) > 1e-3
+    changed.backward()
+    assert all(number.grad is None for number in teacher.parameters())
+    if how == "pixels":
+        assert any(number.grad is not None and bool((number.grad != 0).any()) for number in student.encoder.parameters())
+    other = windows._replace(observations=windows.observations.flip(0))
+    assert float((belief(teacher, windows) - belief(teacher, other)).abs().max()) > 1e-3  # so what was observed does reach it
+
+
+def belief(model, windows):
+    """Of the noise itself, with what is known in it."""
+    x_0, cond, known = clean_of(model, windows)
+    x = windows.noise if known is None else torch.where(known, x_0, windows.noise)
+    with torch.no_grad():
+        return model.denoiser(x, torch.ones(len(x), dtype=torch.float64), cond=cond).mean
 
 
 def test_every_trajectory_is_learned_from_its_noise_and_from_places_before_its_end():

@@ -231,6 +231,10 @@ def test_what_is_wrong_with_a_lerobot_folder_is_told(tmp_path):
     pq.write_table(table.drop_columns(["episode_index"]), second)
     with pytest.raises(UnveilError, match="column 'episode_index' is missing; the file has"):
         read_demonstrations(str(path))
+    again = pq.read_table(path / "data" / "chunk-000" / "episode_000000.parquet").slice(0, 1)
+    pq.write_table(pa.concat_tables([again] * 84), second)
+    with pytest.raises(UnveilError, match=r"index does not count the steps 0 \.\. 143"):
+        read_demonstrations(str(path))
     second.unlink()
     with pytest.raises(UnveilError, match=r"60 steps, but meta/info\.json promises 144"):
         read_demonstrations(str(path))

@@ -145,6 +145,12 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
         ([*eval_student, "--solver", "ddim"], "a distilled student: give --solver consistency"),
         (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"], "needs a distilled student"),
         (["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")], "this is a student itself"),
+        ([*eval_student, "--sampling-steps", "4"], "--sampling-steps must be one of 1, 2, 3, 6 for this student"),
+        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--sampling-steps", "101"], "--sampling-steps must be at most"),
+        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--temperature", "nan"], "--temperature must be a number of at least 0"),
+        (["train", "pusht", *TINY, "--distill", str(run), "--distill-steps", "101", "--out", str(tmp_path / "s")], "the teacher's"),
+        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(run / "config.json" / "v.gif")], "cannot write"),
+        (["demo", "pusht", "--checkpoint", str(run), "--out", str(run / "config.json" / "d")], "cannot write"),
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err

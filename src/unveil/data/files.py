@@ -22,6 +22,21 @@ def found(path: Path) -> Path:
     return next((place for place in places if os.path.exists(place)), path)
 
 
+def check_writable(path: Path) -> None:
+    """Refuse before long work a file that could not be written after it.
+
+    Raises:
+        UnveilError: the target is a folder, a device or a pipe, or its folder cannot be made or written to.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UnveilError(f"{path}: a device or pipe, which would be replaced by a file; give a file name")
+    if path.is_dir():
+        raise UnveilError(f"{path}: a folder is in the way; give a file name")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UnveilError(f"{path}: cannot write ({there} is {'not writable' if there.is_dir() else 'no folder'})")
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
     """Yield a temporary path in the same folder that replaces `path` once the block succeeds (fsync, rename, fsync of the folder).
@@ -29,10 +44,7 @@ def replacing(path: Path) -> Generator[Path]:
     Raises:
         UnveilError: the folder cannot be made, the target is a folder, or the disk is full; the old file, if any, is untouched.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise UnveilError(f"{path}: a device or pipe, which would be replaced by a file; give a file name")
-    if path.is_dir():
-        raise UnveilError(f"{path}: a folder is in the way; give a file name")
+    check_writable(path)
     partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

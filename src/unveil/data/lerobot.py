@@ -48,6 +48,8 @@ def read_lerobot(path: Path | str, pictures: bool = False) -> Demonstrations:
     if count != total:
         raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
     order = np.argsort(joined["index"], kind="stable")
+    if bool((joined["index"][order] != np.arange(count)).any()):
+        raise UnveilError(f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged, or a part of one")
     episode = joined["episode_index"][order]
     if bool((np.diff(episode) < 0).any()):
         raise UnveilError(f"{path}: episode_index falls where index rises; the dataset is damaged")

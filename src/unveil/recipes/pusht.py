@@ -68,7 +68,8 @@ class TrainPushT:
     image_keypoints: int = 32
     """places that the image encoder's spatial softmax looks for"""
     distill: str = ""
-    """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on"""
+    """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on; of a run that says v or
+    flow, for a student says v, and weights that say noise begin as another function"""
     distill_steps: int = 6
     """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the calls that it is to be asked for"""
     steps: int = 10_000
@@ -332,6 +333,11 @@ def load_policy(
             if student
             else "solver consistency needs a distilled student: unveil train pusht --distill RUN"
         )
+    if config["predicts"] != "flow" and sampling_steps > config["diffusion_steps"]:
+        raise ValueError(f"--sampling-steps must be at most {config['diffusion_steps']}, those of training, got {sampling_steps}")
+    if student and config["distill_steps"] % sampling_steps:
+        calls = ", ".join(str(k) for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0)
+        raise ValueError(f"--sampling-steps must be one of {calls} for this student, whose times are those, got {sampling_steps}")
     model = quick(load_policy_model(folder, find_device(device)))
     return policy_with(model, seed, solver, sampling_steps, n_action, temperature, clip=bool(config.get("clip", True)))
 

@@ -24,6 +24,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from unveil.data.files import check_writable
     from unveil.evaluation.pictures import video_suffixes, write_video
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -31,9 +32,13 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
         if (got := getattr(config, name)) is not None and got < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {got}")
+    if not 0.0 <= config.temperature < float("inf"):
+        raise ValueError(f"--temperature must be a number of at least 0, got {config.temperature}")
     if config.video is not None and config.video.suffix not in video_suffixes():
         more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
         raise ValueError(f"--video must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
+    if config.video is not None:
+        check_writable(config.video)
     torch.set_num_threads(config.threads)
     settings = {"n_action": config.n_action, "temperature": config.temperature}
     plain, observation = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings)
@@ -157,6 +162,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
 
     import numpy as np
 
+    from unveil.data.files import check_writable
     from unveil.evaluation.pictures import write_png
     from unveil.evaluation.pusht_pictures import with_chunk
     from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -165,6 +171,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
         raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
     if config.out.suffix != ".png":
         raise ValueError(f"--out must end in .png, got {config.out}")
+    check_writable(config.out)
     policy, observed = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps)
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)

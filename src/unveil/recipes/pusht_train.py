@@ -90,7 +90,7 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     """The config with all that the teacher decides; a student says v where its teacher says noise or x_0, and has no dropout.
 
     Raises:
-        ValueError: the teacher is a student.
+        ValueError: the teacher is a student, or has fewer steps than its samples are to take.
     """
     from dataclasses import replace
 
@@ -99,6 +99,8 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     told = read_config(folder, "pusht")
     if told.get("distill", ""):
         raise ValueError(f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}")
+    if told["predicts"] != "flow" and config.distill_steps > told["diffusion_steps"]:
+        raise ValueError(f"--distill-steps must be at most the teacher's {told['diffusion_steps']}, got {config.distill_steps}")
     inherited = {name: told[name] for name in INHERITED if name in told}
     predicts = told["predicts"] if told["predicts"] in ("v", "flow") else "v"
     return replace(config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0})
