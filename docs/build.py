@@ -417,7 +417,43 @@ def pusht() -> str:
         lines.append(
             f"both ways were taken from {100 * ways['both_ways_of_20_starts']:.0f} % (8 episodes each); from the others always the same."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *forecasts(found.get("energy")), *rates(found)])
+
+
+def forecasts(energy: dict[str, Any] | None) -> list[str]:
+    """The energy scores of held-out chunks: a row a head, a column a number of actions."""
+    if energy is None:
+        return []
+    heads = {"diffusion, DDIM 10": "cnn", "mixture density network": "mdn", "bins": "bins", "mean (MSE)": "mse"}
+    lines = [
+        "",
+        f"Energy score, px, of {energy['n']} held-out windows over their first *h* executed actions, *h* x 2 numbers, 16 draws each;",
+        "less is better (row `energy`):",
+        "",
+        "| | *h* = 1 | 2 | 4 | 8 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, head in heads.items():
+        if f"{head}-1" in energy:
+            lines.append(f"| {name} | " + " | ".join(f"{energy[f'{head}-{h}']:.2f}" for h in (1, 2, 4, 8)) + " |")
+    return lines
+
+
+def rates(found: dict[str, Any]) -> list[str]:
+    """Scores over learning rates and seeds, where all are there."""
+    chosen, seeds = ("0.0001", "0.0003", "0.001"), (0, 1, 2)
+    if any(f"lr{rate}-s{seed}" not in found for rate in chosen for seed in seeds):
+        return []
+    lines = [
+        "",
+        "Three learning rates by three seeds, preset `tiny`, 1,500 steps, noise said (rows `lr*`): each number is a training, n 200.",
+        "",
+        "| rate | seed 0 | 1 | 2 |",
+        "|---|---|---|---|",
+    ]
+    for rate in chosen:
+        lines.append(f"| {rate} | " + " | ".join(f"{found[f'lr{rate}-s{seed}']['score_mean']:.3f}" for seed in seeds) + " |")
+    return lines
 
 
 def replay() -> str:
