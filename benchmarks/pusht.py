@@ -69,7 +69,7 @@ from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.pusht import EvalPushT, load_policy, load_policy_model, policy_with, quick
+from unveil.recipes.pusht import EvalPushT, TrainPushT, load_policy, load_policy_model, policy_with, quick
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.recipes.pusht_eval import evaluate_pusht, seen
 from unveil.recipes.run_config import read_config
@@ -141,6 +141,11 @@ def rolled(actor: Any, observation: str, episodes: int, seed: int) -> dict[str, 
     return scored(world.best, pusht_metrics(world) | times)
 
 
+def cnn_config() -> dict[str, Any]:
+    """How runs/pusht-cnn was trained; what packaged weights do not say of it is as by default."""
+    return vars(TrainPushT()) | read_config(finished("pusht-cnn"), "pusht")
+
+
 def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:
     """The windows that a run was trained on, or those of the episodes that it was not."""
     demonstrations = pusht_demonstrations(config["data"])
@@ -152,9 +157,7 @@ def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:
 
 def clone_of(head: Head) -> tuple[ChunkClone, dict[str, Any]]:
     """An untrained clone with the trunk, the data and the limits of runs/pusht-cnn."""
-    checkpoint = finished("pusht-cnn")
-    config = read_config(checkpoint, "pusht")
-    policy = load_policy_model(checkpoint, torch.device("cpu"))
+    config, policy = cnn_config(), load_policy_model(finished("pusht-cnn"), torch.device("cpu"))
     model = PolicyModel(policy.shape, torch.nn.Identity())
     model.observed, model.acted = policy.observed, policy.acted
     outputs, told = head.outputs(policy.shape.actions), policy.shape.n_obs * policy.shape.observations
@@ -218,7 +221,7 @@ def energy_row(_: int, seed: int) -> dict[str, Any]:
     """16 draws for each of up to 500 held-out windows, over the first h executed actions: h x 2 numbers."""
     row: dict[str, Any] = {}
     policy = load_policy(finished("pusht-cnn"), "cpu", seed)
-    config = read_config(finished("pusht-cnn"), "pusht")
+    config = cnn_config()
     held = windows(config, held_out=True)
     observed, done = held.windows(held.draw(min(500, len(held)), torch.Generator().manual_seed(seed)))
     drawers: dict[str, Callable[[], np.ndarray]] = {"cnn": lambda: policy.predict(observed.numpy())}
