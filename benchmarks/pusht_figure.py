@@ -43,11 +43,13 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
     if not any(lines.values()):
         return False
     axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s", 100)
-    for mode, points in lines.items():
+    axes.set_ylim(0.7, 1.01)
+    for i, (mode, points) in enumerate(lines.items()):
         if points:
             means, widths = [row["score_mean"] for _, row in points], [row["score_ci95"] for _, row in points]
-            axes.errorbar([d for d, _ in points], means, widths, marker="o", capsize=3, label=MODES[mode])
-    axes.legend(fontsize=8)
+            beside = 0.09 * (i - 1.5)  # so that intervals do not hide each other
+            axes.errorbar([d + beside for d, _ in points], means, widths, marker="o", markersize=4, capsize=2, label=MODES[mode])
+    axes.legend(fontsize=8, loc="lower left")
     axes.figure.savefig(out, dpi=120)
     return True
 
@@ -78,7 +80,8 @@ def pareto(rows: dict[str, Any], out: Path) -> bool:
         if name in rows:
             place = rows[name]["decision_ms_p50"], max(LOWEST, rows[name]["score_mean"])
             axes.plot(*place, "s", color="grey")
-            axes.annotate(name, place, fontsize=8)
+            label = name if rows[name]["score_mean"] >= LOWEST else f"{name}: {rows[name]['score_mean']:.2f}"
+            axes.annotate(label, place, fontsize=8, xytext=(-4, 6), textcoords="offset points", ha="right")
     axes.set_xscale("log")
     axes.legend(fontsize=8, loc="lower right")
     axes.figure.savefig(out, dpi=120)

@@ -7,6 +7,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
+from unveil.evaluation.statistics import paired_ci95
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 MAZES = ("umaze", "medium", "large")
@@ -378,14 +382,13 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "bins, same trunk": "bins",
     "mixture density network, same trunk": "mdn",
     "**unveil**, U-Net, DDIM 10": "cnn",
-    "**unveil**, transformer, DDIM 10": "transformer",
+    "**unveil**, transformer (3,500 steps), DDIM 10": "transformer",
     "U-Net, without the average of weights": "cnn-raw",
     **{f"U-Net, {s.upper()} {k}": f"pareto-{s}-{k}" for s, k in SOLVERS},
     **{f"U-Net that says noise, {s.upper()} {k}": f"eps-{s}-{k}" for s, k in NOISE},
     **{f"U-Net, student, {k} call{'s' if k > 1 else ''}": f"student-{k}" for k in (1, 2, 3)},
     "U-Net, pixels": "pixels",
     **{f"U-Net with prefixes, DDIM 5, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
-    **{f"U-Net with prefixes, DDIM 5, delay of 3 steps, {mode}": f"delay-3-{mode}" for mode in ("wait", "naive", "prefix", "soft")},
 }
 PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all recorded ones); the published 50 of
 them; then pairs with DDPM in 100 steps (of the U-Net that says v, but of the one that says noise for its own rows), and the median time of
@@ -417,7 +420,30 @@ def pusht() -> str:
         lines.append(
             f"both ways were taken from {100 * ways['both_ways_of_20_starts']:.0f} % (8 episodes each); from the others always the same."
         )
-    return "\n".join([*lines, *forecasts(found.get("energy")), *rates(found)])
+    return "\n".join([*lines, *delays(found), *forecasts(found.get("energy")), *rates(found)])
+
+
+def delays(found: dict[str, Any]) -> list[str]:
+    """What a known prefix gains on holding still and on jumping, episode by episode, where all rows are there."""
+    modes = ("wait", "naive", "soft", "prefix")
+    if any(f"delay-{d}-{mode}" not in found for d in range(9) for mode in modes):
+        return []
+    lines = [
+        "",
+        "![Score against the delay between seeing and acting, four ways of acting meanwhile](../pusht-delay.png)",
+        "",
+        "Score against the delay, of one policy with prefixes, DDIM 5, n 100 (rows `delay-*`); then the known prefix minus each other way,",
+        "episode by episode, with 95 % intervals:",
+        "",
+        "| delay, s | hold still | go on, then jump | soft mask | known prefix | prefix - hold | prefix - jump | prefix - soft |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for d in range(9):
+        scores = {mode: np.array(found[f"delay-{d}-{mode}"]["scores"]) for mode in modes}
+        pairs = [paired_ci95(scores["prefix"], scores[mode]) for mode in modes[:3]]
+        cells = [f"{scores[mode].mean():.3f}" for mode in modes] + [f"{mean:+.3f} ± {width:.3f}" for mean, width in pairs]
+        lines.append(f"| {d / 10:.1f} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def forecasts(energy: dict[str, Any] | None) -> list[str]:
