@@ -25,7 +25,8 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    not lengthen
     speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop, interleaved with speed-exact;
                                    judged by the causal model
-    speed-eos                      what stopping at the end of text saves, EOS allowed, beside the exact mode without
+    speed-eos                      what stopping at the end of text saves `sft`, EOS allowed, beside the exact mode without; held-out
+                                   instructions, one at a time
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
 
 Minutes of one core of the machine of docs/protocol.md, estimated from timed steps: causal, block-4, -8, -16, masked and both of 8,192
@@ -55,6 +56,7 @@ from unveil.apps.text_generation import Canvas, TextSettings, prompt_canvas, wri
 from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
+from unveil.data.chat import Turn, encode_chat
 from unveil.data.facts import one_directional_facts
 from unveil.data.tasks import instructions
 from unveil.data.text import Pieces, Rows, in_order, read_prepared
@@ -97,8 +99,8 @@ MODELS: dict[str, Plan] = {
     "block-1-t": Plan({"block": 1, "form": "t"}, like="causal"),
     **{f"block-{n}": Plan({"block": n}) for n in (4, 8, 16)},
     "masked": Plan({}),
-    "causal-8192": Plan({"causal": True, "data": str(LARGE)} | SMALL),
-    "masked-8192": Plan({"data": str(LARGE)} | SMALL),
+    "causal-8192": Plan({"causal": True, "data": str(LARGE), "context": 288} | SMALL),  # room for prompts before 256 tokens
+    "masked-8192": Plan({"data": str(LARGE), "context": 288} | SMALL),
     "reversal-causal": Plan(FACT | {"causal": True}, steps=10_000),
     "reversal-masked": Plan(FACT, steps=10_000),
     "sft": Plan({"sft": str(TASKS), "checkpoint": str(RUNS / "text-masked"), "batch_size": 32}, steps=1_500),
@@ -345,16 +347,19 @@ def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
 
 
 def eos_row(settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
-    """Calls and time with and without stopping, EOS allowed."""
-    model, row = trained("masked-8192"), dict[str, Any]()
-    canvas = prompt_canvas([ordinary(model, torch.Generator().manual_seed(0))], length, model.tokens)
+    """Calls and time with and without stopping, EOS allowed, of a model that has learned to end; on so many held-out instructions."""
+    model, row = trained("sft"), dict[str, Any]()
+    prompts = [encode_chat(model.tokens, [Turn("user", it.prompt)]) for it in instructions(LEARNED, ASKED, 0)[1][:repeats]]
+    length = min(length, (model.shape.context - max(map(len, prompts))) // 32 * 32)
+    settings = replace(settings, length=length, steps=length, may_end=True)
     for name, stop in (("stop", True), ("full", False)):
-        spent = []
-        for _ in range(repeats):
+        spent, calls = [], []
+        for prompt in prompts:
             began = time.perf_counter()
-            written = write(model, canvas, replace(settings, may_end=True, stop=stop))
+            written = write(model, prompt_canvas([prompt], length, model.tokens), replace(settings, stop=stop))
             spent.append(time.perf_counter() - began)
-        row |= {f"{name}_seconds": median(spent), f"{name}_nfe": written.calls}
+            calls.append(written.calls)
+        row |= {f"{name}_seconds": median(spent), f"{name}_nfe": median(calls)}
     return row | {"speed_ratio": row["full_seconds"] / row["stop_seconds"], "n": repeats}
 
 

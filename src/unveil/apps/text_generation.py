@@ -179,7 +179,8 @@ def write(
             if on_step is not None:
                 on_step(whole)
             masks = settings.remask > 0.0 or bool(((state == tokens.mask_id) & window.among).any())
-            return finished(whole) or not (masks or (settings.edit is not None and not still))
+            final = settings.remask == 0.0 and settings.edit is None  # else a written end may be masked or edited away again
+            return (final and finished(whole)) or not (masks or (settings.edit is not None and not still))
 
         return after
 
@@ -257,7 +258,7 @@ def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> Non
 
     Raises:
         ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model that knows no masked prompt;
-            edits in an order that has none.
+            edits, or commits by a threshold or a factor, in an order that has none.
     """
     if settings.steps < blocks and not (model.window and settings.order == "first-hitting"):
         raise ValueError(f"{settings.steps} steps are fewer than the {blocks} blocks; give more steps or larger blocks")
@@ -269,6 +270,8 @@ def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> Non
         raise ValueError("guidance masks the prompt, which a causal model, or one of blocks, has never seen masked; leave the scale at 1")
     if settings.edit is not None and settings.order in ("ancestral", "first-hitting"):
         raise ValueError(f"edits need an order of confident unmasking, got {settings.order!r}")
+    if (settings.threshold is not None or settings.factor is not None) and settings.order in ("ancestral", "first-hitting"):
+        raise ValueError(f"a threshold or factor commits by confidence, which the order {settings.order} does not ask for; give another")
 
 
 def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:

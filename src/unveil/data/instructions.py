@@ -106,7 +106,7 @@ class Examples:
             if fitting:
                 self.chats.append(fitting)
         if not self.chats:
-            raise UnveilError(f"no prompt with its response fits into {context} tokens; give a longer --context or shorter examples")
+            raise UnveilError(f"no prompt with its response fits into {context} tokens, the model's context; give shorter examples")
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """`count` chats at random, of each one turn at random: rows of prompt and response, and where the prompt is.

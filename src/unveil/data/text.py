@@ -65,6 +65,8 @@ def _documents(file: Path, field: str) -> list[str]:
     documents = [_line(file, number, line, field) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not documents:
         raise UnveilError(f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}")
+    if not any(document.strip() for document in documents):
+        raise UnveilError(f"{file}: no text in it; the field {field!r} is empty in every line")
     return documents
 
 
@@ -96,7 +98,7 @@ class Stream:
 
 
 def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
-    """The stream of some documents.
+    """The stream of some documents; the text of end-of-text within one ends it there, as files of many documents have it.
 
     Raises:
         UnveilError: a document holds the mask's own text.

@@ -48,7 +48,9 @@ def text_metrics(
             progress(min(start + batch, len(ids)), len(ids))
     seconds = time.perf_counter() - began
     counts = valid.sum(1)
-    mean, half = mean_ci95(np.concatenate(found) * counts / counts.mean())
+    scores = np.concatenate(found)
+    mean = float(np.average(scores, weights=counts))
+    _, half = mean_ci95((scores - mean) * counts / counts.mean())  # of a ratio: shorter pieces count for less
     return {
         "nats_per_token": mean,
         "ci95": half if len(ids) > 1 else None,

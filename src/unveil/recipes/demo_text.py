@@ -43,6 +43,8 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
     model = load_text_model(name, config.device)
     tokens, generator = model.tokens, torch.Generator(device="cpu").manual_seed(config.seed)
     given = tokens.encode(config.prompt)
+    if len(given) >= model.shape.context:
+        raise ValueError(f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}")
     length = min(config.length, model.shape.context - len(given))
 
     def written(canvas: Canvas, settings: TextSettings) -> tuple[list[int], int]:

@@ -27,8 +27,10 @@ def settings_of(config: ChatText) -> TextSettings:
     from unveil.apps.text_generation import TextSettings
 
     for name, least in (("length", 1), ("steps", 0), ("blocks", 0), ("threads", 0), ("temperature", 0)):
-        if getattr(config, name) < least:
+        if not getattr(config, name) >= least:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
+    if config.threshold is not None and not 0.0 < config.threshold <= 1.0:
+        raise ValueError(f"--threshold must lie in 0 .. 1, a probability, got {config.threshold}")
     return TextSettings(
         config.length, config.steps or config.length, config.blocks, config.order, config.temperature, config.scale, config.threshold
     )
@@ -88,8 +90,13 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
         if len(kept) < len(turns):
             say(f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)")
             turns = kept
-        with _streamed(model, config) as show:
-            (text,) = answer(model, [[*first, *turns]], settings, generator, show).texts
+        try:
+            with _streamed(model, config) as show:
+                (text,) = answer(model, [[*first, *turns]], settings, generator, show).texts
+        except ValueError as error:  # of this line, such as one that is longer than the context
+            turns.pop()
+            say(f"({error})")
+            continue
         turns.append(Turn("assistant", text))
         say(printable(text))
 
@@ -112,11 +119,15 @@ def _begun(config: ChatText, prompt: str) -> list[Turn]:
 def _model(config: ChatText) -> TextModel:
     import torch
 
+    from unveil.errors import UnveilError
     from unveil.recipes.text_load import load_text_model
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    return load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+    if model.window:
+        raise UnveilError(f"{config.checkpoint} is causal or of blocks; instructions are for masked models, and so is chat")
+    return model
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     """The base that a LoRA run names, with the run's matrices merged in."""
     from unveil.data.tokens import digest
     from unveil.errors import UnveilError
-    from unveil.network.lora import LoRA, add_lora, merge_lora
+    from unveil.network.lora import LoRA, add_lora
     from unveil.recipes.locate import weights_file
     from unveil.training.checkpoint import read_tensors
 
@@ -79,15 +79,24 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     how = LoRA(config["lora_rank"], config["lora_alpha"], tuple(config["lora_targets"]))
     parts = add_lora(model.denoiser.network, how)
     parts.load_state_dict(read_tensors(weights_file(folder), parts.state_dict(), halves=True))
-    merge_lora(model.denoiser.network)
+    _plain(model)
     return model
 
 
 def _adapt(model: TextModel, folder: Path) -> None:
-    from unveil.network.lora import add_lora, merge_lora
+    from unveil.network.lora import add_lora
     from unveil.weights.peft import fitting, read_adapter
 
     how, tensors = read_adapter(folder)
     parts = add_lora(model.denoiser.network, how)
     parts.load_state_dict(fitting(folder, tensors, parts.state_dict()))
+    _plain(model)
+
+
+def _plain(model: TextModel) -> None:
+    """Merge, and be a model like any other: one to train on from, or to adapt again."""
+    from unveil.network.lora import merge_lora, strip_lora
+
     merge_lora(model.denoiser.network)
+    strip_lora(model.denoiser.network)
+    model.requires_grad_(True)

@@ -26,12 +26,20 @@ def settings_of(config: SampleText) -> TextSettings:
     Raises:
         ValueError: a number that is out of range.
     """
+    from math import inf, isfinite
+
     from unveil.apps.text_generation import TextSettings
 
     for name, least in (("length", 0), ("count", 1), ("steps", 1), ("blocks", 0), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
-    if config.temperature < 0.0 or not 0.0 <= config.remask <= 1.0:
+    if not isfinite(config.scale):
+        raise ValueError(f"--scale must be a number, got {config.scale}")
+    if config.threshold is not None and not 0.0 < config.threshold <= 1.0:
+        raise ValueError(f"--threshold must lie in 0 .. 1, a probability, got {config.threshold}")
+    if config.factor is not None and not 0.0 < config.factor < inf:
+        raise ValueError(f"--factor must be a number above 0, got {config.factor}")
+    if not 0.0 <= config.temperature < inf or not 0.0 <= config.remask <= 1.0:
         raise ValueError(f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}")
     if config.edit is not None and not 0.0 < config.edit <= 1.0:
         raise ValueError(f"--edit must lie in 0 .. 1, a probability, got {config.edit}")
@@ -61,6 +69,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     import torch
 
     from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write, write_on
+    from unveil.errors import UnveilError
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_load import load_text_model
 
@@ -71,6 +80,8 @@ def sample_text(config: SampleText) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     tokens = model.tokens
+    if config.infill is not None and model.window:
+        raise UnveilError("infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: give --prompt")
     if config.infill is None:
         canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, settings.length, tokens, model.device)
     else:
@@ -84,7 +95,8 @@ def sample_text(config: SampleText) -> dict[str, Any]:
             written = write(model, canvas, settings, generator, show)
     seconds = time.perf_counter() - began
     first = canvas.ids.shape[1] - settings.length
-    wanted = int((canvas.ids == tokens.mask_id).sum()) + written.ids[:, canvas.ids.shape[1] :].numel()
+    given = int((canvas.ids != tokens.mask_id).sum())
+    wanted = int((written.ids != tokens.mask_id).sum()) - given  # those after an end stay masked
     texts: list[str] = []
     for row in written.ids.tolist():
         kept = row if config.infill is not None else row[:first] + until_end(row[first:], tokens, settings)
@@ -148,8 +160,9 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     import torch
 
     from unveil.apps.text_likelihood import is_exact
+    from unveil.data.files import found as files_found
     from unveil.data.files import replacing
-    from unveil.data.text import pack, read_documents
+    from unveil.data.text import is_prepared, pack, read_documents, split_documents
     from unveil.errors import UnveilError
     from unveil.evaluation.text import text_metrics, token_scores
     from unveil.recipes.locate import find_checkpoint
@@ -183,10 +196,15 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
         if trained.get("sft"):
             raise UnveilError("this model was fine-tuned on instructions, of which none are held out; give --data FILE")
-        prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
-        if prepared.tokens.written() != model.tokens.written():
-            raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
-        what, stream = f"the last {trained['hold_out']:.0%} of {trained['data']}", prepared.held
+        what = f"the last {trained['hold_out']:.0%} of {trained['data']}"
+        if is_prepared(files_found(Path(trained["data"]))):
+            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
+            if prepared.tokens.written() != model.tokens.written():
+                raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
+            stream = prepared.held
+        else:
+            held = split_documents(read_documents(trained["data"], trained["field"]), trained["hold_out"])[1]
+            stream = pack(held, model.tokens)
         if not len(stream):
             raise UnveilError("nothing was held out of this model's data; give --data FILE")
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
