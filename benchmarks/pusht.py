@@ -204,6 +204,8 @@ def neighbours(k: int, episodes: int, seed: int) -> dict[str, Any]:
 
 def raw_row(episodes: int, seed: int) -> dict[str, Any]:
     checkpoint = finished("pusht-cnn")
+    if not (checkpoint / "network.safetensors").is_file():
+        raise NotRunError("packaged weights are averages alone; runs/pusht-cnn is needed")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
     return rolled(policy_with(quick(model), seed), read_config(checkpoint, "pusht")["observation"], episodes, seed)
@@ -296,7 +298,11 @@ def main() -> None:
     made = rows()
     if arguments.times:
         for row in [row for row in arguments.rows if "decision_ms_p50" in result["metrics"].get(row, {})]:
-            metrics = made[row](1, arguments.seed)
+            try:
+                metrics = made[row](1, arguments.seed)
+            except NotRunError as reason:
+                print(f"{row}: not timed ({reason})", flush=True)
+                continue
             result["metrics"][row] |= {f"decision_ms_{p}": metrics[f"decision_ms_{p}"] for p in ("p50", "p95")}
             print(f"{row}: {metrics['decision_ms_p50']:.1f} ms, 95 % below {metrics['decision_ms_p95']:.1f}", flush=True)
             file.write_text(json.dumps(result, indent=1) + "\n")

@@ -1,5 +1,7 @@
 """The exact mode against a plain loop that leaves nothing out; remembered surroundings and their error; edits of what is written."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -149,3 +151,32 @@ def test_written_tokens_are_edited_and_given_ones_never():
         logits = model.denoiser(edited.ids, torch.ones(2), None).logits[0, 2:]
         logits[:, MASK] = float("-inf")
         assert torch.equal(logits.argmax(-1), edited.ids[0, 2:])
+
+
+class Few:
+    """Three numbers, an end and a mask."""
+
+    size, eos_id, mask_id = 5, 3, 4
+
+    def encode(self, text):
+        return [int(c) for c in text]
+
+    def decode(self, ids):
+        return "".join(map(str, ids))
+
+    def written(self):
+        return "few"
+
+
+@pytest.mark.parametrize("order", ["ancestral", "confidence"])
+def test_an_end_that_may_be_masked_again_does_not_stop_a_block(order):
+    """With the same draws the tokens are those of the whole loop: an end that stands for a moment is no end."""
+    model = TextModel(TextShape(5, context=8, width=8, depth=1, heads=2), Few()).eval()
+    torch.nn.init.zeros_(model.network.ff_out.weight)
+    for seed in range(8):
+        settings = TextSettings(8, steps=24, order=order, temperature=1.0, remask=0.9)
+        stopped, whole = (
+            write(model, prompt_canvas([[0]], 7, model.tokens), replace(settings, stop=stop), torch.Generator().manual_seed(seed)).ids[0]
+            for stop in (True, False)
+        )
+        assert stopped.tolist() == whole.tolist()

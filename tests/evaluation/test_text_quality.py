@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from unveil.apps.text_model import TextModel, TextShape
+from unveil.data.text import Stream
 from unveil.data.tokens import ByteTokens
 from unveil.errors import UnveilError
+from unveil.evaluation.text import text_metrics
 from unveil.evaluation.text_quality import judged, unigram_entropy
 
 
@@ -16,6 +18,14 @@ def test_entropy_of_equal_different_and_mixed_tokens():
     assert unigram_entropy(np.array([[7, 7, 7, 7]])) == 0.0
     assert unigram_entropy(np.array([[1, 2, 3, 4]])) == pytest.approx(log(4))
     assert unigram_entropy(np.array([[1, 1, 1, 2], [5, 5, 5, 5]])) == pytest.approx((log(4) - 0.75 * log(3)) / 2)
+
+
+def test_a_short_last_piece_is_no_spread():
+    """Every token costs the same, and so does every piece a token."""
+    model = TextModel(TextShape(258, context=8, width=16, depth=1, heads=2, causal=True), ByteTokens()).eval()
+    torch.nn.init.zeros_(model.network.ff_out.weight)
+    found = text_metrics(model, Stream(np.arange(8 * 5 + 2, dtype=np.int32), 42), 1, torch.Generator())
+    assert found["nats_per_token"] == pytest.approx(log(257), abs=1e-5) and found["ci95"] < 1e-5 and found["n"] == 6
 
 
 def test_a_judge_that_knows_nothing_gives_every_token_the_same():

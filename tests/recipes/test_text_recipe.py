@@ -79,6 +79,7 @@ def test_blocks_and_causal_models_train_write_and_are_scored(base, kind, tmp_pat
         assert main(["sample", "text", *common, *flags]) == 0
         texts.append(written(out)["texts"])
     assert texts[0] == texts[1]
+    assert main(["sample", "text", *common, "--infill", "To be, [*2] that"]) == 2  # what follows the gap would not be seen
     scores = tmp_path / "scores.jsonl"
     assert main(["eval", "text", *common, "--draws", "2", "--times", "antithetic", "--scores", str(scores)]) == 0
     result = written(out)
@@ -124,6 +125,12 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"], "threshold and factor are of the order 'confidence'"),
         (["sample", "--length", "8", "--remask", "0.5"], "--remask needs another --order"),
         (["sample", "--temperature", "-1"], "--temperature must be at least 0"),
+        (["sample", "--temperature", "nan"], "--temperature must be at least 0"),
+        (["sample", "--scale", "nan"], "--scale must be a number"),
+        (["sample", "--length", "8", "--order", "confidence", "--threshold", "90"], "--threshold must lie in 0 .. 1"),
+        (["sample", "--length", "8", "--order", "confidence", "--factor", "nan"], "--factor must be a number above 0"),
+        (["sample", "--length", "8", "--threshold", "0.9"], "which the order first-hitting does not ask for"),
+        (["data", "--data", "EMPTY"], "the field 'text' is empty in every line"),
         (["sample", "--length", "8", "--edit", "0.9", "--order", "ancestral"], "edits need an order"),
         (["eval", "--times", "antithetic", "--draws", "3"], "--draws must be even"),
         (["train", "--block", "3"], "--context must be a multiple of --block"),
@@ -139,7 +146,9 @@ def test_every_form_of_training_runs(base, form, tmp_path):
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
     lines = tmp_path / "lines.jsonl"
     lines.write_text('{"text": "a"}\n')
-    verb, *flags = [str(lines) if word == "JSONL" else word for word in command]
+    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n{"text": " "}\n')
+    places = {"JSONL": lines, "EMPTY": tmp_path / "empty.jsonl"}
+    verb, *flags = [str(places.get(word, word)) for word in command]
     if verb in ("sample", "eval"):
         flags += ["--checkpoint", str(base / "bpe"), "--device", "cpu"]
     elif "--data" not in flags:

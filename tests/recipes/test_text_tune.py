@@ -66,6 +66,14 @@ def test_a_lora_run_is_small_is_merged_when_loaded_and_leaves_its_base_alone(bas
     assert (base / "lora" / "checkpoint-5").is_dir()
 
 
+def test_a_lora_run_is_a_base_like_any_other(base):
+    before = logits(base / "lora")
+    assert tune(base, "lora", "on-lora") == 0 and tune(base, "lora", "twice", "--lora-rank", "2", "--learning-rate", "0.05") == 0
+    for name in ("on-lora", "twice"):
+        assert float((logits(base / name) - before).abs().max()) > 1e-3
+    assert logits(base / "lora", adapter=str(base / "twice" / "adapter")).shape == before.shape
+
+
 def test_lora_and_all_weights_of_lladas_folder(base):
     before = logits(base / "llada")
     merged = logits(base / "llada-lora")
@@ -103,12 +111,13 @@ def test_prompts_are_answered_in_one_batch(base, model, tmp_path, capsys):
 
 
 def test_a_conversation_remembers_and_forgets(base, monkeypatch, capsys):
-    lines = iter(["hi", "and?", "/new", "once more", "", "never read"])
+    lines = iter(["hi", "and?", "x" * 60, "/new", "once more", "", "never read"])
     monkeypatch.setattr("builtins.input", lambda prompt="": next(lines))
     flags = ["--checkpoint", str(base / "run"), "--length", "8", "--blocks", "4", "--device", "cpu"]
     assert main(["chat", *flags]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "(a new chat)" in out and next(lines) == "never read"
+    assert any("the model's context is 48; give a shorter prompt" in line for line in out)  # and the conversation goes on
     assert any("the context of 48 tokens is full: 2 older turns are forgotten" in line for line in out)
     monkeypatch.setattr("builtins.input", lambda prompt="": (_ for _ in ()).throw(EOFError))
     assert main(["chat", *flags]) == 0
