@@ -309,7 +309,7 @@ def main() -> None:
         except (NotRunError, UnveilError, OSError) as reason:
             print(f"{row}: not run ({reason})", flush=True)
             continue
-        result["metrics"][row] = {"seed": 0, "threads": arguments.threads, "commit": commit()} | metrics | machine()
+        result["metrics"][row] = {"seed": int(row.endswith("-s1")), "threads": arguments.threads, "commit": commit()} | metrics | machine()
         reference = result["metrics"].get(REFERENCE)
         for other in result["metrics"].values():  # the same images under each, so in pairs
             if reference and "bits" in other:

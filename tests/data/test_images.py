@@ -111,6 +111,16 @@ def test_other_arrays_are_refused(tmp_path, arrays, message):
         read_images(str(tmp_path / "x.npz"), Reading())
 
 
+def test_a_damaged_npz_is_named(tmp_path):
+    file = tmp_path / "d.npz"
+    np.savez_compressed(file, images=np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
+    whole = file.read_bytes()
+    for damaged in (whole[:-30], whole[:200] + bytes(byte ^ 255 for byte in whole[200:260]) + whole[260:]):
+        file.write_bytes(damaged)
+        with pytest.raises(UnveilError, match=r"d\.npz: not an array of images"):
+            read_images(str(file), Reading())
+
+
 def test_records_give_classes_and_openmoji_is_left_out(tmp_path):
     np.savez(tmp_path / "e.npz", images=np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8))
     styles, groups, codes = (

@@ -177,6 +177,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--steps", "26"], "trained with 25 steps"),
         (["sample", "-n", "0"], "-n must be at least 1"),
         (["sample", "--from-png", "nowhere.png"], "nowhere.png: not a PNG"),
+        (["sample", "--scale", "nan", "--class", "1"], "must be finite numbers"),
         (["sample", "--scale", "2", "--class", "-1"], "give --class"),
         (["sample", "--checkpoint", "IDDPM", "--scale", "2"], "trained without classes"),
         (["sample", "--checkpoint", "IDDPM", "--class", "0"], "trained without classes"),

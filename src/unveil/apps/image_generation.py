@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -68,6 +69,11 @@ class ImageSettings:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if not all(map(isfinite, (self.scale, self.temperature, self.classifier_scale))):
+            raise ValueError(
+                "--scale, --temperature and --classifier-scale must be finite numbers, got "
+                f"{self.scale}, {self.temperature} and {self.classifier_scale}"
+            )
         if self.steps < 1 or self.scale < 0.0 or self.temperature < 0.0 or not 0.0 <= self.rescale <= 1.0:
             raise ValueError(f"--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got {self}")
         if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -157,13 +159,14 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         UnveilError: not such an array, or classes that do not fit.
     """
     try:
-        loaded: Any = np.load(file, allow_pickle=False)
-        if file.suffix == ".npy":
-            found = {"images": loaded}
-        else:
-            with loaded:
-                found = {name: loaded[name] for name in loaded.files if name in ("images", "labels", "arr_0", "arr_1")}
-    except (OSError, ValueError, EOFError) as error:
+        with open(file, "rb") as handle:
+            loaded: Any = np.load(handle, allow_pickle=False)
+            if file.suffix == ".npy":
+                found = {"images": loaded}
+            else:
+                with loaded:
+                    found = {name: loaded[name] for name in loaded.files if name in ("images", "labels", "arr_0", "arr_1")}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnveilError(f"{file}: not an array of images ({error})") from error
     images = found.get("images", found.get("arr_0"))
     if images is None:
