@@ -102,6 +102,22 @@ def test_guided_images_are_of_the_class_that_was_asked(form, solver, steps):
     assert 0.2 < float((signs == (labels == 1)).float().mean()) < 0.8
 
 
+@pytest.mark.parametrize(("form", "solver"), [("belief", "ddpm"), ("mean", "ddpm")])
+def test_a_classifier_leads_within_the_interval_alone(form, solver):
+    """Where no step falls into the interval, images are those that nothing leads; in half of it, neither these nor those fully led."""
+    model, classifier = pair()
+    labels = torch.tensor([0, 1]).repeat(4)
+
+    def made(**more):
+        settings = ImageSettings(solver, 10, classifier_form=form, **more)
+        return generate(model, labels, 8, settings, torch.Generator().manual_seed(0), given=Given(classifier)).pixels
+
+    free, led = made(classifier_scale=0.0), made()
+    assert (made(interval=(0.001, 0.002)) == free).all() and (led != free).any()
+    half = made(interval=(0.0, 0.5))
+    assert (half != free).any() and (half != led).any() and (made(interval=(0.0, 1.0)) == led).all()
+
+
 def test_a_classifier_learns_and_knows_less_in_more_noise():
     shape = ImageShape(**SMALL | {"classes": 2, "schedule": "cosine", "diffusion_steps": 50})
     torch.manual_seed(0)

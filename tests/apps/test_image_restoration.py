@@ -1,5 +1,7 @@
 """Measurements: every operator's closed form against its matrix, exact posteriors, and pictures that come back."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from test_image_classifier import SMALL, column
@@ -87,8 +89,8 @@ class Network(nn.Module):
         return (alpha * PRIOR**2 / ((alpha * PRIOR) ** 2 + sigma**2) * x - skip * x) / out
 
 
-def smooth_model() -> ImageModel:
-    model = ImageModel(ImageShape(**SMALL | {"schedule": "linear", "diffusion_steps": 200}))
+def smooth_model(steps: int = 200) -> ImageModel:
+    model = ImageModel(ImageShape(**SMALL | {"schedule": "linear", "diffusion_steps": steps}))
     model.denoiser.network = Network(model)
     return model
 
@@ -142,8 +144,19 @@ def test_image_to_image_keeps_as_much_as_its_strength_leaves(solver):
         expected = signal / (signal + sigma**2) if solver == "ddpm" else (signal / (signal + sigma**2)) ** 0.5  # the flow adds no new noise
         assert kept[-1] == pytest.approx(expected, abs=0.06)
     assert kept[0] > kept[1] > kept[2]
-    with pytest.raises(ValueError, match="take more --steps"):
-        generate(model, None, 200, ImageSettings("ddim", 3, strength=0.004), torch.Generator(), given=Given(begin=begin))
+
+
+@pytest.mark.parametrize(("solver", "begins"), [("ddim", 0.52), ("ddpm", 0.52), ("dpmpp", 0.512), ("heun", 0.512)])
+def test_image_to_image_begins_at_its_strength_however_few_the_steps(solver, begins):
+    """Of a table of 25 steps ddim and ddpm begin at the nearest entry, 13; the times after it fall, and the last is the grid's."""
+    model, seen = smooth_model(25), []
+    begin = Given(begin=torch.zeros(2, 1, 4, 4))
+    for steps in (1, 2, 5, 25):
+        seen.clear()
+        settings = ImageSettings(solver, steps, strength=0.512)
+        generate(model, None, 2, settings, torch.Generator(), on_step=lambda _, t: seen.append(float(t)), given=begin)
+        assert seen[0] == pytest.approx(begins, abs=1e-9) and all(b <= a for a, b in pairwise(seen)) and len(seen) <= 2 * steps
+    generate(model, None, 2, ImageSettings(solver, 3, strength=0.004), torch.Generator(), given=begin)
 
 
 def test_negative_conditions_lead_away_from_a_class_in_one_call():

@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from unveil.data.image_sets import FASHION_NAMES, has_test, read_images
-from unveil.data.images import Images, Pictures, Reading, split
+from unveil.data.images import Images, Pictures, Reading, alike, split
 from unveil.errors import UnveilError
 
 RAMP = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
@@ -57,7 +58,7 @@ def test_crop_takes_the_middle_and_resize_all(tmp_path):
         (lambda d: None, Reading(), "no images in this folder"),
         (lambda d: save(d / "z.png", RAMP), Reading(), "squares are needed"),
         (lambda d: (save(d / "a.png", RAMP[:4, :4]), save(d / "b.png", RAMP[:5, :5])), Reading(), "mixed sizes: .*b.png is 5 x 5"),
-        (lambda d: save(d / "a.png", RAMP[:4, :4]), Reading(3), "is 4 x 4, but --size 3 is asked"),
+        (lambda d: save(d / "a.png", RAMP[:4, :4]), Reading(3), "is 4 x 4, but 3 x 3 is asked"),
         (lambda d: save(d / "a.png", np.full((4, 4), 700, np.uint16)), Reading(), "more than 8 bits"),
         (lambda d: save(d / "a.png", RAMP[:4, :4], "RGBA"), Reading(), "give --background"),
         (lambda d: save(d / "a.jpg", RAMP[:4, :4], "CMYK"), Reading(), "colours are CMYK"),
@@ -109,6 +110,40 @@ def test_other_arrays_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(UnveilError, match=message):
         read_images(str(tmp_path / "x.npz"), Reading())
+
+
+@pytest.mark.parametrize("kind", [2, 4, 6])  # RGB; grey and alpha; RGBA
+def test_sixteen_bits_are_refused_in_colour_too(tmp_path, kind):
+    """PIL would cut them to 8 without a word."""
+    channels = {2: 3, 4: 2, 6: 4}[kind]
+    rows = b"".join(b"\0" + bytes(2 * channels * 4) for _ in range(4))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
+    (tmp_path / "x.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UnveilError, match="more than 8 bits a channel"):
+        read_images(str(tmp_path), Reading(background="white"))
+
+
+def test_test_images_have_the_numbers_of_the_training_classes(tmp_path):
+    """A test folder without the first class: its cats are still number 1, and a class that was not trained on is refused."""
+    for part, kinds in (("train", ("ant", "cat", "dog")), ("test", ("dog", "cat"))):
+        for kind in kinds:
+            save(tmp_path / "pets" / part / kind / "1.png", np.full((4, 4), ord(kind[0]), np.uint8))
+    train, test = (read_images(str(tmp_path / "pets"), Reading(), test=which) for which in (False, True))
+    found = alike(test, train)
+    assert found.names == ("ant", "cat", "dog") and found.labels.tolist() == [1, 2]
+    assert found.pixels[:, 0, 0, 0].tolist() == [ord("c"), ord("d")]
+    with pytest.raises(UnveilError, match="of the class 'ant', which no training image"):
+        alike(train, test)
+    grey = Images(np.zeros((2, 1, 4, 4), np.uint8))
+    assert alike(grey, Images(np.zeros((2, 3, 4, 4), np.uint8))).pixels.shape == (2, 3, 4, 4)
+    with pytest.raises(UnveilError, match=r"test images are \(3, 4, 4\)"):
+        alike(Images(np.zeros((2, 3, 4, 4), np.uint8)), grey)
 
 
 def test_a_damaged_npz_is_named(tmp_path):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from unveil.data.images import Images
 from unveil.errors import UnveilError
+from unveil.evaluation.image_classes import ridge_classifier
 from unveil.evaluation.image_distances import frechet_distance, kernel_distance, memorised_share, nearest, precision_recall
 from unveil.evaluation.image_features import Pixels, SqueezeNet, extractor
 from unveil.evaluation.image_files import grid, read_parameters, write_picture
@@ -86,11 +88,41 @@ def test_scores_stand_beside_their_floor_and_ceiling():
     rng = np.random.default_rng(0)
     train, held = rng.integers(0, 2, (200, 1, 4, 4)).astype(np.uint8) * 255, rng.integers(0, 2, (40, 1, 4, 4)).astype(np.uint8) * 255
     seen = []
-    metrics, references = image_metrics(train[:40], train, held, Pixels(), np.random.default_rng(1), lambda *at: seen.append(at))
+    sets = Images(train), Images(held)
+    metrics, references = image_metrics(train[:40], *sets, Pixels(), np.random.default_rng(1), lambda *at: seen.append(at))
     assert set(references) == {"floor", "gaussian", "held_out"} and seen[-1] == (5, 5)
-    assert metrics["memorised_share"] == 1.0 and metrics["n"] == 40
+    assert metrics["memorised_share"] == 1.0 and metrics["n"] == 40 and "class_hit_rate" not in metrics
     with pytest.raises(ValueError, match="give --n 100"):
-        image_metrics(np.concatenate([train, train]), train, held, Pixels(), rng, lambda *_: None)
+        image_metrics(np.concatenate([train, train]), *sets, Pixels(), rng, lambda *_: None)
+
+
+def test_hits_are_of_the_class_that_was_asked_by_a_judge_that_is_named_or_fitted():
+    """Dark and bright images: asked as they are, all hit; asked the other way round, none, by either judge."""
+    rng, noise = np.random.default_rng(0), lambda n, kinds: 60 + 120 * kinds[:, None, None, None] + rng.integers(-20, 20, (n, 1, 4, 4))
+    kinds = [rng.integers(0, 2, n) for n in (200, 40, 50)]
+    train, held, made = (noise(len(k), k).astype(np.uint8) for k in kinds)
+    sets = Images(train, kinds[0], ("dark", "bright")), Images(held, kinds[1], ("dark", "bright"))
+    for judge in (None, lambda pixels: (pixels.mean((1, 2, 3)) > 120).astype(int)):
+        for asked, rate in ((kinds[2], 1.0), (1 - kinds[2], 0.0)):
+            metrics, references = image_metrics(made, *sets, Pixels(), np.random.default_rng(1), lambda *_: None, asked, judge)
+            assert metrics["class_hit_rate"] == rate and references["held_out"]["class_hit_rate"] == 1.0
+    assert "class_hit_rate" not in references["gaussian"] and references["floor"]["class_hit_rate"] == 1.0
+
+
+@pytest.mark.parametrize("features", [3, 30])
+def test_the_linear_judge_is_ridge_regression_of_indicators(features):
+    """Against the least squares of rows that stand for the penalty, with more samples than features and fewer."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(2, 3, (20, features)), rng.integers(0, 3, 20)
+    white = (x - x.mean(0)) / x.std(0)
+    told = np.eye(3)[labels]
+    rows = np.concatenate([white, np.sqrt(0.1 * 20) * np.eye(features)])
+    weights = np.linalg.lstsq(rows, np.concatenate([told - told.mean(0), np.zeros((features, 3))]), rcond=None)[0]
+    others = rng.normal(2, 3, (50, features))
+    expected = ((others - x.mean(0)) / x.std(0) @ weights + told.mean(0)).argmax(1)
+    assert (ridge_classifier(x, labels)(others) == expected).all() and len(set(expected)) == 3
+    with pytest.raises(ValueError, match="as many classes"):
+        ridge_classifier(x, labels[1:])
 
 
 def squeezenet(change) -> SqueezeNet:

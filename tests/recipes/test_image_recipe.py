@@ -10,6 +10,7 @@ from PIL import Image
 
 from unveil.cli import main
 from unveil.errors import UnveilError
+from unveil.evaluation.image_files import read_parameters, write_picture
 from unveil.recipes.image_run import enough_memory
 from unveil.recipes.load import load
 
@@ -86,9 +87,43 @@ def test_other_weights_do_not_repeat_a_picture(base, tmp_path, capsys):
     assert "made by other weights or" in capsys.readouterr().err
 
 
+def test_parameters_that_were_edited_are_refused_and_the_device_is_kept(base, tmp_path, capsys):
+    out = tmp_path / "a"
+    assert (
+        main(["sample", "image", "--checkpoint", str(base / "ddpm"), "-n", "3", "--steps", "2", "--device", "cpu", "--out", str(out)]) == 0
+    )
+    said = json.loads(read_parameters(out / "grid.png"))
+    assert said["device"] == "cpu"
+    pixels = np.zeros((8, 8, 1), np.uint8)
+    for change in ({"steps": "2"}, {"label": [0.5]}, {"solver": "euler"}, {"interval": [0.0]}, {"n": True}, {"scale": None}):
+        write_picture(tmp_path / "edited.png", pixels, json.dumps(said | change))
+        capsys.readouterr()
+        assert main(["sample", "image", "--from-png", str(tmp_path / "edited.png"), "--out", str(tmp_path / "b")]) == 2
+        assert f"its parameters are not those of unveil sample image ({next(iter(change))} is" in capsys.readouterr().err
+
+
+def test_pictures_of_an_earlier_run_do_not_stay_behind(base, tmp_path, capsys):
+    """Ours go, another's stay, and what is given is not replaced."""
+    flags = ["sample", "image", "--checkpoint", str(base / "ddpm"), "--steps", "2", "--device", "cpu"]
+    assert main([*flags, "-n", "3", "--watch", "--out", str(tmp_path / "a")]) == 0
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a" / "2024.png")
+    assert main([*flags, "-n", "2", "--out", str(tmp_path / "a")]) == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["0000.png", "0001.png", "2024.png", "grid.png"]
+    again = ["-n", "1", "--from", str(tmp_path / "a" / "0000.png"), "--task", "img2img", "--out", str(tmp_path / "a")]
+    capsys.readouterr()
+    assert main([*flags, *again]) == 2 and "give another --out" in capsys.readouterr().err
+    assert (tmp_path / "a" / "0001.png").is_file()
+
+
+def test_attention_that_only_the_preset_asked_for_gives_way_to_the_size_of_the_images(base, tmp_path):
+    data = ["--data", str(base / "stripes"), "--steps", "1", "--batch-size", "2", "--device", "cpu", "--diffusion-steps", "25"]
+    assert main(["train", "image", "--preset", "tiny", *data, "--out", str(tmp_path / "run")]) == 0
+    assert written(tmp_path / "run" / "config.json")["attention"] == []
+
+
 def test_scores_name_their_extractor_and_stand_beside_references(base, tmp_path, capsys):
     out = tmp_path / "e.json"
-    flags = ["--n", "8", "--steps", "3", "--extractor", "pixels", "--bits", "4", "--device", "cpu", "--json", str(out)]
+    flags = ["--n", "8", "--steps", "3", "--extractor", "pixels", "--device", "cpu", "--json", str(out)]
     assert main(["eval", "image", "--checkpoint", str(base / "ddpm"), *flags]) == 0
     result = written(out)
     wanted = {
@@ -98,11 +133,14 @@ def test_scores_name_their_extractor_and_stand_beside_references(base, tmp_path,
         "recall",
         "memorised_share",
         "bits_per_dim",
+        "class_hit_rate",
         "images_per_second",
         "nfe",
         "n",
     }
     assert wanted <= set(result["metrics"]) and "features: pixels" in result["protocol"]
+    assert "hits by a linear classifier of these features" in result["protocol"]
+    assert result["reference"]["held_out"]["class_hit_rate"] > 0.8
     assert set(result["reference"]) == {"floor", "gaussian", "held_out"} and 1.0 < result["metrics"]["bits_per_dim"] < 60.0
     assert result["reference"]["floor"]["frechet_distance"] < result["metrics"]["frechet_distance"]
     assert "FID" not in capsys.readouterr().out
@@ -185,13 +223,27 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["eval", "--data", "nowhere"], "no such file or folder"),
         (["train", "--method", "dpm"], "unknown method 'dpm'"),
         (["train", "--attention", "5"], "the levels have 4, 2"),
-        (["train", "--size", "4"], "is 8 x 8, but --size 4 is asked"),
+        (["train", "--size", "4"], "is 8 x 8, but 4 x 4 is asked"),
         (["train", "--dropout", "1"], "--dropout must lie in 0 .. 1"),
         (["train", "--loss", "hybrid"], "take simple or vlb"),
         (["train", "--method", "edm", "--loss", "vlb"], "need a table of steps"),
         (["sample", "--solver", "ddim", "--respacing", "9,x"], "by counts such as"),
         (["sample", "--respacing", "5"], "is of ddim and ddpm on a table"),
         (["train", "--steps", "0"], "--steps must be at least 1"),
+        (["train", "--method", "flow", "--predicts", "eps"], "begins where alpha is 0"),
+        (["sample", "--temperature", "0.5"], "--temperature is of --solver ddpm"),
+        (["sample", "--rescale", "0.5"], "--rescale is of guidance"),
+        (["sample", "--interval", "0.8", "0.2", "--scale", "2", "--class", "1"], "two rising times within 0 .. 1"),
+        (["sample", "--interval", "0.2", "1.5", "--scale", "2", "--class", "1"], "two rising times within 0 .. 1"),
+        (["sample", "--strength", "0.5"], "--strength is of --task img2img"),
+        (["sample", "--classifier-scale", "2"], "--classifier-scale is of --classifier"),
+        (["sample", "--threads", "-3"], "--threads must be at least 0"),
+        (
+            ["sample", "--steps", "0"],
+            "--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got 0, 1.0, 1.0 and 0.0",
+        ),
+        (["sample", "--checkpoint", "STRIPES"], "unveil weights convert"),
+        (["eval", "--checkpoint", "EDM", "--bits", "4", "--n", "4"], "--bits 4: bits a dimension need a model with a table"),
         (["train", "--width", "9"], "not a multiple of 4 groups"),
         (["train", "--fit", "crop"], "needs --size"),
         (["train", "--batch-size", "100000000000000"], "out of memory; lower --batch-size and raise --accumulate"),
@@ -199,7 +251,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
     ],
 )
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
-    verb, *flags = [str(base / "iddpm") if word == "IDDPM" else word for word in command]
+    verb, *flags = [str(base / word.lower()) if word in ("IDDPM", "EDM", "STRIPES") else word for word in command]
     if verb in ("sample", "eval") and "--checkpoint" not in flags:
         flags += ["--checkpoint", str(base / "ddpm")]
     if verb == "train":

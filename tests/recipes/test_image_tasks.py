@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from unveil.cli import main
+from unveil.recipes.classifier import TrainClassifier
+from unveil.recipes.image import TrainImage
 from unveil.recipes.load import load
+from unveil.recipes.verbs import TRAINED, following
 
 COMMON = ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
 COMMON += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "50"]
@@ -125,17 +128,19 @@ def test_an_upsampler_enlarges_given_pictures(base, tmp_path):
         (["free", "--from", "ONE", "--task", "inpaint"], "needs --mask FILE"),
         (["free", "--from", "ONE", "--task", "interpolate", "--solver", "ddim"], "needs two pictures"),
         (["free", "--from", "ONE", "--task", "reconstruct"], "of --solver ddim"),
-        (["free", "--from", "SMALL", "--task", "img2img"], "is 4 x 4, but --size 8 is asked"),
+        (["free", "--from", "SMALL", "--task", "img2img"], "is 4 x 4, but 8 x 8 is asked"),
         (["free", "--from", "COLOUR", "--task", "img2img"], "is coloured, but grey is needed"),
         (["free", "--from", "nowhere.png", "--task", "img2img"], "nowhere.png: no such file or folder"),
         (["free", "--from", "ONE", "--restore", "superres", "--factor", "3"], "--factor 3 does not divide"),
-        (["free", "--from", "ONE", "--restore", "denoise", "--noise", "0"], "--noise and --blur must be above 0"),
-        (["free", "--jumps", "3"], "--jumps are of --task inpaint"),
+        (["free", "--from", "ONE", "--restore", "denoise", "--noise", "0"], "--noise and --blur must be finite and above 0"),
+        (["free", "--jumps", "3"], "--jumps is of --task inpaint"),
         (["free", "--classifier", "JUDGE", "--class", "0"], "trained on clean images"),
         (["free", "--classifier", "FREE", "--class", "0"], "trained by recipe 'image'"),
         (["model", "--negative", "0", "--class", "1"], "give --scale above 1"),
+        (["free", "--from", "ONE", "--restore", "denoise", "--noise", "inf"], "--noise and --blur must be finite"),
+        (["free", "--from", "ONE", "--restore", "denoise", "--blur", "2"], "--blur is of --restore deblur"),
         (["up"], "an upsampler needs pictures"),
-        (["up", "--from", "ONE"], "is 8 x 8, but --size 4 is asked"),
+        (["up", "--from", "ONE"], "is 8 x 8, but 4 x 4 is asked"),
     ],
 )
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
@@ -147,6 +152,15 @@ def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
     assert status == 2 and message in error and len([line for line in error.splitlines() if line.startswith("unveil: ")]) == 1
 
 
+def test_what_comes_next_fits_what_was_trained():
+    _, _, after = TRAINED["classifier"]
+    assert following(after, TrainClassifier(clean=True), "runs/j") == "eval image --checkpoint runs/image --judge runs/j"
+    assert "--classifier runs/j" in following(after, TrainClassifier(), "runs/j")
+    _, _, after = TRAINED["image"]
+    assert following(after, TrainImage(upsample=2), "runs/u").endswith("--checkpoint runs/u --from PICTURES --degrade")
+    assert following(after, TrainImage(), "runs/u").endswith("--checkpoint runs/u -n 64")
+
+
 def test_the_judge_must_not_be_the_guide(base, capsys):
     both = ["--judge", str(base / "guide"), "--classifier", str(base / "guide"), "--n", "4", "--device", "cpu"]
     assert main(["eval", "image", "--checkpoint", str(base / "free"), *both]) == 2
@@ -155,3 +169,5 @@ def test_the_judge_must_not_be_the_guide(base, capsys):
     assert "leave it out" in capsys.readouterr().err
     assert main(["eval", "image", "--checkpoint", str(base / "free"), "--extractor", "judge", "--n", "4", "--device", "cpu"]) == 2
     assert "needs --judge RUN" in capsys.readouterr().err
+    assert main(["eval", "image", "--checkpoint", str(base / "model"), "--judge", str(base / "guide"), "--n", "4", "--device", "cpu"]) == 2
+    assert "trained on noisy images" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_b
 from unveil.process.schedule import log_snr
 from unveil.sampling.edit import LogPotential, Replace, identity, normal_like
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
-from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold, steered, tilted
+from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold, steered, tilted, within
 from unveil.sampling.loop import sample
 
 
@@ -34,13 +34,13 @@ class ImageSettings:
         eta: of ddim.
         variance: of ddpm; "" takes "learned" from a model that learned it, else "small" (beta-tilde).
         scale: of classifier-free guidance; 1: none.
-        interval: t within which guidance acts.
+        interval: t within which guidance acts, both that of a classifier and that without one.
         rescale: of guidance, see `cfg`.
         negative: class that guidance leads away from, in the place of no class; -1: no class.
         classifier_scale: of a classifier's guidance.
         classifier_form: belief moves it for every solver (`tilted`; Dhariwal & Nichol 2021, Alg. 2), mean the mean of ddpm's step
             (`Ancestral`; Alg. 1). The same scale pulls harder in the first.
-        strength: t that given images are noised to, before they are changed.
+        strength: t that given images are noised to, before they are changed; of ddim and ddpm on a table, the nearest of its steps.
         jumps: how often each stretch of `jump_length` steps is walked when part of an image is known; 1: once (RePaint's r and j).
         clip: the belief stays within -1 .. 1.
         threshold: quantile of dynamic thresholding instead of clipping; 0: none.
@@ -74,14 +74,20 @@ class ImageSettings:
                 "--scale, --temperature and --classifier-scale must be finite numbers, got "
                 f"{self.scale}, {self.temperature} and {self.classifier_scale}"
             )
+        low, high = self.interval
+        if not 0.0 <= low < min(high, 1.0) or 1.0 < high < ALWAYS[1]:
+            raise ValueError(f"--interval must be two rising times within 0 .. 1, got {low} {high}")
         if self.steps < 1 or self.scale < 0.0 or self.temperature < 0.0 or not 0.0 <= self.rescale <= 1.0:
-            raise ValueError(f"--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got {self}")
+            raise ValueError(
+                "--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got "
+                f"{self.steps}, {self.scale}, {self.temperature} and {self.rescale}"
+            )
         if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"--threshold and --eta must lie in 0 .. 1, got {self.threshold} and {self.eta}")
         if self.classifier_scale < 0.0 or not 0.0 < self.strength <= 1.0 or self.jumps < 1 or self.jump_length < 1 or self.negative < -1:
             raise ValueError(
                 "--classifier-scale must be at least 0, --strength above 0 and at most 1, --jumps and --jump-length at least 1, "
-                f"--negative a class, got {self}"
+                f"--negative a class, got {self.classifier_scale}, {self.strength}, {self.jumps}, {self.jump_length} and {self.negative}"
             )
         if self.classifier_form == "mean" and self.solver != "ddpm":
             raise ValueError(f"--classifier-form mean is of --solver ddpm, got --solver {self.solver}")
@@ -91,6 +97,12 @@ class ImageSettings:
             raise ValueError(f"--eta is of --solver ddim, got --solver {self.solver}")
         if self.variance and self.solver != "ddpm":
             raise ValueError(f"--variance is of --solver ddpm, got --solver {self.solver}")
+        if self.temperature != 1.0 and self.solver != "ddpm":
+            raise ValueError(f"--temperature is of --solver ddpm, got --solver {self.solver}")
+        if self.rescale and self.scale == 1.0:
+            raise ValueError("--rescale is of guidance; give --scale above 1")
+        if self.threshold and not self.clip:
+            raise ValueError("--threshold is a way to clip; leave --clip as it is")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +194,8 @@ def generate(
     _check(model, labels, settings, given)
     times = image_times(model, settings)
     if given.begin is not None:
-        times = _from(times, settings.strength)
+        table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim")
+        times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
     if given.known is not None:
         times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
@@ -233,11 +246,12 @@ def _guided(
         log_h = given.classifier.log_probability(labels)
         if settings.classifier_form == "belief":
             denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
+            log_h = None
     if settings.threshold:
         denoise = dynamic_threshold(denoise, settings.threshold)
     elif settings.clip:
         denoise = clipped(denoise, -1.0, 1.0)
-    solver = solver_of(model, settings, log_h if settings.classifier_form == "mean" else None)
+    solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
@@ -268,10 +282,12 @@ def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
         )
 
 
-def _from(times: Tensor, strength: float) -> Tensor:
-    kept = times[times <= strength + 1e-9]
-    if len(kept) < 2:
-        raise ValueError(f"--strength {strength} is below the first of so few steps; take more --steps")
+def _from(times: Tensor, strength: float, table: int) -> Tensor:
+    """The grid from `strength` on, to which its nearest time is moved; with a table, the nearest of its entries."""
+    begin = max(1, round(strength * table)) / table if table else min(strength, float(times[0]))
+    nearest = int((times[:-1] - begin).abs().argmin())
+    kept = times[nearest:].clone()
+    kept[0] = begin
     return kept
 
 

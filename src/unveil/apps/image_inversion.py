@@ -11,11 +11,14 @@ from unveil.sampling.gaussian import DDIM
 from unveil.sampling.loop import sample
 
 
-def inverted(model: ImageModel, pixels: Tensor, labels: Tensor | None, settings: ImageSettings) -> Tensor:
+def inverted(model: ImageModel, pixels: Tensor, labels: Tensor | None, settings: ImageSettings, batch: int = 64) -> Tensor:
     """The noise (B, C, S, S) from which ddim with eta 0 makes these images, but for errors that fall with the steps.
 
-    The same update with s > t, from the image as the state at the least time of the grid on. Song, Meng & Ermon 2021, section 5.4.
+    The same update with s > t, from the image as the state at the least time of the grid on; one call of the network for each step but
+    the first. Song, Meng & Ermon 2021, section 5.4.
 
+    Args:
+        batch: images at a time.
     Raises:
         ValueError: another solver than ddim with eta 0, or a guided one.
     """
@@ -23,9 +26,12 @@ def inverted(model: ImageModel, pixels: Tensor, labels: Tensor | None, settings:
         raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
     times = image_times(model, settings).flip(0)[1:]
     model.eval()
-    denoise = partial(model.denoiser, cond=model.condition(labels, len(pixels)))
-    x = sample(denoise, DDIM(model.denoiser.schedule), model.normalized(pixels), times)
-    return x / float(model.denoiser.schedule.sigma(times[-1]))
+    found: list[Tensor] = []
+    for i in range(0, len(pixels), batch):
+        part, told = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
+        denoise = partial(model.denoiser, cond=model.condition(told, len(part)))
+        found.append(sample(denoise, DDIM(model.denoiser.schedule), model.normalized(part), times))
+    return torch.cat(found) / float(model.denoiser.schedule.sigma(times[-1]))
 
 
 def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:

@@ -73,6 +73,10 @@ class ImageShape:
             raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
         if self.schedule == "karras" and self.predicts != "edm":
             raise ValueError(f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}")
+        if self.schedule == "flow" and self.predicts in ("eps", "edm"):
+            raise ValueError(
+                f"flow matching begins where alpha is 0, where {self.predicts} tells nothing of the image; predict flow, v or x0"
+            )
         if self.upsample < 1 or self.size % self.upsample:
             raise ValueError(f"--upsample {self.upsample} does not divide a size of {self.size} pixels")
         if self.attention and not self.levels:

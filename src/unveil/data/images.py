@@ -78,6 +78,25 @@ def split(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
     return images.chosen(~held), images.chosen(held)
 
 
+def alike(images: Images, train: Images) -> Images:
+    """Test images with the classes numbered as those of the training images are, and with as many colours.
+
+    Raises:
+        UnveilError: a class that was not trained on, another size, or colours where training images are grey.
+    """
+    colours, side = train.pixels.shape[1:3]
+    if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):
+        raise UnveilError(f"test images are {images.pixels.shape[1:]} (colours, height, width), training images {train.pixels.shape[1:]}")
+    images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), *train.pixels.shape[1:])))
+    if images.labels is None or train.labels is None:
+        return replace(images, labels=None, names=())
+    unknown = sorted(set(images.names) - set(train.names))
+    if unknown:
+        raise UnveilError(f"test images are of the class {unknown[0]!r}, which no training image is of; there are {', '.join(train.names)}")
+    numbers = np.array([train.names.index(name) for name in images.names])
+    return replace(images, labels=numbers[images.labels], names=train.names)
+
+
 class Pictures:
     """Random batches of images, uint8 on the CPU.
 

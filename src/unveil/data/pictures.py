@@ -31,7 +31,9 @@ def read_folder(folder: Path, reading: Reading) -> Images:
     """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
     if not files:
-        raise UnveilError(f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}")
+        arrays = sorted([*folder.glob("*.npz"), *folder.glob("*.npy")])
+        hint = f"; for the array in it give {arrays[0]}" if arrays else ""
+        raise UnveilError(f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}{hint}")
     pictures: list[np.ndarray] = []
     kinds: list[str] = []
     skipped: list[str] = []
@@ -109,13 +111,14 @@ def read_file(file: Path, reading: Reading) -> UInt8[np.ndarray, "C H W"]:
 
     try:
         with Image.open(file) as opened:
+            deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ()))  # which loading would cut to 8 bits
             opened.load()
             image = opened
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise _Corrupt(" ".join(str(error).split()).replace(str(file), "it")) from None
     except Image.DecompressionBombError as error:
         raise UnveilError(f"{file}: {error}") from error
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+    if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise UnveilError(f"{file}: more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
         if not reading.background:
@@ -138,7 +141,7 @@ def _fitted(image: Image, reading: Reading, what: str) -> Image:
     if side == 0 or (width, height) == (side, side):
         return image
     if reading.fit == "exact":
-        raise UnveilError(f"{what}: is {width} x {height}, but --size {side} is asked; give --fit crop or --fit resize")
+        raise UnveilError(f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize")
     if reading.fit == "resize":
         return image.resize((side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC)
     short = min(width, height)

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
+from unveil.data.images import Images
+from unveil.evaluation.image_classes import ridge_classifier
 from unveil.evaluation.image_distances import frechet_distance, kernel_distance, memorised_share, precision_recall
 
 Pixels4 = UInt8[np.ndarray, "_ C H W"]
+Classes = Int[np.ndarray, " _"]
 Extractor = Callable[[Pixels4], Float[np.ndarray, "_ D"]]
 
 
@@ -36,13 +39,23 @@ def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pix
 
 
 def image_metrics(
-    made: Pixels4, train: Pixels4, held: Pixels4, features: Extractor, rng: np.random.Generator, progress: Callable[[int, int], None]
+    made: Pixels4,
+    train: Images,
+    held: Images,
+    features: Extractor,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None],
+    asked: Classes | None = None,
+    judge: Callable[[Pixels4], Classes] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Metrics of generated images against as many training images, and of three references against these same.
 
     floor: as many other training images; held_out: images that were not trained on; gaussian: `gaussian_images` of 10,000. Memorisation is
-    judged in pixels, against all training images.
+    judged in pixels, against all training images. Hits are images that are of the class that was asked, references' of their own.
 
+    Args:
+        asked: classes of the generated images; None counts no hits.
+        judge: what tells the classes of images; None: `ridge_classifier` of the features of those training images.
     Raises:
         ValueError: fewer training images than twice the generated ones.
     """
@@ -50,18 +63,29 @@ def image_metrics(
     if len(train) < 2 * count:
         raise ValueError(f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give --n {len(train) // 2}")
     order = rng.permutation(len(train))
-    real = features(train[order[:count]])
-    sets = {"floor": train[order[count : 2 * count]], "gaussian": gaussian_images(train[order[:10_000]], count, rng)}
+    real, told = features(train.pixels[order[:count]]), train.labels
+    others = train.chosen(order[count : 2 * count])
+    sets = {"floor": others, "gaussian": Images(gaussian_images(train.pixels[order[:10_000]], count, rng))}
     if len(held) > 3:
-        sets["held_out"] = held[rng.permutation(len(held))[:count]]
+        sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
+    linear = ridge_classifier(real, told[order[:count]]) if asked is not None and judge is None and told is not None else None
+
+    def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, Any]:
+        found = features(pixels)
+        score = distances(real, found)
+        if asked is not None and classes is not None and (judge or linear):
+            right = judge(pixels) if judge else linear(found) if linear else classes
+            score["class_hit_rate"] = float((right == classes).mean())
+        return score
+
     progress(1, len(sets) + 2)
-    metrics = distances(real, features(made))
+    metrics = scored(made, asked)
     references: dict[str, dict[str, Any]] = {}
-    for k, (name, pixels) in enumerate(sets.items()):
+    for k, (name, images) in enumerate(sets.items()):
         progress(2 + k, len(sets) + 2)
-        references[name] = distances(real, features(pixels))
+        references[name] = scored(images.pixels, images.labels)
     if "held_out" in sets:
-        a, b, c = (x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, train, sets["held_out"]))
+        a, b, c = (x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, train.pixels, sets["held_out"].pixels))
         metrics["memorised_share"] = memorised_share(a, b, c)
     progress(len(sets) + 2, len(sets) + 2)
     return metrics, references

@@ -60,10 +60,10 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.apps.image_training import image_batches
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
-    from unveil.recipes.classifier import TrainClassifier
+    from unveil.recipes.classifier import TRAIN_PRESETS, TrainClassifier
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.image_train import check_numbers, images_of, shape_of
+    from unveil.recipes.image_train import attention_of, check_numbers, images_of, shape_of
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
@@ -72,7 +72,8 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     given = asdict(config) | {"asked_size": config.size}
-    images, _ = images_of(given)
+    with enough_memory("give --size, with --fit resize, or fewer images"):
+        images, _ = images_of(given)
     if images.labels is None or len(images.names) < 2:
         raise UnveilError(f"{config.data} has no classes to tell apart: no subfolders, no prefixes of names, no labels")
     if images.skipped:
@@ -81,6 +82,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         "recipe": "classifier",
         "size": images.pixels.shape[-1],
         "channels": images.pixels.shape[1],
+        "attention": attention_of(config, TRAIN_PRESETS[config.preset].attention, images.pixels.shape[-1]),
         "names": images.names,
         "null": False,
         "predicts": "edm" if config.schedule == "karras" else "eps",

@@ -61,8 +61,6 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         ValueError: no rows.
         UnveilError: no such model, or a file where the folder should be.
     """
-    import json
-    from dataclasses import asdict
     from time import perf_counter
 
     import numpy as np
@@ -74,7 +72,8 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.evaluation.image_files import grid, titled, write_animation, write_picture
     from unveil.recipes.demo import command_name
     from unveil.recipes.image import SampleImage
-    from unveil.recipes.image_run import HERE, classes_of, enough_memory, ingredients, settings_of
+    from unveil.recipes.image_repeat import parameters
+    from unveil.recipes.image_run import classes_of, enough_memory, settings_of
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
@@ -106,9 +105,8 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         made = generate(model, classes_of(label, count, len(names)), count, settings_of(asked), generator, count, show)
     pixels = made.pixels.numpy()
     picture, animation = config.out / "images.png", config.out / "images.gif"
-    said = {key: value for key, value in asdict(asked).items() if key not in HERE} | {"weights": ingredients(asked)}
     large = grid(pixels, columns, gap=4, least=84)
-    write_picture(picture, titled(large, names[:columns], gap=4) if names else large, json.dumps(said, default=str))
+    write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     program = command_name()
     one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"

@@ -221,9 +221,11 @@ class EvalImage:
     extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
     """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, --judge's, or the pixels; auto takes SqueezeNet if it is there"""
     judge: str = ""
-    """a run of unveil train classifier --clean that counts which images are of the class that was asked"""
-    bits: int = 0
-    """held-out images to bound in bits a dimension, which calls the network once for each step of the table"""
+    """a run of unveil train classifier --clean that tells which images are of the class that was asked; by default a linear classifier
+    of the extractor's features"""
+    bits: int = -1
+    """held-out images to bound in bits a dimension, which calls the network once for each step of the table; 0: none; by default 32, where
+    the model has a table and images were held out"""
     bits_variance: Literal["small", "large"] = "large"
     """of a model that did not learn it"""
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
@@ -240,6 +242,10 @@ class EvalImage:
     """of ddpm"""
     scale: float = 1.0
     """of classifier-free guidance"""
+    interval: tuple[float, float] = (0.0, 1.0)
+    """t within which guidance acts"""
+    rescale: float = 0.0
+    """of guidance, against over-exposure, in 0 .. 1"""
     negative: int = -1
     """class that guidance leads away from, instead of from no class"""
     classifier: str = ""
@@ -248,6 +254,12 @@ class EvalImage:
     """of its guidance"""
     classifier_form: Literal["belief", "mean"] = "belief"
     """as of unveil sample image"""
+    clip: bool = True
+    """keep the belief within the range of pixels"""
+    threshold: float = 0.0
+    """quantile of dynamic thresholding instead of clipping, such as 0.995"""
+    temperature: float = 1.0
+    """of ddpm's noise"""
     batch_size: int = 100
     """images at a time; less needs less memory"""
     seed: int = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.recipes.image import EvalImage
     from unveil.recipes.progress import Progress
+
+BITS = 32  # held-out images that are bounded by default
 
 
 def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
 
     from unveil.apps.image_generation import Given, generate
     from unveil.apps.image_likelihood import bits_per_dim
-    from unveil.apps.image_model import pixels_of
+    from unveil.apps.image_model import TABLES, pixels_of
     from unveil.errors import UnveilError
     from unveil.evaluation.image_features import Judged, extractor
     from unveil.evaluation.image_quality import bicubic, psnr
@@ -32,7 +35,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
 
-    for name, least in (("n", 4), ("bits", 0), ("batch_size", 1), ("threads", 0)):
+    for name, least in (("n", 4), ("bits", -1), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
     settings = settings_of(config)
@@ -43,12 +46,24 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     if config.data is None and "data" not in described:
         raise UnveilError("packaged weights do not say where their data are; give --data")
     reading = {"asked_size": 0, "fit": "exact", "background": "", "skip_corrupt": False, "styles": [], "hold_out": 0.05}
-    train, held = images_of(reading | described, config.data)
+    with enough_memory("read fewer or smaller images"):
+        train, held = images_of(reading | described, config.data)
     model = load_image(folder, config.device)
+    bits = (BITS if model.shape.schedule in TABLES and len(held) else 0) if config.bits == -1 else config.bits
+    if bits and model.shape.schedule not in TABLES:
+        raise ValueError(
+            f"--bits {bits}: bits a dimension need a model with a table of steps, this has {model.shape.schedule}; give --bits 0"
+        )
+    if bits and not len(held):
+        raise UnveilError("nothing was held out of this model's data; give --bits 0")
     if train.pixels.shape[1:] != (model.shape.channels, model.shape.size, model.shape.size):
         raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {(model.shape.channels, *[model.shape.size] * 2)}")
-    if model.shape.classes and train.names != tuple(described["names"]):
-        raise UnveilError("the classes of the data are not those that the model was trained with; give its own --data")
+    named = not described.get("origin")  # others' weights say how many classes they know, not which
+    if model.shape.classes and (train.names != tuple(described["names"]) if named else len(train.names) != model.shape.classes):
+        raise UnveilError(
+            f"the classes of the data are not those that the model was trained with: {_few(train.names)} against "
+            f"{_few(described['names'])}; give its own --data"
+        )
     if len(train) < 2 * config.n:
         raise ValueError(f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n")
     judge = named_classifier(config.judge, train.names, config.device) if config.judge else None
@@ -74,6 +89,8 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         raise ValueError("--judge counts hits of the class that was asked, but neither model nor --classifier knows classes; leave it out")
     if config.classifier and config.judge and find_checkpoint(config.classifier) == find_checkpoint(config.judge):
         raise ValueError("--judge must be another classifier than the one that guides")
+    if judge is not None and not judge.clean:
+        raise ValueError("--judge was trained on noisy images; give one of unveil train classifier --clean")
     truth: np.ndarray | None = None
     if model.shape.upsample > 1:
         if len(held) < config.n:
@@ -89,32 +106,37 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         made = generate(model, labels, config.n, settings, generator, config.batch_size, given=given)
         seconds = time.perf_counter() - began
         metrics, references = image_metrics(
-            made.pixels.numpy(), train.pixels, held.pixels, features, rng, lambda done, total: progress("comparing", done, total, {})
+            made.pixels.numpy(),
+            train,
+            held,
+            features,
+            rng,
+            lambda done, total: progress("comparing", done, total, {}),
+            None if labels is None else labels.numpy(),
+            None if judge is None else lambda pixels: judge.predicted(torch.from_numpy(np.array(pixels))).numpy(),
         )
         metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
-        if judge is not None and labels is not None:
-            metrics["class_hit_rate"] = float((judge.predicted(made.pixels) == labels).double().mean())
-            if held.labels is not None and "held_out" in references:
-                some = rng.permutation(len(held))[: config.n]
-                right = judge.predicted(torch.from_numpy(held.pixels[some])).numpy() == held.labels[some]
-                references["held_out"]["class_hit_rate"] = float(right.mean())
         if truth is not None:
             assert given.low is not None
             metrics["psnr_mean"] = float(psnr(truth, made.pixels.numpy()).mean())
             references["bicubic"] = {"psnr_mean": float(psnr(truth, bicubic(pixels_of(given.low).numpy(), model.shape.upsample)).mean())}
-        if config.bits:
-            if not len(held):
-                raise UnveilError("nothing was held out of this model's data; give --bits 0")
-            rows = rng.permutation(len(held))[: config.bits]
+        if bits:
+            rows = rng.permutation(len(held))[:bits]
             told = torch.from_numpy(held.labels[rows].astype(np.int64)) if model.shape.classes and held.labels is not None else None
             found: list[float] = []
             for i in range(0, len(rows), config.batch_size):
                 some = slice(i, i + config.batch_size)
                 part = torch.from_numpy(held.pixels[rows[some]])
-                bits = bits_per_dim(model, part, None if told is None else told[some], generator, config.bits_variance)
-                found += bits.total.tolist()
+                bound = bits_per_dim(model, part, None if told is None else told[some], generator, config.bits_variance)
+                found += bound.total.tolist()
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))
             metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
-    how = protocol(config)
-    return {"metrics": metrics, "reference": references, "protocol": f"{how}; features: {features.name}; against training images"}
+    how = f"{protocol(config)}; features: {features.name}; against training images"
+    if "class_hit_rate" in metrics:
+        how += f"; hits by {'a linear classifier of these features' if judge is None else Judged(judge, Path(config.judge).name).name}"
+    return {"metrics": metrics, "reference": references, "protocol": how}
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{' ..' if len(names) > 3 else ''})"

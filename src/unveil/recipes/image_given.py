@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ class Prepared(NamedTuple):
         truth: (n, C, S, S) uint8, or None where it is not known.
         others: (n, C, S, S) uint8 of each method without learning.
         pictures: how many of --from take turns.
+        calls: of the network for each picture, to find its noise.
     """
 
     given: Given
@@ -33,6 +35,7 @@ class Prepared(NamedTuple):
     truth: np.ndarray | None = None
     others: Mapping[str, np.ndarray] = MappingProxyType({})
     pictures: int = 1
+    calls: int = 0
 
 
 def prepare(
@@ -52,7 +55,7 @@ def prepare(
     import numpy as np
     import torch
 
-    from unveil.apps.image_generation import Given
+    from unveil.apps.image_generation import Given, image_times
     from unveil.apps.image_inversion import inverted, slerp
     from unveil.evaluation.image_quality import bicubic
 
@@ -84,13 +87,17 @@ def prepare(
     if config.task == "inpaint":
         known = _known(config, side).expand(len(pixels), 1, side, side)
         return Prepared(Given(classifier, known=known, value=model.normalized(pixels)))
+    calls = len(image_times(model, settings)) - 2
     if config.task == "reconstruct":
-        return Prepared(Given(), inverted(model, pixels, labels, settings), pixels.numpy(), {}, len(pictures))
+        noise = inverted(model, pixels, labels, settings, config.batch_size)
+        return Prepared(Given(), noise, pixels.numpy(), {}, len(pictures), calls)
     if len(pictures) != 2:
         raise ValueError(f"--task interpolate needs two pictures, --from A B; got {len(pictures)}")
-    ends = inverted(model, torch.from_numpy(pictures), None if labels is None else labels[:2], settings)
+    told = None if labels is None else labels[torch.arange(2, device="cpu") % len(labels)]
+    ends = inverted(model, torch.from_numpy(pictures), told, settings, config.batch_size)
     share = torch.linspace(0.0, 1.0, config.n, device=ends.device) if config.n > 1 else torch.full((1,), 0.5, device=ends.device)
-    return Prepared(Given(), slerp(ends[:1].expand(config.n, -1, -1, -1), ends[1:].expand(config.n, -1, -1, -1), share))
+    between = slerp(ends[:1].expand(config.n, -1, -1, -1), ends[1:].expand(config.n, -1, -1, -1), share)
+    return Prepared(Given(), between, calls=calls)
 
 
 def _restoration(
@@ -140,14 +147,40 @@ def _check(config: SampleImage, enlarges: bool) -> None:
         raise ValueError("--from: say what to do with the pictures, --task img2img|inpaint|reconstruct|interpolate or --restore ...")
     if bool(config.mask) != ("inpaint" in (config.task, config.restore)):
         raise ValueError("inpainting needs --mask FILE, and nothing else does")
-    if config.jumps != 1 and config.task != "inpaint":
-        raise ValueError("--jumps are of --task inpaint")
     if config.degrade and not (config.restore or enlarges):
         raise ValueError("--degrade is of --restore and of upsamplers")
+    _check_used(config)
     if config.task in ("reconstruct", "interpolate") and config.classifier:
         raise ValueError(f"--task {config.task} takes no --classifier")
-    if not config.noise > 0.0 or not config.blur > 0.0 or config.factor < 1:
-        raise ValueError(f"--noise and --blur must be above 0 and --factor at least 1, got {config.noise}, {config.blur}, {config.factor}")
+    if not 0.0 < config.noise < inf or not 0.0 < config.blur < inf or config.factor < 1:
+        raise ValueError(
+            f"--noise and --blur must be finite and above 0, --factor at least 1, got {config.noise}, {config.blur} and {config.factor}"
+        )
+
+
+def _check_used(config: SampleImage) -> None:
+    """Refuse flags that would do nothing.
+
+    Raises:
+        ValueError: one, and what it is of.
+    """
+    wants = {
+        "strength": ("--task img2img", config.task == "img2img"),
+        "jumps": ("--task inpaint", config.task == "inpaint"),
+        "jump_length": ("--jumps above 1", config.jumps > 1),
+        "noise": ("--restore", bool(config.restore)),
+        "blur": ("--restore deblur", config.restore == "deblur"),
+        "factor": ("--restore superres", config.restore == "superres"),
+        "fit": ("--from", bool(config.given)),
+        "background": ("--from", bool(config.given)),
+        "classifier_scale": ("--classifier", bool(config.classifier)),
+        "classifier_form": ("--classifier", bool(config.classifier)),
+        "interval": ("guidance: --scale or --classifier", config.scale != 1.0 or bool(config.classifier)),
+    }
+    default = type(config)()
+    for name, (what, used) in wants.items():
+        if not used and getattr(config, name) != getattr(default, name):
+            raise ValueError(f"--{name.replace('_', '-')} is of {what}, and would do nothing here")
 
 
 def _read(config: SampleImage, side: int, channels: int) -> np.ndarray:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
-from pathlib import Path
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from unveil.apps.image_generation import ImageSettings
     from unveil.recipes.image import EvalImage, SampleImage
 
-HERE = ("out", "from_png", "watch", "device", "threads", "json")  # of the machine and the moment, not of the picture
-
 
 def settings_of(config: SampleImage | EvalImage) -> ImageSettings:
     """How to make images, as flags say it."""
@@ -26,54 +22,6 @@ def settings_of(config: SampleImage | EvalImage) -> ImageSettings:
 
     names = {field.name for field in fields(ImageSettings)} & {field.name for field in fields(config)}
     return ImageSettings(**{name: getattr(config, name) for name in names})
-
-
-def repeated(config: SampleImage) -> SampleImage:
-    """The config that made a PNG, with the flags that are of the machine.
-
-    Raises:
-        UnveilError: no such parameters in it, or its checkpoint has other weights now.
-    """
-    from unveil.errors import UnveilError
-    from unveil.evaluation.image_files import read_parameters
-    from unveil.recipes.image import SampleImage
-
-    assert config.from_png is not None
-    try:
-        said: dict[str, Any] = json.loads(read_parameters(config.from_png))
-        weights = said.pop("weights")
-        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in HERE}
-        before = SampleImage(**made)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
-    if weights != ingredients(before):
-        raise UnveilError(f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now")
-    return replace(before, **{name: getattr(config, name) for name in HERE})
-
-
-def ingredients(config: SampleImage) -> str:
-    """What, besides numbers, pictures are made of: SHA-256 of the weights of model and classifier, and of given files."""
-    from unveil.recipes.locate import find_checkpoint
-
-    used = [config.checkpoint, *([config.classifier] if config.classifier else [])]
-    weights = [weights_digest(find_checkpoint(path)) for path in used]
-    named = [Path(path) for path in (*config.given, *([config.mask] if config.mask else []))]
-    files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return "+".join(weights + [_digest(file) for file in files if file.is_file()])
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights that are used."""
-    from unveil.recipes.locate import weights_file
-
-    return _digest(weights_file(folder))
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def classes_of(asked: tuple[int, ...], count: int, classes: int) -> Tensor | None:
@@ -105,22 +53,23 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
 
     from unveil.apps.image_generation import generate
     from unveil.apps.image_model import pixels_of
-    from unveil.errors import UnveilError
     from unveil.evaluation.image_files import grid, write_animation, write_picture
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.image_given import prepare, quality
+    from unveil.recipes.image_repeat import clear, free_folder, parameters, repeated
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
 
     if config.from_png is not None:
         config = repeated(config)
-    for name in ("n", "batch_size"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"-{'-' if len(name) > 1 else ''}{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    for name, least in (("n", 1), ("batch_size", 1), ("threads", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(
+                f"-{'-' if len(name) > 1 else ''}{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
+            )
+    free_folder(config)
     settings = settings_of(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -139,10 +88,10 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier, generator)
         made = generate(model, labels, config.n, settings, generator, config.batch_size, show, ready.noise, ready.given)
-    seconds = time.perf_counter() - began
+    seconds, calls = time.perf_counter() - began, ready.calls + made.calls
     pixels = made.pixels.numpy()
-    said = {k: v for k, v in asdict(config).items() if k not in HERE} | {"weights": ingredients(config)}
-    text = json.dumps(said, default=str)
+    text = parameters(config, model.device)
+    clear(config.out)
     scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
     columns = len(config.label or range(model.shape.classes)) if labels is not None and config.n > model.shape.classes else 0
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
@@ -158,7 +107,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         "recipe": "image",
         "checkpoint": config.checkpoint,
         "protocol": protocol(config),
-        "metrics": {"images_per_second": config.n / seconds, "nfe": made.calls, "n": config.n} | scores,
+        "metrics": {"images_per_second": config.n / seconds, "nfe": calls, "n": config.n} | scores,
         "reference": others,
         "files": str(config.out),
         "config": asdict(config),
@@ -166,7 +115,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         "commit": commit(),
         **machine(config.device),
         "seconds": seconds,
-        "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {made.calls} calls each, "
+        "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {calls} calls each, "
         f"{config.n / seconds:.1f} images/s{compared}\nagain: unveil sample image --from-png {config.out / 'grid.png'}",
     }
 

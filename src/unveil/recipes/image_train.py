@@ -74,13 +74,13 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
     """The images to train on and the others, as a run's config says: the set's own test images, or a share held out."""
     from unveil.data.image_sets import has_test, read_images
-    from unveil.data.images import Reading, split
+    from unveil.data.images import Reading, alike, split
 
     data = config["data"] if source is None else source
     reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
     images = read_images(data, reading, tuple(config["styles"]))
     if has_test(data):
-        return images, read_images(data, reading, tuple(config["styles"]), test=True)
+        return images, alike(read_images(data, reading, tuple(config["styles"]), test=True), images)
     return split(images, config["hold_out"])
 
 
@@ -97,7 +97,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.process.importance import LossHistory
     from unveil.recipes.device import find_device
-    from unveil.recipes.image import TrainImage
+    from unveil.recipes.image import TRAIN_PRESETS, TrainImage
     from unveil.recipes.image_run import enough_memory
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
@@ -107,7 +107,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     given = asdict(config) | {"asked_size": config.size}
-    images, _ = images_of(given)
+    with enough_memory("give --size, with --fit resize, or fewer images"):
+        images, _ = images_of(given)
     if config.classes and images.labels is None:
         raise UnveilError(f"{config.data} has no classes: no subfolders, no prefixes of names, no labels; leave --classes out")
     if images.skipped:
@@ -116,6 +117,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         "recipe": "image",
         "size": images.pixels.shape[-1],
         "channels": images.pixels.shape[1],
+        "attention": attention_of(config, TRAIN_PRESETS[config.preset].attention, images.pixels.shape[-1]),
         "names": images.names if config.classes else (),
         "null": config.classes and config.label_drop > 0.0,
         "images": len(images),
@@ -149,6 +151,14 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+def attention_of(config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The sides with attention: those of the flags; those of the preset only if one fits images of this size, else none."""
+    from unveil.network.unet2d import sides_of
+
+    fits = set(config.attention) & set(sides_of(size, config.stem, len(config.multiples)))
+    return config.attention if fits or config.attention != default else ()
 
 
 def check(config: TrainImage) -> None:

@@ -35,7 +35,8 @@ def find_checkpoint(path_or_name: str) -> Path:
         close = get_close_matches(path_or_name, names, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         what = "is a file, but a checkpoint is a folder" if folder.exists() else f"is neither a folder nor a zoo name{hint}"
-        raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}")
+        others = f"; other programs' weights: unveil weights convert {path_or_name} OUT" if folder.exists() else ""
+        raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}{others}")
     if (folder / "manifest.json").is_file():
         verify_checkpoint(folder)
         return folder
@@ -47,7 +48,10 @@ def find_checkpoint(path_or_name: str) -> Path:
             verify_checkpoint(damaged)
         except UnveilError as error:
             raise UnveilError(f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew") from error
-    raise UnveilError(f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json")
+    raise UnveilError(
+        f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json; other programs' weights become one by "
+        f"unveil weights convert {folder} OUT"
+    )
 
 
 def weights_file(folder: Path, raw: bool = False) -> Path:

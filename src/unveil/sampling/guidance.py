@@ -118,6 +118,15 @@ def tilted(
     return guided
 
 
+def within(log_h: LogPotential, interval: Interval) -> LogPotential:
+    """A log-potential that is flat, 0, outside an interval of t: for whoever takes its gradient, such as `Ancestral`."""
+
+    def bounded(x_t: Tensor, t: Tensor) -> Tensor:
+        return log_h(x_t, t) if _inside(t, interval) else 0.0 * x_t.flatten(1).sum(1)
+
+    return bounded
+
+
 def steered(
     denoise: GaussianDenoise,
     cost: LogPotential,
