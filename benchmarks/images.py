@@ -2,29 +2,32 @@
 
     unveil train classifier --data fashion-mnist --clean --steps 1500 --out runs/image-judge --resume     # or --train judge; and so on
     python benchmarks/images.py --train judge guide classes linear-simple linear-hybrid linear-vlb cosine-simple cosine-hybrid cosine-vlb
+    python benchmarks/images.py --train classes-s1 linear-simple-s1 linear-hybrid-s1    # and so on: the second seeds
     python benchmarks/images.py                                       # every row that can be made; `--rows order-ddim-10` some
     python benchmarks/images.py --train duel-ours-s0 duel-lucidrains-s0 duel-diffusers-s0 --minutes 20 --threads 2   # and -s1
     python benchmarks/images_figure.py
 
 A killed training goes on with the same command (but a duel's, which begins again). All cells are the same network of 1.19 M parameters, the
-same 2,400 steps of 64 images and the same learning rate; `-s1` behind a cell's name is its second seed. Costs below are minutes of one core
-at some 50 GFLOP/s, from timed steps (a step 0.30 s, a call of the network 1.5 ms an image, on a machine with other work).
+same 2,400 steps of 64 images and the same learning rate; `-s1` behind a name is the second seed, of weights and batches and, of a row, of
+noise too. Costs below are minutes of one core of an AMD EPYC, measured beside other work.
 
-    trainings      judge 6, guide 8, classes and each cell 12; a duel its minutes, and sampling: ours 2, lucidrains 20, diffusers 25
+    trainings      judge 2, guide 3, classes 7 and each cell 8; a duel its minutes, and sampling: ours 2, lucidrains 20, diffusers 25
 
-Rows of `results/images.json`, each written when it is done and not made again while it is there; a row that cannot be made says why. Every
-row has its calls of the network (nfe), n, the extractor, and Frechet distances of other training images (floor), held-out ones and of
-Gaussian pixels (gaussian) by the same n. Intervals are over samples: +- 1.96 deviations of a bootstrap (Frechet), Student's t over eight
-parts (kernel) or binomial (shares).
+Rows of `results/images.json`, each written when it is done and not made again while it is there; a row that cannot be made says why. Two
+processes may make different rows at once. Those of distances have calls of the network (nfe), n, the extractor, and Frechet distances
+of other training images (floor), held-out ones and of Gaussian pixels (gaussian) by the same n. Intervals are over samples: +- 1.96
+deviations of a bootstrap (Frechet), Student's t over eight parts (kernel) or over images (bits, PSNR), or binomial (shares).
 
-    solvers-<ddim|ddpm|ddpm-large>-<steps>     1. linear-simple in 10, 20, 50, 100 and 1000 steps; n 512                        45 minutes
-    objective-<schedule>-<loss>[-s1]           2. bits a dimension of 128 test images, all 1000 terms, and 100 steps; n 1024         35
-    variance-<schedule>-<kind>-<steps>         3. of the hybrid cells, learned, small and large, respaced to 25 and 50; n 1024       12
-    guide-classifier-<s>, guide-free-<s>       4. DDIM, 25 steps: the classifier leads linear-simple, classes leads itself; n 1024   20
-    order-<solver>-<nfe>                       5. DDIM, DPM-Solver++ and Heun by calls, and how far from the exact solution          5
-    duel-<who>-s<seed>                         6. equal minutes, threads, batches and parameters +- 10 %: DDIM in 50 steps, n 1024,
-                                                  and each by default (DPM-Solver++ 20, DDIM 250, DDPM 1000), n 256
-    duel-rates                                    training and sampling, interleaved
+    solvers-<ddim|ddpm|ddpm-large>-<steps>[-s1]  1. linear-simple in 10, 20, 50, 100 and 1000 steps; n 512                        45 minutes
+    objective-<schedule>-<loss>[-s1]             2. bits a dimension of 128 test images, all 1000 terms, and 100 steps; n 1024         35
+    variance-<schedule>-<kind>-<steps>[-s1]      3. of the hybrid cells, learned, small and large, respaced to 25 and 50; n 1024       12
+    guide-<classifier|free>-<s>[-s1]             4. DDIM, 25 steps: guide leads linear-simple, classes leads itself; n 1024         20
+    order-<solver>-<nfe>[-s1]                    5. DDIM, DPM-Solver++ and Heun by calls, and how far from the exact solution          5
+    duel-<who>-s<seed>                           6. equal minutes, threads, batches and parameters +- 10 %: DDIM in 50 steps, n 1024,
+                                                    and each by default (DPM-Solver++ 20, DDIM 250, DDPM 1000), n 256
+    duel-rates                                      training and sampling, interleaved
+    restore-<task>[-s1]                          7. 64 test images damaged and restored by linear-simple, DPM-Solver++ in 50 steps: PSNR
+                                                    of one sample, of the mean of four, of bicubic and median
 
 Peers are optional. They are `pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers`, seen with
 PYTHONPATH=PEERS; see benchmarks/images_duel.py.
@@ -40,6 +43,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -48,17 +52,21 @@ import torch
 from unveil.apps.image_generation import NOTHING, Given, ImageSettings, generate
 from unveil.apps.image_likelihood import bits_per_dim
 from unveil.apps.image_model import ImageModel
+from unveil.data.files import replacing
 from unveil.data.image_sets import read_images
 from unveil.data.images import Images, Reading
 from unveil.errors import UnveilError
 from unveil.evaluation.image_distances import frechet_distance, kernel_distance, precision_recall
 from unveil.evaluation.image_features import Judged
+from unveil.evaluation.image_files import write_picture
+from unveil.evaluation.image_quality import psnr
 from unveil.evaluation.images import gaussian_images
 from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.recipes.classifier import TrainClassifier
 from unveil.recipes.classifier_train import load_classifier, train_classifier
 from unveil.recipes.doctor import commit, machine
-from unveil.recipes.image import TrainImage, for_method
+from unveil.recipes.image import SampleImage, TrainImage, for_method
+from unveil.recipes.image_given import restoration
 from unveil.recipes.image_train import load_image, train_image
 from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint
@@ -69,10 +77,7 @@ DATA = "fashion-mnist"
 BASE = TrainImage(data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
 JUDGE = TrainClassifier(data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
-MODELS = {
-    **{f"{cell}{more}": seed for cell in CELLS for more, seed in (("", 0), ("-s1", 1))},
-    "classes": 0,
-}
+MODELS = {f"{name}{more}": seed for name in (*CELLS, "classes") for more, seed in (("", 0), ("-s1", 1))}
 CLASSIFIERS = {"judge": JUDGE, "guide": replace(JUDGE, clean=False, steps=2_000)}
 WHO, SEEDS = ("ours", "lucidrains", "diffusers"), (0, 1)
 DUELS = [f"duel-{who}-s{seed}" for who in WHO for seed in SEEDS]
@@ -87,7 +92,7 @@ class NotRunError(Exception):
 def config_of(name: str) -> TrainImage:
     """The flags of a model: a cell's schedule and loss, or classes."""
     config = replace(BASE, out=RUNS / f"image-{name}", seed=MODELS[name])
-    if name == "classes":
+    if name.startswith("classes"):
         return replace(config, classes=True)
     schedule, loss = name.split("-")[:2]
     config = for_method(config, "ddpm" if schedule == "linear" else "iddpm")
@@ -204,11 +209,12 @@ def classes(n: int) -> torch.Tensor:
 
 
 def sampled(name: str, n: int, given: Given = NOTHING, told: bool = False, **settings: Any) -> dict[str, Any]:
-    """n images of a model, from the same noise whatever the settings."""
+    """n images of a model, from the same noise whatever the settings, that of the model's seed."""
     finished("judge", "classifier")
     labels = classes(n) if told else None
     began = time.perf_counter()
-    made = generate(trained(name), labels, n, ImageSettings(**settings), torch.Generator().manual_seed(0), 128, given=given)
+    noise = torch.Generator().manual_seed(MODELS[name])
+    made = generate(trained(name), labels, n, ImageSettings(**settings), noise, 128, given=given)
     seconds = time.perf_counter() - began
     return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {"images_per_second": n / seconds}
 
@@ -222,29 +228,55 @@ def objective(name: str) -> dict[str, Any]:
     return sampled(name, MANY, solver="ddpm", steps=100) | row
 
 
-def led(scale: float) -> dict[str, Any]:
+def led(scale: float, more: str) -> dict[str, Any]:
     guide = load_classifier(finished("guide", "classifier"), "cpu")
-    return sampled("linear-simple", MANY, Given(guide), True, solver="ddim", steps=25, classifier_scale=scale)
+    return sampled(f"linear-simple{more}", MANY, Given(guide), True, solver="ddim", steps=25, classifier_scale=scale)
 
 
 @cache
-def solution(n: int = 64) -> np.ndarray:
-    """What the flow of linear-simple leads to, from fixed noise, by Heun in 100 steps."""
-    return solved("heun", 100, n)
+def solution(name: str) -> np.ndarray:
+    """What the flow of a model leads to, from fixed noise, by Heun in 100 steps."""
+    return solved(name, "heun", 100)
 
 
-def solved(solver: str, steps: int, n: int = 64) -> np.ndarray:
+def solved(name: str, solver: str, steps: int, n: int = FEW // 8) -> np.ndarray:
     settings: Any = ImageSettings(solver=solver, steps=steps)  # pyright: ignore[reportArgumentType]
     noise = torch.randn((n, 1, 28, 28), generator=torch.Generator().manual_seed(2))
-    return generate(trained("linear-simple"), None, n, settings, torch.Generator().manual_seed(0), n, noise=noise).pixels.numpy() / 1.0
+    return generate(trained(name), None, n, settings, torch.Generator().manual_seed(0), n, noise=noise).pixels.numpy() / 1.0
 
 
-def ordered(solver: str, calls: int) -> dict[str, Any]:
+def ordered(solver: str, calls: int, more: str) -> dict[str, Any]:
     """n images by so many calls (Heun: 2 k - 1), and the error of 64 from the same noise, in levels of 0 .. 255."""
     steps = (calls + 1) // 2 if solver == "heun" else calls
-    errors = ((solved(solver, steps) - solution()) ** 2).reshape(64, -1).mean(1) ** 0.5
+    name = f"linear-simple{more}"
+    errors = ((solved(name, solver, steps) - solution(name)) ** 2).reshape(FEW // 8, -1).mean(1) ** 0.5
     mean, half = mean_ci95(errors)
-    return sampled("linear-simple", MANY, solver=solver, steps=steps) | {"error": mean, "error_ci95": half}
+    return sampled(name, MANY, solver=solver, steps=steps) | {"error": mean, "error_ci95": half}
+
+
+def restored(task: str, name: str, n: int = FEW // 8, samples: int = 4) -> dict[str, Any]:
+    """PSNR of a sample, of the mean of some, and of methods without learning, on test images damaged alike; differences in pairs."""
+    model, truth = trained(name), data(test=True).pixels[:n]
+    with TemporaryDirectory() as folder:  # the middle 14 x 14 are made up
+        hidden = np.zeros((28, 28, 1), np.uint8)
+        hidden[7:21, 7:21] = 255
+        write_picture(Path(folder) / "mask.png", hidden)
+        mask = str(Path(folder) / "mask.png") if task == "inpaint" else ""
+        config = SampleImage(restore=task, degrade=True, noise=10.0, blur=1.5, mask=mask, steps=50)  # pyright: ignore[reportArgumentType]
+        damage = torch.Generator().manual_seed(MODELS[name])
+        ready = restoration(config, model, torch.from_numpy(np.array(truth)), None, damage)
+    generator = torch.Generator().manual_seed(MODELS[name])
+    made = [generate(model, None, n, ImageSettings(steps=50), generator, n, given=ready.given) for _ in range(samples)]
+    several = np.stack([one.pixels.numpy() for one in made])
+    scores = {"psnr": psnr(truth, several[0]), "psnr_of_means": psnr(truth, several.mean(0).round().astype(np.uint8))}
+    scores |= {f"{other}_psnr": psnr(truth, pixels) for other, pixels in ready.others.items()}
+    best = max((other for other in scores if other.endswith("_psnr")), key=lambda other: scores[other].mean())
+    row: dict[str, Any] = {"nfe": made[0].calls, "n": n, "noise": config.noise, "best_other": best.removesuffix("_psnr")}
+    for score, found in scores.items():
+        row[f"{score}_mean"], row[f"{score}_ci95"] = mean_ci95(found)
+    for score in ("psnr", "psnr_of_means"):
+        row[f"{score}_minus_best_other_mean"], row[f"{score}_minus_best_other_ci95"] = paired_ci95(scores[score], scores[best])
+    return row
 
 
 def duelled(name: str) -> dict[str, Any]:
@@ -270,18 +302,26 @@ def rows(threads: int = 1) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
     made: dict[str, Callable[[], dict[str, Any]]] = {}
     kinds = {"ddim": {"solver": "ddim"}, "ddpm": {"solver": "ddpm"}, "ddpm-large": {"solver": "ddpm", "variance": "large"}}
-    for steps, (kind, settings) in product((10, 20, 50, 100, 1000), kinds.items()):
-        made[f"solvers-{kind}-{steps}"] = partial(sampled, "linear-simple", FEW, steps=steps, **settings)
-    made |= {f"objective-{name}": partial(objective, name) for name in MODELS if name != "classes"}
-    for schedule, kind, steps in product(("linear", "cosine"), ("learned", "small", "large"), (25, 50)):
-        row = partial(sampled, f"{schedule}-hybrid", MANY, solver="ddpm", variance=kind, steps=steps)
-        made[f"variance-{schedule}-{kind}-{steps}"] = row
-    made |= {f"guide-classifier-{scale}": partial(led, float(scale)) for scale in ("0", "0.5", "1", "2", "4", "10")}
-    for scale in ("0", "1", "1.5", "2", "3", "4", "8"):
-        made[f"guide-free-{scale}"] = partial(sampled, "classes", MANY, told=True, solver="ddim", steps=25, scale=float(scale))
-    for solver, calls in product(("ddim", "dpmpp", "heun"), (5, 10, 15, 20)):
-        made[f"order-{solver}-{calls}"] = partial(ordered, solver, calls)
+    for more in ("", "-s1"):
+        for steps, (kind, settings) in product((10, 20, 50, 100, 1000), kinds.items()):
+            made[f"solvers-{kind}-{steps}{more}"] = partial(sampled, f"linear-simple{more}", FEW, steps=steps, **settings)
+        made |= {f"objective-{cell}{more}": partial(objective, f"{cell}{more}") for cell in CELLS}
+        for schedule, kind, steps in product(("linear", "cosine"), ("learned", "small", "large"), (25, 50)):
+            row = partial(sampled, f"{schedule}-hybrid{more}", MANY, solver="ddpm", variance=kind, steps=steps)
+            made[f"variance-{schedule}-{kind}-{steps}{more}"] = row
+        made |= {f"guide-classifier-{scale}{more}": partial(led, float(scale), more) for scale in ("0", "0.5", "1", "2", "4", "10")}
+        for scale in ("0", "1", "1.5", "2", "3", "4", "8"):
+            row = partial(sampled, f"classes{more}", MANY, told=True, solver="ddim", steps=25, scale=float(scale))
+            made[f"guide-free-{scale}{more}"] = row
+        for solver, calls in product(("ddim", "dpmpp", "heun"), (5, 10, 15, 20)):
+            made[f"order-{solver}-{calls}{more}"] = partial(ordered, solver, calls, more)
+        for task in ("denoise", "inpaint", "deblur", "superres"):
+            made[f"restore-{task}{more}"] = partial(restored, task, f"linear-simple{more}")
     return made | {name: partial(duelled, name) for name in DUELS} | {"duel-rates": partial(rates, threads)}
+
+
+def stored() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "image", "metrics": {}}
 
 
 def main() -> None:
@@ -299,16 +339,16 @@ def main() -> None:
             print(f"{name}: not run ({reason})", flush=True)
     if arguments.train:
         return
-    result = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "image", "metrics": {}}
     made = rows(arguments.threads)
     for row in arguments.rows or list(made):
-        if row in result["metrics"]:
+        if row in stored()["metrics"]:
             continue
         try:
             metrics = made[row]()
         except (NotRunError, UnveilError, OSError) as reason:
             print(f"{row}: not run ({reason})", flush=True)
             continue
+        result = stored()  # another process may have written
         result["metrics"][row] = {"seed": int(row.endswith("-s1")), "threads": arguments.threads, "commit": commit()} | metrics | machine()
         reference = result["metrics"].get(REFERENCE)
         for other in result["metrics"].values():  # the same images under each, so in pairs
@@ -316,8 +356,9 @@ def main() -> None:
                 paired = paired_ci95(np.array(other["bits"]), np.array(reference["bits"]))
                 other["bits_minus_linear_simple_mean"], other["bits_minus_linear_simple_ci95"] = paired
         print(f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True)
-        result |= {"protocol": "Fashion-MNIST; see benchmarks/images.py", "seeds": [0]}
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        result |= {"protocol": "Fashion-MNIST; see benchmarks/images.py", "seeds": [0, 1]}
+        with replacing(RESULTS) as partial_file:
+            partial_file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

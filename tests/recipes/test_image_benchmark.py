@@ -18,19 +18,16 @@ def test_rows_are_those_of_the_text():
     named = {line.split("-")[0].strip() for line in re.findall(r"^    ([a-z]+-<.*?|duel-rates)\s", BENCHMARK["__doc__"], re.MULTILINE)}
     rows = BENCHMARK["rows"]()
     assert {name.split("-")[0] for name in rows} == named | {"guide", "duel"}
-    assert [len([n for n in rows if n.startswith(t)]) for t in ("solvers", "objective", "variance", "guide", "order", "duel")] == [
-        15,
-        12,
-        12,
-        13,
-        12,
-        7,
-    ]
+    counts = {
+        t: len([n for n in rows if n.startswith(t)]) for t in ("solvers", "objective", "variance", "guide", "order", "restore", "duel")
+    }
+    assert counts == {"solvers": 30, "objective": 12, "variance": 24, "guide": 26, "order": 24, "restore": 8, "duel": 7}
+    assert {f"{n}-s1" for n in rows if not n.endswith("-s1") and not n.startswith("duel")} <= set(rows)
 
 
 def test_cells_are_one_network_under_each_objective():
     configs = {name: BENCHMARK["config_of"](name) for name in BENCHMARK["MODELS"]}
-    found = {(c.schedule, c.learned_variance, c.loss) for name, c in configs.items() if name.count("-") == 1}
+    found = {(c.schedule, c.learned_variance, c.loss) for name, c in configs.items() if name in BENCHMARK["CELLS"]}
     kinds = ((False, "simple"), (True, "hybrid"), (True, "vlb"))
     assert found == {(schedule, learned, loss) for schedule in ("linear", "cosine") for learned, loss in kinds}
     same = ("width", "multiples", "steps", "batch_size", "learning_rate", "predicts", "data")
@@ -43,6 +40,8 @@ def test_cells_are_one_network_under_each_objective():
     [
         ("order-heun-5", "--train linear-simple"),
         ("guide-classifier-2", "--train guide"),
+        ("guide-free-2-s1", "--train judge"),
+        ("restore-inpaint-s1", "--train linear-simple-s1"),
         ("solvers-ddim-10", "--train judge"),
         ("duel-ours-s1", "--train duel-ours-s1"),
     ],

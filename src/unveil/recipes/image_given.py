@@ -81,7 +81,7 @@ def prepare(
             others = {"bicubic": bicubic(_pixels(low), factor)}
         return Prepared(Given(classifier, low=low), None, truth, others, len(pictures))
     if config.restore:
-        return _restoration(config, model, pixels, classifier, generator)._replace(pictures=len(pictures))
+        return restoration(config, model, pixels, classifier, generator)._replace(pictures=len(pictures))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=model.normalized(pixels)))
     if config.task == "inpaint":
@@ -100,9 +100,10 @@ def prepare(
     return Prepared(Given(), between, calls=calls)
 
 
-def _restoration(
+def restoration(
     config: SampleImage, model: ImageModel, pixels: Tensor, classifier: ImageClassifier | None, generator: torch.Generator
 ) -> Prepared:
+    """What `--restore` gives to `generate`, for images (n, C, S, S), 0 .. 255: damaged ones, or whole ones that it damages (`degrade`)."""
     import torch
 
     from unveil.apps.image_generation import Given
