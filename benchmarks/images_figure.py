@@ -22,12 +22,14 @@ SOLVERS = {
     "order-heun": "Heun",
     "order-ddim": "DDIM",
 }
+SEEDS: dict[str, dict[str, Any]] = {"": {"marker": "o"}, "-s1": {"marker": ".", "linestyle": "--"}}  # a line a seed
 SHOWN = {"frechet_distance": "Frechet distance", "class_hit_rate": "class hits", "precision": "precision", "recall": "recall"}
 
 
-def points(rows: dict[str, Any], prefix: str) -> list[tuple[float, dict[str, Any]]]:
-    """Rows `<prefix>-<number>` by their number."""
-    found = ((name.rpartition("-"), row) for name, row in rows.items())
+def points(rows: dict[str, Any], prefix: str, seed: str = "") -> list[tuple[float, dict[str, Any]]]:
+    """Rows `<prefix>-<number>` of a seed ("" or "-s1") by their number."""
+    names = [name for name in rows if name.endswith("-s1") == bool(seed)]
+    found = ((name.removesuffix("-s1").rpartition("-"), rows[name]) for name in names)
     return sorted(((float(number), row) for (before, _, number), row in found if before == prefix), key=lambda point: point[0])
 
 
@@ -42,12 +44,14 @@ def steps(rows: dict[str, Any], out: Path) -> bool:
     any_there = False
     for axes, table in zip(both, ("solvers", "order"), strict=True):
         last: dict[str, Any] | None = None
-        for prefix, label in SOLVERS.items():
-            there = [(row["nfe"], row) for _, row in points(rows, prefix)] if prefix.startswith(table) else []
-            if there:
-                last = there[-1][1]
-                y, widths = [row["frechet_distance"] for _, row in there], [row["frechet_distance_ci95"] for _, row in there]
-                axes.errorbar([x for x, _ in there], y, widths, marker="o", capsize=3, label=label)
+        for k, (prefix, label) in enumerate(SOLVERS.items()):
+            for seed, style in SEEDS.items():
+                there = [(row["nfe"], row) for _, row in points(rows, prefix, seed)] if prefix.startswith(table) else []
+                if there:
+                    last = there[-1][1]
+                    y, widths = [row["frechet_distance"] for _, row in there], [row["frechet_distance_ci95"] for _, row in there]
+                    style |= {"color": f"C{k}", "label": label if not seed else None}
+                    axes.errorbar([x for x, _ in there], y, widths, capsize=3, **style)
         axes.set(xlabel="calls of the network", ylabel=SHOWN["frechet_distance"], xscale="log", yscale="log")
         if last is not None:
             bounds(axes, last)
@@ -60,16 +64,16 @@ def steps(rows: dict[str, Any], out: Path) -> bool:
 
 def guidance(rows: dict[str, Any], out: Path) -> bool:
     """A panel a metric, a line a guidance; whether anything was there."""
-    lines = {kind: points(rows, f"guide-{kind}") for kind in ("classifier", "free")}
+    lines = {(kind, seed): points(rows, f"guide-{kind}", seed) for kind in ("classifier", "free") for seed in SEEDS}
     if not any(lines.values()):
         return False
     figure, panels = plt.subplots(1, 4, figsize=(12.8, 3.4), layout="constrained")
     for axes, (name, label) in zip(panels, SHOWN.items(), strict=True):
-        for kind, there in lines.items():
+        for (kind, seed), there in lines.items():
             y, widths = [row[name] for _, row in there], [row[f"{name}_ci95"] for _, row in there]
-            axes.errorbar(
-                [x for x, _ in there], y, widths, marker="o", capsize=3, label="a classifier's" if kind == "classifier" else "free"
-            )
+            style = SEEDS[seed] | {"color": "C0" if kind == "classifier" else "C1"}
+            label = ("a classifier's" if kind == "classifier" else "free") if not seed else None
+            axes.errorbar([x for x, _ in there], y, widths, capsize=3, label=label, **style)
         if name == "frechet_distance":
             bounds(axes, next(there[0][1] for there in lines.values() if there))
         axes.set(xlabel="scale", ylabel=label)

@@ -79,9 +79,7 @@ def test_ddim_walks_the_table_as_theirs_does(predicts, betas, tmp_path):
     model = load_images(tmp_path, "cpu")
     begin = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     scheduler = DDIMScheduler(**table)
-    scheduler.alphas_cumprod = (1.0 - scheduler.betas.double()).cumprod(
-        0
-    )  # in single precision the clean end loses 1 - alpha
+    scheduler.alphas_cumprod = (1.0 - scheduler.betas.double()).cumprod(0)  # in single precision the clean end loses 1 - alpha
     scheduler.set_timesteps(1000)
     x = begin
     with torch.no_grad():

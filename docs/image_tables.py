@@ -1,0 +1,206 @@
+"""Write the tables of docs/applications/images.md from `benchmarks/results/images.json`; no number is typed by hand. Run by `make docs`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+Rows = dict[str, dict[str, Any]]
+STEPS, CALLS = (10, 20, 50, 100, 1000), (5, 10, 15, 20)
+CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
+SCALES = {"classifier": ("0", "0.5", "1", "2", "4", "10"), "free": ("0", "1", "1.5", "2", "3", "4", "8")}
+WHO = {
+    "ours": "**unveil**, 1.19 M parameters",
+    "lucidrains": "denoising-diffusion-pytorch 2.3.4",
+    "diffusers": "a training loop of diffusers 0.42.1",
+}
+TASKS = {"denoise": "denoise", "inpaint": "inpaint the middle quarter", "deblur": "deblur, 1.5 pixels", "superres": "superres, 2 x"}
+
+
+def cell(rows: Rows, row: str, name: str, digits: int = 1, seeds: Sequence[str] = ("", "-s1")) -> str:
+    """A number with its interval, of one seed after the other."""
+    parts: list[str] = []
+    for seed in seeds:
+        found = rows.get(row + seed)
+        stem = name.removesuffix("_mean")
+        if found is None or name not in found:
+            parts.append("not run")
+        elif f"{stem}_ci95" in found:
+            parts.append(f"{found[name]:.{digits}f} ± {found[f'{stem}_ci95']:.{digits}f}")
+        else:
+            parts.append(f"{found[name]:.{digits}f}")
+    return parts[0] if set(parts) == {"not run"} else "<br>".join(parts)
+
+
+def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(line)} |" for line in body), ""]
+
+
+def bounds(rows: Rows, row: str) -> str:
+    """What a distance is held against."""
+    found = rows.get(row)
+    if found is None:
+        return ""
+    numbers = ", ".join(f"{label} {found[name]:.1f}" for name, label in BOUNDS.items())
+    return f"By n {found['n']}: {numbers}."
+
+
+BOUNDS = {"floor": "other training images", "held_out": "test images", "gaussian": "Gaussian pixels"}
+
+
+def picture(name: str, said: str) -> list[str]:
+    """One that `benchmarks/images_figure.py` has drawn."""
+    return [f"![{said}](../{name})", ""] if (ROOT / "docs" / name).is_file() else []
+
+
+def solvers(rows: Rows) -> list[str]:
+    kinds = {"ddim": "DDIM", "ddpm": "DDPM, small variance", "ddpm-large": "DDPM, large variance"}
+    body = [[str(steps), *(cell(rows, f"solvers-{kind}-{steps}", "frechet_distance") for kind in kinds)] for steps in STEPS]
+    return [
+        "### 1. DDIM against DDPM by steps",
+        "The paper: with few steps DDIM is far better than ancestral sampling, worst with the large variance; at 1000 they meet. One model,"
+        f" Frechet distance. {bounds(rows, 'solvers-ddim-10')}",
+        "",
+        *table(["steps", *kinds.values()], body),
+    ]
+
+
+def objectives(rows: Rows) -> list[str]:
+    body: list[list[str]] = []
+    for name in CELLS:
+        row = f"objective-{name}"
+        numbers = [cell(rows, row, "bits_per_dim", 3), cell(rows, row, "bits_minus_linear_simple_mean", 3)]
+        body.append([name.replace("-", ", "), *numbers, cell(rows, row, "frechet_distance"), cell(rows, row, "kernel_distance", 2)])
+    return [
+        "### 2. Schedules and losses",
+        "The paper: a learned variance and the cosine schedule lower the bits; the bound alone lowers them most, with the worst pictures.",
+        "Bits are of the same test images under each, so differences from `linear, simple` are in pairs; pictures by 100 ancestral steps.",
+        bounds(rows, "objective-linear-simple"),
+        "",
+        *table(["schedule, loss", "bits a dimension", "minus linear, simple", "Frechet distance", "kernel distance"], body),
+    ]
+
+
+def variances(rows: Rows) -> list[str]:
+    kinds = ("learned", "small", "large")
+    body = [
+        [f"{schedule}, {steps}", *(cell(rows, f"variance-{schedule}-{kind}-{steps}", "frechet_distance") for kind in kinds)]
+        for schedule in ("linear", "cosine")
+        for steps in (25, 50)
+    ]
+    return [
+        "### 3. Learned and fixed variance in few steps",
+        "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one. The hybrid cells, Frechet distance.",
+        bounds(rows, "variance-linear-learned-25"),
+        "",
+        *table(["schedule, steps", *kinds], body),
+    ]
+
+
+def guidance(rows: Rows) -> list[str]:
+    lines = [
+        "### 4. Guidance",
+        "The papers: more guidance hits the class more often and is more precise, and loses recall; distance is best in between. DDIM in",
+        f"25 steps, classes as often as in the data. {bounds(rows, 'guide-free-1')}",
+        "",
+        *picture("images-guidance.png", "Distance, hits, precision and recall against the scale of both guidances"),
+    ]
+    for kind, said in (("classifier", "a classifier's scale"), ("free", "classifier-free scale (1: none)")):
+        body = [
+            [
+                scale,
+                cell(rows, f"guide-{kind}-{scale}", "class_hit_rate", 3),
+                cell(rows, f"guide-{kind}-{scale}", "precision", 3),
+                cell(rows, f"guide-{kind}-{scale}", "recall", 3),
+                cell(rows, f"guide-{kind}-{scale}", "frechet_distance"),
+            ]
+            for scale in SCALES[kind]
+        ]
+        lines += table([said, "hits", "precision", "recall", "Frechet distance"], body)
+    return lines
+
+
+def orders(rows: Rows) -> list[str]:
+    kinds = {"ddim": "DDIM", "dpmpp": "DPM-Solver++", "heun": "Heun"}
+    errors = [[cell(rows, f"order-{kind}-{calls}", "error", 2) for kind in kinds] for calls in CALLS]
+    distances = [[cell(rows, f"order-{kind}-{calls}", "frechet_distance") for kind in kinds] for calls in CALLS]
+    body = [[str(calls), *a, *b] for calls, a, b in zip(CALLS, errors, distances, strict=True)]
+    heads = [*(f"{name}, error" for name in kinds.values()), *(f"{name}, distance" for name in kinds.values())]
+    return [
+        "### 5. Orders of solvers",
+        "Calls of the network; the error is the root mean square of what 64 pictures differ from those of the exact flow (Heun, 199 calls)",
+        f"from the same noise, in levels of 0 .. 255. {bounds(rows, 'order-ddim-5')}",
+        "",
+        *picture("images-steps.png", "Distance against calls of the network"),
+        *table(["calls", *heads], body),
+    ]
+
+
+def duel(rows: Rows) -> list[str]:
+    seeds = ("-s0", "-s1")
+    names = {
+        "steps": ("steps", 0),
+        "training_images_per_second": ("images/s in training", 0),
+        "frechet_distance": ("DDIM 50, n 1024: distance", 1),
+        "default_frechet_distance": ("by default, n 256: distance", 1),
+        "default_nfe": ("calls by default", 0),
+    }
+    body = [[said, *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items())] for who, said in WHO.items()]
+    lines = [
+        "### 6. Equal minutes",
+        "Twenty minutes of training on the same two cores, the same batches, each program at its own recommended rate and with its",
+        "own average of weights; then pictures by equal settings, and each by its own default. Two seeds.",
+        "",
+        *table(["", *(head for head, _ in names.values())], body),
+    ]
+    rates = rows.get("duel-rates")
+    if rates is None:
+        return [*lines, "Rates, taking turns in one process: not run.", ""]
+    heads = {"training": "training", "equal": "sampling, equal steps", "default": "sampling, defaults"}
+    ratios = [[WHO[who], *(f"{rates[f'ours_by_{who}_{kind}']:.2f}" for kind in heads)] for who in WHO if f"ours_by_{who}_training" in rates]
+    return [
+        *lines,
+        "Our images a second by theirs, medians of rounds in which all take turns in one process:",
+        "",
+        *table(["", *heads.values()], ratios),
+    ]
+
+
+def restoration(rows: Rows) -> list[str]:
+    body: list[list[str]] = []
+    for task, said in TASKS.items():
+        best = rows.get(f"restore-{task}", {}).get("best_other", "")
+        numbers = [cell(rows, f"restore-{task}", name, 1) for name in ("psnr_mean", "psnr_of_means_mean")]
+        other = f"{cell(rows, f'restore-{task}', f'{best}_psnr_mean', 1)} ({best.replace('_', ' ')})" if best else "not run"
+        body.append([said, *numbers, other, cell(rows, f"restore-{task}", "psnr_of_means_minus_best_other_mean", 1)])
+    return [
+        "### 7. Restoration",
+        "PSNR in dB of 64 test pictures damaged alike, with noise of 10 levels of 255; best of bicubic, median, leaving them. A sample",
+        "of the posterior has twice the error of its mean in theory, 3 dB, hence the mean of four besides; differences are in pairs.",
+        "",
+        *table(["damage", "one sample", "mean of four", "best other", "mean of four minus it"], body),
+    ]
+
+
+INTRODUCTION = """`python benchmarks/images.py` makes every row and says what each costs; Fashion-MNIST, 28 x 28 grey, networks
+of 1.19 M parameters trained for 2,400 steps of 64 pictures, five to nine minutes of one core. Distances are over features of a classifier
+trained on the same data. Two numbers in a cell are two seeds, each with a 95 % interval over samples. Published figures are of CIFAR-10 and
+ImageNet with networks thirty times as large over Inception's features, so signs are compared, not sizes."""
+
+
+def section(rows: Rows) -> str:
+    """All tables."""
+    parts = (solvers, objectives, variances, guidance, orders, duel, restoration)
+    return "\n".join([INTRODUCTION, "", *(line for part in parts for line in part(rows))]).rstrip()
+
+
+def main() -> None:
+    file, page = ROOT / "benchmarks" / "results" / "images.json", ROOT / "docs" / "applications" / "images.md"
+    rows: Rows = json.loads(file.read_text())["metrics"] if file.is_file() else {}
+    head, rest = page.read_text().split("<!-- images -->")
+    page.write_text(f"{head}<!-- images -->\n{section(rows)}\n<!-- /images -->{rest.split('<!-- /images -->')[1]}")
+
+
+if __name__ == "__main__":
+    main()
