@@ -231,6 +231,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--respacing", "5"], "is of ddim and ddpm on a table"),
         (["train", "--steps", "0"], "--steps must be at least 1"),
         (["train", "--method", "flow", "--predicts", "eps"], "begins where alpha is 0"),
+        (["train", "--stem", "4", "--attention", "2"], "such models make noise; take --predicts x0 --min-snr 5"),
         (["sample", "--temperature", "0.5"], "--temperature is of --solver ddpm"),
         (["sample", "--rescale", "0.5"], "--rescale is of guidance"),
         (["sample", "--interval", "0.8", "0.2", "--scale", "2", "--class", "1"], "two rising times within 0 .. 1"),

@@ -77,7 +77,7 @@ class TrainImage:
     dropout: float = 0.0
     """in residual blocks"""
     stem: int = 2
-    """work on squares of so many pixels as one place: faster; 1: on pixels"""
+    """work on squares of so many pixels as one place: faster; 1: on pixels. Large ones want --predicts x0 --min-snr 5"""
     steps: int = 8_000
     """optimizer steps"""
     batch_size: int = 128

@@ -111,6 +111,12 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         images, _ = images_of(given)
     if config.classes and images.labels is None:
         raise UnveilError(f"{config.data} has no classes: no subfolders, no prefixes of names, no labels; leave --classes out")
+    places = config.stem**2 * images.pixels.shape[1]
+    if places >= config.width and config.predicts != "x0":
+        raise UnveilError(
+            f"--stem {config.stem} makes places of {places} numbers, and --width {config.width} channels cannot pass on the noise that "
+            f"{config.predicts} tells of: such models make noise; take --predicts x0 --min-snr 5, a smaller --stem or a larger --width"
+        )
     if images.skipped:
         progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
     learned = {

@@ -46,6 +46,7 @@ def pack(config: Pack) -> str:
     from safetensors.torch import save
 
     from unveil.data.files import replacing
+    from unveil.data.image_sets import FASHION
     from unveil.recipes.cards import PRIVATE, image_card, locomotion_card, maze_card, pusht_card, text_card
     from unveil.recipes.locate import ZOO, find_checkpoint
     from unveil.training.checkpoint import read_tensors
@@ -85,6 +86,8 @@ def pack(config: Pack) -> str:
     elif whole["recipe"] == "image":
         if "openmoji" in whole["styles"]:
             raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
+        if whole["data"] == FASHION:  # a name that serves everywhere, no place of this machine
+            described["data"] = FASHION
         files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
     else:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
