@@ -65,3 +65,16 @@ def test_titles_stand_over_their_columns_and_are_cut_to_fit():
     inked = np.flatnonzero(strip.any(0))
     left = inked[inked < 33]
     assert abs(left.mean() - (2 + 16)) < 4 and inked.max() < page.shape[1] - 1 and len(inked) > len(left) > 0
+
+
+def test_the_packaged_fashion_has_trousers_that_are_narrow_and_bags_that_are_wide(tmp_path):
+    """Guided samples of two classes, by the columns of pixels that are lit: weights, classes and signs of guidance all as trained."""
+    flags = ["--class", "1", "8", "--scale", "2", "--steps", "10", "-n", "8", "--device", "cpu"]
+    assert main(["sample", "image", "--checkpoint", "fashion-mnist", *flags, "--out", str(tmp_path / "a")]) == 0
+    widths = []
+    for k in range(8):
+        with Image.open(tmp_path / "a" / f"{k:04d}.png") as picture:
+            lit = np.asarray(picture) > 60
+        widths.append(int((lit.mean(0) > 0.2).sum()))
+    trousers, bags = widths[::2], widths[1::2]
+    assert max(trousers) < min(bags) and sum(trousers) / 4 < 17 and sum(bags) / 4 > 20, widths
