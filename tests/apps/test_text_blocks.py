@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 
-from unveil.apps.text_generation import TextSettings, continue_text, fill_gaps, prompt_canvas, write
+from unveil.apps.text_generation import TextSettings, continue_text, fill_gaps, prompt_canvas, shares, write
 from unveil.apps.text_likelihood import conditional_nats, is_exact, text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import block_lengths, text_batches, text_loss
@@ -212,6 +212,28 @@ def test_prompts_of_different_lengths_need_no_more_steps_than_each_alone(options
     together = write(model, prompt_canvas(prompts, 6, LETTERS), settings).ids[:, -6:]
     alone = [write(model, prompt_canvas([prompt], 6, LETTERS), settings).ids[0, -6:] for prompt in prompts]
     assert torch.equal(together, torch.stack(alone))
+
+
+@pytest.mark.parametrize(
+    ("steps", "counts", "expected"),
+    [
+        (40, [16, 16, 8], [16, 16, 8]),
+        (20, [16, 16, 8], [8, 8, 4]),
+        (7, [16, 16, 8], [3, 3, 1]),
+        (3, [10, 1, 1], [1, 1, 1]),
+        (2, [1, 1, 1], [1, 1, 1]),
+        (9, [4, 4], [5, 4]),
+        (5, [0, 10], [1, 4]),
+    ],
+)
+def test_steps_are_shared_by_the_masks_of_each_block(steps, counts, expected):
+    assert shares(steps, counts) == expected
+
+
+def test_a_short_last_block_takes_as_few_steps_as_it_has_tokens():
+    """20 tokens in blocks of 8, one a step: 20 calls."""
+    settings = TextSettings(length=20, steps=20, block=8, stop=False, may_end=False)
+    assert write(random_model(), prompt_canvas([[0]], 20, LETTERS), settings).calls == 20
 
 
 @pytest.mark.parametrize("options", [{"block": 4}, {"block": 4, "form": "t"}, {"block": 1}, {"causal": True}])

@@ -37,15 +37,19 @@ def base(tmp_path_factory) -> Path:
 
 def tune(folder: Path, start: str, out: str, *more: str, steps: int = 4) -> int:
     flags = ["--checkpoint", str(folder / start), "--sft", str(folder / "pairs.jsonl"), "--out", str(folder / out)]
-    return main(["train", "text", *TINY, *flags, "--steps", str(steps), "--save-every", "2", *more])
+    shape = TINY if start == "run" else ["--preset", "tiny", "--batch-size", "4", "--device", "cpu"]
+    return main(["train", "text", *shape, *flags, "--steps", str(steps), "--save-every", "2", *more])
 
 
 def logits(folder: Path, **settings) -> torch.Tensor:
     return load(folder, "cpu", **settings).denoiser(X, torch.ones(1)).logits.detach().float()
 
 
-def test_instructions_tune_all_weights_of_a_run(base):
+def test_instructions_tune_all_weights_of_a_run(base, capsys):
+    capsys.readouterr()
     assert tune(base, "run", "full") == 0
+    said = capsys.readouterr()
+    assert "left out 1 conversations that are longer than the context of 48" in said.out + said.err
     config = told(base / "full" / "config.json")
     assert (config["chats"], config["left_out"], config["width"], config["recipe"]) == (6, 1, 16, "text")
     assert float((logits(base / "full") - logits(base / "run")).abs().max()) > 1e-3
@@ -142,6 +146,8 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
         (["train", "--lora-rank", "-1"], "a rank of at least 1"),
         (["train", "--checkpoint", "RUN", "--sft", "GOOD", "--lora-rank", "2", "--lora-targets", "nothing"], "no linear map named nothing"),
         (["train", "--checkpoint", "nowhere", "--sft", "GOOD"], "is neither a folder nor a zoo name"),
+        (["train", "--checkpoint", "RUN", "--depth", "3"], "--depth 3: the shape is that of"),
+        (["train", "--times", "antithetic"], "--times antithetic is of --form t"),
         (["train", "--sft", "GOOD", "--causal"], "instructions are for masked models"),
         (["chat", "--prompt", "x" * 60, "--length", "4"], "the model's context is 48"),
         (["chat", "--length", "0"], "--length must be at least 1"),

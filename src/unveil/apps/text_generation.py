@@ -42,7 +42,7 @@ class TextSettings:
 
     Args:
         length: new tokens after a prompt.
-        steps: calls of the network, shared out over the blocks; `first-hitting` takes one a token instead.
+        steps: calls of the network, shared out over the blocks by their tokens; `first-hitting` takes one a token instead.
         block: tokens of a block; blocks are finished from left to right. 0: one block.
         order: which masks are filled first (`ConfidentUnmask`), or the model's own process: `ancestral`, or the exact `first-hitting`.
         temperature: 0 takes the best token.
@@ -185,14 +185,15 @@ def write(
         return after
 
     x, prefix = ids, None
-    each, more = divmod(max(settings.steps, own), own)
-    for i, among in enumerate(blocks):
+    counts = [int(among.sum(1).max()) for among in blocks]
+    steps = shares(settings.steps * sum(counts) // max(1, int(wanted.sum(1).max())), counts)  # more where rows' blocks are at other places
+    for among, share in zip(blocks, steps, strict=True):
         window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
         calls[0] += read
         here = x.gather(1, window.columns)
         prompt = (valid & ~wanted).gather(1, window.columns)
         denoise = remembered(tapped(belief_of(model, window, conditions, prompt, settings), count))
-        times = uniform(each + (i < more))
+        times = uniform(share)
         if settings.edit is not None:
             times = torch.cat([times, times.new_zeros(settings.edit_steps)])
         solver, edit = solver_of(model, settings, window.among), Inpaint(~window.among, here)
@@ -280,6 +281,21 @@ def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
     longest = int(rank.max()) + 1
     count = -(-longest // size) if size else 1
     return [wanted & (rank // (size or longest) == i) for i in range(count)]
+
+
+def shares(steps: int, counts: Sequence[int]) -> list[int]:
+    """Steps of each block, at least 1, in proportion to its masks: whole numbers whose sum is `steps`, or that of 1 a block if it is more.
+
+    Every block has its floor; what is left goes to the largest fractions, the first of equal ones.
+    """
+    total = max(1, sum(counts))
+    ideal = [steps * count / total for count in counts]
+    found = [max(1, int(share)) for share in ideal]
+    while sum(found) < steps and found:
+        found[max(range(len(found)), key=lambda i: ideal[i] - found[i])] += 1
+    while sum(found) > max(steps, len(found)):
+        found[max((i for i in range(len(found)) if found[i] > 1), key=lambda i: found[i] - ideal[i])] -= 1
+    return found
 
 
 def ended(x: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:

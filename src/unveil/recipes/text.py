@@ -92,7 +92,7 @@ class TrainText:
     form: Literal["l", "t"] = "l"
     """of the bound: exactly l tokens masked, or each with probability t and weight 1/t as published; the same mean, l has less variance"""
     times: Literal["stratified", "antithetic", "independent"] = "stratified"
-    """how the t of a batch are drawn; with --block, those of a block"""
+    """how the t of a batch are drawn, or with --block those of a block; of --form t, as the numbers of --form l are stratified"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
     steps: int = 5_000

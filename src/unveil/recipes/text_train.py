@@ -140,6 +140,7 @@ def check(config: TrainText) -> None:
         ValueError: the field, what was got and what is needed.
     """
     from unveil.recipes.sinks import needed
+    from unveil.recipes.text import TrainText
 
     if config.log != "none":
         needed(config.log)
@@ -159,6 +160,8 @@ def check(config: TrainText) -> None:
         )
     if config.lora_rank < 0 or not config.lora_alpha > 0.0 or (config.lora_rank and config.checkpoint is None):
         raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
+    if config.times != TrainText().times and config.form != "t":
+        raise ValueError(f"--times {config.times} is of --form t; the numbers of masks of --form l are always stratified")
     if config.block and (config.causal or config.context % config.block):
         raise ValueError(
             f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"

@@ -56,6 +56,8 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     if config.sft is not None and model.window:
         raise UnveilError("instructions are for masked models; this one is causal or of blocks")
     learned = _learned(config, model.tokens, model.shape)
+    if left_out := learned.described.get("left_out", 0):
+        progress(f"left out {left_out} conversations that are longer than the context of {model.shape.context}", 1, 1, {})
     base = None if config.checkpoint is None else _place(config.checkpoint)
     more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
     described = as_json(asdict(config) | more)
@@ -90,10 +92,27 @@ def _started(config: TrainText) -> TextModel:
     from unveil.recipes.text_train import shape_of
 
     if config.checkpoint is not None:
-        return load_text_model(config.checkpoint, "cpu", dtype="bfloat16" if config.lora_rank else "float32")
+        model = load_text_model(config.checkpoint, "cpu", dtype="bfloat16" if config.lora_rank else "float32")
+        _check_shape(config, model.shape)
+        return model
     folder = found(Path(config.data))
     tokens: Tokens = read_prepared(folder).tokens if is_prepared(folder) else ByteTokens()
     return TextModel(shape_of({**vars(config), "vocabulary": tokens.size}), tokens)
+
+
+def _check_shape(config: TrainText, shape: TextShape) -> None:
+    """Refuse flags that ask for another shape than the checkpoint's.
+
+    Raises:
+        ValueError: the flag, and what the checkpoint has.
+    """
+    from unveil.recipes.text import TRAIN_PRESETS
+
+    for name, has in vars(shape).items():
+        asked = getattr(config, name, has)
+        if asked not in (has, getattr(TRAIN_PRESETS[config.preset], name, has)):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} {asked}: the shape is that of {config.checkpoint}, which has {has}; leave {flag} out")
 
 
 def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
