@@ -15,6 +15,8 @@ Rows of `results/text.json`, each written when it is done and not made again whi
     chain                          of block-1's weights: its bound at mask rate 1, the sum of its per-token cross-entropies, one token at a
                                    time, and the bound by random masks with its interval
     estimators                     table 2: variance of the bound's estimators over 32 pieces, beside the stratified l-form's
+    toy                            of a small model, all 1,024 sequences of five tokens: the bound, over all sets of masks, minus the exact
+                                   likelihood, over all orders
     reversal                       table 3: 400 one-directional facts, asked in both directions of a causal and a masked model, trained for
                                    as many steps; infilled and re-prompted reverse apart (`evaluation/text_recall.py`)
     sft-<block>                    table 4: `masked`, fine-tuned on copy, reverse, sort, add and questions; 500 held-out instructions,
@@ -44,9 +46,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache, partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +62,7 @@ from unveil.apps.text_training import text_batches, text_loss
 from unveil.data.chat import Turn, encode_chat
 from unveil.data.facts import one_directional_facts
 from unveil.data.tasks import instructions
-from unveil.data.text import Pieces, Rows, in_order, read_prepared
+from unveil.data.text import Pieces, Rows, Stream, in_order, read_prepared
 from unveil.data.tokens import digest, train_bpe, write_tokens
 from unveil.evaluation.statistics import mean_ci95
 from unveil.evaluation.text import text_metrics
@@ -225,6 +228,45 @@ def estimators_row(count: int = 32, estimates: int = 8) -> dict[str, Any]:
     return row | {"n": len(pieces)}
 
 
+@torch.no_grad()
+def toy_row(length: int = 5, draws: int = 400) -> dict[str, Any]:
+    """p(x), the mean over orders, by subsets: f(S) = mean over i in S of p(x_i | the others) f(S - i). The bound: the mean over l of
+    l-sets S of the mean over i in S of -log p(x_i | the others), times the length. Jensen's inequality parts them."""
+    torch.manual_seed(0)
+    letters: Any = SimpleNamespace(size=5, eos_id=3, mask_id=4)  # a b c, end of text, mask
+    model = TextModel(TextShape(5, context=length, width=16, depth=2, heads=2), letters)
+    random = torch.Generator().manual_seed(0)
+    steps = (torch.rand(20_000, generator=random) < 0.3).long() + 1  # mostly a b c a b c
+    draw = text_batches(Pieces(Stream((steps.cumsum(0) % 3).int().numpy(), len(steps)), length, truncated=0.0), 64)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(300):
+        with torch.enable_grad():
+            loss, _ = text_loss(model, draw(random))
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+    every = torch.tensor(list(product(range(4), repeat=length)))
+    likelihoods, bound = {(): torch.ones(len(every), dtype=torch.float64)}, torch.zeros(len(every), dtype=torch.float64)
+    for count in range(1, length + 1):
+        sets = list(combinations(range(length), count))
+        for masked in sets:
+            seen = every.index_fill(1, torch.tensor(masked), letters.mask_id)
+            t = torch.full((len(every),), count / length)
+            logits = model.eval().denoiser(seen, t).logits.double()
+            logits[..., letters.mask_id] = float("-inf")
+            logs = logits.log_softmax(-1).gather(2, every[..., None])[..., 0]
+            bound -= logs[:, list(masked)].mean(1) / len(sets)
+            rest = [logs[:, i].exp() * likelihoods[tuple(k for k in masked if k != i)] for i in masked]
+            likelihoods[masked] = torch.stack(rest).mean(0)
+    exact = -likelihoods[tuple(range(length))].log()
+    drawn = text_nats(model, every[:64].repeat(draws, 1), 1, random)[:, 0].double().unflatten(0, (draws, 64)).mean(1) * length
+    mean, half = mean_ci95(drawn.numpy())
+    row = {"probability_sum": float((-exact).exp().sum()), "exact_nats_mean": float(exact.mean()), "bound_nats_mean": float(bound.mean())}
+    row |= {"bound_minus_exact_min": float((bound - exact).min()), "bound_minus_exact_max": float((bound - exact).max())}
+    row |= {"drawn_nats_mean": mean, "drawn_nats_ci95": half, "bound_of_drawn_nats_mean": float(bound[:64].mean())}
+    return row | {"n": len(every)}
+
+
 def reversal_row() -> dict[str, Any]:
     facts, row = one_directional_facts(FACTS, 0), dict[str, Any]()
     for kind in ("causal", "masked"):
@@ -378,7 +420,7 @@ def rows(length: int, repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
     own = ("causal", "block-1", "block-1-t", "block-4", "block-8", "block-16", "masked")
     made: dict[str, Callable[[], dict[str, Any]]] = {name: partial(likelihood_row, name, DATA) for name in own}
     made |= {f"kjv-{kind}": partial(likelihood_row, f"{kind}-8192", LARGE) for kind in ("causal", "masked")}
-    made |= {"chain": chain_row, "estimators": estimators_row, "reversal": reversal_row}
+    made |= {"chain": chain_row, "estimators": estimators_row, "toy": toy_row, "reversal": reversal_row}
     made |= {f"sft-{block}": partial(sft_row, block) for block in BLOCKS}
     made |= {name: lambda name=name: trained_speeds(length, repeats)[name] for name in cached_ways(length)}
     made["speed-eos"] = partial(eos_row, exactly(length), length, repeats)

@@ -35,7 +35,7 @@ def benchmark(tmp_path_factory):
 
 def test_rows_that_cannot_be_made_say_how_to_train(benchmark):
     made = benchmark.rows(32, 1)
-    untrained = [name for name in made if not name.startswith("speed-random")]
+    untrained = [name for name in made if not name.startswith("speed-random") and name != "toy"]
     wanted = set()
     for name in untrained:
         with pytest.raises(benchmark.NotRunError, match=r"missing or not finished: python benchmarks/text\.py --train") as error:
@@ -59,3 +59,10 @@ def test_recall_and_answers_are_trained_and_rows_written(benchmark, monkeypatch,
     assert "causal_infilled_reverse_rate" not in found["reversal"] and found["reversal"]["chance_rate"] == pytest.approx(1 / 6)
     assert {f"{task}_exact_rate" for task in ("copy", "reverse", "sort", "add", "question")} <= set(found["sft-8"])
     assert (found["sft-8"]["n"], found["sft-8"]["block"]) == (10, 8)
+
+
+def test_the_toys_bound_is_above_its_exact_likelihood_and_the_draws_agree(benchmark):
+    row = benchmark.toy_row(length=3, draws=300)
+    assert row["probability_sum"] == pytest.approx(1.0, abs=1e-6) and row["n"] == 64
+    assert row["bound_minus_exact_min"] > -1e-9 and row["bound_minus_exact_max"] > 0.01
+    assert row["drawn_nats_mean"] == pytest.approx(row["bound_of_drawn_nats_mean"], abs=2 * row["drawn_nats_ci95"])
