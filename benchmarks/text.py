@@ -43,13 +43,12 @@ What is not there is not run; nothing is chosen on the held-out tail.
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cache, partial
 from itertools import combinations, product
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -228,12 +227,27 @@ def estimators_row(count: int = 32, estimates: int = 8) -> dict[str, Any]:
     return row | {"n": len(pieces)}
 
 
+class Letters:
+    """Three letters, end of text and a mask."""
+
+    size, eos_id, mask_id = 5, 3, 4
+
+    def encode(self, text: str) -> list[int]:
+        return ["abc".index(letter) for letter in text]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join("abc"[i] for i in ids if i < 3)
+
+    def written(self) -> str:
+        return "abc"
+
+
 @torch.no_grad()
 def toy_row(length: int = 5, draws: int = 400) -> dict[str, Any]:
     """p(x), the mean over orders, by subsets: f(S) = mean over i in S of p(x_i | the others) f(S - i). The bound: the mean over l of
     l-sets S of the mean over i in S of -log p(x_i | the others), times the length. Jensen's inequality parts them."""
     torch.manual_seed(0)
-    letters: Any = SimpleNamespace(size=5, eos_id=3, mask_id=4)  # a b c, end of text, mask
+    letters = Letters()
     model = TextModel(TextShape(5, context=length, width=16, depth=2, heads=2), letters)
     random = torch.Generator().manual_seed(0)
     steps = (torch.rand(20_000, generator=random) < 0.3).long() + 1  # mostly a b c a b c
