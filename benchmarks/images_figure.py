@@ -50,8 +50,8 @@ def steps(rows: dict[str, Any], out: Path) -> bool:
                 if there:
                     last = there[-1][1]
                     y, widths = [row["frechet_distance"] for _, row in there], [row["frechet_distance_ci95"] for _, row in there]
-                    style |= {"color": f"C{k}", "label": label if not seed else None}
-                    axes.errorbar([x for x, _ in there], y, widths, capsize=3, **style)
+                    drawn = style | {"color": f"C{k}", "label": label if not seed else None}
+                    axes.errorbar([x for x, _ in there], y, widths, capsize=3, **drawn)
         axes.set(xlabel="calls of the network", ylabel=SHOWN["frechet_distance"], xscale="log", yscale="log")
         if last is not None:
             bounds(axes, last)
@@ -72,8 +72,8 @@ def guidance(rows: dict[str, Any], out: Path) -> bool:
         for (kind, seed), there in lines.items():
             y, widths = [row[name] for _, row in there], [row[f"{name}_ci95"] for _, row in there]
             style = SEEDS[seed] | {"color": "C0" if kind == "classifier" else "C1"}
-            label = ("a classifier's" if kind == "classifier" else "free") if not seed else None
-            axes.errorbar([x for x, _ in there], y, widths, capsize=3, label=label, **style)
+            who = ("a classifier's" if kind == "classifier" else "free") if not seed else None
+            axes.errorbar([x for x, _ in there], y, widths, capsize=3, label=who, **style)
         if name == "frechet_distance":
             bounds(axes, next(there[0][1] for there in lines.values() if there))
         axes.set(xlabel="scale", ylabel=label)
