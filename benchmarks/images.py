@@ -29,7 +29,7 @@ deviations of a bootstrap (Frechet), Student's t over eight parts (kernel) or ov
     restore-<task>[-s1]                          7. 64 test images damaged and restored by linear-simple, DPM-Solver++ in 50 steps: PSNR
                                                     of one sample, of the mean of four, of bicubic and median
 
-Peers are optional. They are `pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers`, seen with
+Peers are optional: `pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers accelerate`, then
 PYTHONPATH=PEERS; see benchmarks/images_duel.py.
 """
 

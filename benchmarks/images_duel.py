@@ -1,6 +1,6 @@
 """Ours, denoising-diffusion-pytorch and a training loop of diffusers on the same images for the same minutes, each in its own process.
 
-    pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers    # 2.3.4, 0.8.3, 0.8.2, 0.42.1
+    pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers accelerate    # 2.3.4, 0.8.3, ..
     PYTHONPATH=PEERS python benchmarks/images_duel.py --who lucidrains --minutes 20 --seed 0 --threads 2 --out runs/duel-lucidrains-s0
     PYTHONPATH=PEERS python benchmarks/images_duel.py --rates --threads 2 --out runs/duel-rates.json
 
@@ -104,12 +104,13 @@ def lucidrains(seed: int) -> Player:
         for module in empty:
             sys.modules[module.__name__] = module
         empty[0].transforms, empty[0].utils = empty[1], empty[2]  # pyright: ignore[reportAttributeAccessIssue]
-    from denoising_diffusion_pytorch import GaussianDiffusion, Unet  # pyright: ignore[reportMissingImports]
-    from ema_pytorch import EMA  # pyright: ignore[reportMissingImports]
-
-    for module in empty:
-        if sys.modules.get(module.__name__) is module:
-            del sys.modules[module.__name__]
+    try:
+        from denoising_diffusion_pytorch import GaussianDiffusion, Unet  # pyright: ignore[reportMissingImports]
+        from ema_pytorch import EMA  # pyright: ignore[reportMissingImports]
+    finally:  # diffusers must not find them
+        for module in empty:
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
     torch.manual_seed(seed)
     diffusion = GaussianDiffusion(Unet(dim=28, dim_mults=(1, 2, 2), channels=1), image_size=SIDE, timesteps=1000, sampling_timesteps=250)
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=8e-5, betas=(0.9, 0.99))
@@ -276,7 +277,7 @@ def main() -> None:
             fight(arguments.who, 60.0 * arguments.minutes, arguments.seed, clock, tuple(arguments.counts), arguments.out)
     except ImportError as error:
         sys.exit(
-            f"{error}; pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers, "
+            f"{error}; pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers accelerate, "
             "and PYTHONPATH=PEERS before the command"
         )
 
