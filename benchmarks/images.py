@@ -19,6 +19,7 @@ of other training images (floor), held-out ones and of Gaussian pixels (gaussian
 deviations of a bootstrap (Frechet), Student's t over eight parts (kernel) or over images (bits, PSNR), or binomial (shares).
 
     solvers-<ddim|ddpm|ddpm-large>-<steps>[-s1]  1. linear-simple in 10, 20, 50, 100 and 1000 steps; n 512                        45 minutes
+    packaged-<as above>-<steps>                     of the packaged model, which is larger, trained longer and told the class          10
     objective-<schedule>-<loss>[-s1]             2. bits a dimension of 128 test images, all 1000 terms, and 100 steps; n 1024         35
     variance-<schedule>-<kind>-<steps>[-s1]      3. of the hybrid cells, learned, small and large, respaced to 25 and 50; n 1024       12
     guide-<classifier|free>-<s>[-s1]             4. DDIM, 25 steps: guide leads linear-simple, classes leads itself; n 1024         20
@@ -68,12 +69,13 @@ from unveil.recipes.doctor import commit, machine
 from unveil.recipes.image import SampleImage, TrainImage, for_method
 from unveil.recipes.image_given import restoration
 from unveil.recipes.image_train import load_image, train_image
+from unveil.recipes.locate import find_checkpoint
 from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
 RUNS = Path("runs")
-DATA = "fashion-mnist"
+DATA, PACKAGED = "fashion-mnist", "fashion-mnist"
 BASE = TrainImage(data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
 JUDGE = TrainClassifier(data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
@@ -198,7 +200,7 @@ def scored(pixels: np.ndarray, nfe: int, asked: np.ndarray | None = None) -> dic
 
 @cache
 def trained(name: str) -> ImageModel:
-    return load_image(finished(name), "cpu")
+    return load_image(find_checkpoint(name) if name == PACKAGED else finished(name), "cpu")
 
 
 def classes(n: int) -> torch.Tensor:
@@ -213,7 +215,7 @@ def sampled(name: str, n: int, given: Given = NOTHING, told: bool = False, **set
     finished("judge", "classifier")
     labels = classes(n) if told else None
     began = time.perf_counter()
-    noise = torch.Generator().manual_seed(MODELS[name])
+    noise = torch.Generator().manual_seed(MODELS.get(name, 0))
     made = generate(trained(name), labels, n, ImageSettings(**settings), noise, 128, given=given)
     seconds = time.perf_counter() - began
     return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {"images_per_second": n / seconds}
@@ -302,6 +304,8 @@ def rows(threads: int = 1) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
     made: dict[str, Callable[[], dict[str, Any]]] = {}
     kinds = {"ddim": {"solver": "ddim"}, "ddpm": {"solver": "ddpm"}, "ddpm-large": {"solver": "ddpm", "variance": "large"}}
+    for steps, (kind, settings) in product((10, 20, 50, 100), kinds.items()):
+        made[f"packaged-{kind}-{steps}"] = partial(sampled, PACKAGED, FEW, told=True, steps=steps, **settings)
     for more in ("", "-s1"):
         for steps, (kind, settings) in product((10, 20, 50, 100, 1000), kinds.items()):
             made[f"solvers-{kind}-{steps}{more}"] = partial(sampled, f"linear-simple{more}", FEW, steps=steps, **settings)
