@@ -33,6 +33,14 @@ class DemoImage:
     """auto, cpu, cuda, cuda:0 or mps"""
 
 
+def packaged_models() -> list[str]:
+    """Names of the packaged models of images."""
+    from unveil.recipes.locate import ZOO, zoo_names
+    from unveil.recipes.run_config import read_recipe
+
+    return [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
+
+
 def packaged() -> str:
     """The name of the packaged image model that is shown first.
 
@@ -41,10 +49,8 @@ def packaged() -> str:
     """
     from unveil.errors import UnveilError
     from unveil.recipes.demo import command_name
-    from unveil.recipes.locate import ZOO, zoo_names
-    from unveil.recipes.run_config import read_recipe
 
-    names = [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
+    names = packaged_models()
     if not names:
         program = command_name()
         raise UnveilError(
@@ -109,6 +115,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     program = command_name()
+    others = "".join(f"\n  {program} demo image --checkpoint {other}" for other in packaged_models() if other != name)
     one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"
     further = f"--class {one} -n 64" if names else "-n 64"
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
@@ -117,7 +124,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
 {animation}: what the network believes on the way, from noise to pictures
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
-next:
+next:{others}
   {program} sample image --checkpoint {name} {further} --watch --out samples
   {program} sample image --from-png {picture} --out again
   {program} train image --data FOLDER --size 32 --fit crop --classes --out runs/mine"""
