@@ -1,6 +1,7 @@
 """Which class a noisy image is of: for guidance towards a class, and, trained on clean images, to count hits."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,30 +20,18 @@ class ImageClassifier(nn.Module):
     Args:
         shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data say nothing here.
         clean: it was trained on clean images only, and always reads them as such.
+        network: instead of the `Classifier2d` that the shape describes.
+        counted_from: the number of the table's first entry, T t - 1 + counted_from is what the network is told; 1 ours, 0 openai's.
     Raises:
         ValueError: fewer than two classes.
     """
 
-    def __init__(self, shape: ImageShape, clean: bool = False) -> None:
+    def __init__(self, shape: ImageShape, clean: bool = False, network: Classifier2d | None = None, counted_from: int = 1) -> None:
         super().__init__()
         if shape.classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {shape.classes}")
-        self.shape, self.clean, self.schedule = shape, clean, image_schedule(shape)
-        self.network = Classifier2d(
-            shape.size,
-            shape.channels,
-            shape.classes,
-            shape.width,
-            shape.multiples,
-            shape.blocks,
-            shape.levels,
-            shape.head_width,
-            scale_shift=shape.scale_shift,
-            big_gan=shape.big_gan,
-            dropout=shape.dropout,
-            stem=shape.stem,
-            groups=shape.groups,
-        )
+        self.shape, self.clean, self.schedule, self.counted_from = shape, clean, image_schedule(shape), counted_from
+        self.network = classifier_network(shape) if network is None else network
 
     @property
     def device(self) -> torch.device:
@@ -54,7 +43,7 @@ class ImageClassifier(nn.Module):
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """(B, K) of x_t (B, C, S, S) at t (B,): the network sees x_t / sqrt(alpha^2 + sigma^2) and T t."""
+        """(B, K) of x_t (B, C, S, S) at t (B,): the network sees x_t / sqrt(alpha^2 + sigma^2) and T t, ours."""
         return self.network(*self._seen(x_t, t))
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -90,8 +79,29 @@ class ImageClassifier(nn.Module):
 
     def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        told = torch.zeros_like(t) if self.clean else self.shape.diffusion_steps * t
+        entry = self.shape.diffusion_steps * t - (1 - self.counted_from)
+        told = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
         return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, told.to(x_t.device, x_t.dtype)
+
+
+def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
+    """The untrained network of a shape; `options` are others' of `Classifier2d`."""
+    return Classifier2d(
+        shape.size,
+        shape.channels,
+        shape.classes,
+        shape.width,
+        shape.multiples,
+        shape.blocks,
+        shape.levels,
+        shape.head_width,
+        scale_shift=shape.scale_shift,
+        big_gan=shape.big_gan,
+        dropout=shape.dropout,
+        stem=shape.stem,
+        groups=shape.groups,
+        **options,
+    )
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:

@@ -15,7 +15,7 @@ class Classifier2d(nn.Module):
 
     Args:
         size: S.
-        others: as of `UNet2d`; attention are levels, which the middle has too.
+        others: as of `UNet2d`; attention are levels, which the middle has too. From `time_width` on they are those of others' classifiers.
     Raises:
         ValueError: numbers that do not fit, an x of another size, training with dropout without the attribute generator.
     """
@@ -37,6 +37,9 @@ class Classifier2d(nn.Module):
         stem: int = 1,
         groups: int = 32,
         norm_epsilon: float = 1e-6,
+        time_width: int = 0,
+        cosine_first: bool = False,
+        inclusive: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.channels, self.width, self.stem, self.dropout = size, channels, width, stem, dropout
@@ -47,8 +50,9 @@ class Classifier2d(nn.Module):
                     f"Classifier2d: {number} channels are not a multiple of {groups} groups and heads of {head_width} channels"
                 )
         self.generator: Generator = None
-        about = 4 * width
-        self.time = nn.Sequential(nn.Linear(width, about), nn.SiLU(), nn.Linear(about, about))
+        self.time_width, self.cosine_first, self.inclusive = time_width or width, cosine_first, inclusive
+        about = 4 * self.time_width
+        self.time = nn.Sequential(nn.Linear(self.time_width, about), nn.SiLU(), nn.Linear(about, about))
         self.enter = nn.Conv2d(channels * stem**2, width, 3, padding=1)
 
         def residual(inputs: int, outputs: int, change: str = "") -> ResidualConv2d:
@@ -79,7 +83,8 @@ class Classifier2d(nn.Module):
         if self.training and self.dropout and self.generator is None:
             raise ValueError("Classifier2d: training with dropout needs the attribute generator")
         generator = self.generator if self.training and self.dropout else None
-        about = self.time(sinusoids(time, self.width, inclusive=True))
+        waves = sinusoids(time, self.time_width, inclusive=self.inclusive)
+        about = self.time(waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
         h = self.enter(F.pixel_unshuffle(x, self.stem) if self.stem > 1 else x)
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
             h = attend(block(h, about, generator))

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.recipes.classifier import TrainClassifier
     from unveil.recipes.progress import Progress
+
+
+def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
+    """The untrained classifier of a run's config: on our network, or on one of another release with its options."""
+    from unveil.apps.image_classifier import ImageClassifier, classifier_network
+    from unveil.recipes.image_train import shape_of
+
+    shape = shape_of(config)
+    network = classifier_network(shape, **config.get("options", {}))
+    return ImageClassifier(shape, bool(config["clean"]), network, config.get("counted_from", 1))
 
 
 def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
@@ -17,16 +29,13 @@ def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
     Raises:
         UnveilError: damaged, or of another recipe.
     """
-    from unveil.apps.image_classifier import ImageClassifier
     from unveil.recipes.device import find_device
-    from unveil.recipes.image_train import shape_of
     from unveil.recipes.locate import weights_file
     from unveil.recipes.locomotion_load import with_weights
     from unveil.recipes.run_config import read_config
     from unveil.training.checkpoint import read_tensors
 
-    described = read_config(folder, "classifier")
-    model = ImageClassifier(shape_of(described), bool(described["clean"]))
+    model = classifier_model(read_config(folder, "classifier"))
     with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
     return model
 
@@ -42,8 +51,9 @@ def named_classifier(path: str, names: tuple[str, ...], device: str) -> ImageCla
     from unveil.recipes.run_config import read_config
 
     folder = find_checkpoint(path)
-    known = tuple(read_config(folder, "classifier")["names"])
-    if names and known != names:
+    described = read_config(folder, "classifier")
+    known = tuple(described["names"])
+    if names and (len(known) != len(names) if described.get("origin") else known != names):  # others do not say their classes' names
         raise UnveilError(
             f"{path} tells {', '.join(known[:5])} apart, but the classes here are {', '.join(names[:5])}; train one on these data"
         )

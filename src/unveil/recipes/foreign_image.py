@@ -1,4 +1,4 @@
-"""Other people's image models: diffusers' folders and `.pt` files of openai's and lucidrains', described, loaded and converted."""
+"""Other people's image models and classifiers: diffusers' folders and `.pt` files of openai's and lucidrains', loaded and converted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_model import ImageModel
     from unveil.weights.images import DescribedImages, ImageWeights
 
 OPTIONS = ("norm_epsilon", "heads", "time_width", "cosine_first", "inclusive", "pad_after", "middle_attention", "middle_norm")
+CLASSIFIER_OPTIONS = ("norm_epsilon", "time_width", "cosine_first", "inclusive")
 
 
 def is_image(path: Path) -> bool:
@@ -44,11 +46,12 @@ def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
 def our_config(described: DescribedImages) -> dict[str, Any]:
     """What config.json of such a model says, as a run's of ours does."""
     from unveil.network.unet2d import sides_of
-    from unveil.weights.images import UNet2dShape
+    from unveil.weights.images import Classifier2dShape, LinearUNet2dShape
 
     it, network = described, described.network
+    tells = isinstance(network, Classifier2dShape)
     config: dict[str, Any] = {
-        "recipe": "image",
+        "recipe": "classifier" if tells else "image",
         "origin": it.release,
         "size": it.size,
         "channels": network.channels,
@@ -57,19 +60,23 @@ def our_config(described: DescribedImages) -> dict[str, Any]:
         "dropout": 0.0,
         "stem": 1,
         "diffusion_steps": len(it.betas),
-        "predicts": it.predicts,
+        "predicts": "eps" if it.predicts == "class" else it.predicts,
         "learned_variance": network.learned_variance,
         "sigma_data": 0.5,
         "time_scale": it.time_scale,
     } | _table(it.betas)
-    if isinstance(network, UNet2dShape):
+    if it.upsample > 1:
+        config["upsample"] = it.upsample
+    if tells:
+        config |= {"clean": False, "counted_from": 0}
+    if not isinstance(network, LinearUNet2dShape):
         sides = sides_of(it.size, 1, len(network.multiples))
         same = ("width", "blocks", "head_width", "scale_shift", "big_gan", "groups")
         return (
             config
             | {name: getattr(network, name) for name in same}
             | {"multiples": list(network.multiples), "attention": [sides[k] for k in network.attention]}
-            | {"options": {name: getattr(network, name) for name in OPTIONS}}
+            | {"options": {name: getattr(network, name) for name in (CLASSIFIER_OPTIONS if tells else OPTIONS)}}
         )
     own = {name: list(getattr(network, name)) for name in ("sizes", "heads", "head_width", "full")}
     unused: dict[str, Any] = {"blocks": 2, "head_width": 0, "scale_shift": True, "big_gan": False, "groups": 1, "attention": []}
@@ -91,14 +98,21 @@ def _table(betas: tuple[float, ...]) -> dict[str, Any]:
     return {"schedule": "betas", "betas": list(betas)}
 
 
-def model_of(read: ImageWeights, raw: bool = False) -> ImageModel:
-    """Our model with these weights: the average where there is one, else the weights themselves."""
+def model_of(read: ImageWeights, raw: bool = False) -> ImageModel | ImageClassifier:
+    """Our model or classifier with these weights: the average where there is one, else the weights themselves."""
     import json
 
+    from unveil.recipes.classifier_train import classifier_model
     from unveil.recipes.image_train import image_model
 
-    model = image_model(json.loads(json.dumps(our_config(read.described))))
-    model.load_state_dict(_ours(read.raw if raw or read.averaged is None else read.averaged))
+    config = json.loads(json.dumps(our_config(read.described)))
+    weights = read.raw if raw or read.averaged is None else read.averaged
+    if config["recipe"] == "classifier":
+        classifier = classifier_model(config)
+        classifier.network.load_state_dict(weights)
+        return classifier.eval()
+    model = image_model(config)
+    model.load_state_dict(_ours(weights))
     return model.eval()
 
 
@@ -112,8 +126,8 @@ def _ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False) -> ImageModel:
-    """An `ImageModel` straight from a folder of diffusers or a `.pt` file; nothing in them is run.
+def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False) -> ImageModel | ImageClassifier:
+    """An `ImageModel` or `ImageClassifier` straight from a folder of diffusers or a `.pt` file; nothing in them is run.
 
     Args:
         size: side of its images, where the file does not say it.
@@ -148,12 +162,14 @@ def inspect_images(path: Path, size: int = 0, flags: str = "") -> str:
     network = it.network
     parameters = sum(value.numel() for value in read.raw.values())
     classes = f", {network.labels} classes" if network.labels else ""
+    enlarged = f", enlarged from {it.size // it.upsample} x {it.size // it.upsample}" if it.upsample > 1 else ""
+    guides = ", then --classifier OUT" if config["recipe"] == "classifier" else ""
     scale = f", times counted in {1 / it.time_scale:g}ths" if it.time_scale != 1.0 else ""
     learned = ", learns its variance" if network.learned_variance else ""
     rows = [
         ("release", it.release),
         ("network", f"{type(network).__name__.removesuffix('Shape')}, {parameters:,} parameters"),
-        ("images", f"{it.size} x {it.size}, {network.channels} channels{classes}"),
+        ("images", f"{it.size} x {it.size}, {network.channels} channels{classes}{enlarged}"),
         ("shape", _shape(config)),
         ("diffusion", f"{len(it.betas)} steps, {_named(config)}, predicts {it.predicts}{learned}{scale}"),
         ("sampled there", it.sampler),
@@ -161,7 +177,7 @@ def inspect_images(path: Path, size: int = 0, flags: str = "") -> str:
             "weights",
             ("raw" if read.averaged is None else "raw and averaged (EMA)") + "".join(f"; {k} {v:,}" for k, v in read.notes.items()),
         ),
-        ("usable", "yes: unveil.load(PATH), unveil weights convert PATH OUT"),
+        ("usable", f"yes: unveil.load(PATH), unveil weights convert PATH OUT{guides}"),
     ]
     return "\n".join([str(path), *(f"  {name:<13} {text}" for name, text in rows)])
 
@@ -207,7 +223,13 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
         partial.write_text(json.dumps(described, indent=1) + "\n")
     it = read.described
     classes = f" of {it.network.labels} classes" if it.network.labels else ""
+    use = f"--checkpoint {out} -n 16"
+    if it.upsample > 1:
+        use = f"--checkpoint {out} --from PICTURE{' --class 0' if classes else ''} -n 1"
+    if described["recipe"] == "classifier":
+        use = f"--checkpoint MODEL --classifier {out} --class 0 -n 16"
+    kind = "classifier of noisy " if described["recipe"] == "classifier" else "upsampler to " if it.upsample > 1 else ""
     return (
-        f"{out}: {it.size} x {it.size} images{classes} of {it.release}, {chosen}, {len(it.betas)} steps ({_named(described)})\n"
-        f"next: unveil sample image --checkpoint {out} -n 16"
+        f"{out}: {kind}{it.size} x {it.size} images{classes} of {it.release}, {chosen}, {len(it.betas)} steps ({_named(described)})\n"
+        f"next: unveil sample image {use}"
     )

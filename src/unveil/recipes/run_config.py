@@ -40,7 +40,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
             "pusht": _check_policy,
             "text": _check_text,
             "image": _check_image,
-            "classifier": _check_image,
+            "classifier": _check_classifier,
         }[recipe]
         check(config)
         return config
@@ -149,6 +149,7 @@ IMAGE_OPTIONS: dict[str, type] = {  # of others' U-Nets
     "middle_attention": bool,
     "middle_norm": bool,
 }
+CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
 
 
@@ -182,6 +183,12 @@ def _check_image(config: Mapping[str, Any]) -> None:
         given = config.get(part, {})
         if set(given) - known.keys() or not all(isinstance(given[name], known[name]) for name in given):
             raise ValueError(f"{part} are {str(given)[:80]}")
+
+
+def _check_classifier(config: Mapping[str, Any]) -> None:
+    _check_image(config)
+    if set(config.get("options", {})) - CLASSIFIER_OPTIONS or config.get("counted_from", 1) not in (0, 1):
+        raise ValueError(f"options are {str(config.get('options'))[:80]} and counted_from {config.get('counted_from')!r}")
 
 
 def _check_whole(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`.pt` files of image models: a state dict of openai's, or a milestone of denoising-diffusion-pytorch's trainer."""
+"""`.pt` files of image models and of classifiers: a state dict of openai's, or a milestone of denoising-diffusion-pytorch's trainer."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -6,8 +6,8 @@ from typing import Any, cast
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.weights import denoising_diffusion, openai_diffusion
-from unveil.weights.images import ImageWeights, LinearUNet2dShape, UNet2dShape, placed, state_dict
+from unveil.weights import denoising_diffusion, openai_classifier, openai_diffusion
+from unveil.weights.images import Classifier2dShape, ImageWeights, LinearUNet2dShape, UNet2dShape, placed, state_dict
 from unveil.weights.pickles import nothing
 from unveil.weights.torch_files import Form, read_torch
 
@@ -26,7 +26,7 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
     """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by itself.
 
     Args:
-        size: side in pixels, of a milestone, which does not say it.
+        size: side in pixels, of a milestone, which does not say it, or of openai's, in place of the flag.
         flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files under their own names.
     Raises:
         UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours cannot be.
@@ -38,15 +38,27 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
         tensors = state_dict("it", tree)
         if not openai_diffusion.is_unet(tensors):
             raise ValueError("neither a state dict of openai's U-Nets nor a milestone of denoising-diffusion-pytorch")
-        said = openai_diffusion.read_flags(flags, file.stem)
-        if size:
-            said["image_size"] = str(size)
-        described = openai_diffusion.describe(tensors, said)
-        assert isinstance(described.network, UNet2dShape)
-        inside = openai_diffusion.ordered(tensors, described, said)
-        return ImageWeights(described, placed(inside, openai_diffusion.names(described.network), described.network), None, {})
+        return _openai(tensors, openai_diffusion.read_flags(flags, file.stem), size)
     except ValueError as error:
         raise UnveilError(f"{file}: an image model that cannot be used: {error}") from error
+
+
+def _openai(tensors: dict[str, Tensor], said: dict[str, str], size: int) -> ImageWeights:
+    if openai_classifier.is_classifier(tensors):
+        if size:
+            said["image_size"] = str(size)
+        described = openai_classifier.describe(tensors, said)
+        assert isinstance(described.network, Classifier2dShape)
+        inside, table = openai_classifier.pooled(tensors), openai_classifier.names(described.network)
+    else:
+        if size:
+            said["large_size" if openai_diffusion.is_upsampler(tensors) else "image_size"] = str(size)
+        described = openai_diffusion.describe(tensors, said)
+        shape = described.network
+        assert isinstance(shape, UNet2dShape)
+        older = not openai_diffusion.yes(openai_diffusion.DEFAULTS | said, "use_new_attention_order")
+        inside, table = openai_diffusion.ordered(tensors, shape.heads, shape.head_width, older), openai_diffusion.names(shape)
+    return ImageWeights(described, placed(inside, table, described.network), None, {})
 
 
 def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:

@@ -1,7 +1,8 @@
 """Image models of others under our names: what they are, their networks' shapes, and their tensors in our places.
 
 Three releases are known: diffusers' `UNet2DModel`, openai's improved-diffusion and guided-diffusion, and denoising-diffusion-pytorch. The
-U-Nets of the first two are one function with options, `UNet2d`; the third is its own, `LinearUNet2d`.
+U-Nets of the first two are one function with options, `UNet2d`; the third is its own, `LinearUNet2d`. Openai's classifiers of noisy images
+are `Classifier2d`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from unveil.network.classifier2d import Classifier2d
 from unveil.network.linear_unet2d import LinearUNet2d
 from unveil.network.unet2d import UNet2d
 
@@ -40,6 +42,7 @@ class UNet2dShape:
     pad_after: bool
     middle_attention: bool
     middle_norm: bool
+    given: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,42 @@ class LinearUNet2dShape:
 
 
 @dataclass(frozen=True)
+class Classifier2dShape:
+    """The arguments of a `Classifier2d`."""
+
+    size: int
+    channels: int
+    classes: int
+    width: int
+    multiples: tuple[int, ...]
+    blocks: int
+    attention: tuple[int, ...]
+    head_width: int
+    scale_shift: bool
+    big_gan: bool
+    groups: int
+    norm_epsilon: float
+    time_width: int
+    cosine_first: bool
+    inclusive: bool
+
+    @property
+    def labels(self) -> int:
+        """Those that it tells apart."""
+        return self.classes
+
+    @property
+    def learned_variance(self) -> bool:
+        """It makes no images."""
+        return False
+
+
+NetworkShape = UNet2dShape | LinearUNet2dShape | Classifier2dShape
+
+
+@dataclass(frozen=True)
 class DescribedImages:
-    """What an image model of others is; the network fixes the tensors.
+    """What an image model of others is, or a classifier; the network fixes the tensors.
 
     Args:
         size: side of its images in pixels.
@@ -70,15 +107,17 @@ class DescribedImages:
         predicts: what the network's output means.
         time_scale: what the network is told of entry i, counted from 0, is i * time_scale.
         sampler: for people: its sampler there.
+        upsample: it enlarges pictures so many times; 1: it makes them of nothing.
     """
 
     release: str
-    network: UNet2dShape | LinearUNet2dShape
+    network: NetworkShape
     size: int
     betas: tuple[float, ...]
-    predicts: Literal["eps", "x0", "v"]
+    predicts: Literal["eps", "x0", "v", "class"]
     time_scale: float
     sampler: str
+    upsample: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +135,7 @@ class ImageWeights:
     notes: Mapping[str, int]
 
 
-def network_of(shape: UNet2dShape | LinearUNet2dShape) -> UNet2d | LinearUNet2d:
+def network_of(shape: NetworkShape) -> UNet2d | LinearUNet2d | Classifier2d:
     """Our network of this shape.
 
     Raises:
@@ -104,12 +143,14 @@ def network_of(shape: UNet2dShape | LinearUNet2dShape) -> UNet2d | LinearUNet2d:
     """
     try:
         arguments = asdict(shape)
+        if isinstance(shape, Classifier2dShape):
+            return Classifier2d(**arguments)
         return UNet2d(**arguments) if isinstance(shape, UNet2dShape) else LinearUNet2d(**arguments)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ValueError(f"its network cannot be ({error})") from error
 
 
-def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: UNet2dShape | LinearUNet2dShape) -> dict[str, Tensor]:
+def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: NetworkShape) -> dict[str, Tensor]:
     """All parameters under our names, float32.
 
     Args:
@@ -143,15 +184,15 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: UNet2
 
 
 def check_images(described: DescribedImages) -> None:
-    """Refuse what `ImageModel` cannot be.
+    """Refuse what `ImageModel` and `ImageClassifier` cannot be.
 
     Raises:
         ValueError: the images' size or channels, or the table.
     """
     it = described.network
-    levels = len(it.multiples) if isinstance(it, UNet2dShape) else len(it.sizes) - 1
+    levels = len(it.sizes) - 1 if isinstance(it, LinearUNet2dShape) else len(it.multiples)
     if it.channels not in (1, 3):
-        raise ValueError(f"it makes {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something else")
+        raise ValueError(f"it is of {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something else")
     if not 0 < described.size <= LARGEST_SIZE or described.size % 2 ** (levels - 1):
         raise ValueError(f"images of {described.size} pixels, which {levels} levels cannot halve {levels - 1} times")
     if not 0 < len(described.betas) <= 100_000 or not all(0.0 < beta < 1.0 for beta in described.betas):
