@@ -15,7 +15,7 @@ from unveil.recipes.maze_data import DataMaze
 from unveil.recipes.pusht_data import DataPushT
 from unveil.recipes.results import Results
 from unveil.recipes.text import ChatText, DataText
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, spelled
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,7 +63,8 @@ def test_the_readmes_commands_parse(command, capsys):
     verb, *rest = shlex.split(command)[1:]
     assert verb in VERBS
     if verb in CONFIGS:
-        parse(CONFIGS[verb][rest[0]], rest[1:], f"{verb} {rest[0]}")
+        flags = spelled(rest[0], rest[1:]) if verb == "sample" else rest[1:]
+        parse(CONFIGS[verb][rest[0]], flags, f"{verb} {rest[0]}")
     elif verb == "chat":
         parse(ChatText, rest, verb)
     elif verb == "results":

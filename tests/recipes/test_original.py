@@ -70,7 +70,7 @@ def test_convert_writes_runs_of_ours_in_the_same_places(logs, tmp_path, capsys):
             model.load_state_dict(read_tensors(checkpoint / f"{file}.safetensors", model.state_dict()))
             t = (wanted[f"{key}_t"].double() + 1) / 20
             got = model(wanted[f"{key}_x"], t)[:, None] if key == "value" else model.denoiser(wanted[f"{key}_x"], t).mean
-            torch.testing.assert_close(got, wanted[f"{key}_{name}"], rtol=0, atol=1e-5)
+            torch.testing.assert_close(got, wanted[f"{key}_{name}"], rtol=1e-6, atol=1e-5)  # values are some twenty
             assert model.normalization.low.tolist() == [-1.0] * 5
 
 
