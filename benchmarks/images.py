@@ -11,6 +11,8 @@ A killed training goes on with the same command (but a duel's, which begins agai
 same 2,400 steps of 64 images and the same learning rate; `-s1` behind a name is the second seed, of weights and batches and, of a row, of
 noise too. Costs below are minutes of one core of an AMD EPYC, measured beside other work.
 
+The judge and the guide of all rows lie in benchmarks/weights, so that rows that are made elsewhere or later are by the same ones.
+
     trainings      judge 2, guide 3, classes 7 and each cell 8; a duel its minutes, and sampling: ours 2, lucidrains 20, diffusers 25
 
 Rows of `results/images.json`, each written when it is done and not made again while it is there; a row that cannot be made says why. Two
@@ -74,7 +76,7 @@ from unveil.recipes.run_config import read_config
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
-RUNS = Path("runs")
+RUNS, KEPT = Path("runs"), Path(__file__).resolve().parent / "weights"
 DATA, PACKAGED = "fashion-mnist", "fashion-mnist"
 BASE = TrainImage(data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
 JUDGE = TrainClassifier(data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
@@ -102,12 +104,14 @@ def config_of(name: str) -> TrainImage:
 
 
 def finished(name: str, recipe: str = "image") -> Path:
-    """The last checkpoint of runs/image-<name>.
+    """The last checkpoint of runs/image-<name>; of judge and guide, the weights beside this file where there is no run.
 
     Raises:
         NotRunError: it is not there, or not finished.
     """
     run = RUNS / f"image-{name}"
+    if not run.is_dir() and (KEPT / run.name).is_dir():
+        return KEPT / run.name
     newest = latest_checkpoint(run) if run.is_dir() else None
     if newest is None or newest.name != f"checkpoint-{read_config(run, recipe)['steps']}":
         raise NotRunError(f"{run} is missing or not finished: python benchmarks/images.py --train {name}")

@@ -39,10 +39,10 @@ def test_cells_are_one_network_under_each_objective():
     ("row", "message"),
     [
         ("order-heun-5", "--train linear-simple"),
-        ("guide-classifier-2", "--train guide"),
-        ("guide-free-2-s1", "--train judge"),
+        ("guide-classifier-2", "--train linear-simple"),
+        ("guide-free-2-s1", "--train classes-s1"),
         ("restore-inpaint-s1", "--train linear-simple-s1"),
-        ("solvers-ddim-10", "--train judge"),
+        ("solvers-ddim-10", "--train linear-simple"),
         ("duel-ours-s1", "--train duel-ours-s1"),
     ],
 )
@@ -50,6 +50,18 @@ def test_a_row_without_its_run_says_how_to_train_it(row, message, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match=re.escape(message)):
         BENCHMARK["rows"]()[row]()
+
+
+def test_the_judge_and_the_guide_of_the_rows_are_kept(tmp_path, monkeypatch):
+    """The judge knows what most plain shapes of its classes are: a shirt-like block is no shoe."""
+    monkeypatch.chdir(tmp_path)
+    judge = BENCHMARK["judge"]()
+    assert judge.name.startswith("classifier image-judge") and judge.classifier.clean
+    wide, tall = np.zeros((1, 1, 28, 28), np.uint8), np.zeros((1, 1, 28, 28), np.uint8)
+    wide[..., 14:22, 2:27], tall[..., 2:27, 10:18] = 180, 180
+    shoes = {5, 7, 9}
+    assert int(judge.classifier.predicted(torch.from_numpy(wide))[0]) in {*shoes, 8}
+    assert int(judge.classifier.predicted(torch.from_numpy(tall))[0]) not in shoes
 
 
 def test_the_interval_of_a_frechet_distance_is_its_spread_over_sets_of_samples():
