@@ -13,7 +13,7 @@ noise too. Costs below are minutes of one core of an AMD EPYC, measured beside o
 
 The judge and the guide of all rows lie in benchmarks/weights, so that rows that are made elsewhere or later are by the same ones.
 
-    trainings      judge 2, guide 3, classes 7 and each cell 8; a duel its minutes, and sampling: ours 2, lucidrains 20, diffusers 25
+    trainings      judge 2, guide 3, classes 7 and each cell 8; a duel its minutes; rows of duels: ours 2, lucidrains 20, diffusers 25
 
 Rows of `results/images.json`, each written when it is done and not made again while it is there; a row that cannot be made says why. Two
 processes may make different rows at once. Those of distances have calls of the network (nfe), n, the extractor, and Frechet distances
@@ -121,10 +121,8 @@ def finished(name: str, recipe: str = "image") -> Path:
 def train_one(name: str, minutes: float, threads: int) -> None:
     """Train runs/image-<name>, or go on with it; a duel in a process of its own."""
     if name.startswith("duel"):
-        if (RUNS / name / "made.json").is_file():
-            return
-        _, who, seed = name.split("-")
-        duel("--who", who, "--seed", seed[1:], "--minutes", str(minutes), "--threads", str(threads), "--out", str(RUNS / name))
+        if not (RUNS / name / "trained.json").is_file():
+            duel(*duellist(name), "--minutes", str(minutes), "--threads", str(threads))
         return
     trains: Callable[..., Path] = train_image
     config: Any = config_of(name) if name in MODELS else replace(CLASSIFIERS[name], out=RUNS / f"image-{name}")
@@ -133,6 +131,11 @@ def train_one(name: str, minutes: float, threads: int) -> None:
     began = time.perf_counter()
     trains(replace(config, threads=threads, resume=config.out.is_dir()), lambda *_: None)
     print(f"{name}: {(time.perf_counter() - began) / 60.0:.1f} minutes", flush=True)
+
+
+def duellist(name: str) -> tuple[str, ...]:
+    _, who, seed = name.split("-")
+    return "--who", who, "--seed", seed[1:], "--out", str(RUNS / name)
 
 
 def duel(*flags: str) -> None:
@@ -285,11 +288,13 @@ def restored(task: str, name: str, n: int = FEW // 8, samples: int = 4) -> dict[
     return row
 
 
-def duelled(name: str) -> dict[str, Any]:
-    """The samples that a duel wrote."""
+def duelled(name: str, threads: int) -> dict[str, Any]:
+    """Images of a trained duellist, by equal settings and by default."""
     folder = RUNS / name
-    if not (folder / "made.json").is_file():
+    if not (folder / "trained.json").is_file():
         raise NotRunError(f"{folder} is missing: python benchmarks/images.py --train {name} --minutes 20 --threads 2")
+    if not (folder / "made.json").is_file():
+        duel(*duellist(name), "--threads", str(threads))
     said = json.loads((folder / "made.json").read_text())
     with np.load(folder / "samples.npz", allow_pickle=False) as stored:
         row = scored(stored["equal"], said.pop("equal_nfe"))
@@ -325,7 +330,7 @@ def rows(threads: int = 1) -> dict[str, Callable[[], dict[str, Any]]]:
             made[f"order-{solver}-{calls}{more}"] = partial(ordered, solver, calls, more)
         for task in ("denoise", "inpaint", "deblur", "superres"):
             made[f"restore-{task}{more}"] = partial(restored, task, f"linear-simple{more}")
-    return made | {name: partial(duelled, name) for name in DUELS} | {"duel-rates": partial(rates, threads)}
+    return made | {name: partial(duelled, name, threads) for name in DUELS} | {"duel-rates": partial(rates, threads)}
 
 
 def stored() -> dict[str, Any]:

@@ -4,10 +4,10 @@
     PYTHONPATH=PEERS python benchmarks/images_duel.py --who lucidrains --minutes 20 --seed 0 --threads 2 --out runs/duel-lucidrains-s0
     PYTHONPATH=PEERS python benchmarks/images_duel.py --rates --threads 2 --out runs/duel-rates.json
 
-`benchmarks/images.py` calls it, and scores what it writes: `samples.npz` (equal: DDIM, 50 steps, n 1024; default, n 256) and `made.json`.
-All see the same batches of 64 Fashion-MNIST images, unconditionally, in float32, with gradients cut at a norm of 1; the clock runs from
-the first batch to the last step and is that of the wall, or with `--clock cpu` that of the processor, by threads, which other programs do
-not hasten. What each owes to its authors:
+`benchmarks/images.py` calls it twice and scores what it writes: a duellist learns (`averaged.safetensors`, `trained.json`), and then draws
+(`samples.npz`: equal: DDIM, 50 steps, n 1024; default, n 256; `made.json`). All see the same batches of 64 Fashion-MNIST images,
+unconditionally, in float32, with gradients cut at a norm of 1; the clock runs from the first batch to the last step and is that of the
+wall, or with `--clock cpu` that of the processor, by threads, which other programs do not hasten. What each owes to its authors:
 
     ours          U-Net of `unveil train image --width 32`, 1.19 M parameters; the recipe's rate 1e-3, which falls with the time that is
                   spent, and its average of weights; default sampling: DPM-Solver++, 20 steps
@@ -27,6 +27,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -34,6 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 BATCH, EQUAL_STEPS, EQUAL, DEFAULTS = 64, 50, 1024, 256
@@ -46,11 +48,14 @@ class Player(NamedTuple):
     Args:
         parameters: of its network.
         step: learns from uint8 (B, 1, 28, 28) once the share of the time that is spent is given.
+        averaged: draws; `settle` gives it the average of the weights that `step` learned.
         draw: (count, steps; None: by default) to uint8 images from averaged weights, and calls of the network for each.
     """
 
     parameters: int
     step: Callable[[Tensor, float], None]
+    averaged: torch.nn.Module
+    settle: Callable[[], object]
     draw: Callable[[int, int | None], tuple[Tensor, int]]
 
 
@@ -88,12 +93,11 @@ def ours(seed: int) -> Player:
         average.update(model, done)
 
     def draw(count: int, steps: int | None) -> tuple[Tensor, int]:
-        averaged.load_state_dict(average.weights)
         settings = ImageSettings() if steps is None else ImageSettings("ddim", steps)
         made = generate(averaged, None, count, settings, random, BATCH)
         return made.pixels, made.calls
 
-    return Player(numbers(model), step, draw)
+    return Player(numbers(model), step, averaged, lambda: averaged.load_state_dict(average.weights), draw)
 
 
 def lucidrains(seed: int) -> Player:
@@ -115,6 +119,7 @@ def lucidrains(seed: int) -> Player:
     diffusion = GaussianDiffusion(Unet(dim=28, dim_mults=(1, 2, 2), channels=1), image_size=SIDE, timesteps=1000, sampling_timesteps=250)
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=8e-5, betas=(0.9, 0.99))
     average = EMA(diffusion, beta=0.995, update_every=10)
+    averaged = average.ema_model.eval()
 
     def step(pixels: Tensor, spent: float) -> None:
         loss = diffusion(pixels.float() / 255.0)
@@ -125,12 +130,11 @@ def lucidrains(seed: int) -> Player:
         average.update()
 
     def draw(count: int, steps: int | None) -> tuple[Tensor, int]:
-        made = average.ema_model.eval()
-        made.sampling_timesteps = 250 if steps is None else steps
-        parts = [made.sample(batch_size=min(BATCH, count - i)) for i in range(0, count, BATCH)]
-        return (torch.cat(parts) * 255.0).round().clamp(0, 255).to(torch.uint8), made.sampling_timesteps
+        averaged.sampling_timesteps = 250 if steps is None else steps
+        parts = [averaged.sample(batch_size=min(BATCH, count - i)) for i in range(0, count, BATCH)]
+        return (torch.cat(parts) * 255.0).round().clamp(0, 255).to(torch.uint8), averaged.sampling_timesteps
 
-    return Player(numbers(diffusion.model), step, draw)
+    return Player(numbers(diffusion.model), step, averaged, lambda: None, draw)
 
 
 def diffusers(seed: int) -> Player:
@@ -151,6 +155,7 @@ def diffusers(seed: int) -> Player:
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
     average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    averaged = deepcopy(network).eval()
     done = 0
 
     def step(pixels: Tensor, spent: float) -> None:
@@ -168,22 +173,17 @@ def diffusers(seed: int) -> Player:
 
     @torch.no_grad()
     def draw(count: int, steps: int | None) -> tuple[Tensor, int]:
-        average.store(network.parameters())
-        average.copy_to(network.parameters())
-        network.eval()
         solver: Any = scheduler if steps is None else DDIMScheduler.from_config(scheduler.config)
         solver.set_timesteps(steps or 1000)
         parts: list[Tensor] = []
         for i in range(0, count, BATCH):
             x = torch.randn(min(BATCH, count - i), 1, SIDE, SIDE)
             for t in solver.timesteps:
-                x = solver.step(network(x, t).sample, t, x).prev_sample
+                x = solver.step(averaged(x, t).sample, t, x).prev_sample
             parts.append(x)
-        average.restore(network.parameters())
-        network.train()
         return ((torch.cat(parts) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8), len(solver.timesteps)
 
-    return Player(numbers(network), step, draw)
+    return Player(numbers(network), step, averaged, lambda: average.copy_to(averaged.parameters()), draw)
 
 
 PLAYERS: dict[str, Callable[[int], Player]] = {"ours": ours, "lucidrains": lucidrains, "diffusers": diffusers}
@@ -196,8 +196,8 @@ def images() -> Tensor:
     return torch.from_numpy(np.array(read_images("fashion-mnist", Reading()).pixels))
 
 
-def fight(who: str, seconds: float, seed: int, clock: Callable[[], float], counts: tuple[int, int], out: Path) -> None:
-    """Learn for so many seconds, then make images by equal settings and by default."""
+def learn(who: str, seconds: float, seed: int, clock: Callable[[], float], out: Path) -> None:
+    """Learn for so many seconds, and keep the average."""
     pixels, player, generator = images(), PLAYERS[who](seed), torch.Generator().manual_seed(seed)
     began, wall, steps = clock(), time.perf_counter(), 0
     while (spent := clock() - began) < seconds:
@@ -205,16 +205,23 @@ def fight(who: str, seconds: float, seed: int, clock: Callable[[], float], count
         steps += 1
     said: dict[str, Any] = {"parameters": player.parameters, "steps": steps, "clock_seconds": spent, "seconds": time.perf_counter() - wall}
     said |= {"training_images_per_second": steps * BATCH / spent, "batch_size": BATCH, "seed": seed}
-    made: dict[str, np.ndarray] = {}
-    for name, count, asked in (("equal", counts[0], EQUAL_STEPS), ("default", counts[1], None)):
-        began = clock()
-        drawn, calls = player.draw(count, asked)
-        made[name] = drawn.numpy()
-        said |= {f"{name}_nfe": calls, f"{name}_images_per_second": count / (clock() - began)}
+    player.settle()
     out.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in player.averaged.state_dict().items()}, out / "averaged.safetensors")
+    (out / "trained.json").write_text(json.dumps(said, indent=1) + "\n")
+    print(f"{who}: {said}", flush=True)
+
+
+def draw(who: str, seed: int, counts: tuple[int, int], out: Path) -> None:
+    """Make images by equal settings and by default, from what was kept."""
+    said, player, made = json.loads((out / "trained.json").read_text()), PLAYERS[who](seed), dict[str, np.ndarray]()
+    player.averaged.load_state_dict(load_file(out / "averaged.safetensors"))
+    torch.manual_seed(seed)
+    for name, count, asked in (("equal", counts[0], EQUAL_STEPS), ("default", counts[1], None)):
+        drawn, said[f"{name}_nfe"] = player.draw(count, asked)
+        made[name] = drawn.numpy()
     np.savez_compressed(out / "samples.npz", **made)  # pyright: ignore[reportArgumentType]
     (out / "made.json").write_text(json.dumps(said, indent=1) + "\n")
-    print(f"{who}: {said}", flush=True)
 
 
 def rates(clock: Callable[[], float], rounds: int, count: int, out: Path) -> None:
@@ -236,6 +243,7 @@ def rates(clock: Callable[[], float], rounds: int, count: int, out: Path) -> Non
 
     for player in players.values():
         player.step(pixels[:BATCH], 0.0)  # the first is not like the others
+        player.settle()
         player.draw(2, 2)
     for k in range(rounds):
         for who, player in players.items():
@@ -265,7 +273,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--counts", type=int, nargs=2, default=[EQUAL, DEFAULTS], help="images by equal settings, and by default")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder; where it holds a trained one images are drawn")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     os.environ.setdefault("TQDM_DISABLE", "1")  # before a peer imports it
@@ -273,8 +281,10 @@ def main() -> None:
     try:
         if arguments.rates:
             rates(clock, arguments.rounds, 16, arguments.out)
+        elif (arguments.out / "trained.json").is_file():
+            draw(arguments.who, arguments.seed, tuple(arguments.counts), arguments.out)
         else:
-            fight(arguments.who, 60.0 * arguments.minutes, arguments.seed, clock, tuple(arguments.counts), arguments.out)
+            learn(arguments.who, 60.0 * arguments.minutes, arguments.seed, clock, arguments.out)
     except ImportError as error:
         sys.exit(
             f"{error}; pip install --no-deps --target PEERS denoising-diffusion-pytorch ema-pytorch einops diffusers accelerate, "

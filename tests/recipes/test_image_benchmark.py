@@ -80,7 +80,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(tmp_path, m
     flags = ["--who", "lucidrains", "--out", str(tmp_path / "out")]
     images = np.zeros((2, 1, 28, 28), np.uint8)
     duel = runpy.run_path(str(Path(__file__).resolve().parent.parent.parent / "benchmarks" / "images_duel.py"))
-    monkeypatch.setitem(duel["fight"].__globals__, "images", lambda: images)
+    monkeypatch.setitem(duel["learn"].__globals__, "images", lambda: images)
     monkeypatch.setattr("sys.argv", ["images_duel.py", *flags])
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SystemExit, match="no ema_pytorch here; pip install"):
@@ -89,17 +89,23 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(tmp_path, m
 
 def test_rates_of_a_duel_are_ours_by_theirs_and_name_who_is_absent(tmp_path, monkeypatch):
     duel = runpy.run_path(str(Path(__file__).resolve().parent.parent.parent / "benchmarks" / "images_duel.py"))
-    now = [0.0]
+    now, drawn = [0.0], []
 
     def player(cost: float, steps: int):
         def spend(seconds: float) -> None:
             now[0] += seconds
 
+        averaged = torch.nn.Linear(1, 1)
+
+        def settle():
+            averaged.bias.data.fill_(10.0 * cost)
+
         def draw(count: int, asked: int | None):
+            drawn.append(float(averaged.bias.detach()))
             spend(count * (asked or steps) * cost)
             return torch.zeros(count, 1, 28, 28, dtype=torch.uint8), asked or steps
 
-        return lambda seed: duel["Player"](7, lambda pixels, spent: spend(3.0 * len(pixels) * cost), draw)
+        return lambda seed: duel["Player"](7, lambda pixels, spent: spend(3.0 * len(pixels) * cost), averaged, settle, draw)
 
     def missing(seed: int):
         raise ImportError("no diffusers here")
@@ -112,7 +118,11 @@ def test_rates_of_a_duel_are_ours_by_theirs_and_name_who_is_absent(tmp_path, mon
     assert row["ours_by_lucidrains_training"] == pytest.approx(4.0) and row["ours_by_lucidrains_equal"] == pytest.approx(4.0)
     assert row["ours_by_lucidrains_default"] == pytest.approx(4.0 * 250 / 20) and row["lucidrains_parameters"] == 7
     assert row["absent"] == ["diffusers (no diffusers here)"]
-    duel["fight"]("lucidrains", 200.0, 0, lambda: now[0], (3, 2), tmp_path / "out")
+    duel["learn"]("lucidrains", 200.0, 0, lambda: now[0], tmp_path / "out")
+    names["PLAYERS"]["lucidrains"] = player(0.0, 250)  # whose average would be zero
+    drawn.clear()
+    duel["draw"]("lucidrains", 0, (3, 2), tmp_path / "out")
+    assert drawn == [4.0, 4.0]
     said = json.loads((tmp_path / "out" / "made.json").read_text())
     assert said["steps"] == 3 and said["training_images_per_second"] == pytest.approx(1 / 1.2)  # 76.8 a step
     with np.load(tmp_path / "out" / "samples.npz") as made:
