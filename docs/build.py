@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+from result_tables import replaced
 
 from unveil.evaluation.statistics import paired_ci95
 
@@ -496,13 +497,6 @@ episode's steps of the largest error of the four positions). {m["touching_n"]} b
 {away} stray by more than half a pixel, {m["touching_median_px_max"]:.1f} px at most, from the very first step on. Likely because a contact
 has a history, velocities and an overlap that the solver is working off, which no recorded state holds: episodes are set at rest.
 The people's largest reward is {people}; {100 * m["success_rate"]:.1f} % of them cover 0.95 of the mark."""
-
-
-def replaced(text: str, mark: str, content: str) -> str:
-    """The text with what stands between `<!-- mark -->` and `<!-- /mark -->` replaced."""
-    head, rest = text.split(f"<!-- {mark} -->")
-    tail = rest.split(f"<!-- /{mark} -->")[1]
-    return f"{head}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{tail}"
 
 
 def chinese(text: str) -> str:

@@ -1,12 +1,11 @@
 """Write the tables of docs/applications/images.md from `benchmarks/results/images.json`; no number is typed by hand. Run by `make docs`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from result_tables import Rows, cell, replaced, table
 
 ROOT = Path(__file__).resolve().parent.parent
-Rows = dict[str, dict[str, Any]]
 STEPS, CALLS = (10, 20, 50, 100, 1000), (5, 10, 15, 20)
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
 SCALES = {"classifier": ("0", "0.5", "1", "2", "4", "10"), "free": ("0", "1", "1.5", "2", "3", "4", "8")}
@@ -16,25 +15,6 @@ WHO = {
     "diffusers": "a training loop of diffusers 0.42.1",
 }
 TASKS = {"denoise": "denoise", "inpaint": "inpaint the middle quarter", "deblur": "deblur, 1.5 pixels", "superres": "superres, 2 x"}
-
-
-def cell(rows: Rows, row: str, name: str, digits: int = 1, seeds: Sequence[str] = ("", "-s1")) -> str:
-    """A number with its interval, of one seed after the other."""
-    parts: list[str] = []
-    for seed in seeds:
-        found = rows.get(row + seed)
-        stem = name.removesuffix("_mean")
-        if found is None or name not in found:
-            parts.append("not run")
-        elif f"{stem}_ci95" in found:
-            parts.append(f"{found[name]:.{digits}f} ± {found[f'{stem}_ci95']:.{digits}f}")
-        else:
-            parts.append(f"{found[name]:.{digits}f}")
-    return parts[0] if set(parts) == {"not run"} else "<br>".join(parts)
-
-
-def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(line)} |" for line in body), ""]
 
 
 def bounds(rows: Rows, row: str) -> str:
@@ -204,8 +184,7 @@ def section(rows: Rows) -> str:
 def main() -> None:
     file, page = ROOT / "benchmarks" / "results" / "images.json", ROOT / "docs" / "applications" / "images.md"
     rows: Rows = json.loads(file.read_text())["metrics"] if file.is_file() else {}
-    head, rest = page.read_text().split("<!-- images -->")
-    page.write_text(f"{head}<!-- images -->\n{section(rows)}\n<!-- /images -->{rest.split('<!-- /images -->')[1]}")
+    page.write_text(replaced(page.read_text(), "images", section(rows)))
 
 
 if __name__ == "__main__":
