@@ -26,7 +26,7 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    interleaved runs, tokens compared; also by the time of the processor alone, which other programs do
                                    not lengthen
     speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop, interleaved with speed-exact;
-                                   judged by the causal model
+                                   judged by the causal model on 32 rows of each
     speed-eos                      what stopping at the end of text saves `sft`, EOS allowed, beside the exact mode without; held-out
                                    instructions, one at a time
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
@@ -82,6 +82,7 @@ DATA, LARGE = RUNS / "text-data", RUNS / "text-data-8192"
 BASE = TrainText(width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu", bfloat16=True)
 SMALL = {"width": 128, "depth": 4, "heads": 4}  # of the rows of speed: what the exact mode saves lies in the head, not in the trunk
 FACTS, LEARNED, ASKED, ANSWER = 400, 4_000, 100, 16  # facts; instructions of each task to learn from and to ask; room for an answer
+JUDGED = 32  # rows of speed
 TASKS = RUNS / "text-tasks.jsonl"
 
 
@@ -326,7 +327,8 @@ def ordinary(model: TextModel, generator: torch.Generator, count: int = 4) -> li
 def speed_rows(
     model: TextModel, ways: Mapping[str, TextSettings], length: int, repeats: int, judge: TextModel | None
 ) -> dict[str, dict[str, Any]]:
-    """The plain loop and each of our ways, one after the other, `repeats` times, on prompts of 4 tokens, one row at a time."""
+    """The plain loop and each of our ways, one after the other, `repeats` times, on prompts of 4 tokens, one row at a time; and what the
+    judge says of JUDGED rows of each, in one batch."""
     generator = torch.Generator().manual_seed(0)
     spent, worked, rows, calls = ({name: list[Any]() for name in ("plain", *ways)} for _ in range(4))
     for _ in range(repeats):
@@ -335,8 +337,7 @@ def speed_rows(
         for name in ("plain", *ways):
             began, before = time.perf_counter(), time.process_time()
             if name == "plain":
-                block = next(iter(ways.values())).block or length
-                rows[name].append(plain_loop(model, canvas, length, block)[0])
+                rows[name].append(plain_loop(model, canvas, length, block_of(ways, length))[0])
             else:
                 written = write(model, canvas, ways[name])
                 rows[name].append(written.ids[0])
@@ -344,7 +345,11 @@ def speed_rows(
             spent[name].append(time.perf_counter() - began)
             worked[name].append(time.process_time() - before)
     ids = {name: torch.stack(found) for name, found in rows.items()}
-    quality = {name: {} if judge is None else judged(judge, found.numpy()) for name, found in ids.items()}
+    quality: dict[str, dict[str, float]] = {name: {} for name in ids}
+    if judge is not None:
+        canvas, block = prompt_canvas([ordinary(model, generator) for _ in range(JUDGED)], length, model.tokens), block_of(ways, length)
+        quality["plain"] = judged(judge, plain_loop(model, canvas, length, block).numpy())
+        quality |= {name: judged(judge, write(model, canvas, way).ids.numpy()) for name, way in ways.items()}
     return {
         name: {
             "tokens_per_second": length / median(spent[name]),
@@ -355,10 +360,15 @@ def speed_rows(
             "nfe": median(calls[name]),
             **{f"plain_{key}": value for key, value in quality["plain"].items() if key != "n"},
             **{f"ours_{key}": value for key, value in quality[name].items() if key != "n"},
+            "judged_n": quality["plain"].get("n", 0),
             "n": repeats,
         }
         for name in ways
     }
+
+
+def block_of(ways: Mapping[str, TextSettings], length: int) -> int:
+    return next(iter(ways.values())).block or length
 
 
 def exactly(length: int) -> TextSettings:

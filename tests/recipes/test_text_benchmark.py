@@ -7,7 +7,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import torch
 
+from unveil.apps.text_generation import TextSettings
+from unveil.apps.text_model import TextModel, TextShape
 from unveil.cli import main
 
 
@@ -66,3 +69,23 @@ def test_the_toys_bound_is_above_its_exact_likelihood_and_the_draws_agree(benchm
     assert row["probability_sum"] == pytest.approx(1.0, abs=1e-6) and row["n"] == 64
     assert row["bound_minus_exact_min"] > -1e-9 and row["bound_minus_exact_max"] > 0.01
     assert row["drawn_nats_mean"] == pytest.approx(row["bound_of_drawn_nats_mean"], abs=2 * row["drawn_nats_ci95"])
+
+
+def test_ways_of_speed_are_timed_against_the_plain_loop_and_judged_on_the_same_prompts(benchmark, monkeypatch):
+    """The exact mode writes what the plain loop writes; a threshold of nothing commits a whole block a call, and is judged apart."""
+    torch.manual_seed(0)
+    letters = benchmark.Letters()
+    model, judge = (
+        TextModel(TextShape(5, context=24, width=16, depth=2, heads=2, causal=causal), letters).eval() for causal in (False, True)
+    )
+    for weight in [*model.parameters(), *judge.parameters()]:
+        weight.data = torch.randn_like(weight) * 0.5
+    monkeypatch.setattr(benchmark, "JUDGED", 3)
+    ways = {"exact": TextSettings(length=12, steps=12, block=4, may_end=False)}
+    ways["hasty"] = replace(ways["exact"], threshold=0.0)
+    found = benchmark.speed_rows(model, ways, 12, 2, judge)
+    assert found["exact"]["equal_tokens_rate"] == 1.0 and found["exact"]["nfe"] == 12 and found["hasty"]["nfe"] == 3
+    assert (found["exact"]["judged_n"], found["exact"]["n"]) == (3, 2)
+    for key in ("judge_nats_mean", "unigram_entropy"):
+        assert found["exact"][f"ours_{key}"] == found["exact"][f"plain_{key}"]
+    assert found["hasty"]["ours_judge_nats_mean"] != found["hasty"]["plain_judge_nats_mean"]
