@@ -1,6 +1,5 @@
 """Image models of diffusers: a folder with a `UNet2DModel` and its scheduler, `DDPMPipeline`'s or flat, under our names."""
 
-import json
 from collections.abc import Mapping
 from math import gcd
 from pathlib import Path
@@ -13,11 +12,11 @@ from unveil.errors import UnveilError
 from unveil.process.schedule import cosine_betas, linear_betas, scaled_linear_betas
 from unveil.training.checkpoint import read_tensors
 from unveil.weights.images import DescribedImages, ImageWeights, UNet2dShape, check_images, placed, state_dict
+from unveil.weights.json_files import read_object
 from unveil.weights.pickles import nothing
 from unveil.weights.torch_files import Form, read_torch
 
 RELEASE = "diffusers"
-LARGEST_CONFIG = 2**20
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 DEFAULTS: dict[str, Any] = {  # of UNet2DModel, where its config is silent
     "in_channels": 3,
@@ -59,7 +58,7 @@ PREDICTS: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x
 def is_diffusers(folder: Path) -> bool:
     """Whether a folder is a pipeline or a model of diffusers."""
     try:
-        named = _json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        named = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
         return (folder / "model_index.json").is_file() or "_diffusers_version" in named
     except UnveilError:
         return False
@@ -73,17 +72,17 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
     Raises:
         UnveilError: a file is missing or damaged, or a model that ours cannot be.
     """
-    index = _json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    index = read_object(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
     places = [p for p in (folder / "unet", folder / "unet_ema", folder) if (p / "config.json").is_file()]
     if not places:
         raise UnveilError(f"{folder}: a folder of diffusers ({str(index.get('_class_name'))[:40]}) without a unet/config.json")
     place = places[0]
-    config = _json(place / "config.json")
+    config = read_object(place / "config.json")
     try:
         if (kind := config.get("_class_name")) != "UNet2DModel":
             raise ValueError(f"its network is a {str(kind)[:40]}; UNet2DModel can be read")
         beside = [p / "scheduler_config.json" for p in (folder / "scheduler", folder, folder.parent / "scheduler")]
-        scheduler = next((_json(p) for p in beside if p.is_file()), None)
+        scheduler = next((read_object(p) for p in beside if p.is_file()), None)
         if scheduler is None:
             raise ValueError("no scheduler_config.json beside it, so it does not say its diffusion; save the whole pipeline")
         tensors = _weights(place)
@@ -274,17 +273,3 @@ def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
 
 def _counted(value: Any, most: int) -> bool:
     return type(value) is int and 0 < value <= most
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"more than {LARGEST_CONFIG:,} bytes")
-        found = json.loads(file.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
-    return cast(dict[str, Any], found)

@@ -5,7 +5,6 @@ Statistics are buffers of the model (before 0.4), or stand in files beside it: `
 name alone, and no type.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +15,10 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.network.observation import Part
 from unveil.training.checkpoint import read_tensors
+from unveil.weights.json_files import read_object
 from unveil.weights.policies import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape, window
 from unveil.weights.policy_names import Names, encoder_names, unet_names
 
-LARGEST_CONFIG = 2**20
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
@@ -28,7 +27,7 @@ _EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
 def is_lerobot(folder: Path) -> bool:
     """Whether a folder's config.json says that it is a diffusion policy of LeRobot."""
     try:
-        return current(_json(folder / "config.json")).get("type") == "diffusion"
+        return current(read_object(folder / "config.json")).get("type") == "diffusion"
     except (UnveilError, OSError):
         return False
 
@@ -39,7 +38,7 @@ def read_policy_folder(folder: Path) -> PolicyWeights:
     Raises:
         UnveilError: a file is missing or damaged, or a policy that ours cannot be.
     """
-    config, tensors = current(_json(folder / "config.json")), read_tensors(folder / "model.safetensors")
+    config, tensors = current(read_object(folder / "config.json")), read_tensors(folder / "model.safetensors")
     try:
         described = describe(config, tensors)
         weights = renamed_policy(tensors, described)
@@ -182,7 +181,7 @@ def _beside(folder: Path, name: str) -> dict[str, Tensor]:
     if not file.is_file():
         return {}
     found: dict[str, Tensor] = {}
-    for step in cast(list[Any], _json(file).get("steps") or []):
+    for step in cast(list[Any], read_object(file).get("steps") or []):
         state = cast(dict[str, Any], step).get("state_file") if isinstance(step, dict) else None
         if isinstance(state, str) and "normalizer" in state:
             if Path(state).name != state:
@@ -226,17 +225,3 @@ def _whole(config: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 < value < 10**6:
         raise ValueError(f"its config says no {name} that makes sense")
     return value
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"more than {LARGEST_CONFIG:,} bytes")
-        found = json.loads(file.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
-    return cast(dict[str, Any], found)

@@ -4,11 +4,10 @@ The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys in config.json, and tens
 `LanguageTransformer`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from torch import nn
 from unveil.data.tokens import FILE, LibraryTokens
 from unveil.errors import UnveilError
 from unveil.network.language import LanguageTransformer
+from unveil.weights.json_files import read_object
 from unveil.weights.shards import Stored, each_shard, stored_tensors
 
 PREFIX = "model.transformer."
@@ -59,7 +59,7 @@ class Llada:
 def is_llada(folder: Path) -> bool:
     """Whether a folder's config.json says that it is some LLaDA, one that can be read or not."""
     try:
-        return str(_json(folder / "config.json").get("model_type", "")).startswith("llada")
+        return str(read_object(folder / "config.json", LARGEST_CONFIG).get("model_type", "")).startswith("llada")
     except (UnveilError, OSError):
         return False
 
@@ -70,7 +70,7 @@ def describe(folder: Path) -> Llada:
     Raises:
         UnveilError: missing or damaged, or a network that ours is not (LLaDA2's mixture of experts, biases, other norms).
     """
-    config = _json(folder / "config.json")
+    config = read_object(folder / "config.json", LARGEST_CONFIG)
     try:
         return _described(config)
     except ValueError as error:
@@ -129,7 +129,7 @@ def read_tokenizer(folder: Path, it: Llada) -> LibraryTokens:
     if (folder / "chat_template.jinja").is_file():
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     elif (folder / "tokenizer_config.json").is_file():
-        given = _json(folder / "tokenizer_config.json").get("chat_template")
+        given = read_object(folder / "tokenizer_config.json", LARGEST_CONFIG).get("chat_template")
         template = given if isinstance(given, str) else ""
     try:
         return LibraryTokens(text, it.vocabulary, it.mask_id, it.eos_id, template)
@@ -175,17 +175,3 @@ def _whole(config: Mapping[str, Any], name: str, least: int = 1) -> int:
     if type(value) is not int or not least <= value < 10**7:
         raise ValueError(f"it says no {name} that makes sense ({str(value)[:40]})")
     return value
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > LARGEST_CONFIG:
-            raise ValueError("too long")
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
-    return cast(dict[str, Any], found)

@@ -1,0 +1,30 @@
+"""JSON files of folders that others wrote."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from unveil.errors import UnveilError
+
+LARGEST = 2**20
+
+
+def read_object(file: Path, largest: int = LARGEST) -> dict[str, Any]:
+    """A file's one object.
+
+    Args:
+        largest: bytes; more are not read.
+    Raises:
+        UnveilError: it cannot be read, is larger, or holds no JSON object.
+    """
+    try:
+        if file.stat().st_size > largest:
+            raise ValueError(f"more than {largest:,} bytes")
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except OSError as error:
+        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
+    return cast(dict[str, Any], found)
