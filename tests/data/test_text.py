@@ -119,8 +119,9 @@ def test_the_tail_is_held_out(documents):
 
 def test_prepared_folders_come_back_and_damage_is_noticed(tmp_path):
     tokens = ByteTokens()
-    write_prepared(Prepared(tokens, pack([POEM], tokens), pack(["held"], tokens)), tmp_path)
+    write_prepared(Prepared(tokens, pack([POEM], tokens), pack(["held"], tokens), "unveil data text"), tmp_path)
     again = read_prepared(tmp_path)
+    assert again.command == "unveil data text"
     assert again.tokens.decode(again.train.ids.tolist()) == POEM
     assert again.held.characters == 4 and len(again.held) == 5
     np.save(tmp_path / "held.npy", np.array([999]))

@@ -131,6 +131,9 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
     assert main(["demo", "text", "--checkpoint", str(base / "run"), "--length", "10", "--infill", "be, [*3] that", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     assert "░" in captured.err and "░" not in captured.out and "ROMEO:" in captured.out and "that" in captured.out
+    assert main(["demo", "text", "--length", "24", "--infill", "HENRY[*1] I am the king", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("\nROMEO:") == 7 and "text-shakespeare" in captured.out and "\nHENRY: I am the king" in captured.out
     monkeypatch.setattr("unveil.recipes.locate.zoo_names", lambda: ["maze-large"])
     assert main(["demo", "text"]) == 2
     assert "unveil train text" in capsys.readouterr().err

@@ -139,6 +139,8 @@ class Prepared:
     tokens: Tokens
     train: Stream
     held: Stream
+    command: str = ""
+    """what made it"""
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
@@ -150,7 +152,7 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
             np.save(handle, stream.ids.astype(small), allow_pickle=False)
     characters = {"train": prepared.train.characters, "held": prepared.held.characters}
     with replacing(folder / "streams.json") as partial:
-        partial.write_text(json.dumps({"unveil": "text", "characters": characters}) + "\n")
+        partial.write_text(json.dumps({"unveil": "text", "characters": characters, "command": prepared.command}) + "\n")
 
 
 def is_prepared(folder: Path) -> bool:
@@ -166,7 +168,8 @@ def read_prepared(folder: Path) -> Prepared:
     """
     tokens = read_tokens(folder / FILE)
     try:
-        characters = json.loads((folder / "streams.json").read_text())["characters"]
+        described = json.loads((folder / "streams.json").read_text())
+        characters = described["characters"]
         train, held = (
             Stream(np.load(folder / f"{n}.npy", allow_pickle=False).astype(np.int32), int(characters[n])) for n in ("train", "held")
         )
@@ -174,7 +177,7 @@ def read_prepared(folder: Path) -> Prepared:
         raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
     if max(int(s.ids.max()) if len(s) else 0 for s in (train, held)) >= tokens.size:
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")
-    return Prepared(tokens, train, held)
+    return Prepared(tokens, train, held, str(described.get("command", "")))
 
 
 class Pieces:

@@ -171,7 +171,8 @@ def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: t
         f"- `unveil train text --data {Path(described['data']).name} --preset {described['preset']}{changed} --seed {described['seed']}`: "
         f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f} "
         "nats a token; the weights are the EMA, in half precision.",
-        f"- Data: `{Path(described['data']).name}`, {described['tokens']:,} tokens without the share held out; its licence is its own.",
+        f"- Data: `{described.get('prepared_by') or Path(described['data']).name}`, {described['tokens']:,} tokens without the share held "
+        "out; its licence is its own.",
         "- Licence of the weights: MIT, unveil contributors.",
     ]
     for file in results:

@@ -47,13 +47,13 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
         raise ValueError(f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}")
     length = min(config.length, model.shape.context - len(given))
 
-    def written(canvas: Canvas, settings: TextSettings) -> tuple[list[int], int]:
-        with shown(model, canvas, watch=True) as show:
+    def written(canvas: Canvas, settings: TextSettings, every: int = 1) -> tuple[list[int], int]:
+        with shown(model, canvas, True, every) as show:
             done = write(model, canvas, settings, generator, show)
         return done.ids[0].tolist(), done.calls
 
     settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
-    row, calls = written(prompt_canvas([given], length, tokens, model.device), settings)
+    row, calls = written(prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8))
     passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
     gap = gap_canvas([config.infill], tokens, model.device)
     line, more = written(gap, TextSettings(steps=32, may_end=False))

@@ -98,6 +98,7 @@ FREE_TO_CHANGE = (
     "threads",
     "resume",
     "out",
+    "prepared_by",
     "data",
     "samples",
     "log",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +136,8 @@ def partly(model: TextModel, row: list[int]) -> str:
 
 
 @contextmanager
-def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[Tensor], object] | None]:
-    """Yields what to call after each step: the first sample, redrawn in place in a terminal, a line a step elsewhere."""
+def shown(model: TextModel, canvas: Canvas, watch: bool, every: int = 1) -> Generator[Callable[[Tensor], object] | None]:
+    """Yields what to call after each step: the first sample, redrawn in place in a terminal; elsewhere a line every so many steps."""
     if not watch:
         yield None
         return
@@ -147,7 +148,13 @@ def shown(model: TextModel, canvas: Canvas, watch: bool) -> Generator[Callable[[
     console = Console(stderr=True)
     padding = int((~canvas.valid[0]).sum())  # on the left; rows may grow on the right
     if not console.is_terminal:
-        yield lambda state: console.print(Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True)
+        steps = count(1)
+
+        def line(state: Tensor) -> None:
+            if next(steps) % every == 0:
+                console.print(Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True)
+
+        yield line
         return
     with Live(console=console, refresh_per_second=20, transient=True) as live:
         yield lambda state: live.update(Text(partly(model, state[0][padding:].tolist())))

@@ -29,7 +29,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     progress(f"preparing {name}", 1, 3, {})
     tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
     progress(f"preparing {name}", 2, 3, {})
-    prepared = Prepared(tokens, pack(train, tokens), pack(held, tokens))
+    prepared = Prepared(tokens, pack(train, tokens), pack(held, tokens), _command(config))
     write_prepared(prepared, out)
     progress(f"preparing {name}", 3, 3, {})
     per_token = prepared.train.characters / max(1, len(prepared.train) - len(train))
@@ -46,6 +46,13 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
         "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
         f"{per_token:.2f} characters a token\nnext: unveil train text --data {out}",
     }
+
+
+def _command(config: DataText) -> str:
+    """What prepares the same data, wherever they lie."""
+    vocabulary = f"--tokenizer bpe --vocabulary {config.vocabulary}" if config.tokenizer == "bpe" else "--tokenizer bytes"
+    field = f" --field {config.field}" if config.field != "text" else ""
+    return f"unveil data text --data {Path(config.data).name}{field} {vocabulary} --hold-out {config.hold_out}"
 
 
 def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
@@ -89,6 +96,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     prepared = prepared_text(config.data, config.field, config.hold_out)
     pieces = Pieces(prepared.train, config.context, config.truncated)
     more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
+    more |= {"prepared_by": prepared.command} if prepared.command else {}
     described = as_json(asdict(config) | more)
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
