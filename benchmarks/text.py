@@ -32,7 +32,7 @@ Rows of `results/text.json`, each written when it is done and not made again whi
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
 
 Minutes of one core of the machine of docs/protocol.md, estimated from timed steps: causal, block-4, -8, -16, masked and both of 8,192
-tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 9 each; sft 7: 125 in
+tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 9 each; sft 24: 142 in
 all. Rows: likelihoods 0.2 (exact) to 3 each, 12 together; chain 1, estimators 6, reversal 1, sft-* 3, speed-exact to speed-dual-* 13
 together, speed-eos 5, speed-random-8192 9, speed-random-32768 28, nfe-* 12: 90 in all. Trials: `--steps 2` of trainings, and of rows
 `--length 64 --repeats 1`.
@@ -59,6 +59,7 @@ from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
 from unveil.data.chat import Turn, encode_chat
+from unveil.data.files import replacing
 from unveil.data.facts import one_directional_facts
 from unveil.data.tasks import instructions
 from unveil.data.text import Pieces, Rows, Stream, in_order, read_prepared
@@ -106,7 +107,7 @@ MODELS: dict[str, Plan] = {
     "masked-8192": Plan({"data": str(LARGE), "context": 288} | SMALL),
     "reversal-causal": Plan(FACT | {"causal": True}, steps=10_000),
     "reversal-masked": Plan(FACT, steps=10_000),
-    "sft": Plan({"sft": str(TASKS), "checkpoint": str(RUNS / "text-masked"), "batch_size": 32}, steps=1_500),
+    "sft": Plan({"sft": str(TASKS), "checkpoint": str(RUNS / "text-masked"), "batch_size": 32}, steps=9_000),
 }
 STEPS = (8, 16, 32, 64, 128)
 BLOCKS = (1, 4, 8, ANSWER)
@@ -454,6 +455,10 @@ def rows(length: int, repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
     return made
 
 
+def stored() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "text", "metrics": {}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=[])
@@ -469,21 +474,22 @@ def main() -> None:
         train_model(name, arguments.minutes, arguments.steps)
     if arguments.train:
         return
-    result = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "text", "metrics": {}}
     made = rows(arguments.length, arguments.repeats)
     for row in arguments.rows or list(made):
-        if row in result["metrics"]:
+        if row in stored()["metrics"]:
             continue
         try:
             metrics = made[row]()
         except (NotRunError, OSError) as reason:
             print(f"{row}: not run ({reason})", flush=True)
             continue
+        result = stored()  # another process may have made other rows meanwhile
         where = {"threads": arguments.threads, "commit": commit()} | ({"length": arguments.length} if row.startswith("speed") else {})
         result["metrics"][row] = metrics | where | machine()
         print(f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True)
         result |= {"protocol": "one trunk, held-out tail of each text; see benchmarks/text.py", "seeds": [0]}
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        with replacing(RESULTS) as partial_file:
+            partial_file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
