@@ -59,8 +59,8 @@ from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
 from unveil.data.chat import Turn, encode_chat
-from unveil.data.files import replacing
 from unveil.data.facts import one_directional_facts
+from unveil.data.files import replacing
 from unveil.data.tasks import instructions
 from unveil.data.text import Pieces, Rows, Stream, in_order, read_prepared
 from unveil.data.tokens import digest, train_bpe, write_tokens
