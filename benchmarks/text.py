@@ -25,8 +25,10 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    weights and a vocabulary of V; LLaDA's is 126,464), EOS suppressed in both, steps = length, medians of 5
                                    interleaved runs, tokens compared; also by the time of the processor alone, which other programs do
                                    not lengthen
-    speed-<cache>-<threshold>      remembered surroundings and parallel commits against the plain loop, interleaved with speed-exact;
-                                   judged by the causal model on 32 rows of each
+    speed-<cache>-<threshold>      remembered surroundings and parallel commits, interleaved with speed-exact; judged by the causal model on
+                                   32 rows of each, beside the exact mode's
+    speed-drawn-<cache>-<n>        the model's own process, temperature 1, places in random order, n tokens a call; by the same plain loop's
+                                   time at temperature 0, which does not draw; judged beside speed-drawn-auto-1
     speed-eos                      what stopping at the end of text saves `sft`, EOS allowed, beside the exact mode without; held-out
                                    instructions, one at a time
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
@@ -111,6 +113,7 @@ MODELS: dict[str, Plan] = {
 }
 STEPS = (8, 16, 32, 64, 128)
 BLOCKS = (1, 4, 8, ANSWER)
+DRAWN = (("auto", 1), ("dual", 1), ("dual", 2), ("dual", 4))  # what is remembered, tokens a call
 
 
 class NotRunError(Exception):
@@ -325,22 +328,30 @@ def ordinary(model: TextModel, generator: torch.Generator, count: int = 4) -> li
     return [ids[int(i)] for i in torch.randint(len(ids), (count,), generator=generator)]
 
 
+def held_prompts(name: str, count: int, tokens: int = 32) -> list[list[int]]:
+    """The beginnings of held-out pieces."""
+    model = trained(name)
+    ids, valid = in_order(read_prepared(LARGE).held, model.shape.context)
+    return [row[:tokens].tolist() for row in ids[valid.all(1)][:count]]
+
+
 def speed_rows(
-    model: TextModel, ways: Mapping[str, TextSettings], length: int, repeats: int, judge: TextModel | None
+    model: TextModel, ways: Mapping[str, TextSettings], length: int, repeats: int, prompts: list[list[int]], judge: TextModel | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The plain loop and each of our ways, one after the other, `repeats` times, on prompts of 4 tokens, one row at a time; and what the
-    judge says of JUDGED rows of each, in one batch."""
-    generator = torch.Generator().manual_seed(0)
+    """The plain loop and each of our ways, one after the other, one row at a time, for `repeats` prompts; and what the judge says of all
+    other prompts' rows, in one batch, beside the first way of the same temperature."""
+    exact, first = dict[float, str](), len(prompts[0])
+    for name, way in ways.items():
+        exact.setdefault(way.temperature, name)
     spent, worked, rows, calls = ({name: list[Any]() for name in ("plain", *ways)} for _ in range(4))
-    for _ in range(repeats):
-        prompt = ordinary(model, generator)
+    for prompt in prompts[:repeats]:
         canvas = prompt_canvas([prompt], length, model.tokens)
         for name in ("plain", *ways):
             began, before = time.perf_counter(), time.process_time()
             if name == "plain":
                 rows[name].append(plain_loop(model, canvas, length, block_of(ways, length))[0])
             else:
-                written = write(model, canvas, ways[name])
+                written = write(model, canvas, ways[name], torch.Generator().manual_seed(0))
                 rows[name].append(written.ids[0])
                 calls[name].append(written.calls)
             spent[name].append(time.perf_counter() - began)
@@ -348,20 +359,21 @@ def speed_rows(
     ids = {name: torch.stack(found) for name, found in rows.items()}
     quality: dict[str, dict[str, float]] = {name: {} for name in ids}
     if judge is not None:
-        canvas, block = prompt_canvas([ordinary(model, generator) for _ in range(JUDGED)], length, model.tokens), block_of(ways, length)
-        quality["plain"] = judged(judge, plain_loop(model, canvas, length, block).numpy())
-        quality |= {name: judged(judge, write(model, canvas, way).ids.numpy()) for name, way in ways.items()}
+        canvas = prompt_canvas(prompts[repeats:], length, model.tokens)
+        for name, way in ways.items():
+            written = write(model, canvas, way, torch.Generator().manual_seed(0))
+            quality[name] = judged(judge, written.ids[:, first:].numpy())
     return {
         name: {
             "tokens_per_second": length / median(spent[name]),
             "plain_tokens_per_second": length / median(spent["plain"]),
             "speed_ratio": median(spent["plain"]) / median(spent[name]),
             "processor_ratio": median(worked["plain"]) / median(worked[name]),
-            "equal_tokens_rate": float((ids["plain"] == ids[name])[:, 4:].double().mean()),
+            "equal_tokens_rate": float((ids["plain"] == ids[name])[:, first:].double().mean()),
             "nfe": median(calls[name]),
-            **{f"plain_{key}": value for key, value in quality["plain"].items() if key != "n"},
+            **{f"exact_{key}": value for key, value in quality[exact[ways[name].temperature]].items() if key != "n"},
             **{f"ours_{key}": value for key, value in quality[name].items() if key != "n"},
-            "judged_n": quality["plain"].get("n", 0),
+            "judged_n": quality[name].get("n", 0),
             "n": repeats,
         }
         for name in ways
@@ -377,17 +389,20 @@ def exactly(length: int) -> TextSettings:
 
 
 def cached_ways(length: int) -> dict[str, TextSettings]:
-    """Row by row: the exact mode, and what is remembered and committed in parallel."""
+    """Row by row: the exact mode, and what is remembered and committed in parallel; at temperature 0, then drawn."""
     kinds = list(product(("auto", "prefix", "dual"), (None, 0.9)))
     named = {f"speed-{cache}-{threshold or 'one'}": {"cache": cache, "threshold": threshold} for cache, threshold in kinds}
     named = {"speed-exact": named.pop("speed-auto-one")} | named
-    return {name: replace(exactly(length), **changes) for name, changes in named.items()}
+    drawn = replace(exactly(length), order="random", temperature=1.0)
+    ways = {name: replace(exactly(length), **changes) for name, changes in named.items()}
+    return ways | {f"speed-drawn-{cache}-{n}": replace(drawn, cache=cache, steps=length // n) for cache, n in DRAWN}
 
 
 @cache
 def trained_speeds(length: int, repeats: int) -> dict[str, dict[str, Any]]:
     """All rows of one model, so that they share its plain loops."""
-    return speed_rows(trained("masked-8192"), cached_ways(length), length, repeats, trained("causal-8192"))
+    model, judge = trained("masked-8192"), trained("causal-8192")
+    return speed_rows(model, cached_ways(length), length, repeats, held_prompts("masked-8192", repeats + JUDGED), judge)
 
 
 def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
@@ -410,7 +425,8 @@ def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.08
-    return speed_rows(model, {"exact": exactly(length)}, length, repeats, None)["exact"]
+    generator = torch.Generator().manual_seed(0)
+    return speed_rows(model, {"exact": exactly(length)}, length, repeats, [ordinary(model, generator) for _ in range(repeats)])["exact"]
 
 
 def eos_row(settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:

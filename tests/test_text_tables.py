@@ -52,12 +52,15 @@ def test_a_chain_out_of_its_interval_says_so():
     assert "3.400 ± 0.100, which holds it" in text_tables.section({"chain": chain | {"within_interval": True}})
 
 
-def test_speed_is_judged_against_the_plain_loop():
+def test_speed_is_judged_against_the_exact_mode():
     fast = {"speed_ratio": 8.5, "processor_ratio": 8.1, "equal_tokens_rate": 0.75, "nfe": 40.0, "ours_judge_nats_mean": 5.1}
-    fast |= {"plain_judge_nats_mean": 5.0, "ours_unigram_entropy": 3.88, "plain_unigram_entropy": 4.0}
+    fast |= {"exact_judge_nats_mean": 5.0, "ours_unigram_entropy": 3.9, "exact_unigram_entropy": 4.0}
     section = text_tables.section({"speed-dual-0.9": fast, "speed-random-8192": {"speed_ratio": 2.1, "nfe": 256}})
     line = lines_of(section, "prefix and rest remembered, threshold 0.9")[0]
-    assert line[1:] == ["8.50", "8.10", "0.750", "40", "+2.0 %", "-3.0 %"]
+    assert "within both bounds: prefix and rest remembered, threshold 0.9." in section
+    for worse in ({"speed_ratio": 7.9}, {"ours_judge_nats_mean": 4.7}, {"ours_unigram_entropy": 3.87}):
+        assert "within both bounds: **none**." in text_tables.section({"speed-dual-0.9": fast | worse})
+    assert line[1:] == ["8.50", "8.10", "0.750", "40", "5.10 (+2.0 %)", "3.90 (-2.5 %)"]
     assert lines_of(section, "exact mode, random weights, vocabulary 8,192")[0][1:] == ["2.10", "not run", "not run", "256", "-", "-"]
 
 

@@ -72,7 +72,8 @@ def test_the_toys_bound_is_above_its_exact_likelihood_and_the_draws_agree(benchm
 
 
 def test_ways_of_speed_are_timed_against_the_plain_loop_and_judged_on_the_same_prompts(benchmark, monkeypatch):
-    """The exact mode writes what the plain loop writes; a threshold of nothing commits a whole block a call, and is judged apart."""
+    """The exact mode writes what the plain loop writes; a threshold of nothing commits a whole block a call, and is judged apart; what is
+    drawn is judged beside what is drawn."""
     torch.manual_seed(0)
     letters = benchmark.Letters()
     model, judge = (
@@ -80,12 +81,14 @@ def test_ways_of_speed_are_timed_against_the_plain_loop_and_judged_on_the_same_p
     )
     for weight in [*model.parameters(), *judge.parameters()]:
         weight.data = torch.randn_like(weight) * 0.5
-    monkeypatch.setattr(benchmark, "JUDGED", 3)
     ways = {"exact": TextSettings(length=12, steps=12, block=4, may_end=False)}
     ways["hasty"] = replace(ways["exact"], threshold=0.0)
-    found = benchmark.speed_rows(model, ways, 12, 2, judge)
+    ways["drawn"] = replace(ways["exact"], order="random", temperature=1.0)
+    ways["halved"] = replace(ways["drawn"], steps=6)
+    found = benchmark.speed_rows(model, ways, 12, 2, [[0, 1], [1, 2], [2, 0], [1, 1], [2, 2]], judge)
     assert found["exact"]["equal_tokens_rate"] == 1.0 and found["exact"]["nfe"] == 12 and found["hasty"]["nfe"] == 3
     assert (found["exact"]["judged_n"], found["exact"]["n"]) == (3, 2)
     for key in ("judge_nats_mean", "unigram_entropy"):
-        assert found["exact"][f"ours_{key}"] == found["exact"][f"plain_{key}"]
-    assert found["hasty"]["ours_judge_nats_mean"] != found["hasty"]["plain_judge_nats_mean"]
+        assert found["exact"][f"ours_{key}"] == found["exact"][f"exact_{key}"] == found["hasty"][f"exact_{key}"]
+        assert found["drawn"][f"ours_{key}"] == found["halved"][f"exact_{key}"] != found["exact"][f"ours_{key}"]
+    assert found["hasty"]["ours_judge_nats_mean"] != found["hasty"]["exact_judge_nats_mean"] and found["halved"]["nfe"] == 6
