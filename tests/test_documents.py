@@ -11,6 +11,7 @@ from unveil.cli import VERBS, main, parse
 from unveil.recipes.demo_image import DemoImage
 from unveil.recipes.demo_pusht import DemoPushT
 from unveil.recipes.results import Results
+from unveil.recipes.text import DemoText
 from unveil.recipes.verbs import fitted, spelled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,10 +70,8 @@ def test_their_commands_parse(page, command, capsys):
         assert fitted(parse(config, flags, f"{verb} {rest[0]}"), flags) is not None
     elif verb == "results":
         parse(Results, rest, verb)
-    elif [verb, *rest[:1]] == ["demo", "pusht"]:
-        parse(DemoPushT, rest[1:], "demo pusht")
-    elif [verb, *rest[:1]] == ["demo", "image"]:
-        parse(DemoImage, rest[1:], "demo image")
+    elif verb == "demo" and rest:
+        parse({"pusht": DemoPushT, "image": DemoImage, "text": DemoText}[rest[0]], rest[1:], f"demo {rest[0]}")
     else:
         assert main([verb, "--help"]) == 0
 
