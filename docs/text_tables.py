@@ -137,7 +137,7 @@ def tuned(rows: Rows) -> list[str]:
     ]
     return [
         "### 4. Instructions",
-        "`masked`, fine-tuned on templates for 1,500 steps; 500 held-out instructions with one right answer, one token a call.",
+        "`masked`, fine-tuned on templates for 9,000 steps; 500 held-out instructions with one right answer, one token a call.",
         "",
         *table(["block", *TASKS, "all", "ended", "calls"], body),
     ]
