@@ -33,11 +33,10 @@ Rows of `results/text.json`, each written when it is done and not made again whi
                                    instructions, one at a time
     nfe-<order>-<steps>            table 6: samples of 128 tokens judged by the causal model, and their unigram entropy
 
-Minutes of one core of the machine of docs/protocol.md, estimated from timed steps: causal, block-4, -8, -16, masked and both of 8,192
-tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost 2.3 times as much, 20 each; reversal-* 9 each; sft 24: 142 in
-all. Rows: likelihoods 0.2 (exact) to 3 each, 12 together; chain 1, estimators 6, reversal 1, sft-* 3, speed-exact to speed-dual-* 13
-together, speed-eos 5, speed-random-8192 9, speed-random-32768 28, nfe-* 12: 90 in all. Trials: `--steps 2` of trainings, and of rows
-`--length 64 --repeats 1`.
+Minutes of one core of the machine of docs/protocol.md, the processor's time in `metrics.jsonl`: causal, block-4, -8, -16, masked and both
+of 8,192 tokens 8.5 each, as the plan has it; block-1 and block-1-t, whose steps cost twice as much, 17 each; reversal-* 6 each; sft 23:
+130 in all. Rows: speed-exact to speed-drawn-* 10 together, speed-random-8192 1, speed-random-32768 and speed-eos 2, all others about 35.
+Trials: `--steps 2` of trainings, and of rows `--length 64 --repeats 1`.
 
 What is not there is not run; nothing is chosen on the held-out tail.
 """
@@ -328,9 +327,8 @@ def ordinary(model: TextModel, generator: torch.Generator, count: int = 4) -> li
     return [ids[int(i)] for i in torch.randint(len(ids), (count,), generator=generator)]
 
 
-def held_prompts(name: str, count: int, tokens: int = 32) -> list[list[int]]:
+def held_prompts(model: TextModel, count: int, tokens: int = 32) -> list[list[int]]:
     """The beginnings of held-out pieces."""
-    model = trained(name)
     ids, valid = in_order(read_prepared(LARGE).held, model.shape.context)
     return [row[:tokens].tolist() for row in ids[valid.all(1)][:count]]
 
@@ -402,7 +400,7 @@ def cached_ways(length: int) -> dict[str, TextSettings]:
 def trained_speeds(length: int, repeats: int) -> dict[str, dict[str, Any]]:
     """All rows of one model, so that they share its plain loops."""
     model, judge = trained("masked-8192"), trained("causal-8192")
-    return speed_rows(model, cached_ways(length), length, repeats, held_prompts("masked-8192", repeats + JUDGED), judge)
+    return speed_rows(model, cached_ways(length), length, repeats, held_prompts(model, repeats + JUDGED), judge)
 
 
 def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
     assert "░" in captured.err and "░" not in captured.out and "ROMEO:" in captured.out and "that" in captured.out
     assert main(["demo", "text", "--infill", "I am the [*1], my lord", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
-    assert captured.err.count("\nROMEO:") >= 6 and "text-shakespeare" in captured.out and ", my lord\n" in captured.out
+    assert 6 <= captured.err.count("\nROMEO:") <= 8 and "text-shakespeare" in captured.out and ", my lord\n" in captured.out
     assert re.search(r"\n\n[A-Z ]{4,}:\n", captured.out), "as a play is written: an empty line, and who speaks next"
     monkeypatch.setattr("unveil.recipes.locate.zoo_names", lambda: ["maze-large"])
     assert main(["demo", "text"]) == 2
