@@ -22,9 +22,10 @@ from unveil.network.unet1d import TemporalUNet
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
-from unveil.sampling.edit import Inpaint, normal_like
+from unveil.sampling.edit import Inpaint
 from unveil.sampling.guidance import Branch, Guidance, cfg, clipped, steered
 from unveil.sampling.loop import sample
+from unveil.sampling.noise import normal_like
 
 Score = Callable[[Tensor], Tensor]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
 

@@ -16,10 +16,11 @@ from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, uniform
 from unveil.process.schedule import log_snr
-from unveil.sampling.edit import LogPotential, Replace, identity, normal_like
+from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
 from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold, steered, tilted, within
 from unveil.sampling.loop import sample
+from unveil.sampling.noise import normal_like
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from unveil.network.fast_conditional_unet1d import FastConditionalUNet
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
-from unveil.sampling.edit import Edit, Inpaint, chain, identity, normal_like
+from unveil.sampling.edit import Edit, Inpaint, chain, identity
 from unveil.sampling.guidance import Guidance, clipped
 from unveil.sampling.loop import Solver, sample
+from unveil.sampling.noise import normal_like
 
 
 class Policy:

@@ -109,7 +109,7 @@ def restoration(
     from unveil.apps.image_generation import Given
     from unveil.apps.image_restoration import Blur, Hide, Operator, Shrink, measurement_cost
     from unveil.evaluation.image_quality import bicubic, median_filled, median_filtered
-    from unveil.sampling.edit import normal_like
+    from unveil.sampling.noise import normal_like
 
     side, noise = model.shape.size, config.noise / 127.5
     known = _known(config, side) if config.restore == "inpaint" else torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")

@@ -8,20 +8,15 @@ from torch import Tensor
 
 from unveil.process.corrupt import corrupt
 from unveil.process.schedule import Schedule
+from unveil.sampling.noise import Noise, normal_like
 
-Edit = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
+Edit = Callable[[Tensor, Tensor, Noise], Tensor]
 LogPotential = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, *E), t (B,)) -> (B,), in nats
 
 
-def identity(x_t: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
+def identity(x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
     """No edit."""
     return x_t
-
-
-def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device; a CPU generator serves every device with the same numbers."""
-    device = x.device if generator is None else generator.device
-    return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
 
 
 def potential_gradient(log_h: LogPotential, x_t: Tensor, t: Tensor) -> Tensor:
@@ -54,7 +49,7 @@ class Inpaint:
     known: Tensor
     value: Tensor
 
-    def __call__(self, x_t: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
         return torch.where(self.known, self.value, x_t)
 
 
@@ -70,7 +65,7 @@ class Replace:
     value: Tensor
     schedule: Schedule
 
-    def __call__(self, x_t: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
         noisy = corrupt(self.schedule, self.value.expand_as(x_t), t, normal_like(x_t, generator))
         return torch.where(self.known, noisy, x_t)
 
@@ -93,7 +88,7 @@ class Ascend:
     steps: int = 1
     between: Edit = identity
 
-    def __call__(self, x_t: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
         gain = float(self.gain(t))
         if gain == 0.0:
             return x_t
@@ -106,7 +101,7 @@ class Ascend:
 def chain(*edits: Edit) -> Edit:
     """The edits one after another."""
 
-    def run(x_t: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
+    def run(x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
         for edit in edits:
             x_t = edit(x_t, t, generator)
         return x_t

@@ -11,9 +11,8 @@ from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
 from unveil.process.schedule import Schedule, log_snr, remembered
-from unveil.sampling.edit import LogPotential, normal_like, potential_gradient
-
-Noise = torch.Generator | None
+from unveil.sampling.edit import LogPotential, potential_gradient
+from unveil.sampling.noise import Noise, normal_like
 
 
 @dataclass(frozen=True)

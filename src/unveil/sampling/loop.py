@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unveil.process.denoised import D, Denoise, Denoised
 from unveil.sampling.edit import Edit, identity
+from unveil.sampling.noise import Noise
 
 D_contra = TypeVar("D_contra", bound=Denoised, contravariant=True)
 
@@ -24,7 +25,7 @@ class Solver(Protocol[D_contra]):
         t: Tensor,
         s: Tensor,
         carry: Any,
-        generator: torch.Generator | None,
+        generator: Noise,
     ) -> tuple[Tensor, Any]: ...
 
 
@@ -36,7 +37,7 @@ def sample(
     times: Tensor,
     *,
     edit: Edit = identity,
-    generator: torch.Generator | None = None,
+    generator: Noise = None,
     on_step: Callable[[Tensor, Tensor], object] | None = None,
 ) -> Tensor:
     """Follow `times` from noise to data.
@@ -46,7 +47,8 @@ def sample(
         x: (B, *E), the state at times[0]; sigma(times[0]) * noise, or all masks.
         times: (N + 1,), float64 on the CPU, from `process/grid.py`; they fall; with `Renoise` they may also rise (RePaint).
         edit: changes the state after it is made, first at times[0].
-        generator: the source of all randomness; None uses torch's global one.
+        generator: the source of all randomness, or one for each sample (`noise.generators`), whose results then do not depend on the batch
+            they are made in; None uses torch's global one.
         on_step: called with (x, s) after each step; a true result stops early.
     Returns:
         The state at the last time.

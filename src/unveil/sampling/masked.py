@@ -12,8 +12,8 @@ from torch import Tensor
 from unveil.process.denoised import Denoise, MaskedDenoised
 from unveil.process.masking import time_of, without_mask
 from unveil.process.schedule import Schedule
+from unveil.sampling.noise import Noise, uniform_like
 
-Noise = torch.Generator | None
 Belief = Denoise[MaskedDenoised]
 Order = Literal["confidence", "margin", "entropy", "random", "left-to-right"]
 ORDERS = ("confidence", "margin", "entropy", "random", "left-to-right")
@@ -46,9 +46,10 @@ class AncestralUnmask:
         if bool(hidden.any()):
             belief = denoise(x_t, t.expand(len(x_t)))
             logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            tokens, _ = draw_tokens(logits, self.temperature, generator)
+            open_ = hidden.gather(1, places)
+            tokens, _ = draw_tokens(logits, self.temperature, generator, open_)
             now = x_t.gather(1, places)
-            chosen = hidden.gather(1, places) & (uniform_like(now, generator) < reveal)
+            chosen = open_ & (uniform_like(now, generator, where=open_) < reveal)
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, now))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
@@ -75,19 +76,20 @@ class FirstHittingUnmask:
     def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise) -> tuple[Tensor, Tensor]:
         hidden = _hidden(x_t, self.mask_id, self.among)
         first = (1.0 - self.schedule.alpha(t)).expand(len(x_t))
-        clock = _fallen(first, hidden, generator) if carry is None else carry
+        clock = _fallen(first, hidden, generator, hidden.any(1)) if carry is None else carry
         last = 1.0 - self.schedule.alpha(s)
         while bool((due := (clock > last) & hidden.any(1).cpu()).any()):
             belief = denoise(x_t, time_of(self.schedule, clock))
             logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            lottery = uniform_like(places, generator).masked_fill(~hidden.gather(1, places), -1.0)
-            pick = lottery.argmax(1, keepdim=True)
-            token, _ = draw_tokens(logits.gather(1, pick[..., None].expand(-1, 1, logits.shape[-1])), self.temperature, generator)
-            place = places.gather(1, pick)
             moved = due.to(x_t.device)[:, None]
+            open_ = hidden.gather(1, places) & moved
+            lottery = uniform_like(places, generator, where=open_).masked_fill(~open_, -1.0)
+            pick = lottery.argmax(1, keepdim=True)
+            token, _ = draw_tokens(logits.gather(1, pick[..., None].expand(-1, 1, logits.shape[-1])), self.temperature, generator, moved)
+            place = places.gather(1, pick)
             x_t = x_t.scatter(1, place, torch.where(moved, token, x_t.gather(1, place)))
             hidden = _hidden(x_t, self.mask_id, self.among)
-            clock = torch.where(due, _fallen(clock, hidden, generator), clock)
+            clock = torch.where(due, _fallen(clock, hidden, generator, due), clock)
         return x_t, clock
 
 
@@ -136,25 +138,27 @@ class ConfidentUnmask:
         if bool(hidden.any()) or self.edit is not None:
             belief = denoise(x_t, t.expand(len(x_t)))
             logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            tokens, chance = draw_tokens(logits, self.temperature, generator)
-            open_ = hidden.gather(1, places)
-            score = self._score(logits, chance, places, generator).masked_fill(~open_, float("-inf"))
+            open_ = changing = hidden.gather(1, places)
+            if self.edit is not None:
+                mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
+                changing = open_ | mine.gather(1, places)
+            tokens, chance = draw_tokens(logits, self.temperature, generator, changing)
+            score = self._score(logits, chance, places, open_, generator).masked_fill(~open_, float("-inf"))
             best = score.argsort(dim=1, descending=True, stable=True)
             rank = best.argsort(dim=1)
             count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)
             count = torch.maximum(count, self._parallel(chance.masked_fill(~open_, -1.0).gather(1, best)))
             chosen = open_ & (rank < count[:, None])
             if self.edit is not None:
-                mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
-                chosen = chosen | (mine.gather(1, places) & (chance >= self.edit))
+                chosen = chosen | (changing & ~open_ & (chance >= self.edit))
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, x_t.gather(1, places)))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
-    def _score(self, logits: Tensor, chance: Tensor, places: Tensor, generator: Noise) -> Tensor:
+    def _score(self, logits: Tensor, chance: Tensor, places: Tensor, open_: Tensor, generator: Noise) -> Tensor:
         if self.order == "confidence":
             return chance
         if self.order == "random":
-            return uniform_like(places, generator)
+            return uniform_like(places, generator, where=open_)
         if self.order == "left-to-right":
             return -places.double()
         if self.order == "margin":
@@ -191,25 +195,19 @@ def remembered(denoise: Belief) -> Belief:
     return belief
 
 
-def draw_tokens(logits: Tensor, temperature: float, generator: Noise) -> tuple[Tensor, Tensor]:
+def draw_tokens(logits: Tensor, temperature: float, generator: Noise, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """A token (..., P) for each row of logits (..., P, V), and its probability in softmax(logits), which the temperature does not change.
 
-    argmax(logits / temperature + Gumbel noise), in float64, is a sample of softmax(logits / temperature).
+    argmax(logits / temperature + Gumbel noise), in float64, is a sample of softmax(logits / temperature). `where` (...): tokens that are
+    wanted, see `uniform_like`; what stands elsewhere has no meaning.
     """
     probabilities = logits.softmax(-1)
     if temperature == 0.0:
         token = logits.argmax(-1)
     else:
-        gumbel = -(-uniform_like(logits, generator, positive=True).log()).log()
+        gumbel = -(-uniform_like(logits, generator, positive=True, where=where).log()).log()
         token = (logits.double() / temperature + gumbel).argmax(-1)
     return token, probabilities.gather(-1, token[..., None])[..., 0]
-
-
-def uniform_like(x: Tensor, generator: Noise, positive: bool = False) -> Tensor:
-    """Float64 numbers of x's shape in [0, 1), or inside (0, 1), on its device; a CPU generator serves all devices."""
-    device = x.device if generator is None else generator.device
-    numbers = torch.rand(x.shape, dtype=torch.float64, device=device, generator=generator).to(x.device)
-    return numbers.clamp(min=2.0**-60) if positive else numbers
 
 
 def _hidden(x: Tensor, mask_id: int, among: Tensor | None) -> Tensor:
@@ -237,12 +235,12 @@ def _masked_again(x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: 
     """Mask tokens that were revealed before this step again; known ones are put back by the edit that follows."""
     if chance == 0.0:
         return x_s
-    drop = (x_t != mask_id) & (uniform_like(x_t, generator) < chance)
-    return x_s.masked_fill(drop if among is None else drop & among, mask_id)
+    mine = x_t != mask_id if among is None else (x_t != mask_id) & among
+    return x_s.masked_fill(mine & (uniform_like(x_t, generator, where=mine) < chance), mask_id)
 
 
-def _fallen(share: Tensor, hidden: Tensor, generator: Noise) -> Tensor:
+def _fallen(share: Tensor, hidden: Tensor, generator: Noise, where: Tensor) -> Tensor:
     """The masked share at which the next of a row's n masks falls: share * u^(1/n)."""
     count = hidden.sum(1).cpu().double().clamp(min=1.0)
-    u = 1.0 - uniform_like(share, generator)
+    u = 1.0 - uniform_like(share, generator, where=where)
     return share * u ** (1.0 / count)
