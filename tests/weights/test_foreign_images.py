@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from foreign_images import DIFFUSERS, EVERY, LABELS, MILESTONES, OPENAI, drawn, filled, golden, milestone, pipeline, times, written
+from tolerance import golden_close
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
 from unveil.weights.diffusers_unet import betas_of, read_images_folder
@@ -37,7 +38,7 @@ def output(name: str, found: ImageWeights) -> torch.Tensor:
 def test_a_network_computes_what_it_computes_there(tmp_path, name):
     path, said = written(name, tmp_path)
     wanted = golden(name)["y"]
-    torch.testing.assert_close(output(name, read(path, **said)), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    golden_close(output(name, read(path, **said)), wanted)
 
 
 def test_the_older_names_of_attention_and_a_flat_folder_with_a_bin_file(tmp_path):
@@ -55,7 +56,7 @@ def test_the_older_names_of_attention_and_a_flat_folder_with_a_bin_file(tmp_path
     for zipped in (True, False):
         torch.save(older, tmp_path / "diffusion_pytorch_model.bin", _use_new_zipfile_serialization=zipped)
         wanted = it["y"]
-        torch.testing.assert_close(output("ddpm", read(tmp_path)), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+        golden_close(output("ddpm", read(tmp_path)), wanted)
 
 
 def test_a_checkpoint_of_training_has_its_average_beside_it(tmp_path):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import unveil
 from lladas import plain_logits, published_generate, save_llada, write_shards
+from tolerance import golden_close
 from unveil.apps.text_generation import TextSettings, in_double, prompt_canvas, write
 from unveil.cli import main
 from unveil.data.tokens import LibraryTokens, read_tokens, write_tokens
@@ -38,7 +39,7 @@ def test_logits_are_the_published_forwards(saved, model):
     ours = model.denoiser(ids, torch.ones(3)).logits
     wanted = plain_logits(saved[1], ids.numpy())
     assert float(np.abs(wanted).max()) > 2.0
-    np.testing.assert_allclose(ours.detach().numpy(), wanted, atol=1e-5, rtol=1e-5)
+    golden_close(ours.detach().numpy(), wanted)
 
 
 @pytest.mark.parametrize("changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}, {"weight_tying": True}])
@@ -54,7 +55,7 @@ def test_other_sizes_are_read_from_config(changes, tmp_path):
         tensors |= {head: tensors["model.transformer.wte.weight"], norm: tensors[norm] / 32}
     ids = torch.arange(24)[None]
     ours = unveil.load(tmp_path, "cpu", dtype="float32").denoiser(ids, torch.ones(1)).logits.detach().numpy()
-    np.testing.assert_allclose(ours, plain_logits(tensors, ids.numpy(), changes.get("rope_theta", 500000.0)), atol=1e-5, rtol=1e-5)
+    golden_close(ours, plain_logits(tensors, ids.numpy(), changes.get("rope_theta", 500000.0)))
 
 
 PROMPTS = ["the other and the one", "so on"]

@@ -74,10 +74,11 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
     from unveil.recipes.image_train import attention_of, check_numbers, images_of, shape_of
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import Task, as_json, check_folder, run_task
     from unveil.training.trainer import Training
 
     check_numbers(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -99,10 +99,11 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.image import TRAIN_PRESETS, TrainImage
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import Task, as_json, check_folder, run_task
     from unveil.training.trainer import Training
 
     check(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

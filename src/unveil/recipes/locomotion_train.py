@@ -43,9 +43,10 @@ def _train(
     import torch
 
     from unveil.recipes.device import find_device
-    from unveil.recipes.run import run_task
+    from unveil.recipes.run import check_folder, run_task
 
     check(config)
+    check_folder(run_folder(config), config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -62,12 +62,13 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.maze import TrainMaze
     from unveil.recipes.maze_paper import paper_task
-    from unveil.recipes.run import as_json, run_task
+    from unveil.recipes.run import as_json, check_folder, run_task
     from unveil.training.trainer import Training
 
     layout = find_layout(config.maze)
     check_training(config)
     run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    check_folder(run, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = find_device(config.device)

@@ -25,9 +25,10 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
     from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import Task, as_json, check_folder, run_task
 
     check(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

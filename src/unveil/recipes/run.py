@@ -63,8 +63,7 @@ def run_task(
     from unveil.recipes.sinks import sink
     from unveil.training.trainer import train
 
-    if run.exists() and not run.is_dir():
-        raise UnveilError(f"{run} is a file, but a run needs a folder")
+    check_folder(run, resume)
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,6 +78,22 @@ def run_task(
 
         model = task.model.to(device)
         train(model, task.draw, task.loss, training, run, resume=resume, on_record=on_record, on_save=on_save, memory=task.memory)
+
+
+def check_folder(run: Path, resume: bool) -> None:
+    """Refuse a run folder that cannot be one, before anything is read or generated for it.
+
+    Raises:
+        UnveilError: it is a file, or holds checkpoints and `resume` is off.
+    """
+    from unveil.errors import UnveilError
+    from unveil.training.checkpoint import latest_checkpoint
+
+    if run.exists() and not run.is_dir():
+        raise UnveilError(f"{run} is a file, but a run needs a folder")
+    newest = latest_checkpoint(run, warn=False)  # the trainer warns
+    if newest is not None and not resume:
+        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
 
 
 def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +124,7 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     """Write `config.json`, unless it is that of a run which has begun and differs.
 
     Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags.
+        UnveilError: the folder holds checkpoints that were started with other flags.
     """
     import json
 
@@ -117,9 +132,7 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     from unveil.errors import UnveilError
     from unveil.training.checkpoint import latest_checkpoint
 
-    newest = latest_checkpoint(run, warn=False)  # the trainer warns
-    if newest is not None and not resume:
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+    newest = latest_checkpoint(run, warn=False)
     if newest is not None and (run / "config.json").is_file():
         before = json.loads((run / "config.json").read_text())
         for name in described:

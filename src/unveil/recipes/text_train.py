@@ -79,9 +79,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.apps.text_training import text_batches, text_loss
     from unveil.data.text import Pieces
     from unveil.data.tokens import FILE, digest, write_tokens
-    from unveil.errors import UnveilError
     from unveil.recipes.device import find_device
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import Task, as_json, check_folder, run_task
     from unveil.recipes.text import TrainText
     from unveil.training.checkpoint import latest_checkpoint
 
@@ -90,6 +89,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         from unveil.recipes.text_tune import tune_text
 
         return tune_text(config, progress)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -101,8 +101,6 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
     draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})

@@ -40,17 +40,16 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
     from unveil.recipes.device import find_device
-    from unveil.recipes.run import Task, as_json, run_task
+    from unveil.recipes.run import Task, as_json, check_folder, run_task
     from unveil.recipes.text import TrainText
     from unveil.recipes.text_train import training_of
     from unveil.training.checkpoint import latest_checkpoint
     from unveil.weights.peft import write_adapter
 
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     torch.manual_seed(config.seed)  # initial weights
     model = _started(config)
     if config.sft is not None and model.window:
