@@ -50,6 +50,14 @@ def no_lookup(host: object, *arguments: object, **options: object) -> object:
 lookup, socket.getaddrinfo, socket.socket.connect = socket.getaddrinfo, no_lookup, only_loopback  # type: ignore[assignment]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What compares with golden numbers, for `pytest -m golden`: all of test_golden.py, and whatever calls `golden_close`."""
+    for item in items:
+        code = getattr(getattr(item, "function", None), "__code__", None)
+        if item.path.name == "test_golden.py" or (code is not None and "golden_close" in code.co_names):
+            item.add_marker(pytest.mark.golden)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     checked.test[0] += 1
 

@@ -128,7 +128,7 @@ def test_a_small_disk_that_fills_up_is_one_line(capsys, home, tmp_path):
     """A 600 kB tmpfs: the run's config fits, its first checkpoint does not, and no half of it stays."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, timeout=300).returncode:
         pytest.skip("mounting is not allowed here")
     try:
         train = ["train", "maze", "--maze", "umaze", "--preset", "tiny", "--data-steps", "3000", "--steps", "2", "--batch-size", "8"]
@@ -137,7 +137,7 @@ def test_a_small_disk_that_fills_up_is_one_line(capsys, home, tmp_path):
         assert "No space left on device" in fails(capsys, "sample", "maze", "--out", str(disk / "p.gif"))
         assert not (disk / "p.gif").exists()
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True, timeout=300)
 
 
 def _write_to_full(real, text: str) -> int:
