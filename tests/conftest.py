@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 if not os.environ.get("UNVEIL_UNCHECKED"):  # tests/test_mutations.py runs the suite many times
     install_import_hook("unveil", "beartype.beartype")
@@ -18,3 +18,12 @@ torch.set_num_threads(1)
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(0)
+
+
+@pytest.fixture
+def unchecked():
+    """What a user meets: beartype, which looks first in tests, stands aside."""
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", before)
