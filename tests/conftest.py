@@ -9,6 +9,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from jaxtyping import config
+
 import checked
 
 if not os.environ.get("UNVEIL_UNCHECKED"):  # tests/test_mutations.py runs the suite many times
@@ -65,3 +67,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(0)
+
+
+@pytest.fixture
+def unchecked():
+    """What a user meets: beartype, which looks first in tests, stands aside."""
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", before)

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from unveil.data.files import replacing
+from unveil.data.files import MADE, output, replacing
 from unveil.evaluation.maze import MazeRollout
 from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, GOAL_RADIUS, Layout
 
@@ -142,8 +142,8 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) 
     some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
     first, *rest = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    with replacing(path) as partial:
-        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True)
+    with output(path) as partial:
+        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True, comment=MADE)
 
 
 def video_suffixes() -> tuple[str, ...]:
@@ -161,19 +161,25 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
     if path.suffix == ".gif":
         return write_gif(path, frames, milliseconds)
-    settings: dict[str, Any] = {"plugin": "FFMPEG", "fps": 1000 / milliseconds, "macro_block_size": 2}
+    settings: dict[str, Any] = {
+        "plugin": "FFMPEG",
+        "fps": 1000 / milliseconds,
+        "macro_block_size": 2,
+        "output_params": ["-metadata", f"comment={MADE}"],
+    }
     encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
     assert isinstance(encoded, bytes)
-    with replacing(path) as partial:
+    with output(path) as partial:
         partial.write_bytes(encoded)
 
 
-def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None) -> None:
-    """A picture, with the parameters that made it in its text chunks."""
+def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False) -> None:
+    """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MADE)
     for name, value in (parameters or {}).items():
         info.add_text(name, value)
-    with replacing(path) as partial:
+    with (replacing if own_folder else output)(path) as partial:
         Image.fromarray(frame).save(partial, format="png", pnginfo=info)

@@ -117,6 +117,7 @@ FREE_TO_CHANGE = (
     "data",
     "samples",
     "log",
+    "episodes",
 )
 
 
