@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from unveil.apps.guided import costing
-from unveil.apps.policy import Policy
+from unveil.apps.policy import Policy, marks
+from unveil.apps.policy_checks import flag, kind, number, one_of, whole
 from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
+from unveil.apps.realtime import RealTimePolicy
 from unveil.network.observation import Part
 from unveil.process.schedule import Flow
 from unveil.sampling.gaussian import DDIM, Ancestral, Heun
@@ -219,3 +221,175 @@ def test_a_cost_in_the_datas_units_moves_the_actions_down_its_gradient(jacobian)
     if jacobian:  # in pixels: variance 1.25^2, gradient 0.1 * 4, lessened by what has moved already
         assert moved == pytest.approx(1.25**2 * 0.1 * 4.0, rel=0.25)
     assert 0.2 < moved < 4.5
+
+
+def drawing(count=1, **more):
+    """A policy whose chunks are N(o, 0.25^2) and show their noise; DDPM also draws on the way."""
+    shape = PolicyShape(1, 1, 1, 4, 2, diffusion_steps=10)
+    model = PolicyModel(shape, Conjugate(shape, 0.25))
+    return Policy(model, more.pop("solver", Ancestral(model.denoiser.schedule)), 3, **more)
+
+
+@pytest.mark.parametrize("real_time", [False, True])
+def test_an_environments_actions_do_not_depend_on_those_beside_it(real_time):
+    """Environment i has the seed of the first + i, whoever else is there and whoever else decides in the same call."""
+
+    def acted(seed, count, anew=()):
+        policy = drawing(seed=seed)
+        policy = RealTimePolicy(policy, 1, "naive", execute=2) if real_time else policy
+        done = []
+        for k in range(9):
+            if k in anew:
+                policy.reset(np.arange(count) == count - 1)  # which then decides at other steps than the others
+            done.append(policy.act(np.full((count, 1), 0.1))[:, 0])
+        return np.stack(done, axis=1)
+
+    three = acted(5, 3)
+    np.testing.assert_allclose(acted(5, 1)[0], three[0], atol=1e-6)
+    np.testing.assert_allclose(acted(7, 1)[0], three[2], atol=1e-6)
+    np.testing.assert_allclose(acted(5, 3, anew=(3,))[:2], three[:2], atol=1e-6)
+    assert np.abs(three[0] - three[1]).min() > 1e-4
+
+
+def test_a_longer_episode_beside_goes_on_with_its_own_noise():
+    """`predict` for some environments alone takes theirs, not the first ones'."""
+    both, alone = drawing(seed=3), drawing(seed=4)
+    seen = np.zeros((2, 1, 1), np.float32)
+    np.testing.assert_allclose(both.predict(seen[:1], environments=np.array([1])), alone.predict(seen[:1]), atol=1e-6)
+    np.testing.assert_allclose(both.predict(seen)[1:], alone.predict(seen[:1]), atol=1e-6)  # the second chunk of each
+    with pytest.raises(ValueError, match="2 different numbers"):
+        both.predict(seen, environments=np.array([1, 1]))
+
+
+@pytest.mark.parametrize("real_time", [False, True])
+def test_recorded_noise_is_where_a_decision_begins_whatever_the_temperature(real_time):
+    """DDIM is a function of its noise: as (mean + deviation * noise), since the belief of a Gaussian is exact in many steps."""
+    shape = PolicyShape(1, 1, 1, 4, 4)
+    model = PolicyModel(shape, Conjugate(shape, 0.25))
+    noise = np.random.default_rng(0).standard_normal((3, 4, 1)).clip(-2, 2)
+    policy = Policy(model, DDIM(model.denoiser.schedule), 100, temperature=0.1)
+    act = (RealTimePolicy(policy, 0, "naive") if real_time else policy).act
+    seen = np.array([[-0.1], [0.0], [0.1]])
+    done = np.stack([act(seen, noise=noise)[:, 0] for _ in range(4)], axis=1)
+    np.testing.assert_allclose(done, seen + 0.25 * noise[..., 0], atol=0.02)
+    np.testing.assert_allclose(policy.predict(seen[:, None], noise=noise)[..., 0], done, atol=1e-6)
+    for wrong in (noise[:2], noise[..., None], np.full_like(noise, np.nan)):
+        with pytest.raises(ValueError, match=r"policy: noise must"):
+            policy.predict(seen[:, None], noise=wrong)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+@pytest.mark.parametrize("clip", [True, False])
+def test_guidance_that_overflows_is_an_error_and_never_an_action(jacobian, clip):
+    def cost(chunk):
+        return (chunk - 9.0).square().sum((1, 2))
+
+    policy = drawing(clip=clip)
+    policy.steer = costing(policy.model, cost, scale=1e40, jacobian=jacobian)
+    with pytest.raises(ValueError, match=r"guidance \(policy.steer\) made actions that are not finite at t = 0\.\d+; give a smaller scale"):
+        policy.act(np.zeros((2, 1)))
+    policy.steer = None
+    with pytest.raises(ValueError, match=r"guidance \(steer=\)"):
+        policy.predict(np.zeros((2, 1, 1)), steer=costing(policy.model, lambda chunk: (chunk - chunk).sqrt().sum((1, 2)), 1.0))
+    with pytest.raises(ValueError, match=r"the edit .* made actions that are not finite"):
+        policy.predict(np.zeros((2, 1, 1)), edit=lambda x, t, generator: x / (x - x))
+    assert np.isfinite(policy.act(np.zeros((2, 1)))).all()
+    for parameter in (policy.model.acted.low,):
+        parameter.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the network made actions that are not finite; its weights"):
+        policy.predict(np.zeros((2, 1, 1)))
+
+
+def test_one_observation_and_other_things_are_refused_by_name():
+    policy = drawing()
+    for wrong, said in (
+        (np.zeros(1), r"policy: observations must have shape \(B, 1\), got \(1,\); of one alone give x\[None\]"),
+        (np.zeros((0, 1)), r"shape \(B, 1\), got \(0, 1\)"),
+        ({"state": np.zeros((1, 1))}, r"got a dict with \['state'\]"),
+        (np.array([["a"]]), "must be numbers"),
+        ([[0.0], [0.0, 1.0]], "must be an array"),
+        (np.full((1, 1), 1e300), "finite"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            policy.check(wrong)
+    np.testing.assert_array_equal(policy.check(torch.tensor([[0.5]])), [[0.5]])
+    policy.act(np.zeros((2, 1)))
+    for wrong in ([1, 0], np.array([True]), np.array([0, 1])):  # numbers would be taken for rows
+        with pytest.raises(ValueError, match=r"one bool for each environment, shape \(2,\)"):
+            marks(wrong, 2)
+    with pytest.raises(ValueError, match=r"shape \(2,\), got bool of shape \(3,\)"):
+        policy.reset(np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"policy: observations must have shape \(B, 1, 1\), got \(2, 2, 1\)"):
+        policy.predict(np.zeros((2, 2, 1)))
+    with pytest.raises(ValueError, match=r"policy: prefix must have shape \(2, d, 1\)"):
+        policy.predict(np.zeros((2, 1, 1)), np.zeros((2, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "policy: steps must be a whole number in 1 .. 10, got 0"),
+        ({"steps": 11}, "policy: steps .* got 11"),
+        ({"steps": True}, "policy: steps .* got True"),
+        ({"temperature": float("nan")}, "policy: temperature must be a finite number of at least 0, got nan"),
+        ({"temperature": -1.0}, "policy: temperature .* got -1"),
+        ({"temperature": float("inf")}, "policy: temperature .* got inf"),
+        ({"n_action": 0}, "policy: n_action .* got 0"),
+        ({"seed": -1}, "policy: seed .* got -1"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings, said):
+    policy = drawing()
+    with pytest.raises(ValueError, match=said):
+        Policy(policy.model, policy.solver, **({"steps": 2} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"observations": 0}, "policy: observations must be a whole number of at least 1, got 0"),
+        ({"n_obs": True}, "policy: n_obs .* got True"),
+        ({"prefix": -1}, "policy: prefix must be a whole number of at least 0, got -1"),
+    ],
+)
+def test_shapes_that_cannot_be_are_named(settings, said):
+    with pytest.raises(ValueError, match=said):
+        PolicyShape(**({"observations": 1, "actions": 1} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"scale": float("nan")}, "costing: scale must be a finite number, got nan"),
+        ({"until": 2.0}, "costing: until must lie in"),
+    ],
+)
+def test_a_cost_is_checked_when_it_is_given(settings, said):
+    given = {"model": drawing().model, "cost": lambda chunk: chunk.sum((1, 2)), "scale": 1.0} | settings
+    with pytest.raises(ValueError, match=said):
+        costing(**given)
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "said"),
+    [
+        (whole, 2.5, "x must be a whole number of at least 1, got 2.5"),
+        (whole, True, "x must be a whole number of at least 1, got True"),
+        (whole, "2", "got '2'"),
+        (whole, None, "got None"),
+        (number, "hot", "x must be a finite number, got 'hot'"),
+        (number, float("inf"), "got inf"),
+        (number, True, "got True"),
+        (number, [1.0], "got list"),
+        (flag, 1, "x must be True or False, got 1"),
+        (lambda name, value: kind(name, value, Policy, ", such as this"), "ddim", "x must be a Policy, such as this, got 'ddim'"),
+        (lambda name, value: one_of(name, value, ("a", "b")), None, "x must be one of a, b, got None"),
+    ],
+)
+def test_values_of_other_types_are_named(check, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        check("x", wrong)
+
+
+def test_numpys_numbers_are_numbers():
+    assert whole("x", np.int64(3)) == 3 and number("x", np.float32(0.5)) == 0.5 and number("x", 2) == 2.0 and flag("x", np.bool_(True))

@@ -14,6 +14,7 @@ from foreign_policies import policy as foreign
 from unveil.cli import main
 from unveil.network.condition import Condition
 from unveil.process.schedule import cosine_betas
+from unveil.sampling.noise import generators
 from unveil.weights.diffusion_policy import read_policy
 from unveil.weights.lerobot import read_policy_folder
 from unveil.weights.policies import model_of
@@ -28,16 +29,15 @@ def flat(parts, count, steps, spread=100.0, middle=0.0):
 
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 @pytest.mark.parametrize("weights", ["raw", "averaged"])
-def test_a_decision_of_one_step_has_the_originals_numbers(tmp_path, monkeypatch, name, weights):
+def test_a_decision_of_one_step_has_the_originals_numbers(tmp_path, name, weights):
     """The golden output of the network at times 3 and 77, through observation, belief, clipping and pixels: (x - sigma eps) / alpha."""
     wanted, (x, observed) = golden(name), drawn((2, 8, 2), (2, 2, 5))
     alpha_bar = (1 - cosine_betas(100)).cumprod(0)
     limits = read_policy(unpacked(name, tmp_path)).normalization["action"]
-    monkeypatch.setattr("unveil.apps.policy.normal_like", lambda like, generator: x.clone())
     for row, index in enumerate((3, 77)):
-        policy = unveil.load(unpacked(name, tmp_path), "cpu", raw=weights == "raw")
+        policy = unveil.load(unpacked(name, tmp_path), "cpu", raw=weights == "raw", temperature=0.5)  # of drawn noise alone
         policy.times = torch.tensor([(index + 1) / 100, 0.0], dtype=torch.float64)
-        chunks = policy.predict((observed * 200 + 256).numpy())
+        chunks = policy.predict((observed * 200 + 256).numpy(), noise=x.numpy())
         belief = (x[row] - (1 - alpha_bar[index]) ** 0.5 * wanted[weights][row]) / alpha_bar[index] ** 0.5
         there = limits.raw(belief.clamp(-1, 1)).numpy()
         np.testing.assert_allclose(chunks[row], there, atol=2e-3)  # pixels of 512
@@ -67,15 +67,19 @@ def test_a_whole_decision_is_the_published_loop(tmp_path, kind):
     cond = Condition(vector=told.flatten(1), tokens=told)
     betas = cosine_betas(steps)
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)]).tolist()
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn((count, shape.horizon, shape.actions), generator=generator)
+    own = generators(5, count)  # each row has its own: seeds 5, 6, 7
+
+    def noise():
+        return torch.stack([torch.randn((shape.horizon, shape.actions), generator=generator) for generator in own])
+
+    x = noise()
     with torch.no_grad():
         for k in range(steps, 0, -1):
             now, after, beta = alpha_bar[k], alpha_bar[k - 1], float(betas[k - 1])
             eps = model["network"](x, torch.full((count,), k - 1.0), cond)
             x_0 = ((x - (1 - now) ** 0.5 * eps) / now**0.5).clamp(-1, 1)
             mean = after**0.5 * beta / (1 - now) * x_0 + (1 - beta) ** 0.5 * (1 - after) / (1 - now) * x
-            x = mean if k == 1 else mean + (beta * (1 - after) / (1 - now)) ** 0.5 * torch.randn(x.shape, generator=generator)
+            x = mean if k == 1 else mean + (beta * (1 - after) / (1 - now)) ** 0.5 * noise()
     there = read.normalization["action"].raw(x).numpy()
     np.testing.assert_allclose(chunks, there, atol=1e-4 * np.abs(there).max())
     assert there.std() > 0.01

@@ -11,9 +11,10 @@ from math import isfinite
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unveil.apps.guidance_forms import Form
+from unveil.apps.policy_checks import kind, number
 from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel, asked, untold
 from unveil.errors import UnveilError
@@ -265,8 +266,16 @@ def costing(
             to (N,).
         scale: of the cost's gradient in normalised units; see `steered`.
         jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
-        until: t up to which the cost acts.
+        until: t up to which the cost acts, in (0, 1].
+    Raises:
+        ValueError: a model, cost, scale or time that cannot be.
     """
+    kind("costing: model", model, nn.Module, ", a planner's or a policy's .model")
+    if not callable(cost):
+        raise ValueError(f"costing: cost must be a function of clean plans or chunks, got {type(cost).__name__}")
+    number("costing: scale", scale)
+    if not 0.0 < number("costing: until", until) <= 1.0:
+        raise ValueError(f"costing: until must lie in (0, 1], got {until}")
 
     def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
         if isinstance(model, PolicyModel):

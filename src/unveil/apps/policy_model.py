@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unveil.apps.policy_checks import one_of, whole
 from unveil.apps.trajectory_model import Normalization
 from unveil.data.chunks import check_window
 from unveil.network.condition import Condition
@@ -35,8 +36,8 @@ class PolicyShape:
         parts: of an observation that holds images, which are C, h, w of 0 .. 255: one after another, flattened, they are its D numbers. The
             network is told an encoder's features in their place. None where an observation is numbers alone.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, a number below 1, a prefix that leaves no action to predict, or parts that are not an
-            observation.
+        ValueError: horizon < n_obs + n_action - 1, a number below 1 or no whole number, an unknown word, a prefix that leaves no action to
+            predict, or parts that are not an observation.
     """
 
     observations: int
@@ -51,9 +52,12 @@ class PolicyShape:
     parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("observations", "actions", "n_obs", "horizon", "n_action", "diffusion_steps"):
+            whole(f"policy: {name}", getattr(self, name))
+        whole("policy: prefix", self.prefix, 0)
+        one_of("policy: predicts", self.predicts, ("eps", "x0", "v", "flow"))
+        one_of("policy: told", self.told, ("film", "tokens", "inpainting"))
         check_window(self.n_obs, self.horizon, self.n_action)
-        if min(self.observations, self.actions, self.diffusion_steps) < 1:
-            raise ValueError(f"policy: numbers of at least 1 are needed, got {self}")
         if not 0 <= self.prefix <= self.horizon - self.n_obs:
             raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
         if self.told == "inpainting" and self.parts:

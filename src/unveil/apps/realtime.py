@@ -30,7 +30,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil.apps.policy import Policy
+from unveil.apps.policy import Policy, marks
+from unveil.apps.policy_checks import flag, kind, whole
 from unveil.apps.policy_model import PolicyModel
 from unveil.data.chunks import check_window
 from unveil.process.corrupt import like
@@ -84,7 +85,10 @@ class RealTimePolicy:
     def __init__(
         self, policy: Policy, delay: int, method: Method = "prefix", *, execute: int | None = None, background: bool = False
     ) -> None:
+        kind("real time: policy", policy, Policy)
         shape = policy.model.shape
+        delay, background = whole("real time: delay", delay, 0), flag("real time: background", background)
+        execute = None if execute is None else whole("real time: execute", execute)
         if method not in get_args(Method):
             raise ValueError(f"unknown method {method!r} of real-time control; methods: {', '.join(get_args(Method))}")
         if execute is None:
@@ -95,6 +99,7 @@ class RealTimePolicy:
         self.policy, self.delay, self.n_action, self.method = policy, delay, execute, method
         self._thread = ThreadPoolExecutor(1, "policy") if background else None
         self._jobs: list[Job] = []
+        self.chunks = None
         self.reset()
 
     @property
@@ -119,7 +124,12 @@ class RealTimePolicy:
             self._thread.shutdown()
 
     def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
-        """Begin new episodes in all environments or in the marked ones; what is being computed for them is dropped when it is done."""
+        """Begin new episodes in all environments or in the marked ones; what is being computed for them is dropped when it is done.
+
+        Raises:
+            ValueError: as `Policy.reset`.
+        """
+        rows = marks(rows, None if self.chunks is None else len(self.chunks))
         if rows is None or self.chunks is None:
             for job in self._jobs:
                 job.chunks()
@@ -129,15 +139,18 @@ class RealTimePolicy:
             self._place[rows] = -1
             self._episode[rows] += 1
 
-    def act(self, observations: Float[np.ndarray, "B D"]) -> Float[np.ndarray, "B A"]:
+    def act(self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None) -> Float[np.ndarray, "B A"]:
         """The next action of every environment.
 
+        Args:
+            noise: as of `Policy.act`: for the decisions that begin in this call.
         Raises:
             ValueError: as `Policy.act`.
         """
         shape, first = self.model.shape, self.model.shape.n_obs - 1
-        self.policy.check(observations)
+        observations = self.policy.check(observations)
         count = len(observations)
+        noise = None if noise is None else self.policy.check_noise(noise, count)
         if self.chunks is None:
             self.chunks = np.zeros((count, shape.horizon, shape.actions))
             self._held = np.zeros((count, shape.actions))
@@ -149,11 +162,11 @@ class RealTimePolicy:
             raise ValueError(f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between")
         fresh = self._place < 0
         self._busy &= ~fresh
-        self._seen = np.concatenate([self._seen[:, 1:], observations[:, None].astype(np.float32)], axis=1)
+        self._seen = np.concatenate([self._seen[:, 1:], observations[:, None]], axis=1)
         self._seen[fresh] = observations[fresh, None]
         self._take_over()
-        self._begin(np.flatnonzero(fresh), 0, alone=True)
-        self._begin(np.flatnonzero(~fresh & ~self._busy & (self._place >= self.n_action)), self.delay, alone=False)
+        self._begin(np.flatnonzero(fresh), 0, noise, alone=True)
+        self._begin(np.flatnonzero(~fresh & ~self._busy & (self._place >= self.n_action)), self.delay, noise, alone=False)
         self._take_over()  # where there is no delay
         holding = self._busy if self.method == "wait" else np.zeros(count, bool)
         actions = np.where(holding[:, None], self._held, self.chunks[np.arange(count), np.where(holding, 0, first + self._place)])
@@ -162,11 +175,13 @@ class RealTimePolicy:
         self._now += 1
         return actions.copy()
 
-    def _begin(self, rows: Int[np.ndarray, " N"], delay: int, *, alone: bool) -> None:
+    def _begin(self, rows: Int[np.ndarray, " N"], delay: int, noise: np.ndarray | None, *, alone: bool) -> None:
         """Start to compute chunks for these environments; `alone` without regard to what they carry out, as they carry out nothing."""
         if not len(rows):
             return
-        compute = partial(self.policy.predict, self._seen[rows]) if alone else self._given_the_last(rows)
+        given = None if noise is None else noise[rows]
+        predict = partial(self.policy.predict, self._seen[rows], noise=given, environments=rows)
+        compute = predict if alone else self._given_the_last(predict, rows)
         self.policy.decisions += 1
         if self._thread is None:
             made = compute()
@@ -176,16 +191,18 @@ class RealTimePolicy:
         self._jobs.append(Job(rows, self._episode[rows], self._now + delay, ready))
         self._busy[rows] = True
 
-    def _given_the_last(self, rows: Int[np.ndarray, " N"]) -> Callable[[], Float[np.ndarray, "N H A"]]:
+    def _given_the_last(
+        self, predict: Callable[..., Float[np.ndarray, "N H A"]], rows: Int[np.ndarray, " N"]
+    ) -> Callable[[], Float[np.ndarray, "N H A"]]:
         """The prediction of new chunks by the method, from what the last ones still hold."""
         assert self.chunks is not None
-        predict, shape, d, s = partial(self.policy.predict, self._seen[rows]), self.model.shape, self.delay, self.n_action
+        shape, d, s = self.model.shape, self.delay, self.n_action
         if self.method in ("wait", "naive") or (d == 0 and self.method != "soft"):
             return predict
         first = shape.n_obs - 1
         last = np.roll(self.chunks[rows], -s, axis=1)  # row i: the last chunk's action of the same step; its last s rows say nothing
         if self.method == "prefix":
-            return partial(predict, last[:, first : first + d])
+            return partial(predict, prefix=last[:, first : first + d])
         value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, torch.float32))
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
