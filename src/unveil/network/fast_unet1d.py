@@ -3,7 +3,8 @@
 Besides the pieces of `fast_conv1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
 every row and every plan; and the value comes with its gradient to the input, so that no graph is recorded.
 
-The weights are copied, on their device, when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
+The weights are copied, on their device, when a horizon is first seen, and again once they have changed (`fast_layout.py`); in training, and
+where a graph is traced or compiled, the plain network serves.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from unveil.network.condition import Condition
 from unveil.network.conv1d import ResidualConv1d
 from unveil.network.fast_conv1d import Attention, Normed, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
+from unveil.network.fast_layout import Watch, plain_serves, share_names
 from unveil.network.layers import sinusoids
 from unveil.network.unet1d import TemporalUNet
 from unveil.network.value1d import ValueNetwork
@@ -73,7 +75,9 @@ class Told:
 
 
 class FastUNet(nn.Module):
-    """`TemporalUNet` for inference; where a gradient is asked for it is the plain network.
+    """`TemporalUNet` for inference; where a gradient is wanted, in training mode and while traced it is the plain network.
+
+    Its weights are the plain network's own, under the same names: what trains or loads them changes what this computes.
 
     Args:
         dtype: of weights and features; the times, the input and the output keep theirs.
@@ -83,43 +87,62 @@ class FastUNet(nn.Module):
     def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._runs: dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]] = {}
-        self._told = Told(plain)
+        self._laid: tuple[Told, dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]]] | None = None
+        self._watch = Watch(plain)
+        share_names(self)
+        self.train(plain.training)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
-        if (torch.is_grad_enabled() and x.requires_grad) or x.shape[1] % 2 ** (self.plain.levels - 1):
+        if plain_serves(self, self.plain, x) or x.shape[1] % 2 ** (self.plain.levels - 1):
             return self.plain(x, time, cond)
         with torch.no_grad():
+            if self._laid is None or self._watch.changed():
+                self._laid = Told(self.plain), {}
+            told, runs = self._laid
             key = x.shape[1], len(x) >= MANY_ROWS
-            if key not in self._runs:
-                run = _unet(self.plain, *key, self.dtype, self._told)
-                self._runs[key] = run if self.quicker is None else self.quicker(run)
-            return self._runs[key](x.to(self.dtype), self._told(time, self.dtype)).to(x.dtype)
+            if key not in runs:
+                run = _unet(self.plain, *key, self.dtype, told)
+                runs[key] = run if self.quicker is None else self.quicker(run)
+            return runs[key](x.to(self.dtype), told(time, self.dtype)).to(x.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_laid": None}
 
 
 class FastValue(nn.Module):
     """`ValueNetwork` for planning: values, and their first derivative with respect to x.
 
-    Where x requires a gradient the result is value + <gradient, x - x>: autograd finds the gradient written in, and no second derivative.
+    Where x requires a gradient the result is value + <gradient, x - x>: autograd finds the gradient written in, no second derivative, and
+    none to the weights. In training mode, while traced, and where only the weights want a gradient it is the plain network.
     """
 
     def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._runs: dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
-        self._told = Told(plain)
+        self._laid: tuple[Told, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] | None = None
+        self._watch = Watch(plain)
+        share_names(self)
+        self.train(plain.training)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        if plain_serves(self, self.plain, x, gradient_of_x=True):
+            return self.plain(x, time)
         wanted = torch.is_grad_enabled() and x.requires_grad
         with torch.no_grad():
+            if self._laid is None or self._watch.changed():
+                self._laid = Told(self.plain), {}
+            told, runs = self._laid
             key = x.shape[1], len(x) >= MANY_ROWS, wanted
-            if key not in self._runs:
-                run = _value(self.plain, *key, self.dtype, self._told)
-                self._runs[key] = run if self.quicker is None or not wanted else self.quicker(run)
-            value, gradient = self._runs[key](x.to(self.dtype), self._told(time, self.dtype))
+            if key not in runs:
+                run = _value(self.plain, *key, self.dtype, told)
+                runs[key] = run if self.quicker is None or not wanted else self.quicker(run)
+            value, gradient = runs[key](x.to(self.dtype), told(time, self.dtype))
         if not wanted:
             return value.to(x.dtype)
         return value.to(x.dtype) + ((x - x.detach()) * gradient.to(x.dtype)).flatten(1).sum(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_laid": None}
 
 
 def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
