@@ -1,9 +1,13 @@
 """What a path model learns from data beside its networks, and how it is told of known positions."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from unveil.apps.path_model import PathModel, PathModelShape, endpoint_known
+from unveil.apps.planner import Planner
 from unveil.data.episodes import Episodes
 
 
@@ -36,6 +40,36 @@ def test_statistics_come_from_the_data_within_episodes():
     assert bool((model.speed_limit <= 0.1005).all())  # jumps of 50 between episodes are not speeds
     assert bool((model.speed_limit > 0.05).all())
     assert bool((model.acceleration_limit <= 0.0105).all())
+
+
+def with_an_axis(values) -> Episodes:
+    """The walk with its second axis replaced."""
+    episodes = walk()
+    observations = episodes.observations.copy()
+    observations[:, 1] = values
+    return replace(episodes, observations=observations)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.08, 2.0**25])
+def test_an_axis_that_hardly_changes_becomes_zero_and_limits_nothing(size):
+    noise = 5e-6 * np.random.default_rng(1).random(4000) if size == 0.08 else 0.0
+    torch.manual_seed(0)
+    model = PathModel(PathModelShape(width=32, depth=1, longest=40))
+    assert model.learn_statistics(with_an_axis(size + noise)) == ((1,) if size == 0.08 else ())
+    seen = torch.from_numpy(with_an_axis(size + noise).observations[::7, :2])
+    normal = model.normalized(seen)
+    assert float(normal[:, 1].abs().max()) < 1e-3 and float(normal[:, 0].abs().max()) > 1.0
+    assert bool(model.supported(seen).all()) and not bool(model.supported(seen + 1e6 * torch.tensor([1.0, 0.0])).any())
+    assert bool((model.speed_limit > 0).all()) and bool((model.acceleration_limit > 0).all()) and float(model.speed_limit[1]) >= 1.0
+    plan = Planner(model).plan(seen[3].numpy(), seen[50].numpy())
+    assert np.isfinite(plan.path).all() and np.isfinite(plan.times).all()
+
+
+def test_paths_that_stand_still_are_refused():
+    episodes = walk()
+    still = replace(episodes, observations=np.zeros_like(episodes.observations))
+    with pytest.raises(ValueError, match="no position changes"):
+        model_of(still)
 
 
 def test_support_is_where_data_went():

@@ -31,6 +31,63 @@ def test_a_feature_that_never_changes_becomes_zero(kind):
     assert made.denormalized(torch.zeros(2))[1] == 7.0
 
 
+def learned(column, kind="limits", **more):
+    made = Normalization(1)
+    flat = made.learn(np.asarray(column, np.float32)[:, None], kind, **more)
+    return made, flat
+
+
+@pytest.mark.parametrize("kind", ["limits", "gaussian"])
+def test_noise_around_a_constant_is_not_blown_up(kind):
+    made, flat = learned(0.08 + 5e-6 * np.random.default_rng(0).random(100), kind)
+    assert flat == (0,)
+    assert float(made.normalized(torch.tensor([0.081]))) == pytest.approx(0.001, rel=0.01)
+    assert learned([0.08] * 9, kind)[1] == ()  # nothing is lost there
+    published, flat = learned(0.08 + 5e-6 * np.random.default_rng(0).random(100), kind, published=True)
+    assert flat == () and float(published.normalized(torch.tensor([0.081]))) > 100.0
+
+
+@pytest.mark.parametrize("kind", ["limits", "gaussian"])
+@pytest.mark.parametrize("unit", [1e-9, 1e-30, 1.0, 1e30, 1e38])
+@pytest.mark.parametrize("offset", [0.0, -0.5, 300.0])
+def test_units_do_not_matter_where_numbers_vary(kind, unit, offset):
+    column = offset + np.random.default_rng(0).uniform(-1.0, 1.0, 200)
+    if offset == 300.0 and unit in (1e38,):
+        pytest.skip("beyond float32")
+    made, flat = learned((column * unit).astype(np.float32), kind)
+    seen = torch.from_numpy((column * unit).astype(np.float32))[:, None]
+    centre, half = ((column.max() + column.min()) / 2, np.ptp(column) / 2) if kind == "limits" else (column.mean(), column.std())
+    assert flat == ()
+    np.testing.assert_allclose(made.normalized(seen)[:, 0], (column - centre) / half, atol=2e-4)
+    np.testing.assert_allclose(made.denormalized(made.normalized(seen)) / unit, seen / unit, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["limits", "gaussian"])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 7.0, -1e4, 2.0**25, 1.7e9, -3e38])
+def test_a_constant_of_any_size_becomes_zero_and_comes_back(kind, size):
+    made, _ = learned([size] * 100, kind)
+    constant = torch.full((1, 1), size)
+    assert float(made.normalized(constant)) == pytest.approx(0.0, abs=1e-3)
+    torch.testing.assert_close(made.denormalized(torch.zeros(1, 1)), constant)
+    assert float(made.normalized(constant * (1.0 + 1e-3))) == pytest.approx(0.0, abs=8.0)
+
+
+@pytest.mark.parametrize("kind", ["limits", "gaussian"])
+def test_what_float32_does_not_resolve_is_constant_and_what_it_does_is_not(kind):
+    rng = np.random.default_rng(0)
+    assert learned(1.7e9 + 128.0 * rng.integers(0, 2, 100), kind)[1] == (0,)  # two neighbouring numbers of float32
+    made, flat = learned(4.5e6 + 40.0 * rng.random(100), kind)  # metres of a map's grid, 0.5 apart
+    assert flat == () and float(made.normalized(torch.tensor([4.5e6 + 60.0]))) > 1.5
+
+
+def test_statistics_refuse_numbers_that_are_not_finite():
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="feature 1 holds numbers that are not finite"):
+            Normalization(2).learn(np.array([[0.0, 1.0], [1.0, bad]]), "gaussian")
+    with pytest.raises(ValueError, match="no rows"):
+        Normalization(2).learn(np.zeros((0, 2)), "limits")
+
+
 def test_the_value_is_in_the_units_of_the_return_at_the_denoisers_own_times():
     torch.manual_seed(0)
     value = ValueModel(TrajectoryShape(8, 10, 1, 2, width=8, multiples=(1, 4)))

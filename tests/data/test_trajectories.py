@@ -1,5 +1,7 @@
 """Windows against a naive reading, returns against their sum, and a split of whole episodes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from unveil.data.episodes import Episodes, held_out
 from unveil.data.trajectories import Trajectories, returns_to_go
+from unveil.data.windows import PathWindows
 
 
 def recording(lengths: list[int], terminal: list[bool]) -> Episodes:
@@ -55,6 +58,28 @@ def test_returns_are_discounted_sums_with_the_penalty_on_terminal_steps(pieces, 
                 discount ** (k - t) * (float(episodes.rewards[k]) - (100.0 if episodes.terminals[k] else 0.0)) for k in range(t, end)
             )
             assert found[t] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_returns_of_very_unequal_episodes_take_memory_of_order_n():
+    """One episode of 5,000 steps beside 1,000 of one: a table of episodes by steps would take 40 MB."""
+    episodes = recording([5_000, *[1] * 1_000], [False] * 1_001)
+    tracemalloc.start()
+    try:
+        found = returns_to_go(episodes, 0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 200 * len(episodes)
+    np.testing.assert_array_equal(found[5_000:], episodes.rewards[5_000:])
+    rewards = episodes.rewards[:5_000].astype(np.float64)
+    assert found[0] == pytest.approx(float((0.5 ** np.arange(60) * rewards[:60]).sum()), rel=1e-6)
+    assert found[4_998] == pytest.approx(rewards[-2] + 0.5 * rewards[-1], rel=1e-6)
+
+
+def test_windows_say_how_many_episodes_they_come_from():
+    episodes = recording([3, 5, 2], [True] * 3)
+    assert Trajectories(episodes).episodes == 3 and Trajectories(episodes, unpadded=3).episodes == 2
+    assert PathWindows(episodes, 2, 2).episodes == 2 and PathWindows(episodes, 2, 4).episodes == 1
 
 
 def test_a_split_keeps_episodes_whole_and_apart():

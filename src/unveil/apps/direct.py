@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unveil.data.scales import constant_scale, is_constant
 from unveil.data.windows import ListedWindows, PathWindows
 from unveil.network.quantiles import QuantileMLP, pinball
 
@@ -33,11 +34,14 @@ def direct_windows(
         steps, rows: of the regression: AdamW steps, and windows a step.
         progress: called with (done, of how many) blocks of work.
     """
-    mean, deviation = windows.values.mean(0), windows.values.std(0)
+    values = windows.values.double()
+    mean, deviation, size = values.mean(0), values.std(0), values.abs().amax(0)
+    constant = torch.from_numpy(is_constant(2.0 * deviation.numpy(), size.numpy()))
+    scale = torch.where(constant, torch.from_numpy(constant_scale(mean.numpy())), deviation).float()
 
     def pairs(first: Tensor, strides: Tensor) -> Tensor:
         start, goal = windows.ends(first, strides)
-        return torch.cat([(start - mean) / deviation, (goal - mean) / deviation], dim=1)
+        return torch.cat([(start - mean) / scale, (goal - mean) / scale], dim=1).float()
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device="cpu")))

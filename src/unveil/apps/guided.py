@@ -227,7 +227,9 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
-    weights = (sharpness * centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)).softmax(dim=1)
+    spread = centred.square().mean(1, keepdim=True).sqrt()
+    least = 1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny  # below it scores differ by rounding
+    weights = (sharpness * centred / torch.maximum(spread, least)).softmax(dim=1)
     return (weights[:, :, None, None] * x).sum(1)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.data.episodes import Episodes
+from unveil.data.scales import constant_scale, is_constant
 from unveil.network.condition import Condition
 from unveil.network.path_transformer import PathTransformer
 from unveil.network.quantiles import QuantileMLP
@@ -65,10 +66,16 @@ class PathModel(nn.Module):
         self.register_buffer("speed_limit", torch.ones(d))
         self.register_buffer("acceleration_limit", torch.ones(d))
 
-    def learn_statistics(self, episodes: Episodes) -> None:
+    def learn_statistics(self, episodes: Episodes) -> tuple[int, ...]:
         """Set the buffers from data: normalisation, visited positions, and limits of speed and acceleration (per step).
 
-        The limits are the 99.9 % quantiles of |change of position| in one step and of its change, on each axis.
+        The limits are the 99.9 % quantiles of |change of position| in one step and of its change, on each axis. An axis that hardly changes
+        (`scales.is_constant`) becomes 0, and limits nothing.
+
+        Returns:
+            The axes that vary by so little that they count as constant: worth a note.
+        Raises:
+            ValueError: no position changes within an episode.
         """
         d = self.shape.dimensions
         position = episodes.observations[:, :d].astype(np.float64)
@@ -76,21 +83,30 @@ class PathModel(nn.Module):
         inside[episodes.ends[:-1] - 1] = False
         velocity = np.diff(position, axis=0)
         moving = inside & (np.abs(velocity).max(1) > 0)
+        if not moving.any():
+            raise ValueError("path model: no position changes within an episode, so there is no path to learn")
         both = moving[1:] & moving[:-1]
-        size = (position.max(0) - position.min(0)) / (SUPPORT_BINS - 2) + 1e-9
-        low = position.min(0) - size  # one empty bin around the data
+        least, most = position.min(0), position.max(0)
+        constant = is_constant(most - least, np.maximum(np.abs(least), np.abs(most)))
+        scale = constant_scale((least + most) / 2.0)
+        size = np.where(constant, scale, (most - least) / (SUPPORT_BINS - 2) + 1e-9 * (most - least))
+        low = np.where(constant, (least + most) / 2.0 - (SUPPORT_BINS // 2 + 0.5) * size, least - size)  # one empty bin around the data
         visited = np.zeros((SUPPORT_BINS,) * d, dtype=np.uint8)
         visited[tuple(((position - low) / size).astype(int).T)] = 1
         for axis in range(d):
             wide = np.pad(visited, [(1, 1) if a == axis else (0, 0) for a in range(d)])
             visited = np.maximum.reduce([wide.take(range(k, k + SUPPORT_BINS), axis=axis) for k in range(3)])
-        self.mean.copy_(torch.from_numpy(position.mean(0)))
-        self.deviation.copy_(torch.from_numpy(position.std(0)))
+        deviation = np.where(constant, scale, position.std(0))
+        speed = np.quantile(np.abs(velocity[moving]), 0.999, axis=0)
+        acceleration = np.quantile(np.abs(np.diff(velocity, axis=0)[both]), 0.999, axis=0) if both.any() else speed
+        self.mean.copy_(torch.from_numpy(np.where(constant, (least + most) / 2.0, position.mean(0))))
+        self.deviation.copy_(torch.from_numpy(deviation))
         self.support.copy_(torch.from_numpy(visited))
         self.support_low.copy_(torch.from_numpy(low))
         self.support_bin.copy_(torch.from_numpy(size))
-        self.speed_limit.copy_(torch.from_numpy(np.quantile(np.abs(velocity[moving]), 0.999, axis=0)))
-        self.acceleration_limit.copy_(torch.from_numpy(np.quantile(np.abs(np.diff(velocity, axis=0)[both]), 0.999, axis=0)))
+        self.speed_limit.copy_(torch.from_numpy(np.where(constant | (speed <= 0.0), deviation, speed)))
+        self.acceleration_limit.copy_(torch.from_numpy(np.where(constant | (acceleration <= 0.0), deviation, acceleration)))
+        return tuple(np.flatnonzero(constant & (most > least)).tolist())
 
     def normalized(self, position: Tensor) -> Tensor:
         """Data units to deviation 1."""

@@ -1,5 +1,7 @@
 """Windows of a fixed number of steps of actions and observations, and the returns that follow them."""
 
+from itertools import accumulate
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +33,9 @@ class Trajectories:
         room = self._last - torch.arange(len(rows), device="cpu")
         self._first = torch.nonzero(room >= unpadded - 1)[:, 0]
         if not len(self._first):
-            raise ValueError(f"these data have no episode of {unpadded} steps")
+            longest = int((episodes.ends - episodes.starts).max())
+            raise ValueError(f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}")
+        self.episodes = int(((episodes.ends - episodes.starts) >= unpadded).sum())  # those that windows come from
 
     def __len__(self) -> int:
         return len(self._first)
@@ -50,7 +54,7 @@ class Trajectories:
 def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float = 0.0) -> Float[np.ndarray, " N"]:
     """G_t = sum_{k >= 0} discount^k r_{t+k} to the end of the episode; `termination_penalty` is added to a terminal transition's reward.
 
-    What follows a recording's end (`timeouts`) counts nothing, as in the released code.
+    What follows a recording's end (`timeouts`) counts nothing, as in the released code. Time and memory are of order N.
 
     Raises:
         ValueError: discount outside (0, 1].
@@ -58,13 +62,15 @@ def returns_to_go(episodes: Episodes, discount: float, termination_penalty: floa
     if not 0.0 < discount <= 1.0:
         raise ValueError(f"discount must lie in (0, 1], got {discount}")
     rewards = episodes.rewards.astype(np.float64) + termination_penalty * episodes.terminals
-    lengths = episodes.ends - episodes.starts
-    table = np.zeros((len(lengths), int(lengths.max())))
-    inside = np.arange(table.shape[1]) < lengths[:, None]
-    table[inside] = rewards
-    for step in range(table.shape[1] - 2, -1, -1):
-        table[:, step] += discount * table[:, step + 1]
-    return table[inside].astype(np.float32)
+    found = np.empty(len(rewards), np.float32)
+
+    def earlier(after: float, reward: float) -> float:
+        return reward + discount * after
+
+    for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
+        backwards = accumulate(rewards[start:end][::-1].tolist(), earlier)
+        found[start:end] = np.fromiter(backwards, np.float64, end - start)[::-1]
+    return found
 
 
 def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

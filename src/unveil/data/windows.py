@@ -51,7 +51,10 @@ class PathWindows:
             room = np.minimum(room, longest - 1)
         self._first = torch.from_numpy(np.flatnonzero(room > 0))
         if not len(self._first):
-            raise ValueError(f"windows: no episode has more than {stride} steps; give a smaller stride or longer episodes")
+            raise ValueError(
+                f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller stride or longer episodes"
+            )
+        self.episodes = int(((episodes.ends - episodes.starts) > stride).sum())  # those that windows come from
         self._last = torch.from_numpy(last)[self._first]
         self._room = torch.from_numpy(room)[self._first]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.recipes.locomotion import check_logbase, folder_name
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
     from unveil.recipes.progress import Progress
@@ -67,7 +66,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
 
     torch.manual_seed(config.seed)  # initial weights
     model = trajectory_model(described)
-    model.normalization.learn(_rows(episodes), config.normalizer)
+    learn_normalization(model, episodes, config.normalizer)
     told = None
     if shape_of(described).returns:
         told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
@@ -79,9 +78,12 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
 
 def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
     """The return that follows a window, from its noisy version."""
+    import numpy as np
     import torch
 
     from unveil.apps.trajectory_training import trajectory_batches, value_loss
+    from unveil.data.notes import note
+    from unveil.data.scales import constant_scale, is_constant
     from unveil.data.trajectories import Trajectories, returns_to_go
     from unveil.recipes.locomotion_load import shape_of, value_model
     from unveil.recipes.run import Task
@@ -89,21 +91,31 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
     targets = returns_to_go(episodes, config.discount, config.termination_penalty)
     torch.manual_seed(config.seed)  # initial weights
     model = value_model(described)
-    model.normalization.learn(_rows(episodes), config.normalizer)
+    learn_normalization(model, episodes, config.normalizer)
     if config.normed:
-        model.offset.fill_(float(targets.mean()))
-        model.scale.fill_(float(targets.std()) or 1.0)
+        mean, deviation = float(targets.mean(dtype=np.float64)), float(targets.std(dtype=np.float64))
+        flat = bool(is_constant(np.array([2.0 * deviation]), np.abs(targets).max(keepdims=True))[0])
+        model.offset.fill_(mean)
+        model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
+        if flat:
+            note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
     draw = trajectory_batches(
         Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), config.clean, lengths(config)
     )
     return Task(model, draw, value_loss, _published(config), {})
 
 
-def _rows(episodes: Episodes) -> np.ndarray:
-    """(N, A + D), what the normalisation is learned from."""
+def learn_normalization(model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]) -> None:
+    """Learn from rows (actions, observations), and say which of them hardly change."""
     import numpy as np
 
-    return np.concatenate([episodes.actions, episodes.observations], axis=1)
+    from unveil.data.notes import left_out, note
+
+    flat = model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), kind)
+    if flat:
+        actions = episodes.actions.shape[1]
+        names = left_out([f"action {i}" if i < actions else f"observation {i - actions}" for i in flat])
+        note(f"{names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
 
 
 def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
@@ -143,6 +155,7 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "normalized": True,
         "origin": "unveil",
         "transitions": len(episodes),
+        "episodes": len(episodes.ends),
         "recipe": recipe,
         "attention": getattr(config, "attention", False),
         "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",

@@ -47,23 +47,36 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     """Diffuser as published; of the recipe's own fields it reads batch, steps, rates and width, and the released constants otherwise."""
     from functools import partial
 
-    import numpy as np
     import torch
 
     from unveil.apps.diffuser import maze_shape
     from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
+    from unveil.data.notes import note
     from unveil.data.trajectories import Trajectories
     from unveil.errors import UnveilError
+    from unveil.recipes.locomotion_train import learn_normalization
     from unveil.recipes.run import RELEASED_TRAINER, Task
 
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
     shape = maze_shape(*published_shape(layout), config.width)
     cut = between_goals(episodes, layout.goal)
-    draw = trajectory_batches(Trajectories(cut, unpadded=shape.horizon), shape, config.batch_size)
+    windows = Trajectories(cut, unpadded=shape.horizon)
+    if windows.episodes < len(cut.ends):
+        note(
+            f"{len(cut.ends) - windows.episodes} of {len(cut.ends)} pieces between visits to the goal are shorter than the horizon of "
+            f"{shape.horizon} steps and are left out, as the published code does"
+        )
+    draw = trajectory_batches(windows, shape, config.batch_size)
     torch.manual_seed(config.seed)  # initial weights
     model = TrajectoryModel(shape)
-    model.normalization.learn(np.concatenate([cut.actions, cut.observations], axis=1), "limits")
+    learn_normalization(model, cut, "limits")
     loss = partial(trajectory_loss, known=ends_of)
-    return Task(model, draw, loss, RELEASED_TRAINER, {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps})
+    return Task(
+        model,
+        draw,
+        loss,
+        RELEASED_TRAINER,
+        {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps, "episodes": windows.episodes},
+    )

@@ -25,11 +25,17 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
     import torch
 
     from unveil.apps.direct import direct_windows
+    from unveil.data.notes import note
     from unveil.data.windows import PathWindows
 
     if config.cut:
-        return PathWindows(episodes, 2, config.stride, config.to_end)
-    windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+        windows = PathWindows(episodes, 2, config.stride, config.to_end)
+    else:
+        windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+    if windows.episodes < (count := len(episodes.ends)):
+        note(f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out")
+    if config.cut:
+        return windows
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
 
@@ -40,6 +46,8 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
 
     from unveil.apps.path_model import PathModel, PathModelShape
     from unveil.apps.path_training import path_batches, path_loss
+    from unveil.data.notes import note
+    from unveil.data.windows import PathWindows
     from unveil.recipes.run import Task
 
     episodes = episodes if config.cut else unmarked(episodes)
@@ -47,9 +55,11 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     torch.manual_seed(config.seed)  # initial weights
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
     model = PathModel(shape)
-    model.learn_statistics(episodes)
+    if flat := model.learn_statistics(episodes):
+        note(f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant")
     draw = path_batches(windows, config.batch_size, config.waypoints)
-    return Task(model, draw, path_loss, {}, {"longest": windows.longest})
+    used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
+    return Task(model, draw, path_loss, {}, {"longest": windows.longest, "episodes": used})
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:

@@ -269,7 +269,7 @@ def _learn(model: TrajectoryModel | ValueModel, original: Original, dataset: str
     from unveil.recipes.original_maze import LOADER, maze_rows
 
     if original.loader == LOADER:
-        model.normalization.learn(maze_rows(original, dataset), _kind(original))
+        model.normalization.learn(maze_rows(original, dataset), _kind(original), published=True)
         return
     episodes = read_episodes(dataset)
     sizes = episodes.actions.shape[1], episodes.observations.shape[1]
@@ -283,7 +283,7 @@ def _learn(model: TrajectoryModel | ValueModel, original: Original, dataset: str
     rows = np.concatenate([episodes.actions[:count], episodes.observations[:count]], axis=1, dtype=np.float32)
     if original.normalizer == "SafeLimitsNormalizer" and bool((rows.min(0) == rows.max(0)).any()):
         raise UnveilError(f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here")
-    model.normalization.learn(rows, _kind(original))
+    model.normalization.learn(rows, _kind(original), published=True)
 
 
 def check_free(out: Path, described: dict[str, Any]) -> None:

@@ -102,6 +102,7 @@ FREE_TO_CHANGE = (
     "data",
     "samples",
     "log",
+    "episodes",
 )
 
 

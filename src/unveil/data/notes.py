@@ -1,0 +1,15 @@
+"""What is worth a line on the terminal though nothing went wrong: data that are left out, or taken in another way than they look."""
+
+import os
+import sys
+
+
+def note(text: str) -> None:
+    """Print `unveil: note: <text>` on the standard error, of several processes by the first alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"unveil: note: {text}", file=sys.stderr, flush=True)
+
+
+def left_out(names: list[str], most: int = 6) -> str:
+    """Names for a note, the first ones of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
