@@ -103,6 +103,7 @@ FREE_TO_CHANGE = (
     "samples",
     "log",
     "episodes",
+    "demonstrations",
 )
 
 
