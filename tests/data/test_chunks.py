@@ -77,3 +77,15 @@ def test_split_as_published():
     assert published_split(3, 0.0, 0, 0).all() and published_split(2, 0.9, 0, 0).sum() == 1
     with pytest.raises(ValueError, match="share"):
         published_split(10, 1.0, 0, 0)
+
+
+def test_episodes_without_a_window_are_said_and_not_counted(capsys):
+    """H 16, n_obs 2, n_action 8: 8 steps are enough, padded with one before and seven after; 7 are not."""
+    rows = np.arange(55, dtype=np.float32)[:, None]
+    chunks = Chunks(rows, rows, np.array([7, 15, 55]), 2, 16, 8)
+    assert chunks.episodes == 2 and int(chunks.begins[0]) == 6  # the second episode's only window begins before its first step
+    err = capsys.readouterr().err
+    assert "1 of 3 episodes have fewer than 8 steps" in err and "are left out; a shorter horizon" in err
+    assert Chunks(rows, rows, np.array([7, 15, 55]), 2, 8, 4).episodes == 3 and not capsys.readouterr().err
+    with pytest.raises(ValueError, match="of 16 steps: 8 are needed"):
+        Chunks(rows[:7], rows[:7], np.array([7]), 2, 16, 8)

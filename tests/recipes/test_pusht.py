@@ -54,6 +54,35 @@ def test_a_run_says_all_that_its_weights_need(run):
     torch.testing.assert_close(weights["acted.high"], torch.from_numpy(actions.max(0)))
 
 
+def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, capsys):
+    """One of 5 steps among three: config.json counts two; floats in [0, 1] are written as bytes, and depth in millimetres is no picture."""
+    two = recorded()
+    ends = np.concatenate([[5], two.episode_ends])
+    unit = np.random.default_rng(0).random((len(two), 96, 96, 3)).astype(np.float32)
+    arrays = {
+        "state": two.observations["state"],
+        "img": unit,
+        "action": two.actions,
+        "episode_ends": ends,
+        "said": np.array(["a"] * len(two)),
+    }
+    np.savez(tmp_path / "d.npz", **arrays)
+    assert main(["data", "pusht", "--from", str(tmp_path / "d.npz"), "--out", str(tmp_path / "o.npz")]) == 0
+    assert "left out 'said', which holds <U1" in capsys.readouterr().err
+    with np.load(tmp_path / "o.npz") as stored:
+        np.testing.assert_array_equal(stored["img"], (255 * unit).round())
+        assert stored["img"].dtype == np.uint8
+    few = [*TINY, "--data", str(tmp_path / "o.npz"), "--observation", "state", "--hold-out", "0", "--steps", "1", "--save-every", "1"]
+    assert main(["train", "pusht", *few, "--out", str(tmp_path / "run")]) == 0
+    assert "1 of 3 episodes have fewer than 8 steps" in capsys.readouterr().err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["demonstrations"] == 2 and config["windows"] == 55 - 7 + 84 - 7
+    np.savez(tmp_path / "n.npz", **arrays | {"img": 2 * unit - 1})
+    assert main(["data", "pusht", "--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz")]) == 2
+    assert "'img' has colours from -0.99" in capsys.readouterr().err
+    assert main(["data", "pusht", "--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz"), "--no-pictures"]) == 0
+
+
 def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
     """With the transformer's dropout, too."""
     for flags in ([], ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2", "--dropout", "0.2"]):

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from unveil.data.demonstrations import Demonstrations
+from unveil.data.notes import note
 
 
 class Chunks:
@@ -26,11 +27,14 @@ class Chunks:
         after its last step    the last step again
 
     So that the first decision of an episode sees its first observation n_obs times, and every decision's n_action executed actions
-    lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer, or none.
+    lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer. Those of fewer than
+    H - n_action - n_obs + 2 steps give none, as in the published code: they are left out, which a note says.
 
     Args:
         whole: `windows` gives the observations of all H rows, not of the first n_obs alone.
         pictures: seen too; they stay bytes in memory, and in a window their C h w numbers follow the observation's own.
+    Attributes:
+        episodes: number of episodes that give at least one window.
     Raises:
         ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
     """
@@ -62,8 +66,17 @@ class Chunks:
             low.append(np.full(len(places), start))
             high.append(np.full(len(places), end - 1))
         self.begins, self.low, self.high = (torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high))
+        shortest, count = max(1, horizon - n_action - n_obs + 2), len(episode_ends)
         if not len(self.begins):
-            raise ValueError(f"chunks: no episode is long enough for a window of {horizon} steps; give a shorter horizon")
+            raise ValueError(
+                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; give a shorter horizon"
+            )
+        self.episodes = sum(len(places) > 0 for places in begins)
+        if self.episodes < count:
+            note(
+                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs + 2, too few for a "
+                "window, and are left out; a shorter horizon takes them in"
+            )
 
     def __len__(self) -> int:
         return len(self.begins)

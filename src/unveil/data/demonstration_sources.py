@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unveil.data.demonstrations import Demonstrations, read_demonstrations_npz
 from unveil.data.download import download
+from unveil.data.fields import Pictures
 from unveil.data.files import found, home
 from unveil.data.lerobot import is_lerobot, read_lerobot
 from unveil.data.robomimic import read_robomimic
@@ -12,7 +13,7 @@ from unveil.data.zarr_store import is_zarr, read_zarr
 from unveil.errors import UnveilError
 
 
-def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
+def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstrations:
     """The demonstrations of a source, whose format is recognised.
 
     - a zarr replay buffer, format 2 or 3, a folder or zipped: `data/*` and `meta/episode_ends`;
@@ -20,8 +21,11 @@ def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
     - an https address of one of these files, which is downloaded into the cache;
     - paths are taken as they are, or below `$UNVEIL_DATA` or the cache.
 
+    Fields that are no numbers, such as text, are left out with a note on the terminal.
+
     Args:
-        pictures: read pictures, too: arrays of more than three axes, and a LeRobot dataset's images and videos.
+        pictures: read pictures, too, or those of these names: arrays of more than three axes, and a LeRobot dataset's images and videos.
+            Colours become bytes, and everything else, such as depth, keeps its numbers: `as_pictures`.
     Raises:
         UnveilError: there is no such source, it cannot be had, or it is damaged.
     """
@@ -38,6 +42,8 @@ def read_demonstrations(source: str, pictures: bool = False) -> Demonstrations:
         return read_robomimic(path, pictures)
     if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":
         return read_zarr(path, pictures)
+    if path.is_dir() and next((path / "data").rglob("*.parquet"), None) is not None:
+        raise UnveilError(f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?")
     raise UnveilError(
         f"{source}: no known format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz with action and "
         "episode_ends is needed"

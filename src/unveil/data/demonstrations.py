@@ -2,13 +2,14 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from unveil.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, say_left_out
 from unveil.data.files import MADE, output
 from unveil.data.npz import npz_arrays
 from unveil.errors import UnveilError
@@ -24,6 +25,7 @@ class Demonstrations:
         observations: arrays (N, ...) by name, seen before the action of the same row; floats, or uint8 pictures (N, H, W, C).
         actions: (N, A).
         episode_ends: (E,), one past each episode's last row, rising; the last is N.
+        left: fields of the file that were left out, and why, as the end of a sentence.
     Raises:
         ValueError: no step, arrays of different length, ends that do not rise from above 0 to N, or a number that is not finite.
     """
@@ -31,6 +33,7 @@ class Demonstrations:
     observations: Mapping[str, np.ndarray]
     actions: Float[np.ndarray, "N A"]
     episode_ends: Int[np.ndarray, " E"]
+    left: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         count = len(self.actions)
@@ -67,7 +70,7 @@ class Demonstrations:
         lengths = self.episode_ends - self.starts
         rows = np.repeat(which, lengths)
         observations = {name: values[rows] for name, values in self.observations.items()}
-        return Demonstrations(observations, self.actions[rows], np.cumsum(lengths[which]))
+        return Demonstrations(observations, self.actions[rows], np.cumsum(lengths[which]), self.left)
 
     def observed(self, *names: str) -> Float[np.ndarray, "N D"]:
         """Observations of these names side by side, each flattened.
@@ -77,31 +80,52 @@ class Demonstrations:
         """
         for name in names:
             if name not in self.observations:
-                raise UnveilError(f"these demonstrations have no observation {name!r}; they have {sorted(self.observations)}")
+                why = f" that can be read: it {self.left[name]}" if name in self.left else ""
+                raise UnveilError(f"these demonstrations have no observation {name!r}{why}; they have {sorted(self.observations)}")
         return np.concatenate([self.observations[name].reshape(len(self), -1) for name in names], axis=1).astype(np.float32)
 
 
-def checked(where: object, observations: Mapping[str, np.ndarray], actions: np.ndarray, episode_ends: np.ndarray) -> Demonstrations:
-    """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1).
+def checked(
+    where: Path | str,
+    observations: Mapping[str, np.ndarray],
+    actions: np.ndarray,
+    episode_ends: np.ndarray,
+    left: Mapping[str, str] | None = None,
+) -> Demonstrations:
+    """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1), pictures as `as_pictures` has them.
 
+    Args:
+        left: fields that were left out, and why; said on the terminal.
     Raises:
         UnveilError: they are no demonstrations; the message begins with the file.
     """
+    kept, left = dict[str, np.ndarray](), dict(left or {})
     try:
         if episode_ends.dtype.kind not in "iu":
             raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
-        kept = {name: as_rows(name, values) for name, values in observations.items()}
-        return Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64))
+        for name, values in observations.items():
+            if values.ndim == 0 or (values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends)):
+                left[name] = "is one number for all" if values.ndim == 0 else "has one number for each episode, not for each step"
+            else:
+                kept[name] = as_rows(name, values)
+        found = Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64), left)
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
+    say_left_out(where, left)
+    return found
 
 
 def as_rows(name: str, values: np.ndarray) -> np.ndarray:
-    """Numbers as float32 rows; uint8 stays.
+    """Numbers as float32 rows; uint8 stays; pictures become bytes where they are colours.
 
     Raises:
-        ValueError: an unknown dtype.
+        ValueError: an unknown dtype, or colours of no known scale.
     """
+    if values.ndim >= PICTURE_AXES and values.dtype.kind in "fiub":
+        try:
+            return as_pictures([values])
+        except Unread as error:
+            raise ValueError(f"{name!r} {error}") from error
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
     if values.dtype != np.uint8:
@@ -110,20 +134,23 @@ def as_rows(name: str, values: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
-def read_demonstrations_npz(path: Path | str, pictures: bool = True) -> Demonstrations:
-    """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation.
+def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demonstrations:
+    """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation; text and objects are left out.
 
     Args:
-        pictures: read arrays of more than three axes, too.
+        pictures: read arrays of more than three axes, too, or those of these names.
     Raises:
         UnveilError: missing, damaged, or no demonstrations.
     """
-    arrays = npz_arrays(path, (ENDS,), None, 64 if pictures else 3)
-    name = next((name for name in ACTIONS if name in arrays), None)
+    left = dict[str, str]()
+    arrays = npz_arrays(path, (ENDS,), None, lambda name, axes: asked(name, axes, pictures), left)
+    name = next((name for name in ACTIONS if name in arrays or name in left), None)
     if name is None:
         raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")
+    if name in left:
+        raise UnveilError(f"{path}: {name!r} {left[name]}")
     actions, ends = arrays.pop(name), arrays.pop(ENDS)
-    return checked(path, arrays, actions, ends)
+    return checked(path, arrays, actions, ends, left)
 
 
 def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:

@@ -64,21 +64,37 @@ def stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | h5py.Dat
     return group[name]
 
 
+def unread(group: h5py.Group, name: str) -> str:
+    """Why what has that name is no array of numbers that can be read, as the end of a sentence; "" if it is one."""
+    link = group.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        return "is a link to somewhere else; only what the file itself stores is read"
+    data = group[name]
+    if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind not in "fiub":
+        return "is not an array of numbers"
+    if data.external or data.is_virtual:
+        return "keeps its numbers in another file; only what the file itself stores is read"
+    packed = data.id.get_create_plist()
+    filters = [packed.get_filter(i) for i in range(packed.get_nfilters())]
+    if missing := [number for number, *_ in filters if not h5py.h5z.filter_avail(number)]:
+        return f"is stored by HDF5's filter {missing[0]}, which is not installed here"
+    return ""
+
+
 def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
-    """The array of that name: floats as float32 (kind 'f'), flags as bool (kind 'b') or pictures as uint8 (kind 'u').
+    """The array of that name: floats as float32 (kind 'f'), flags as bool (kind 'b') or as they are stored (kind 'n').
 
     Raises:
         UnveilError: it is missing, not an array inside this very file, of another kind, or absurdly large.
     """
     where = f"{group.file.filename}: {name!r}"
-    data = stored(group, name)
-    if data is None:
+    if stored(group, name) is None:
         raise UnveilError(f"{where} is missing; the file has {sorted(map(str, group))[:12]}")
-    if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind not in "fiub":
-        raise UnveilError(f"{where} is not an array of numbers")
-    if data.external or data.is_virtual:
-        raise UnveilError(f"{where} keeps its numbers in another file; only what the file itself stores is read")
+    if why := unread(group, name):
+        raise UnveilError(f"{where} {why}")
+    data = group[name]
+    assert isinstance(data, h5py.Dataset)
     if data.size * data.dtype.itemsize > min(LARGEST, 2**26 + DENSEST * group.file.id.get_filesize()):
         raise UnveilError(f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
-        return np.asarray(data[()], dtype={"b": bool, "u": np.uint8}.get(kind, np.float32))
+        return np.asarray(data[()], dtype={"b": bool, "n": data.dtype}.get(kind, np.float32))

@@ -6,7 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +43,18 @@ def read_npz(path: Path | str) -> Episodes:
         raise UnveilError(f"{path}: {error}") from error
 
 
-def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[str] | None = (), axes: int = 64) -> dict[str, np.ndarray]:
+def npz_arrays(
+    path: Path | str,
+    needed: Sequence[str] = (),
+    wanted: Sequence[str] | None = (),
+    asked: Callable[[str, int], bool] | None = None,
+    left: dict[str, str] | None = None,
+) -> dict[str, np.ndarray]:
     """The arrays of numbers in an archive by name: all that are needed, and those that are wanted and there (None: every one).
 
     Args:
-        axes: arrays of more are left out.
+        asked: whether an array of that name and number of axes is asked for; others are not looked at. None: all are.
+        left: gains arrays of text or objects that are not needed, and why they are left out; without it they are refused.
     Raises:
         UnveilError: not a whole .npz, a needed array is missing, one holds objects or text, or claims more than the file can hold.
     """
@@ -62,7 +69,8 @@ def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[st
             if missing := [name for name in needed if name not in members]:
                 raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
             names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
-            names = [name for name in names if name in needed or axes >= 64 or _axes(archive, members[name]) <= axes]
+            if asked is not None or left is not None:
+                names = [name for name in names if name in needed or _worth(archive, members[name], name, asked, left)]
             room = min(LARGEST, 2**26 + DENSEST * path.stat().st_size)
             if (claimed := sum(members[name].file_size for name in names)) > room:
                 raise UnveilError(f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB")
@@ -72,11 +80,25 @@ def npz_arrays(path: Path | str, needed: Sequence[str] = (), wanted: Sequence[st
         raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
 
 
-def _axes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """How many axes the header of a .npy file tells of; 0 of a version that `_array` refuses."""
+def _worth(
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    name: str,
+    asked: Callable[[str, int], bool] | None,
+    left: dict[str, str] | None,
+) -> bool:
+    """Whether an array is asked for and holds numbers, by its header; true of a version that `_array` refuses."""
     with archive.open(member) as stream:
         read = HEADERS.get(npy.read_magic(stream))
-        return 0 if read is None else len(read(stream)[0])
+        if read is None:
+            return True
+        shape, _, dtype = read(stream)
+    if asked is not None and not asked(name, len(shape)):
+        return False
+    if left is not None and dtype.kind not in "fiub":
+        left[name] = f"holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed"
+        return False
+    return True
 
 
 def _array(stored: bytes, where: str) -> np.ndarray:

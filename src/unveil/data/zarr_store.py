@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from unveil.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
+from unveil.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
 from unveil.data.hdf5 import LARGEST
 from unveil.errors import UnveilError
 
@@ -29,15 +30,19 @@ def is_zarr(path: Path) -> bool:
     return zipfile.is_zipfile(path) and path.suffix in (".zip", ".zarr")
 
 
-def read_zarr(path: Path | str, pictures: bool = False) -> Demonstrations:
+def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
     """Read `data/action`, `meta/episode_ends` and every other array below `data`, which is an observation.
 
+    What is no array of numbers, or stored by a codec that is not read, is left out with a note, unless it is needed.
+
     Args:
-        pictures: read arrays of more than three axes, too; whole numbers in floats become uint8.
+        pictures: read arrays of more than three axes, too, or those of these names; what they become is in `as_pictures`.
     Raises:
-        UnveilError: missing, damaged, a chunk that is missing or cut short, a codec that could run code, or no demonstrations.
+        UnveilError: missing, damaged, a chunk that is missing or cut short, no demonstrations, or an array that is needed, or a picture
+            that was asked for, by a codec that could run code or is not known.
     """
     path = Path(path)
+    left = dict[str, str]()
     with _folder(path) as root:
         names = sorted(p.name for p in (root / "data").iterdir() if p.is_dir()) if (root / "data").is_dir() else []
         action = next((name for name in ACTIONS if name in names), None)
@@ -45,23 +50,37 @@ def read_zarr(path: Path | str, pictures: bool = False) -> Demonstrations:
             raise UnveilError(f"{path}: 'data/action' is missing; below data there is {names[:12] or 'nothing'}")
         if not (root / "meta" / ENDS).is_dir():
             raise UnveilError(f"{path}: 'meta/{ENDS}' is missing")
-        arrays = {name: _array(path, root, f"data/{name}", pictures or name == action) for name in names}
-        ends = _array(path, root, f"meta/{ENDS}", True)
-    actions = arrays.pop(action)
-    assert actions is not None and ends is not None
-    return checked(path, {name: values for name, values in arrays.items() if values is not None}, actions, ends)
+        arrays = dict[str, np.ndarray]()
+        for name in names:
+            axes = 0
+            try:
+                axes = _axes(path, root / "data" / name)
+                if asked(name, axes, pictures) or name == action:
+                    arrays[name] = _array(path, root, f"data/{name}")
+            except Unread as error:
+                if name == action or axes >= PICTURE_AXES:
+                    raise UnveilError(f"{path}: {name!r} {error}") from error
+                left[name] = str(error)
+        try:
+            _axes(path, root / "meta" / ENDS)
+            ends = _array(path, root, f"meta/{ENDS}")
+        except Unread as error:
+            raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
+    return checked(path, {name: values for name, values in arrays.items() if name != action}, arrays[action], ends, left)
 
 
-def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | None:
-    """One array, or None for a picture that is not wanted."""
+def _array(path: Path, root: Path, name: str) -> np.ndarray:
+    """One array, whose codecs are known.
+
+    Raises:
+        Unread: it holds no numbers, or is stored by a codec that is not read.
+        UnveilError: it is damaged.
+    """
     _check_codecs(path, root / name)
     zarr: Any = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
-        if not pictures and len(stored.shape) > 3:
-            return None
-        if stored.dtype.kind not in "fiub":
-            raise UnveilError(f"{path}: {name!r} has dtype {stored.dtype}, but numbers are needed")
+        check_kind(stored.dtype.kind, stored.dtype)
         if stored.size * stored.dtype.itemsize > LARGEST:
             raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than {LARGEST >> 30} GiB")
         if stored.nchunks_initialized < stored.nchunks:
@@ -70,37 +89,61 @@ def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | No
                 f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy the store again, "
                 "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
             )
-        if len(stored.shape) == 4 and stored.dtype.kind == "f":  # by pieces: the published pictures are 2.8 GB as floats
-            pieces = [np.asarray(stored[i : i + 1024]).astype(np.uint8) for i in range(0, stored.shape[0], 1024)]
-            return np.concatenate(pieces) if pieces else np.zeros(stored.shape, np.uint8)
+        if len(stored.shape) >= PICTURE_AXES:  # by pieces: the published pictures are 2.8 GB as floats
+            return as_pictures(np.asarray(stored[i : i + 1024]) for i in range(0, max(1, stored.shape[0]), 1024))
         return np.asarray(stored[...])
-    except UnveilError:
+    except (UnveilError, Unread):
         raise
     except Exception as error:  # whatever zarr and its codecs raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
+def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
+    """What a store says of an array, and whether that is of format 2.
+
+    Raises:
+        Unread: it is a group.
+        UnveilError: nothing there, or damaged.
+    """
+    file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
+    if file is None and (folder / ".zgroup").is_file():
+        raise Unread("is a group of arrays")
+    try:
+        told = json.loads(file.read_text()) if file else None
+        if isinstance(told, dict) and file and file.name == "zarr.json" and told.get("node_type") == "group":
+            raise Unread("is a group of arrays")
+        if not isinstance(told, dict) or file is None:
+            raise ValueError("no description")
+        return cast(dict[str, Any], told), file.name == ".zarray"
+    except (OSError, ValueError) as error:
+        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+
+
+def _axes(path: Path, folder: Path) -> int:
+    """How many axes an array has, by its description."""
+    shape = _described(path, folder)[0].get("shape")
+    return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
+
+
 def _check_codecs(path: Path, folder: Path) -> None:
     """Refuse codecs that are not known to be harmless.
 
     Raises:
-        UnveilError: one is not, or there is no description of the array.
+        Unread: one is not.
+        UnveilError: there is no description of the array.
     """
-    file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
+    told, second = _described(path, folder)
     try:
-        told = json.loads(file.read_text()) if file else {}
-        used = [told["compressor"], *(told["filters"] or [])] if file and file.name == ".zarray" else list(told["codecs"])
+        used: list[Any] = [told["compressor"], *(told["filters"] or [])] if second else list(told["codecs"])
         for codec in used:
             name = None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
             if name is not None and name not in CODECS:
-                raise UnveilError(
-                    f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are"
-                )
-        outermost = used[0] if file and file.name == ".zarray" else used[-1]
+                raise Unread(f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are")
+        outermost = used[0] if second else used[-1]
         if outermost is not None and str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.") == "blosc":
             _check_blosc(path, folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
 
 

@@ -57,7 +57,7 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     card_file = out.with_name(f"{out.stem}.card.json")
     for file in (out, card_file):
         check_output(file)
-    read = read_demonstrations(config.source, config.pictures)
+    read = read_demonstrations(config.source, PICTURES if config.pictures else False)
     demonstrations = as_pusht(config.source, read, bool(read.observations.keys() & set(PICTURES)))
     kept = {
         name: _as_bytes(config.source, values, len(demonstrations)) if name in PICTURES else values
@@ -158,7 +158,7 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
         if path is None:
             raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
         data = str(path)
-    demonstrations = as_pusht(data, read_demonstrations(data, observation == "pixels"), observation == "pixels")
+    demonstrations = as_pusht(data, read_demonstrations(data, PICTURES if observation == "pixels" else False), observation == "pixels")
     if observation != "pixels":
         return demonstrations
     return replace(
@@ -185,11 +185,17 @@ def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.n
 def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
     import numpy as np
 
+    from unveil.data.fields import Unread, as_pictures
     from unveil.errors import UnveilError
 
-    if pictures.shape != (count, 96, 96, 3):
+    if pictures.ndim == 4:
+        try:
+            pictures = as_pictures([pictures])
+        except Unread as error:
+            raise UnveilError(f"{data}: 'img' {error}") from error
+    if pictures.shape != (count, 96, 96, 3) or pictures.dtype != np.uint8:
         raise UnveilError(f"{data}: pictures must be {(count, 96, 96, 3)}, got {pictures.shape}")
-    return pictures if pictures.dtype == np.uint8 else pictures.round().clip(0, 255).astype(np.uint8)
+    return pictures
 
 
 def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:

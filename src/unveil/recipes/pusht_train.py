@@ -21,6 +21,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.apps.policy_distillation import STATES, student_batches, student_loss
     from unveil.apps.policy_training import policy_batches, policy_loss
     from unveil.data.chunks import Chunks, published_split
+    from unveil.data.notes import left_out, note
     from unveil.recipes.device import find_device
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
@@ -47,14 +48,16 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     numbers = {
         "observations": observations.shape[1] + (0 if pictures is None else pictures[0].size),
         "actions": 2,
-        "demonstrations": len(demonstrations.episode_ends),
+        "demonstrations": chunks.episodes,
         "windows": len(chunks),
     }
     described = as_json(asdict(config) | numbers | {"recipe": "pusht"})
     torch.manual_seed(config.seed)  # initial weights
     model = policy_model(described)
-    model.observed.learn(observations, "limits")
-    model.acted.learn(demonstrations.actions, "limits")
+    for what, part, rows in (("observation", model.observed, observations), ("action", model.acted, demonstrations.actions)):
+        if flat := part.learn(rows, "limits"):
+            names = left_out([str(i) for i in flat])
+            note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
     draw, loss = policy_batches(chunks, model.shape, config.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())

@@ -118,6 +118,7 @@ FREE_TO_CHANGE = (
     "samples",
     "log",
     "episodes",
+    "demonstrations",
 )
 
 
