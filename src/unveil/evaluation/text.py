@@ -41,7 +41,8 @@ def text_metrics(
     calls = 1 if is_exact(model) and (model.shape.causal or form == "l") else draws
     began, found = time.perf_counter(), []
     for start in range(0, len(ids), batch):
-        part, real = (torch.from_numpy(a[start : start + batch]).to(model.device) for a in (ids, valid))
+        part = torch.from_numpy(ids[start : start + batch].astype(np.int64)).to(model.device)
+        real = torch.from_numpy(valid[start : start + batch]).to(model.device)
         nats = text_nats(model, part, draws, generator, valid=None if bool(real.all()) else real, form=form, times=times)
         found.append(nats.mean(1).double().cpu().numpy())
         if progress is not None:
@@ -69,7 +70,7 @@ def token_scores(
     """For each piece its tokens as text and their `conditional_nats`: {"tokens": [...], "nats": [...]}."""
     ids, valid, _ = _pieces(model, stream, pieces)
     for i, (row, real) in enumerate(zip(ids, valid, strict=True)):
-        kept = torch.from_numpy(row[real])[None].to(model.device)
+        kept = torch.from_numpy(row[real].astype(np.int64))[None].to(model.device)
         nats = conditional_nats(model, kept)[0]
         yield {"tokens": [model.tokens.decode([token]) for token in kept[0].tolist()], "nats": [round(v, 5) for v in nats.tolist()]}
         if progress is not None:

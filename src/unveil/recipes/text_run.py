@@ -196,21 +196,21 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed)
         return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
     if config.data is not None:
-        what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
+        what, stream = config.data, pack(read_documents(config.data, config.field, config.encoding), model.tokens)
     else:
         trained = read_config(find_checkpoint(config.checkpoint), "text")
         if "data" not in trained:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
         if trained.get("sft"):
             raise UnveilError("this model was fine-tuned on instructions, of which none are held out; give --data FILE")
-        what = f"the last {trained['hold_out']:.0%} of {trained['data']}"
+        what, encoding = f"the last {trained['hold_out']:.0%} of {trained['data']}", trained.get("encoding", "utf-8")
         if is_prepared(files_found(Path(trained["data"]))):
-            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
+            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"], encoding)
             if prepared.tokens.written() != model.tokens.written():
                 raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
             stream = prepared.held
         else:
-            held = split_documents(read_documents(trained["data"], trained["field"]), trained["hold_out"])[1]
+            held = split_documents(read_documents(trained["data"], trained["field"], encoding), trained["hold_out"])[1]
             stream = pack(held, model.tokens)
         if not len(stream):
             raise UnveilError("nothing was held out of this model's data; give --data FILE")
