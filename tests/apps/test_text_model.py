@@ -20,12 +20,13 @@ from unveil.apps.text_generation import (
     write,
     write_on,
 )
-from unveil.apps.text_likelihood import text_nats
+from unveil.apps.text_likelihood import Draws, conditional_nats, text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
 from unveil.data.text import Pieces, Stream
 from unveil.data.tokens import ByteTokens
 from unveil.errors import UnveilError
+from unveil.process.masked_objective import counted_loss, masked_loss
 from unveil.sampling.noise import generators
 
 TOKENS = ByteTokens()
@@ -430,3 +431,46 @@ def test_empty_prompts_and_prompts_with_an_end_are_written_on():
     assert len(model.tokens.encode(continue_text(model, [""], settings)[0])) >= 1
     done = write(model, prompt_canvas([[5, TOKENS.eos_id, 6]], 3, TOKENS), settings)
     assert done.ids[0, :3].tolist() == [5, TOKENS.eos_id, 6] and not bool((done.ids == M).any())
+
+
+@pytest.mark.parametrize("options", [{}, {"block": 4}], ids=str)
+@pytest.mark.parametrize("form", ["l", "t"])
+def test_a_padded_row_is_scored_as_it_is_alone(options, form):
+    model = random_model(**options)
+    ids = torch.arange(33).reshape(3, 11)
+    lengths = (11, 5, 8)
+    valid = torch.arange(11) < torch.tensor(lengths)[:, None]
+    known = torch.arange(11).expand(3, -1) < torch.tensor([2, 0, 3])[:, None]
+    together = text_nats(model, ids, 3, generators(4, 3), known=known, valid=valid, form=form)
+    for i, length in enumerate(lengths):
+        row = (slice(i, i + 1), slice(length))
+        alone = text_nats(model, ids[row], 3, generators(4, 1, i), known=known[row], form=form)
+        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-5)
+
+
+def test_recorded_numbers_give_the_losses_they_stand_for():
+    model, ids = random_model(), torch.arange(12).reshape(2, 6)
+    drawn = Draws(torch.tensor([[[0.1, 0.9]], [[0.5, 0.3]]]), torch.rand((2, 2, 6), generator=torch.Generator().manual_seed(1)))
+    counted = text_nats(model, ids, 2, drawn=drawn)
+    noised = text_nats(model, ids, 2, form="t", drawn=drawn)
+    for k in range(2):
+        count = 1 + (6 * drawn.places[:, 0, k]).long()
+        torch.testing.assert_close(counted[:, k], counted_loss(model.denoiser, ids, count, drawn.uniform[k]).detach())
+        torch.testing.assert_close(noised[:, k], masked_loss(model.denoiser, ids, 1.0 - drawn.places[:, 0, k], drawn.uniform[k]).detach())
+    with pytest.raises(ValueError, match=r"drawn must be places \(2, 1, 3\)"):
+        text_nats(model, ids, 3, drawn=drawn)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (torch.zeros((1, 25), dtype=torch.long), "L at most the context of 24"),
+        (torch.tensor([[1, 258]]), "ids must lie in 0 .. 257, got 1 .. 258"),
+        (torch.tensor([[-1, 5]]), "ids must lie in 0 .. 257"),
+    ],
+)
+def test_likelihoods_check_what_they_are_given(ids, message):
+    model = random_model()
+    for score in (text_nats, conditional_nats):
+        with pytest.raises(ValueError, match=message):
+            score(model, ids, *([2] if score is text_nats else []))

@@ -73,6 +73,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     from unveil.errors import UnveilError
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_load import load_text_model
+    from unveil.sampling.noise import generators
 
     settings = settings_of(config)
     if config.prompt and config.infill is not None:
@@ -87,13 +88,13 @@ def sample_text(config: SampleText) -> dict[str, Any]:
         canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, settings.length, tokens, model.device)
     else:
         canvas = gap_canvas([config.infill] * config.count, tokens, model.device)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    noise = generators(config.seed, config.count)
     began = time.perf_counter()
     with shown(model, canvas, config.watch) as show:
         if config.infill is None and not config.length:
-            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, generator, show)
+            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, noise, show)
         else:
-            written = write(model, canvas, settings, generator, show)
+            written = write(model, canvas, settings, noise, show)
     seconds = time.perf_counter() - began
     first = canvas.ids.shape[1] - settings.length
     given = int((canvas.ids != tokens.mask_id).sum())
@@ -214,12 +215,11 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
             stream = pack(held, model.tokens)
         if not len(stream):
             raise UnveilError("nothing was held out of this model's data; give --data FILE")
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     metrics = text_metrics(
         model,
         stream,
         config.draws,
-        generator,
+        config.seed,
         config.pieces,
         config.batch_size,
         lambda done, total: progress("scoring", done, total, {}),
