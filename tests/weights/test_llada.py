@@ -273,7 +273,7 @@ def broken(folder: Path, how: str) -> None:
         ("theta", "rope_theta is inf"),
         ("template", "chat_template.jinja: cannot be read"),
         ("twice", "model-00002-of-00002.safetensors: truncated or damaged .a name stands twice: model.transformer"),
-        ("overlap", "does not begin where the tensor before it ends"),
+        ("overlap", "tensors overlap or leave gaps: .*ff_out.weight"),
         ("negative", "truncated or damaged .-1 is no size"),
         ("words", "truncated or damaged"),
         ("too long a header", "its header is too long"),

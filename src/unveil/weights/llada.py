@@ -90,7 +90,14 @@ def _described(config: Mapping[str, Any]) -> Llada:
     hidden = config.get("mlp_hidden_size")
     if hidden is None:
         hidden = _whole(config, "mlp_ratio") * width
-    if type(kv_heads) is not int or type(hidden) is not int or not 1 <= hidden < 10**7 or kv_heads < 1 or width % (2 * heads) or heads % kv_heads:
+    if (
+        type(kv_heads) is not int
+        or type(hidden) is not int
+        or not 1 <= hidden < 10**7
+        or kv_heads < 1
+        or width % (2 * heads)
+        or heads % kv_heads
+    ):
         raise ValueError(f"d_model {width}, n_heads {heads}, n_kv_heads {kv_heads} and mlp_hidden_size {hidden} do not fit")
     vocabulary = config.get("embedding_size") or _whole(config, "vocab_size")
     theta, epsilon = config.get("rope_theta", 10_000.0), config.get("rms_norm_eps", 1e-5)

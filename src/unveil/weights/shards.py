@@ -77,7 +77,7 @@ def header(file: Path) -> dict[str, Stored]:
         at = 0
         for name, (first, last) in sorted(ends.items(), key=lambda it: it[1]):
             if first != at or last < first:
-                raise ValueError(f"{name[:60]} does not begin where the tensor before it ends")
+                raise ValueError(f"tensors overlap or leave gaps: {name[-40:]}")
             at = last
     except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
