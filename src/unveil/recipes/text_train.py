@@ -25,7 +25,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     name = Path(config.data).name.split(".")[0] or "text"
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
-    train, held = split_documents(read_documents(config.data, config.field), config.hold_out)
+    train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
     progress(f"preparing {name}", 1, 3, {})
     tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
     progress(f"preparing {name}", 2, 3, {})
@@ -52,10 +52,11 @@ def _command(config: DataText) -> str:
     """What prepares the same data, wherever they lie."""
     vocabulary = f"--tokenizer bpe --vocabulary {config.vocabulary}" if config.tokenizer == "bpe" else "--tokenizer bytes"
     field = f" --field {config.field}" if config.field != "text" else ""
-    return f"unveil data text --data {Path(config.data).name}{field} {vocabulary} --hold-out {config.hold_out}"
+    encoding = f" --encoding {config.encoding}" if config.encoding != "utf-8" else ""
+    return f"unveil data text --data {Path(config.data).name}{field}{encoding} {vocabulary} --hold-out {config.hold_out}"
 
 
-def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
+def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prepared:
     """A folder of `unveil data text`, or other text as bytes with its tail held out."""
     from unveil.data.files import found
     from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
@@ -65,7 +66,7 @@ def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
     if is_prepared(folder):
         return read_prepared(folder)
     tokens = ByteTokens()
-    train, held = split_documents(read_documents(data, field), hold_out)
+    train, held = split_documents(read_documents(data, field, encoding), hold_out)
     return Prepared(tokens, pack(train, tokens), pack(held, tokens))
 
 
@@ -93,7 +94,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    prepared = prepared_text(config.data, config.field, config.hold_out)
+    prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
     pieces = Pieces(prepared.train, config.context, config.truncated)
     more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
     more |= {"prepared_by": prepared.command} if prepared.command else {}

@@ -124,16 +124,16 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     from unveil.recipes.text_train import prepared_text
 
     if config.sft is not None:
-        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field), tokens, shape.context)
+        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field, config.encoding), tokens, shape.context)
         described = {"chats": len(examples.chats), "left_out": examples.left_out}
         return Learned(tuning_batches(examples, config.batch_size, config.form, config.times), tuning_loss, described)
     if is_prepared(found(Path(config.data))):
-        prepared = prepared_text(config.data, config.field, config.hold_out)
+        prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
         if prepared.tokens.written() != tokens.written():
             raise UnveilError(f"{config.data} was prepared with another tokenizer than {config.checkpoint} has; give the text itself")
         stream = prepared.train
     else:
-        stream = pack(split_documents(read_documents(config.data, config.field), config.hold_out)[0], tokens)
+        stream = pack(split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)[0], tokens)
     pieces = Pieces(stream, shape.context, config.truncated)
     draw = text_batches(pieces, config.batch_size, config.form, config.times, block=shape.block)
     return Learned(draw, text_loss, {"tokens": len(stream)})
