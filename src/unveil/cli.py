@@ -157,13 +157,21 @@ def _finite(value: Any) -> Any:
 
 
 def _check_json(target: str | None) -> None:
-    """Refuse a folder before the work is done."""
-    if target not in (None, "-") and Path(target).is_dir():
+    """Refuse a folder, and a file that unveil did not make, before the work is done."""
+    if target is None or target == "-":
+        return
+    if Path(target).is_dir():
         raise UnveilError(f"--json {target} is a folder; give a file name, or - for standard output")
+    from unveil.data.files import check_output
+
+    check_output(Path(target))
 
 
 def _write_json(target: str | None, result: dict[str, Any]) -> None:
     if target is not None:
+        from unveil.data.files import MADE
+
+        result = result | {"origin": MADE}
         _write(target, json.dumps(_finite(result), indent=1, default=str, allow_nan=False) + "\n")
 
 
@@ -171,9 +179,9 @@ def _write(target: str, text: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    from unveil.data.files import replacing
+    from unveil.data.files import MADE, output
 
-    with replacing(Path(target)) as partial:
+    with output(Path(target), "" if MADE in text else text.partition("\n")[0] + "\n") as partial:
         partial.write_text(text)
 
 

@@ -125,9 +125,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         pytest.skip("a small tmpfs cannot be mounted here")
     try:
         for write in (write_d4rl, write_minari):
-            (tmp_path / "a.hdf5").write_text("old")
+            (tmp_path / "a.hdf5").write_text("old, made by unveil")
             with pytest.raises(UnveilError, match=r"a\.hdf5: cannot write \(No space left on device\)"):
                 write(tmp_path / "a.hdf5", make(0, [4000], [1]))
-            assert (tmp_path / "a.hdf5").read_text() == "old" and os.listdir(tmp_path) == ["a.hdf5"]
+            assert (tmp_path / "a.hdf5").read_text() == "old, made by unveil" and os.listdir(tmp_path) == ["a.hdf5"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

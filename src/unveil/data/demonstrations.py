@@ -1,5 +1,6 @@
 """Demonstrations: what was observed, what was done, where episodes end. Everything that reads a replay buffer makes this."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from unveil.data.files import replacing
+from unveil.data.files import MADE, output
 from unveil.data.npz import npz_arrays
 from unveil.errors import UnveilError
 
@@ -129,8 +130,11 @@ def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
     """Write an .npz that `read_demonstrations_npz` reads, whole or not at all.
 
     Raises:
-        UnveilError: as `replacing`.
+        UnveilError: as `output`: a file that unveil did not make is not replaced.
     """
     arrays = dict(demonstrations.observations) | {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+    with output(path) as partial:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.comment = MADE.encode()

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from unveil.errors import UnveilError
 
+MADE = "made by unveil"
+"""Stands in every file that a person may name as an output: PNG text, GIF and MP4 comment, JSON value, HDF5 attribute, .npz comment."""
+MARKS = (MADE.encode(), b"tEXtunveil\x00", b'{\n "recipe": "')  # the last two: pictures and results of versions before MADE
+SEARCHED = 2**16  # bytes at each end of a file
+
 MINARI = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")  # ids of Minari's data sets, such as mujoco/hopper/medium-v0
 
 
@@ -35,6 +40,46 @@ def check_writable(path: Path) -> None:
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UnveilError(f"{path}: cannot write ({there} is {'not writable' if there.is_dir() else 'no folder'})")
+
+
+def made_by_unveil(path: Path, mark: str = "") -> bool:
+    """Whether a file carries a mark of ours near its beginning or its end, or begins with `mark`, such as the head of a table."""
+    with open(path, "rb") as file:
+        read = file.read(SEARCHED)
+        file.seek(max(len(read), path.stat().st_size - SEARCHED))
+        read += file.read(SEARCHED)
+    return any(known in read for known in MARKS) or bool(mark and read.startswith(mark.encode()))
+
+
+def check_output(path: Path, mark: str = "") -> None:
+    """Refuse before long work an output that could not be written after it, or that would replace a file which unveil did not make.
+
+    A file without content may be replaced, and so may every file with a mark (`made_by_unveil`): the same command runs twice.
+
+    Raises:
+        UnveilError: as `check_writable`, or somebody else's file is in the way.
+    """
+    check_writable(path)
+    try:
+        strange = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
+    except OSError as error:
+        raise UnveilError(f"{path}: is in the way and cannot be read ({error.strerror or error}); give another name") from error
+    if strange:
+        raise UnveilError(f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move the file away")
+
+
+@contextmanager
+def output(path: Path, mark: str = "") -> Generator[Path]:
+    """`replacing`, for a file that a person named: one that unveil did not make is not replaced.
+
+    What is written needs the text `MADE` in it, or `mark` as its beginning where the format has no place for a remark, such as CSV.
+
+    Raises:
+        UnveilError: as `replacing` and `check_output`.
+    """
+    check_output(path, mark)
+    with replacing(path) as partial:
+        yield partial
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from unveil.data.files import replacing
+from unveil.data.files import MADE, output
 from unveil.errors import UnveilError
 
 LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or hostile
@@ -38,11 +38,12 @@ def created(path: Path | str) -> Generator[h5py.File]:
     """A new file that takes its place once the block succeeds. It grows in memory: on a full disk HDF5 itself crashes the process.
 
     Raises:
-        UnveilError: as `replacing`.
+        UnveilError: as `output`: a file that unveil did not make is not replaced.
     """
-    with replacing(Path(path)) as partial:
+    with output(Path(path)) as partial:
         image = io.BytesIO()
         with h5py.File(image, "w") as file:
+            file.attrs["origin"] = MADE
             yield file
         partial.write_bytes(image.getbuffer())
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 
-from unveil.data.files import replacing
+from unveil.data.files import MADE, output
 from unveil.errors import UnveilError
 
 CHUNK = "unveil"  # the PNG text chunk
@@ -49,9 +49,10 @@ def titled(page: UInt8[np.ndarray, "Y X C"], names: Sequence[str], gap: int = 2)
 def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
     """A PNG, grey or RGB, with a text that says how it was made; the same bytes for the same picture and text."""
     info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MADE)
     if parameters:
         info.add_text(CHUNK, parameters)
-    with replacing(path) as partial:
+    with output(path) as partial:
         _image(frame).save(partial, format="png", pnginfo=info)
 
 
@@ -76,8 +77,8 @@ def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], mi
     """A GIF that repeats and rests on its last frame."""
     first, *rest = (_image(frame) for frame in frames)
     durations = [milliseconds] * len(rest) + [12 * milliseconds]
-    with replacing(path) as partial:
-        first.save(partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0)
+    with output(path) as partial:
+        first.save(partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0, comment=MADE)
 
 
 def _image(frame: np.ndarray) -> Image.Image:

@@ -15,7 +15,7 @@ BODIES = {"halfcheetah": "HalfCheetah", "hopper": "Hopper", "walker2d": "Walker2
 MIXES = {"medium-expert": "Medium-Expert", "medium": "Medium", "medium-replay": "Medium-Replay"}
 ROWS = tuple((f"{body}-{mix}", MIXES[mix], BODIES[body]) for mix in MIXES for body in BODIES)
 
-HEAD = r"""% Made by `unveil results --latex`. It compiles as it is, with no package, and may be \input into a document.
+HEAD = r"""% made by unveil results --latex. It compiles as it is, with no package, and may be \input into a document.
 \makeatletter
 \ifx\documentclass\@notprerr\def\unveilend{\endinput}\else
 \documentclass{article}\textwidth=19cm\oddsidemargin=-1.5cm\begin{document}\def\unveilend{\end{document}}\fi

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from unveil.data.files import replacing
+from unveil.data.files import MADE, output, replacing
 from unveil.evaluation.maze import MazeRollout
 from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, GOAL_RADIUS, Layout
 
@@ -134,9 +134,9 @@ def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: Maze
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
     """An animation that repeats, whole or not at all."""
-    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=milliseconds, loop=0)
+    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=milliseconds, loop=0, comment=MADE)
     assert isinstance(encoded, bytes)
-    with replacing(path) as partial:
+    with output(path) as partial:
         partial.write_bytes(encoded)
 
 
@@ -155,19 +155,25 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
     if path.suffix == ".gif":
         return write_gif(path, frames, milliseconds)
-    settings: dict[str, Any] = {"plugin": "FFMPEG", "fps": 1000 / milliseconds, "macro_block_size": 2}
+    settings: dict[str, Any] = {
+        "plugin": "FFMPEG",
+        "fps": 1000 / milliseconds,
+        "macro_block_size": 2,
+        "output_params": ["-metadata", f"comment={MADE}"],
+    }
     encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
     assert isinstance(encoded, bytes)
-    with replacing(path) as partial:
+    with output(path) as partial:
         partial.write_bytes(encoded)
 
 
-def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None) -> None:
-    """A picture, with the parameters that made it in its text chunks."""
+def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False) -> None:
+    """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MADE)
     for name, value in (parameters or {}).items():
         info.add_text(name, value)
-    with replacing(path) as partial:
+    with (replacing if own_folder else output)(path) as partial:
         Image.fromarray(frame).save(partial, format="png", pnginfo=info)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from unveil.data.files import MADE
 from unveil.errors import UnveilError
 from unveil.evaluation.statistics import bootstrap_ci95, interquartile_mean, standard_error
 from unveil.worlds.locomotion.body import body_of, normalized_score
@@ -200,7 +201,7 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
         cells += [f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}", _interval(row, "score").strip() or "-"]
         cells += [f"{row['score_iqm']:.1f}", _interval(row, "score_iqm").strip() or "-"]
         table.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(table) + "\n"
+    return "\n".join([*table, "", f"<!-- {MADE} -->"]) + "\n"
 
 
 def comma_separated(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -45,6 +45,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     import numpy as np
     import torch
 
+    from unveil.data.files import check_output
     from unveil.errors import UnveilError
     from unveil.evaluation.maze import roll
     from unveil.evaluation.pictures import plan_frames, rollout_frames, write_gif
@@ -57,6 +58,8 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     began = perf_counter()
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    for name in ("plan.gif", "rollout.gif"):
+        check_output(config.out / name)
     torch.set_num_threads(1)  # small matrices: more threads wait for each other
     folder = find_checkpoint(config.checkpoint)
     layout = trained_layout(folder)

@@ -36,6 +36,7 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
     """
     from time import perf_counter
 
+    from unveil.data.files import check_output
     from unveil.errors import UnveilError
     from unveil.recipes.demo import command_name
     from unveil.recipes.pusht import EvalPushT
@@ -46,6 +47,7 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
         raise UnveilError(f"{config.out} is a file, but --out needs a folder")
     began = perf_counter()
     video = config.out / "pusht.gif"
+    check_output(video)
     config_eval = EvalPushT(
         checkpoint=config.checkpoint,
         episodes=config.episodes,

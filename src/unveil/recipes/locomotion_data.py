@@ -53,7 +53,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     import time
 
     from unveil.data.d4rl import write_d4rl
-    from unveil.data.files import found, home, replacing
+    from unveil.data.files import check_output, found, home, output
     from unveil.worlds.locomotion.body import named_body
     from unveil.worlds.locomotion.collect import collect, mixture
 
@@ -63,6 +63,9 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     out = config.out or home() / "locomotion" / f"{body.name}-{config.mix}.hdf5"
     if out.is_dir():
         raise ValueError(f"{out} is a folder; --out needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}")
+    card_file = out.with_name(f"{out.stem}.card.json")
+    for file in (out, card_file):
+        check_output(file)
     parts = mixture(config.policies or found(Path("mujoco_policies")), body, config.mix, config.steps)
     began = time.perf_counter()
     title = f"generating {body.name}-{config.mix}"
@@ -71,7 +74,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     seconds = time.perf_counter() - began
     card = card_of(config, body, parts, episodes)
     write_d4rl(out, episodes)
-    with replacing(out.with_name(f"{out.stem}.card.json")) as partial:
+    with output(card_file) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n")
     metrics = card["metrics"] | {"steps_per_second": len(episodes) / seconds}
     behaviour = f"return {metrics['return_mean']:,.0f}, score {metrics['score_mean']:.1f}"

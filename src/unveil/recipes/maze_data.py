@@ -55,12 +55,14 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     import numpy as np
 
     from unveil.data.d4rl import write_d4rl
+    from unveil.data.files import check_output
     from unveil.worlds.maze.collect import collect
 
     layout = find_layout(config.maze)
     out = config.out or data_path(layout, config.steps, config.seed, config.noise)
     if out.is_dir():
         raise ValueError(f"{out} is a folder; --out needs a file name such as {out / 'maze.hdf5'}")
+    check_output(out)
     began = time.perf_counter()
     episodes = collect(
         layout,

@@ -70,6 +70,7 @@ def sample_maze(config: SampleMaze) -> dict[str, Any]:
     """Plan, draw, and describe."""
     import numpy as np
 
+    from unveil.data.files import check_output
     from unveil.evaluation.pictures import MazePicture, plan_frames, write_gif, write_png
     from unveil.evaluation.plans import crosses_wall
     from unveil.recipes.locate import find_checkpoint
@@ -81,6 +82,7 @@ def sample_maze(config: SampleMaze) -> dict[str, Any]:
         raise ValueError(f"--out must end in .png or .gif, got {config.out}")
     if config.out.suffix == ".gif" and any(index is None for index, _ in vias):
         raise ValueError("a .gif shows one sample: give each --via its @index, or draw a .png of the joined legs")
+    check_output(config.out)
     folder = find_checkpoint(config.checkpoint)
     layout = trained_layout(folder)
     for name, position in (("--start", start), ("--goal", goal), *(("--via", position) for _, position in vias)):

@@ -121,7 +121,7 @@ def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: in
         picture.path(panel, plan.path)
         picture.title(panel, f"step {step}" if panel == 0 else "")
     (run / "samples").mkdir(exist_ok=True)
-    write_png(run / "samples" / f"step-{step:06d}.png", picture.frame(), {})
+    write_png(run / "samples" / f"step-{step:06d}.png", picture.frame(), own_folder=True)
 
 
 def check_training(config: TrainMaze) -> None:

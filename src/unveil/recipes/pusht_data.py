@@ -49,11 +49,14 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
 
     from unveil.data.demonstration_sources import read_demonstrations
     from unveil.data.demonstrations import write_demonstrations
-    from unveil.data.files import home, replacing
+    from unveil.data.files import check_output, home, output
 
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
         raise ValueError(f"--out must be a file name that ends in .npz, got {out}")
+    card_file = out.with_name(f"{out.stem}.card.json")
+    for file in (out, card_file):
+        check_output(file)
     read = read_demonstrations(config.source, config.pictures)
     demonstrations = as_pusht(config.source, read, bool(read.observations.keys() & set(PICTURES)))
     kept = {
@@ -63,7 +66,7 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     demonstrations = replace(demonstrations, observations=kept)
     card = card_of(config.source, demonstrations)
     write_demonstrations(out, demonstrations)
-    with replacing(out.with_name(f"{out.stem}.card.json")) as partial:
+    with output(card_file) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n")
     progress(f"reading {config.source}", 1, 1, {})
     metrics = card["metrics"]

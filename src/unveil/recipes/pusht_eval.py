@@ -24,7 +24,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from unveil.data.files import check_writable
+    from unveil.data.files import check_output
     from unveil.evaluation.pictures import video_suffixes, write_video
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -38,7 +38,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
         more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
         raise ValueError(f"--video must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
     if config.video is not None:
-        check_writable(config.video)
+        check_output(config.video)
     torch.set_num_threads(config.threads)
     settings = {"n_action": config.n_action, "temperature": config.temperature}
     plain, observation = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings)
@@ -162,7 +162,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
 
     import numpy as np
 
-    from unveil.data.files import check_writable
+    from unveil.data.files import check_output
     from unveil.evaluation.pictures import write_png
     from unveil.evaluation.pusht_pictures import with_chunk
     from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -171,7 +171,7 @@ def sample_pusht(config: SamplePushT) -> dict[str, Any]:
         raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
     if config.out.suffix != ".png":
         raise ValueError(f"--out must end in .png, got {config.out}")
-    check_writable(config.out)
+    check_output(config.out)
     policy, observed = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps)
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)
