@@ -100,10 +100,9 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         given = replace(given, low=model.reduced(model.normalized(torch.from_numpy(truth))))
         if model.shape.classes and held.labels is not None:
             labels = torch.from_numpy(held.labels[rows].astype(np.int64))
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size, given=given)
+        made = generate(model, labels, config.n, settings, config.seed, config.batch_size, given=given)
         seconds = time.perf_counter() - began
         metrics, references = image_metrics(
             made.pixels.numpy(),
@@ -127,7 +126,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
             for i in range(0, len(rows), config.batch_size):
                 some = slice(i, i + config.batch_size)
                 part = torch.from_numpy(held.pixels[rows[some]])
-                bound = bits_per_dim(model, part, None if told is None else told[some], generator, config.bits_variance)
+                bound = bits_per_dim(model, part, None if told is None else told[some], config.seed + i, config.bits_variance)
                 found += bound.total.tolist()
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))
