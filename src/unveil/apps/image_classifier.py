@@ -54,7 +54,7 @@ class ImageClassifier(nn.Module):
         """(x_t, t) -> log p(class | x_t), (B,), for classes (B,): what `tilted` and `Ancestral` take."""
 
         def log_h(x_t: Tensor, t: Tensor) -> Tensor:
-            chosen = labels.to(x_t.device)[:, None]
+            chosen = labels.to(x_t.device, torch.long)[:, None]
             return self.logits(x_t, t).log_softmax(dim=1).gather(1, chosen)[:, 0]
 
         return log_h

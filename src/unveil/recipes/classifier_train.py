@@ -73,7 +73,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.classifier import TRAIN_PRESETS, TrainClassifier
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.image_train import attention_of, check_numbers, images_of, shape_of
+    from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, shape_of, tell
     from unveil.recipes.run import Task, as_json, check_folder, run_task
     from unveil.training.trainer import Training
 
@@ -82,13 +82,13 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size}
+    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if images.labels is None or len(images.names) < 2:
-        raise UnveilError(f"{config.data} has no classes to tell apart: no subfolders, no prefixes of names, no labels")
-    if images.skipped:
-        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+        one = f"{config.data} has the class {images.names[0]} alone" if images.names else f"{config.data} has no classes"
+        raise UnveilError(f"{images.unlabelled or one}; a classifier needs at least two to tell apart")
+    tell(images, progress)
     learned = {
         "recipe": "classifier",
         "size": images.pixels.shape[-1],

@@ -72,16 +72,34 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
 
 
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
-    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out."""
+    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out. Classes that the run
+    knows keep the run's numbers."""
+    from dataclasses import replace
+
     from unveil.data.image_sets import has_test, read_images
-    from unveil.data.images import Reading, alike, split
+    from unveil.data.images import Reading, alike, as_numbered, split
+    from unveil.errors import UnveilError
 
     data = config["data"] if source is None else source
     reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
-    images = read_images(data, reading, tuple(config["styles"]))
-    if has_test(data):
-        return images, alike(read_images(data, reading, tuple(config["styles"]), test=True), images)
-    return split(images, config["hold_out"])
+    images = as_numbered(read_images(data, reading, tuple(config["styles"])), config.get("names", ()))
+    if not has_test(data):
+        return split(images, config["hold_out"], in_place=True)
+    test = read_images(data, reading, tuple(config["styles"]), test=True)
+    try:
+        return images, alike(test, images)
+    except UnveilError:
+        if config.get("classes", True):
+            raise
+        return images, alike(replace(test, labels=None, names=()), images)  # nobody asked for classes
+
+
+def tell(images: Images, progress: Progress) -> None:
+    """Say what was left out, and what else should be known of the reading."""
+    if images.skipped:
+        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    for note in images.notes:
+        progress(note, 1, 1, {})
 
 
 def train_image(config: TrainImage, progress: Progress) -> Path:
@@ -107,19 +125,18 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size}
+    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if config.classes and images.labels is None:
-        raise UnveilError(f"{config.data} has no classes: no subfolders, no prefixes of names, no labels; leave --classes out")
+        raise UnveilError(f"{images.unlabelled or f'{config.data} has no classes'}; leave --classes out")
     places = config.stem**2 * images.pixels.shape[1]
     if places >= config.width and config.predicts != "x0":
         raise UnveilError(
             f"--stem {config.stem} makes places of {places} numbers, and --width {config.width} channels cannot pass on the noise that "
             f"{config.predicts} tells of: such models make noise; take --predicts x0 --min-snr 5, a smaller --stem or a larger --width"
         )
-    if images.skipped:
-        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    tell(images, progress)
     learned = {
         "recipe": "image",
         "size": images.pixels.shape[-1],
@@ -158,6 +175,16 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+def names_before(run: Path) -> tuple[str, ...]:
+    """The classes of a run that is resumed, in its order; none of a folder that is no run."""
+    import json
+
+    try:
+        return tuple(map(str, json.loads((run / "config.json").read_text())["names"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def attention_of(config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int) -> tuple[int, ...]:
