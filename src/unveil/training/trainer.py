@@ -108,12 +108,13 @@ def train(
     Raises:
         UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, several processes would
             each have a memory of their own, or a loss, gradient or weight is not finite: before the step, so that no checkpoint holds it.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on. A second one
+            leaves at once with status 130 or 143 (`Interrupts`).
     """
     group = join() if group is None else group
     if memory and group.size > 1:
         raise UnveilError("several processes cannot share the losses that they remember yet; train in one, or with even times")
-    with only_writer(run) if group.leads else nullcontext(), Interrupts() as interrupts:
+    with only_writer(run) if group.leads else nullcontext(), Interrupts(run, group.leads) as interrupts:
         if group.leads:
             remove_unfinished(run)
         return _train(model, draw, loss, training, run, group, resume, on_record, on_save, dict(memory or {}), interrupts)
@@ -160,7 +161,7 @@ def _train(
     counted: int = state["counted"]
     began, spent, since = time.perf_counter(), time.process_time(), step
     model.train()
-    stopping = False
+    interrupts.stepping, stopping = True, False
     while step < training.steps and not stopping:
         rate = training.rate(step)
         for options in optimizer.param_groups:
