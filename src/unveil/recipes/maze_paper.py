@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,9 +62,14 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
     shape = maze_shape(*published_shape(layout), config.width)
     cut = between_goals(episodes, layout.goal)
-    draw = trajectory_batches(Trajectories(cut, unpadded=shape.horizon), shape, config.batch_size)
+    windows, size = Trajectories(cut, unpadded=shape.horizon), config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count)
+
     torch.manual_seed(config.seed)  # initial weights
     model = TrajectoryModel(shape)
     model.normalization.learn(np.concatenate([cut.actions, cut.observations], axis=1), "limits")
     loss = partial(trajectory_loss, known=ends_of)
-    return Task(model, draw, loss, RELEASED_TRAINER, {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps})
+    described = {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps}
+    return Task(model, draws(size), loss, RELEASED_TRAINER, described, draws=draws, size=size, lower="--width")

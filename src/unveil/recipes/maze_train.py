@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,12 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
     model = PathModel(shape)
     model.learn_statistics(episodes)
-    draw = path_batches(windows, config.batch_size, config.waypoints)
-    return Task(model, draw, path_loss, {}, {"longest": windows.longest})
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return path_batches(windows, count, config.waypoints)
+
+    size = config.batch_size
+    return Task(model, draws(size), path_loss, {}, {"longest": windows.longest}, draws=draws, size=size, lower="--width or --depth")
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.policy_model import PolicyModel
     from unveil.recipes.progress import Progress
     from unveil.recipes.pusht import TrainPushT
@@ -54,12 +57,17 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     model = policy_model(described)
     model.observed.learn(observations, "limits")
     model.acted.learn(demonstrations.actions, "limits")
-    draw, loss = policy_batches(chunks, model.shape, config.batch_size), policy_loss
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return policy_batches(chunks, model.shape, count)
+
+    draw, loss = draws(config.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())
-        draw = policy_batches(chunks, model.shape, max(1, config.batch_size // STATES))
-        draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher, config.distill_steps)
-    task = Task(model, draw, loss, _published(config), {})
+        draw = student_batches(draws(max(1, config.batch_size // STATES)), model.shape, config.distill_steps)
+        loss = student_loss(teacher, config.distill_steps)
+    task = Task(model, draw, loss, _published(config), {}, size=config.batch_size, lower="--horizon or --widths", accumulate="")
+    task = task if teacher is not None else task._replace(draws=draws)  # a student's loss computes with its teacher, too
     run_task(task, _training(config), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
     return config.out
 
