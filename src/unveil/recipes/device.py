@@ -80,8 +80,8 @@ def _groups(root: Path = Path("/")) -> list[int]:
                 folder = root / mount / group  # a container may see its own group as the root
                 try:
                     most, now = int((folder / limit).read_text()), int((folder / used).read_text())
-                    stat = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
-                except (OSError, ValueError):  # no limit is the word max
+                    rows = (folder / "memory.stat").read_text().splitlines()
+                except (OSError, ValueError, IndexError):  # no limit is the word max
                     continue
-                found.append(max(0, most - now + int(stat.get(dropped, "0"))))
+                found.append(max(0, most - now + sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} "))))
     return found

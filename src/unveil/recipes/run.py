@@ -114,14 +114,14 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
         need = needed(task.size)
         if need <= free:
             return
-        halves = [task.size >> k for k in range(1, task.size.bit_length())]
+        halves = [task.size >> k for k in range(1, task.size.bit_length())] if needed(1) <= 0.9 * free else []
         fits = next((size for size in halves if needed(size) <= 0.9 * free), 0)
     except Exception:  # a loss that cannot do without numbers: what it needs is not known, and the training itself will say what is wrong
         return
     more = f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}" if fits and task.accumulate else ""
     smaller = f"give --batch-size {fits}{more}, or lower {task.lower}" if fits else f"not even one sample would fit: lower {task.lower}"
     raise UnveilError(
-        f"a step of --batch-size {task.size} needs about {need / 2**30:.1f} GB of memory, but {free / 2**30:.1f} GB are free; {smaller}"
+        f"a step of --batch-size {task.size} needs about {need / 2**30:.3g} GB of memory, but {free / 2**30:.3g} GB are free; {smaller}"
     )
 
 

@@ -98,7 +98,8 @@ def counting(*there: Tensor) -> Generator["_Live"]:
 
 
 class _Live(TorchDispatchMode):
-    """Sees every operation. What asks a tensor without numbers for one is told what is usual: no for any, yes for all, else zero."""
+    """Sees every operation. What asks a tensor without numbers for one is told what is usual: no for any, yes for all,
+    all rows of a mask, else zero."""
 
     def __init__(self, there: Iterable[Tensor]) -> None:
         super().__init__()
@@ -115,6 +116,8 @@ class _Live(TorchDispatchMode):
             return any(asked is known for known in self._all) if asked.dtype == torch.bool else 0.0 if asked.is_floating_point() else 0
         if packet is torch.ops.aten._to_copy and args[0].is_meta and torch.device(options.get("device") or "meta").type != "meta":
             return torch.zeros(args[0].shape, dtype=options.get("dtype") or args[0].dtype, device=options["device"])
+        if packet is torch.ops.aten.index and args[0].is_meta:
+            args = (args[0], [part for index in args[1] for part in _rows_of(index)], *args[2:])
         made = func(*args, **options)
         for value in made if isinstance(made, tuple | list) else (made,):
             if isinstance(value, Tensor) and value.is_meta:
@@ -135,3 +138,10 @@ class _Live(TorchDispatchMode):
 
     def _gone(self, size: int) -> None:
         self.now -= size
+
+
+def _rows_of(index: Tensor | None) -> list[Tensor | None]:
+    """What a mask without values points at: as many places as it has."""
+    if index is None or index.dtype != torch.bool or not index.is_meta:
+        return [index]
+    return [torch.empty(index.numel(), dtype=torch.int64, device="meta") for _ in range(index.ndim)]
