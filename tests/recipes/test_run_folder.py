@@ -1,5 +1,6 @@
 """What all trainings share: memory that is refused before it is taken, runs that go on, folders that are no place to look."""
 
+import json
 import re
 from pathlib import Path
 
@@ -147,3 +148,89 @@ def test_what_is_free_is_the_least_of_the_machine_and_its_groups(tmp_path):
     )
     group(tmp_path, "sys/fs/cgroup/memory", {"memory.limit_in_bytes": 2**63 - 4096, "memory.usage_in_bytes": 9, "memory.stat": ""})
     assert _groups(tmp_path) == [0, 2**63 - 4096 - 9]
+
+
+def last(capsys) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def grown(data, tmp_path):
+    """Commands that train an image model on 12 pictures, and on 15 of which 12 are the same, in one folder."""
+    few = np.load(data["image"][1])
+    pixels, labels = np.concatenate([few["images"], few["images"][:3] // 2]), np.arange(15) % 2
+    np.savez(tmp_path / "more.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "wide.npz", images=np.zeros((12, 16, 16), np.uint8), labels=labels[:12])
+    train = ["train", "image", *CPU, *SMALL["image"], "--hold-out", "0", "--out", str(tmp_path / "run"), "--batch-size", "4"]
+    assert main([*train, "--data", data["image"][1], "--steps", "2"]) == 0
+    return {name: [*train, "--data", path] for name, path in (("few", data["image"][1]), ("more", str(tmp_path / "more.npz")))}
+
+
+def test_a_run_whose_data_have_grown_says_so_and_goes_on_when_told(grown, tmp_path, capsys):
+    more = grown["more"]
+    assert main([*more, "--steps", "4", "--resume"]) == 2
+    assert "was started with 12 images, now there are 15 images; add --new-data to go on with these, give the old ones, or" in last(capsys)
+    assert main([*more, "--steps", "4", "--resume", "--new-data"]) == 0
+    assert "going on from checkpoint-2 with 15 images instead of 12 images" in capsys.readouterr().err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["images"] == 15 and config["data_before"] == [{"until_step": 2, "images": 12}]
+    assert main([*more, "--steps", "5", "--resume"]) == 0  # now these are its data, and what was is remembered
+    assert main([*grown["few"], "--steps", "6", "--resume", "--new-data"]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data_before"] == [{"until_step": 2, "images": 12}, {"until_step": 5, "images": 15}]
+
+
+def test_other_flags_are_told_as_they_are_typed_and_then_accepted(grown, capsys):
+    train = [*grown["few"], "--steps", "3", "--resume"]
+    assert main([*train, "--width", "16", "--flip", "--multiples", "1", "1"]) == 2
+    said = last(capsys)
+    assert "was started with --flip False, not True and --width 8, not 16 and --multiples 1 2, not 1 1; to go on give " in said
+    offered = said.split("to go on give ")[1].split(",")[0].split()
+    assert offered == ["--no-flip", "--width", "8", "--multiples", "1", "2"]
+    assert main([*train, *offered]) == 0
+
+
+def test_a_network_for_other_data_cannot_go_on(grown, tmp_path, capsys):
+    wide = ["--data", str(tmp_path / "wide.npz")]
+    assert main([*grown["few"][:-2], *wide, "--steps", "3", "--resume", "--new-data"]) == 2
+    assert "is made for data with size 8, now 16; give its own data, or start a new run with another --out" in last(capsys)
+
+
+def test_a_run_of_another_recipe_and_a_damaged_config_are_told(grown, data, tmp_path, capsys):
+    run, text = tmp_path / "run", ["train", "text", *CPU, *SMALL["text"], *data["text"][:-1]]
+    assert main([*text, str(run), "--resume"]) == 2
+    assert "is a run of unveil train image, not of text; give another --out" in last(capsys)
+    (run / "config.json").write_text("{")
+    assert main([*grown["few"], "--steps", "3", "--resume"]) == 2
+    assert "config.json: cannot be read" in last(capsys)
+
+
+@pytest.mark.parametrize("recipe", ["locomotion", "value", "text", "pusht", "classifier"])
+def test_every_recipe_takes_new_data(data, recipe, capsys):
+    """What each of them counts of its data is among what may change."""
+    counted = {"locomotion": "transitions", "value": "transitions", "text": "tokens", "pusht": "windows", "classifier": "images"}[recipe]
+    out = Path(data[recipe][-1]).with_name(f"new-{recipe}")
+    place = ["--logbase", str(out)] if recipe in ("locomotion", "value") else ["--out", str(out)]
+    small = [*CPU, *SMALL[recipe], *data[recipe][:-2], "--batch-size", "4"]
+    steps = "--n-train-steps" if "--logbase" in place else "--steps"
+    assert main(["train", recipe, *small, *place, steps, "1"]) == 0
+    (file,) = out.rglob("config.json")
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps(described | {counted: described[counted] + 1}))
+    assert main(["train", recipe, *small, *place, steps, "2", "--resume"]) == 2
+    was, now = f"{described[counted] + 1} {counted}", f"{described[counted]} {counted}"
+    assert f"was started with {was}, now there are {now}; add --new-data" in last(capsys)
+    assert main(["train", recipe, *small, *place, steps, "2", "--resume", "--new-data"]) == 0
+    assert f"going on from checkpoint-1 with {now} instead of {was}" in capsys.readouterr().err
+
+
+def test_a_converted_run_says_what_can_be_done(tmp_path, capsys):
+    from unveil.errors import UnveilError
+    from unveil.recipes.resuming import write_config
+    from unveil.training.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "run" / "checkpoint-7", {"ema": {}}, {})
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"recipe": "pusht", "origin": "lerobot"}))
+    for resume in (True, False):
+        with pytest.raises(UnveilError, match=r"was converted from lerobot, without the state of its optimizer, .* another --out$"):
+            write_config(tmp_path / "run", {"recipe": "pusht"}, None, resume)

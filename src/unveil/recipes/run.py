@@ -71,6 +71,7 @@ def run_task(
 
     from unveil.errors import UnveilError
     from unveil.recipes.device import free_memory
+    from unveil.recipes.resuming import write_config
     from unveil.recipes.sinks import sink
     from unveil.training.trainer import train
 
@@ -80,7 +81,9 @@ def run_task(
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    write_config(run, described, defaults, resume)
+    said = write_config(run, described, defaults, resume)
+    if said:
+        progress(said, 1, 1, {})
     training = replace(training, **dict(task.training))
     with sink(log if os.environ.get("RANK", "0") == "0" else "none", run, described) as record:
 
@@ -130,46 +133,3 @@ def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
     import json
 
     return json.loads(json.dumps(dict(described), default=str))
-
-
-FREE_TO_CHANGE = (
-    "steps",
-    "n_train_steps",
-    "save_every",
-    "save_freq",
-    "keep",
-    "device",
-    "threads",
-    "resume",
-    "out",
-    "prepared_by",
-    "data",
-    "samples",
-    "log",
-)
-
-
-def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> None:
-    """Write `config.json`, unless it is that of a run which has begun and differs.
-
-    Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags.
-    """
-    import json
-
-    from unveil.data.files import replacing
-    from unveil.errors import UnveilError
-    from unveil.training.checkpoint import latest_checkpoint
-
-    newest = latest_checkpoint(run, warn=False)  # the trainer warns
-    if newest is not None and not resume:
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
-    if newest is not None and (run / "config.json").is_file():
-        before = json.loads((run / "config.json").read_text())
-        for name in described:
-            if name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]:
-                raise UnveilError(
-                    f"{run} was started with {name} {before.get(name)!r}, not {described[name]!r}; give the same, or another --out"
-                )
-    with replacing(run / "config.json") as partial:
-        partial.write_text(json.dumps(described, indent=1) + "\n")
