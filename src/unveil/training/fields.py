@@ -24,7 +24,7 @@ def real(owner: str, name: str, value: Any, low: float, high: float, *, above: b
     Raises:
         ValueError: it is another, NaN, or no number.
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     if not low <= number <= high or (above and number == low) or (below and number == high):
         start = f"above {low:g}" if above else f"at least {low:g}"
         end = "" if high == math.inf and not below else f" and {'below' if below else 'at most'} {high:g}"
