@@ -166,7 +166,7 @@ def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monke
     assert main([*train, "--steps", "8", "--save-every", "3", "--resume"]) == 0
     before = Path("r/config.json").read_bytes()
     assert "already holds checkpoint-8" in fails(capsys, *train, "--steps", "8", "--width", "64")
-    assert "was started with width 96, not 64" in fails(capsys, *train, "--steps", "9", "--width", "64", "--resume")
+    assert "was started with --width 96, not 64" in fails(capsys, *train, "--steps", "9", "--width", "64", "--resume")
     assert Path("r/config.json").read_bytes() == before
     wrong = ["train", "maze", "--maze", "medium", "--data", str(data), "--out", "s"]
     assert "lie inside walls of maze medium" in fails(capsys, *wrong)

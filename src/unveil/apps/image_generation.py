@@ -188,9 +188,9 @@ def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Seq
         device = "cpu" if generator is None else generator.device
         generator = int(torch.randint(2**62, (), generator=generator, device=device))
     seed = generator
-    if not isinstance(seed, Integral) or not -(2**63) <= seed < 2**63 - count:
+    if not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63 - count:
         raise ValueError(f"generator must be a torch.Generator, one for each sample, or a seed below 2^63, got {seed!r}")
-    return lambda some: generators(seed, some.stop - some.start, some.start)
+    return lambda some: generators(int(seed), some.stop - some.start, some.start)
 
 
 def _guided(

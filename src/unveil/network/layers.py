@@ -88,6 +88,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """A generator on a device; on the CPU for `meta`, which has none and whose tensors hold no numbers."""
+    return torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)
+
+
 def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
     """x with a share of its numbers zero and the others 1 / (1 - share) as large; x itself without a generator. Srivastava et al. 2014."""
     if generator is None or not share:

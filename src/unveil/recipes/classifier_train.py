@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    import torch
 
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.recipes.classifier import TrainClassifier
@@ -74,7 +76,8 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
     from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, shape_of, tell
-    from unveil.recipes.run import Task, as_json, check_folder, run_task
+    from unveil.recipes.resuming import check_folder
+    from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check_numbers(config)
@@ -106,7 +109,11 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     shape = shape_of(described)
     torch.manual_seed(config.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, 0.0)
+    pictures, size = Pictures(images, config.flip), config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return image_batches(pictures, shape, count, 0.0)
+
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -122,7 +129,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         seed=config.seed,
         log_every=min(100, config.steps),
     )
-    task = Task(model, draw, classifier_loss, {}, {})
+    task = Task(model, draws(size), classifier_loss, {}, {}, draws=draws, size=size, lower="--size or --width")
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainClassifier(), progress, resume=config.resume, log=config.log)
     return config.out

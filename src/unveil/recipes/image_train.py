@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.image_model import ImageModel, ImageShape
     from unveil.data.images import Images
     from unveil.recipes.classifier import TrainClassifier
@@ -117,7 +119,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.image import TRAIN_PRESETS, TrainImage
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.run import Task, as_json, check_folder, run_task
+    from unveil.recipes.resuming import check_folder
+    from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check(config)
@@ -153,7 +156,11 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     model = ImageModel(shape)
     bound = config.loss == "vlb"
     history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop, history)
+    pictures, size = Pictures(images, config.flip), config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return image_batches(pictures, shape, count, config.label_drop, history)
+
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -171,7 +178,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         log_every=min(100, config.steps),
     )
     loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
-    task = Task(model, draw, loss, {}, {}, None if history is None else history.memory)
+    memory, lower = None if history is None else history.memory, "--size or --width"
+    task = Task(model, draws(size), loss, {}, {}, memory, draws=draws, size=size, lower=lower)
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     return config.out

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.text_model import TextShape
     from unveil.data.text import Prepared
     from unveil.recipes.progress import Progress
@@ -81,7 +83,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.data.text import Pieces
     from unveil.data.tokens import FILE, digest, write_tokens
     from unveil.recipes.device import find_device
-    from unveil.recipes.run import Task, as_json, check_folder, run_task
+    from unveil.recipes.resuming import check_folder
+    from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
     from unveil.training.checkpoint import latest_checkpoint
 
@@ -101,10 +104,15 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     described = as_json(asdict(config) | more)
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
-    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        odd = count % 2 if config.times == "antithetic" and count < config.batch_size else 0  # of those that are only counted
+        return text_batches(pieces, count + odd, config.form, config.times, block=config.block)
+
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
-    task = Task(model, draw, text_loss, {}, {})
+    size = config.batch_size
+    task = Task(model, draws(size), text_loss, {}, {}, draws=draws, size=size, lower="--context, --width or --depth")
     run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 
