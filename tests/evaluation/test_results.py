@@ -178,8 +178,14 @@ def test_the_command_prints_writes_and_warns(tmp_path, capsys, monkeypatch):
     ):
         assert main(["results", "logs", *arguments]) == 2
         assert message in capsys.readouterr().err
-    assert main(["results", "nowhere"]) == 0
-    assert "no runs and no scores below nowhere" in capsys.readouterr().out
+    assert main(["results", "nowhere"]) == 2
+    assert "nowhere: no such folder; give the folder of runs, or start one: unveil train maze" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["results", str(tmp_path / "file")]) == 2
+    assert "a file, but runs and scores lie below a folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["results", str(tmp_path / "empty")]) == 0
+    assert "no runs and no scores below" in capsys.readouterr().out
 
 
 def test_one_score_has_no_error(tmp_path, capsys):

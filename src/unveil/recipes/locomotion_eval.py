@@ -44,7 +44,11 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         given_scale(config.scale)
     check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
-    body = body_of(config.dataset)
+    try:
+        body = body_of(config.dataset)
+    except ValueError as error:
+        place = config.checkpoint or str(config.logbase / folder_name(config.dataset))
+        raise ValueError(f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)") from error
     models = models_of(config)
     shape = models[0].shape
     if (shape.actions, shape.observations) != (body.actions, body.observations):

@@ -169,7 +169,7 @@ def find_layout(maze: str) -> Layout:
     path = Path(maze)
     if maze not in LAYOUTS and (path.suffix == ".txt" or path.is_file()):
         if not path.is_file():
-            raise UnveilError(f"{maze}: no such map file")
+            raise UnveilError(f"{maze}: {'a folder, but a text map is needed' if path.is_dir() else 'no such map file'}")
         return parse_layout(path.read_text(), name=path.stem)
     return named_layout(maze)
 

@@ -106,6 +106,31 @@ FREE_TO_CHANGE = (
 )
 
 
+def check_ours(run: Path, init: bool) -> None:
+    """Refuse to go on with weights that another program made.
+
+    Args:
+        init: whether this recipe's training can begin from them.
+    Raises:
+        UnveilError: the run was converted.
+    """
+    import json
+
+    from unveil.errors import UnveilError
+
+    try:
+        origin = json.loads((run / "config.json").read_text()).get("origin", "unveil")
+    except (OSError, ValueError, AttributeError):
+        return
+    if origin != "unveil":
+        offered = (
+            f"begin a new one with its weights: --init {run}, and another folder (--logbase, --prefix)"
+            if init
+            else "train in another --out"
+        )
+        raise UnveilError(f"{run} was converted from {origin}: weights alone, no training that --resume could go on with; {offered}")
+
+
 def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> None:
     """Write `config.json`, unless it is that of a run which has begun and differs.
 
@@ -119,6 +144,8 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     from unveil.training.checkpoint import latest_checkpoint
 
     newest = latest_checkpoint(run, warn=False)  # the trainer warns
+    if newest is not None:
+        check_ours(run, hasattr(defaults, "init"))
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
     if newest is not None and (run / "config.json").is_file():
