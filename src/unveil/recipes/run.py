@@ -106,6 +106,27 @@ FREE_TO_CHANGE = (
 )
 
 
+def check_folder(run: Path) -> None:
+    """Refuse a folder whose files of a run's names were not made by a run.
+
+    Raises:
+        UnveilError: there is such a file, which a training would replace.
+    """
+    import json
+
+    from unveil.errors import UnveilError
+
+    config, log = run / "config.json", run / "metrics.jsonl"
+    try:
+        found = json.loads(config.read_text()) if config.exists() else None
+        ours = isinstance(found, dict) and "recipe" in found
+    except (OSError, ValueError):
+        found, ours = "something", False
+    for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
+        if strange:
+            raise UnveilError(f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run")
+
+
 def check_ours(run: Path, init: bool) -> None:
     """Refuse to go on with weights that another program made.
 
@@ -144,6 +165,7 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     from unveil.training.checkpoint import latest_checkpoint
 
     newest = latest_checkpoint(run, warn=False)  # the trainer warns
+    check_folder(run)
     if newest is not None:
         check_ours(run, hasattr(defaults, "init"))
     if newest is not None and not resume:
