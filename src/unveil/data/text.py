@@ -185,6 +185,14 @@ def is_prepared(folder: Path) -> bool:
     return (folder / "streams.json").is_file()
 
 
+def made_by_data_text(folder: Path) -> bool:
+    """Whether a folder's streams.json says that `write_prepared` made it."""
+    try:
+        return json.loads((folder / "streams.json").read_text(encoding="utf-8-sig"))["unveil"] == "text"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def read_prepared(folder: Path) -> Prepared:
     """Read what `write_prepared` wrote.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     """Learn the vocabulary on what is trained on, and write the folder."""
     from unveil.data.files import home
-    from unveil.data.text import Prepared, pack, read_documents, split_documents, write_prepared
-    from unveil.data.tokens import ByteTokens, train_bpe
+    from unveil.data.text import Prepared, made_by_data_text, pack, read_documents, split_documents, write_prepared
+    from unveil.data.tokens import FILE, ByteTokens, train_bpe
+    from unveil.errors import UnveilError
 
     if config.out is not None and config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file, but --out needs a folder")
     name = Path(config.data).name.split(".")[0] or "text"
+    if config.out is not None and not made_by_data_text(config.out):
+        for own in (FILE, "train.npy", "held.npy", "streams.json"):
+            if (config.out / own).exists():
+                raise UnveilError(f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out")
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
     train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
@@ -44,7 +50,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
             "documents": len(train),
         },
         "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
-        f"{per_token:.2f} characters a token\nnext: unveil train text --data {out}",
+        f"{per_token:.2f} characters a token\nnext: unveil train text --data {quote(str(out))}",
     }
 
 
@@ -61,9 +67,12 @@ def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prep
     from unveil.data.files import found
     from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
     from unveil.data.tokens import ByteTokens
+    from unveil.errors import note
 
     folder = found(Path(data))
     if is_prepared(folder):
+        if (field, encoding) != ("text", "utf-8"):
+            note(f"{data} is prepared already: --field and --encoding are of text, and are not used")
         return read_prepared(folder)
     tokens = ByteTokens()
     train, held = split_documents(read_documents(data, field, encoding), hold_out)
@@ -80,7 +89,6 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.apps.text_training import text_batches, text_loss
     from unveil.data.text import Pieces
     from unveil.data.tokens import FILE, digest, write_tokens
-    from unveil.errors import UnveilError
     from unveil.recipes.device import find_device
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
@@ -102,13 +110,49 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
     draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
+    check_folder(config, described)
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     task = Task(model, draw, text_loss, {}, {})
     run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+def check_folder(config: TrainText, described: Mapping[str, Any]) -> None:
+    """Refuse a run folder that holds other people's files under our names, and to resume a run on a text that has changed.
+
+    Raises:
+        UnveilError: the file; or what has changed, and the command that trains on from what was learned.
+    """
+    import json
+    from hashlib import sha256
+
+    from unveil.data.tokens import FILE
+    from unveil.errors import UnveilError
+
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise UnveilError(f"{out} is a file, but a run needs a folder")
+    try:
+        before: Any = json.loads((out / "config.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        before = None
+    if not isinstance(before, dict) or "recipe" not in before:
+        for own in ("config.json", FILE):
+            if (out / own).exists() and not (own == FILE and sha256((out / own).read_bytes()).hexdigest() == described["tokenizer"]):
+                raise UnveilError(f"{out / own} exists and is not of a run of unveil, so it is not replaced; give another --out")
+        return
+    if not config.resume:
+        return
+    for name, text in (("tokenizer", "tokenizer"), ("tokens", "tokens of text"), ("chats", "chats"), ("left_out", "answers left out")):
+        if name in before and name in described and before[name] != described[name]:
+            now = "" if name == "tokenizer" else f" (then {before[name]:,} {text}, now {described[name]:,})"
+            source = f"--sft {quote(config.sft)}" if config.sft else f"--data {quote(config.data)}"
+            raise UnveilError(
+                f"{out} was started on other text: {config.sft or config.data} has changed since{now}. Give the old text to resume, or "
+                "train on from what was learned: "
+                f"unveil train text --checkpoint {quote(str(out))} {source} --out {quote(str(out) + '-more')}"
+            )
 
 
 def shape_of(config: Mapping[str, Any]) -> TextShape:
@@ -149,7 +193,7 @@ def check(config: TrainText) -> None:
         ValueError: the field, what was got and what is needed.
     """
     from unveil.recipes.sinks import needed
-    from unveil.recipes.text import TrainText
+    from unveil.recipes.text import TRAIN_PRESETS, TrainText
 
     if config.log != "none":
         needed(config.log)
@@ -171,6 +215,8 @@ def check(config: TrainText) -> None:
         raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
     if config.times != TrainText().times and config.form != "t":
         raise ValueError(f"--times {config.times} is of --form t; the numbers of masks of --form l are always stratified")
+    if config.causal and config.form != TRAIN_PRESETS[config.preset].form:
+        raise ValueError(f"--form {config.form} is of masked models; a --causal one has its exact likelihood for a loss: leave --form out")
     if config.block and (config.causal or config.context % config.block):
         raise ValueError(
             f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"
