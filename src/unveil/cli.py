@@ -296,7 +296,9 @@ def _chat(rest: list[str]) -> int:
 
 
 def _typed() -> Iterator[str]:
-    """Lines until an empty one or the end of input."""
+    """Lines until an empty one or the end of input; bytes of another encoding become the replacement character."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "").strip()

@@ -94,6 +94,8 @@ def following(after: str, config: Any, run: Any) -> str:
     said = {name: shlex.quote(str(value)) for name, value in asdict(config).items()}
     line = after.format(**(said | {"run": shlex.quote(str(run))}))
     presets = {"train": TRAINED, "eval": EVALUATED}.get(verb, {}).get(recipe, [{}])[0]
+    if getattr(config, "sft", None) is not None:
+        return f"chat --checkpoint {shlex.quote(str(run))}"
     if recipe == "image" and getattr(config, "clean", False):
         return f"eval image --checkpoint runs/image --judge {shlex.quote(str(run))}"
     if recipe == "image" and getattr(config, "upsample", 1) > 1:
