@@ -311,6 +311,7 @@ def test_another_tokenizer_cannot_go_on_but_be_trained_on(tmp_path, monkeypatch,
     assert main([*run, "--resume", "--steps", "3"]) == 2
     offered = shlex.split(capsys.readouterr().err.strip().split("learned: unveil ")[1])
     assert offered == ["train", "text", "--checkpoint", "run", "--data", "poem.txt", "--out", "run-more"]
+    Path("run/config.json").write_text(json.dumps(config))
     assert main([*offered, "--steps", "1", "--device", "cpu", "--batch-size", "2"]) == 0
 
 
