@@ -73,11 +73,12 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.classifier import TRAIN_PRESETS, TrainClassifier
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, shape_of, tell
+    from unveil.recipes.image_train import attention_of, check_numbers, check_run, images_of, names_before, shape_of, tell
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check_numbers(config)
+    check_run(config.out)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -213,6 +213,10 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
     read = _usable(path, read_images(path, size, flags))
     described = json.loads(json.dumps(our_config(read.described)))
     check_free(out, described)
+    if out.absolute() in (path.absolute(), *path.absolute().parents):
+        raise UnveilError(
+            f"{out}: is {'what is converted' if out.absolute() == path.absolute() else f'a folder above {path}'}; give another"
+        )
     step = read.notes.get("step", 0)
     chosen = "the weights" if read.averaged is None else "raw weights" if raw else "averaged weights"
     models = {"ema": model_of(read, raw)} | ({} if read.averaged is None else {"network": model_of(read, raw=True)})

@@ -91,11 +91,12 @@ def _digest(path: Path) -> str:
 
 
 def free_folder(config: SampleImage) -> None:
-    """Refuse an --out that is no folder, or that holds what is given.
+    """Refuse an --out that is no folder, that holds what is given, or files of somebody else under the names that are written.
 
     Raises:
         UnveilError: one of these.
     """
+    from unveil.data.files import check_output
     from unveil.errors import UnveilError
 
     if config.out.exists() and not config.out.is_dir():
@@ -103,10 +104,15 @@ def free_folder(config: SampleImage) -> None:
     inside = [file for file in given_files(config) if config.out.resolve() in file.resolve().parents]
     if inside:
         raise UnveilError(f"{inside[0]} is given and lies in --out {config.out}, whose pictures are replaced; give another --out")
+    written = {config.out / "grid.png", *([config.out / "denoising.gif"] if config.watch else [])}
+    numbered = [file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal() and int(file.stem) < config.n]
+    for file in sorted(written | set(numbered)):
+        check_output(file)
 
 
 def clear(out: Path) -> None:
     """Remove the pictures that an earlier run left in a folder: those that say that unveil made them."""
+    from unveil.data.files import made_by_unveil
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import read_parameters
 
@@ -116,5 +122,6 @@ def clear(out: Path) -> None:
         except UnveilError:
             continue
         file.unlink()
-        if file.name == "grid.png":
-            (out / "denoising.gif").unlink(missing_ok=True)
+        animation = out / "denoising.gif"
+        if file.name == "grid.png" and animation.is_file() and made_by_unveil(animation):
+            animation.unlink()

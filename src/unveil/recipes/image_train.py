@@ -121,6 +121,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.training.trainer import Training
 
     check(config)
+    check_run(config.out)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -184,6 +185,29 @@ def names_before(run: Path) -> tuple[str, ...]:
         return tuple(map(str, json.loads((run / "config.json").read_text())["names"]))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
+
+
+def check_run(run: Path) -> None:
+    """Refuse a folder whose `config.json` or `metrics.jsonl` is no run's of ours, before anything is read.
+
+    Raises:
+        UnveilError: which file.
+    """
+    import json
+
+    from unveil.errors import UnveilError
+
+    if not run.is_dir():
+        return
+    try:
+        ours = "recipe" in json.loads((run / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        ours = False
+    strange = [] if ours else [name for name in ("config.json", "metrics.jsonl") if (run / name).exists()]
+    if strange:
+        raise UnveilError(
+            f"{run / strange[0]} exists and was not made by unveil, so it is not replaced; give another --out, or move it away"
+        )
 
 
 def attention_of(config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int) -> tuple[int, ...]:
