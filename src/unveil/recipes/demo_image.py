@@ -67,6 +67,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         ValueError: no rows.
         UnveilError: no such model, or a file where the folder should be.
     """
+    from shlex import quote
     from time import perf_counter
 
     import numpy as np
@@ -111,7 +112,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():
-        made = generate(model, classes_of(label, count, len(names)), count, settings_of(asked), config.seed, count, show)
+        made = generate(model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show)
     pixels = made.pixels.numpy()
     large = grid(pixels, columns, gap=4, least=84)
     write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
@@ -127,6 +128,6 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
 next:{others}
-  {program} sample image --checkpoint {name} {further} --watch --out samples
-  {program} sample image --from-png {picture} --out again
+  {program} sample image --checkpoint {quote(name)} {further} --watch --out samples
+  {program} sample image --from-png {quote(str(picture))} --out again
   {program} train image --data FOLDER --size 32 --fit crop --classes --out runs/mine"""

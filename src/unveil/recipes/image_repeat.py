@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a field's type."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         wanted = parts[:1] * len(value) if isinstance(value, tuple) and parts[1:] == (...,) else parts
