@@ -12,6 +12,7 @@ from PIL import Image
 
 from foreign_images import trained, written
 from unveil.cli import main
+from unveil.evaluation.image_files import read_parameters, write_picture
 from unveil.recipes.image_run import classes_of, numbered
 from unveil.recipes.image_train import images_of
 
@@ -266,3 +267,15 @@ def test_flags_that_would_do_nothing_or_begin_with_dashes(base, tmp_path, capsys
     assert main(["train", "image", *TINY, *up]) == 0
     enlarge = ["sample", "image", "--checkpoint", str(tmp_path / "up"), "--from", str(small), "--out", str(tmp_path / "s")]
     refused(capsys, enlarge, "is 8 x 8, but 4 x 4 is asked: small pictures are enlarged; give --fit, or --degrade to shrink whole ones")
+
+
+def test_a_picture_of_an_older_version_is_told(base, tmp_path, capsys):
+    flags = ["sample", "image", "--checkpoint", str(base / "run"), "-n", "1", "--steps", "2", "--device", "cpu"]
+    assert main([*flags, "--out", str(tmp_path / "a")]) == 0
+    said = json.loads(read_parameters(tmp_path / "a" / "grid.png"))
+    assert said.pop("drawn") == "by image"
+    write_picture(tmp_path / "old.png", np.zeros((8, 8, 1), np.uint8), json.dumps(said))
+    for name, told in (("old.png", True), ("a/grid.png", False)):
+        capsys.readouterr()
+        assert main(["sample", "image", "--from-png", str(tmp_path / name), "--out", str(tmp_path / "b"), "--device", "cpu"]) == 0
+        assert ("made by an older version, which drew its noise otherwise" in capsys.readouterr().out) == told

@@ -13,13 +13,23 @@ if TYPE_CHECKING:
 
     from unveil.recipes.image import SampleImage
 
+DRAWN = "drawn"  # how the noise was, in the parameters
 HERE = ("out", "from_png", "watch", "device", "threads", "json")  # of the machine and the moment, not of the picture
 
 
 def parameters(config: SampleImage, device: torch.device) -> str:
     """What goes into the PNG."""
     said = {name: value for name, value in asdict(config).items() if name not in HERE}
-    return json.dumps(said | {"weights": ingredients(config), "device": device.type}, default=str)
+    return json.dumps(said | {"weights": ingredients(config), "device": device.type, DRAWN: "by image"}, default=str)
+
+
+def differs(png: Path) -> str:
+    """What to tell of a picture that was made when noise was drawn batch by batch, which is not done any more; "" of others."""
+    from unveil.evaluation.image_files import read_parameters
+
+    if DRAWN in json.loads(read_parameters(png)):
+        return ""
+    return f"\n{png} was made by an older version, which drew its noise otherwise: these are other pictures by the same settings"
 
 
 def repeated(config: SampleImage) -> SampleImage:
@@ -36,7 +46,7 @@ def repeated(config: SampleImage) -> SampleImage:
     try:
         said: dict[str, Any] = json.loads(read_parameters(config.from_png))
         weights, device = said.pop("weights"), str(said.get("device", "auto"))
-        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in HERE}
+        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in (*HERE, DRAWN)}
         hints = get_type_hints(SampleImage)
         for name, value in made.items():
             if not _fits(value, hints[name]):

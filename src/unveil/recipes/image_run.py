@@ -125,7 +125,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.image_given import prepare, quality
-    from unveil.recipes.image_repeat import clear, free_folder, parameters, repeated
+    from unveil.recipes.image_repeat import clear, differs, free_folder, parameters, repeated
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
@@ -170,6 +170,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         write_animation(config.out / "denoising.gif", [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])])
     parts = {"restored": scores, **others}
     compared = "".join(f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()) for name, part in parts.items() if part)
+    compared += differs(config.from_png) if config.from_png is not None else ""
     odd = [k for k in config.label if isinstance(k, int) and k >= 0 and names[k].isdecimal() and names[k] != str(k)]
     compared += "".join(f"\n--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1])
     shown = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
