@@ -135,8 +135,8 @@ class SampleImage:
     """a run folder, a checkpoint folder or a zoo name"""
     n: int = 64
     """images"""
-    label: tuple[int, ...] = ()
-    """--class: which class; several take turns; -1: none. By default all classes in turn"""
+    label: tuple[int | str, ...] = ()
+    """--class: which class, by number from 0 or by name; several take turns; -1: none. By default all classes in turn"""
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
     """ddpm is ancestral and wants many steps, dpmpp and heun are of second order"""
     steps: int = 20
@@ -155,8 +155,8 @@ class SampleImage:
     """t within which guidance acts"""
     rescale: float = 0.0
     """of guidance, against over-exposure, in 0 .. 1"""
-    negative: int = -1
-    """class that guidance leads away from, instead of from no class; -1: no class"""
+    negative: int | str = -1
+    """class that guidance leads away from, instead of from no class, by number or by name; -1: no class"""
     classifier: str = ""
     """a run of unveil train classifier that leads towards the classes; the model itself need not know them"""
     classifier_scale: float = 1.0

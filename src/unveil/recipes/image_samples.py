@@ -61,9 +61,9 @@ def _draw(
     model.to(device).eval()
     shown = pictures.pixels[torch.arange(COUNT, device="cpu") % len(pictures.pixels)]
     given = Given(low=model.reduced(model.normalized(shown)))
-    generator = torch.Generator(device="cpu").manual_seed(0)
+    labels = classes_of((), COUNT, tuple(config["names"]) if model.shape.classes else ())
     steps = min(STEPS, model.shape.diffusion_steps)
-    made = generate(model, classes_of((), COUNT, model.shape.classes), COUNT, ImageSettings(steps=steps), generator, COUNT, given=given)
+    made = generate(model, labels, COUNT, ImageSettings(steps=steps), 0, COUNT, given=given)
     (run / "samples").mkdir(exist_ok=True)
     file = run / "samples" / f"step-{step:06d}.png"
     write_picture(file, grid(made.pixels.numpy(), least=64))
