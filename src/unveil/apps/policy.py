@@ -170,7 +170,7 @@ class Policy:
             ValueError: a longer prefix than the network was trained with, an array of another shape or not finite, or actions that are not
                 finite, and what made them so: guidance, the edit, or the weights.
         """
-        shape, device = self.model.shape, self.model.device
+        shape, device, dtype = self.model.shape, self.model.device, self.model.dtype
         size = (shape.n_obs, shape.observations)
         observations = numbers("policy: observations", observations, (None, *size), f"(B, {size[0]}, {size[1]})")
         count = len(observations)
@@ -182,16 +182,16 @@ class Policy:
                 f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with --prefix {length}"
             )
         counts = torch.full((count,), length, device=device)
-        seen = torch.from_numpy(observations).to(device, torch.float32)
+        seen = torch.from_numpy(observations).to(device, dtype)
         cond = self.model.condition(seen, counts)
         network = self.model.denoiser.network
         if isinstance(network, FastConditionalUNet) and network.plain.vector:
             cond = network.prefill(cond)
         own = self._drawing(count, environments)
         if noise is None:
-            first = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)
+            first = (self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)).to(dtype)
         else:
-            first = torch.from_numpy(self.check_noise(noise, count)).to(device)
+            first = torch.from_numpy(self.check_noise(noise, count)).to(device, dtype)
         denoise: GaussianDenoise = partial(self.model.denoiser, cond=cond)
         guides = {name: guide for name, guide in (("policy.steer", self.steer), ("steer=", steer)) if guide is not None}
         if guides:
@@ -205,11 +205,16 @@ class Policy:
         if prefix is not None or inpainted:
             value = torch.zeros_like(first)
             if prefix is not None:
-                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, torch.float32))
+                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, dtype))
             if inpainted:
                 value[:, : shape.n_obs, shape.actions :] = self.model.observed.normalized(seen)
             edit = chain(edit, Inpaint(shape.known(counts), value))
-        x: Tensor = sample(denoise, self.solver, first, self.times, edit=edit, generator=own)
+        training = self.model.training  # set by whoever trains it on; acting has no dropout
+        self.model.eval()
+        try:
+            x: Tensor = sample(denoise, self.solver, first, self.times, edit=edit, generator=own)
+        finally:
+            self.model.train(training)
         chunks = self.model.acted.denormalized(x[..., : shape.actions]).cpu().double().numpy()
         if not np.isfinite(chunks).all():
             raise ValueError(f"policy: the network made actions that are not finite; {DAMAGED}")

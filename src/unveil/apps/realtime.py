@@ -203,7 +203,7 @@ class RealTimePolicy:
         last = np.roll(self.chunks[rows], -s, axis=1)  # row i: the last chunk's action of the same step; its last s rows say nothing
         if self.method == "prefix":
             return partial(predict, prefix=last[:, first : first + d])
-        value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, torch.float32))
+        value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, self.model.dtype))
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
             known = shape.known(torch.full((len(rows),), d, device=value.device))
