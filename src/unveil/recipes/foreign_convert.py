@@ -184,7 +184,7 @@ def _one(path: Path) -> tuple[PolicyWeights, Path]:
 
     paths = found(path)
     if len(paths) != 1:
-        names = ", ".join(p.name for p in paths[:4])
+        names = ", ".join(str(p.relative_to(path)) for p in paths[:4])
         raise UnveilError(f"{path} holds {len(paths)} policies{f' ({names})' if names else ''}; give the path of one")
     return read(paths[0]), paths[0]
 
