@@ -4,7 +4,7 @@ TORCH_INDEX ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: setup demo fmt lint type arch test test-slow docs bench check clean
+.PHONY: setup demo fmt lint type arch test golden test-slow docs bench check clean
 
 setup: .venv/all
 
@@ -50,6 +50,11 @@ arch: .venv/dev
 test: .venv/dev
 	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadscope
 
+# Golden numbers on this machine as on processors with less: SSE4.1 and AVX2, one thread and two.
+golden: .venv/dev
+	OMP_NUM_THREADS=1 DNNL_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default .venv/bin/python -m pytest -m golden -n auto --maxprocesses 2
+	OMP_NUM_THREADS=2 DNNL_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 .venv/bin/python -m pytest -m golden -n auto --maxprocesses 2
+
 test-slow: .venv/dev
 	.venv/bin/python -m pytest -m slow
 
@@ -65,7 +70,9 @@ bench: .venv/dev
 	.venv/bin/unveil data maze --maze large --steps 1000000 --seed 0 --out runs/maze-large.hdf5 --json benchmarks/results/maze-large-data.json
 	$(MAKE) docs
 
-check: lint type arch test docs
+# What needs no network runs without one, as on a newcomer's machine.
+check: lint type arch docs
+	bash .ci/alone $(MAKE) test golden
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

@@ -220,10 +220,11 @@ def classes(n: int) -> torch.Tensor:
 def sampled(name: str, n: int, given: Given = NOTHING, told: bool = False, **settings: Any) -> dict[str, Any]:
     """n images of a model, from the same noise whatever the settings, that of the model's seed."""
     finished("judge", "classifier")
+    model = trained(name)
     labels = classes(n) if told else None
     began = time.perf_counter()
     noise = torch.Generator().manual_seed(MODELS.get(name, 0))
-    made = generate(trained(name), labels, n, ImageSettings(**settings), noise, 128, given=given)
+    made = generate(model, labels, n, ImageSettings(**settings), noise, 128, given=given)
     seconds = time.perf_counter() - began
     return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {"images_per_second": n / seconds}
 

@@ -188,9 +188,8 @@ def seconds_a_step(config: TrainText, count: int = 12) -> float:
 
 def likelihood_row(name: str, data: Path, draws: int = 16) -> dict[str, Any]:
     model = trained(name)
-    generator = torch.Generator().manual_seed(0)
     steps = read_config(RUNS / f"text-{name}", "text")["steps"]
-    return text_metrics(model, read_prepared(data).held, draws, generator) | {"steps": steps}
+    return text_metrics(model, read_prepared(data).held, draws) | {"steps": steps}
 
 
 def held_pieces(model: TextModel, count: int) -> Tensor:

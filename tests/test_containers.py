@@ -27,7 +27,7 @@ def test_the_dockerfile_copies_what_is_there_and_is_let_through():
 
 def test_the_script_and_the_definitions_agree():
     script = ROOT / "containers" / "build.sh"
-    subprocess.run(["bash", "-n", str(script)], check=True)
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=300)
     assert script.stat().st_mode & 0o111
     definition = (ROOT / "Singularity.def").read_text()
     (archive,) = re.findall(r"^From: (\S+)$", definition, re.MULTILINE)

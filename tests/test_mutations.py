@@ -342,5 +342,5 @@ def test_a_flip_is_noticed(file, before, after, tests, tmp_path):
     path.write_text(path.read_text().replace(before, after))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "UNVEIL_UNCHECKED": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests.split()]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 1, f"the tests did not notice:\n{done.stdout[-1500:]}"

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt as stop:
-        print(f"\nunveil: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"\nunveil: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

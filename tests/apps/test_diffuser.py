@@ -10,6 +10,7 @@ from unveil.apps.trajectory_training import TrajectoryBatch, trajectory_batches,
 from unveil.data.episodes import Episodes
 from unveil.data.trajectories import Trajectories
 from unveil.recipes.maze_paper import between_goals, ends_of, published_shape
+from unveil.sampling.noise import generators
 from unveil.worlds.maze.layout import named_layout
 
 
@@ -109,3 +110,60 @@ def test_noise_on_the_known_ends_is_not_seen():
     torch.testing.assert_close(trajectory_loss(made, TrajectoryBatch(rows, valid, t, other), known=ends_of)[0], loss)
     assert known[0, 0].tolist() == [False, False, True, True, True, True]
     assert known.sum() == 8
+
+
+STARTS, GOALS = (
+    np.array([[1.0, 2.0, 0.5, -0.5], [3.0, 3.0, 0.0, 0.0], [2.0, 5.0, 0.0, 1.0]]),
+    np.array([[7.0, 9.0], [2.0, 2.0], [5.0, 1.0]]),
+)
+
+
+def test_a_bodys_plan_does_not_depend_on_those_beside_it():
+    together, alone = Diffuser(model(), seed=3), Diffuser(model(), seed=3)
+    together.reset(GOALS)
+    forces = together.act(STARTS)
+    for i in range(3):
+        alone.reset(GOALS[i])
+        alone.reset(GOALS[i])
+        np.testing.assert_allclose(alone.act(STARTS[i]), forces[i], atol=1e-4)
+        np.testing.assert_allclose(alone._states[0], together._states[i], atol=1e-4)
+    for i in range(3):  # plans that are asked for count by themselves
+        np.testing.assert_allclose(alone.plan(STARTS[i], GOALS[i]).path, together._states[i, :, :2], atol=1e-4)
+    np.testing.assert_allclose(together._sample(STARTS, GOALS, generators(3, 3), rows=2), together._states, atol=1e-4)
+
+
+def test_recorded_noise_takes_the_place_of_what_is_drawn():
+    own = torch.Generator().manual_seed(3)
+    drawn = torch.stack([torch.randn((16, 6), generator=own) for _ in range(9)])  # to begin with, and for each of 8 steps
+    expected = Diffuser(model(), seed=3).plan(STARTS[0], GOALS[0]).path
+    for noise in (drawn, drawn[:-1], drawn.numpy()):
+        np.testing.assert_allclose(Diffuser(model(), seed=7).plan(STARTS[0], GOALS[0], noise=noise).path, expected, atol=1e-4)
+    begun = Diffuser(model(), seed=3).plan(STARTS[0], GOALS[0], noise=drawn[0]).path  # the steps draw by themselves
+    assert np.isfinite(begun).all() and np.abs(begun - expected).max() > 1e-3
+    for wrong in (drawn[:, :8], drawn[0, 0], drawn[0] * torch.nan):
+        with pytest.raises(ValueError, match="diffuser: noise must"):
+            Diffuser(model()).plan(STARTS[0], GOALS[0], noise=wrong)
+    with pytest.raises(ValueError, match="2 draws were given"):
+        Diffuser(model()).plan(STARTS[0], GOALS[0], noise=drawn[:3])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.plan(STARTS, GOALS), r"start must have shape \(4,\), got \(3, 4\)"),
+        (lambda p: p.plan(STARTS[0, :2], GOALS[0]), r"start must have shape \(4,\)"),
+        (lambda p: p.plan(STARTS[0], STARTS[0]), r"goal must have shape \(2,\)"),
+        (lambda p: p.plan(STARTS[0] * np.nan, GOALS[0]), "finite"),
+        (lambda p: p.reset(STARTS[0]), r"goal must have shape \(2,\) or \(B, 2\)"),
+        (lambda p: p.reset("home"), "goal must be"),
+        (lambda p: (p.reset(GOALS), p.act(STARTS[:2])), r"must have shape \(3, 4\)"),
+        (lambda p: (p.reset(GOALS), p.act(STARTS[0])), r"must have shape \(3, 4\)"),
+        (lambda p: (p.reset(GOALS[0]), p.act(STARTS[:1])), r"must have shape \(4,\)"),
+        (lambda p: (p.reset(GOALS[0]), p.act(STARTS[0] * np.inf)), "finite"),
+        (lambda p: Diffuser(p.model, seed=1.5), "seed must be"),
+        (lambda p: Diffuser(TrajectoryModel(TrajectoryShape(8, 5, 3, 11))), "rows of 2 actions and 4 observations"),
+    ],
+)
+def test_bad_input_says_what_is_needed(call, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        call(Diffuser(model()))

@@ -24,7 +24,7 @@ def wanderer(steps: int, seed: int) -> Episodes:
 
 
 def test_windows_that_turn_back_are_left_out():
-    windows = PathWindows(wanderer(50_000, 0), 1, 2, to_end=0.0, longest=80)
+    windows = PathWindows(wanderer(20_000, 0), 1, 2, to_end=0.0, longest=80)
     generator = torch.Generator(device="cpu").manual_seed(0)
 
     def straightness(first: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
@@ -32,12 +32,12 @@ def test_windows_that_turn_back_are_left_out():
         return (goal - start).abs()[:, 0] / (0.2 * strides)  # 1 for a window without a turn
 
     all_of_them = straightness(*windows.propose(20_000, generator))
-    listed = direct_windows(windows, generator, steps=400, rows=1024, proposals=200_000)
+    listed = direct_windows(windows, generator, steps=250, rows=512, proposals=140_000)
     kept = straightness(listed.first, listed.strides)
     assert (all_of_them > 0.9).float().mean() < 0.35
     assert (kept > 0.9).float().mean() > 0.9
-    assert 10_000 < len(kept) < 100_000
+    assert 7_000 < len(kept) < 70_000
     assert listed.strides.max() > 40  # long trips are kept too, not only short ones
-    repeated = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=20, rows=256, proposals=70_000)
-    again = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=20, rows=256, proposals=70_000)
+    repeated = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000)
+    again = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000)
     assert torch.equal(repeated.first, again.first)

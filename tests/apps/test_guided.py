@@ -15,8 +15,9 @@ from unveil.process.grid import uniform
 from unveil.process.posterior import posterior_coefficients
 from unveil.process.schedule import cosine_betas, tabulated
 from unveil.sampling.edit import Inpaint
-from unveil.sampling.gaussian import DDIM
+from unveil.sampling.gaussian import DDIM, Ancestral
 from unveil.sampling.loop import sample
+from unveil.sampling.noise import generators
 
 STEPS = 20
 SCHEDULE = tabulated(cosine_betas(STEPS))
@@ -164,7 +165,7 @@ def test_the_best_candidate_of_each_episode_acts():
     free = planner(settings)
     free.model.normalization.high[0], free.model.normalization.low[0] = 0.2, -0.2
     known = free._known(observations)
-    both = torch.cat([free._candidates(known[:2], 6, None), free._candidates(known[2:], 6, None)]).reshape(3, 6, 4, 3)
+    both = free._candidates(known, 6, None, generators(4, 3)).reshape(3, 6, 4, 3)  # episode i draws with seed + i
     np.testing.assert_allclose(actions[:, 0], 0.2 * both[:, :, 0, 0].amax(1), rtol=1e-5)
 
 
@@ -217,9 +218,9 @@ def test_a_warm_start_without_noise_left_is_the_last_plan_moved_on():
     made = planner(GuidedSettings(candidates=1, steps=200, warm_steps=1))
     observation = np.array([[1.0, 25.0]])
     made.act(observation)
-    last = made._last.clone()
+    last = made._last[0].clone()
     made.act(observation)
-    np.testing.assert_allclose(made._last[0, 1:3], last[0, 2:4], atol=0.2)
+    np.testing.assert_allclose(made._last[0][1:3], last[2:4], atol=0.2)
 
 
 def test_a_warm_start_begins_from_the_last_plan_moved_on_and_noised_to_its_own_level():
@@ -234,7 +235,7 @@ def test_a_warm_start_begins_from_the_last_plan_moved_on_and_noised_to_its_own_l
         made = planner(GuidedSettings(candidates=candidates, steps=10, warm_steps=3, temperature=temperature, clip=False, rows=10_000))
         states = []
         made.steer = lambda denoise, states=states: lambda x, t: states.append(x) or denoise(x, t)
-        made._last = last
+        made._last = dict(enumerate(last))
         made.act(observations)
         first = states[0].reshape(2, candidates, 4, 3)
         known = made._known(observations)
@@ -257,10 +258,10 @@ def test_clipping_really_clips_every_number_of_a_plan():
     made = planner(GuidedSettings(candidates=50, steps=3))
     made.model.normalization.least.fill_(-0.3)
     made.model.normalization.most.fill_(0.1)
-    x = made._candidates(made._known(np.array([[2.0, 20.0]])), 50, None)
+    x = made._candidates(made._known(np.array([[2.0, 20.0]])), 50, None, generators(4, 1))
     assert x.min() >= -0.3001 and x.max() <= 0.1001
     loose = planner(GuidedSettings(candidates=50, steps=3, clip=False))
-    x = loose._candidates(loose._known(np.array([[2.0, 20.0]])), 50, None)
+    x = loose._candidates(loose._known(np.array([[2.0, 20.0]])), 50, None, generators(4, 1))
     assert x.max() > 0.5
 
 
@@ -320,23 +321,188 @@ def test_value_at_tells_the_time():
     assert seen[0].tolist() == [0.05] * 3 and seen[0].dtype == torch.float64
 
 
-@pytest.mark.parametrize("wrong", [{"candidates": 0}, {"steps": 0}, {"steps": 3, "warm_steps": 4}])
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match="are needed"):
-        planner(GuidedSettings(**wrong))
+WRONG = {
+    "candidates": (0, -1, 2.0, True, "3", None),
+    "steps": (0, 1.5, False),
+    "rows": (0, "many"),
+    "horizon": (0, -4, 8.0, True),
+    "warm_steps": (0, 6, True, 1.0),
+    "temperature": (-1.0, float("nan"), float("inf"), "1", None, True),
+    "sharpness": (float("nan"), "much", False),
+    "ask": (-0.1, 1.1, float("nan"), "best", True),
+    "ask_scale": (float("inf"), None),
+    "clip": (1, "yes", None),
+    "anchored": (1, "no"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
+    with pytest.raises(ValueError, match=rf"GuidedSettings: {name} must (be|lie)") as caught:
+        GuidedSettings(**({"steps": 5} | {name: value}))
+    assert "--" not in str(caught.value)
+
+
+def test_numpys_numbers_are_numbers_and_settings_that_need_each_other_say_so(unchecked):
+    assert GuidedSettings(candidates=np.int64(3), temperature=np.float32(0.5), horizon=None).candidates == 3
     with pytest.raises(ValueError, match="needs a sharpness"):
-        planner(GuidedSettings(anchored=True))
-    for name in ("temperature", "sharpness", "ask_scale"):
-        with pytest.raises(ValueError, match="finite sharpness and ask_scale"):
-            planner(GuidedSettings(**{name: float("nan")}))
-    with pytest.raises(ValueError, match="temperature of at least 0"):
-        planner(GuidedSettings(temperature=-1.0))
-    with pytest.raises(ValueError, match="at least 1 rows; give another --plan-horizon than 0"):
-        planner(GuidedSettings(horizon=0))
+        GuidedSettings(anchored=True)
+    with pytest.raises(ValueError, match="not told returns"):
+        planner(GuidedSettings(ask=0.5))
     with pytest.raises(ValueError, match="at least 2 rows: its first two observations"):
         planner(GuidedSettings(horizon=1), inverse=True)
-    with pytest.raises(ValueError, match="finite"):
-        planner(GuidedSettings(candidates=1, steps=1)).act(np.array([[np.nan, 0.0]]))
+    for seed in (-1, 1.0, "0"):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), seed=seed)
+    for make in (lambda n: belief_shift(linear, SCHEDULE, DDIM(SCHEDULE), n), lambda n: mean_shift(linear, SCHEDULE, n)):
+        for scale in (float("nan"), float("inf"), "1"):
+            with pytest.raises(ValueError, match="guidance: scale must be a finite number"):
+                make(scale)
+    with pytest.raises(ValueError, match="guidance: steps must be a whole number"):
+        ascent(linear, SCHEDULE, STEPS, 1.0, steps=-1)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (), (1, 1), (1, 3), (0, 2), (2, 1, 2)])
+def test_observations_of_another_shape_are_refused_and_the_size_is_told(shape, unchecked):
+    made = planner(GuidedSettings(candidates=2, steps=2))
+    for call in (made.act, made.best):
+        made.reset()
+        with pytest.raises(ValueError, match=r"\(2,\) of one episode or \(B, 2\)"):
+            call(np.full(shape, 0.1))
+    with pytest.raises(ValueError, match=r"plan's observation must have shape \(2,\)"):
+        made.plan(np.full(shape, 0.1))
+
+
+def test_other_things_than_numbers_are_refused(unchecked):
+    made = planner(GuidedSettings(candidates=1, steps=1))
+    for wrong in (None, "state", {"observation": [1.0, 2.0]}, [[1.0], [1.0, 2.0]], np.array([["a", "b"]]), np.array([[np.nan, 0.0]])):
+        for call in (made.act, made.best, made.plan):
+            with pytest.raises(ValueError, match="guided planner"):
+                call(wrong)
+
+
+def test_one_observation_is_one_episode(unchecked):
+    """As a list, a tensor, whole numbers or numbers of the other byte order, too."""
+    expected = planner(GuidedSettings(candidates=2, steps=4)).act(np.array([[1.0, 25.0]]))
+    assert expected.shape == (1, 1)
+    kinds = ([1.0, 25.0], torch.tensor([1.0, 25.0]), np.array([1, 25]), np.array([1.0, 25.0], ">f4"), np.array([1.0, 25.0]))
+    for observation in kinds:
+        np.testing.assert_array_equal(planner(GuidedSettings(candidates=2, steps=4)).act(observation), expected[0])
+    single = planner(GuidedSettings(candidates=2, steps=4)).best(np.array([1.0, 25.0]))
+    torch.testing.assert_close(single, planner(GuidedSettings(candidates=2, steps=4)).best(np.array([[1.0, 25.0]]))[0])
+
+
+STATES = np.array([[1.0, 25.0], [3.0, 12.0], [2.0, 20.0]])
+NOISY = {"ancestral": lambda: unguided(Ancestral(SCHEDULE)), "ddim": lambda: unguided(DDIM(SCHEDULE))}
+
+
+def streams(form: str, warm: int | None = None, rows: int = 1024) -> GuidedPlanner:
+    settings = GuidedSettings(candidates=3, steps=4, warm_steps=warm, rows=rows)
+    made = GuidedPlanner(model(), NOISY[form](), lambda x: x[:, 0, 0], settings, seed=4)
+    made.model.normalization.high[0], made.model.normalization.low[0] = 0.2, -0.2  # so that no action is clipped
+    return made
+
+
+@pytest.mark.parametrize("form", NOISY)
+@pytest.mark.parametrize("warm", [None, 2])
+def test_an_episodes_actions_do_not_depend_on_those_beside_it(form, warm):
+    """Three decisions of three episodes: together, in batches of one, one after the other, and with one that is left out."""
+    together = streams(form, warm)
+    expected = np.stack([together.act(STATES + step) for step in range(3)])
+    assert len({*expected.ravel().round(4)}) > 3, "all noise is not the same"
+    small = streams(form, warm, rows=1)
+    np.testing.assert_allclose(np.stack([small.act(STATES + step) for step in range(3)]), expected, atol=1e-6)
+    alone = streams(form, warm)
+    for i, state in enumerate(STATES):
+        np.testing.assert_allclose([alone.act(state + step) for step in range(3)], expected[:, i], atol=1e-6)
+        alone.reset()
+        alone.reset()  # counts no episode that was never met
+    left_out = streams(form, warm)
+    np.testing.assert_allclose(left_out.act(STATES), expected[0], atol=1e-6)
+    for step in (1, 2):
+        np.testing.assert_allclose(left_out.act(STATES[[2, 0]] + step, episodes=[2, 0]), expected[step, [2, 0]], atol=1e-6)
+
+
+def test_the_number_of_episodes_does_not_change_without_a_word(unchecked):
+    made = streams("ddim")
+    made.act(STATES)
+    with pytest.raises(ValueError, match=r"3 episodes before, 2 now; call reset\(\)"):
+        made.act(STATES[:2])
+    with pytest.raises(ValueError, match="3 episodes before, 1 now"):
+        made.act(STATES[0])
+    for episodes in ([0], [0, 0], [0, 3], [-1, 0], [0.5, 1]):
+        with pytest.raises(ValueError, match=r"guided planner: (episodes must be 2 different|a number of episodes)"):
+            made.act(STATES[:2], episodes=episodes)
+    made.reset()
+    assert made.act(STATES[:2]).shape == (2, 1)
+
+
+def test_recorded_noise_takes_the_place_of_what_is_drawn():
+    """The numbers that the generators would draw, given: to begin with, and for each step."""
+    each = [torch.stack([torch.randn((3, 4, 3), generator=own) for _ in range(5)]) for own in generators(4, 3)]
+    drawn = torch.stack(each, dim=1)  # (1 + S, B, K, H, F)
+    plain, given = streams("ancestral"), streams("ancestral")
+    expected = plain.act(STATES)
+    np.testing.assert_allclose(given.act(STATES, noise=drawn), expected, atol=1e-6)
+    given.reset()
+    assert np.abs(given.act(STATES, noise=-drawn) - expected).max() > 1e-2
+    np.testing.assert_allclose(streams("ddim").act(STATES, noise=drawn[0]), streams("ddim").act(STATES), atol=1e-6)
+    own = each[0]
+    np.testing.assert_allclose(streams("ancestral").plan(STATES[0], noise=own), streams("ancestral").plan(STATES[0]), atol=1e-6)
+    assert np.abs(streams("ancestral").plan(STATES[0], noise=own.flip(2)) - streams("ancestral").plan(STATES[0])).max() > 1e-2
+    torch.testing.assert_close(streams("ddim").best(STATES[0], noise=drawn[0, :1]), streams("ddim").best(STATES[0]))
+
+
+def test_recorded_noise_is_not_scaled_and_what_does_not_fit_is_refused(unchecked):
+    cold = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=3, steps=4, temperature=0.0), seed=4)
+    noise = torch.randn((3, 4, 3), generator=torch.Generator().manual_seed(0)).numpy()
+    warm = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=3, steps=4), seed=4)
+    np.testing.assert_array_equal(cold.plan(STATES[0], noise=noise), warm.plan(STATES[0], noise=noise))
+    for wrong in (noise[:2], noise[:, :3], noise[None, None], np.full_like(noise, np.nan), "noise"):
+        with pytest.raises(ValueError, match="guided planner: noise must"):
+            cold.plan(STATES[0], noise=wrong)
+    with pytest.raises(ValueError, match="this solver draws none"):
+        cold.plan(STATES[0], noise=np.stack([noise] * 5))
+    with pytest.raises(ValueError, match="2 draws were given"):
+        streams("ancestral").plan(STATES[0], noise=np.stack([noise] * 3))
+
+
+HUGE = {
+    "tilted": lambda scale: belief_shift(steep, SCHEDULE, DDIM(SCHEDULE), scale),
+    "mean": lambda scale: mean_shift(steep, SCHEDULE, scale),
+    "ascend": lambda scale: ascent(steep, SCHEDULE, STEPS, scale),
+}
+
+
+def steep(x, t):
+    return (x**4).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("form", HUGE)
+@pytest.mark.parametrize("clip", [False, True])
+def test_guidance_that_is_too_strong_is_named(form, clip):
+    made = GuidedPlanner(model(), HUGE[form](1e30), None, GuidedSettings(candidates=2, steps=5, clip=clip), seed=4)
+    for call in (made.act, made.plan, made.best):
+        with pytest.raises(ValueError, match=r"the value's guidance of scale 1e\+30 is too strong"):
+            call(STATES[0])
+    assert np.isfinite(GuidedPlanner(model(), HUGE[form](1e-3), None, GuidedSettings(candidates=2, steps=5), seed=4).act(STATES)).all()
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_a_steering_cost_that_is_too_strong_or_not_finite_is_named(jacobian):
+    made = planner(GuidedSettings(candidates=2, steps=5, clip=False))
+    for cost, scale in ((lambda plan: (plan**4).flatten(1).sum(1), 1e30), (lambda plan: plan.sum((1, 2)) * torch.nan, 1.0)):
+        made.steer = costing(made.model, cost, scale, jacobian=jacobian)
+        with pytest.raises(ValueError, match=r"the steering cost \(steer\) is too strong"):
+            made.act(STATES)
+        made.reset()
+    made.steer = None
+    broken = planner(GuidedSettings(candidates=2, steps=5), mean=float("nan"))
+    with pytest.raises(ValueError, match="weights are damaged"):
+        broken.act(STATES)
+    scored = planner(GuidedSettings(candidates=2, steps=5), lambda x: torch.full((len(x),), torch.nan))
+    with pytest.raises(ValueError, match="one finite number a plan"):
+        scored.act(STATES)
 
 
 def test_a_cost_in_raw_units_moves_the_plans_it_costs_and_composes_with_any_form():
@@ -359,11 +525,3 @@ def test_a_cost_in_raw_units_moves_the_plans_it_costs_and_composes_with_any_form
             np.testing.assert_allclose(plans[:, 0, 1:], np.tile([1.0, 25.0], (500, 1)), rtol=1e-5)
             assert plans[:, 1:3, 2].mean() == pytest.approx(20.0, abs=1.5)
     assert seen and all(plan.shape == (500, 4, 3) for plan in seen)
-
-
-def test_without_a_warm_start_any_number_of_episodes_can_follow():
-    """Episodes that are over can be left out: a planner without memory takes 3 rows and then 2."""
-    made = planner(GuidedSettings(candidates=2, steps=4))
-    observation = np.array([[1.0, 25.0]])
-    assert made.act(np.repeat(observation, 3, axis=0)).shape[0] == 3
-    assert made.act(np.repeat(observation, 2, axis=0)).shape[0] == 2

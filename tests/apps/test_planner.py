@@ -1,6 +1,7 @@
 """The planner with its packaged weights: known positions, horizons, budgets, determinism, errors, and driving."""
 
-import time
+from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import unveil
 from unveil.apps.planner import Planner, PlannerSettings
+from unveil.apps.pursuit import PursuitGains
 from unveil.evaluation.maze import maze_metrics, roll, starting_states
 from unveil.evaluation.plans import crosses_wall
 from unveil.worlds.maze.layout import named_layout
@@ -72,13 +74,23 @@ def test_seeds_decide_and_seeds_differ():
     assert a.shape != c.shape or not np.array_equal(a, c)
 
 
-def test_a_budget_buys_steps_and_candidates(planner):
-    small, large = planner.plan(START, GOAL, budget_ms=1.0), planner.plan(START, GOAL, budget_ms=400.0)
-    assert len(small.candidates) == 1
-    assert len(large.candidates) > 1
-    began = time.perf_counter()
-    planner.plan(START, GOAL, budget_ms=400.0)
-    assert time.perf_counter() - began < 1.5
+def test_a_budget_buys_steps_and_candidates(monkeypatch):
+    """On a clock that only the network moves, by 1 ms a path and call: what the budget holds; it is measured once."""
+    now, calls = [0.0], []
+    planner = unveil.load("maze-large", device="cpu")
+
+    def spend(denoiser, arguments, keywords):
+        now[0] += 1e-3 * len(arguments[0])
+        calls.append(len(arguments[0]))
+
+    planner.model.denoiser.register_forward_pre_hook(spend, with_kwargs=True)
+    monkeypatch.setattr("unveil.apps.planner.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for budget, steps, candidates in ((1.0, 1, 1), (4.5, 2, 2), (130.0, 8, 16), (10_000.0, 12, 32)):
+        plan = planner.plan(START, GOAL, budget_ms=budget)
+        assert calls[-steps:] == [candidates] * steps and len(plan.candidates) == candidates
+    before = len(calls)
+    planner.plan(START, GOAL, budget_ms=4.5)
+    assert len(calls) == before + 2
 
 
 def test_states_run_from_noise_to_plan(planner):
@@ -150,6 +162,125 @@ def test_waypoints_are_driven_through_even_after_a_mishap(planner):
     ],
 )
 def test_bad_input_says_what_is_needed(planner, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(planner)
+
+
+def fresh(**settings) -> Planner:
+    return unveil.load("maze-large", device="cpu", seed=3, **settings)
+
+
+def test_a_plans_noise_does_not_depend_on_those_beside_it():
+    """Far and near ones together, one after another, and with fewer candidates a batch."""
+    starts, goals = np.array([START, START, (3.0, 1.0)]), np.array([GOAL, (1.0, 3.0), (1.0, 1.0)])
+    together, alone = fresh().plan_many(starts, goals), fresh()
+    for start, goal, plan in zip(starts, goals, together, strict=True):
+        single = alone.plan(start, goal)
+        longest = max(single.lengths)
+        np.testing.assert_allclose(single.candidates[:, :longest], plan.candidates[:, :longest], atol=1e-4)
+    assert np.abs(fresh().plan(*GOAL_AND_BACK).candidates - together[0].candidates).max() < 1e-4
+    assert np.abs(alone.plan(*GOAL_AND_BACK).candidates - together[0].candidates).max() > 1e-3, "a later plan has other noise"
+
+
+GOAL_AND_BACK = (START, GOAL)
+
+
+def test_a_bodys_path_does_not_depend_on_those_beside_it():
+    """Bodies together and one after another, through a mishap that makes a new plan."""
+    starts, goals = np.array([[*START, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0]]), np.array([GOAL, (1.0, 1.0)])
+    far = np.array([[7.0, 1.0, 0.0, 0.0], [7.0, 9.0, 0.0, 0.0]])
+    both, alone = fresh(), fresh()
+    both.reset(goals)
+    forces = [both.act(seen) for seen in (starts, far, far)]
+    points = both._pursuit.points
+    assert both.replans == 2
+    for i in range(2):
+        alone.reset(goals[i])
+        alone.reset(goals[i])  # a body that was never driven counts nothing
+        for step, seen in enumerate((starts, far, far)):
+            np.testing.assert_allclose(alone.act(seen[i]), forces[step][i], atol=2e-3)
+        own = alone._pursuit.points[0]
+        count = min(len(own), points.shape[1])
+        np.testing.assert_allclose(own[:count], points[i, :count], atol=1e-3)
+
+
+def test_recorded_noise_takes_the_place_of_what_is_drawn_and_is_not_scaled():
+    longest = -(-fresh().longest // 4) * 4
+    drawn = torch.randn((2, longest, 2), generator=torch.Generator().manual_seed(3))
+    expected = fresh().plan(START, GOAL)
+    for noise in (0.5 * drawn, (0.5 * drawn).numpy(), 0.5 * drawn[:, : max(expected.lengths)]):  # temperature 0.5
+        np.testing.assert_allclose(fresh().plan(START, GOAL, noise=noise).path, expected.path, atol=1e-4)
+    np.testing.assert_allclose(
+        fresh().plan_many(np.array([START]), np.array([GOAL]), noise=0.5 * drawn[None])[0].path, expected.path, atol=1e-4
+    )
+    cold = fresh(temperature=0.0)
+    assert np.abs(cold.plan(START, GOAL, noise=drawn).candidates - cold.plan(START, GOAL).candidates).max() > 1e-2
+    via = [(None, (3.0, 9.0))]
+    legs = fresh().plan(START, GOAL, via=via, noise=np.stack([0.5 * drawn, 0.5 * drawn]))
+    assert np.abs(legs.path - fresh().plan(START, GOAL, via=via).path[: len(legs.path)]).max() > 1e-4
+    for wrong, message in (
+        (drawn[:1], "of 2 candidates"),
+        (drawn[:, :3], "positions, got"),
+        (drawn[..., :1], "noise must have shape"),
+        (drawn[None], "noise must have shape"),
+        (np.full((2, longest, 2), np.nan), "finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cold.plan(START, GOAL, noise=wrong)
+    with pytest.raises(ValueError, match="noise is for 1 legs, but there are 2"):
+        cold.plan(START, GOAL, via=via, noise=drawn[None])
+    with pytest.raises(ValueError, match="noise is for 1 plans, but there are 2"):
+        cold.plan_many(np.array([START, START]), np.array([GOAL, GOAL]), noise=drawn[None])
+
+
+WRONG = {
+    "candidates": (0, 2.0, True, "3", None),
+    "steps": (0, -1, False, "2"),
+    "temperature": (-0.1, float("nan"), float("inf"), "cold", None),
+    "warm_start": (0.0, 1.5, float("nan"), True),
+    "pace": ((0.0, 1.0), (0.5,), (float("nan"), 1.0), 0.8, ("a", "b"), None),
+    "gains": (None, 12.5),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
+    with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
+        PlannerSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(PursuitGains)])
+def test_impossible_gains_are_refused_by_name(name, unchecked):
+    for value in (-1.0, float("nan"), float("inf"), True, "1", None):
+        with pytest.raises(ValueError, match=f"PursuitGains: {name} must be"):
+            PursuitGains(**{name: value})
+    assert PlannerSettings(candidates=np.int64(2), pace=[0.5, 1], temperature=np.float32(1.0)).candidates == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.plan("start", GOAL), "start must be numbers"),
+        (lambda p: p.plan(START, [[1.0], [1.0, 2.0]]), "goal must be"),
+        (lambda p: p.plan(START, GOAL, horizon=True), "horizon must be a whole number"),
+        (lambda p: p.plan(START, GOAL, horizon=40.0), "horizon must be a whole number"),
+        (lambda p: p.plan(START, GOAL, budget_ms=float("nan")), "budget_ms must be"),
+        (lambda p: p.plan(START, GOAL, via=[(3.0, 6.0)]), "index of via must be a whole number"),
+        (lambda p: p.plan(START, GOAL, via=[3.0]), "via must be pairs"),
+        (lambda p: p.plan_many(np.array(START), np.array(GOAL)), r"starts \(N, S\) and goals"),
+        (lambda p: p.plan_many(np.array([START]), np.array([GOAL, GOAL])), "starts"),
+        (lambda p: p.reset(np.zeros((1, 1, 2))), "a goal"),
+        (lambda p: p.reset(np.zeros((0, 2))), "a goal"),
+        (lambda p: p.reset(GOAL, via=[(None, (100.0, 1.0))]), "via .* lies outside"),
+        (lambda p: (p.reset(GOAL), p.act("here")), "observation must be"),
+        (lambda p: (p.reset(GOAL), p.act(np.zeros((1, 4)))), r"must be \(4,\)"),
+        (lambda p: (p.reset(np.array([GOAL, GOAL])), p.act(np.zeros(4))), r"must be \(2, 4\)"),
+        (lambda p: Planner(p.model, PlannerSettings(), seed=-1), "seed must be"),
+        (lambda p: Planner("maze-large"), "model must be a PathModel"),
+        (lambda p: Planner(p.model, {"steps": 2}), "settings must be a PlannerSettings"),
+    ],
+)
+def test_other_things_say_what_is_needed(planner, call, message, unchecked):
     with pytest.raises(ValueError, match=message):
         call(planner)
 

@@ -14,6 +14,7 @@ from unveil.apps.text_training import block_lengths, text_batches, text_loss
 from unveil.data.text import Pieces, Stream
 from unveil.network.condition import Condition
 from unveil.process.masked_objective import counted_loss, masked_loss
+from unveil.sampling.noise import generators
 
 
 class Letters:
@@ -129,7 +130,7 @@ def test_estimators_have_one_mean_and_l_the_least_variance(options):
     ids = torch.randint(3, (1, 8), generator=torch.Generator().manual_seed(5)).repeat(500, 1)
     found = {}
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
-        nats = text_nats(model, ids, 4, torch.Generator().manual_seed(1), form=form, times=times).mean(1).double()
+        nats = text_nats(model, ids, 4, torch.Generator().manual_seed(2), form=form, times=times).mean(1).double()
         found[form, times] = (float(nats.mean()), float(nats.std()))
     mean, _ = found["l", "stratified"]
     for other, spread in found.values():
@@ -243,7 +244,7 @@ def test_toys_are_learned_and_written(options, generator):
     ids = torch.tensor([[0, 1, 2] * 4, [1, 2, 0] * 4]).repeat(8, 1)
     assert float(text_nats(model, ids, 4, generator).mean()) * 12 == pytest.approx(log(3), abs=1.0)  # a guess is 12 log 3
     settings = TextSettings(length=7, order="first-hitting")
-    assert continue_text(model, ["abc", "ca", "b"], settings, generator) == ["abcabca", "bcabcab", "cabcabc"]
+    assert continue_text(model, ["abc", "ca", "b"], settings, generators(0, 3)) == ["abcabca", "bcabcab", "cabcabc"]
     if options.get("block") == 4:
         assert fill_gaps(model, ["abcabc[*2]c"], TextSettings(steps=4, may_end=False)) == ["abcabcabc"]
 

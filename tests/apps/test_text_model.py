@@ -8,22 +8,26 @@ import torch
 
 from unveil.apps.text_generation import (
     RULED_OUT,
+    Canvas,
     TextSettings,
     blocks_of,
     continue_text,
     ended,
     fill_gaps,
     gap_canvas,
+    padded,
     prompt_canvas,
     write,
     write_on,
 )
-from unveil.apps.text_likelihood import text_nats
+from unveil.apps.text_likelihood import Draws, conditional_nats, text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.apps.text_training import text_batches, text_loss
 from unveil.data.text import Pieces, Stream
 from unveil.data.tokens import ByteTokens
 from unveil.errors import UnveilError
+from unveil.process.masked_objective import counted_loss, masked_loss
+from unveil.sampling.noise import generators
 
 TOKENS = ByteTokens()
 SMALL = TextShape(TOKENS.size, context=24, width=32, depth=2, heads=2, theta=30.0)
@@ -219,13 +223,13 @@ def test_without_a_length_text_grows_part_by_part_to_the_end_of_the_context():
     prompts = [TOKENS.encode("abc"), TOKENS.encode("c")]
     done = write_on(model, prompts, settings)
     for row, prompt in zip(done.ids.tolist(), prompts, strict=True):
-        ids, grown = list(prompt), len(prompts[0])
+        ids, grown = list(prompt), len(prompt)
         while grown < model.shape.context:
             part = min(5, model.shape.context - grown)
             ids = write(model, prompt_canvas([ids], part, TOKENS), settings).ids[0].tolist()
             grown += part
-        assert row[-len(ids) :] == ids
-    assert done.ids.shape == (2, model.shape.context) and not bool((done.ids == TOKENS.mask_id).any())
+        assert row[3 - len(prompt) :] == ids + [TOKENS.mask_id] * (len(prompt) - 1)  # the shorter prompt has room for more
+    assert done.ids.shape == (2, 3 + model.shape.context - 1)
     with pytest.raises(ValueError, match="guidance masks the prompt"):
         write_on(model, prompts, TextSettings(scale=2.0))
 
@@ -294,3 +298,179 @@ def test_padding_is_neither_seen_nor_scored():
     changed[0, 4:] = 100
     before, after = (text_nats(model, x, 4, torch.Generator().manual_seed(1), valid=valid) for x in (ids, changed))
     torch.testing.assert_close(before, after)
+
+
+def alone_and_together(model, patterns: list[list[int]], settings: TextSettings) -> None:
+    """Rows with generators of their own are the same alone and beside others, in full."""
+    together = write(model, padded(patterns, TOKENS.eos_id), settings, generators(0, len(patterns)))
+    for i, pattern in enumerate(patterns):
+        alone = write(model, padded([pattern], TOKENS.eos_id), settings, generators(0, 1, i)).ids[0]
+        assert together.ids[i, -len(pattern) :].tolist() == alone.tolist(), (i, settings)
+
+
+M = TOKENS.mask_id
+RAGGED = [[5, 6, 7, *[M] * 10], [9, *[M] * 10], [5, 5, M, M, M, 8, 8, M, M], [M] * 8]
+WAYS = [
+    *({"order": order, "temperature": 1.0} for order in ("confidence", "margin", "entropy", "random", "left-to-right", "ancestral")),
+    {"order": "first-hitting", "temperature": 1.0},
+    {"temperature": 0.9, "block": 4},
+    {"order": "first-hitting", "temperature": 0.9, "block": 3},
+    {"temperature": 0.9, "remask": 0.6, "block": 5},
+    {"order": "ancestral", "temperature": 0.9, "remask": 0.9},
+    {"temperature": 0.9, "edit": 0.05, "block": 4, "edit_steps": 3},
+    {"temperature": 0.9, "edit": 0.02},
+    {"temperature": 0.7, "cache": "prefix", "block": 3},
+    {"temperature": 0.7, "cache": "dual", "block": 4},
+    {"order": "random", "temperature": 0.7, "scale": 2.0, "threshold": None},
+    {"temperature": 1.0, "threshold": 0.02, "may_end": False},
+    {"temperature": 1.0, "factor": 0.99, "stop": False},
+]
+
+
+@pytest.fixture(scope="module")
+def often_ending() -> TextModel:
+    """Writes an end of text every few tokens."""
+    model = random_model()
+    model.network.ff_out = torch.nn.Linear(32, TOKENS.size)
+    with torch.no_grad():
+        torch.nn.init.normal_(model.network.ff_out.weight, std=0.3)
+        model.network.ff_out.bias.zero_()
+        model.network.ff_out.bias[TOKENS.eos_id] = 3.5
+    return model
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_row_is_what_it_is_alone_whatever_stands_beside_it(way, often_ending):
+    alone_and_together(often_ending, RAGGED, TextSettings(**({"length": 10, "steps": 11} | way)))
+
+
+@pytest.mark.parametrize("order", ["confidence", "ancestral", "first-hitting"])
+@pytest.mark.parametrize("options", [{"block": 4}, {"causal": True}], ids=str)
+def test_rows_of_models_of_blocks_are_what_they_are_alone(options, order):
+    model = random_model(**options)
+    with torch.no_grad():
+        model.network.ff_out.weight[TOKENS.eos_id] += 0.4
+    prompts = [[*prompt, *[M] * 6] for prompt in ([5, 6, 7], [1, 2, 3, 4, 5, 6, 7], [])]
+    settings = TextSettings(length=6, steps=9, order=order, temperature=1.0, cache="none" if order == "ancestral" else "auto")
+    alone_and_together(model, prompts, settings)
+    if order == "confidence":
+        alone_and_together(model, prompts, TextSettings(length=6, steps=9, temperature=1.0, remask=0.5))
+
+
+def test_text_without_a_length_does_not_depend_on_the_rows_beside_it(often_ending):
+    prompts, settings = [[5, 6, 7], [9], [5, 6], [1]], TextSettings(length=4, steps=4, order="first-hitting", temperature=1.0)
+    together = write_on(often_ending, prompts, settings, generators(3, 4)).ids
+    lengths = set()
+    for i, prompt in enumerate(prompts):
+        alone = write_on(often_ending, [prompt], settings, generators(3, 1, i)).ids[0].tolist()
+        row = together[i, 3 - len(prompt) :].tolist()
+        assert row[: len(alone)] == alone and set(row[len(alone) :]) <= {M}
+        lengths.add(len(alone))
+    assert len(lengths) > 1 and max(lengths) <= often_ending.shape.context
+
+
+def test_one_generator_serves_a_batch_and_generators_must_be_as_many_as_rows():
+    model, settings = random_model(), TextSettings(length=6, steps=6, temperature=1.0)
+    one = [continue_text(model, ["ab", "c"], settings, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert one[0] == one[1] != one[2]
+    with pytest.raises(ValueError, match="generators cannot serve"):
+        continue_text(model, ["ab", "c", "d"], settings, generators(0, 2))
+    with pytest.raises(ValueError, match="give one for each row"):
+        write(model, padded(RAGGED, TOKENS.eos_id), TextSettings(block=4, steps=9), generators(0, 2))
+
+
+WRONG = [
+    *({name: value} for name in ("length", "steps") for value in (0, -3, 2.0, True, "8", None, float("nan"))),
+    *({name: value} for name in ("block", "edit_steps") for value in (-2, 1.5, None, False)),
+    *({name: value} for name in ("temperature", "scale", "remask") for value in (float("nan"), float("inf"), None, "1", True)),
+    *({name: value} for name in ("temperature", "remask") for value in (-1.0, -1e-9)),
+    *({name: value} for name in ("threshold", "edit") for value in (5.0, 0.0, -0.1, float("nan"), "1", True)),
+    *({"factor": value} for value in (0.0, -1.0, float("nan"), float("inf"), "1")),
+    *({name: value} for name in ("order", "cache") for value in ("best", "", None, 0)),
+    *({name: value} for name in ("stop", "may_end") for value in (1, "yes", None)),
+    {"remask": 1.5},
+    {"remask": 0.5, "order": "first-hitting"},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_settings_are_checked_where_they_are_made(wrong):
+    settings = object.__new__(TextSettings)  # not made the usual way, where the tests' own check of types comes first
+    vars(settings).update(vars(TextSettings()) | wrong)
+    with pytest.raises(ValueError, match=f"^TextSettings: {next(iter(wrong))} "):
+        settings.__post_init__()
+
+
+CANVAS = padded([[5, M, M]], TOKENS.eos_id)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda m: continue_text(m, "abc"), r"prompts must be a list of texts, got one text; write \['abc'\]"),
+        (lambda m: fill_gaps(m, "a[*2]"), "patterns must be a list of texts, got one text"),
+        (lambda m: continue_text(m, ["x"], TextSettings(length=10**9)), "the model's context is 24"),
+        (lambda m: fill_gaps(m, ["[*99999999999]"]), "a gap of 99999999999 tokens"),
+        (lambda m: fill_gaps(m, ["[*0] only"]), "has no gap"),
+        (lambda m: prompt_canvas([[5, 999]], 3, TOKENS), "a prompt holds 999, which is none of the vocabulary's ids"),
+        (lambda m: prompt_canvas([[5, -1]], 3, TOKENS), "a prompt holds -1"),
+        (lambda m: write(m, Canvas(CANVAS.ids * 0, CANVAS.valid), TextSettings()), "holds no mask"),
+        (lambda m: write(m, Canvas(CANVAS.ids + 1, CANVAS.valid), TextSettings()), "holds no mask|holds ids"),
+        (lambda m: write(m, Canvas(CANVAS.ids, torch.tensor([[True, True, False]])), TextSettings()), "padded on the left"),
+        (lambda m: write(m, Canvas(CANVAS.ids[:0], CANVAS.valid[:0]), TextSettings()), "nothing to write"),
+        (lambda m: write_on(m, [[5] * 24], TextSettings(length=4, steps=4)), "the model's context is 24"),
+    ],
+)
+def test_canvases_are_checked(run, message):
+    with pytest.raises(ValueError, match=message):
+        run(random_model())
+
+
+def test_empty_prompts_and_prompts_with_an_end_are_written_on():
+    model, settings = random_model(), TextSettings(length=3, steps=3, may_end=False)
+    assert len(model.tokens.encode(continue_text(model, [""], settings)[0])) >= 1
+    done = write(model, prompt_canvas([[5, TOKENS.eos_id, 6]], 3, TOKENS), settings)
+    assert done.ids[0, :3].tolist() == [5, TOKENS.eos_id, 6] and not bool((done.ids == M).any())
+
+
+@pytest.mark.parametrize("options", [{}, {"block": 4}], ids=str)
+@pytest.mark.parametrize("form", ["l", "t"])
+def test_a_padded_row_is_scored_as_it_is_alone(options, form):
+    model = random_model(**options)
+    ids = torch.arange(33).reshape(3, 11)
+    lengths = (11, 5, 8)
+    valid = torch.arange(11) < torch.tensor(lengths)[:, None]
+    known = torch.arange(11).expand(3, -1) < torch.tensor([2, 0, 3])[:, None]
+    together = text_nats(model, ids, 3, generators(4, 3), known=known, valid=valid, form=form)
+    for i, length in enumerate(lengths):
+        row = (slice(i, i + 1), slice(length))
+        alone = text_nats(model, ids[row], 3, generators(4, 1, i), known=known[row], form=form)
+        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-5)
+
+
+def test_recorded_numbers_give_the_losses_they_stand_for():
+    model, ids = random_model(), torch.arange(12).reshape(2, 6)
+    drawn = Draws(torch.tensor([[[0.1, 0.9]], [[0.5, 0.3]]]), torch.rand((2, 2, 6), generator=torch.Generator().manual_seed(1)))
+    counted = text_nats(model, ids, 2, drawn=drawn)
+    noised = text_nats(model, ids, 2, form="t", drawn=drawn)
+    for k in range(2):
+        count = 1 + (6 * drawn.places[:, 0, k]).long()
+        torch.testing.assert_close(counted[:, k], counted_loss(model.denoiser, ids, count, drawn.uniform[k]).detach())
+        torch.testing.assert_close(noised[:, k], masked_loss(model.denoiser, ids, 1.0 - drawn.places[:, 0, k], drawn.uniform[k]).detach())
+    with pytest.raises(ValueError, match=r"drawn must be places \(2, 1, 3\)"):
+        text_nats(model, ids, 3, drawn=drawn)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (torch.zeros((1, 25), dtype=torch.long), "L at most the context of 24"),
+        (torch.tensor([[1, 258]]), "ids must lie in 0 .. 257, got 1 .. 258"),
+        (torch.tensor([[-1, 5]]), "ids must lie in 0 .. 257"),
+    ],
+)
+def test_likelihoods_check_what_they_are_given(ids, message):
+    model = random_model()
+    for score in (text_nats, conditional_nats):
+        with pytest.raises(ValueError, match=message):
+            score(model, ids, *([2] if score is text_nats else []))

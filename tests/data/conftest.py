@@ -1,20 +1,10 @@
 """Shared by the tests of recorded data."""
 
 import pytest
-from jaxtyping import config
 from recorded import EXAMPLE
 
 from unveil.data.d4rl import read_d4rl, write_d4rl
 from unveil.data.minari import read_minari, write_minari
-
-
-@pytest.fixture
-def unchecked():
-    """What a user meets: beartype, which looks first in tests, stands aside."""
-    before = config.jaxtyping_disable
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(params=["d4rl", "minari"])

@@ -121,7 +121,7 @@ def test_a_failed_write_leaves_the_old_file(kind, monkeypatch):
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False, timeout=300).returncode:
         pytest.skip("a small tmpfs cannot be mounted here")
     try:
         for write in (write_d4rl, write_minari):
@@ -130,4 +130,4 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
                 write(tmp_path / "a.hdf5", make(0, [4000], [1]))
             assert (tmp_path / "a.hdf5").read_text() == "old, made by unveil" and os.listdir(tmp_path) == ["a.hdf5"]
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", str(tmp_path)], check=True, timeout=300)

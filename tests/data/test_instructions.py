@@ -102,8 +102,8 @@ def test_every_turn_of_the_assistant_is_a_pair_and_rows_are_filled_with_end_of_t
     examples = Examples(chats, BYTES, 64)
     assert [len(pairs) for pairs in examples.chats] == [1, 2] and examples.left_out == 0
     first, second = examples.chats[1]
-    assert BYTES.decode(first.response) == "BBB" and second.response == [*b"D", BYTES.eos_id]
-    assert second.prompt == encode_chat(BYTES, [Turn(*turn) for turn in talk[:3]])
+    assert BYTES.decode(first.response.tolist()) == "BBB" and second.response.tolist() == [*b"D", BYTES.eos_id]
+    assert second.prompt.tolist() == encode_chat(BYTES, [Turn(*turn) for turn in talk[:3]])
     generator, seen = torch.Generator().manual_seed(0), set()
     for _ in range(30):
         ids, known = examples.draw(3, generator)
@@ -125,3 +125,73 @@ def test_a_special_token_in_a_turn_is_named_by_its_line(tmp_path):
     chats = read_chats(jsonl(tmp_path, PAIR, {"prompt": "a<|mask|>", "response": "b"}))
     with pytest.raises(UnveilError, match=r"f.jsonl, line 2: a turn holds the text of a special token"):
         Examples(chats, train_bpe(["a b"], 260), 64)
+
+
+U, A = "user", "assistant"
+
+
+@pytest.mark.parametrize(
+    ("line", "turns"),
+    [
+        ({"instruction": "Add", "input": "17 25", "output": "42"}, [(U, "Add\n\n17 25"), (A, "42")]),
+        ({"instruction": "Hi", "input": "", "output": "Ho", "history": [["a", "b"]], "system": "S"},
+         [("system", "S"), (U, "a"), (A, "b"), (U, "Hi"), (A, "Ho")]),
+        ({"prompt": "Who?", "context": "Eve is here.", "response": "Eve"}, [(U, "Who?\n\nEve is here."), (A, "Eve")]),
+        ({"prompt": "The sky is", "completion": " blue"}, [(U, "The sky is"), (A, " blue")]),
+        ({"prompt": [{"role": U, "content": "q"}], "completion": [{"role": A, "content": "r"}]}, [(U, "q"), (A, "r")]),
+        ({"prompt": "q", "chosen": "good", "rejected": "bad"}, [(U, "q"), (A, "good")]),
+        ({"chosen": [{"role": U, "content": "q"}, {"role": A, "content": "good"}], "rejected": []}, [(U, "q"), (A, "good")]),
+        ({"prompt": [{"role": U, "content": "q"}], "chosen": [{"role": U, "content": "q"}, {"role": A, "content": "g"}]},
+         [(U, "q"), (A, "g")]),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}], "system": "S"},
+         [("system", "S"), (U, "q"), (A, "r")]),
+        ({"messages": [{"role": "developer", "content": "S"}, {"role": U, "content": [{"type": "text", "text": "q"}]},
+                       {"role": A, "content": "r"}]}, [("system", "S"), (U, "q"), (A, "r")]),
+    ],
+)  # fmt: skip
+def test_every_common_format_keeps_all_of_its_prompt(line, turns, tmp_path, capsys):
+    (chat,) = read_chats(jsonl(tmp_path, line))
+    assert [tuple(turn) for turn in chat.turns] == turns
+    assert ("not read" in capsys.readouterr().err) == bool(line.get("rejected"))
+
+
+def test_arrays_and_parquet_are_read_and_what_is_not_read_is_said(tmp_path, capsys):
+    lines = [{"instruction": "Add", "input": "17 25", "output": "42", "category": "sums", "id": None}] * 3
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(lines, indent=1).encode())
+    (tmp_path / "b.jsonl").write_text(json.dumps(lines[:2]))
+    (tmp_path / "c.json").write_text("\n".join(map(json.dumps, lines)))
+    for name, count in (("a.json", 3), ("b.jsonl", 2), ("c.json", 3)):
+        chats = read_chats(tmp_path / name, "instruction", "output")
+        assert [chat.turns[0].content for chat in chats] == ["Add\n\n17 25"] * count
+        assert f"{name}: fields that are not read: category ({count} times)" in capsys.readouterr().err
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(arrow.Table.from_pylist(lines), tmp_path / "d.parquet")
+    assert read_chats(tmp_path / "d.parquet")[2] == (chats[2].turns, f"{tmp_path / 'd.parquet'}, row 3")
+    (tmp_path / "e.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UnveilError, match="cannot be read as Parquet"):
+        read_chats(tmp_path / "e.parquet")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"instruction": "a", "input": [1], "output": "b"}, "line 1: the field 'input' is no text but list"),
+        ({"prompt": "a", "response": "b", "history": "no"}, "line 1: its history must be a list of"),
+        ({"messages": [{"role": U, "content": "a"}, {"role": A, "content": None, "tool_calls": [{"id": 1}]}]}, "turn 2 .* has tool_calls"),
+        ({"messages": [{"role": U, "content": [{"type": "image_url"}]}, {"role": A, "content": "b"}]}, "turn 1 of its messages needs"),
+        ({"conversations": [{"from": "observation", "value": "a"}]}, "turn 1 of its conversations needs a role"),
+        ({"chosen": "Human: a", "rejected": "Human: b"}, "no text in the field 'prompt'"),
+    ],
+)
+def test_prompts_that_would_be_cut_are_refused(line, message, tmp_path):
+    with pytest.raises(UnveilError, match=message):
+        read_chats(jsonl(tmp_path, line))
+
+
+def test_weights_of_messages_are_said_not_to_be_read_and_halves_are_mended(tmp_path, capsys):
+    line = {"messages": [{"role": U, "content": "cut \ud83d here"}, {"role": A, "content": "b", "weight": 1}]}
+    (chat,) = read_chats(jsonl(tmp_path, line))
+    said = capsys.readouterr().err
+    assert "messages.weight (1 times)" in said and "line 1: half a character" in said and chat.turns[0].content == "cut \ufffd here"

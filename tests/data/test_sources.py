@@ -118,7 +118,7 @@ def test_minari_ids(places, monkeypatch):
         ("./no", "./no: no such file"),
         ("x" * 400, "unknown data"),
         ("a\0b", "unknown data"),
-        (".", "a folder, but an HDF5 file is needed"),
+        (".", "a folder without data/main_data.hdf5"),
     ],
 )
 def test_unknown_names_are_one_line(source, message):

@@ -147,3 +147,100 @@ def test_pieces_are_consecutive_reach_both_ends_and_one_batch_in_a_hundred_is_cu
     ids, real = in_order(stream, 5)
     assert ids.shape == (3, 5) and ids[real].tolist() == list(range(12)) and not real[2, 2:].any()
     assert torch.equal(torch.from_numpy(ids[0]), torch.arange(5))
+
+
+HEAD = b"\xef\xbb\xbf"
+
+
+def test_files_of_windows_programs_are_read_without_their_marks(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_bytes(HEAD + b'{"text": "one"}\r\n{"text": "two"}\r\n')
+    (tmp_path / "b.txt").write_bytes(HEAD + b"one\r\ntwo\r\n")
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(HEAD + b'{"text": "three"}\n'))
+    (tmp_path / "d.json").write_bytes(HEAD + b'[{"text": "four"},\r\n {"text": "five"}]')
+    (tmp_path / "config.json").write_text('{"text_is": "none"}')
+    (tmp_path / ".hidden.txt").write_text("no")
+    (tmp_path / "p.png").write_bytes(b"")
+    assert read_documents(tmp_path) == ["one", "two", "one\ntwo\n", "three", "four", "five"]
+    said = capsys.readouterr().err.splitlines()
+    assert "2 files that are no text are left out (.png, .txt)" in said[0] and "config.json: no text in the field 'text'" in said[1]
+    for encoding in ("utf-16", "utf-16-be", "latin-1", "cp1252"):
+        (tmp_path / "e.txt").write_bytes("Müller\r\n".encode(encoding))
+        (tmp_path / "e.jsonl").write_bytes('{"text": "Müller"}\n{"text": "é"}\n'.encode(encoding))
+        assert read_documents(tmp_path / "e.txt", encoding=encoding) == ["Müller\n"]
+        assert read_documents(tmp_path / "e.jsonl", encoding=encoding) == ["Müller", "é"]
+    tokens = train_bpe([POEM], 300)
+    (tmp_path / "tokenizer.json").write_bytes(HEAD + tokens.written().encode())
+    assert digest(read_tokens(tmp_path / "tokenizer.json")) == digest(tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "encoding", "message"),
+    [
+        ("a.txt", b"caf\xe9", "utf-8", r"a.txt: not UTF-8 text \(byte 3 is 0xe9\); give its own with --encoding, such as cp1252"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', "utf-8", "not UTF-8 text .byte 24 is 0xe9.*--encoding"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\x81"}\n', "cp1252", "not cp1252 text .byte 24 is 0x81.*--encoding, such as utf-8"),
+        ("a.txt", "one".encode("utf-16"), "utf-8", "begins as UTF-16 does .byte 0.*give --encoding utf-16"),
+        ("a.txt", "one and two".encode("utf-16-le"), "utf-8", "every other character is NUL.*--encoding utf-16-le"),
+        ("a.json", b"{", "utf-8", "line 1: not JSON"),
+        ("a.json", b'{"data": []}', "utf-8", r"a.json: no text in the field 'text' \(it has data\)"),
+        ("a.json", b'["one"]', "utf-8", r"item 1: no text in the field 'text' \(it has str\)"),
+    ],
+)
+def test_another_encoding_names_file_byte_and_flag(tmp_path, name, raw, encoding, message):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(UnveilError, match=message):
+        read_documents(tmp_path / name, encoding=encoding)
+    for unknown in ("klingon", "hex"):
+        with pytest.raises(ValueError, match=f"--encoding '{unknown}': no such encoding"):
+            read_documents(tmp_path / name, encoding=unknown)
+
+
+def test_half_a_character_becomes_the_replacement_character_and_is_said(tmp_path, capsys):
+    (tmp_path / "s.jsonl").write_text('{"text": "fine"}\n{"text": "cut \\ud83d here"}\n{"text": "\\ud83d\\ude42"}\n')
+    assert read_documents(tmp_path / "s.jsonl") == ["fine", "cut \ufffd here", "🙂"]
+    assert "s.jsonl, line 2: half a character" in capsys.readouterr().err
+    learned = train_bpe([POEM, "a \udc80"], 300)
+    for tokens in (ByteTokens(), learned):
+        assert tokens.decode(tokens.encode("a\udcff b\ud83d\ude42")) == "a\ufffd b🙂"
+
+
+def test_a_long_document_is_encoded_in_parts_as_it_is_at_once(monkeypatch):
+    """Cut only where words are: "\\n\\n", or a blank beside a line's end, is one piece with what follows."""
+    from unveil.data import tokens as module
+
+    text = "".join(f"line {i}{end}" for i in range(60) for end in ("\n", "\n\n", " \n", "\n  ", ".\n", "。\n你"))
+    for tokens in (train_bpe([POEM, text], 320), ByteTokens()):
+        parts = list(module.parts_of(tokens, text, 17))
+        assert len(parts) > 20 and "".join(parts) == text
+        assert [token for part in parts for token in tokens.encode(part)] == tokens.encode(text)
+    other = json.loads(train_bpe([POEM], 300).text)
+    other["pre_tokenizer"] = None
+    assert len(list(module.parts_of(BpeTokens(json.dumps(other)), text, 17))) == 1
+
+
+def test_damaged_tokenizers_and_streams_are_one_line(tmp_path):
+    good = json.loads(train_bpe([POEM], 300).text)
+    for change in ({"model": None}, {"model": {**good["model"], "merges": [["a"]]}}, {"added_tokens": [{"id": 10**12}]}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({**good, **change}))
+        with pytest.raises(UnveilError, match=r"tokenizer.json: "):
+            read_tokens(tmp_path / "tokenizer.json")
+    write_prepared(Prepared(ByteTokens(), pack(["one"], ByteTokens()), pack([], ByteTokens())), tmp_path)
+    assert len(read_prepared(tmp_path).held) == 0
+    for ids in (np.array([0.5]), np.array([[1]]), np.array([-1])):
+        np.save(tmp_path / "train.npy", ids)
+        with pytest.raises(UnveilError, match="make it anew"):
+            read_prepared(tmp_path)
+
+
+def test_memory_of_reading_and_encoding_is_near_that_of_the_text(tmp_path):
+    """2 million characters: one text, its bytes while it is read, and two bytes a token; a list of numbers would be 8 bytes each."""
+    import tracemalloc
+
+    size = 2_000_000
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "abcd " * (size // 5)}) + "\n")
+    tracemalloc.start()
+    stream = pack(read_documents(tmp_path / "a.jsonl"), ByteTokens())
+    Pieces(stream, 16).draw(2, torch.Generator().manual_seed(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(stream) == size + 1 and peak < 6 * size, peak

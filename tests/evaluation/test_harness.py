@@ -1,13 +1,15 @@
 """The methods that lm-evaluation-harness calls, without the package: likelihoods, greedy answers, generation; and its error in one line."""
 
 import sys
+from dataclasses import replace
 from math import log
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
-from unveil.apps.text_likelihood import conditional_nats
+from unveil.apps.text_generation import TextSettings, continue_text
+from unveil.apps.text_likelihood import conditional_nats, text_nats
 from unveil.apps.text_model import TextModel, TextShape
 from unveil.data.tokens import ByteTokens
 from unveil.errors import UnveilError
@@ -66,7 +68,7 @@ def test_greedy_answers_are_recognised_and_generated(options):
     assert yes == (pytest.approx(2 * one, abs=1e-4), True)
     assert no == (pytest.approx(2 * one - 2.0, abs=1e-4 if "causal" in options else 0.6), False)
     wishes = [{"until": ["zzz"], "max_gen_toks": 5}, {"until": "q", "max_gen_toks": 3}, {"max_gen_toks": 30}]
-    assert harness.generate_until([asked("ab", wish) for wish in wishes]) == ["", "zzz", "z" * 16]
+    assert harness.generate_until([asked("ab", wish) for wish in wishes]) == ["", "zzz", "z" * 14]
 
 
 def test_the_package_is_needed_only_for_its_own_loop(monkeypatch):
@@ -93,3 +95,96 @@ def test_the_package_is_needed_only_for_its_own_loop(monkeypatch):
     assert list(metrics) == ["toy_acc"] and metrics["toy_acc"] < 0.0
     with pytest.raises(UnveilError, match="cannot be scored"):
         HarnessText(random_model()).loglikelihood([asked("a", "b" * 17)])
+
+
+TASK = {  # in the harness's own format of tasks
+    "task": "tiny_arc",
+    "output_type": "multiple_choice",
+    "docs": [
+        {"question": "q?", "choices": ["a", "bc"], "answer": 1},
+        {"question": "", "choices": ["no", "yes", "so"], "answer": 0},
+        {"question": "ab cd", "choices": ["x", "yz"], "answer": 0},
+        {"question": "who", "choices": ["Eve", "A"], "answer": 1},
+    ],
+    "doc_to_text": "Q:{question}\nA:",
+    "target_delimiter": " ",
+}
+
+
+@pytest.mark.parametrize("options", [{"causal": True}, {}, {"block": 4}], ids=str)
+def test_a_task_by_the_adapter_is_the_task_by_a_plain_loop_in_any_batch(options):
+    """Accuracies and scores: log-likelihoods of choices in one list of requests, against row after row, tokens by hand."""
+    model, draws = random_model(**options), 3
+    requests, plain = [], []
+    for doc in TASK["docs"]:
+        context = TASK["doc_to_text"].format(**doc)
+        requests += [asked(context, f" {choice}") for choice in doc["choices"]]
+        for choice in doc["choices"]:
+            given, whole = list(context.encode()), list(f"{context} {choice}".encode())
+            known = torch.tensor([[i < len(given) for i in range(len(whole))]])
+            noise = torch.Generator().manual_seed(7 + len(plain))
+            nats = text_nats(model, torch.tensor([whole]), draws, [noise], known=known)
+            plain.append(-float(nats.mean()) * (len(whole) - len(given)))
+    scores = [
+        [score for score, _ in HarnessText(model, draws, batch, greedy=False, seed=7).loglikelihood(requests)] for batch in (1, 3, 16)
+    ]
+    for found in scores:
+        assert found == pytest.approx(plain, abs=1e-4)
+
+    def accuracy(found: list[float]) -> float:
+        rest, right = list(found), 0
+        for doc in TASK["docs"]:
+            own, rest = rest[: len(doc["choices"])], rest[len(doc["choices"]) :]
+            right += own.index(max(own)) == doc["answer"]
+        return right / len(TASK["docs"])
+
+    assert accuracy(scores[1]) == accuracy(plain) and len(set(plain)) == len(plain)
+    texts = [asked("abcdefgh" * 3), asked(""), asked("xyz")]
+    rolled = [HarnessText(model, draws, batch, seed=7).loglikelihood_rolling(texts) for batch in (1, 8)]
+    assert rolled[0] == pytest.approx(rolled[1], abs=1e-4) and rolled[0][1] == 0.0
+    alone = HarnessText(model, draws, seed=7).loglikelihood_rolling(texts[:1])
+    assert alone[0] == pytest.approx(rolled[0][0], abs=1e-4)
+
+
+def test_prompts_keep_their_end_where_the_new_tokens_would_fill_the_context(capsys):
+    """max_gen_toks of the whole context: half of it is the prompt's, of a short prompt all of it; the same tokens as by hand."""
+    model, settings = random_model(), TextSettings(length=8, steps=8)
+    harness, prompt = HarnessText(model), "0123456789ABCDEFGHIJ"
+    texts = harness.generate_until(
+        [asked(prompt, {"max_gen_toks": 16}), asked("ab", {"max_new_tokens": 99}), asked(prompt, {"max_tokens": 2})]
+    )
+    assert capsys.readouterr().err.count("do not fit into the model's context of 16") == 1
+    for text, kept, length in zip(texts, (prompt[-8:], "ab", prompt[-14:]), (8, 14, 2), strict=True):
+        (expected,) = continue_text(model, [kept], replace(settings, length=length, steps=length))
+        assert text == expected
+
+
+def test_wishes_of_the_harness_are_honoured(capsys):
+    model = random_model()
+    with torch.no_grad():
+        model.network.ff_out.weight[TOKENS.eos_id] = -9.0 * model.network.ff_out.weight[1]
+    harness = HarnessText(model, seed=3, settings=TextSettings(may_end=False))
+    (text,) = harness.generate_until([asked("ab", {"max_gen_toks": 6})])
+    for until in (None, [], [""], "", ()):
+        assert harness.generate_until([asked("ab", {"max_gen_toks": 6, "until": until})]) == [text]
+    cut = text[2]
+    for until in (cut, [cut], ["\u4f60", cut]):
+        assert harness.generate_until([asked("ab", {"max_new_tokens": 6, "until": until})]) == [text.split(cut)[0]]
+
+    def drawn(**wish) -> str:
+        return harness.generate_until([asked("ab", {"max_gen_toks": 6, **wish})])[0]
+
+    assert drawn(temperature=0.0) == drawn(do_sample=False, temperature=2.0) == drawn(do_sample=True, temperature=0) == text
+    assert drawn(do_sample=True) == drawn(temperature=1.0) == drawn(do_sample=True, temperature=1.0) != text
+    many = [asked("ab", {"max_gen_toks": 6, "temperature": 1.0}) for _ in range(5)]
+    each = [HarnessText(model, batch=batch, seed=3, settings=TextSettings(may_end=False)).generate_until(many) for batch in (1, 2, 16)]
+    assert each[0] == each[1] == each[2] and len(set(each[0])) == 5
+    assert capsys.readouterr().err == ""
+    drawn(top_p=0.9)
+    drawn(top_p=0.8)
+    assert capsys.readouterr().err == "unveil: top_p of generate_until are not used\n"
+    with pytest.raises(ValueError, match="max_gen_toks must be at least 1"):
+        drawn(max_gen_toks=0)
+    for wrong in ({"draws": 0}, {"batch": 0}):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            HarnessText(model, **wrong)

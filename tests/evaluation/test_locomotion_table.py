@@ -112,7 +112,9 @@ def test_it_compiles_alone_and_within_a_document(tmp_path, experiments):
     (tmp_path / "paper.tex").write_text("\\documentclass{article}\n\\begin{document}\nBefore.\n\\input{table}\nAfter.\n\\end{document}\n")
     for name in ("table", "paper"):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300
+        )
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
         if name == "table":

@@ -10,6 +10,7 @@ from unveil.evaluation.maze_reference import ShortestPaths, controller_reference
 from unveil.evaluation.plans import crosses_wall, deviations, execution_diagnostics, plan_diagnostics, reference_metrics, touches_wall
 from unveil.evaluation.statistics import mean_ci95
 from unveil.worlds.maze.collect import collect
+from unveil.worlds.maze.episodes import MazeEpisodes
 from unveil.worlds.maze.layout import named_layout
 
 UMAZE = named_layout("umaze")
@@ -145,3 +146,19 @@ def test_every_row_of_a_table_sees_the_same_episodes():
     rollout = roll(a, lambda seen: np.zeros((5, 2)))
     assert rollout.rewards.shape == (300, 5)
     np.testing.assert_array_equal(rollout.observations[0], b.state)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_few_episodes_are_the_first_of_many(multi):
+    """Starts, goals, and what the controller does on them; the first block is drawn as ever, the next from another seed."""
+    many = starting_states(UMAZE, multi, 310, 3)
+    for count in (1, 4, 300):
+        few = starting_states(UMAZE, multi, count, 3)
+        np.testing.assert_array_equal(few.state, many.state[:count])
+        np.testing.assert_array_equal(few.goal, many.goal[:count])
+    whole = MazeEpisodes(UMAZE, 300)
+    whole.reset(np.random.default_rng(3), multi)
+    np.testing.assert_array_equal(many.state[:300], whole.state)
+    assert not np.isin(many.state[300:, 2], many.state[:300, 2]).any()
+    one, three = (controller_reference(starting_states(UMAZE, multi, count, 3), 3) for count in (1, 3))
+    np.testing.assert_array_equal(one.rollout.observations[:, 0], three.rollout.observations[:, 0])

@@ -178,8 +178,14 @@ def test_the_command_prints_writes_and_warns(tmp_path, capsys, monkeypatch):
     ):
         assert main(["results", "logs", *arguments]) == 2
         assert message in capsys.readouterr().err
-    assert main(["results", "nowhere"]) == 0
-    assert "no runs and no scores below nowhere" in capsys.readouterr().out
+    for place, what in (("nowhere", "nowhere: no such folder"), ("r.csv", "r.csv: is a file, but results are looked for in folders")):
+        Path("r.csv").touch()
+        assert main(["results", place, "--csv", "-"]) == 2
+        said = capsys.readouterr()
+        assert what in said.err and said.out == ""
+    Path("empty").mkdir()
+    assert main(["results", "empty"]) == 0
+    assert "no runs and no scores below empty" in capsys.readouterr().out
 
 
 def test_one_score_has_no_error(tmp_path, capsys):

@@ -54,7 +54,7 @@ def test_answers_are_right_whole_or_not_at_all(monkeypatch):
     asked = [Instruction("copy", "copy: a", "a"), Instruction("copy", "copy: b", "b"), Instruction("add", "add: 1 + 2", "3")]
     given = iter([Answers(["a", "b b"], 4, 5, [True, False]), Answers(["3"], 1, 8, [True])])
     seen = []
-    monkeypatch.setattr(text_answers, "answer", lambda model, chats, settings: seen.extend(chats) or next(given))
+    monkeypatch.setattr(text_answers, "answer", lambda model, chats, settings, noise: seen.extend(chats) or next(given))
     found = text_answers.answer_metrics(TextModel(TextShape(258, 16, 8, 1, 1), ByteTokens()), asked, TextSettings(4), batch=2)
     assert found == {
         "copy_exact_rate": 0.5,

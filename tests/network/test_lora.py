@@ -144,5 +144,21 @@ def test_impossible_adaptations_are_refused():
     with pytest.raises(ValueError, match="adapted already"):
         add_lora(net, LoRA())
     for rank, alpha, targets in ((0, 1.0, ("a",)), (1, 0.0, ("a",)), (1, 1.0, ())):
-        with pytest.raises(ValueError, match="LoRA needs rank"):
+        with pytest.raises(ValueError, match=r"LoRA: (rank|alpha|targets) must be"):
             LoRA(rank, alpha, targets)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"rank": rank} for rank in (0, -1, 1.5, True, "8")),
+        *({"alpha": alpha} for alpha in (0.0, -1.0, float("nan"), float("inf"), "16", True)),
+        *({"targets": targets} for targets in ((), "q_proj", (1,), ("",))),
+    ],
+    ids=str,
+)
+def test_every_setting_is_checked(wrong):
+    how = object.__new__(LoRA)  # without the tests' own check of types
+    vars(how).update({"rank": 8, "alpha": 16.0, "targets": ("q_proj",)} | wrong)
+    with pytest.raises(ValueError, match=f"LoRA: {next(iter(wrong))} must be"):
+        how.__post_init__()

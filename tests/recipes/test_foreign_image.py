@@ -7,6 +7,7 @@ import torch
 
 import unveil
 from foreign_images import EVERY, LABELS, OPENAI, drawn, filled, golden, pipeline, times, written
+from tolerance import golden_close
 from unveil.apps.image_generation import ImageSettings, generate
 from unveil.cli import main
 from unveil.process.schedule import cosine_betas
@@ -23,7 +24,7 @@ def test_the_belief_is_that_of_the_originals_own_diffusion(tmp_path, name):
     with torch.no_grad():
         belief = model.denoiser(drawn(name), t, model.condition(LABELS.get(name), 2))
     for row in range(2):
-        torch.testing.assert_close(belief.mean[row], wanted[row], rtol=1e-5, atol=2e-5 * float(wanted[row].abs().max()))
+        golden_close(belief.mean[row], wanted[row], 512)
     if name == "adm":  # eq. 15 of Improved DDPM, between the logarithms of beta and of beta-tilde
         betas = cosine_betas(1000)
         kept = (1 - betas).cumprod(0)
@@ -31,7 +32,7 @@ def test_the_belief_is_that_of_the_originals_own_diffusion(tmp_path, name):
         small = (betas * (1 - kept.roll(1)) / (1 - kept))[index].log()[:, None, None, None]
         large = betas[index].log()[:, None, None, None]
         share = belief.variance_fraction.double()
-        torch.testing.assert_close((share * large + (1 - share) * small).float(), golden(name)["log_variance"], rtol=1e-5, atol=1e-5)
+        golden_close((share * large + (1 - share) * small).float(), golden(name)["log_variance"])
 
 
 @pytest.mark.parametrize("name", ["conditional", "adm", "milestone"])

@@ -197,7 +197,7 @@ def test_training_resumes_and_refuses_other_flags(base, capsys):
     assert main([*again, "--n-train-steps", "6"]) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*again, "--n-train-steps", "8", "--resume", "--depth", "3"]) == 2
-    assert "was started with depth 2" in capsys.readouterr().err
+    assert "was started with --depth 2" in capsys.readouterr().err
 
 
 def test_the_published_overrides_of_single_data_sets():

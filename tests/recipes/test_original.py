@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from originals import ATTENTION, DATASET, PLAIN, VALUE, config_like, golden, rewrite, unpacked
+from tolerance import golden_close
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.cli import main
 from unveil.errors import UnveilError
@@ -70,7 +71,7 @@ def test_convert_writes_runs_of_ours_in_the_same_places(logs, tmp_path, capsys):
             model.load_state_dict(read_tensors(checkpoint / f"{file}.safetensors", model.state_dict()))
             t = (wanted[f"{key}_t"].double() + 1) / 20
             got = model(wanted[f"{key}_x"], t)[:, None] if key == "value" else model.denoiser(wanted[f"{key}_x"], t).mean
-            torch.testing.assert_close(got, wanted[f"{key}_{name}"], rtol=1e-6, atol=1e-5)  # values are some twenty
+            golden_close(got, wanted[f"{key}_{name}"])
             assert model.normalization.low.tolist() == [-1.0] * 5
 
 

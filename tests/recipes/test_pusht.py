@@ -248,7 +248,7 @@ def test_a_video_may_be_mp4_where_there_is_ffmpeg(tmp_path, capsys, monkeypatch)
     frames[:, :, 17:] = 40 * np.arange(5)[:, None, None, None]  # the right half brightens
     write_video(tmp_path / "v.mp4", list(frames), 100)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "v.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    read = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8).reshape(5, 20, 34, 3)
+    read = np.frombuffer(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout, np.uint8).reshape(5, 20, 34, 3)
     np.testing.assert_allclose(read[..., 4:13, 0].mean((1, 2)), 0, atol=8)
     np.testing.assert_allclose(read[..., 21:30, 0].mean((1, 2)), 40 * np.arange(5), atol=8)
     monkeypatch.setattr("unveil.evaluation.pictures.find_spec", lambda name: None)

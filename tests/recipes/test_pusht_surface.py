@@ -8,6 +8,7 @@ import pytest
 import unveil
 from pusht_recorded import TWO
 from unveil.cli import main
+from unveil.errors import UnveilError
 from unveil.recipes import locate
 from unveil.recipes.cards import pusht_card
 from unveil.recipes.pack import Pack, pack
@@ -38,6 +39,22 @@ def test_a_packaged_policy_has_its_card_and_acts(run, tmp_path, monkeypatch, cap
     policy = unveil.load("pusht-small", "cpu", sampling_steps=2)
     assert isinstance(policy, unveil.Policy) and policy.model.shape.observations == 20
     assert str(TWO) not in (tmp_path / "zoo" / "pusht-small" / "config.json").read_text()
+
+
+def test_only_what_was_packed_is_replaced(run, tmp_path):
+    """By the same again, but neither files of somebody's own nor a card that was written on."""
+    zoo = tmp_path / "zoo"
+    for _ in range(2):
+        pack(Pack(run, "small", into=zoo))
+    (zoo / "small" / "card.md").write_text("my notes")
+    (zoo / "mine").mkdir()
+    (zoo / "mine" / "config.json").write_text("{}")
+    for name in ("small", "mine"):
+        with pytest.raises(UnveilError, match=f"{name}: files are there that were not packed like this, or were changed; give another"):
+            pack(Pack(run, name, into=zoo))
+    assert (zoo / "small" / "card.md").read_text() == "my notes" and (zoo / "mine" / "config.json").read_text() == "{}"
+    with pytest.raises(UnveilError, match=r"--name \.\./small: a name, not a path"):
+        pack(Pack(run, "../small", into=zoo / "mine"))
 
 
 def test_the_card_attributes_the_published_demonstrations(run):

@@ -102,7 +102,7 @@ def test_a_run_is_loaded_by_its_folder_and_resumes(base, capsys):
     assert main([*again, "--steps", "6"]) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*again, "--steps", "7", "--resume", "--context", "8"]) == 2
-    assert "was started with context 16" in capsys.readouterr().err
+    assert "was started with --context 16" in capsys.readouterr().err
     assert main([*again, "--steps", "7", "--resume"]) == 0
     assert (base / "bpe" / "checkpoint-7").is_dir()
 

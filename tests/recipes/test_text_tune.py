@@ -183,3 +183,44 @@ def test_a_lora_run_without_its_base_says_what_is_missing(tmp_path, base, capsys
     (tmp_path / "gone").rename(tmp_path / "moved")
     assert main(["sample", "text", "--checkpoint", str(tmp_path / "lora"), "--device", "cpu"]) == 2
     assert "which cannot be loaded: checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no weights", "no adapter_model.safetensors beside adapter_config.json"),
+        ("cut", "not the weights that are needed"),
+        ("json", "adapter_config.json: an adapter that cannot be used"),
+        ("bytes", "adapter_config.json: an adapter that cannot be used"),
+        ("nan", "holds numbers that are not finite"),
+        ("names", "is no LoRA matrix of a text model"),
+        ("target", "an adapter for another model"),
+        ("alpha", "lora_alpha nan"),
+        ("rank", "for another model: .* is .2, 16., needed is .4, 16."),
+    ],
+)
+def test_damaged_adapters_are_one_line(base, tmp_path, how, message, capsys):
+    from shutil import copytree
+
+    from safetensors.torch import load_file, save_file
+
+    folder = copytree(base / "lora" / "adapter", tmp_path / "adapter")
+    config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    tensors, described = load_file(weights), told(config)
+    name = sorted(tensors)[0]
+    if how == "no weights":
+        weights.unlink()
+    elif how == "cut":
+        weights.write_bytes(weights.read_bytes()[:-3])
+    elif how in ("json", "bytes"):
+        config.write_bytes(b"{" if how == "json" else b"\xff\xfe")
+    elif how == "nan":
+        save_file(tensors | {name: tensors[name] * float("nan")}, weights)
+    elif how in ("names", "target"):
+        other = "x" if how == "names" else name.replace("attn_out", "out_proj")
+        save_file({other if key == name else key: value for key, value in tensors.items()}, weights)
+    else:
+        config.write_text(json.dumps(described | ({"r": 4} if how == "rank" else {"lora_alpha": float("nan")})))
+    assert main(["sample", "text", "--checkpoint", str(base / "run"), "--adapter", str(folder), "--length", "4", "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("unveil: ") and re.search(message, line)

@@ -1,7 +1,6 @@
 """bfloat16 is taken where it is measured faster and finite, measuring changes nothing, and a resumed run keeps the answer."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -16,40 +15,70 @@ from unveil.training.trainer import Training, train
 CPU = torch.device("cpu")
 
 
-def paced(single: float, half: float, bad: bool = False):
+class Clock:
+    """Goes on only as the test says."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = Clock()
+    monkeypatch.setattr(autocast, "perf_counter", now)
+    monkeypatch.setattr(autocast, "has_bfloat16", lambda device: True)
+    return now
+
+
+def paced(clock: Clock, single: float, half: float, bad: bool = False):
     """A loss that takes so many seconds in float32 and in bfloat16, where its gradient may be NaN."""
 
     def timed(model: nn.Module, batch: torch.Tensor):
         reduced = torch.is_autocast_enabled("cpu")
-        time.sleep(half if reduced else single)
+        clock.at += half if reduced else single
         value, more = loss(model, batch)
         return (value * float("nan") if bad and reduced else value), more
 
     return timed
 
 
-def test_the_faster_one_is_taken_if_its_gradient_is_finite(monkeypatch):
-    monkeypatch.setattr(autocast, "has_bfloat16", lambda device: True)
-    assert faster_in_bfloat16(network(), draw, paced(0.06, 0.01), CPU, turns=3)
-    assert not faster_in_bfloat16(network(), draw, paced(0.01, 0.06), CPU, turns=3)
-    assert not faster_in_bfloat16(network(), draw, paced(0.06, 0.01, bad=True), CPU, turns=3)
+def test_the_faster_one_is_taken_if_its_gradient_is_finite(monkeypatch, clock):
+    """Faster is by a tenth."""
+    assert faster_in_bfloat16(network(), draw, paced(clock, 1.11, 1.0), CPU, turns=3)
+    assert not faster_in_bfloat16(network(), draw, paced(clock, 1.09, 1.0), CPU, turns=3)
+    assert not faster_in_bfloat16(network(), draw, paced(clock, 1.0, 6.0), CPU, turns=3)
+    assert not faster_in_bfloat16(network(), draw, paced(clock, 6.0, 1.0, bad=True), CPU, turns=3)
     monkeypatch.setattr(autocast, "has_bfloat16", lambda device: False)
-    assert not faster_in_bfloat16(network(), draw, paced(0.06, 0.01), CPU)
+    assert not faster_in_bfloat16(network(), draw, paced(clock, 6.0, 1.0), CPU)
 
 
-def test_its_time_is_bounded(monkeypatch):
-    monkeypatch.setattr(autocast, "has_bfloat16", lambda device: True)
-    calls = []
+def test_the_shortest_turn_counts(clock):
+    """A turn beside other work does not decide."""
+    seconds = iter([9.0, 1.0, 2.0, 7.0, 9.0, 9.0])
 
-    def counted(model, batch):
-        calls.append(batch)
+    def uneven(model, batch):
+        clock.at += next(seconds)
         return loss(model, batch)
 
-    faster_in_bfloat16(network(), draw, counted, CPU, turns=5, seconds=0.0)
-    assert len(calls) == 4  # two turns of each
-    calls.clear()
-    faster_in_bfloat16(network(), draw, counted, CPU, turns=5, seconds=1e9)
-    assert len(calls) == 10
+    assert faster_in_bfloat16(network(), draw, uneven, CPU, turns=3, seconds=1e9) is (2.0 >= 1.1 * 1.0)
+
+
+def test_its_time_is_bounded(clock):
+    """Two turns of each at least, and no new one once so many seconds are over."""
+    for single, calls in ((100.0, 4), (4.0, 4), (2.4, 6), (0.1, 10)):
+        seen = []
+
+        def counted(model, batch, seen=seen):
+            seen.append(batch)
+            return loss(model, batch)
+
+        faster_in_bfloat16(
+            network(), draw, lambda m, x, c=counted, s=single: (setattr(clock, "at", clock.at + s), c(m, x))[1], CPU, turns=5
+        )
+        assert len(seen) == calls, single
 
 
 def trained(folder, bfloat16, steps=8, **options):

@@ -1,5 +1,6 @@
 """A loss, gradient or weight that is not finite stops a training before anything of it is kept, and the message is true."""
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from torch import nn
 
 from unveil.errors import UnveilError
 from unveil.training.checkpoint import checkpoints, read_tensors
-from unveil.training.divergence import stop_unless_weights_finite
+from unveil.training.divergence import not_finite, stop_unless_weights_finite
 from unveil.training.trainer import Training, train
 
 
@@ -112,3 +113,93 @@ def test_the_batches_of_every_application_say_their_times():
         assert batch.masks is not None
         lengths = torch.tensor([5, 5, 2]) if block else torch.tensor(12)
         torch.testing.assert_close(batch.t * lengths, batch.masks.float())
+
+
+def spoiled(at: int, value: float):
+    """Batches whose data hold a bad number in row 6 from call `at` on."""
+    calls = []
+
+    def drawn(generator):
+        calls.append(0)
+        batch = draw(generator)
+        if len(calls) >= at:
+            batch.x[6, 1] = value
+        return batch
+
+    return drawn
+
+
+def test_of_data_that_are_not_finite_the_data_are_blamed(tmp_path):
+    for value, says in ((float("nan"), "the loss is nan"), (float("inf"), "the loss is (nan|inf)")):
+        folder = tmp_path / str(value)
+        with pytest.raises(UnveilError) as caught:
+            train(nn.Linear(3, 1), spoiled(3, value), diverging(100, "loss", []), Training(steps=9, save_every=2), folder)
+        said = str(caught.value)
+        assert re.match(says, said)
+        assert (
+            "at step 3, t 0." in said and "because 1 of 24 numbers of x, in rows 6 of 8 are NaN or infinite: look at the data; last" in said
+        )
+        assert "learning" not in said and str(folder / "checkpoint-2") in said
+
+
+def test_before_any_step_the_learning_rate_is_not_blamed(tmp_path):
+    with pytest.raises(UnveilError, match=r"at step 1, t .*, before the weights were changed at all: look at the range of") as caught:
+        train(nn.Linear(3, 1), draw, diverging(1, "loss", []), Training(steps=9), tmp_path)
+    assert "learning" not in str(caught.value)
+
+
+def test_what_is_not_finite_is_found_wherever_it_is():
+    class Around(NamedTuple):
+        windows: Batch
+        seed: int
+
+    good, bad = torch.ones(3, 2), torch.tensor([[1.0, 2.0], [float("-inf"), float("nan")], [0.0, float("nan")]])
+    said = "3 of 6 numbers of {}, in rows 1, 2 of 3"
+    assert not_finite(bad) == said.format("batch")
+    assert not_finite(Around(Batch(good, bad), 3)) == said.format("t")
+    assert not_finite({"a": good, "b": [good, bad]}) == said.format("b 1")
+    assert not_finite(torch.tensor(float("nan"))) == "1 of 1 numbers of batch"
+    for fine in (good, Around(Batch(good, good), 3), torch.ones(2, dtype=torch.int64), None, "words", [1, 2], {}):
+        assert not_finite(fine) == ""
+
+
+def test_records_are_json_and_the_sums_go_on_over_a_resumed_one(tmp_path):
+    """A number beside the loss is NaN at step 2, which is saved in the middle of a record; the next one is whole."""
+    calls = []
+
+    def loss(model, batch):
+        calls.append(0)
+        value = model(batch.x).square().mean()
+        return value, {"share": float("nan") if len(calls) == 2 else 1.0}
+
+    def kill(step, weights):
+        if len(calls) == 2:
+            raise InterruptedError
+
+    training = Training(steps=6, save_every=1, log_every=3, keep=0)
+    with pytest.raises(InterruptedError):
+        train(nn.Linear(3, 1), draw, loss, training, tmp_path, on_save=kill)
+    train(nn.Linear(3, 1), draw, loss, training, tmp_path, resume=True)
+    assert len(calls) == 6
+
+    def never(word):
+        raise AssertionError(word)
+
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    shown = [json.loads(line, parse_constant=never)["share"] for line in lines]
+    assert shown == [None, 1.0]
+    json.loads((tmp_path / "checkpoint-2" / "state.json").read_text(), parse_constant=never)
+
+
+def test_a_loss_that_cannot_be_trained_is_a_clear_error(tmp_path):
+    def wrong(model, batch):
+        return model(batch.x)[:, 0], {}
+
+    def constant(model, batch):
+        return torch.ones(()), {}
+
+    for loss, shape in ((wrong, r"\(8,\)"), (constant, r"\(\)")):
+        with pytest.raises(ValueError, match=f"loss must return a scalar with a gradient, got one of shape {shape}"):
+            train(nn.Linear(3, 1), draw, loss, Training(steps=1), tmp_path / shape[1:3])
+    with pytest.raises(ValueError, match="no parameters to train"):
+        train(nn.Linear(3, 1).requires_grad_(False), draw, wrong, Training(steps=1), tmp_path / "none")

@@ -1,17 +1,17 @@
 """Nothing is lost: resume equals the uninterrupted run bit for bit, damage is noticed, and a killed run goes on."""
 
-import contextlib
 import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Child, say
 from torch import nn
 
 from unveil.errors import UnveilError
@@ -129,121 +129,89 @@ def test_foreign_weights_are_named(tmp_path):
         read_tensors(file)
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-import torch
-torch.set_num_threads(1)
-import test_trainer
-from unveil.training.trainer import Training, train
-training = Training(steps=600, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
-train(test_trainer.network(), test_trainer.draw, test_trainer.loss, training, Path(sys.argv[1]), resume=True)
-"""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run of 60 steps that was left alone. What it imports is there before children are forked."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(network(), draw, loss, LONG, folder)
+    return folder
 
 
-def start(folder: Path, **options) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(here=str(HERE)), str(folder)]
-    return subprocess.Popen(command, env=environment, **options)
+LONG = Training(steps=60, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("whole")
 def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(tmp_path, number):
-    process = start(tmp_path, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("checkpoint-*")) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate()
-    assert process.returncode != 0
-    assert "go on with the same command and --resume" in said
+    def work():
+        train(network(), draw, loss, Training(steps=10**6, save_every=5), tmp_path, on_save=lambda step, weights: say("saved"))
+
+    child = Child(work)
+    child.wait_for("saved")
+    child.send(number)
+    status, said = child.end()
+    assert status == 1  # of the exception that the command line makes one line of
+    assert "KeyboardInterrupt: " in said and "go on with the same command and --resume" in said
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert f"saved at step {found.name.split('-')[1]} " in said
 
 
+@pytest.mark.usefixtures("whole")
 def test_two_writers_are_refused(tmp_path):
-    process = start(tmp_path)
-    while not list(tmp_path.glob("checkpoint-*")) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGSTOP)
+    def work():
+        train(network(), draw, loss, LONG, tmp_path, on_save=lambda step, weights: (say("saved"), signal.pause()))
+
+    child = Child(work)
+    child.wait_for("saved")
     with pytest.raises(UnveilError, match="another process trains"):
         run(tmp_path, 40, resume=True)
-    process.kill()
-    process.wait()
-    run(tmp_path / "other", 40)
+    child.send(signal.SIGKILL)
+    assert child.end()[0] == -signal.SIGKILL
+    run(tmp_path, 40, total=60, resume=True)  # its lock went with it
 
 
-NURSERY = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-import torch
-torch.set_num_threads(1)
-import test_trainer
-from unveil.training.trainer import Training, train
-training = Training(steps=600, learning_rate=1e-2, warmup=5, save_every=5, log_every=5, keep=2)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        train(test_trainer.network(), test_trainer.draw, test_trainer.loss, training, Path(line.strip()), resume=True)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
+def counted(work, last: int = 2**63) -> int:
+    """Calls and returns of functions in `work`: torch's, the trainer's, those of saving; dies by SIGKILL after the last."""
+    calls = 0
 
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += 1
+        if calls > last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-class Nursery:
-    """A process that has imported torch and forks a training for each folder it is told: 10 ms a start instead of seconds."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-W", "ignore", "-c", NURSERY.format(here=str(HERE))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def start(self, folder: Path) -> int:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{folder}\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def wait(self) -> int:
-        assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+    sys.setprofile(count)
+    work()
+    sys.setprofile(None)
+    return calls
 
 
 @pytest.mark.parametrize("kills", [30, pytest.param(200, marks=pytest.mark.slow)])
-def test_kill_9_at_any_moment_loses_nothing(tmp_path, kills):
-    """Killed again and again at random moments and resumed, a run equals one that was left alone, bit for bit."""
+def test_kill_9_at_any_moment_loses_nothing(tmp_path, whole, kills):
+    """Killed again and again at random places of the program and resumed, a run equals one that was left alone, bit for bit."""
     import random
 
-    chance, nursery, hit = random.Random(kills), Nursery(), 0
-    try:
-        nursery.start(tmp_path / "whole")
-        assert nursery.wait() == 0
-        for _ in range(kills):
-            child = nursery.start(tmp_path / "killed")
-            time.sleep(chance.uniform(0.005, 4.0 / kills + 0.05))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            hit += nursery.wait() != 0
-        nursery.start(tmp_path / "killed")
-        assert nursery.wait() == 0
-    finally:
-        nursery.close()
-    assert hit >= kills // 3  # the others had finished before
-    for file in ("network", "ema", "optimizer"):
-        a, b = (read_tensors(tmp_path / part / "checkpoint-600" / f"{file}.safetensors") for part in ("whole", "killed"))
-        assert all(torch.equal(a[k], b[k]) for k in a), file
-    shown = [[(r["step"], r["loss"]) for r in records(tmp_path / part)] for part in ("whole", "killed")]
-    assert shown[0] == shown[1]
+    chance, folders = random.Random(kills), [tmp_path / "0"]
+
+    def work():
+        train(network(), draw, loss, LONG, folders[-1], resume=True)
+
+    calls = counted(partial(train, network(), draw, loss, LONG, tmp_path / "counted"))
+    hit = reached = 0
+    for _ in range(kills):  # a twelfth of all calls comes to a save
+        if Child(partial(counted, work, chance.randrange(calls // 4))).end()[0] == 0:
+            folders.append(tmp_path / str(len(folders)))
+        else:
+            hit += 1
+            reached = max(reached, len(list(folders[-1].glob("checkpoint-*"))))
+    work()
+    assert hit > kills // 2 and reached >= 2
+    for folder in folders:
+        for file in ("network", "ema", "optimizer"):
+            a, b = (read_tensors(f / "checkpoint-60" / f"{file}.safetensors") for f in (whole, folder))
+            assert all(torch.equal(a[k], b[k]) for k in a), file
+        assert [(r["step"], r["loss"]) for r in records(whole)] == [(r["step"], r["loss"]) for r in records(folder)]
 
 
 TOGETHER = """
@@ -259,27 +227,46 @@ train(test_trainer.network(), test_trainer.draw, test_trainer.loss, training, Pa
 """
 
 
+def alike(one: Path, two: Path) -> None:
+    """Same parameters to float tolerance, same records, one writer."""
+    a, b = (read_tensors(folder / "checkpoint-30" / "network.safetensors") for folder in (one, two))
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)
+    first, second = records(one), records(two)
+    assert [r["step"] for r in second] == [10, 20, 30]
+    for x, y in zip(first, second, strict=True):
+        assert y["loss"] == pytest.approx(x["loss"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("whole")
 def test_two_processes_equal_one_on_the_doubled_batch(tmp_path):
-    """torchrun with gloo on this machine: same parameters to float tolerance, same records, one writer."""
+    """gloo on this machine, the processes started as `torchrun` does: who they are is in the environment."""
+    options = {"steps": 30, "learning_rate": 1e-2, "warmup": 5, "save_every": 30, "log_every": 10}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def work(rank):
+        os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+        train(network(), draw, loss, Training(**options), tmp_path / "two")
+
+    for child in [Child(partial(work, rank)) for rank in range(2)]:
+        status, said = child.end()
+        assert status == 0, said
+    train(network(), draw, loss, Training(**options, accumulate=2), tmp_path / "one")
+    alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them(tmp_path):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER.format(here=str(HERE)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for attempt in range(2):  # on a busy machine the launcher's port may be taken, or its processes may miss each other
-        done = subprocess.run([*both, str(script), str(tmp_path / "two"), "1"], env=environment, capture_output=True, text=True)
-        lost = any(word in done.stderr for word in ("EADDRINUSE", "Connection", "connect", "imed out", "endezvous"))
-        if done.returncode == 0 or attempt or not lost:
-            break
-        shutil.rmtree(tmp_path / "two", ignore_errors=True)
+    done = subprocess.run([*both, str(script), str(tmp_path / "two"), "1"], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one"), "2"], check=True, env=environment)
-    a, b = (read_tensors(tmp_path / part / "checkpoint-30" / "network.safetensors") for part in ("one", "two"))
-    for name, value in a.items():
-        torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)
-    first, second = records(tmp_path / "one"), records(tmp_path / "two")
-    assert [r["step"] for r in second] == [10, 20, 30]
-    for x, y in zip(first, second, strict=True):
-        assert y["loss"] == pytest.approx(x["loss"], rel=1e-4)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one"), "2"], check=True, env=environment, timeout=300)
+    alike(tmp_path / "one", tmp_path / "two")
 
 
 def test_accumulated_gradients_are_their_mean(tmp_path):

@@ -4,7 +4,6 @@ import gzip
 import io
 import stat
 import tarfile
-import time
 import warnings
 import zipfile
 from contextlib import suppress
@@ -153,7 +152,7 @@ def test_bombs_are_refused_before_they_swell(tmp_path):
         assert "a header of" in refused(tmp_path / "d", tmp_path / "out")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
     (tmp_path / "e").write_bytes(gzip.compress((header.tobuf() + b"a".ljust(512, b"\0")) * 5000))  # headers of headers of headers
-    refused(tmp_path / "e", tmp_path / "out")
+    assert "headers of headers" in refused(tmp_path / "e", tmp_path / "out")
 
 
 def test_too_many_members(tmp_path, monkeypatch):
@@ -188,16 +187,18 @@ def test_nothing_of_use_is_refused(tmp_path):
     refused(tmp_path / "b", tmp_path / "out")
 
 
-def test_a_large_gzip_is_read_once(tmp_path):
+def test_a_large_gzip_is_read_once(tmp_path, monkeypatch):
     """Members whose sizes are whole blocks: looking back a byte must not begin the gzip anew."""
     block = np.random.default_rng(0).bytes(2**18)
     path = tar(tmp_path / "a", [(f"{i}", block) for i in range(30)])
-    began = time.perf_counter()
-    gzip.decompress(path.read_bytes())
-    once = time.perf_counter() - began
-    began = time.perf_counter()
+    begun, rewind = [], gzip._GzipReader._rewind
+    monkeypatch.setattr(gzip._GzipReader, "_rewind", lambda self: (begun.append(1), rewind(self))[1])
+    with gzip.open(path) as again:  # the count sees what begins anew
+        again.read(2**22)
+        again.seek(0)
+    assert len(begun) == 1
     assert extract(path, tmp_path / "out") == 30
-    assert time.perf_counter() - began < 10 * once + 1.0
+    assert len(begun) == 1
 
 
 def test_pages_are_told_from_archives(tmp_path):

@@ -1,4 +1,4 @@
-"""Every parameter of both releases has its name here, outputs are the original's to 1e-5, and what disagrees is refused."""
+"""Every parameter of both releases has its name here, outputs are the original's to float32, and what disagrees is refused."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from originals import ATTENTION, DATASET, PLAIN, VALUE, golden, rewrite, unpacked
+from tolerance import golden_close
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.errors import UnveilError
 from unveil.recipes.original import model_of
@@ -55,14 +56,14 @@ def test_outputs_are_the_originals(logs, experiment, key):
     x, t = wanted[f"{key}_x"], wanted[f"{key}_t"].float()
     for weights, name in ((read.averaged, "out"), (read.raw, "raw_out")):
         got = network(model_of(read.original, weights).eval())(x, t)
-        torch.testing.assert_close(got.reshape(wanted[f"{key}_{name}"].shape), wanted[f"{key}_{name}"], rtol=0, atol=1e-5)
+        golden_close(got.reshape(wanted[f"{key}_{name}"].shape), wanted[f"{key}_{name}"])
     assert (wanted[f"{key}_out"] - wanted[f"{key}_raw_out"]).abs().max() > 0.05
 
 
 def test_the_horizon_may_change(logs):
     wanted, read = golden("networks"), read_checkpoint(logs / PLAIN)
     got = network(model_of(read.original, read.averaged))(wanted["plain_long_x"], torch.tensor([3.0, 11.0]))
-    torch.testing.assert_close(got, wanted["plain_long_out"], rtol=0, atol=1e-5)
+    golden_close(got, wanted["plain_long_out"])
 
 
 def test_models_speak_our_times(logs):
@@ -70,10 +71,10 @@ def test_models_speak_our_times(logs):
     wanted, at = golden("networks"), golden("networks")["plain_t"].double() + 1
     read = read_checkpoint(logs / PLAIN)
     belief = model_of(read.original, read.averaged).denoiser(wanted["plain_x"], at / 20)
-    torch.testing.assert_close(belief.mean, wanted["plain_out"], rtol=0, atol=1e-5)
+    golden_close(belief.mean, wanted["plain_out"])
     read = read_checkpoint(logs / VALUE)
     value = model_of(read.original, read.averaged)(wanted["value_x"], at / 20)
-    torch.testing.assert_close(value, wanted["value_out"][:, 0], rtol=0, atol=1e-5)
+    golden_close(value, wanted["value_out"][:, 0])
 
 
 def test_the_maze2d_release_has_no_place_for_attention(logs):

@@ -11,6 +11,7 @@ import torch
 
 from foreign_policies import drawn, golden, hybrid, multi_image, saved, unpacked
 from originals import Runs
+from tolerance import golden_close
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
 from unveil.network.observation import Part
@@ -19,7 +20,6 @@ from unveil.weights.policies import TransformerShape, UNetShape, model_of
 from unveil.weights.torch_files import read_torch
 
 TIMES = torch.tensor([3.0, 77.0])
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
@@ -31,8 +31,8 @@ def test_states_to_actions_as_there(tmp_path, name, weights):
     x, observed = drawn((2, 8, 2), (2, 2, 5))
     told = read.normalization["obs"].normalized(observed * 200 + 256)
     y = model["network"](x, TIMES, Condition(vector=told.flatten(1), tokens=told))
-    torch.testing.assert_close(y, wanted[weights], **CLOSE)
-    torch.testing.assert_close(read.normalization["action"].raw(y), wanted[f"{weights}_action"], rtol=1e-5, atol=1e-3)  # pixels of 512
+    golden_close(y, wanted[weights])
+    golden_close(read.normalization["action"].raw(y), wanted[f"{weights}_action"])
 
 
 def test_what_they_are_is_read_from_tensors_and_config(tmp_path):
@@ -66,8 +66,8 @@ def test_images_and_states_to_actions_as_there(tmp_path):
     with torch.no_grad():
         features = model["observation"]({"image": image, "agent_pos": place})
         y = model["network"](x, TIMES, Condition(vector=features.flatten(1)))
-    torch.testing.assert_close(features.flatten(0, 1), wanted["features"], **CLOSE)
-    torch.testing.assert_close(y, wanted["y"], rtol=1e-5, atol=3e-5)  # behind 19 convolutions of other summation order
+    golden_close(features.flatten(0, 1), wanted["features"])
+    golden_close(y, wanted["y"])
 
 
 def test_plain_resnets_as_there(tmp_path):
@@ -85,7 +85,7 @@ def test_plain_resnets_as_there(tmp_path):
     raw = {"side": side, "tip": tip, "front": front, "grip": grip}
     with torch.no_grad():
         features = model["observation"]({key: read.normalization[key].normalized(x)[:, None] for key, x in raw.items()})
-    torch.testing.assert_close(features[:, 0], wanted, **CLOSE)
+    golden_close(features[:, 0], wanted)
 
 
 def test_one_network_may_read_all_images(tmp_path):

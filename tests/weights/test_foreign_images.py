@@ -8,13 +8,18 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from foreign_images import DIFFUSERS, EVERY, LABELS, MILESTONES, OPENAI, drawn, filled, golden, milestone, pipeline, times, written
+from tolerance import golden_close
+from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
+from unveil.recipes.load import load
 from unveil.weights.diffusers_unet import betas_of, read_images_folder
 from unveil.weights.image_weights import read_images_file
 from unveil.weights.images import ImageWeights, network_of
@@ -37,7 +42,7 @@ def output(name: str, found: ImageWeights) -> torch.Tensor:
 def test_a_network_computes_what_it_computes_there(tmp_path, name):
     path, said = written(name, tmp_path)
     wanted = golden(name)["y"]
-    torch.testing.assert_close(output(name, read(path, **said)), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    golden_close(output(name, read(path, **said)), wanted)
 
 
 def test_the_older_names_of_attention_and_a_flat_folder_with_a_bin_file(tmp_path):
@@ -55,7 +60,7 @@ def test_the_older_names_of_attention_and_a_flat_folder_with_a_bin_file(tmp_path
     for zipped in (True, False):
         torch.save(older, tmp_path / "diffusion_pytorch_model.bin", _use_new_zipfile_serialization=zipped)
         wanted = it["y"]
-        torch.testing.assert_close(output("ddpm", read(tmp_path)), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+        golden_close(output("ddpm", read(tmp_path)), wanted)
 
 
 def test_a_checkpoint_of_training_has_its_average_beside_it(tmp_path):
@@ -270,3 +275,65 @@ def test_damaged_files_are_one_line(tmp_path):
 
 def test_every_golden_model_is_small_and_tried():
     assert {*DIFFUSERS, *OPENAI, *MILESTONES} == set(EVERY)
+
+
+def trained(folder: Path) -> Path:
+    """What diffusers' train_unconditional.py leaves while it runs: the averaged weights 1.1 times the others, the scheduler beside them."""
+    pipeline("plain", folder / "pipeline")
+    for step in (500, 1500):
+        for part, factor in (("unet", 1.0), ("unet_ema", 1.1)):
+            place = folder / "out" / f"checkpoint-{step}" / part
+            place.mkdir(parents=True)
+            (place / "config.json").write_bytes((folder / "pipeline" / "unet" / "config.json").read_bytes())
+            weights = {name: factor * value for name, value in filled(golden("plain")["shapes"]).items()}
+            save_file(weights, place / "diffusion_pytorch_model.safetensors")
+    (folder / "pipeline" / "scheduler").rename(folder / "out" / "scheduler")
+    return folder / "out"
+
+
+def test_checkpoints_of_a_training_hold_weights_and_average(tmp_path, capsys):
+    out = trained(tmp_path)
+    for path in (out / "checkpoint-500", out):  # of a folder of checkpoints the newest
+        found = read(path)
+        assert found.averaged is not None
+        torch.testing.assert_close(found.averaged["enter.weight"], 1.1 * found.raw["enter.weight"])
+        assert found.notes == {"step": 500 if path != out else 1500}
+    assert main(["weights", "inspect", str(out / "checkpoint-500")]) == 0
+    assert "raw and averaged (EMA); step 500" in capsys.readouterr().out
+    one, other = (load(out / "checkpoint-500", "cpu", raw=raw).denoiser.network.enter.weight for raw in (False, True))
+    torch.testing.assert_close(one, 1.1 * other)
+    assert read(out / "checkpoint-500" / "unet").averaged is None  # its scheduler stands two folders above
+    (out / "scheduler").rename(out / "away")
+    with pytest.raises(UnveilError, match=r"checkpoint-500: .* no scheduler_config\.json in it, in a folder scheduler/ or beside it"):
+        read(out / "checkpoint-500")
+
+
+@pytest.mark.parametrize("end", ["safetensors", "bin"])
+@pytest.mark.parametrize("kind", ["several", "variant", "several of a variant"])
+def test_weights_in_several_files_and_variants(tmp_path, end, kind):
+    place = pipeline("plain", tmp_path / "x") / "unet"
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    weights = filled(golden("plain")["shapes"])
+    variant = ".fp16" if "variant" in kind else ""
+    parts = [weights] if kind == "variant" else [dict(list(weights.items())[k::2]) for k in (0, 1)]
+    files = [f"diffusion_pytorch_model{variant}{f'-0000{k + 1}-of-00002' if len(parts) > 1 else ''}.{end}" for k in range(len(parts))]
+    for name, part in zip(files, parts, strict=True):
+        halves = {key: value.half() if variant else value for key, value in part.items()}
+        save_file(halves, place / name) if end == "safetensors" else torch.save(halves, place / name)
+    if len(parts) > 1:
+        index = place / f"diffusion_pytorch_model.{end}.index{variant}.json"
+        index.write_text(json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}}))
+    found = read(tmp_path / "x").raw
+    for name, value in read(pipeline("plain", tmp_path / "y")).raw.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3 if variant else 0, atol=1e-3 if variant else 0)
+    if len(parts) > 1:
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(weights, files[0])}))
+        with pytest.raises(UnveilError, match="do not agree on"):
+            read(tmp_path / "x")
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(weights, "../secret.bin")}))
+        with pytest.raises(UnveilError, match="which is no file of its weights"):
+            read(tmp_path / "x")
+        index.write_text(json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}}))
+        (place / files[1]).unlink()
+        with pytest.raises(UnveilError, match="1 of 2 files of its weights are missing"):
+            read(tmp_path / "x")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from originals import DATASET, PLAIN, VALUE, golden, unpacked
+from tolerance import golden_close
 from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
 from unveil.process.corrupt import like
 from unveil.process.grid import uniform
@@ -71,6 +72,7 @@ def ascend(model: TrajectoryModel, value, scale: float, stop: int, steps: int, b
     return lambda inpaint: Ascend(value, gain, steps, between=inpaint)
 
 
+STEPWISE = 1024  # roundings of float32: twenty steps, each the next one's input
 RUNS = {"by_variance": (3.0, 2, 2, True), "plain_scale": (0.1, 4, 1, False)}
 
 
@@ -80,21 +82,21 @@ def test_a_guided_plan_is_the_originals(models, name):
     wanted = golden("plans")
     scale, stop, steps, by_variance = RUNS[name]
     seen = states(model, ascend(model, value, scale, stop, steps, by_variance), wanted)
-    torch.testing.assert_close(seen[-1], wanted[f"{name}_x"], rtol=0, atol=5e-5)
+    golden_close(seen[-1], wanted[f"{name}_x"], STEPWISE)
     if f"{name}_chain" in wanted:
-        torch.testing.assert_close(torch.stack(seen, 1), wanted[f"{name}_chain"], rtol=0, atol=5e-5)
+        golden_close(torch.stack(seen, 1), wanted[f"{name}_chain"], STEPWISE)
     assert (seen[-1] - wanted["unguided_x"]).abs().max() > 0.1  # the guide did something
     # the original sorts by the value of the state before its last step, which is not that of the plan
     last = value(seen[-2], torch.full((len(seen[-2]),), 1.0 / STEPS, dtype=torch.float64)).detach()
     order = last.argsort(descending=True)
-    torch.testing.assert_close(last[order], wanted[f"{name}_values"], rtol=0, atol=5e-5)
-    torch.testing.assert_close(seen[-1][order], wanted[f"{name}_best"], rtol=0, atol=5e-5)
+    golden_close(last[order], wanted[f"{name}_values"], STEPWISE)
+    golden_close(seen[-1][order], wanted[f"{name}_best"], STEPWISE)
 
 
 def test_an_unguided_plan_is_the_originals(models):
     wanted = golden("plans")
     seen = states(models[0], lambda inpaint: inpaint, wanted)
-    torch.testing.assert_close(seen[-1], wanted["unguided_x"], rtol=0, atol=5e-5)
+    golden_close(seen[-1], wanted["unguided_x"], STEPWISE)
 
 
 def test_the_golden_plan_tells_wrong_guides_apart(models):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import unveil
 from lladas import plain_logits, published_generate, save_llada, write_shards
+from tolerance import golden_close
 from unveil.apps.text_generation import TextSettings, in_double, prompt_canvas, write
 from unveil.cli import main
 from unveil.data.tokens import LibraryTokens, read_tokens, write_tokens
@@ -38,7 +39,7 @@ def test_logits_are_the_published_forwards(saved, model):
     ours = model.denoiser(ids, torch.ones(3)).logits
     wanted = plain_logits(saved[1], ids.numpy())
     assert float(np.abs(wanted).max()) > 2.0
-    np.testing.assert_allclose(ours.detach().numpy(), wanted, atol=1e-5, rtol=1e-5)
+    golden_close(ours.detach().numpy(), wanted)
 
 
 @pytest.mark.parametrize("changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}, {"weight_tying": True}])
@@ -54,7 +55,7 @@ def test_other_sizes_are_read_from_config(changes, tmp_path):
         tensors |= {head: tensors["model.transformer.wte.weight"], norm: tensors[norm] / 32}
     ids = torch.arange(24)[None]
     ours = unveil.load(tmp_path, "cpu", dtype="float32").denoiser(ids, torch.ones(1)).logits.detach().numpy()
-    np.testing.assert_allclose(ours, plain_logits(tensors, ids.numpy(), changes.get("rope_theta", 500000.0)), atol=1e-5, rtol=1e-5)
+    golden_close(ours, plain_logits(tensors, ids.numpy(), changes.get("rope_theta", 500000.0)))
 
 
 PROMPTS = ["the other and the one", "so on"]
@@ -210,6 +211,41 @@ def broken(folder: Path, how: str) -> None:
     elif how == "config":
         (folder / "config.json").write_text('{"model_type": "llada", "d_model": ')
         return
+    elif how == "theta":
+        config["rope_theta"] = float("inf")
+    elif how == "template":
+        (folder / "chat_template.jinja").write_bytes(b"\xff")
+    elif how in ("twice", "overlap", "negative", "words"):
+        header = json.loads(shard.read_bytes()[8:].split(b"}}")[0] + b"}}")
+        first, second = sorted((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"])[:2]
+        text = json.dumps(header)
+        if how == "twice":
+            text = text[:-1] + f', "{first}": {json.dumps(header[first])}' + "}"
+        elif how == "overlap":
+            header[second]["data_offsets"] = header[first]["data_offsets"]
+            header[second]["shape"] = header[first]["shape"]
+        elif how == "negative":
+            header[first]["shape"] = [-1, *header[first]["shape"]]
+        else:
+            header[first] = "words"
+        raw = (text if how == "twice" else json.dumps(header)).encode()
+        body = shard.read_bytes()
+        size = int.from_bytes(body[:8], "little")
+        shard.write_bytes(len(raw).to_bytes(8, "little") + raw + body[8 + size :])
+    elif how == "too long a header":
+        shard.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    elif how == "a folder":
+        shard.unlink()
+        shard.mkdir()
+    elif how == "in both":
+        one, other = folder / "model-00001-of-00002.safetensors", load_file(shard)
+        save_file(load_file(one) | dict(list(other.items())[:1]), one)
+    elif how == "not in the index":
+        save_file(load_file(shard) | {"model.transformer.more": torch.zeros(2)}, shard)
+    elif how in ("index words", "index list", "index twice"):
+        twice = index.read_text().replace('"weight_map": {', '"weight_map": {"model.transformer.wte.weight": "a.safetensors", ')
+        index.write_text({"index words": "no JSON", "index list": "[1]", "index twice": twice}[how])
+        return
     (folder / "config.json").write_text(json.dumps(config))
     if index.exists():
         index.write_text(json.dumps(places))
@@ -234,6 +270,20 @@ def broken(folder: Path, how: str) -> None:
         ("mixture", "it is of type 'llada2_moe'; 'llada' is known"),
         ("norm", "layer_norm_type is default, ours is rms"),
         ("no mask", "no mask_token_id that makes sense"),
+        ("config", "config.json: damaged"),
+        ("theta", "rope_theta is inf"),
+        ("template", "chat_template.jinja: cannot be read"),
+        ("twice", "model-00002-of-00002.safetensors: truncated or damaged .a name stands twice: model.transformer"),
+        ("overlap", "tensors overlap or leave gaps: .*ff_out.weight"),
+        ("negative", "truncated or damaged .-1 is no size"),
+        ("words", "truncated or damaged"),
+        ("too long a header", "its header is too long"),
+        ("a folder", "1 of 2 shards are missing"),
+        ("in both", "is in it and in another shard, too"),
+        ("not in the index", "it holds model.transformer.more, of which model.safetensors.index.json says nothing"),
+        ("index words", "index.json: damaged"),
+        ("index list", "index.json: damaged"),
+        ("index twice", "index.json: damaged .a name stands twice: model.transformer.wte.weight"),
     ],
 )
 def test_broken_folders_are_refused_in_one_line(saved, tmp_path, how, message, capsys):
@@ -242,6 +292,9 @@ def test_broken_folders_are_refused_in_one_line(saved, tmp_path, how, message, c
     with pytest.raises(UnveilError, match=message):
         unveil.load(tmp_path / "copy", "cpu")
     assert main(["sample", "text", "--checkpoint", str(tmp_path / "copy"), "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("unveil: ") and re.search(message, line)
+    assert main(["weights", "inspect", str(tmp_path / "copy")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("unveil: ") and re.search(message, line)
 

@@ -12,6 +12,7 @@ import torch
 
 import unveil
 from foreign_images import OPENAI, drawn, filled, golden, written
+from tolerance import golden_close
 from unveil.apps.image_classifier import ImageClassifier
 from unveil.cli import main
 from unveil.errors import UnveilError
@@ -54,10 +55,10 @@ def test_logits_and_gradients_are_theirs(name, tmp_path):
     assert isinstance(model, ImageClassifier)
     t = at(name, model.shape.diffusion_steps)
     with torch.no_grad():
-        torch.testing.assert_close(model.logits(noisy(name), t), wanted["y"], rtol=1e-5, atol=1e-5)
+        golden_close(model.logits(noisy(name), t), wanted["y"])
     gradient = potential_gradient(model.log_probability(LABELS[name]), noisy(name), t)
     scale = float(wanted["gradient"].abs().max())
-    torch.testing.assert_close(gradient, wanted["gradient"], rtol=1e-5, atol=1e-5 * scale)
+    golden_close(gradient, wanted["gradient"])
     later = potential_gradient(model.log_probability(LABELS[name]), noisy(name), t + 1 / model.shape.diffusion_steps)
     assert float((later - gradient).abs().max()) > 1e-4 * scale  # an entry more is another answer
 
@@ -80,7 +81,7 @@ def test_guidance_by_it_is_theirs_in_both_forms(tmp_path):
     moved = mean + 500.0 * variance * potential_gradient(log_h, x, t)
     for found, key in ((led, "guided_x0"), (moved.float(), "guided_mean")):
         for row in range(2):
-            torch.testing.assert_close(found[row], wanted[key][row], rtol=1e-4, atol=2e-5 * float(wanted[key][row].abs().max()))
+            golden_close(found[row], wanted[key][row], 512)
 
 
 def test_an_upsamplers_belief_is_theirs(tmp_path):
@@ -91,7 +92,7 @@ def test_an_upsamplers_belief_is_theirs(tmp_path):
     with torch.no_grad():
         belief = model.denoiser(noisy("upsampler"), at("upsampler", 1000), model.condition(LABELS["upsampler"], 2, low))
     for row in range(2):
-        torch.testing.assert_close(belief.mean[row], wanted["x0"][row], rtol=1e-5, atol=2e-5 * float(wanted["x0"][row].abs().max()))
+        golden_close(belief.mean[row], wanted["x0"][row], 512)
 
 
 @pytest.mark.parametrize("stem", ["64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier"])

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import time
 from collections import OrderedDict
 
 import numpy as np
@@ -101,10 +100,8 @@ def test_what_refers_to_itself_or_stands_in_two_places_is_refused():
     for _ in range(100):
         bomb = (bomb, bomb)  # 2 ** 100 leaves
     for protocol in (2, 4):
-        began = time.perf_counter()
-        with pytest.raises(ValueError, match=r"two places|deep"):
+        with pytest.raises(ValueError, match=r"two places|deep"):  # at once: walking its leaves would never end
             read(pickle.dumps(bomb, protocol))
-        assert time.perf_counter() - began < 1.0
     flat = (1, 2)
     assert read(pickle.dumps([flat, flat])) == [flat, flat]
 

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
+from unveil.apps.policy_checks import number, whole
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import posterior_coefficients
 from unveil.process.schedule import Schedule
@@ -17,11 +18,16 @@ T = TypeVar("T")
 
 
 class Form(NamedTuple):
-    """How a planner samples: what becomes of the denoiser, the solver, and the edit, given the one that puts known numbers back."""
+    """How a planner samples: what becomes of the denoiser, the solver, and the edit, given the one that puts known numbers back.
+
+    Args:
+        scale: of the value's guidance, for messages; 0 without.
+    """
 
     guide: Guidance
     solver: Solver[GaussianDenoised]
     edit: Callable[[Edit], Edit]
+    scale: float = 0.0
 
 
 def unguided(solver: Solver[GaussianDenoised]) -> Form:
@@ -30,17 +36,30 @@ def unguided(solver: Solver[GaussianDenoised]) -> Form:
 
 
 def belief_shift(value: LogPotential, schedule: Schedule, solver: Solver[GaussianDenoised], scale: float, until: float = 0.9) -> Form:
-    """mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`: `tilted`, with any solver."""
+    """mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`: `tilted`, with any solver.
+
+    Raises:
+        ValueError: a scale that is not finite, or `until` outside (0, 1].
+    """
+    number("guidance: scale", scale)
+    if not 0.0 < number("guidance: until", until) <= 1.0:
+        raise ValueError(f"guidance: until must lie in (0, 1], got {until}")
 
     def guide(denoise: GaussianDenoise) -> GaussianDenoise:
         return tilted(denoise, value, schedule, scale, (0.0, until))
 
-    return Form(guide, solver, _same)
+    return Form(guide, solver, _same, scale)
 
 
 def mean_shift(value: LogPotential, schedule: Schedule, scale: float, temperature: float = 1.0) -> Form:
-    """Each step's mean moves by scale * its variance * grad value(x_t, t). Janner et al. 2022, Alg. 1 (see `Ancestral`)."""
-    return Form(_same, Ancestral(schedule, "small", temperature, value, scale), _same)
+    """Each step's mean moves by scale * its variance * grad value(x_t, t). Janner et al. 2022, Alg. 1 (see `Ancestral`).
+
+    Raises:
+        ValueError: a scale or a temperature that is not finite, or a temperature below 0.
+    """
+    number("guidance: scale", scale)
+    number("guidance: temperature", temperature, 0.0)
+    return Form(_same, Ancestral(schedule, "small", temperature, value, scale), _same, scale)
 
 
 def ascent(
@@ -58,7 +77,14 @@ def ascent(
     Args:
         stop: no ascent at step numbers i = T t - 1 below it (`t_stopgrad`).
         by_variance: multiply the gradient by the variance of the step i -> i - 1 (`scale_grad_by_std`, since 2022-10 the variance).
+    Raises:
+        ValueError: an argument that is not finite, a temperature below 0, or numbers of steps that cannot be.
     """
+    number("guidance: scale", scale)
+    number("guidance: temperature", temperature, 0.0)
+    whole("guidance: diffusion_steps", diffusion_steps)
+    whole("guidance: steps", steps, 0)
+    whole("guidance: stop", stop, 0)
 
     def gain(t: Tensor) -> float:
         if round(float(t) * diffusion_steps) - 1 < stop or float(t) <= 0.0:
@@ -71,7 +97,7 @@ def ascent(
     def edit(put_back: Edit) -> Edit:
         return chain(put_back, Ascend(value, gain, steps, between=put_back))
 
-    return Form(_same, Ancestral(schedule, "small", temperature), edit)
+    return Form(_same, Ancestral(schedule, "small", temperature), edit, scale)
 
 
 def _same(thing: T) -> T:

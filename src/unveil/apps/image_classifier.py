@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from unveil.apps.image_model import ImageShape, image_schedule
 from unveil.apps.image_training import ImageBatch
 from unveil.network.classifier2d import Classifier2d
+from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt, like
 from unveil.sampling.edit import LogPotential
 
@@ -54,7 +55,7 @@ class ImageClassifier(nn.Module):
         """(x_t, t) -> log p(class | x_t), (B,), for classes (B,): what `tilted` and `Ancestral` take."""
 
         def log_h(x_t: Tensor, t: Tensor) -> Tensor:
-            chosen = labels.to(x_t.device)[:, None]
+            chosen = labels.to(x_t.device, torch.long)[:, None]
             return self.logits(x_t, t).log_softmax(dim=1).gather(1, chosen)[:, 0]
 
         return log_h
@@ -108,7 +109,7 @@ def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mappin
     """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; accuracy besides."""
     assert isinstance(model, ImageClassifier) and batch.labels is not None
     if model.shape.dropout:
-        model.network.generator = torch.Generator(device=model.device).manual_seed(batch.seed)
+        model.network.generator = seeded(model.device, batch.seed)
     x, t = model.normalized(batch.pixels), torch.zeros_like(batch.t) if model.clean else batch.t
     if not model.clean:
         x = corrupt(model.schedule, x, t, batch.noise.to(model.device))

@@ -1,16 +1,17 @@
 """Images out of noise: times, solver and guidance by name, in batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
-from typing import Any, Literal, NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from unveil.apps.image_classifier import ImageClassifier
-from unveil.apps.image_model import TABLES, ImageModel, pixels_of
+from unveil.apps.image_model import TABLES, ImageModel, check_labels, pixels_of
+from unveil.apps.image_settings import ImageSettings as ImageSettings
 from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
@@ -18,92 +19,9 @@ from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_b
 from unveil.process.schedule import log_snr
 from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
-from unveil.sampling.guidance import ALWAYS, Branch, Interval, cfg, clipped, dynamic_threshold, steered, tilted, within
+from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
 from unveil.sampling.loop import sample
-from unveil.sampling.noise import normal_like
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How to make images.
-
-    Args:
-        solver: ddpm (ancestral), ddim, dpmpp (DPM-Solver++ 2M) or heun.
-        steps: at most T of a model with a table; heun calls the network twice a step but the last.
-        spacing: of ddim and ddpm on a table: evenly, or "quadratic", closer where it is clean (DDIM's for CIFAR-10).
-        respacing: of ddim and ddpm on a table, instead of steps: counts of equal sections, clean to noisy, such as "25,25,50", or "ddim25".
-        eta: of ddim.
-        variance: of ddpm; "" takes "learned" from a model that learned it, else "small" (beta-tilde).
-        scale: of classifier-free guidance; 1: none.
-        interval: t within which guidance acts, both that of a classifier and that without one.
-        rescale: of guidance, see `cfg`.
-        negative: class that guidance leads away from, in the place of no class; -1: no class.
-        classifier_scale: of a classifier's guidance.
-        classifier_form: belief moves it for every solver (`tilted`; Dhariwal & Nichol 2021, Alg. 2), mean the mean of ddpm's step
-            (`Ancestral`; Alg. 1). The same scale pulls harder in the first.
-        strength: t that given images are noised to, before they are changed; of ddim and ddpm on a table, the nearest of its steps.
-        jumps: how often each stretch of `jump_length` steps is walked when part of an image is known; 1: once (RePaint's r and j).
-        clip: the belief stays within -1 .. 1.
-        threshold: quantile of dynamic thresholding instead of clipping; 0: none.
-        temperature: of ddpm's noise.
-    Raises:
-        ValueError: numbers out of range.
-    """
-
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
-    steps: int = 20
-    spacing: Literal["even", "quadratic"] = "even"
-    respacing: str = ""
-    eta: float = 0.0
-    variance: Literal["", "small", "large", "learned"] = ""
-    scale: float = 1.0
-    interval: Interval = ALWAYS
-    rescale: float = 0.0
-    negative: int = -1
-    classifier_scale: float = 1.0
-    classifier_form: Literal["belief", "mean"] = "belief"
-    strength: float = 0.6
-    jumps: int = 1
-    jump_length: int = 10
-    clip: bool = True
-    threshold: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not all(map(isfinite, (self.scale, self.temperature, self.classifier_scale))):
-            raise ValueError(
-                "--scale, --temperature and --classifier-scale must be finite numbers, got "
-                f"{self.scale}, {self.temperature} and {self.classifier_scale}"
-            )
-        low, high = self.interval
-        if not 0.0 <= low < min(high, 1.0) or 1.0 < high < ALWAYS[1]:
-            raise ValueError(f"--interval must be two rising times within 0 .. 1, got {low} {high}")
-        if self.steps < 1 or self.scale < 0.0 or self.temperature < 0.0 or not 0.0 <= self.rescale <= 1.0:
-            raise ValueError(
-                "--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got "
-                f"{self.steps}, {self.scale}, {self.temperature} and {self.rescale}"
-            )
-        if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:
-            raise ValueError(f"--threshold and --eta must lie in 0 .. 1, got {self.threshold} and {self.eta}")
-        if self.classifier_scale < 0.0 or not 0.0 < self.strength <= 1.0 or self.jumps < 1 or self.jump_length < 1 or self.negative < -1:
-            raise ValueError(
-                "--classifier-scale must be at least 0, --strength above 0 and at most 1, --jumps and --jump-length at least 1, "
-                f"--negative a class, got {self.classifier_scale}, {self.strength}, {self.jumps}, {self.jump_length} and {self.negative}"
-            )
-        if self.classifier_form == "mean" and self.solver != "ddpm":
-            raise ValueError(f"--classifier-form mean is of --solver ddpm, got --solver {self.solver}")
-        if self.respacing and self.spacing != "even":
-            raise ValueError("--respacing says all of the spacing; leave --spacing out")
-        if self.eta and self.solver != "ddim":
-            raise ValueError(f"--eta is of --solver ddim, got --solver {self.solver}")
-        if self.variance and self.solver != "ddpm":
-            raise ValueError(f"--variance is of --solver ddpm, got --solver {self.solver}")
-        if self.temperature != 1.0 and self.solver != "ddpm":
-            raise ValueError(f"--temperature is of --solver ddpm, got --solver {self.solver}")
-        if self.rescale and self.scale == 1.0:
-            raise ValueError("--rescale is of guidance; give --scale above 1")
-        if self.threshold and not self.clip:
-            raise ValueError("--threshold is a way to clip; leave --clip as it is")
+from unveil.sampling.noise import Noise, generators, normal_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +65,7 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
         ValueError: more steps than the model was trained with.
     """
     shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
-    if shape.schedule in TABLES and steps > shape.diffusion_steps:
+    if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
         raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
         if settings.respacing:
@@ -174,25 +92,37 @@ def generate(
     labels: Tensor | None,
     count: int,
     settings: ImageSettings,
-    generator: torch.Generator,
+    generator: Noise | int = None,
     batch: int = 64,
     on_step: Callable[[Tensor, Tensor], object] | None = None,
     noise: Tensor | None = None,
     given: Given = NOTHING,
+    *,
+    scaled: bool = True,
+    on_batch: Callable[[slice], object] | None = None,
 ) -> Generated:
-    """`count` images.
+    """`count` images, each by numbers of its own: none depends on `batch`, on `count` or on what is made beside it.
 
     Args:
         labels: (count,) classes, or None for no class.
-        batch: images at a time; the noise is drawn batch by batch, so it belongs to what makes the images.
+        generator: a seed, of which image i takes `seed + i`; a `torch.Generator`, of which one number is drawn to be the seed (None: of
+            torch's own); or a generator for each image.
+        batch: images at a time; less needs less memory.
+        on_step: called with the belief about a batch, (B, C, S, S) in -1 .. 1, and t, at each call of the network, batch after batch.
         noise: (count, C, S, S), where to start, of variance 1, such as `inverted` or `slerp` give; None draws it.
-        on_step: called with the belief about the first batch, (B, C, S, S) in -1 .. 1, and t.
+        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, as recorded elsewhere.
+        on_batch: called with the rows of each batch before it is made.
     Raises:
-        ValueError: settings that this model cannot follow.
+        ValueError: settings that this model cannot follow, or tensors of another shape or kind.
     """
-    if labels is not None and len(labels) != count:
-        raise ValueError(f"{count} images need as many classes, got {len(labels)}")
-    _check(model, labels, settings, given)
+    check_counts(count=count, batch=batch)
+    place = (model.shape.channels, model.shape.size, model.shape.size)
+    _check(model, labels, count, settings, given)
+    _check_tensors(given, count, place, model.shape.upsample)
+    if noise is not None and (tuple(noise.shape) != (count, *place) or not noise.is_floating_point() or not bool(noise.isfinite().all())):
+        raise ValueError(f"noise must be finite floating-point numbers {(count, *place)}, got {noise.dtype} {tuple(noise.shape)}")
+    if not scaled and noise is None:
+        raise ValueError("scaled=False is of recorded noise; give noise")
     times = image_times(model, settings)
     if given.begin is not None:
         table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim")
@@ -200,6 +130,7 @@ def generate(
     if given.known is not None:
         times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
+    own = noise_by_sample(generator, count)
     made: list[Tensor] = []
     calls = 0
 
@@ -212,20 +143,54 @@ def generate(
         some = slice(start, min(count, start + batch))
         rows = some.stop - start
         calls = 0
+        if on_batch is not None:
+            on_batch(some)
         told = labels[some] if labels is not None else None
         denoise, solver = _guided(model, counted, told, rows, some, settings, given)
-        if on_step is not None and start == 0:
+        if on_step is not None:
             denoise = _watched_by(denoise, on_step)
-        shape = (rows, model.shape.channels, model.shape.size, model.shape.size)
-        first = normal_like(torch.empty(shape, device=model.device), generator) if noise is None else noise[some].to(model.device)
-        x, edit = float(model.denoiser.schedule.sigma(times[0])) * first, identity
+        first = torch.empty((rows, *place), device=model.device)  # before the generators, so that too many are out of memory at once
+        drawn = own(some)
+        first = normal_like(first, drawn) if noise is None else noise[some].to(first)
+        x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
         if given.begin is not None:
-            x = corrupt(model.denoiser.schedule, given.begin[some].to(model.device), times[0], first)
+            x = corrupt(model.denoiser.schedule, given.begin[some].to(first), times[0], first)
         if given.known is not None:
             assert given.value is not None
-            edit = Replace(given.known[some].to(model.device), given.value[some].to(model.device), model.denoiser.schedule)
-        made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=generator)))
-    return Generated(torch.cat(made) if made else torch.empty(0, dtype=torch.uint8), calls)
+            edit = Replace(given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule)
+        made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
+    return Generated(torch.cat(made), calls)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse what are not whole numbers of at least 1, by their names.
+
+    Raises:
+        ValueError: one of them.
+    """
+    for name, value in counts.items():
+        if type(value) is bool or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Sequence[torch.Generator]]:
+    """The generators of some of `count` samples: those given, or, of a seed, sample i's with `seed + i`; of one generator a number is drawn
+    now to be the seed.
+
+    Raises:
+        ValueError: not as many generators as samples, or a seed that there is not.
+    """
+    if isinstance(generator, Sequence):
+        if len(generator) != count:
+            raise ValueError(f"{count} samples need as many generators, got {len(generator)}")
+        return lambda some: generator[some]
+    if generator is None or isinstance(generator, torch.Generator):
+        device = "cpu" if generator is None else generator.device
+        generator = int(torch.randint(2**62, (), generator=generator, device=device))
+    seed = generator
+    if not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63 - count:
+        raise ValueError(f"generator must be a torch.Generator, one for each sample, or a seed below 2^63, got {seed!r}")
+    return lambda some: generators(int(seed), some.stop - some.start, some.start)
 
 
 def _guided(
@@ -256,9 +221,14 @@ def _guided(
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
-def _check(model: ImageModel, labels: Tensor | None, settings: ImageSettings, given: Given) -> None:
+def _check(model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given) -> None:
     """Refuse what this model cannot follow."""
     classes, null = model.shape.classes, model.shape.null
+    if labels is not None:
+        check_labels(labels, count, classes or (given.classifier.shape.classes if given.classifier is not None else 0))
+    if settings.negative >= 0 and settings.negative >= classes:
+        known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without classes (--classes)"
+        raise ValueError(f"--negative {settings.negative}: {known}")
     if settings.scale != 1.0 and not (classes and (null or settings.negative >= 0)):
         what = "without classes (--classes)" if not classes else "without dropping labels (--label-drop); or give --negative"
         raise ValueError(f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}")
@@ -270,6 +240,28 @@ def _check(model: ImageModel, labels: Tensor | None, settings: ImageSettings, gi
         _check_pair(model, given.classifier)
         if labels is None:
             raise ValueError("--classifier leads towards a class; give --class")
+
+
+def _check_tensors(given: Given, count: int, place: tuple[int, int, int], upsample: int) -> None:
+    """Refuse given tensors that are not of these images.
+
+    Raises:
+        ValueError: one of them, what was got and what is needed.
+    """
+    channels, side, _ = place
+    wanted = {"begin": place, "value": place, "known": (1, side, side), "low": (channels, side // upsample, side // upsample)}
+    for name, shape in wanted.items():
+        it: Tensor | None = getattr(given, name)
+        if it is None:
+            continue
+        if tuple(it.shape) != (count, *shape):
+            raise ValueError(f"given.{name} must be of shape {(count, *shape)}, got {tuple(it.shape)}")
+        if name == "known" and it.dtype != torch.bool:
+            raise ValueError(f"given.known must be bool, got {it.dtype}")
+        if name != "known" and (not it.is_floating_point() or not bool(it.isfinite().all())):
+            raise ValueError(f"given.{name} must be finite floating-point numbers in -1 .. 1, got {it.dtype}")
+    if (given.known is None) != (given.value is None):
+        raise ValueError("given.known and given.value belong together; give both or neither")
 
 
 def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:

@@ -166,13 +166,44 @@ class ImageModel(nn.Module):
             if not self.shape.null:
                 raise ValueError("this model knows images of a class only (it was trained with --label-drop 0); give --class")
             return Condition(label=torch.full((count,), classes, device=self.device))
-        if bool(((labels < 0) | (labels >= classes)).any()):
-            raise ValueError(f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}")
-        return Condition(label=labels.to(self.device))
+        check_labels(labels, count, classes)
+        return Condition(label=labels.to(self.device, torch.long))
 
     def normalized(self, pixels: Tensor) -> Tensor:
         """0 .. 255 to -1 .. 1, on the model's device."""
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
+
+
+def check_labels(labels: Tensor, count: int, classes: int) -> None:
+    """Refuse what are not the classes of `count` images; of `classes` 0 only the shape and the kind are looked at.
+
+    Raises:
+        ValueError: another shape, numbers that are not whole, or a class that there is not.
+    """
+    if tuple(labels.shape) != (count,):
+        raise ValueError(f"{count} images need as many classes, of shape {(count,)}, got {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"classes must be whole numbers, such as torch.int64, got {labels.dtype}")
+    if classes and bool(((labels < 0) | (labels >= classes)).any()):
+        raise ValueError(f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}")
+
+
+def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
+    """Refuse what are not whole pixels of a model's images.
+
+    Raises:
+        ValueError: another shape, no image, or numbers that are not whole ones of 0 .. 255.
+    """
+    wanted = (shape.channels, shape.size, shape.size)
+    if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or not len(pixels):
+        raise ValueError(f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got {tuple(pixels.shape)}")
+    if pixels.dtype == torch.uint8:
+        return
+    if pixels.dtype == torch.bool or not bool(((pixels >= 0) & (pixels <= 255) & (pixels == pixels.round())).all()):
+        low, high = float(pixels.min()), float(pixels.max())
+        raise ValueError(
+            f"pixels must be whole numbers 0 .. 255, got {pixels.dtype} in {low:g} .. {high:g}; of x in -1 .. 1 they are pixels_of(x)"
+        )
 
 
 def pixels_of(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unveil.apps.image_model import TABLES, ImageModel, ImageShape, image_schedule
 from unveil.data.images import Pictures
 from unveil.network.condition import Condition
+from unveil.network.layers import seeded
 from unveil.network.unet2d import UNet2d
 from unveil.process.importance import LossHistory
 from unveil.process.objective import bound_loss, denoising_loss, hybrid_loss, min_snr
@@ -84,7 +85,7 @@ def image_loss(
     assert isinstance(model, ImageModel)
     device, denoiser, shape = model.device, model.denoiser, model.shape
     if isinstance(denoiser.network, UNet2d) and shape.dropout:
-        denoiser.network.generator = torch.Generator(device=device).manual_seed(batch.seed)
+        denoiser.network.generator = seeded(device, batch.seed)
     x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
     told = None
     if shape.classes:

@@ -1,79 +1,58 @@
 """Planning by diffusion: paths between any two points, chosen among candidates, and a body driven along them."""
 
-import operator
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.apps.path import at_pace, first_within, resampled, retimed, travel_time
+from unveil.apps.path import first_within, resampled, retimed, travel_time
 from unveil.apps.path_model import LEVELS, PathModel, endpoint_known
 from unveil.apps.plan import Plan
-from unveil.apps.pursuit import SPACING, Pursuit, PursuitGains
+from unveil.apps.plan_request import Request, Via, floats, in_legs, initial, padded, recorded, vias
+from unveil.apps.planner_settings import LADDER, PlannerSettings
+from unveil.apps.policy_checks import kind, number, whole
+from unveil.apps.pursuit import SPACING, Pursuit
 from unveil.process.corrupt import corrupt
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import DDIM
 from unveil.sampling.loop import sample
-
-Via = tuple[int | None, tuple[float, ...]]
-LADDER = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 16), (12, 32))  # (steps, candidates), rising cost
-
-
-@dataclass(frozen=True)
-class PlannerSettings:
-    """How plans are made and followed.
-
-    Args:
-        candidates: paths that are sampled for one plan, each with its own horizon.
-        pace: the horizons lie between these multiples of the data's median travel time. Below 1 it asks for trips faster than the data's:
-            the shorter the horizon, the straighter the path, until samples leave the data and are not chosen.
-        steps: DDIM steps.
-        temperature: factor on the initial noise.
-        warm_start: the time t from which a given-up plan is denoised again, instead of 1.
-        gains: the executor's.
-    """
-
-    candidates: int = 2
-    pace: tuple[float, float] = (0.75, 0.9)
-    steps: int = 2
-    temperature: float = 0.5
-    warm_start: float = 0.6
-    gains: PursuitGains = field(default_factory=PursuitGains)
-
-
-class _Request(NamedTuple):
-    start: np.ndarray
-    goal: np.ndarray
-    vias: tuple[tuple[int, np.ndarray], ...]
-    horizons: tuple[int, ...]
-    guess: np.ndarray | None
+from unveil.sampling.noise import generators
 
 
 class Planner:
-    """A path planner with a trained `PathModel`.
+    """A path planner with a trained `PathModel`. It sees data, observation and goal; never a map or a simulator.
 
     >>> planner = unveil.load("maze-large")
     >>> planner.plan((1.0, 1.0), (7.0, 9.0)).path          # (H, 2) positions in cells
     >>> planner.reset(goal=(7.0, 9.0))
     >>> planner.act(observation)                           # (4,) -> (2,): position and velocity -> force in [-1, 1]
 
-    It sees data, observation and goal; never a map or a simulator.
+    Every body draws from its own generator: the n-th that this planner drives, counted over calls of `reset`, has seed + n, and its noise
+    does not depend on the bodies beside it. Plans that are asked for draw apart: the n-th of `plan` and `plan_many` has seed + n.
+
+    Args:
+        seed: of the first body's noise.
+    Raises:
+        ValueError: no model of paths, settings of another type, or a seed below 0.
     """
 
     def __init__(self, model: PathModel, settings: PlannerSettings | None = None, *, seed: int = 0) -> None:
+        kind("planner: model", model, PathModel)
         self.model = model.eval()
-        self.settings = settings or PlannerSettings()
+        self.settings = PlannerSettings() if settings is None else settings
+        kind("planner: settings", self.settings, PlannerSettings)
         self.device = model.mean.device
-        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self._seed = whole("planner: seed", seed, 0, 2**62)
+        self._plans = self._first = 0  # plans that were asked for; the number of body 0 since `reset`
+        self._streams: list[torch.Generator] = []  # of each body
         self._pursuit: Pursuit | None = None
         self.plans: list[Plan | None] = []  # each body's first plan
         self._single = True
@@ -99,6 +78,7 @@ class Planner:
         horizon: int | None = None,
         budget_ms: float | None = None,
         on_state: Callable[[np.ndarray, float], None] | None = None,
+        noise: np.ndarray | Tensor | None = None,
     ) -> Plan:
         """Plan from start to goal.
 
@@ -110,23 +90,61 @@ class Planner:
             horizon: number of positions, `stride` steps apart at the pace of the data; by default several, from the learned travel time.
             budget_ms: wall time to spend; decides steps and candidates. The first call with a budget measures this machine.
             on_state: called with all candidates (K, H, D) in the data's units, and t, from noise to plan.
+            noise: (K, L, D), recorded standard normal noise of K candidates, in place of drawn noise; `temperature` does not scale it. L
+                positions, such as `longest`, are enough for the plan. Where every index of `via` is None: (legs, K, L, D).
         Raises:
             ValueError: a wrong shape, a number that is not finite, a point outside the data's range, or a horizon or index that the
                 network cannot take.
         """
         settings = self.settings if budget_ms is None else self._within(budget_ms)
-        start, goal = np.asarray(start, float), np.asarray(goal, float)
-        if via and horizon is None and all(index is None for index, _ in via):
-            stops = [start, *(self._point(np.asarray(point, float), "via") for _, point in via), goal]
-            legs = [self._request(a, b, (), None, settings) for a, b in pairwise(stops)]
-            return self._joined(self._solve(legs, settings), legs[-1])
-        request = self._request(start, goal, tuple(via), horizon, settings)
-        return self._solve([request], settings, on_state)[0]
+        source: torch.Generator | Tensor = (
+            self._next() if noise is None else recorded(noise, 4 if in_legs(via, horizon) else 3, self.model.shape)
+        )
+        return self._plan(floats("start", start), floats("goal", goal), vias(via), horizon, settings, source, on_state)
 
-    def plan_many(self, starts: Float[np.ndarray, "N S"], goals: Float[np.ndarray, "N G"]) -> list[Plan]:
-        """One plan for each pair, all sampled together."""
-        requests = [self._request(s, g, (), None, self.settings) for s, g in zip(starts, goals, strict=True)]
-        return self._solve(requests, self.settings)
+    def plan_many(
+        self, starts: Float[np.ndarray, "N S"], goals: Float[np.ndarray, "N G"], *, noise: np.ndarray | Tensor | None = None
+    ) -> list[Plan]:
+        """One plan for each pair, all sampled together: the same as by calls of `plan` one after another.
+
+        Args:
+            noise: (N, K, L, D), recorded; see `plan`.
+        Raises:
+            ValueError: as `plan`, or starts and goals that do not pair.
+        """
+        begins, ends = floats("starts", starts), floats("goals", goals)
+        if begins.ndim != 2 or ends.ndim != 2 or len(begins) != len(ends):
+            raise ValueError(f"plan_many: starts (N, S) and goals (N, G) are needed, got shapes {begins.shape} and {ends.shape}")
+        given = None if noise is None else recorded(noise, 4, self.model.shape)
+        if given is not None and len(given) != len(begins):
+            raise ValueError(f"plan: noise is for {len(given)} plans, but there are {len(begins)}")
+        sources = [self._next() for _ in begins] if given is None else list(given)
+        pairs = zip(begins, ends, sources, strict=True)
+        return self._solve([self._request(s, g, (), None, self.settings, source) for s, g, source in pairs], self.settings)
+
+    def _plan(
+        self,
+        start: np.ndarray,
+        goal: np.ndarray,
+        via: tuple[Via, ...],
+        horizon: int | None,
+        settings: PlannerSettings,
+        source: torch.Generator | Tensor,
+        on_state: Callable[[np.ndarray, float], None] | None = None,
+    ) -> Plan:
+        if in_legs(via, horizon):
+            stops = [start, *(self._point(np.asarray(point, float), "via") for _, point in via), goal]
+            if isinstance(source, Tensor) and len(source) != len(stops) - 1:
+                raise ValueError(f"plan: noise is for {len(source)} legs, but there are {len(stops) - 1}")
+            sources = source if isinstance(source, Tensor) else [source] * (len(stops) - 1)
+            legs = [self._request(a, b, (), None, settings, own) for (a, b), own in zip(pairwise(stops), sources, strict=True)]
+            return self._joined(self._solve(legs, settings), legs[-1])
+        return self._solve([self._request(start, goal, via, horizon, settings, source)], settings, on_state)[0]
+
+    def _next(self) -> torch.Generator:
+        """The generator of the next plan that is asked for."""
+        self._plans += 1
+        return generators(self._seed, 1, first=self._plans - 1)[0]
 
     def reset(self, goal: Sequence[float] | np.ndarray, via: Sequence[Via] = ()) -> None:
         """Forget all plans; from now on go to `goal` (D,), or to one goal for each of B bodies (B, D).
@@ -136,15 +154,21 @@ class Planner:
         Raises:
             ValueError: a wrong shape, a number that is not finite, a goal outside the data's range, or `via` for several bodies.
         """
-        goals = np.asarray(goal, float)
-        self._single = goals.ndim == 1
-        if via and not self._single:
+        goals = floats("goal", goal)
+        if goals.ndim not in (1, 2) or not len(goals):
+            raise ValueError(f"planner.reset: a goal (D,), or one for each body (B, D), is needed, got shape {goals.shape}")
+        if via and goals.ndim != 1:
             raise ValueError("planner.reset: waypoints need a single goal")
-        self._via = tuple(via)
+        via = vias(via)
+        for _, point in via:
+            self._point(np.asarray(point, float), "via", free=True)
+        self._single, self._via = goals.ndim == 1, via
         goals = np.array([self._point(g, "goal") for g in np.atleast_2d(goals)])
         self._pursuit = Pursuit(goals, self.settings.gains)
         self.plans = [None] * len(goals)
         self.replans = 0
+        self._first += len(self._streams)
+        self._streams = []
 
     def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
         """Force in [-1, 1] for an observation (x, y, vx, vy): follows the plan, makes one first, and again after straying or sticking.
@@ -154,12 +178,14 @@ class Planner:
         """
         if self._pursuit is None:
             raise ValueError("planner.act: no goal yet; call planner.reset(goal) first")
-        seen = np.asarray(observation, float)
+        seen = floats("observation", observation)
         count = len(self._pursuit.goals)
         if seen.shape != ((4,) if self._single else (count, 4)) or not np.isfinite(seen).all():
             shape = "(4,)" if self._single else f"({count}, 4)"
             raise ValueError(f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got {seen!r:.80}")
         seen = np.atleast_2d(seen)
+        if not self._streams:
+            self._streams = generators(self._seed, count, first=self._first)
         if self._pursuit.lost.any():
             self._plan_lost(seen)
         force = self._pursuit.act(seen)
@@ -177,7 +203,7 @@ class Planner:
                 continue
             requests = []
             for i in indices:
-                request = self._request(seen[i], self._pursuit.goals[i], (), None, self.settings)
+                request = self._request(seen[i], self._pursuit.goals[i], (), None, self.settings, self._streams[i])
                 requests.append(request._replace(guess=self._pursuit.remaining(i)) if warm else request)
             for i, plan in zip(indices, self._solve(requests, self.settings, warm=warm), strict=True):
                 if self.plans[i] is None:
@@ -190,15 +216,21 @@ class Planner:
         assert self._pursuit is not None
         left, first = self._pursuit.gates[0], self.plans[0] is None
         via = self._via if first else tuple((None, tuple(self._pursuit.points[0, gate])) for gate in left)
-        plan = self.plan(seen, self._pursuit.goals[0], via=via)
+        plan = self._plan(seen, self._pursuit.goals[0], via, None, self.settings, self._streams[0])
         if first:
             self.plans[0] = plan
         self._pursuit.follow(0, plan.path, plan.gates)
         self.replans += not first
 
     def _request(
-        self, start: np.ndarray, goal: np.ndarray, via: tuple[Via, ...], horizon: int | None, settings: PlannerSettings
-    ) -> _Request:
+        self,
+        start: np.ndarray,
+        goal: np.ndarray,
+        via: tuple[Via, ...],
+        horizon: int | None,
+        settings: PlannerSettings,
+        source: torch.Generator | Tensor,
+    ) -> Request:
         start, goal = self._point(start, "start"), self._point(goal, "goal")
         legs = [start, *(self._point(np.asarray(p, float), "via", free=True) for _, p in via), goal]
         for k in range(1, len(legs) - 1):
@@ -212,14 +244,14 @@ class Planner:
         places: list[int] = []
         spent = 0
         for (index, _), leg in zip(via, pace, strict=False):
-            spent = operator.index(index) if index is not None else max(1, round(spent + np.median(leg)))
+            spent = index if index is not None else max(1, round(spent + np.median(leg)))
             places.append(spent)
         if places != sorted(set(places)) or (places and places[0] < 1):
             raise ValueError(f"plan: the indices of via must be whole numbers that rise from 1, got {places}")
         first = places[-1] if places else 0
         lengths = first + np.ceil(pace[-1]).astype(int) + 1
         if horizon is not None:
-            lengths = np.full(k, operator.index(horizon))
+            lengths = np.full(k, whole("plan: horizon", horizon, 0))
         if horizon is not None or places:
             least = max(2, first + 2 if places else 2)
             if lengths.min() < least or lengths.max() > self.longest:
@@ -227,7 +259,14 @@ class Planner:
                 raise ValueError(f"plan: horizon {got} is impossible; this network takes {least} to {self.longest} positions here")
         lengths = np.clip(lengths, 2, self.longest)
         points = tuple((i, np.asarray(p, float)) for i, (_, p) in zip(places, via, strict=True))
-        return _Request(start, goal, points, tuple(int(n) for n in lengths), None)
+        return Request(
+            start,
+            goal,
+            points,
+            tuple(int(n) for n in lengths),
+            initial(source, k, int(lengths.max()), self.model.shape, settings.temperature),
+            None,
+        )
 
     def _point(self, value: np.ndarray, name: str, free: bool = False) -> np.ndarray:
         d = self.model.shape.dimensions
@@ -242,7 +281,7 @@ class Planner:
         return value
 
     def _within(self, budget_ms: float) -> PlannerSettings:
-        if not budget_ms > 0:
+        if number("plan: budget_ms", budget_ms) <= 0:
             raise ValueError(f"plan: budget_ms must be positive, got {budget_ms}")
         if not self._costs:
             for rung in LADDER:
@@ -250,7 +289,7 @@ class Planner:
                 spent = []
                 for _ in range(4):
                     began = time.perf_counter()
-                    self._solve([self._request(self._low, self._high, (), None, trial)], trial)
+                    self._solve([self._request(self._low, self._high, (), None, trial, generators(0, 1)[0])], trial)
                     spent.append(time.perf_counter() - began)
                 self._costs[rung] = 1000.0 * sorted(spent[1:])[1]
         affordable = [rung for rung, cost in self._costs.items() if cost <= budget_ms] or [LADDER[0]]
@@ -258,7 +297,7 @@ class Planner:
 
     def _solve(
         self,
-        requests: list[_Request],
+        requests: list[Request],
         settings: PlannerSettings,
         on_state: Callable[[np.ndarray, float], None] | None = None,
         warm: bool = False,
@@ -279,7 +318,7 @@ class Planner:
     @torch.inference_mode()
     def _sample(
         self,
-        requests: list[_Request],
+        requests: list[Request],
         settings: PlannerSettings,
         on_state: Callable[[np.ndarray, float], None] | None,
         warm: bool,
@@ -300,11 +339,11 @@ class Planner:
                 place = torch.from_numpy(np.nan_to_num(point)).to(value)
                 value[j * k : (j + 1) * k, index] = torch.where(given, model.normalized(place), value[j * k : (j + 1) * k, index])
         cond = model.network.prefill(model.condition(start, goal, lengths, horizon, known))
-        noise = settings.temperature * torch.randn(value.shape, generator=self._generator, device="cpu").to(self.device)
+        noise = torch.cat([request.noise[:, :horizon] for request in requests]).to(self.device)
         times = uniform(settings.steps, start=settings.warm_start if warm else 1.0)
         x = noise
         if warm:
-            guesses = [self._padded(r.guess, n, horizon) for r in requests for n in r.horizons if r.guess is not None]
+            guesses = [padded(r.guess, n, horizon) for r in requests for n in r.horizons if r.guess is not None]
             guess = model.normalized(torch.tensor(np.array(guesses), dtype=torch.float32, device=self.device))
             x = corrupt(model.denoiser.schedule, guess, times[0], noise)
         edit = Inpaint(known, value)
@@ -317,19 +356,16 @@ class Planner:
             shown(edit(x, times[0], None), times[0])
         denoise = partial(model.denoiser, cond=cond)
         solver = DDIM(model.denoiser.schedule)
-        paths = sample(denoise, solver, x, times, edit=edit, generator=self._generator, on_step=shown if on_state else None)
+        paths = sample(denoise, solver, x, times, edit=edit, on_step=shown if on_state else None)
+        if not bool(torch.isfinite(paths).all()):
+            raise ValueError("plan: paths are not finite; the weights are damaged")
         return model.denormalized(paths).cpu().double().numpy(), lengths.cpu().numpy()
 
     def _rows(self, points: list[np.ndarray], k: int) -> Tensor:
         stacked = torch.tensor(np.array(points), dtype=torch.float32, device=self.device)
         return self.model.normalized(stacked).repeat_interleave(k, dim=0)
 
-    @staticmethod
-    def _padded(guess: np.ndarray, length: int, horizon: int) -> np.ndarray:
-        path = at_pace(guess, length)
-        return np.concatenate([path, np.repeat(path[-1:], horizon - length, axis=0)])
-
-    def _choose(self, request: _Request, paths: np.ndarray, lengths: np.ndarray) -> Plan:
+    def _choose(self, request: Request, paths: np.ndarray, lengths: np.ndarray) -> Plan:
         """The fastest candidate at the data's speed limit, among those that run least where no data went: up to 2 % of a path counts as 0.
 
         A leap longer than the speed limit allows between two positions counts as unsupported too.
@@ -347,7 +383,7 @@ class Planner:
         return self._described(path, request, paths, lengths, unsupported, chosen)
 
     def _described(
-        self, path: np.ndarray, request: _Request, paths: np.ndarray, lengths: np.ndarray, unsupported: np.ndarray, chosen: int
+        self, path: np.ndarray, request: Request, paths: np.ndarray, lengths: np.ndarray, unsupported: np.ndarray, chosen: int
     ) -> Plan:
         followed = resampled(path, SPACING)
         times = retimed(followed, self._speed, self._acceleration)
@@ -355,7 +391,7 @@ class Planner:
         gates = tuple(index for index, _ in request.vias)
         return Plan(path, followed, times, arrival, paths, lengths, unsupported, chosen, gates)
 
-    def _joined(self, legs: list[Plan], last: _Request) -> Plan:
+    def _joined(self, legs: list[Plan], last: Request) -> Plan:
         """One plan of several: the chosen path of each leg, one after the other."""
         path = np.concatenate([legs[0].path, *(leg.path[1:] for leg in legs[1:])])
         length, off = np.array([len(path)]), np.array([max(float(leg.unsupported[leg.chosen]) for leg in legs)])

@@ -103,6 +103,15 @@ def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: st
     return found
 
 
+def axes_of(value: object) -> int:
+    """How many axes an array, a tensor or nested lists have; -1 where that has no answer, which `numbers` says better."""
+    found = getattr(value, "ndim", None)
+    try:
+        return found if isinstance(found, int) else np.ndim(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return -1
+
+
 def parts_text(parts: tuple[Part, ...]) -> str:
     """The parts of an observation in their order, for people."""
     return ", ".join(f"{part.key} {'x'.join(map(str, part.shape))}" for part in parts)

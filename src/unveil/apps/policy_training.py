@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.data.chunks import Chunks
 from unveil.network.condition import Condition
+from unveil.network.layers import seeded
 from unveil.network.policy_transformer import PolicyTransformer
 from unveil.process.objective import denoising_loss
 
@@ -67,7 +68,7 @@ def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition,
     """Normalised rows (B, H, row), what the network is told, and which numbers are known; the batch's seed decides dropout and crops."""
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
-        network.generator = torch.Generator(device=device).manual_seed(batch.seed)
+        network.generator = seeded(device, batch.seed)
     counts = batch.known.to(device)
     crops = torch.Generator(device="cpu").manual_seed(batch.seed)
     cond = model.condition(batch.observations.to(device), counts, crops)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from unveil.apps.path import resampled
+from unveil.apps.policy_checks import number, whole
 
 SPACING = 0.05  # between the points of a followed path, in position units
 SEARCH = 24  # points ahead among which the nearest is sought
@@ -36,6 +37,11 @@ class PursuitGains:
     stray: float = 0.6
     patience: int = 30
     touch: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("gain", "damping", "look_ahead", "hold_gain", "hold_damping", "hold_radius", "stray", "touch"):
+            number(f"PursuitGains: {name}", getattr(self, name), 0.0)
+        whole("PursuitGains: patience", self.patience)
 
 
 class Pursuit:

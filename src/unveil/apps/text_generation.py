@@ -1,17 +1,21 @@
-"""Writing: a canvas of known tokens and masks, filled in any order, in blocks; prompts and gaps; guidance; a stop at the end of text."""
+"""Writing: a canvas of known tokens and masks, filled in any order, in blocks; prompts and gaps; guidance; a stop at the end of text.
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+What is written in a row depends on its own prompt, settings and generator alone, whatever stands beside it in the batch, up to the rounding
+of matrix products: rows whose blocks or windows differ are written one kind after the other (`alike`).
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from unveil.apps.text_canvas import Canvas, check_room, checked, gap_canvas, listed, padded, prompt_canvas
 from unveil.apps.text_model import TextModel
+from unveil.apps.text_settings import TextSettings, check_settings
 from unveil.apps.text_window import (
-    Cache,
     Window,
     advanced,
     blocks_by_place,
@@ -30,57 +34,11 @@ from unveil.sampling.edit import Inpaint
 from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
 from unveil.sampling.loop import sample
 from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, remembered
+from unveil.sampling.noise import Noise
 
-GAP = re.compile(r"\[\*(\d+)\]")
+__all__ = ["Canvas", "TextSettings", "Written", "continue_text", "fill_gaps", "gap_canvas", "padded", "prompt_canvas", "write", "write_on"]
 RULED_OUT = -1e4
-WritingOrder = Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"]
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """How to write.
-
-    Args:
-        length: new tokens after a prompt.
-        steps: calls of the network, shared out over the blocks by their tokens; `first-hitting` takes one a token instead.
-        block: tokens of a block; blocks are finished from left to right. 0: one block.
-        order: which masks are filled first (`ConfidentUnmask`), or the model's own process: `ancestral`, or the exact `first-hitting`.
-        temperature: 0 takes the best token.
-        scale: of classifier-free guidance against the masked prompt: 1 none, w + 1 for LLaDA's w.
-        threshold, factor, remask: as of the solvers.
-        stop: rows end at their first end-of-text; nothing is computed once all have one.
-        may_end: whether end-of-text may be written at all.
-        cache: auto: what is remembered changes nothing; prefix and dual of masked models change a little; none: for comparison. See
-            `text_window.py`.
-        edit: written tokens give way to others at least this probable, as of `ConfidentUnmask`; at most `edit_steps` calls a block more.
-    """
-
-    length: int = 128
-    steps: int = 64
-    block: int = 0
-    order: WritingOrder = "confidence"
-    temperature: float = 0.0
-    scale: float = 1.0
-    threshold: float | None = None
-    factor: float | None = None
-    remask: float = 0.0
-    stop: bool = True
-    may_end: bool = True
-    cache: Cache = "auto"
-    edit: float | None = None
-    edit_steps: int = 16
-
-
-class Canvas(NamedTuple):
-    """Rows of tokens with gaps, padded on the left.
-
-    Args:
-        ids: (B, L); masks are what is to be written.
-        valid: (B, L) bool, no padding.
-    """
-
-    ids: Int[Tensor, "B L"]
-    valid: Bool[Tensor, "B L"]
+PLAIN, GAPS = TextSettings(), TextSettings(may_end=False)
 
 
 class Written(NamedTuple):
@@ -90,97 +48,111 @@ class Written(NamedTuple):
     calls: int
 
 
-def prompt_canvas(prompts: Sequence[Sequence[int]], length: int, tokens: Tokens, device: torch.device | None = None) -> Canvas:
-    """Prompts, and `length` masks after each.
-
-    Raises:
-        ValueError: a prompt holds [MASK], or there is nothing to write.
-    """
-    if length < 1:
-        raise ValueError(f"length must be at least 1 token, got {length}")
-    for prompt in prompts:
-        if tokens.mask_id in prompt:
-            raise ValueError(
-                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
-            )
-    return padded([[*prompt, *[tokens.mask_id] * length] for prompt in prompts], tokens.eos_id, device)
-
-
-def gap_canvas(patterns: Sequence[str], tokens: Tokens, device: torch.device | None = None) -> Canvas:
-    """Patterns such as "To be, [*8] that is the question": a gap of 8 tokens.
-
-    Raises:
-        ValueError: a pattern has no gap, or its text holds the mask token.
-    """
-    rows: list[list[int]] = []
-    for pattern in patterns:
-        pieces = GAP.split(pattern)  # text, count, text, count, ..., text
-        row: list[int] = []
-        for i, piece in enumerate(pieces):
-            ids = [tokens.mask_id] * int(piece) if i % 2 else tokens.encode(piece) if piece else []
-            if not i % 2 and tokens.mask_id in ids:
-                raise ValueError("the pattern holds the text of the mask token; write gaps as [*8]")
-            row += ids
-        if tokens.mask_id not in row:
-            raise ValueError(f"the pattern {pattern!r} has no gap; write one of 8 tokens as [*8]")
-        rows.append(row)
-    return padded(rows, tokens.eos_id, device)
-
-
-def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Canvas:
-    """Rows of different lengths as one canvas."""
-    if not rows:
-        raise ValueError("there is nothing to write: give at least one prompt")
-    longest = max(map(len, rows))
-    ids = torch.tensor([[filler] * (longest - len(row)) + list(row) for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return Canvas(ids, torch.arange(longest, device=device) >= longest - lengths[:, None])
-
-
 def write(
     model: TextModel,
     canvas: Canvas,
     settings: TextSettings,
-    generator: torch.Generator | None = None,
+    generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> Written:
     """Fill every mask of a canvas; what was no mask never changes.
 
     Args:
+        generator: one for all rows, or one for each, whose text then does not depend on the rows beside it (`noise.generators`).
         on_step: called with the tokens (B, L) after every step, for streaming.
     Raises:
-        ValueError: longer than the context, or what `check_settings` refuses.
+        ValueError: longer than the context, or what `checked` and `check_settings` refuse.
     """
+    ids, valid = checked(model, canvas)
+    wanted = (ids == model.tokens.mask_id) & valid
+    blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    check_settings(model, settings, max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max())))
+    x, calls = ids.clone(), 0
+    kinds = alike(model, wanted, valid, settings)
+    for rows in kinds:
+        left = int((~valid[rows]).sum(1).min())  # padding of all of them
+
+        own, on_part = noise_of(generator, rows, len(ids)), None
+        if on_step is not None:
+            on_part = partial(_put_and_show, on_step, x, rows, left)
+        part = _write_alike(model, Canvas(ids[rows, left:], valid[rows, left:]), settings, own, on_part)
+        x, calls = _put(x, rows, left, part.ids), calls + part.calls
+    return Written(x, calls)
+
+
+def alike(model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings) -> list[Tensor]:
+    """Rows (N,) that are written together: steps are shared out over their blocks alike, and caches remember as much of each."""
+    single = model.window == 1 and not settings.remask and settings.edit is None  # a token a block: one step each
+    approximate = settings.cache in ("prefix", "dual")
+    if not approximate and (single or settings.order == "first-hitting"):
+        return [torch.arange(len(wanted), device=wanted.device)]
+    kinds: dict[Hashable, list[int]] = {}
+    places = row_places(valid)
+    for i, row in enumerate(wanted):
+        columns = row.nonzero()[:, 0]
+        key: Hashable = None
+        if model.window:
+            key = tuple(places[i, columns].tolist())
+        elif approximate or 0 < settings.block < len(columns):
+            begun = columns[:: settings.block or max(1, len(columns))] if settings.cache == "prefix" else columns[:0]
+            key = (len(columns), *(wanted.shape[1] - begun).tolist())
+        kinds.setdefault(key, []).append(i)
+    return [torch.tensor(rows, device=wanted.device) for rows in kinds.values()]
+
+
+def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
+    """The randomness of some of `count` rows.
+
+    Raises:
+        ValueError: generators that each serve several rows, of which only some are written together.
+    """
+    if not isinstance(generator, Sequence) or (len(rows) == count and len(generator) != count):
+        return generator
+    if len(generator) != count:
+        raise ValueError(f"{len(generator)} generators for {count} rows of different blocks; give one for each row")
+    return [generator[i] for i in rows.tolist()]
+
+
+def _put_and_show(on_step: Callable[[Tensor], object], x: Tensor, rows: Tensor, left: int, state: Tensor) -> None:
+    on_step(_put(x, rows, left, state))
+
+
+def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
+    """x with the state of some rows, from column `left` on."""
+    out = x.clone()
+    out[rows, left:] = state
+    return out
+
+
+def _write_alike(
+    model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: Callable[[Tensor], object] | None
+) -> Written:
+    """Fill rows that are `alike`. A row that is done changes no more, and draws no more numbers, while others go on."""
     ids, valid = canvas
     tokens = model.tokens
-    if int(valid.sum(1).max()) > model.shape.context:
-        raise ValueError(
-            f"prompt and new tokens are {int(valid.sum(1).max())}, but the model's context is {model.shape.context}; "
-            "give a shorter prompt or fewer tokens"
-        )
-    wanted = ids == tokens.mask_id
+    wanted = (ids == tokens.mask_id) & valid
     blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
-    own = max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max()))  # of one row; prompts of other lengths shift blocks
-    check_settings(model, settings, own)
-    calls = [0]
+    calls, ends = [0], settings.stop and settings.may_end
+    final = settings.remask == 0.0 and settings.edit is None  # else a written end may be masked or edited away again
+    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
     def count(belief: MaskedDenoised, t: Tensor) -> None:
         calls[0] += 1
 
-    def finished(x: Tensor) -> bool:
-        return settings.stop and settings.may_end and bool(ended(x, wanted, tokens).all())
-
-    def watched(window: Window, base: Tensor, last: Tensor) -> Callable[[Tensor, Tensor], bool]:
+    def watched(window: Window, active: Tensor, base: Tensor, last: Tensor) -> Callable[[Tensor, Tensor], bool]:
         states = [last]
 
         def after(state: Tensor, s: Tensor) -> bool:
-            whole, still = window.put(base, state), torch.equal(states[0], state)
+            whole, still = window.put(base, state), (states[0] == state).all(1)
             states[0] = state
             if on_step is not None:
                 on_step(whole)
-            masks = settings.remask > 0.0 or bool(((state == tokens.mask_id) & window.among).any())
-            final = settings.remask == 0.0 and settings.edit is None  # else a written end may be masked or edited away again
-            return (final and finished(whole)) or not (masks or (settings.edit is not None and not still))
+            full = ~((state == tokens.mask_id) & active).any(1) & (settings.remask == 0.0)
+            rests = full & still if settings.edit is not None else full
+            if ends and final:
+                rests = rests | ended(whole, wanted, tokens)
+            active.masked_fill_(rests[:, None], False)
+            return not bool(active.any())
 
         return after
 
@@ -188,18 +160,26 @@ def write(
     counts = [int(among.sum(1).max()) for among in blocks]
     steps = shares(settings.steps * sum(counts) // max(1, int(wanted.sum(1).max())), counts)  # more where rows' blocks are at other places
     for among, share in zip(blocks, steps, strict=True):
+        among = among & ~done[:, None]
+        if not bool(among.any()):
+            continue
         window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
         calls[0] += read
-        here = x.gather(1, window.columns)
+        here, active = x.gather(1, window.columns), window.among.clone()
         prompt = (valid & ~wanted).gather(1, window.columns)
         denoise = remembered(tapped(belief_of(model, window, conditions, prompt, settings), count))
-        times = uniform(share)
+        times = uniform(1 if model.window == 1 and final else share)
         if settings.edit is not None:
             times = torch.cat([times, times.new_zeros(settings.edit_steps)])
-        solver, edit = solver_of(model, settings, window.among), Inpaint(~window.among, here)
-        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=watched(window, x, here)))
-        if finished(x):
-            break
+        solver, edit = solver_of(model, settings, active), Inpaint(~window.among, here)
+        on_each = watched(window, active, x, here)
+        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=on_each))
+        if ends:
+            done = ended(x, wanted, tokens)
+    if ends:
+        after_end = ((x == tokens.eos_id) & wanted).long().cumsum(1).roll(1, dims=1) > 0
+        after_end[:, 0] = False
+        x = x.masked_fill(after_end & wanted & done[:, None], tokens.mask_id)
     return Written(x, calls[0])
 
 
@@ -207,30 +187,40 @@ def write_on(
     model: TextModel,
     prompts: Sequence[Sequence[int]],
     settings: TextSettings,
-    generator: torch.Generator | None = None,
+    generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> Written:
-    """Write after prompts without a length: part after part of `settings.length` masks, until all rows have ended or the context is full.
+    """Write after prompts without a length: part after part of `settings.length` masks, until a row has ended or its context is full.
 
     A network sees no masks beyond a part, so that it is not told how long the text will be; steps and blocks are of each part.
 
+    Args:
+        on_step: as of `write`, with the rows that are written on.
+    Returns:
+        Rows that begin in one column after their prompts; what was not written, after an end or a full context, stays masked.
     Raises:
         ValueError: as `write`; or guidance, whose prompt would be all that is written.
     """
     if settings.scale != 1.0:
         raise ValueError("guidance masks the prompt, but here all that is written is one for what follows; give a length, or scale 1")
-    canvas = prompt_canvas(prompts, settings.length, model.tokens, model.device)
-    first, calls = canvas.ids.shape[1] - settings.length, 0
-    while True:
-        done = write(model, canvas, settings, generator, on_step)
+    check_room(model, max(map(len, prompts), default=0), 1)
+    rows, calls, tokens = [list(prompt) for prompt in prompts], 0, model.tokens
+    going = list(range(len(rows)))
+    while going:
+        room = min(max(model.shape.context - len(rows[i]) for i in going), settings.length)
+        now = [i for i in going if min(model.shape.context - len(rows[i]), settings.length) == room]
+        here = torch.tensor(now, device=model.device)
+        own = noise_of(generator, here, len(rows))
+        done = write(model, prompt_canvas([rows[i] for i in now], room, tokens, model.device), settings, own, on_step)
         calls += done.calls
-        ends = (done.ids[:, first:] == model.tokens.eos_id).any(1)
-        room = model.shape.context - int(canvas.valid.sum(1).max())
-        if not room or (settings.stop and bool(ends.all())):
-            return Written(done.ids, calls)
-        more = torch.full((len(ends), min(room, settings.length)), model.tokens.mask_id, device=model.device)
-        left = done.ids.masked_fill(done.ids == model.tokens.mask_id, model.tokens.eos_id)  # of rows that ended
-        canvas = Canvas(torch.cat([left, more], dim=1), torch.cat([canvas.valid, torch.ones_like(more, dtype=torch.bool)], dim=1))
+        for i, new in zip(now, done.ids[:, -room:].tolist(), strict=True):
+            rows[i] += new
+            full = len(rows[i]) == model.shape.context
+            if full or (settings.stop and tokens.eos_id in rows[i][len(prompts[i]) :]):
+                going.remove(i)
+    longest = max((len(row) - len(prompt) for row, prompt in zip(rows, prompts, strict=True)), default=0)
+    whole = [row + [tokens.mask_id] * (len(prompt) + longest - len(row)) for row, prompt in zip(rows, prompts, strict=True)]
+    return Written(padded(whole, tokens.eos_id, model.device).ids, calls)
 
 
 def shown(
@@ -252,27 +242,6 @@ def shown(
         return window, [window.condition(remembered_rest(model, view, canvas.valid, rest)) for view in views], None, 1
     window = whole_window(model, among, canvas.valid)
     return window, [window.condition()] * 2, None, 0
-
-
-def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> None:
-    """Refuse what this model cannot do.
-
-    Raises:
-        ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model that knows no masked prompt;
-            edits, or commits by a threshold or a factor, in an order that has none.
-    """
-    if settings.steps < blocks and not (model.window and settings.order == "first-hitting"):
-        raise ValueError(f"{settings.steps} steps are fewer than the {blocks} blocks; give more steps or larger blocks")
-    if model.window and settings.block not in (0, model.window):
-        raise ValueError(f"this model's own blocks are of {model.window} tokens, but blocks of {settings.block} were asked for; give none")
-    if model.window and settings.cache in ("prefix", "dual"):
-        raise ValueError(f"the cache {settings.cache!r} is of masked models; this one remembers its blocks exactly: give auto")
-    if model.window and settings.scale != 1.0:
-        raise ValueError("guidance masks the prompt, which a causal model, or one of blocks, has never seen masked; leave the scale at 1")
-    if settings.edit is not None and settings.order in ("ancestral", "first-hitting"):
-        raise ValueError(f"edits need an order of confident unmasking, got {settings.order!r}")
-    if (settings.threshold is not None or settings.factor is not None) and settings.order in ("ancestral", "first-hitting"):
-        raise ValueError(f"a threshold or factor commits by confidence, which the order {settings.order} does not ask for; give another")
 
 
 def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
@@ -366,12 +335,21 @@ def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:
 def continue_text(
     model: TextModel,
     prompts: Sequence[str],
-    settings: TextSettings = TextSettings(),
-    generator: torch.Generator | None = None,
+    settings: TextSettings = PLAIN,
+    generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> list[str]:
-    """What follows each prompt, all in one batch, cut at the end of text."""
-    canvas = prompt_canvas([model.tokens.encode(p) for p in prompts], settings.length, model.tokens, model.device)
+    """What follows each prompt, all in one batch, cut at the end of text.
+
+    Args:
+        generator: as of `write`; `noise.generators(seed, len(prompts))` makes each text independent of the others.
+    Raises:
+        ValueError: as `write`, or a single text in place of a list.
+    """
+    given = [model.tokens.encode(prompt) for prompt in listed(prompts, "prompts")]
+    if given:
+        check_room(model, max(map(len, given)), settings.length)
+    canvas = prompt_canvas(given, settings.length, model.tokens, model.device)
     filled = write(model, canvas, settings, generator, on_step).ids[:, -settings.length :]
     return [model.tokens.decode(until_end(row, model.tokens, settings)) for row in filled.tolist()]
 
@@ -379,8 +357,8 @@ def continue_text(
 def fill_gaps(
     model: TextModel,
     patterns: Sequence[str],
-    settings: TextSettings = TextSettings(may_end=False),
-    generator: torch.Generator | None = None,
+    settings: TextSettings = GAPS,
+    generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> list[str]:
     """Each pattern with its gaps filled; see `gap_canvas`."""

@@ -74,8 +74,8 @@ class Chunks:
         self.episodes = sum(len(places) > 0 for places in begins)
         if self.episodes < count:
             note(
-                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps (horizon - n_action - n_obs + 2), and so no "
-                "window, and are left out; a shorter horizon takes them in"
+                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs + 2, too few "
+                "for a window, and are left out; a shorter horizon takes them in"
             )
 
     def __len__(self) -> int:

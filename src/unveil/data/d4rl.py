@@ -7,33 +7,62 @@ import numpy as np
 
 from unveil.data.episodes import Episodes
 from unveil.data.hdf5 import array, created, opened, stored
+from unveil.data.notes import left_out, note
+from unveil.data.transitions import column, flags, matrix
 from unveil.errors import UnveilError
 
 
 def read_d4rl(path: Path | str) -> Episodes:
     """Read a D4RL dataset; without `timeouts` (the oldest files) only `terminals` end an episode.
 
+    Rewards, marks and single actions may have a second axis of one number, or lack it. Of `infos` what is no finite number for each
+    transition is left out, with a note.
+
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
     with opened(path) as file:
-        extra = stored(file, "infos")
-        infos: dict[str, np.ndarray] = {}
-        if isinstance(extra, h5py.Group):
-            infos = {name: array(extra, name) for name in map(str, extra) if isinstance(stored(extra, name), h5py.Dataset)}
-        rewards = array(file, "rewards")
-        timeouts = np.zeros(rewards.shape[:1], dtype=bool) if stored(file, "timeouts") is None else array(file, "timeouts", "b")
+        rewards = column(array(file, "rewards"))
+        timeouts = (
+            np.zeros(rewards.shape[:1], dtype=bool)
+            if stored(file, "timeouts") is None
+            else flags(f"{path}: 'timeouts'", array(file, "timeouts"))
+        )
+        infos, lost = _infos(stored(file, "infos"), len(rewards) if rewards.ndim else 0)
+        if lost:
+            note(f"{path}: left out of infos, which hold no finite number for each transition there: {left_out(lost)}")
         try:
             return Episodes(
-                observations=array(file, "observations"),
-                actions=array(file, "actions"),
+                observations=matrix(array(file, "observations")),
+                actions=matrix(array(file, "actions")),
                 rewards=rewards,
-                terminals=array(file, "terminals", "b"),
+                terminals=flags(f"{path}: 'terminals'", array(file, "terminals")),
                 timeouts=timeouts,
                 infos=infos,
             )
         except (ValueError, TypeError) as error:
             raise UnveilError(f"{path}: {error}") from error
+
+
+def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What is known besides of each transition, as it is stored, and the names of the rest: text, pictures' codecs, other lengths, NaN."""
+    infos: dict[str, np.ndarray] = {}
+    lost: list[str] = []
+    if not isinstance(group, h5py.Group):
+        return infos, lost
+    for name in map(str, group):
+        try:
+            values, data = array(group, name), stored(group, name)
+            if isinstance(data, h5py.Dataset) and data.dtype.kind in "iu":  # float32 may not keep whole numbers apart
+                values = np.asarray(data[()], data.dtype.newbyteorder("="))
+        except (UnveilError, OSError):
+            lost.append(name)
+            continue
+        if values.shape[:1] == (count,) and (values.dtype.kind != "f" or bool(np.isfinite(values).all())):
+            infos[name] = values
+        else:
+            lost.append(name)
+    return infos, lost
 
 
 def write_d4rl(path: Path | str, episodes: Episodes) -> None:

@@ -41,15 +41,14 @@ class Episodes:
                 raise ValueError(f"episodes: {name} must have {rank} axes, got shape {array.shape}")
             if len(array) != count:
                 raise ValueError(f"episodes: {name} has {len(array)} rows, but observations have {count}")
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"episodes: {name} holds numbers that are not finite")
+            _check_finite(name, array)
         if self.final_observations is not None and self.final_observations.shape != (len(self.ends), self.observations.shape[1]):
             raise ValueError(
                 f"episodes: final_observations must have shape {(len(self.ends), self.observations.shape[1])}, "
                 f"got {self.final_observations.shape}"
             )
-        if self.final_observations is not None and not np.isfinite(self.final_observations).all():
-            raise ValueError("episodes: final_observations holds numbers that are not finite")
+        if self.final_observations is not None:
+            _check_finite("final_observations", self.final_observations)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -89,6 +88,23 @@ class Episodes:
             None if final is None else final[which],
             {name: values[rows] for name, values in self.infos.items()},
         )
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    """Refuse numbers that are not finite, and say where the first one is.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if array.dtype.kind != "f" or bool(np.isfinite(array).all()):
+        return
+    rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+    where = np.argwhere(~np.isfinite(array))[0].tolist()
+    value = array[tuple(where)]
+    raise ValueError(
+        f"episodes: {name} holds numbers that are not finite, in {len(rows)} of {len(array)} rows; the first is {value} in row {rows[0]}"
+        + (f", column {where[1]}" if len(where) > 1 else "")
+    )
 
 
 def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:

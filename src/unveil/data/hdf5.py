@@ -25,6 +25,8 @@ def opened(path: Path | str) -> Generator[h5py.File]:
     """
     if not os.path.isfile(path):
         raise UnveilError(f"{path}: {'a folder, but an HDF5 file is needed' if os.path.isdir(path) else 'no such file'}")
+    if not os.path.getsize(path):
+        raise UnveilError(f"{path}: not a whole HDF5 file: it is empty")
     try:
         with h5py.File(path, "r") as file:
             yield file

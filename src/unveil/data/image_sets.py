@@ -4,15 +4,20 @@ import gzip
 import hashlib
 import tarfile
 import zlib
+from dataclasses import replace
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unveil.data.download import download
 from unveil.data.files import found, home
+from unveil.data.image_arrays import read_array
 from unveil.data.images import Images, Reading
-from unveil.data.pictures import read_array, read_folder
+from unveil.data.picture_folders import parts
+from unveil.data.pictures import class_names, read_folder
 from unveil.errors import UnveilError
 
 FASHION = "fashion-mnist"
@@ -37,7 +42,7 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
     - `cifar-10-binary.tar.gz`; a .npz or .npy.
 
     Args:
-        test: the set's own test images.
+        test: the set's own test images; of a folder its classes are numbered as those of the training images are.
     Raises:
         UnveilError: there is no such source, it is damaged, or it has no test images of its own.
     """
@@ -50,9 +55,13 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
             return _fitting(read_idx(place, test), reading, place)
         if (place / CIFAR_BATCHES[0]).is_file():
             return _fitting(read_cifar(place, test), reading, place)
-        if test:
-            return read_folder(_test_folder(place), reading)
-        return read_folder(place / "train" if (place / "train").is_dir() and (place / "test").is_dir() else place, reading)
+        divided = parts(place)
+        if not test:
+            images = read_folder(divided.train, reading)
+            return replace(images, notes=divided.notes + images.notes)
+        if divided.test is None:
+            raise UnveilError(f"{place} has no test images of its own (a folder test/ or val/ beside train/)")
+        return read_folder(divided.test, reading, class_names(divided.train))
     if not place.is_file():
         close = get_close_matches(source, [FASHION], n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -77,15 +86,9 @@ def has_test(source: str) -> bool:
         or place.name.endswith((".tar.gz", ".tgz", ".tar"))
         or (
             place.is_dir()
-            and (_idx(place, "t10k-images-idx3-ubyte") is not None or (place / "test_batch.bin").is_file() or (place / "test").is_dir())
+            and (_idx(place, "t10k-images-idx3-ubyte") is not None or (place / "test_batch.bin").is_file() or parts(place).test is not None)
         )
     )
-
-
-def _test_folder(place: Path) -> Path:
-    if not (place / "test").is_dir():
-        raise UnveilError(f"{place} has no test images of its own (a folder test/ beside train/)")
-    return place / "test"
 
 
 def _fitting(images: Images, reading: Reading, what: Path) -> Images:
@@ -118,15 +121,23 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     if file is None:
         raise UnveilError(f"{folder}: no {name} or {name}.gz there")
     try:
-        raw = file.read_bytes()
-        raw = gzip.decompress(raw) if file.suffix == ".gz" else raw
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+            head = stream.read(4)
+            axes = head[3] if len(head) == 4 else 0
+            sizes = stream.read(4 * axes)
+            shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4")) if len(sizes) == 4 * axes else ()
+            length = prod(shape) if shape and head[:3] == b"\0\0\x08" else -1
+            if not 0 <= length <= 1100 * file.stat().st_size:  # no .gz is denser
+                raise UnveilError(f"{file}: not an IDX file of bytes, or cut short")
+            array = np.empty(length, np.uint8)
+            done = 0
+            while got := stream.readinto(memoryview(array)[done:]):  # pyright: ignore[reportArgumentType]
+                done += got
+            if done < length or stream.read(1):
+                raise UnveilError(f"{file}: cut short or too long ({done:,} of {length:,} bytes)")
     except (OSError, EOFError, zlib.error) as error:
         raise UnveilError(f"{file}: damaged ({error})") from error
-    axes = raw[3] if len(raw) > 4 else 0
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, 4)) if len(raw) >= 4 + 4 * axes else ()
-    if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + int(np.prod(shape, dtype=np.int64)) or not shape:
-        raise UnveilError(f"{file}: not an IDX file of bytes, or cut short ({len(raw):,} bytes)")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return array.reshape(shape)
 
 
 def _downloaded() -> Path:
@@ -149,27 +160,56 @@ def read_cifar(place: Path, test: bool = False) -> Images:
         UnveilError: a batch is missing, cut short, or holds a class above 9.
     """
     wanted = ("test_batch.bin",) if test else CIFAR_BATCHES
-    found_: dict[str, bytes] = {}
+    parts_: dict[str, np.ndarray] = {}
     try:
         if place.is_dir():
-            found_ = {name: (place / name).read_bytes() for name in wanted if (place / name).is_file()}
+            sizes = {name: (place / name).stat().st_size for name in wanted if (place / name).is_file()}
+            parts_, records = _places(place, wanted, sizes)
+            for name, part in parts_.items():
+                with open(place / name, "rb") as stream:
+                    _filled(part, stream)
         else:
             with tarfile.open(place) as archive:
-                for member in archive:
-                    name = member.name.rpartition("/")[2]
-                    if name in wanted and member.isfile() and member.size < 2**28:
-                        handle = archive.extractfile(member)
-                        assert handle is not None
-                        found_[name] = handle.read()
+                members = {member.name.rpartition("/")[2]: member for member in archive if member.isfile()}
+                parts_, records = _places(place, wanted, {name: members[name].size for name in wanted if name in members})
+                for name in sorted(parts_, key=lambda name: members[name].offset):
+                    stream = archive.extractfile(members[name])
+                    assert stream is not None
+                    _filled(parts_[name], stream)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UnveilError(f"{place}: damaged ({error})") from error
-    batches: list[np.ndarray] = []
+    labels = records[:, 0].astype(np.int64)
+    if int(labels.max()) > 9:
+        raise UnveilError(f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class and 3072 numbers")
+    flat = records.reshape(-1)
+    for k in range(len(records)):  # together, where they are: each goes k + 1 numbers back
+        flat[3072 * k : 3072 * (k + 1)] = records[k, 1:].copy()
+    return Images(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
+
+
+def _places(place: Path, wanted: tuple[str, ...], sizes: dict[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Where each batch goes in one array (N, 3073) of all, by their sizes."""
     for name in wanted:
-        raw = found_.get(name)
-        if raw is None:
+        if name not in sizes:
             raise UnveilError(f"{place}: no {name} in it; CIFAR-10's binary version is needed, not the Python one")
-        if not raw or len(raw) % 3073 or max(raw[::3073]) > 9:
-            raise UnveilError(f"{place}: {name} is not whole records of a class and 3072 numbers ({len(raw):,} bytes)")
-        batches.append(np.frombuffer(raw, np.uint8).reshape(-1, 3073))
-    records = np.concatenate(batches)
-    return Images(records[:, 1:].reshape(-1, 3, 32, 32).copy(), records[:, 0].astype(np.int64), CIFAR_NAMES)
+        if not sizes[name] or sizes[name] % 3073 or sizes[name] > 2**28:
+            raise UnveilError(f"{place}: {name} is not whole records of a class and 3072 numbers ({sizes[name]:,} bytes)")
+    counts = [sizes[name] // 3073 for name in wanted]
+    records = np.empty((sum(counts), 3073), np.uint8)
+    ends = np.cumsum(counts).tolist()
+    return {name: records[end - count : end] for name, count, end in zip(wanted, counts, ends, strict=True)}, records
+
+
+def _filled(part: np.ndarray, stream: Any) -> None:
+    """Read into a part of an array.
+
+    Raises:
+        EOFError: the stream ends before.
+    """
+    room, done = memoryview(part.reshape(-1)), 0  # pyright: ignore[reportArgumentType]
+    while done < len(room):
+        got = stream.read(min(2**20, len(room) - done))
+        if not got:
+            raise EOFError(f"{done:,} of {len(room):,} bytes")
+        room[done : done + len(got)] = got
+        done += len(got)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 
 Fit = Literal["exact", "crop", "resize"]
+BLOCK = 2**18  # bytes that are moved or converted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,8 @@ class Images:
         names: of the classes.
         groups: (N,) what must not be told apart when some are held out: drawings of one concept; None: each by itself.
         skipped: files that could not be read.
+        notes: what else a person should know of the reading, a line each.
+        unlabelled: why there are no labels, for whoever wants classes.
     """
 
     pixels: UInt8[np.ndarray, "N C H W"]
@@ -32,6 +37,8 @@ class Images:
     names: tuple[str, ...] = ()
     groups: Int[np.ndarray, " N"] | None = None
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unlabelled: str = ""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -59,13 +66,21 @@ class Reading:
     skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
+        for name, known in (("fit", get_args(Fit)), ("background", ("", "white", "black")), ("skip_corrupt", (True, False))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} (--{name.replace('_', '-')}) must be one of {known}, got {getattr(self, name)!r}")
+        if type(self.size) is bool or not isinstance(self.size, Integral):
+            raise ValueError(f"size (--size) must be a whole number of pixels, got {self.size!r}")
         if self.size < 0 or (self.fit != "exact" and self.size == 0):
             raise ValueError(f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}")
 
 
-def split(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
+def split(images: Images, share: float, seed: int = 0, *, in_place: bool = False) -> tuple[Images, Images]:
     """(the rest, a random share held out); images of one group stay together.
 
+    Args:
+        in_place: the pixels of the rest are moved together where they are, so that there is no second copy of them; `images` itself holds
+            them no longer.
     Raises:
         ValueError: share outside [0, 1).
     """
@@ -75,7 +90,48 @@ def split(images: Images, share: float, seed: int = 0) -> tuple[Images, Images]:
     kinds = np.unique(groups)
     order = np.random.default_rng(seed).permutation(kinds)
     held = np.isin(groups, order[: round(share * len(kinds))])
-    return images.chosen(~held), images.chosen(held)
+    apart = images.chosen(held)
+    if not in_place:
+        return images.chosen(~held), apart
+    labels, numbers = (None if part is None else part[~held] for part in (images.labels, images.groups))
+    return replace(images, pixels=kept(images.pixels, ~held), labels=labels, groups=numbers), apart
+
+
+def kept(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows, by a bool each, moved together in the array itself where it can be written to."""
+    if rows.all():
+        return pixels
+    if not pixels.flags.writeable:
+        return pixels[rows]
+    places, count = np.flatnonzero(rows), block(pixels)
+    for i in range(0, len(places), count):
+        some = places[i : i + count]
+        pixels[i : i + len(some)] = pixels[some]
+    return pixels[: len(places)]
+
+
+def check_square(pixels: np.ndarray, what: str) -> None:
+    """Refuse images (N, C, H, W) that are not square.
+
+    Raises:
+        UnveilError: H is not W.
+    """
+    height, width = pixels.shape[-2:]
+    if height != width:
+        raise UnveilError(f"{what}: images are {width} x {height}, but squares are needed; give --size S --fit crop, or --fit resize")
+
+
+def block(pixels: np.ndarray) -> int:
+    """How many images are moved or converted at a time."""
+    return max(1, BLOCK // max(1, pixels[:1].nbytes))
+
+
+def as_numbered(images: Images, names: Sequence[str]) -> Images:
+    """With the classes numbered as in `names`, where these are the same classes in another order."""
+    if images.labels is None or tuple(names) == images.names or set(names) != set(images.names) or len(names) != len(images.names):
+        return images
+    numbers = np.array([list(names).index(name) for name in images.names])
+    return replace(images, labels=numbers[images.labels], names=tuple(names))
 
 
 def alike(images: Images, train: Images) -> Images:
@@ -109,7 +165,8 @@ class Pictures:
     def __init__(self, images: Images, flip: bool = False) -> None:
         if not len(images):
             raise UnveilError("there are no images to learn from")
-        self.pixels = torch.from_numpy(np.array(images.pixels, order="C"))
+        whole = images.pixels.flags.c_contiguous and images.pixels.flags.writeable  # else torch would need a copy
+        self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from unveil.data.episodes import Episodes
 from unveil.data.hdf5 import array, created, opened, stored
+from unveil.data.notes import left_out, note
+from unveil.data.transitions import column, flags, matrix
 from unveil.errors import UnveilError
 
 
@@ -24,19 +26,34 @@ def is_minari(path: Path | str) -> bool:
 def read_minari(path: Path | str) -> Episodes:
     """Read `main_data.hdf5` of a Minari dataset (give the file, or the dataset's folder).
 
-    Dictionary observations of goal tasks keep their `observation`; `desired_goal` becomes `infos["goal"]`.
+    Dictionary observations of goal tasks keep their `observation`; `desired_goal` becomes `infos["goal"]`. Other dictionaries and tuples
+    become the numbers of all their arrays side by side, in the order of their names; pictures and text are left out, with a note. Episodes
+    without a transition are left out too.
 
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
     path = Path(path)
     if os.path.isdir(path):
-        path = next((p for p in (path / "data" / "main_data.hdf5", path / "main_data.hdf5") if p.is_file()), path)
+        inside = (path / "data" / "main_data.hdf5", path / "main_data.hdf5")
+        if not any(place.is_file() for place in inside):
+            raise UnveilError(
+                f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an HDF5 file or an .npz"
+            )
+        path = next(place for place in inside if place.is_file())
     with opened(path) as file:
         names = sorted((n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:]))
         if not names:
             raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
-        parts = [_episode(stored(file, name), name, path) for name in names]
+        lost: set[str] = set()
+        found = [_episode(stored(file, name), name, path, lost) for name in names]
+    parts = [part for part in found if part is not None]
+    if not parts:
+        raise UnveilError(f"{path}: none of its {len(names)} episodes has a transition")
+    if len(parts) < len(names):
+        note(f"{path}: {len(names) - len(parts)} of {len(names)} episodes have no transition and are left out")
+    if lost:
+        note(f"{path}: left out of the observations, which are no numbers of at most one axis a step: {left_out(sorted(lost))}")
     goals = [part["goal"] for part in parts if "goal" in part]
     try:
         return Episodes(
@@ -48,13 +65,16 @@ def read_minari(path: Path | str) -> Episodes:
         raise UnveilError(f"{path}: {error}") from error
 
 
-def _episode(group: object, name: str, path: Path) -> dict[str, np.ndarray]:
+def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of an episode; None if it has no transition."""
     if not isinstance(group, h5py.Group):
         raise UnveilError(f"{path}: {name} is not a group")
     seen = stored(group, "observations")
-    observations = array(seen, "observation") if isinstance(seen, h5py.Group) else array(group, "observations")
-    actions, rewards = array(group, "actions"), array(group, "rewards")
-    terminals, timeouts = array(group, "terminations", "b"), array(group, "truncations", "b")
+    actions, rewards = matrix(array(group, "actions")), column(array(group, "rewards"))
+    if actions.shape[:1] == rewards.shape[:1] == (0,):
+        return None
+    observations = matrix(_side_by_side(seen, f"{path}: {name}", lost) if isinstance(seen, h5py.Group) else array(group, "observations"))
+    terminals, timeouts = (flags(f"{path}: {name}'s {key}", array(group, key)) for key in ("terminations", "truncations"))
     shapes = [values.shape for values in (actions, rewards, terminals, timeouts, observations)]
     count = actions.shape[0] if actions.ndim else 0
     if not count or actions.ndim != 2 or observations.shape[:-1] != (count + 1,) or any(shape != (count,) for shape in shapes[1:4]):
@@ -73,6 +93,32 @@ def _episode(group: object, name: str, path: Path) -> dict[str, np.ndarray]:
             raise UnveilError(f"{path}: {name} needs T + 1 = {count + 1} desired goals, got shape {goal.shape}")
         part["goal"] = goal[:-1]
     return part
+
+
+def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
+    """Its `observation`, or all of its arrays (T + 1,) and (T + 1, D) side by side, in the order of their names; `lost` gains the others.
+
+    Raises:
+        UnveilError: there is none, or they have different lengths.
+    """
+    if isinstance(stored(group, "observation"), h5py.Dataset):
+        return array(group, "observation")
+    found: list[np.ndarray] = []
+
+    def look(inside: h5py.Group, before: str) -> None:
+        for key in sorted(map(str, inside)):
+            part = stored(inside, key)
+            if isinstance(part, h5py.Group):
+                look(part, f"{before}{key}/")
+            elif isinstance(part, h5py.Dataset) and part.dtype.kind in "fiub" and part.ndim in (1, 2):
+                found.append(matrix(array(inside, key)))
+            else:
+                lost.add(before + key)
+
+    look(group, "")
+    if not found or len({len(values) for values in found}) > 1:
+        raise UnveilError(f"{where}: observations have no arrays of numbers of one length; they have {sorted(map(str, group))[:12]}")
+    return np.concatenate(found, axis=1)
 
 
 def write_minari(path: Path | str, episodes: Episodes) -> None:

@@ -7,7 +7,7 @@ import sys
 def note(text: str) -> None:
     """Print `unveil: note: <text>` on the standard error, of several processes by the first alone."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"unveil: note: {text}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"unveil: note: {text}\n")
 
 
 def left_out(names: list[str], most: int = 6) -> str:

@@ -1,71 +1,80 @@
-"""Folders and arrays of pictures as `Images`. PIL is imported where a file is opened."""
+"""Folders of pictures as `Images`, and single files as pixels."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import zipfile
-import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from unveil.data.images import Images, Reading
+from unveil.data.images import Images, Reading, check_square
+from unveil.data.picture_files import SUFFIXES, Unreadable, read_picture
+from unveil.data.picture_folders import kinds, left_out, listed, natural
 from unveil.errors import UnveilError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-
-
-def read_folder(folder: Path, reading: Reading) -> Images:
+def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> Images:
     """Every picture below a folder, by name. Classes are subfolders; without any, what stands before the first "_" of each name.
 
+    The pictures are written into one array as they are read: there is never a second copy of all.
+
+    Args:
+        names: of the classes, in their order, such as those of the training images; by default those that are there, 2 before 10.
     Raises:
         UnveilError: no picture there, one that cannot be read, of a kind that would be changed silently, or of another size.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
-    if not files:
+    found = listed(folder)
+    if not found.files:
         arrays = sorted([*folder.glob("*.npz"), *folder.glob("*.npy")])
-        hint = f"; for the array in it give {arrays[0]}" if arrays else ""
+        hint = f"; for the array in it give {arrays[0]}" if arrays else "".join(f"; {line}" for line in left_out(found))
         raise UnveilError(f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}{hint}")
-    pictures: list[np.ndarray] = []
-    kinds: list[str] = []
-    skipped: list[str] = []
-    first = ""
-    for file in files:
+    pixels: np.ndarray = np.empty((0, 0, 0, 0), np.uint8)
+    used, skipped, several = list[Path](), list[str](), list[str]()
+    for file in found.files:
         try:
-            picture = read_file(file, reading)
-        except _Corrupt as error:
+            picture, further = read_picture(file, reading)
+        except Unreadable as error:
             if not reading.skip_corrupt:
                 raise UnveilError(f"{file}: cannot be read ({error}); mend it, or leave such files out with --skip-corrupt") from None
             skipped.append(str(file.relative_to(folder)))
             continue
-        if pictures and picture.shape[1:] != pictures[0].shape[1:]:
-            (h, w), (a, b) = picture.shape[1:], pictures[0].shape[1:]
-            raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {first} {b} x {a}; give --size S --fit crop, or --fit resize")
-        first = first or str(file)
-        pictures.append(picture)
-        inner = file.relative_to(folder).parts
-        kinds.append(inner[0] if len(inner) > 1 else file.stem.split("_")[0] if "_" in file.stem else "")
-    if not pictures:
-        raise UnveilError(f"{folder}: none of its {len(files)} images can be read")
-    colour = max(len(p) for p in pictures)
-    pixels = np.stack([np.broadcast_to(p, (colour, *p.shape[1:])) for p in pictures])
-    _square(pixels, folder)
-    names = tuple(sorted(set(kinds)))
-    if names == ("",):
-        return Images(pixels, skipped=tuple(skipped))
-    if "" in names:
-        file = files[kinds.index("")]
-        raise UnveilError(f"{file} has no class: it is in no subfolder and its name has no prefix before '_', as the others have")
-    labels = np.array([names.index(kind) for kind in kinds])
-    return Images(pixels, labels, names, skipped=tuple(skipped))
+        if not used:
+            pixels = np.empty((len(found.files), *picture.shape), np.uint8)
+        if picture.shape[1:] != pixels.shape[2:]:
+            (h, w), (a, b) = picture.shape[1:], pixels.shape[2:]
+            raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give --size S --fit crop, or --fit resize")
+        if len(picture) > pixels.shape[1]:  # the first colours among grey ones
+            grey, pixels = pixels, np.empty((len(pixels), len(picture), *pixels.shape[2:]), np.uint8)
+            pixels[: len(used)] = grey[: len(used)]
+            del grey
+        pixels[len(used)] = picture
+        used.append(file)
+        if further > 0:
+            several.append(file.name)
+    if not used:
+        raise UnveilError(f"{folder}: none of its {len(found.files)} images can be read")
+    pixels = pixels[: len(used)]
+    check_square(pixels, str(folder))
+    holds = "files hold" if len(several) > 1 else "file holds"
+    moving = f"{len(several)} {holds} several pictures, of which the first is read"
+    notes = (*left_out(found), *([f"{moving} ({', '.join(several[:3])})"] if several else []))
+    each, why = kinds(folder, used)
+    if why:
+        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+    there = sorted(set(each), key=natural)
+    names = there if names is None else names
+    if foreign := [name for name in there if name not in names]:
+        why = f"{folder}: images are of the class {foreign[0]!r}, which no training image is of; there are {', '.join(names)}"
+        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+    number = {name: k for k, name in enumerate(names)}
+    return Images(pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes)
+
+
+def class_names(folder: Path) -> list[str] | None:
+    """The classes of a folder in their order, by names alone; None where it has none."""
+    each, why = kinds(folder, listed(folder).files)
+    return None if why else sorted(set(each), key=natural)
 
 
 def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
@@ -78,13 +87,14 @@ def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UIn
     for path in paths:
         if not path.exists():
             raise UnveilError(f"{path}: no such file or folder")
-        files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = (path,) if not path.is_dir() else listed(path).files
         if not files:
-            raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}")
+            hints = "".join(f"; {line}" for line in left_out(listed(path)))
+            raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}{hints}")
         for file in files:
             try:
-                picture = read_file(file, reading)
-            except _Corrupt as error:
+                picture, _ = read_picture(file, reading)
+            except Unreadable as error:
                 raise UnveilError(f"{file}: cannot be read ({error})") from None
             if channels == 1 and len(picture) == 3:
                 if (picture != picture[:1]).any():
@@ -95,138 +105,3 @@ def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UIn
                 raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {paths[0]} {b} x {a}")
             found.append(np.broadcast_to(picture, (channels, *picture.shape[1:])))
     return np.stack(found)
-
-
-class _Corrupt(Exception):
-    """A file that is not a whole picture."""
-
-
-def read_file(file: Path, reading: Reading) -> UInt8[np.ndarray, "C H W"]:
-    """One picture, fitted.
-
-    Raises:
-        UnveilError: 16 bits, CMYK, transparent without a background, or another size than asked.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as opened:
-            deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ()))  # which loading would cut to 8 bits
-            opened.load()
-            image = opened
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise _Corrupt(" ".join(str(error).split()).replace(str(file), "it")) from None
-    except Image.DecompressionBombError as error:
-        raise UnveilError(f"{file}: {error}") from error
-    if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise UnveilError(f"{file}: more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
-    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
-        if not reading.background:
-            raise UnveilError(f"{file}: has transparent places (mode {image.mode}); give --background white or black")
-        clear = image.convert("RGBA")
-        under = Image.new("RGBA", clear.size, reading.background)
-        image = Image.alpha_composite(under, clear).convert("RGB")
-    if image.mode in ("1", "P"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    if image.mode not in ("L", "RGB"):
-        raise UnveilError(f"{file}: its colours are {image.mode}, but grey or RGB is needed; convert it first")
-    array = np.asarray(_fitted(image, reading, str(file)))
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
-
-
-def _fitted(image: Image, reading: Reading, what: str) -> Image:
-    from PIL.Image import Resampling
-
-    side, (width, height) = reading.size, image.size
-    if side == 0 or (width, height) == (side, side):
-        return image
-    if reading.fit == "exact":
-        raise UnveilError(f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize")
-    if reading.fit == "resize":
-        return image.resize((side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC)
-    short = min(width, height)
-    left, top = (width - short) // 2, (height - short) // 2
-    box = (left, top, left + short, top + short)
-    return image.resize((side, side), Resampling.BOX if short % side == 0 else Resampling.BICUBIC, box=box)
-
-
-def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Images:
-    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
-
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), uint8. Beside NAME.npz a NAME.json.gz with a record an image may say its `group`,
-    which becomes the class, its `code`, which is never split, and its `style`.
-
-    Args:
-        styles: records of these only; () takes all but "openmoji", whose licence would bind the weights that learn from it.
-    Raises:
-        UnveilError: not such an array, or classes that do not fit.
-    """
-    try:
-        with open(file, "rb") as handle:
-            loaded: Any = np.load(handle, allow_pickle=False)
-            if file.suffix == ".npy":
-                found = {"images": loaded}
-            else:
-                with loaded:
-                    found = {name: loaded[name] for name in loaded.files if name in ("images", "labels", "arr_0", "arr_1")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnveilError(f"{file}: not an array of images ({error})") from error
-    images = found.get("images", found.get("arr_0"))
-    if images is None:
-        raise UnveilError(f"{file}: no array named images (or arr_0) in it")
-    if images.dtype != np.uint8:
-        raise UnveilError(f"{file}: images are {images.dtype}, but uint8, 0 .. 255, is needed; convert them first")
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[-1] in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-        raise UnveilError(f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 is needed")
-    labels = found.get("labels", found.get("arr_1"))
-    read = Images(images) if labels is None else _labelled(images, labels, file)
-    records = file.with_suffix(".json.gz")
-    if records.is_file():
-        read = _recorded(read, records, styles)
-    elif styles:
-        raise UnveilError(f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out")
-    pixels = np.stack([_resized(p, reading, str(file)) for p in read.pixels]) if reading.size else np.ascontiguousarray(read.pixels)
-    _square(pixels, file)
-    return replace(read, pixels=pixels)
-
-
-def _resized(picture: np.ndarray, reading: Reading, what: str) -> np.ndarray:
-    from PIL.Image import fromarray
-
-    array = np.asarray(_fitted(fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)), reading, what))
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
-def _labelled(pixels: np.ndarray, labels: np.ndarray, file: Path) -> Images:
-    if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or int(labels.min()) < 0 or int(labels.max()) >= 100_000:
-        raise UnveilError(f"{file}: labels must be {len(pixels)} whole numbers from 0, got {labels.dtype} {labels.shape}")
-    return Images(pixels, labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
-
-
-def _recorded(images: Images, file: Path, styles: Sequence[str]) -> Images:
-    try:
-        records = json.loads(gzip.decompress(file.read_bytes()))
-        kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UnveilError(f"{file}: not a list of records with group, code and style ({error})") from error
-    if len(kinds) != len(images):
-        raise UnveilError(f"{file}: {len(kinds)} records for {len(images)} images")
-    unknown = set(styles) - set(drawn)
-    if unknown:
-        raise UnveilError(f"{file}: no style {sorted(unknown)[0]!r}; there are {', '.join(sorted(set(drawn)))}")
-    wanted = np.array([style in styles if styles else style != "openmoji" for style in drawn])
-    names = tuple(sorted(set(kinds)))
-    labels = np.array([names.index(kind) for kind in kinds])
-    groups = np.unique(np.array(codes), return_inverse=True)[1]
-    return replace(images, labels=labels, names=names, groups=groups).chosen(wanted)
-
-
-def _square(pixels: np.ndarray, what: Path) -> None:
-    if pixels.shape[-1] != pixels.shape[-2]:
-        raise UnveilError(
-            f"{what}: images are {pixels.shape[-1]} x {pixels.shape[-2]}, but squares are needed; give --size S --fit crop, or --fit resize"
-        )

@@ -64,8 +64,10 @@ def read_file(path: Path) -> Episodes:
     Raises:
         UnveilError: missing, damaged or wrongly shaped.
     """
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz" or is_zip(path):
         return read_npz(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UnveilError(f"{path}: neither a file nor a folder; give an HDF5 file, an .npz or a Minari folder")
     return read_minari(path) if is_minari(path) else read_d4rl(path)
 
 
@@ -109,3 +111,11 @@ def _minari_folder(name: str) -> Path:
     if not (root / name).is_dir():
         raise UnveilError(f"minari downloaded {name}, but there is no folder {root / name}")
     return root / name
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive does, which .npz files are, whatever their name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"

@@ -1,68 +1,95 @@
 """Text to learn from: files and folders as documents, documents as one stream of tokens, pieces of it."""
 
-import gzip
 import json
-import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from unveil.data.files import found, replacing
-from unveil.data.tokens import FILE, Tokens, read_tokens, write_tokens
-from unveil.errors import UnveilError
+from unveil.data.records import RECORDS, is_records, read_text, records
+from unveil.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
+from unveil.errors import UnveilError, note
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz")
+SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", *RECORDS)
 
 
-def read_documents(source: str | Path, field: str = "text") -> list[str]:
+def read_documents(source: str | Path, field: str = "text", encoding: str = "utf-8") -> list[str]:
     """The documents of a file or a folder, also below $UNVEIL_DATA and the cache: a text file is one, a line of jsonl is one.
 
+    Byte order marks are not part of the text, "\r\n" is "\n", and half a character (a lone surrogate) becomes U+FFFD, which is noted; so
+    are files of a folder that are left out.
+
     Args:
-        source: .txt or .md (any other name is read as text, too), .jsonl, each also as .gz; of a folder all such files below it, by name.
-        field: of a line of jsonl.
+        source: .txt or .md (any other name is read as text, too), .jsonl, an array of objects in .json, each also as .gz, or .parquet; of a
+            folder all such files below it, by name.
+        field: of an object that is the document.
+        encoding: of the files, such as "latin-1".
     Raises:
-        UnveilError: nothing there, not UTF-8, damaged, or a line without the field.
+        UnveilError: nothing there, another encoding, damaged, or an object without the field.
+        ValueError: no such encoding.
     """
     place = found(Path(source))
-    if place.is_dir():
-        files = sorted(p for p in place.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES))
-        if not files:
-            raise UnveilError(f"{place}: no text in this folder; looked for {', '.join(SUFFIXES)}")
-        return [document for file in files for document in _documents(file, field)]
-    if not place.is_file():
+    if not place.is_dir() and not place.is_file():
         raise UnveilError(
             f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, jsonl or a folder"
         )
-    return _documents(place, field)
+    mended: list[str] = []
+    documents = _folder(place, field, encoding, mended) if place.is_dir() else _documents(place, field, encoding, mended)
+    if mended:
+        note(f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD{_and_others(len(mended) - 1)}")
+    return documents
 
 
-def read_text(file: Path) -> str:
-    """The text of a file, unpacked if it is a .gz.
-
-    Raises:
-        UnveilError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        raw = file.read_bytes()
-        return (gzip.decompress(raw) if file.name.lower().endswith(".gz") else raw).decode()
-    except UnicodeDecodeError as error:
-        raise UnveilError(f"{file}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#x})") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnveilError(f"{file}: cannot be read ({error})") from error
+def _and_others(count: int) -> str:
+    return f", and so in {count:,} other documents" if count else ""
 
 
-def _documents(file: Path, field: str) -> list[str]:
-    text = read_text(file)
-    if not file.name.lower().removesuffix(".gz").endswith(".jsonl"):
+def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
+    inside = [p for p in sorted(place.rglob("*")) if p.is_file()]
+    files = [p for p in inside if p.name.lower().endswith(SUFFIXES) and not _hidden(p.relative_to(place))]
+    if not files:
+        raise UnveilError(f"{place}: no text in this folder; looked for {', '.join(SUFFIXES)}")
+    if others := sorted(set(inside) - set(files)):
+        kinds = sorted({p.suffix or p.name for p in others})
+        note(f"{place}: {len(others)} files that are no text are left out ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})")
+    documents: list[str] = []
+    for file in files:
+        try:
+            documents += _documents(file, field, encoding, mended)
+        except UnveilError as error:
+            if not file.name.lower().removesuffix(".gz").endswith(".json"):  # such as a description of the others
+                raise
+            note(f"left out: {error}")
+    if not documents:
+        raise UnveilError(f"{place}: no text in this folder; no file of it has a field {field!r}")
+    return documents
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _documents(file: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
+    if not is_records(file):
+        text = read_text(file, encoding)
         if not text.strip():
             raise UnveilError(f"{file}: no text in it")
-        return [text]
-    documents = [_line(file, number, line, field) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if (clean := whole_text(text)) != text:
+            mended.append(str(file))
+        return [clean]
+    documents: list[str] = []
+    for value, place in records(file, encoding):
+        text = _field(value, place, field)
+        documents.append(whole_text(text))
+        if documents[-1] is not text:
+            mended.append(place)
     if not documents:
         raise UnveilError(f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}")
     if not any(document.strip() for document in documents):
@@ -70,14 +97,10 @@ def _documents(file: Path, field: str) -> list[str]:
     return documents
 
 
-def _line(file: Path, number: int, line: str, field: str) -> str:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise UnveilError(f"{file}, line {number}: not JSON ({error})") from error
+def _field(value: Any, place: str, field: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
-        has = ", ".join(value) if isinstance(value, dict) else type(value).__name__
-        raise UnveilError(f"{file}, line {number}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field")
+        has = ", ".join(map(str, value))[:80] if isinstance(value, dict) else type(value).__name__
+        raise UnveilError(f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field")
     return value[field]
 
 
@@ -86,11 +109,11 @@ class Stream:
     """Documents packed one after another, end-of-text between them and at the end.
 
     Args:
-        ids: (N,) tokens.
+        ids: (N,) tokens, of any whole type.
         characters: of the text they stand for, for bits a character.
     """
 
-    ids: Int[np.ndarray, " N"]
+    ids: Integer[np.ndarray, " N"]
     characters: int
 
     def __len__(self) -> int:
@@ -103,15 +126,17 @@ def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
     Raises:
         UnveilError: a document holds the mask's own text.
     """
-    ids: list[int] = []
-    characters = 0
+    small = tokens.size <= 2**16
+    ids, characters = array("H" if small else "i"), 0  # grows in place: no list of a number's 32 bytes a token
     for number, document in enumerate(documents, 1):
-        piece = tokens.encode(document)
-        if tokens.mask_id in piece:
-            raise UnveilError(f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer")
-        ids += [*piece, tokens.eos_id]
+        for part in parts_of(tokens, document):
+            piece = tokens.encode(part)
+            if tokens.mask_id in piece:
+                raise UnveilError(f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer")
+            ids.extend(piece)
+        ids.append(tokens.eos_id)
         characters += len(document)
-    return Stream(np.asarray(ids, np.int32), characters)
+    return Stream(np.frombuffer(ids, np.uint16 if small else np.int32), characters)
 
 
 def split_documents(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
@@ -149,7 +174,7 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
     small = np.uint16 if prepared.tokens.size <= 2**16 else np.int32
     for name, stream in (("train", prepared.train), ("held", prepared.held)):
         with replacing(folder / f"{name}.npy") as partial, open(partial, "wb") as handle:
-            np.save(handle, stream.ids.astype(small), allow_pickle=False)
+            np.save(handle, stream.ids.astype(small, copy=False), allow_pickle=False)
     characters = {"train": prepared.train.characters, "held": prepared.held.characters}
     with replacing(folder / "streams.json") as partial:
         partial.write_text(json.dumps({"unveil": "text", "characters": characters, "command": prepared.command}) + "\n")
@@ -170,14 +195,22 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         described = json.loads((folder / "streams.json").read_text())
         characters = described["characters"]
-        train, held = (
-            Stream(np.load(folder / f"{n}.npy", allow_pickle=False).astype(np.int32), int(characters[n])) for n in ("train", "held")
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        train, held = (Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held"))
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
-    if max(int(s.ids.max()) if len(s) else 0 for s in (train, held)) >= tokens.size:
+    if any(len(s) and not 0 <= int(s.ids.min()) <= int(s.ids.max()) < tokens.size for s in (train, held)):
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")
     return Prepared(tokens, train, held, str(described.get("command", "")))
+
+
+def _stored_ids(file: Path) -> np.ndarray:
+    """Token ids as they lie in a file, which is mapped, not read into memory."""
+    if file.stat().st_size <= 128:  # a header alone: an empty stream, which cannot be mapped
+        return np.load(file, allow_pickle=False)
+    ids = np.load(file, allow_pickle=False, mmap_mode="r")
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"{file.name} holds no token ids")
+    return ids
 
 
 class Pieces:
@@ -188,12 +221,15 @@ class Pieces:
         truncated: share of batches cut to a random length, 1 .. L, so that the network knows them all. Nie et al. 2025, section 2.2: 1 %.
     Raises:
         UnveilError: an empty stream.
+        ValueError: a length or a share out of range.
     """
 
     def __init__(self, stream: Stream, length: int, truncated: float = 0.01) -> None:
         if not len(stream):
             raise UnveilError("there is no text to learn from")
-        self.ids = torch.from_numpy(np.ascontiguousarray(stream.ids)).long()
+        if length < 1 or not 0.0 <= truncated <= 1.0:
+            raise ValueError(f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and {truncated}")
+        self.ids = stream.ids
         self.length, self.truncated = min(length, len(stream)), truncated
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
@@ -202,7 +238,8 @@ class Pieces:
         if float(torch.rand(1, generator=generator, device="cpu")) < self.truncated:
             length = 1 + int(torch.randint(self.length, (1,), generator=generator, device="cpu"))
         first = torch.randint(len(self.ids) - length + 1, (count,), generator=generator, device="cpu")
-        return self.ids[first[:, None] + torch.arange(length, device="cpu")]
+        places = (first[:, None] + torch.arange(length, device="cpu")).numpy()
+        return torch.from_numpy(self.ids[places].astype(np.int64))
 
 
 class Rows:
@@ -225,9 +262,9 @@ class Rows:
         return self.ids[torch.randint(len(self.ids), (count,), generator=generator, device="cpu")]
 
 
-def in_order(stream: Stream, length: int) -> tuple[Int[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
+def in_order(stream: Stream, length: int) -> tuple[Integer[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
     """The whole stream cut into pieces of `length`, and which tokens are real: the last piece is padded with its first token."""
     count = -(-len(stream) // length)
-    ids = np.full((count, length), stream.ids[0], np.int64)
+    ids = np.full((count, length), stream.ids[0], stream.ids.dtype)
     ids.reshape(-1)[: len(stream)] = stream.ids
     return ids, np.arange(count * length).reshape(count, length) < len(stream)

@@ -1,7 +1,9 @@
 """Text to token ids and back: bytes, byte-pair encoding by the `tokenizers` library, or other people's tokenizer.json."""
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,11 +15,17 @@ from unveil.errors import UnveilError
 
 EOS, MASK = "<|endoftext|>", "<|mask|>"
 FILE = "tokenizer.json"
+LONG = 2**18  # characters that are encoded at once, where they may be cut
+_HALF = re.compile("[\ud800-\udfff]")
+_SEAM = re.compile(r"\S\n(?=\S)")
 
 
 @runtime_checkable
 class Tokens(Protocol):
-    """A vocabulary of `size` ids, [MASK] and end-of-text among them."""
+    """A vocabulary of `size` ids, [MASK] and end-of-text among them.
+
+    Half a character (a lone surrogate, of which no encoding of Unicode has bytes) is encoded as U+FFFD.
+    """
 
     @property
     def size(self) -> int: ...
@@ -41,7 +49,7 @@ class ByteTokens:
     mask_id: int = 257
 
     def encode(self, text: str) -> list[int]:
-        return list(text.encode())
+        return list(whole_text(text).encode())
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special tokens are left out; bytes that are no UTF-8 become the replacement character."""
@@ -72,20 +80,35 @@ class BpeTokens:
     def _library(self) -> Any:
         return _library_of(self.text)
 
+    @cached_property
+    def cuts_at_lines(self) -> bool:
+        """Whether tokens never cross from a line's end into the next line: words are cut as GPT-2's are, and no added token has a line's
+        end."""
+        kind = json.loads(self.text)
+        first = kind.get("pre_tokenizer") or {}
+        added = kind.get("added_tokens") or []
+        stripping = any(it.get("lstrip") or it.get("rstrip") or "\n" in str(it.get("content")) for it in added)
+        return first.get("type") == "ByteLevel" and first.get("use_regex", True) and not kind.get("normalizer") and not stripping
+
+    @cached_property
+    def _numbers(self) -> tuple[int, int, int]:
+        library = self._library
+        return int(library.get_vocab_size(with_added_tokens=True)), int(library.token_to_id(EOS)), int(library.token_to_id(MASK))
+
     @property
     def size(self) -> int:
-        return int(self._library.get_vocab_size(with_added_tokens=True))
+        return self._numbers[0]
 
     @property
     def eos_id(self) -> int:
-        return int(self._library.token_to_id(EOS))
+        return self._numbers[1]
 
     @property
     def mask_id(self) -> int:
-        return int(self._library.token_to_id(MASK))
+        return self._numbers[2]
 
     def encode(self, text: str) -> list[int]:
-        return list(self._library.encode(text, add_special_tokens=False).ids)
+        return _encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special tokens are left out."""
@@ -132,7 +155,7 @@ class LibraryTokens:
         return None if found is None else int(found)
 
     def encode(self, text: str) -> list[int]:
-        return list(self._library.encode(text, add_special_tokens=False).ids)
+        return _encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Special tokens are left out."""
@@ -145,12 +168,46 @@ class LibraryTokens:
         )
 
 
+def whole_text(text: str) -> str:
+    """The same text, with U+FFFD for each half of a character (a lone surrogate) and one character for two halves side by side."""
+    if text.isascii() or _HALF.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
+    """A long text in parts of about `size` characters whose tokens, one after another, are those of the whole; else the text."""
+    start, free = 0, isinstance(tokens, ByteTokens)
+    while free and len(text) - start > size:
+        yield text[start : start + size]
+        start += size
+    if isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_lines:
+        while (seam := _SEAM.search(text, start + size)) is not None:
+            yield text[start : seam.end()]
+            start = seam.end()
+    yield text[start:] if start else text
+
+
+def _encoded(library: Any, text: str) -> list[int]:
+    with _library_errors("it cannot encode a text"):
+        return list(library.encode(whole_text(text), add_special_tokens=False).ids)
+
+
+@contextmanager
+def _library_errors(what: str) -> Generator[None]:
+    """Errors of the library as ours: it has its own, and panics, which are no `Exception`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise UnveilError(f"tokenizer: {what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})") from error
+
+
 def _library_of(text: str) -> Any:
     tokenizers = _tokenizers()
-    try:
+    with _library_errors("not a tokenizer.json"):
         return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:
-        raise UnveilError(f"tokenizer: not a tokenizer.json ({str(error).splitlines()[0]})") from error
 
 
 def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
@@ -171,7 +228,7 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=[EOS, MASK], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(whole_text, texts), trainer)
     return BpeTokens(str(tokenizer.to_str()))
 
 
@@ -182,18 +239,19 @@ def read_tokens(file: Path) -> Tokens:
         UnveilError: missing, or neither.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         kind: Any = json.loads(text)
     except OSError as error:
         raise UnveilError(f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with") from error
-    except ValueError as error:
-        raise UnveilError(f"{file}: not a tokenizer.json ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise UnveilError(f"{file}: not a tokenizer.json ({str(error)[:200]})") from error
     if isinstance(kind, dict) and kind.get("unveil") == "bytes":
         return ByteTokens()
     if isinstance(kind, dict) and kind.get("unveil") == "library":
         return _library_tokens(file, kind)
     if isinstance(kind, dict) and "model" in kind:
-        return BpeTokens(text)
+        with _named(file):
+            return BpeTokens(text)
     raise UnveilError(
         f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the tokenizers library"
     )
@@ -203,7 +261,17 @@ def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
     whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
     if not all(type(kind.get(n)) is int for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
         raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
-    return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
+    with _named(file):
+        return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
+
+
+@contextmanager
+def _named(file: Path) -> Generator[None]:
+    """Which file it is that is no tokenizer."""
+    try:
+        yield
+    except UnveilError as error:
+        raise UnveilError(f"{file}: {str(error).removeprefix('tokenizer: ')}") from error
 
 
 def write_tokens(tokens: Tokens, file: Path) -> str:

@@ -1,9 +1,9 @@
 """Text models in EleutherAI's lm-evaluation-harness (`pip install 'unveil[harness]'`). Only `as_harness_model` imports the package."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,20 +11,25 @@ from torch import Tensor
 from unveil.apps.text_generation import Canvas, TextSettings, prompt_canvas, until_end, write
 from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, note
+
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 class HarnessText:
     """A text model with the methods that the harness calls; requests are any objects whose `args` are as below.
 
     Likelihoods of masked models, and of blocks, are Monte-Carlo bounds from below, by the l-form with `draws` calls of the network, as of
-    LLaDA's own evaluation; those of causal models are exact. Contexts that are too long lose their beginning.
+    LLaDA's own evaluation; those of causal models are exact. Contexts that are too long lose their beginning. The i-th request of a list
+    has the random numbers of seed + i, so that no score depends on the batch.
 
     Args:
         draws: calls of the network for a likelihood. LLaDA: 128, and 1 where the answer is one token.
         batch: requests in one call.
         greedy: find out whether a continuation is what greedy decoding writes, a call a token; else always said not to be.
         settings: of `generate_until`; its length is the harness's, its steps as many as tokens.
+    Raises:
+        ValueError: draws or batch below 1.
     """
 
     def __init__(
@@ -37,52 +42,90 @@ class HarnessText:
         seed: int = 0,
     ) -> None:
         super().__init__()  # of the harness's LM, where that is a base
+        if draws < 1 or batch < 1:
+            raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
         self.model, self.draws, self.batch, self.greedy, self.settings = model, draws, batch, greedy, settings or TextSettings()
-        self.generator = torch.Generator(device="cpu").manual_seed(seed)
+        self.seed, self.said = seed, set[str]()
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """args (context, continuation) -> (log p(continuation | context) in nats, whether it is what greedy decoding writes)."""
         pairs = [self._pair(*request.args) for request in requests]
-        found: dict[int, tuple[float, bool]] = {}
-        for part in self._batches(pairs):
-            ids, known, valid = self._rows([pairs[i] for i in part])
-            nats = text_nats(self.model, ids, self.draws, self.generator, known=known, valid=None if bool(valid.all()) else valid).mean(1)
-            totals = (-nats * (valid & ~known).sum(1)).tolist()
-            for i, total in zip(part, totals, strict=True):
-                found[i] = (float(total), self.greedy and self._is_greedy(*pairs[i]))
-        return [found[i] for i in range(len(pairs))]
+        totals = self._scores(pairs, range(len(pairs)))
+        return [(total, self.greedy and self._is_greedy(*pair)) for total, pair in zip(totals, pairs, strict=True)]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
-        """args (text,) -> log p(text) in nats, in pieces of the model's context, each by itself."""
-        size, totals = self.model.shape.context, list[float]()
-        for request in requests:
+        """args (text,) -> log p(text) in nats, in pieces of the model's context, each by itself; 0 of no text."""
+        size, pieces, places = self.model.shape.context, list[tuple[list[int], list[int]]](), list[tuple[int, int]]()
+        for i, request in enumerate(requests):
             ids = self.model.tokens.encode(request.args[0])
-            pieces: list[tuple[list[int], list[int]]] = [([], ids[i : i + size]) for i in range(0, len(ids), size)]
-            total = 0.0
-            for part in self._batches(pieces):
-                rows, _, valid = self._rows([pieces[i] for i in part])
-                nats = text_nats(self.model, rows, self.draws, self.generator, valid=None if bool(valid.all()) else valid).mean(1)
-                total -= float((nats * valid.sum(1)).sum())
-            totals.append(total)
+            pieces += [([], ids[k : k + size]) for k in range(0, len(ids), size)]
+            places += [(i, k) for k in range(-(-len(ids) // size))]
+        totals = [0.0] * len(requests)
+        for (i, _), score in zip(places, self._scores(pieces, [i + (k << 32) for i, k in places]), strict=True):
+            totals[i] += score
         return totals
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """args (context, {"until": ..., "max_gen_toks": ..., "temperature": ...}) -> what follows, up to the first of `until`."""
+        """args (context, wishes) -> what follows, up to the first of `until` (a text, a list, or None).
+
+        The number of new tokens is `max_gen_toks`, or `max_new_tokens` or `max_tokens`. Where these and the prompt do not fit into the
+        model's context, the prompt keeps its end, at least half of that context, and what is left is written; that is said once.
+        `do_sample` false is greedy; else `temperature` is used where it is given and above 0, and 1 where `do_sample` is true without one.
+        """
         found: dict[int, str] = {}
-        tokens = self.model.tokens
-        jobs = [(i, request.args[0], dict(request.args[1])) for i, request in enumerate(requests)]
-        for wish, same in groupby(sorted(jobs, key=lambda job: str(job[2])), key=lambda job: job[2]):
-            length = min(int(wish.get("max_gen_toks", 128)), self.model.shape.context)
-            temperature = float(wish.get("temperature", 0.0)) if wish.get("do_sample", False) else 0.0
+        tokens, jobs = self.model.tokens, list[_Job]()
+        for i, request in enumerate(requests):
+            wish = dict(request.args[1] or {})
+            length = next((int(wish[name]) for name in LENGTHS if wish.get(name) is not None), self.settings.length)
+            if unknown := sorted(set(wish) - {*LENGTHS, "until", "temperature", "do_sample"} - self.said):
+                self._say(unknown, f"{', '.join(unknown)} of generate_until are not used")
+            prompt, length = self._fitting(tokens.encode(request.args[0]), length)
+            jobs.append(_Job(i, prompt, _stops(wish.get("until")), length, _temperature(wish)))
+        for (length, temperature), same in groupby(sorted(jobs, key=_Job.kind), key=_Job.kind):
             settings = replace(self.settings, length=length, steps=length, temperature=temperature)
             rows = list(same)
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch]
-                prompts = [_last(tokens.encode(context), self.model.shape.context - length) for _, context, _ in part]
-                written = write(self.model, prompt_canvas(prompts, length, tokens, self.model.device), settings, self.generator).ids
-                for (i, _, _), row in zip(part, written[:, -length:].tolist(), strict=True):
-                    found[i] = _until(tokens.decode(until_end(row, tokens, settings)), wish.get("until", ()))
+                canvas = prompt_canvas([job.prompt for job in part], length, tokens, self.model.device)
+                written = write(self.model, canvas, settings, self._noise([job.number for job in part])).ids
+                for job, row in zip(part, written[:, -length:].tolist(), strict=True):
+                    found[job.number] = _until(tokens.decode(until_end(row, tokens, settings)), job.stops)
         return [found[i] for i in range(len(jobs))]
+
+    def _scores(self, pairs: Sequence[tuple[list[int], list[int]]], numbers: Sequence[int]) -> list[float]:
+        """log p(asked | known) of each pair, with the random numbers of its own number."""
+        found: dict[int, float] = {}
+        for part in self._batches(pairs):
+            ids, known, valid = self._rows([pairs[i] for i in part])
+            noise, real = self._noise([numbers[i] for i in part]), None if bool(valid.all()) else valid
+            nats = text_nats(self.model, ids, self.draws, noise, known=known, valid=real).mean(1)
+            totals = (-nats * (valid & ~known).sum(1)).tolist()
+            found |= dict(zip(part, map(float, totals), strict=True))
+        return [found[i] for i in range(len(pairs))]
+
+    def _noise(self, numbers: Sequence[int]) -> list[torch.Generator]:
+        return [torch.Generator(device="cpu").manual_seed(self.seed + number) for number in numbers]
+
+    def _fitting(self, prompt: list[int], length: int) -> tuple[list[int], int]:
+        """The end of a prompt and a number of new tokens that fit into the context together."""
+        context = self.model.shape.context
+        if length < 1:
+            raise ValueError(f"generate_until: max_gen_toks must be at least 1, got {length}")
+        kept = min(len(prompt), max(context - length, context // 2))
+        room = min(length, context - kept)
+        if room < length or kept < len(prompt):
+            self._say(
+                ["fitting"],
+                f"a prompt of {len(prompt)} tokens and {length} new ones do not fit into the model's context of {context}: of such prompts "
+                f"the last {kept} are kept, and {room} written; give a smaller max_gen_toks",
+            )
+        return prompt[len(prompt) - kept :], room
+
+    def _say(self, names: Iterable[str], message: str) -> None:
+        """Once."""
+        if not set(names) <= self.said:
+            self.said |= set(names)
+            note(message)
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Tokens of both, cut where the context's end; its trailing blanks belong to the continuation."""
@@ -152,7 +195,31 @@ def _last(ids: list[int], count: int) -> list[int]:
     return ids[len(ids) - count :] if 0 < count < len(ids) else ids if count else []
 
 
-def _until(text: str, stops: Any) -> str:
-    for stop in [stops] if isinstance(stops, str) else stops:
+class _Job(NamedTuple):
+    """A request of `generate_until`."""
+
+    number: int
+    prompt: list[int]
+    stops: list[str]
+    length: int
+    temperature: float
+
+    def kind(self) -> tuple[int, float]:
+        return self.length, self.temperature
+
+
+def _stops(until: Any) -> list[str]:
+    return [until] if isinstance(until, str) else [stop for stop in until or () if stop]
+
+
+def _temperature(wish: Mapping[str, Any]) -> float:
+    asked, sampled = wish.get("temperature"), wish.get("do_sample")
+    if sampled is False or (asked is not None and not float(asked) > 0.0):
+        return 0.0
+    return (1.0 if sampled else 0.0) if asked is None else float(asked)
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
         text = text.split(stop)[0] if stop else text
     return text

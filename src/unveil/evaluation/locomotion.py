@@ -10,7 +10,7 @@ from unveil.evaluation.statistics import mean_ci95
 from unveil.worlds.locomotion.body import Body, normalized_score
 from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
-Act = Callable[[Float[np.ndarray, "B D"]], Float[np.ndarray, "B A"]]
+Act = Callable[..., Float[np.ndarray, "B A"]]  # observations (B, D), and `episodes` (B,) where asked
 
 
 def roll(
@@ -22,14 +22,14 @@ def roll(
 ) -> None:
     """Act until all episodes are over, or for `longest` steps.
 
-    `act` sees every row, those of episodes that are over too, so that its memory of a row stays that row's; with `only_running`, for an
-    `act` without memory, only the rows that still run.
+    `act` sees every row, those of episodes that are over too; with `only_running` only the rows that still run, and as `episodes` their
+    numbers, as `GuidedPlanner.act` takes them.
     """
     for step in range(world.body.steps if longest is None else longest):
         if not world.running.any():
             break
         if only_running:
-            chosen = act(world.observations[world.running])
+            chosen = act(world.observations[world.running], episodes=np.flatnonzero(world.running))
             actions = np.zeros((world.count, *chosen.shape[1:]), chosen.dtype)
             actions[world.running] = chosen
         else:

@@ -11,6 +11,7 @@ from unveil.worlds.maze.episodes import MazeEpisodes
 from unveil.worlds.maze.layout import Layout
 
 Act = Callable[[np.ndarray], np.ndarray]
+BLOCK = 300  # episodes that are drawn together: as many as the protocol's default
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,15 @@ class MazeRollout:
 
 
 def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> MazeEpisodes:
-    """The episodes of a protocol, reset: every row of a table sees the same starts and goals."""
-    world = MazeEpisodes(layout, episodes)
-    world.reset(np.random.default_rng(seed), multi)
+    """The episodes of a protocol, reset: every row of a table sees the same starts and goals, and few episodes are the first of many.
+
+    They are drawn in blocks of `BLOCK`, each of its own seed; the first is that of `seed` alone.
+    """
+    world, block = MazeEpisodes(layout, episodes), MazeEpisodes(layout, BLOCK)
+    for first in range(0, episodes, BLOCK):
+        some = slice(first, min(first + BLOCK, episodes))
+        block.reset(np.random.default_rng([seed, first] if first else seed), multi)
+        world.state[some], world.goal[some] = block.state[: some.stop - first], block.goal[: some.stop - first]
     return world
 
 

@@ -35,8 +35,7 @@ class Reference:
 
 
 def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
-    """D4RL's data controller without action noise, made anew for each episode; it is given the map."""
-    generator = np.random.default_rng(seed)
+    """D4RL's data controller without action noise, made anew for each episode, whose own seed is (seed, i); it is given the map."""
     goals = [(float(x), float(y)) for x, y in world.goal]
     planned: list[float] = []
     for (x, y, vx, vy), goal in zip(world.state.tolist(), goals, strict=True):
@@ -44,7 +43,7 @@ def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
         began = perf_counter()
         WaypointController(world.layout, np.random.default_rng(seed)).act(x, y, vx, vy, goal)  # planned anew and thrown away
         planned.append(perf_counter() - began)
-    controllers = [WaypointController(world.layout, generator) for _ in range(world.count)]
+    controllers = [WaypointController(world.layout, np.random.default_rng([seed, i])) for i in range(world.count)]
     spent: list[float] = []
 
     def act(seen: np.ndarray) -> np.ndarray:

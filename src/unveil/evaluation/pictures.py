@@ -133,11 +133,17 @@ def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: Maze
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
-    """An animation that repeats, whole or not at all."""
-    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=milliseconds, loop=0, comment=MADE)
-    assert isinstance(encoded, bytes)
+    """An animation that repeats, whole or not at all.
+
+    All frames share one palette, of some of their pixels: a palette for each costs five times the time and half as many bytes again.
+    """
+    from PIL import Image
+
+    some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
+    palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
+    first, *rest = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     with output(path) as partial:
-        partial.write_bytes(encoded)
+        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True, comment=MADE)
 
 
 def video_suffixes() -> tuple[str, ...]:

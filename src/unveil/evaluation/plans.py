@@ -87,9 +87,12 @@ def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
 
 
 def time_calls(call: Callable[[int], object], count: int, warm_up: int = 25) -> tuple[float, float]:
-    """Median and 95th percentile, in seconds, of call(0), call(1), ... one at a time, after some that do not count."""
+    """Median and 95th percentile, in seconds, of call(0), call(1), ... one at a time; `warm_up` before, or a second's, do not count."""
+    began = time.perf_counter()
     for i in range(warm_up):
         call(i)
+        if time.perf_counter() - began > 1.0:
+            break
     spent = []
     for i in range(count):
         began = time.perf_counter()

@@ -7,10 +7,17 @@ from unveil.apps.text_generation import TextSettings
 from unveil.apps.text_model import TextModel
 from unveil.data.chat import Turn
 from unveil.data.tasks import Instruction
+from unveil.sampling.noise import generators
 
 
-def answer_metrics(model: TextModel, asked: Sequence[Instruction], settings: TextSettings, batch: int = 50) -> dict[str, float]:
+def answer_metrics(
+    model: TextModel, asked: Sequence[Instruction], settings: TextSettings, batch: int = 50, seed: int = 0
+) -> dict[str, float]:
     """Ask, and compare.
+
+    Args:
+        batch: questions at a time.
+        seed: question i is answered with the random numbers of seed + i, whatever the batch.
 
     Returns:
         <task>_exact_rate and, of all, exact_rate: answers that are the right one, character by character; end_rate: answers that the model
@@ -20,7 +27,7 @@ def answer_metrics(model: TextModel, asked: Sequence[Instruction], settings: Tex
     ended, calls = 0, []
     for start in range(0, len(asked), batch):
         some = asked[start : start + batch]
-        done = answer(model, [[Turn("user", it.prompt)] for it in some], settings)
+        done = answer(model, [[Turn("user", it.prompt)] for it in some], settings, generators(seed, len(some), start))
         for it, text in zip(some, done.texts, strict=True):
             right.setdefault(it.task, []).append(text == it.response)
         ended += sum(done.ended)

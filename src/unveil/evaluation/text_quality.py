@@ -36,9 +36,8 @@ def judged(judge: TextModel, ids: Int[np.ndarray, "B L"], batch: int = 16) -> di
         raise UnveilError("the judge must be a causal model: train one with: unveil train text --causal")
     if ids.shape[1] > judge.shape.context:
         raise UnveilError(f"samples of {ids.shape[1]} tokens are longer than the judge's context of {judge.shape.context}")
-    generator = torch.Generator(device="cpu").manual_seed(0)
     parts = [torch.from_numpy(ids[i : i + batch]).long().to(judge.device) for i in range(0, len(ids), batch)]
-    nats = torch.cat([text_nats(judge, part, 1, generator)[:, 0] for part in parts]).double().cpu().numpy()
+    nats = torch.cat([text_nats(judge, part, 1)[:, 0] for part in parts]).double().cpu().numpy()
     mean, half = mean_ci95(nats)
     entropy = unigram_entropy(ids)
     assert entropy <= log(ids.shape[1]) + 1e-9

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.network.layers import attention, sinusoids
+from unveil.network.layers import attention, by_eights, sinusoids
 from unveil.network.unet2d import Attention2d, Halve2d, ResidualConv2d, sides_of
 
 Generator = torch.Generator | None
@@ -84,7 +84,7 @@ class Classifier2d(nn.Module):
             raise ValueError("Classifier2d: training with dropout needs the attribute generator")
         generator = self.generator if self.training and self.dropout else None
         waves = sinusoids(time, self.time_width, inclusive=self.inclusive)
-        about = self.time(waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
+        about = by_eights(self.time, waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
         h = self.enter(F.pixel_unshuffle(x, self.stem) if self.stem > 1 else x)
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
             h = attend(block(h, about, generator))

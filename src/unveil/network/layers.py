@@ -25,6 +25,16 @@ def fourier(value: Tensor, octaves: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+def by_eights(linear: nn.Module, x: Tensor) -> Tensor:
+    """A map of rows (B, D), in evaluation with rows of zeros up to a multiple of eight, which are cut off again.
+
+    A product of few rows is computed by another kernel than that of eight or more, with other rounding: so what a sample gives would depend
+    on how many are computed beside it.
+    """
+    lacking = -len(x) % 8
+    return linear(x) if linear.training or not lacking else linear(F.pad(x, (0, 0, 0, lacking)))[: len(x)]
+
+
 def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential:
     """`depth` hidden layers with SiLU between linear maps."""
     layers: list[nn.Module] = []
@@ -76,6 +86,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1).to(v.dtype) @ v
+
+
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """A generator on a device; on the CPU for `meta`, which has none and whose tensors hold no numbers."""
+    return torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)
 
 
 def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.condition import Condition
-from unveil.network.layers import attention, sinusoids
+from unveil.network.layers import attention, by_eights, sinusoids
 
 MEMORIES = 4
 
@@ -67,7 +67,7 @@ class LinearUNet2d(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.factor or x.shape[3] % self.factor:
             needed = f"(B, {self.channels}, H, W) with sides that {self.factor} divides"
             raise ValueError(f"LinearUNet2d: x must be {needed}, got {tuple(x.shape)}")
-        about = self.time(sinusoids(time, self.width, inclusive=True))
+        about = by_eights(self.time, sinusoids(time, self.width, inclusive=True))
         h = first = self.enter(x)
         kept: list[Tensor] = []
         for k, (one, two, attend, change) in enumerate(self.down):  # pyright: ignore[reportGeneralTypeIssues]
@@ -105,7 +105,7 @@ class RMSResidual2d(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, about: Tensor) -> Tensor:
-        scale, shift = self.about(F.silu(about))[:, :, None, None].chunk(2, dim=1)
+        scale, shift = by_eights(self.about, F.silu(about))[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.first_norm(self.first(x)), 1.0 + scale))
         return self.skip(x) + F.silu(self.second_norm(self.second(h)))
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +28,13 @@ class LoRA:
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not self.alpha > 0.0 or not self.targets:
-            raise ValueError(f"LoRA needs rank >= 1, alpha > 0 and targets, got {self.rank}, {self.alpha} and {self.targets}")
+        rank, alpha, targets = cast(tuple[Any, Any, Any], (self.rank, self.alpha, self.targets))
+        if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
+            raise ValueError(f"LoRA: rank must be a whole number, at least 1, got {rank!r}")
+        if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0.0 < float(alpha) < inf:
+            raise ValueError(f"LoRA: alpha must be a finite number above 0, got {alpha!r}")
+        if isinstance(targets, str) or not targets or not all(isinstance(target, str) and target for target in targets):
+            raise ValueError(f"LoRA: targets must be a list of names of linear maps, such as ('q_proj', 'v_proj'), got {targets!r}")
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.condition import Condition
-from unveil.network.layers import attention, dropped, sinusoids
+from unveil.network.layers import attention, by_eights, dropped, sinusoids
 
 Generator = torch.Generator | None
 
@@ -121,7 +121,7 @@ class UNet2d(nn.Module):
             raise ValueError(f"UNet2d: x must be (B, {self.channels}, H, W) with sides that {self.stem} divides, got {tuple(x.shape)}")
         generator = self._generator()
         waves = sinusoids(time, self.time_width, inclusive=self.inclusive)
-        about = self.time(waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
+        about = by_eights(self.time, waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
         if self.label is not None:
             about = about + self.label(self._labels(len(x), cond))
         seen = self._joined(x, cond) if self.given else x
@@ -199,7 +199,7 @@ class ResidualConv2d(nn.Module):
             assert sides is not None
             h, x = _doubled(h, sides), _doubled(x, sides)
         h = self.first(h)
-        told = self.about(F.silu(about))[:, :, None, None]
+        told = by_eights(self.about, F.silu(about))[:, :, None, None]
         if self.scale_shift:
             scale, shift = told.chunk(2, dim=1)
             h = torch.addcmul(shift, self.second_norm(h), 1.0 + scale)

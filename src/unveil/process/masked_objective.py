@@ -61,7 +61,7 @@ def counted_loss(
     length, device = x_0.shape[1], x_0.device
     number = torch.arange(length, device=device) // (block or length)
     count = count.to(device).reshape(len(x_0), -1)
-    blocks = int(number[-1]) + 1
+    blocks = -(-length // (block or length))
     if count.shape[1] != blocks:
         raise ValueError(f"counted_loss: {length} positions are {blocks} blocks, but count is of {count.shape[1]}")
     total = torch.zeros_like(count).index_add_(1, number, unknown.to(count.dtype))

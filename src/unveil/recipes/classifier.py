@@ -88,6 +88,8 @@ class TrainClassifier:
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
     """go on from the newest good checkpoint of the run folder"""
+    new_data: bool = False
+    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
     seed: int = 0
     """of weights, batches, times and noise"""
     device: str = "auto"

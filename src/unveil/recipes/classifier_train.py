@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    import torch
 
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.recipes.classifier import TrainClassifier
@@ -73,21 +75,23 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.recipes.classifier import TRAIN_PRESETS, TrainClassifier
     from unveil.recipes.device import find_device
     from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.image_train import attention_of, check_numbers, images_of, shape_of
+    from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, shape_of, tell
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check_numbers(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size}
+    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if images.labels is None or len(images.names) < 2:
-        raise UnveilError(f"{config.data} has no classes to tell apart: no subfolders, no prefixes of names, no labels")
-    if images.skipped:
-        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+        one = f"{config.data} has the class {images.names[0]} alone" if images.names else f"{config.data} has no classes"
+        raise UnveilError(f"{images.unlabelled or one}; a classifier needs at least two to tell apart")
+    tell(images, progress)
     learned = {
         "recipe": "classifier",
         "size": images.pixels.shape[-1],
@@ -105,7 +109,11 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     shape = shape_of(described)
     torch.manual_seed(config.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, 0.0)
+    pictures, size = Pictures(images, config.flip), config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return image_batches(pictures, shape, count, 0.0)
+
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -121,7 +129,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         seed=config.seed,
         log_every=min(100, config.steps),
     )
-    task = Task(model, draw, classifier_loss, {}, {})
+    task = Task(model, draws(size), classifier_loss, {}, {}, draws=draws, size=size, lower="--size or --width")
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainClassifier(), progress, resume=config.resume, log=config.log)
     return config.out

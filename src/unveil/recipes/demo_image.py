@@ -107,8 +107,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():
-        generator = torch.Generator(device="cpu").manual_seed(config.seed)
-        made = generate(model, classes_of(label, count, len(names)), count, settings_of(asked), generator, count, show)
+        made = generate(model, classes_of(label, count, len(names)), count, settings_of(asked), config.seed, count, show)
     pixels = made.pixels.numpy()
     picture, animation = config.out / "images.png", config.out / "images.gif"
     large = grid(pixels, columns, gap=4, least=84)

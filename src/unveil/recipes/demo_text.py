@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,18 +31,17 @@ def packaged() -> str:
 
 def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
     """Write both, streaming to the terminal; returns what to print."""
-    import torch
-
     from unveil.apps.text_generation import Canvas, TextSettings, gap_canvas, prompt_canvas, until_end, write
     from unveil.recipes.demo import command_name
     from unveil.recipes.text_load import load_text_model
     from unveil.recipes.text_run import printable, shown
+    from unveil.sampling.noise import generators
 
     if config.length < 1:
         raise ValueError(f"--length must be at least 1, got {config.length}")
     name = config.checkpoint or packaged()
     model = load_text_model(name, config.device)
-    tokens, generator = model.tokens, torch.Generator(device="cpu").manual_seed(config.seed)
+    tokens = model.tokens
     given = tokens.encode(config.prompt)
     if len(given) >= model.shape.context:
         raise ValueError(f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}")
@@ -49,20 +49,20 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
 
     def written(canvas: Canvas, settings: TextSettings, every: int = 1) -> tuple[list[int], int]:
         with shown(model, canvas, True, every) as show:
-            done = write(model, canvas, settings, generator, show)
+            done = write(model, canvas, settings, generators(config.seed, 1), show)
         return done.ids[0].tolist(), done.calls
 
     settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
     row, calls = written(prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8))
     passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
-    gap = gap_canvas([config.infill], tokens, model.device)
-    line, more = written(gap, TextSettings(steps=32, may_end=False))
-    program = command_name()
+    filled, gaps = "", "a model that does not see what follows fills no gaps"
+    if not model.window:
+        line, more = written(gap_canvas([config.infill], tokens, model.device), TextSettings(steps=32, may_end=False))
+        filled, gaps = f"{printable(tokens.decode(line))}\n\n", f"and a gap filled in {more}; known text never changed"
+    program, room = command_name(), min(200, max(1, model.shape.context - len(tokens.encode("JULIET:"))))
     return f"""{printable(passage)}
 
-{printable(tokens.decode(line))}
-
-{name}: a passage of {length} tokens in {calls} calls of the network, and a gap filled in {more}; known text never changed
+{filled}{name}: a passage of {length} tokens in {calls} calls of the network, {gaps}
 next:
-  {program} sample text --checkpoint {name} --prompt "JULIET:" --length 200 --watch
+  {program} sample text --checkpoint {quote(name)} --prompt "JULIET:" --length {room} --watch
   {program} train text --data FILE.txt --out runs/mine"""

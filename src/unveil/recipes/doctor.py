@@ -68,17 +68,30 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads(), "versions": versions()}
 
 
+def _own_version() -> str:
+    try:
+        return version("unveil")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _gigabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 2**30:.1f} GB"
+
+
 def report() -> str:
     """Everything a bug report needs, as text."""
     import torch
 
     from unveil.data.files import home
+    from unveil.recipes.device import free_memory
     from unveil.recipes.locate import zoo_names
 
     lines = [
-        f"unveil     {version('unveil')} ({commit() or 'installed package'})",
+        f"unveil     {_own_version()} ({commit() or 'installed package'})",
         f"python     {platform.python_version()} on {platform.platform()}",
         f"cpu        {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        f"memory     {_gigabytes(free_memory(torch.device('cpu')))} free",
         f"cuda       {torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'none'}",
         f"mps        {'yes' if torch.backends.mps.is_available() else 'none'}",
         f"home       {home()}",

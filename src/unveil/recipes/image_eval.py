@@ -31,7 +31,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.statistics import mean_ci95
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.image_run import enough_memory, protocol, settings_of
-    from unveil.recipes.image_train import images_of, load_image
+    from unveil.recipes.image_train import images_of, load_image, tell
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
 
@@ -48,6 +48,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     reading = {"asked_size": 0, "fit": "exact", "background": "", "skip_corrupt": False, "styles": [], "hold_out": 0.05}
     with enough_memory("read fewer or smaller images"):
         train, held = images_of(reading | described, config.data)
+    tell(train, progress)
     model = load_image(folder, config.device)
     bits = (BITS if model.shape.schedule in TABLES and len(held) else 0) if config.bits == -1 else config.bits
     if bits and model.shape.schedule not in TABLES:
@@ -82,7 +83,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     given = Given()
     if config.classifier:
         if train.labels is None:
-            raise UnveilError("--classifier leads towards classes, and these data have none")
+            raise UnveilError(f"--classifier leads towards classes, and these data have none: {train.unlabelled or 'no labels'}")
         given = Given(named_classifier(config.classifier, train.names, config.device))
         labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64)) if labels is None else labels
     if judge is not None and labels is None and config.extractor != "judge":
@@ -100,10 +101,9 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         given = replace(given, low=model.reduced(model.normalized(torch.from_numpy(truth))))
         if model.shape.classes and held.labels is not None:
             labels = torch.from_numpy(held.labels[rows].astype(np.int64))
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, generator, config.batch_size, given=given)
+        made = generate(model, labels, config.n, settings, config.seed, config.batch_size, given=given)
         seconds = time.perf_counter() - began
         metrics, references = image_metrics(
             made.pixels.numpy(),
@@ -127,7 +127,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
             for i in range(0, len(rows), config.batch_size):
                 some = slice(i, i + config.batch_size)
                 part = torch.from_numpy(held.pixels[rows[some]])
-                bound = bits_per_dim(model, part, None if told is None else told[some], generator, config.bits_variance)
+                bound = bits_per_dim(model, part, None if told is None else told[some], config.seed + i, config.bits_variance)
                 found += bound.total.tolist()
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))

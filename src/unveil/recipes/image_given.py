@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor
 
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_generation import Given, ImageSettings
     from unveil.apps.image_model import ImageModel
     from unveil.recipes.image import SampleImage
+    from unveil.sampling.noise import Noise
+
+MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
 
 
 class Prepared(NamedTuple):
@@ -44,7 +46,6 @@ def prepare(
     labels: Tensor | None,
     settings: ImageSettings,
     classifier: ImageClassifier | None,
-    generator: torch.Generator,
 ) -> Prepared:
     """Read the pictures of --from and make of them what the flags ask for.
 
@@ -81,7 +82,7 @@ def prepare(
             others = {"bicubic": bicubic(_pixels(low), factor)}
         return Prepared(Given(classifier, low=low), None, truth, others, len(pictures))
     if config.restore:
-        return restoration(config, model, pixels, classifier, generator)._replace(pictures=len(pictures))
+        return restoration(config, model, pixels, classifier, config.seed + MEASURED)._replace(pictures=len(pictures))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=model.normalized(pixels)))
     if config.task == "inpaint":
@@ -101,12 +102,16 @@ def prepare(
 
 
 def restoration(
-    config: SampleImage, model: ImageModel, pixels: Tensor, classifier: ImageClassifier | None, generator: torch.Generator
+    config: SampleImage, model: ImageModel, pixels: Tensor, classifier: ImageClassifier | None, generator: Noise | int
 ) -> Prepared:
-    """What `--restore` gives to `generate`, for images (n, C, S, S), 0 .. 255: damaged ones, or whole ones that it damages (`degrade`)."""
+    """What `--restore` gives to `generate`, for images (n, C, S, S), 0 .. 255: damaged ones, or whole ones that it damages (`degrade`).
+
+    Args:
+        generator: of the damage, as of `generate`: each image's is its own.
+    """
     import torch
 
-    from unveil.apps.image_generation import Given
+    from unveil.apps.image_generation import Given, noise_by_sample
     from unveil.apps.image_restoration import Blur, Hide, Operator, Shrink, measurement_cost
     from unveil.evaluation.image_quality import bicubic, median_filled, median_filtered
     from unveil.sampling.noise import normal_like
@@ -119,7 +124,8 @@ def restoration(
     measured = model.normalized(pixels)
     if config.degrade:
         measured = operator.apply(measured)
-        measured = measured + noise * normal_like(measured, generator)
+        own = noise_by_sample(generator, len(measured))(slice(0, len(measured)))
+        measured = measured + noise * normal_like(measured, own)
     if config.restore == "inpaint":
         measured = measured * known
     seen = _pixels(measured)

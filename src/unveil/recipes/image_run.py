@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from unveil.recipes.image import EvalImage, SampleImage
 
 
+SHOWN = 64  # images of an animation
+
+
 def settings_of(config: SampleImage | EvalImage) -> ImageSettings:
     """How to make images, as flags say it."""
     from unveil.apps.image_generation import ImageSettings
@@ -45,6 +48,35 @@ def classes_of(asked: tuple[int, ...], count: int, classes: int) -> Tensor | Non
     return turns[torch.arange(count, device="cpu") % len(turns)]
 
 
+class Watched:
+    """What is believed about the first `count` images at each call of the network, whatever the batches: the frames of an animation."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.calls: list[list[np.ndarray]] = []  # of each call, a part of each batch
+        self._rows, self._call = slice(0, 0), 0
+
+    def begin(self, rows: slice) -> None:
+        """The next beliefs are about these images."""
+        self._rows, self._call = rows, 0
+
+    def __call__(self, belief: Tensor, t: Tensor) -> None:
+        from unveil.apps.image_model import pixels_of
+
+        if self._rows.start >= self.count:
+            return
+        if self._call == len(self.calls):
+            self.calls.append([])
+        self.calls[self._call].append(pixels_of(belief[: self.count - self._rows.start]).numpy())
+        self._call += 1
+
+    def frames(self) -> list[np.ndarray]:
+        """(count, C, S, S) uint8 of each call."""
+        import numpy as np
+
+        return [np.concatenate(parts) for parts in self.calls]
+
+
 def sample_image(config: SampleImage) -> dict[str, Any]:
     """Make images, write them, and describe them."""
     import time
@@ -52,7 +84,6 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     import torch
 
     from unveil.apps.image_generation import generate
-    from unveil.apps.image_model import pixels_of
     from unveil.evaluation.image_files import grid, write_animation, write_picture
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
@@ -81,13 +112,13 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     free = config.given and not config.label and known and not classifier  # pictures bring their own content
     with enough_memory("lower -n"):
         labels = classes_of((-1,) if free else config.label, config.n, known)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
-    frames: list[np.ndarray] = []
-    show = (lambda belief, _: frames.append(grid(pixels_of(belief).numpy(), least=64))) if config.watch else None
+    watched = Watched(min(config.n, SHOWN)) if config.watch else None
+    begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
-        ready = prepare(config, model, labels, settings, classifier, generator)
-        made = generate(model, labels, config.n, settings, generator, config.batch_size, show, ready.noise, ready.given)
+        ready = prepare(config, model, labels, settings, classifier)
+        size, seed = config.batch_size, config.seed
+        made = generate(model, labels, config.n, settings, seed, size, watched, ready.noise, ready.given, on_batch=begin)
     seconds, calls = time.perf_counter() - began, ready.calls + made.calls
     pixels = made.pixels.numpy()
     text = parameters(config, model.device)
@@ -97,8 +128,8 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
     for k, picture in enumerate(pixels):
         write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
-    if config.watch:
-        write_animation(config.out / "denoising.gif", [*frames, grid(pixels[: config.batch_size], least=64)])
+    if watched is not None:
+        write_animation(config.out / "denoising.gif", [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])])
     names = described["names"] or (read_config(find_checkpoint(config.classifier), "classifier")["names"] if config.classifier else [])
     parts = {"restored": scores, **others}
     compared = "".join(f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()) for name, part in parts.items() if part)

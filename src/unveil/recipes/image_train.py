@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.image_model import ImageModel, ImageShape
     from unveil.data.images import Images
     from unveil.recipes.classifier import TrainClassifier
@@ -72,16 +74,34 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
 
 
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
-    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out."""
+    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out. Classes that the run
+    knows keep the run's numbers."""
+    from dataclasses import replace
+
     from unveil.data.image_sets import has_test, read_images
-    from unveil.data.images import Reading, alike, split
+    from unveil.data.images import Reading, alike, as_numbered, split
+    from unveil.errors import UnveilError
 
     data = config["data"] if source is None else source
     reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
-    images = read_images(data, reading, tuple(config["styles"]))
-    if has_test(data):
-        return images, alike(read_images(data, reading, tuple(config["styles"]), test=True), images)
-    return split(images, config["hold_out"])
+    images = as_numbered(read_images(data, reading, tuple(config["styles"])), config.get("names", ()))
+    if not has_test(data):
+        return split(images, config["hold_out"], in_place=True)
+    test = read_images(data, reading, tuple(config["styles"]), test=True)
+    try:
+        return images, alike(test, images)
+    except UnveilError:
+        if config.get("classes", True):
+            raise
+        return images, alike(replace(test, labels=None, names=()), images)  # nobody asked for classes
+
+
+def tell(images: Images, progress: Progress) -> None:
+    """Say what was left out, and what else should be known of the reading."""
+    if images.skipped:
+        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    for note in images.notes:
+        progress(note, 1, 1, {})
 
 
 def train_image(config: TrainImage, progress: Progress) -> Path:
@@ -99,26 +119,27 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.image import TRAIN_PRESETS, TrainImage
     from unveil.recipes.image_run import enough_memory
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
     check(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size}
+    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if config.classes and images.labels is None:
-        raise UnveilError(f"{config.data} has no classes: no subfolders, no prefixes of names, no labels; leave --classes out")
+        raise UnveilError(f"{images.unlabelled or f'{config.data} has no classes'}; leave --classes out")
     places = config.stem**2 * images.pixels.shape[1]
     if places >= config.width and config.predicts != "x0":
         raise UnveilError(
             f"--stem {config.stem} makes places of {places} numbers, and --width {config.width} channels cannot pass on the noise that "
             f"{config.predicts} tells of: such models make noise; take --predicts x0 --min-snr 5, a smaller --stem or a larger --width"
         )
-    if images.skipped:
-        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+    tell(images, progress)
     learned = {
         "recipe": "image",
         "size": images.pixels.shape[-1],
@@ -135,7 +156,11 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     model = ImageModel(shape)
     bound = config.loss == "vlb"
     history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
-    draw = image_batches(Pictures(images, config.flip), shape, config.batch_size, config.label_drop, history)
+    pictures, size = Pictures(images, config.flip), config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return image_batches(pictures, shape, count, config.label_drop, history)
+
     training = Training(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -153,10 +178,21 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         log_every=min(100, config.steps),
     )
     loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
-    task = Task(model, draw, loss, {}, {}, None if history is None else history.memory)
+    memory, lower = None if history is None else history.memory, "--size or --width"
+    task = Task(model, draws(size), loss, {}, {}, memory, draws=draws, size=size, lower=lower)
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
         run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+def names_before(run: Path) -> tuple[str, ...]:
+    """The classes of a run that is resumed, in its order; none of a folder that is no run."""
+    import json
+
+    try:
+        return tuple(map(str, json.loads((run / "config.json").read_text())["names"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def attention_of(config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from unveil.recipes.locomotion import check_logbase, folder_name
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
     from unveil.data.episodes import Episodes
     from unveil.recipes.locomotion import TrainLocomotion, TrainValue
@@ -42,9 +44,11 @@ def _train(
     import torch
 
     from unveil.recipes.device import find_device
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import run_task
 
     check(config)
+    check_folder(run_folder(config), config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -62,7 +66,6 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
     from unveil.data.trajectories import Trajectories, ranks, returns_to_go
     from unveil.recipes.locomotion_load import shape_of, trajectory_model
-    from unveil.recipes.run import Task
 
     torch.manual_seed(config.seed)  # initial weights
     model = trajectory_model(described)
@@ -71,9 +74,12 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     if shape_of(described).returns:
         told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
     windows, shape = Trajectories(episodes), shape_of(described)
-    draw = trajectory_batches(windows, shape, config.batch_size, told, horizons=lengths(config), untold=config.untold)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count, told, horizons=lengths(config), untold=config.untold)
+
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
-    return Task(model, draw, loss, _published(config), {})
+    return _task(config, model, draws, loss)
 
 
 def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
@@ -86,7 +92,6 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
     from unveil.data.scales import constant_scale, is_constant
     from unveil.data.trajectories import Trajectories, returns_to_go
     from unveil.recipes.locomotion_load import shape_of, value_model
-    from unveil.recipes.run import Task
 
     targets = returns_to_go(episodes, config.discount, config.termination_penalty)
     torch.manual_seed(config.seed)  # initial weights
@@ -99,10 +104,19 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
         if flat:
             note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
-    draw = trajectory_batches(
-        Trajectories(episodes), shape_of(described), config.batch_size, torch.from_numpy(targets), config.clean, lengths(config)
-    )
-    return Task(model, draw, value_loss, _published(config), {})
+    windows, shape, given = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count, given, config.clean, lengths(config))
+
+    return _task(config, model, draws, value_loss)
+
+
+def _task(config: TrainLocomotion | TrainValue, model: torch.nn.Module, draws: Callable[[int], Any], loss: Callable[..., Any]) -> Task:
+    from unveil.recipes.run import Task
+
+    task = Task(model, draws(config.batch_size), loss, _published(config), {}, draws=draws, size=config.batch_size)
+    return task._replace(lower="--horizon or --dim", accumulate="--gradient-accumulate-every")
 
 
 def learn_normalization(model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,21 +63,19 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
     shape = maze_shape(*published_shape(layout), config.width)
     cut = between_goals(episodes, layout.goal)
-    windows = Trajectories(cut, unpadded=shape.horizon)
+    windows, size = Trajectories(cut, unpadded=shape.horizon), config.batch_size
     if windows.episodes < len(cut.ends):
         note(
             f"{len(cut.ends) - windows.episodes} of {len(cut.ends)} pieces between visits to the goal are shorter than the horizon of "
             f"{shape.horizon} steps and are left out, as the published code does"
         )
-    draw = trajectory_batches(windows, shape, config.batch_size)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count)
+
     torch.manual_seed(config.seed)  # initial weights
     model = TrajectoryModel(shape)
     learn_normalization(model, cut, "limits")
     loss = partial(trajectory_loss, known=ends_of)
-    return Task(
-        model,
-        draw,
-        loss,
-        RELEASED_TRAINER,
-        {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps, "episodes": windows.episodes},
-    )
+    described = {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps, "episodes": windows.episodes}
+    return Task(model, draws(size), loss, RELEASED_TRAINER, described, draws=draws, size=size, lower="--width")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +57,13 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     model = PathModel(shape)
     if flat := model.learn_statistics(episodes):
         note(f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant")
-    draw = path_batches(windows, config.batch_size, config.waypoints)
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
-    return Task(model, draw, path_loss, {}, {"longest": windows.longest, "episodes": used})
+    described, size = {"longest": windows.longest, "episodes": used}, config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return path_batches(windows, count, config.waypoints)
+
+    return Task(model, draws(size), path_loss, {}, described, draws=draws, size=size, lower="--width or --depth")
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
@@ -72,12 +76,14 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     from unveil.recipes.device import find_device
     from unveil.recipes.maze import TrainMaze
     from unveil.recipes.maze_paper import paper_task
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import as_json, run_task
     from unveil.training.trainer import Training
 
     layout = find_layout(config.maze)
     check_training(config)
     run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    check_folder(run, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = find_device(config.device)

@@ -96,11 +96,35 @@ def pack(config: Pack) -> str:
         raise UnveilError(f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller network")
     manifest = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
+    if Path(config.name).name != config.name or config.name in ("", ".", ".."):
+        raise UnveilError(f"--name {config.name}: a name, not a path; --into says where")
     folder = (config.into or ZOO) / config.name
+    _check_free(folder)
     for name, data in files.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(data)
     return f"{folder}: {size / 2**20:.2f} MB, {sum(v.numel() for v in weights.values()):,} numbers"
+
+
+def _check_free(folder: Path) -> None:
+    """Only what was packed before is replaced.
+
+    Raises:
+        UnveilError: files of somebody's own are there, or were changed since.
+    """
+    from unveil.training.checkpoint import verify_checkpoint
+
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        verify_checkpoint(folder)
+        packed = set(json.loads((folder / "manifest.json").read_text()))
+        if not {"config.json", "card.md", "weights.safetensors"} <= packed:
+            raise UnveilError(f"{folder}: no packaged weights")
+    except UnveilError as error:
+        raise UnveilError(
+            f"{folder}: files are there that were not packed like this, or were changed; give another --name or --into"
+        ) from error
 
 
 def listing() -> str:

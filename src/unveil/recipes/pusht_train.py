@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.policy_model import PolicyModel
     from unveil.recipes.progress import Progress
     from unveil.recipes.pusht import TrainPushT
@@ -26,9 +29,11 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
     from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
 
     check(config)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -57,12 +62,17 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         if flat := part.learn(rows, "limits"):
             names = left_out([str(i) for i in flat])
             note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
-    draw, loss = policy_batches(chunks, model.shape, config.batch_size), policy_loss
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return policy_batches(chunks, model.shape, count)
+
+    draw, loss = draws(config.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())
-        draw = policy_batches(chunks, model.shape, max(1, config.batch_size // STATES))
-        draw, loss = student_batches(draw, model.shape, config.distill_steps), student_loss(teacher, config.distill_steps)
-    task = Task(model, draw, loss, _published(config), {})
+        draw = student_batches(draws(max(1, config.batch_size // STATES)), model.shape, config.distill_steps)
+        loss = student_loss(teacher, config.distill_steps)
+    task = Task(model, draw, loss, _published(config), {}, size=config.batch_size, lower="--horizon or --widths", accumulate="")
+    task = task if teacher is not None else task._replace(draws=draws)  # a student's loss computes with its teacher, too
     run_task(task, _training(config), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
     return config.out
 

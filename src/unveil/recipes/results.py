@@ -48,7 +48,7 @@ def read_results(config: Results) -> Found:
     """Runs and scores below the folder.
 
     Raises:
-        UnveilError: two outputs for standard output, or a table that has two experiments for one place.
+        UnveilError: there is no such folder, two outputs for standard output, or a table that has two experiments for one place.
     """
     from unveil.errors import UnveilError
     from unveil.evaluation import results
@@ -58,6 +58,11 @@ def read_results(config: Results) -> Found:
     piped = [f"--{name}" for name in ("json", "csv", "markdown", "latex") if getattr(config, name) == "-"]
     if len(piped) > 1:
         raise UnveilError(f"only one of {', '.join(piped)} can be -")
+    if not config.folder.is_dir():
+        what = "is a file, but results are looked for in folders" if config.folder.exists() else "no such folder"
+        raise UnveilError(
+            f"{config.folder}: {what}; give the --out or --logbase of trainings (start one with: unveil train maze --preset tiny)"
+        )
     experiments, skipped = results.experiments_below(config.folder, config.experiment)
     rows = [results.described(experiment, config.seed) for experiment in experiments]
     numbers = {

@@ -26,6 +26,11 @@ class Task(NamedTuple):
         training: options of `Training` that differ from the recipe's.
         config: what else `config.json` must say for the weights to be used.
         memory: of `train`.
+        draws: number of samples -> `draw`, to count the memory of a step before it is taken; None: it is not counted.
+        size: samples of a batch.
+        counted: model and loss to count with, where `loss` computes with another model than is trained.
+        lower: flags that make samples or the network smaller, as "--width or --depth".
+        accumulate: the flag that makes up for a smaller batch; "" if there is none.
     """
 
     model: torch.nn.Module
@@ -34,6 +39,11 @@ class Task(NamedTuple):
     training: Mapping[str, Any]
     config: Mapping[str, Any]
     memory: Mapping[str, torch.Tensor] | None = None
+    draws: Callable[[int], Callable[[torch.Generator], Any]] | None = None
+    size: int = 0
+    counted: tuple[torch.nn.Module, Callable[[Any, Any], tuple[torch.Tensor, Mapping[str, float]]]] | None = None
+    lower: str = ""
+    accumulate: str = "--accumulate"
 
 
 def run_task(
@@ -55,21 +65,24 @@ def run_task(
         described: what `config.json` says.
         defaults: the recipe's config, for fields that an older `config.json` lacks.
     Raises:
-        UnveilError: the folder cannot be made, or is another run's.
+        UnveilError: the folder cannot be made, or is another run's; or a step needs more memory than is free.
     """
     from dataclasses import replace
 
     from unveil.errors import UnveilError
+    from unveil.recipes.device import free_memory
+    from unveil.recipes.resuming import check_folder, write_config
     from unveil.recipes.sinks import sink
     from unveil.training.trainer import train
 
-    if run.exists() and not run.is_dir():
-        raise UnveilError(f"{run} is a file, but a run needs a folder")
+    check_folder(run, resume)
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    write_config(run, described, defaults, resume)
+    said = write_config(run, described, defaults, resume)
+    if said:
+        progress(said, 1, 1, {})
     training = replace(training, **dict(task.training))
     with sink(log if os.environ.get("RANK", "0") == "0" else "none", run, described) as record:
 
@@ -78,7 +91,40 @@ def run_task(
             progress(f"training {run}", int(numbers["step"]), training.steps, numbers)
 
         model = task.model.to(device)
+        check_memory(task, training, free_memory(device))
         train(model, task.draw, task.loss, training, run, resume=resume, on_record=on_record, on_save=on_save, memory=task.memory)
+
+
+def check_memory(task: Task, training: Training, free: int | None) -> None:
+    """Refuse a training whose step needs more memory than is free, before it takes any.
+
+    Raises:
+        UnveilError: says what is needed, what is free, and which batch would fit.
+    """
+    from unveil.errors import UnveilError
+    from unveil.training.memory import step_bytes, training_bytes
+
+    draws = task.draws
+    if draws is None or free is None:
+        return
+    model, loss = task.counted or (task.model, task.loss)
+
+    def needed(size: int) -> int:
+        return training_bytes(task.model, step_bytes(model, draws, loss, size, memory=task.memory, bfloat16=bool(training.bfloat16)))
+
+    try:
+        need = needed(task.size)
+        if need <= free:
+            return
+        halves = [task.size >> k for k in range(1, task.size.bit_length())] if needed(1) <= 0.9 * free else []
+        fits = next((size for size in halves if needed(size) <= 0.9 * free), 0)
+    except Exception:  # a loss that cannot do without numbers: what it needs is not known, and the training itself will say what is wrong
+        return
+    more = f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}" if fits and task.accumulate else ""
+    smaller = f"give --batch-size {fits}{more}, or lower {task.lower}" if fits else f"not even one sample would fit: lower {task.lower}"
+    raise UnveilError(
+        f"a step of --batch-size {task.size} needs about {need / 2**30:.3g} GB of memory, but {free / 2**30:.3g} GB are free; {smaller}"
+    )
 
 
 def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,48 +132,3 @@ def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
     import json
 
     return json.loads(json.dumps(dict(described), default=str))
-
-
-FREE_TO_CHANGE = (
-    "steps",
-    "n_train_steps",
-    "save_every",
-    "save_freq",
-    "keep",
-    "device",
-    "threads",
-    "resume",
-    "out",
-    "prepared_by",
-    "data",
-    "samples",
-    "log",
-    "episodes",
-    "demonstrations",
-)
-
-
-def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> None:
-    """Write `config.json`, unless it is that of a run which has begun and differs.
-
-    Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags.
-    """
-    import json
-
-    from unveil.data.files import replacing
-    from unveil.errors import UnveilError
-    from unveil.training.checkpoint import latest_checkpoint
-
-    newest = latest_checkpoint(run, warn=False)  # the trainer warns
-    if newest is not None and not resume:
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
-    if newest is not None and (run / "config.json").is_file():
-        before = json.loads((run / "config.json").read_text())
-        for name in described:
-            if name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]:
-                raise UnveilError(
-                    f"{run} was started with {name} {before.get(name)!r}, not {described[name]!r}; give the same, or another --out"
-                )
-    with replacing(run / "config.json") as partial:
-        partial.write_text(json.dumps(described, indent=1) + "\n")

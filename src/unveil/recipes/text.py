@@ -15,9 +15,11 @@ class DataText:
     """
 
     data: str = "text/tinyshakespeare.txt.gz"
-    """a text file, jsonl, either as .gz, or a folder of them; also below $UNVEIL_DATA"""
+    """a text file, jsonl or a .json array, each also as .gz, .parquet, or a folder of them; also below $UNVEIL_DATA"""
     field: str = "text"
     """of a line of jsonl"""
+    encoding: str = "utf-8"
+    """of the files, such as latin-1, cp1252 or utf-16"""
     tokenizer: Literal["bpe", "bytes"] = "bpe"
     """byte-pair encoding learned from the data, or plain bytes"""
     vocabulary: int = 1024
@@ -49,10 +51,13 @@ class TrainText:
     """a folder of `unveil data text`, or text as it takes it, which is then read as bytes"""
     field: str = "text"
     """of a line of jsonl"""
+    encoding: str = "utf-8"
+    """of the files, those of --sft too, such as latin-1, cp1252 or utf-16"""
     hold_out: float = 0.1
     """the last share of the characters, which is not trained on; a prepared folder has its own"""
     sft: str | None = None
-    """fine-tune on instructions: jsonl with a prompt and a response a line, or turns under "messages"; only responses are masked"""
+    """fine-tune on instructions: jsonl, a .json array or .parquet of prompts and responses, Alpaca's fields, or turns under "messages"
+    (OpenAI, TRL) or "conversations" (ShareGPT); only responses are masked"""
     prompt_field: str = "prompt"
     """of a line of --sft"""
     response_field: str = "response"
@@ -123,6 +128,8 @@ class TrainText:
     """where metrics go besides metrics.jsonl"""
     resume: bool = False
     """go on from the newest good checkpoint of the run folder"""
+    new_data: bool = False
+    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
     seed: int = 0
     """of weights, batches and masks"""
     device: str = "auto"
@@ -264,6 +271,8 @@ class EvalText:
     """text as of `unveil data text`, all of it; by default the tail that was held out of the model's own data"""
     field: str = "text"
     """of a line of jsonl"""
+    encoding: str = "utf-8"
+    """of the files of --data, such as latin-1, cp1252 or utf-16"""
     draws: int = 8
     """calls of the network for each piece, each with another number of masks; one is all that an exact likelihood needs"""
     form: Literal["l", "t"] = "l"

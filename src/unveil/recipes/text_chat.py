@@ -40,16 +40,15 @@ def answer_prompts(config: ChatText) -> dict[str, Any]:
     """Answer each of `--prompt`, and describe."""
     import time
 
-    import torch
-
     from unveil.apps.text_chat import answer
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_run import printable
+    from unveil.sampling.noise import generators
 
     settings, model = settings_of(config), _model(config)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    noise = generators(config.seed, len(config.prompt))
     began = time.perf_counter()
-    done = answer(model, [_begun(config, prompt) for prompt in config.prompt], settings, generator)
+    done = answer(model, [_begun(config, prompt) for prompt in config.prompt], settings, noise)
     seconds = time.perf_counter() - began
     shown = (f"> {printable(prompt)}\n{printable(text)}" for prompt, text in zip(config.prompt, done.texts, strict=True))
     return {
@@ -69,17 +68,16 @@ def answer_prompts(config: ChatText) -> dict[str, Any]:
 
 def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object]) -> None:
     """Answer line after line, each given all before it. The oldest turns are forgotten, and that is said, where the context ends."""
-    import torch
-
     from unveil.apps.text_chat import answer
     from unveil.data.chat import Turn, encode_chat
     from unveil.recipes.text_run import printable
+    from unveil.sampling.noise import generators
 
     settings, model = settings_of(config), _model(config)
     encode_chat(model.tokens, [Turn("user", "")])  # an unknown template is refused before anything is typed
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     first: list[Turn] = [Turn("system", config.system)] if config.system else []
     turns: list[Turn] = []
+    answered = 0  # the n-th answer has the random numbers of seed + n, whatever was said before
     for line in lines:
         if line == NEW:
             turns = []
@@ -92,12 +90,13 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
             turns = kept
         try:
             with _streamed(model, config) as show:
-                (text,) = answer(model, [[*first, *turns]], settings, generator, show).texts
+                (text,) = answer(model, [[*first, *turns]], settings, generators(config.seed, 1, answered), show).texts
         except ValueError as error:  # of this line, such as one that is longer than the context
             turns.pop()
             say(f"({error})")
             continue
         turns.append(Turn("assistant", text))
+        answered += 1
         say(printable(text))
 
 

@@ -84,11 +84,15 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
 
 
 def _adapt(model: TextModel, folder: Path) -> None:
+    from unveil.errors import UnveilError
     from unveil.network.lora import add_lora
     from unveil.weights.peft import fitting, read_adapter
 
     how, tensors = read_adapter(folder)
-    parts = add_lora(model.denoiser.network, how)
+    try:
+        parts = add_lora(model.denoiser.network, how)
+    except ValueError as error:
+        raise UnveilError(f"{folder}: an adapter for another model ({error})") from error
     parts.load_state_dict(fitting(folder, tensors, parts.state_dict()))
     _plain(model)
 

@@ -73,6 +73,7 @@ def sample_text(config: SampleText) -> dict[str, Any]:
     from unveil.errors import UnveilError
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_load import load_text_model
+    from unveil.sampling.noise import generators
 
     settings = settings_of(config)
     if config.prompt and config.infill is not None:
@@ -87,13 +88,13 @@ def sample_text(config: SampleText) -> dict[str, Any]:
         canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, settings.length, tokens, model.device)
     else:
         canvas = gap_canvas([config.infill] * config.count, tokens, model.device)
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    noise = generators(config.seed, config.count)
     began = time.perf_counter()
     with shown(model, canvas, config.watch) as show:
         if config.infill is None and not config.length:
-            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, generator, show)
+            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, noise, show)
         else:
-            written = write(model, canvas, settings, generator, show)
+            written = write(model, canvas, settings, noise, show)
     seconds = time.perf_counter() - began
     first = canvas.ids.shape[1] - settings.length
     given = int((canvas.ids != tokens.mask_id).sum())
@@ -196,30 +197,29 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed)
         return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
     if config.data is not None:
-        what, stream = config.data, pack(read_documents(config.data, config.field), model.tokens)
+        what, stream = config.data, pack(read_documents(config.data, config.field, config.encoding), model.tokens)
     else:
         trained = read_config(find_checkpoint(config.checkpoint), "text")
         if "data" not in trained:
             raise UnveilError("packaged weights do not say where their data are; give --data FILE")
         if trained.get("sft"):
             raise UnveilError("this model was fine-tuned on instructions, of which none are held out; give --data FILE")
-        what = f"the last {trained['hold_out']:.0%} of {trained['data']}"
+        what, encoding = f"the last {trained['hold_out']:.0%} of {trained['data']}", trained.get("encoding", "utf-8")
         if is_prepared(files_found(Path(trained["data"]))):
-            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"])
+            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"], encoding)
             if prepared.tokens.written() != model.tokens.written():
                 raise UnveilError(f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE")
             stream = prepared.held
         else:
-            held = split_documents(read_documents(trained["data"], trained["field"]), trained["hold_out"])[1]
+            held = split_documents(read_documents(trained["data"], trained["field"], encoding), trained["hold_out"])[1]
             stream = pack(held, model.tokens)
         if not len(stream):
             raise UnveilError("nothing was held out of this model's data; give --data FILE")
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     metrics = text_metrics(
         model,
         stream,
         config.draws,
-        generator,
+        config.seed,
         config.pieces,
         config.batch_size,
         lambda done, total: progress("scoring", done, total, {}),

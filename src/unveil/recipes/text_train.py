@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from unveil.apps.text_model import TextShape
     from unveil.data.text import Prepared
     from unveil.recipes.progress import Progress
@@ -25,7 +27,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     name = Path(config.data).name.split(".")[0] or "text"
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
-    train, held = split_documents(read_documents(config.data, config.field), config.hold_out)
+    train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
     progress(f"preparing {name}", 1, 3, {})
     tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
     progress(f"preparing {name}", 2, 3, {})
@@ -52,10 +54,11 @@ def _command(config: DataText) -> str:
     """What prepares the same data, wherever they lie."""
     vocabulary = f"--tokenizer bpe --vocabulary {config.vocabulary}" if config.tokenizer == "bpe" else "--tokenizer bytes"
     field = f" --field {config.field}" if config.field != "text" else ""
-    return f"unveil data text --data {Path(config.data).name}{field} {vocabulary} --hold-out {config.hold_out}"
+    encoding = f" --encoding {config.encoding}" if config.encoding != "utf-8" else ""
+    return f"unveil data text --data {Path(config.data).name}{field}{encoding} {vocabulary} --hold-out {config.hold_out}"
 
 
-def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
+def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prepared:
     """A folder of `unveil data text`, or other text as bytes with its tail held out."""
     from unveil.data.files import found
     from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
@@ -65,7 +68,7 @@ def prepared_text(data: str, field: str, hold_out: float) -> Prepared:
     if is_prepared(folder):
         return read_prepared(folder)
     tokens = ByteTokens()
-    train, held = split_documents(read_documents(data, field), hold_out)
+    train, held = split_documents(read_documents(data, field, encoding), hold_out)
     return Prepared(tokens, pack(train, tokens), pack(held, tokens))
 
 
@@ -79,8 +82,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.apps.text_training import text_batches, text_loss
     from unveil.data.text import Pieces
     from unveil.data.tokens import FILE, digest, write_tokens
-    from unveil.errors import UnveilError
     from unveil.recipes.device import find_device
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
     from unveil.training.checkpoint import latest_checkpoint
@@ -90,22 +93,26 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         from unveil.recipes.text_tune import tune_text
 
         return tune_text(config, progress)
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    prepared = prepared_text(config.data, config.field, config.hold_out)
+    prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
     pieces = Pieces(prepared.train, config.context, config.truncated)
     more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
     more |= {"prepared_by": prepared.command} if prepared.command else {}
     described = as_json(asdict(config) | more)
     torch.manual_seed(config.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
-    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=config.block)
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        odd = count % 2 if config.times == "antithetic" and count < config.batch_size else 0  # of those that are only counted
+        return text_batches(pieces, count + odd, config.form, config.times, block=config.block)
+
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
-    task = Task(model, draw, text_loss, {}, {})
+    size = config.batch_size
+    task = Task(model, draws(size), text_loss, {}, {}, draws=draws, size=size, lower="--context, --width or --depth")
     run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
 

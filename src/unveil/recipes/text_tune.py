@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Learned(NamedTuple):
-    """What is learned from: batches, their loss, and what `config.json` says of them."""
+    """What is learned from: batches of so many rows, their loss, and what `config.json` says of them."""
 
-    draw: Callable[[torch.Generator], Any]
+    draws: Callable[[int], Callable[[torch.Generator], Any]]
     loss: Callable[[TextModel, Any], tuple[Tensor, Mapping[str, float]]]
     described: dict[str, Any]
 
@@ -40,17 +40,17 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
     from unveil.recipes.device import find_device
+    from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
     from unveil.recipes.text_train import training_of
     from unveil.training.checkpoint import latest_checkpoint
     from unveil.weights.peft import write_adapter
 
+    check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but a run needs a folder")
     torch.manual_seed(config.seed)  # initial weights
     model = _started(config)
     if config.sft is not None and model.window:
@@ -75,7 +75,12 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
 
     if latest_checkpoint(config.out) is None:
         write_tokens(model.tokens, config.out / FILE)
-    task = Task(trained, learned.draw, loss, {}, {})
+    draws, size, lower = (
+        learned.draws,
+        config.batch_size,
+        "--context, --width or --depth" if base is None else "what is trained, by --lora-rank",
+    )
+    task = Task(trained, draws(size), loss, {}, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower)
     training = training_of(config)
     asked = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
     asked(task, training, device, config.out, described, TrainText(), progress)
@@ -124,20 +129,31 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     from unveil.errors import UnveilError
     from unveil.recipes.text_train import prepared_text
 
+    def odd(count: int) -> int:
+        """Antithetic times come in pairs, of batches that are only counted, too."""
+        return count % 2 if config.times == "antithetic" and count < config.batch_size else 0
+
     if config.sft is not None:
-        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field), tokens, shape.context)
+        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field, config.encoding), tokens, shape.context)
         described = {"chats": len(examples.chats), "left_out": examples.left_out}
-        return Learned(tuning_batches(examples, config.batch_size, config.form, config.times), tuning_loss, described)
+
+        def tuned(count: int) -> Callable[[torch.Generator], Any]:
+            return tuning_batches(examples, count + odd(count), config.form, config.times)
+
+        return Learned(tuned, tuning_loss, described)
     if is_prepared(found(Path(config.data))):
-        prepared = prepared_text(config.data, config.field, config.hold_out)
+        prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
         if prepared.tokens.written() != tokens.written():
             raise UnveilError(f"{config.data} was prepared with another tokenizer than {config.checkpoint} has; give the text itself")
         stream = prepared.train
     else:
-        stream = pack(split_documents(read_documents(config.data, config.field), config.hold_out)[0], tokens)
+        stream = pack(split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)[0], tokens)
     pieces = Pieces(stream, shape.context, config.truncated)
-    draw = text_batches(pieces, config.batch_size, config.form, config.times, block=shape.block)
-    return Learned(draw, text_loss, {"tokens": len(stream)})
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return text_batches(pieces, count + odd(count), config.form, config.times, block=shape.block)
+
+    return Learned(draws, text_loss, {"tokens": len(stream)})
 
 
 def _place(path_or_name: str) -> str:

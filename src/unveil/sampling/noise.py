@@ -5,7 +5,30 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-Noise = torch.Generator | Sequence[torch.Generator] | None
+
+class Recorded:
+    """Standard normal numbers that were drawn before, one tensor for each draw in its order: to compare with another implementation.
+
+    Raises:
+        ValueError: at a draw of another shape, or beyond the last.
+    """
+
+    def __init__(self, draws: Sequence[Tensor]) -> None:
+        self._draws = list(draws)
+        self.used = 0
+
+    def next(self, x: Tensor) -> Tensor:
+        """The next draw, which must have x's shape."""
+        if self.used == len(self._draws):
+            raise ValueError(f"recorded noise: {self.used} draws were given, and another one of shape {tuple(x.shape)} is needed")
+        draw = self._draws[self.used]
+        if draw.shape != x.shape:
+            raise ValueError(f"recorded noise: draw {self.used} must have shape {tuple(x.shape)}, got {tuple(draw.shape)}")
+        self.used += 1
+        return draw.to(x)
+
+
+Noise = torch.Generator | Sequence[torch.Generator] | Recorded | None
 """None: torch's global generator. A sequence of n: each serves len(x) / n successive rows, such as the candidates of one sample."""
 
 
@@ -16,11 +39,15 @@ def generators(seed: int, count: int, first: int = 0) -> list[torch.Generator]:
 
 def some_of(generator: Noise, rows: slice) -> Noise:
     """The randomness of some samples of a batch: their own generators, or the one that serves all."""
+    if isinstance(generator, Recorded):
+        raise ValueError("recorded noise belongs to whole batches")
     return generator[rows] if isinstance(generator, Sequence) else generator
 
 
 def normal_like(x: Tensor, generator: Noise) -> Tensor:
     """Standard normal noise of x's shape, dtype and device; CPU generators serve every device with the same numbers."""
+    if isinstance(generator, Recorded):
+        return generator.next(x)
     return _drawn(x, generator, torch.randn, x.dtype)
 
 
@@ -31,6 +58,8 @@ def uniform_like(x: Tensor, generator: Noise, positive: bool = False, where: Ten
         where: bool, (B,) or more of x's leading dimensions: where numbers are wanted. With a generator for each sample no others are drawn
             (they are 1 there), so that a row's stream does not depend on what other rows still want; one generator draws all.
     """
+    if isinstance(generator, Recorded):
+        raise ValueError("recorded noise is normal, and this needs uniform numbers")
     if where is not None and isinstance(generator, Sequence):
         numbers = _drawn_where(x, generator, where)
     else:
@@ -38,7 +67,9 @@ def uniform_like(x: Tensor, generator: Noise, positive: bool = False, where: Ten
     return numbers.clamp(min=2.0**-60) if positive else numbers
 
 
-def _drawn(x: Tensor, generator: Noise, draw: Callable[..., Tensor], dtype: torch.dtype) -> Tensor:
+def _drawn(
+    x: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None, draw: Callable[..., Tensor], dtype: torch.dtype
+) -> Tensor:
     if not isinstance(generator, Sequence):
         device = x.device if generator is None else generator.device
         return draw(x.shape, dtype=dtype, device=device, generator=generator).to(x.device)

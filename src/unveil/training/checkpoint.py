@@ -181,7 +181,7 @@ def _reading(file: Path) -> Generator[None]:
     except FileNotFoundError as error:
         raise UnveilError(f"{file}: no such file") from error
     except Exception as error:
-        raise UnveilError(f"{file}: not the weights that are needed ({str(error).splitlines()[0]})") from error
+        raise UnveilError(f"{file}: not the weights that are needed ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
 
 
 def _header(file: Path) -> dict[str, Stored]:
@@ -189,7 +189,7 @@ def _header(file: Path) -> dict[str, Stored]:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > LARGEST_HEADER:
             raise ValueError("its header is too long")
-        header = json.loads(handle.read(length), object_pairs_hook=_without_repeats)
+        header = json.loads(handle.read(length), object_pairs_hook=without_repeats)
     header.pop("__metadata__", None)
     return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in header.items()}
 
@@ -206,10 +206,15 @@ def _expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: 
             raise ValueError(f"{name} has dtype {found.dtype}, needed is {dtype}")
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are all different; of two values by one name, readers would take one or the other.
+
+    Raises:
+        ValueError: a name that stands twice.
+    """
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise ValueError("a name stands twice in its header")
+        raise ValueError(f"a name stands twice: {next(n for n in names if names.count(n) > 1)[:60]}")
     return dict(pairs)
 
 

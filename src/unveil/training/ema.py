@@ -1,7 +1,11 @@
 """Exponential moving averages of weights."""
 
+import math
+
 import torch
 from torch import nn
+
+from unveil.training.fields import real, whole
 
 
 class EMA:
@@ -19,8 +23,8 @@ class EMA:
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999, power: float = 0.75) -> None:
-        if not (0.0 <= decay < 1.0 and power >= 0.0):
-            raise ValueError(f"EMA: 0 <= decay < 1 and power >= 0 are needed, got {decay} and {power}")
+        real("EMA", "decay", decay, 0.0, 1.0, below=True)
+        real("EMA", "power", power, 0.0, math.inf, below=True)
         for name, module in model.named_modules():
             if "BatchNorm" in type(module).__name__ and module.track_running_stats:
                 raise ValueError(f"EMA: {name or 'the model'} is a BatchNorm, whose statistics averaged weights would ruin; use GroupNorm")
@@ -29,7 +33,12 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after step number `step` (from 1)."""
+        """Take in the weights after step number `step` (from 1).
+
+        Raises:
+            ValueError: another step.
+        """
+        whole("EMA", "step", step, 1)
         decay = min(self.decay, 1.0 - (1.0 + step) ** -self.power) if self.power else self.decay
         for name, value in model.state_dict().items():
             if value.is_floating_point():

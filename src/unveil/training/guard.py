@@ -1,14 +1,16 @@
 """Guards around a run: one writer a folder, and interrupts that wait for a good moment."""
 
 import fcntl
+import os
 import signal
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from unveil.errors import UnveilError
+from unveil.training.checkpoint import checkpoints
 
 
 @contextmanager
@@ -32,23 +34,72 @@ def only_writer(run: Path) -> Generator[None]:
 
 
 class Interrupts:
-    """Notes Ctrl-C and SIGTERM instead of dying in the middle of a step; a second one dies at once. In the main thread only."""
+    """Ctrl-C and SIGTERM during a training: the first lets the step end, the second leaves at once, in the middle of whatever runs.
 
-    def __init__(self) -> None:
+    Python runs its signal handlers between bytecodes, so never while one call of a big network runs for minutes. But the C handler writes
+    each signal's number to a pipe at once, and a thread that waits there needs only the interpreter's lock, which torch's operations
+    release. Leaving is `os._exit` with 128 + the signal's number: checkpoints are written whole or not at all, so nothing is half written.
+    In the main thread only; elsewhere signals are left alone.
+
+    Args:
+        run: whose newest checkpoint is named on leaving.
+        speaks: print what happens; off for all but one of several processes.
+    """
+
+    def __init__(self, run: Path, speaks: bool = True) -> None:
         self.asked = False
+        self.stepping = False
+        """whether there is a step to wait for; before the first one a signal leaves at once"""
+        self._run, self._speaks = run, speaks
         self._before: dict[signal.Signals, signal.Handlers | None] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)  # type: ignore[assignment]
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._end, self._start = os.pipe()
+        os.set_blocking(self._start, False)
+        self._watcher = threading.Thread(target=self._watch, name="interrupts", daemon=True)
+        self._watcher.start()
+        self._wakeup = signal.set_wakeup_fd(self._start, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)  # type: ignore[assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._before:
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._before = {}
+        os.close(self._start)  # ends the watcher
+        self._watcher.join()
+        os.close(self._end)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
         self.asked = True
+
+    def _watch(self) -> None:
+        """Read the numbers of signals as they come, until the pipe is closed."""
+        seen = 0
+        while numbers := os.read(self._end, 64):
+            for number in numbers:
+                if number not in (signal.SIGINT, signal.SIGTERM):
+                    continue
+                seen += 1
+                if seen > 1 or not self.stepping:
+                    self._leave(number)
+                self._say("stopping after this step; again to stop at once")
+
+    def _leave(self, number: int) -> None:
+        found = checkpoints(self._run)
+        kept = f"{found[-1]} was saved last; go on with the same command and --resume" if found else "nothing was saved yet"
+        self._say(f"stopped at once; {kept}")
+        os._exit(128 + number)
+
+    def _say(self, line: str) -> None:
+        if not self._speaks:
+            return
+        shown = "\x1b[?25h\n" if os.isatty(2) else ""  # a progress bar hides the cursor
+        with suppress(OSError):
+            os.write(2, f"{shown}unveil: {line}\n".encode())

@@ -28,6 +28,7 @@ from unveil.training.checkpoint import (
 from unveil.training.distributed import Group, join
 from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unless_weights_finite
 from unveil.training.ema import EMA
+from unveil.training.fields import real, truth, whole
 from unveil.training.guard import Interrupts, only_writer
 
 Draw = Callable[[torch.Generator], Any]
@@ -50,6 +51,8 @@ class Training:
         accumulate: batches whose gradients make one step, in each process.
         save_every, log_every: in steps.
         keep: newest checkpoints that are kept; 0 keeps all.
+    Raises:
+        ValueError: a number that cannot be, by name.
     """
 
     steps: int
@@ -67,6 +70,24 @@ class Training:
     log_every: int = 100
     keep: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "save_every", "log_every"):
+            whole("Training", name, getattr(self, name), 1)
+        for name in ("warmup", "keep"):
+            whole("Training", name, getattr(self, name), 0)
+        whole("Training", "seed", self.seed, -(2**63))
+        for name in ("learning_rate", "weight_decay", "ema_power"):
+            real("Training", name, getattr(self, name), 0.0, math.inf, above=name == "learning_rate", below=True)
+        real("Training", "clip", self.clip, 0.0, math.inf, above=True)
+        real("Training", "final_fraction", self.final_fraction, 0.0, 1.0)
+        real("Training", "ema", self.ema, 0.0, 1.0, below=True)
+        betas: Any = self.betas
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ValueError(f"Training: betas must be two numbers, got {betas!r}")
+        for beta in betas:
+            real("Training", "betas", beta, 0.0, 1.0, below=True)
+        truth("Training", "bfloat16", self.bfloat16, unknown=True)
 
     def rate(self, step: int) -> float:
         """The learning rate of step number `step` (from 0)."""
@@ -91,8 +112,9 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `model` in place and return the averaged weights.
 
-    The run folder gets `metrics.jsonl` and `checkpoint-<step>/`. All randomness comes from one generator whose state is saved, so a
-    run that was killed and resumed equals one that was not, bit for bit, on the same machine and number of threads.
+    The run folder gets `metrics.jsonl`, with null for numbers that are not finite, and `checkpoint-<step>/`. All randomness comes from one
+    generator whose state is saved, so a run that was killed and resumed equals one that was not, bit for bit, on the same machine and
+    number of threads.
 
     Under `torchrun` all processes draw the same batches in the same order and each takes its share, so W processes equal one with
     `accumulate` W times as large, to float tolerance. The first one writes.
@@ -108,12 +130,14 @@ def train(
     Raises:
         UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, several processes would
             each have a memory of their own, or a loss, gradient or weight is not finite: before the step, so that no checkpoint holds it.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on.
+        ValueError: nothing to train, or a loss that is no scalar with a gradient.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on. A second one
+            leaves at once with status 130 or 143 (`Interrupts`).
     """
     group = join() if group is None else group
     if memory and group.size > 1:
         raise UnveilError("several processes cannot share the losses that they remember yet; train in one, or with even times")
-    with only_writer(run) if group.leads else nullcontext(), Interrupts() as interrupts:
+    with only_writer(run) if group.leads else nullcontext(), Interrupts(run, group.leads) as interrupts:
         if group.leads:
             remove_unfinished(run)
         return _train(model, draw, loss, training, run, group, resume, on_record, on_save, dict(memory or {}), interrupts)
@@ -133,6 +157,8 @@ def _train(
     interrupts: Interrupts,
 ) -> dict[str, Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("train: the model has no parameters to train")
     optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=training.betas)
     device = parameters[0].device
     generator = torch.Generator(device="cpu").manual_seed(training.seed)
@@ -156,11 +182,11 @@ def _train(
     if group.leads:
         _truncate(log, step)
     group.wait()
-    sums: dict[str, float] = state["sums"]
+    sums = {name: float(number) for name, number in state["sums"].items()}
     counted: int = state["counted"]
     began, spent, since = time.perf_counter(), time.process_time(), step
     model.train()
-    stopping = False
+    interrupts.stepping, stopping = True, False
     while step < training.steps and not stopping:
         rate = training.rate(step)
         for options in optimizer.param_groups:
@@ -174,10 +200,12 @@ def _train(
                 continue
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 value, extra = loss(model, batch)
+            if value.ndim or not value.requires_grad:
+                raise ValueError(f"train: loss must return a scalar with a gradient, got one of shape {tuple(value.shape)}")
             (value / training.accumulate).backward()
             batches.append(seen(float(value.detach()), batch))
-            for name, number in {"loss": batches[-1][0], **extra}.items():
-                numbers[name] = numbers.get(name, 0.0) + number / training.accumulate
+            for name, number in {"loss": batches[-1].loss, **extra}.items():
+                numbers[name] = numbers.get(name, 0.0) + float(number) / training.accumulate
         shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=device)
         group.average([*(p.grad for p in parameters if p.grad is not None), shared])
         numbers = dict(zip(numbers, shared.tolist(), strict=True)) if group.size > 1 else numbers
@@ -196,14 +224,15 @@ def _train(
             record["cpu_seconds_per_step"] = (used - spent) / (step - since)  # of all threads; other work on the machine counts little
             sums, counted, began, spent, since = {}, 0, now, used, step
             if group.leads:
-                _append(log, json.dumps(record))
+                _append(log, json.dumps({name: number if math.isfinite(number) else None for name, number in record.items()}))
             if on_record is not None and group.leads:
                 on_record(record)
         stopping = group.any(interrupts.asked, device)
         if step % training.save_every == 0 or step == training.steps or stopping:
             stop_unless_weights_finite(dict(model.named_parameters()), ema.weights, step, run)
             drawn = generator.get_state().numpy().tobytes().hex()
-            state = {"step": step, "generator": drawn, "sums": sums, "counted": counted, "bfloat16": bfloat16}
+            kept = {name: number if math.isfinite(number) else str(number) for name, number in sums.items()}  # JSON has no NaN
+            state = {"step": step, "generator": drawn, "sums": kept, "counted": counted, "bfloat16": bfloat16}
             tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
             if memory:
                 tensors["memory"] = dict(memory)
@@ -249,7 +278,7 @@ def _truncate(log: Path, step: int) -> None:
             record = json.loads(line)
         except ValueError:
             continue
-        if record["step"] <= step:
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and record["step"] <= step:
             kept.append(line)
     with replacing(log) as partial:
         partial.write_text("".join(line + "\n" for line in kept))

@@ -24,6 +24,7 @@ LARGEST = 16 * 2**30  # bytes that come out of one archive
 MOST = 100_000  # files and folders in it
 SWELL = 100  # times its own size; weights hardly shrink
 BLOCK = 2**20
+HEADERS = 64  # reads that a member's headers may take; long names and extended headers take a few
 DAMAGED = (ValueError, tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError)
 
 
@@ -160,25 +161,43 @@ def _opened(archive: Path) -> Generator[Generator[Member]]:
         else:
             zipped = magic[:2] == b"\x1f\x8b"  # tarfile looks back by a byte: within the buffer, or gzip begins anew
             source = BufferedReader(cast(Any, GzipFile(fileobj=handle)), 2 * BLOCK) if zipped else handle
-            with tarfile.open(fileobj=cast(IO[bytes], _Sips(source)), mode="r:") as tar:
-                yield _tar_members(tar)
+            sips = _Sips(source)
+            sips.header(HEADERS)  # opening reads the first
+            with tarfile.open(fileobj=cast(IO[bytes], sips), mode="r:") as tar:
+                yield _tar_members(tar, sips)
 
 
 class _Sips:
-    """A file that is read a block at a time: headers that claim gigabytes are refused, not allocated."""
+    """A file that is read a block at a time: headers that claim gigabytes are refused, not allocated.
+
+    So are headers of headers of headers, by which tarfile would call itself without end: `header` says that one member's begin.
+    """
 
     def __init__(self, file: Any) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self._left = 0
+
+    def header(self, blocks: int) -> None:
+        """So many reads may come before this is called again; 0: any number, as of contents."""
+        self._left = blocks
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes."""
         if not 0 <= size <= BLOCK:
             raise ValueError(f"a header of {size:,} bytes")
+        if self._left == 1:
+            raise ValueError("a member with headers of headers")
+        self._left = max(0, self._left - 1)
         return self._read(size)
 
 
-def _tar_members(tar: tarfile.TarFile) -> Generator[Member]:
-    while (info := tar.next()) is not None:
+def _tar_members(tar: tarfile.TarFile, sips: _Sips) -> Generator[Member]:
+    while True:
+        sips.header(HEADERS)
+        info = tar.next()
+        sips.header(0)
+        if info is None:
+            break
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or info.issparse():
             raise ValueError(f"{info.name[:80]!r} is neither a file nor a folder (a link, a device or the like)")
         if info.isdir():

@@ -17,7 +17,7 @@ from unveil.weights.pickles import nothing
 from unveil.weights.torch_files import Form, read_torch
 
 RELEASE = "diffusers"
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+STEM, SCHEDULER = "diffusion_pytorch_model", "scheduler_config.json"
 DEFAULTS: dict[str, Any] = {  # of UNet2DModel, where its config is silent
     "in_channels": 3,
     "out_channels": 3,
@@ -56,16 +56,31 @@ PREDICTS: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x
 
 
 def is_diffusers(folder: Path) -> bool:
-    """Whether a folder is a pipeline or a model of diffusers."""
+    """Whether a folder is a pipeline or a model of diffusers, a checkpoint of its training, or holds such checkpoints."""
+    return (folder / "model_index.json").is_file() or _said(folder) or bool(_parts(folder)) or newest_checkpoint(folder) is not None
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest `checkpoint-<step>` with a network of diffusers in it, as accelerate's trainings leave them."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal() and _parts(p)]
+    return max(found, key=lambda p: int(p.name.removeprefix("checkpoint-")), default=None)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The networks of a checkpoint or a pipeline, the weights themselves first."""
+    return [p for p in (folder / "unet", folder / "unet_ema") if _said(p)]
+
+
+def _said(folder: Path) -> bool:
     try:
-        named = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
-        return (folder / "model_index.json").is_file() or "_diffusers_version" in named
+        return (folder / "config.json").is_file() and "_diffusers_version" in read_object(folder / "config.json")
     except UnveilError:
         return False
 
 
 def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
-    """A `UNet2DModel` with the diffusion of the scheduler beside it. Its pipelines hold the average of training, its checkpoints both.
+    """A `UNet2DModel` with the diffusion of the scheduler beside it: a pipeline, which holds the average of training, or one network; a
+    checkpoint of training, which holds both (`unet`, `unet_ema`), its scheduler beside it; or of a folder of checkpoints alone the newest.
 
     Args:
         size: side in pixels, where its config has none.
@@ -74,6 +89,8 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
     """
     index = read_object(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
     places = [p for p in (folder / "unet", folder / "unet_ema", folder) if (p / "config.json").is_file()]
+    if not places and (newest := newest_checkpoint(folder)) is not None:
+        return read_images_folder(newest, size)
     if not places:
         raise UnveilError(f"{folder}: a folder of diffusers ({str(index.get('_class_name'))[:40]}) without a unet/config.json")
     place = places[0]
@@ -81,16 +98,22 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
     try:
         if (kind := config.get("_class_name")) != "UNet2DModel":
             raise ValueError(f"its network is a {str(kind)[:40]}; UNet2DModel can be read")
-        beside = [p / "scheduler_config.json" for p in (folder / "scheduler", folder, folder.parent / "scheduler")]
-        scheduler = next((read_object(p) for p in beside if p.is_file()), None)
+        whole = folder.absolute()
+        above = [whole / "scheduler", whole, *(p / "scheduler" for p in [whole.parent, whole.parent.parent])]
+        scheduler = next((read_object(p / SCHEDULER) for p in above if (p / SCHEDULER).is_file()), None)
         if scheduler is None:
-            raise ValueError("no scheduler_config.json beside it, so it does not say its diffusion; save the whole pipeline")
+            raise ValueError(
+                f"no {SCHEDULER} in it, in a folder scheduler/ or beside it, so it does not say its diffusion; save the whole pipeline, or "
+                "put the scheduler of its training there"
+            )
         tensors = _weights(place)
         described = describe(config, scheduler, tensors, size)
         shape = described.network
         assert isinstance(shape, UNet2dShape)
         averaged = placed(joined(_weights(places[1])), names(shape), shape) if places[1:2] == [folder / "unet_ema"] else None
-        return ImageWeights(described, placed(joined(tensors), names(shape), shape), averaged, {})
+        step = folder.name.removeprefix("checkpoint-")
+        notes = {"step": int(step)} if step != folder.name and step.isdecimal() and len(step) < 13 else {}
+        return ImageWeights(described, placed(joined(tensors), names(shape), shape), averaged, notes)
     except ValueError as error:
         raise UnveilError(f"{folder}: a model of diffusers that cannot be used: {error}") from error
 
@@ -248,14 +271,50 @@ def names(shape: UNet2dShape) -> dict[str, str]:
 
 
 def _weights(place: Path) -> dict[str, Tensor]:
-    files = [place / name for name in WEIGHTS if (place / name).is_file()]
-    if not files:
-        split = "; its weights are in several files, which is not read" if list(place.glob("*.index.json")) else ""
-        raise ValueError(f"{place.name} has no {' or '.join(WEIGHTS)}{split}")
-    if files[0].suffix == ".safetensors":
-        return read_tensors(files[0])
+    """All tensors of a network's folder: of one file, or of several by their index; safetensors before .bin, float32 before a variant such
+    as fp16."""
+    for end in ("safetensors", "bin"):
+        variants = sorted(p.name.removeprefix(f"{STEM}.").removesuffix(f".{end}") for p in place.glob(f"{STEM}.*.{end}"))
+        for variant in ("", *(f".{name}" for name in variants if name != "non_ema" and "." not in name and "-of-" not in name)):
+            if (place / f"{STEM}{variant}.{end}").is_file():
+                return _read(place / f"{STEM}{variant}.{end}")
+        for index in sorted(place.glob(f"{STEM}.{end}.index*.json"), key=lambda p: len(p.name)):
+            return _sharded(index)
+    raise ValueError(f"{place.name} has no {STEM}.safetensors or .bin, nor an index of several")
+
+
+def _sharded(index: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names.
+
+    Raises:
+        ValueError: a file is missing, or does not hold what the index says.
+    """
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in cast(dict[str, Any], places).values()):
+        raise ValueError(f"{index.name} names no files")
+    files = cast(dict[str, str], places)
+    if outside := [name for name in files.values() if Path(name).name != name or not name.startswith(STEM)]:
+        raise ValueError(f"{index.name} names {outside[0][:60]!r}, which is no file of its weights")
+    each = sorted(set(files.values()))
+    if lacking := [name for name in each if not (index.parent / name).is_file()]:
+        raise ValueError(f"{len(lacking)} of {len(each)} files of its weights are missing ({', '.join(lacking[:3])}); copy them, too")
+    found: dict[str, Tensor] = {}
+    for name in each:
+        inside = _read(index.parent / name)
+        wrong = [key for key in inside if files.get(key) != name] or [
+            key for key, file in files.items() if file == name and key not in inside
+        ]
+        if wrong:
+            raise ValueError(f"{name} and {index.name} do not agree on {wrong[0][:80]}")
+        found |= inside
+    return found
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        return read_tensors(file)
     form = Form(nothing, nothing, lambda tree: tree, 16 * 2**30, 2_000_000, 16, zipped=False)
-    return state_dict(files[0].name, read_torch(files[0], form))
+    return state_dict(file.name, read_torch(file, form))
 
 
 def _big_gan(tensors: Mapping[str, Tensor], name: str) -> bool:

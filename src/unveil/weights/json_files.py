@@ -20,7 +20,7 @@ def read_object(file: Path, largest: int = LARGEST) -> dict[str, Any]:
     try:
         if file.stat().st_size > largest:
             raise ValueError(f"more than {largest:,} bytes")
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
         if not isinstance(found, dict):
             raise ValueError("no JSON object")
     except OSError as error:

@@ -16,7 +16,7 @@ from unveil.data.tokens import FILE, LibraryTokens
 from unveil.errors import UnveilError
 from unveil.network.language import LanguageTransformer
 from unveil.weights.json_files import read_object
-from unveil.weights.shards import Stored, each_shard, stored_tensors
+from unveil.weights.shards import INDEX, SINGLE, Stored, each_shard, stored_tensors
 
 PREFIX = "model.transformer."
 LARGEST_CONFIG = 2**23
@@ -60,8 +60,8 @@ def is_llada(folder: Path) -> bool:
     """Whether a folder's config.json says that it is some LLaDA, one that can be read or not."""
     try:
         return str(read_object(folder / "config.json", LARGEST_CONFIG).get("model_type", "")).startswith("llada")
-    except (UnveilError, OSError):
-        return False
+    except (UnveilError, OSError):  # of a folder that has all the rest, the config is what is damaged or missing
+        return (folder / FILE).is_file() and any((folder / name).is_file() for name in (SINGLE, INDEX))
 
 
 def describe(folder: Path) -> Llada:
@@ -90,11 +90,18 @@ def _described(config: Mapping[str, Any]) -> Llada:
     hidden = config.get("mlp_hidden_size")
     if hidden is None:
         hidden = _whole(config, "mlp_ratio") * width
-    if type(kv_heads) is not int or type(hidden) is not int or hidden < 1 or kv_heads < 1 or width % (2 * heads) or heads % kv_heads:
+    if (
+        type(kv_heads) is not int
+        or type(hidden) is not int
+        or not 1 <= hidden < 10**7
+        or kv_heads < 1
+        or width % (2 * heads)
+        or heads % kv_heads
+    ):
         raise ValueError(f"d_model {width}, n_heads {heads}, n_kv_heads {kv_heads} and mlp_hidden_size {hidden} do not fit")
     vocabulary = config.get("embedding_size") or _whole(config, "vocab_size")
     theta, epsilon = config.get("rope_theta", 10_000.0), config.get("rms_norm_eps", 1e-5)
-    if not isinstance(theta, int | float) or not isinstance(epsilon, int | float) or not theta > 0.0 or not 0.0 < epsilon < 1.0:
+    if not isinstance(theta, int | float) or not isinstance(epsilon, int | float) or not 0.0 < theta < 1e30 or not 0.0 < epsilon < 1.0:
         raise ValueError(f"rope_theta is {str(theta)[:20]} and rms_norm_eps {str(epsilon)[:20]}")
     mask_id, eos_id = _whole(config, "mask_token_id", 0), _whole(config, "eos_token_id", 0)
     if type(vocabulary) is not int or not max(mask_id, eos_id) < vocabulary < 2**24:
@@ -122,12 +129,15 @@ def read_tokenizer(folder: Path, it: Llada) -> LibraryTokens:
         UnveilError: missing or damaged, or of another vocabulary than the weights.
     """
     try:
-        text = (folder / FILE).read_text(encoding="utf-8")
+        text = (folder / FILE).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UnveilError(f"{folder}: no {FILE} that can be read; it is in the same place as the weights") from error
     template = ""
     if (folder / "chat_template.jinja").is_file():
-        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        try:
+            template = (folder / "chat_template.jinja").read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnveilError(f"{folder / 'chat_template.jinja'}: cannot be read ({str(error)[:80]}); download it anew") from error
     elif (folder / "tokenizer_config.json").is_file():
         given = read_object(folder / "tokenizer_config.json", LARGEST_CONFIG).get("chat_template")
         template = given if isinstance(given, str) else ""

@@ -57,7 +57,7 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
         UnveilError: a file is missing or damaged, or another kind of adapter (biases, rank-stabilised, DoRA, ranks by pattern).
     """
     try:
-        found = json.loads((folder / CONFIG).read_text())
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
         config = cast(dict[str, Any], found) if isinstance(found, dict) else {}
         if config.get("peft_type") != "LORA":
             raise ValueError("its peft_type is not LORA")
@@ -74,9 +74,13 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{folder / CONFIG}: an adapter that cannot be used: {error}") from error
     tensors: dict[str, Tensor] = {}
+    if not (folder / WEIGHTS).is_file():
+        raise UnveilError(f"{folder}: no {WEIGHTS} beside {CONFIG}; download it into this folder")
     for name, value in read_tensors(folder / WEIGHTS).items():
         if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
             raise UnveilError(f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with {PREFIX})")
+        if not value.dtype.is_floating_point or not bool(value.isfinite().all()):
+            raise UnveilError(f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the adapter is damaged")
         tensors[name.removeprefix(PREFIX)] = value.to(torch.float32)
     targets = sorted({name.split(".")[-3] for name in tensors})
     if not targets:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unveil.errors import UnveilError
+from unveil.training.checkpoint import without_repeats
 
 LARGEST_HEADER = 64 * 2**20
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -48,7 +49,12 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         inside = header(folder / name)
         if absent := [key for key, file in places.items() if file == name and key not in inside]:
             raise UnveilError(f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both anew")
-        found |= {key: it for key, it in inside.items() if places.get(key) == name}
+        for key, it in inside.items():
+            if key in found or places.get(key, name) != name:
+                raise UnveilError(f"{folder / name}: {key[:80]} is in it and in another shard, too; download all shards and {INDEX} anew")
+            if key not in places:
+                raise UnveilError(f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both anew")
+            found[key] = it
     return found
 
 
@@ -58,16 +64,23 @@ def header(file: Path) -> dict[str, Stored]:
     Raises:
         UnveilError: truncated, damaged, or holds numbers of another kind.
     """
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with open(file, "rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))
             if length > min(LARGEST_HEADER, size - 8):
                 raise ValueError("its header is longer than the file" if length <= LARGEST_HEADER else "its header is too long")
-            entries = cast(dict[str, dict[str, Any]], json.loads(handle.read(length)))
+            entries = cast(dict[str, dict[str, Any]], json.loads(handle.read(length), object_pairs_hook=without_repeats))
         entries.pop("__metadata__", None)
-        found = {name: Stored(file, tuple(map(int, it["shape"])), str(it["dtype"])) for name, it in entries.items()}
-        ends = {name: (int(it["data_offsets"][0]), int(it["data_offsets"][1])) for name, it in entries.items()}
+        found = {name: Stored(file, tuple(map(_count, it["shape"])), str(it["dtype"])) for name, it in entries.items()}
+        ends = {name: (_count(it["data_offsets"][0]), _count(it["data_offsets"][1])) for name, it in entries.items()}
+        at = 0
+        for name, (first, last) in sorted(ends.items(), key=lambda it: it[1]):
+            if first != at or last < first:
+                raise ValueError(f"tensors overlap or leave gaps: {name[-40:]}")
+            at = last
+    except OSError as error:
+        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
         raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it anew") from error
     wanted = 8 + length + max((end for _, end in ends.values()), default=0)
@@ -88,16 +101,26 @@ def each_shard(stored: Mapping[str, Stored], device: torch.device, dtype: torch.
     used. Otherwise each tensor is converted or moved by itself, so that there is never a second copy of all.
     """
     for file in sorted({it.file for it in stored.values()}):
-        with safe_open(file, framework="pt", device=str(device)) as handle:
-            names = [name for name, it in stored.items() if it.file == file]
-            yield {name: tensor if dtype is None else tensor.to(dtype) for name in names for tensor in (handle.get_tensor(name),)}
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as handle:
+                names = [name for name, it in stored.items() if it.file == file]
+                tensors = {name: tensor if dtype is None else tensor.to(dtype) for name in names for tensor in (handle.get_tensor(name),)}
+        except (SafetensorError, OSError, KeyError) as error:
+            raise UnveilError(f"{file}: damaged ({str(error)[:80]}); download it anew") from error
+        yield tensors
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**62:
+        raise ValueError(f"{str(value)[:20]} is no size")
+    return value
 
 
 def _index(file: Path) -> dict[str, str]:
     try:
         if file.stat().st_size > LARGEST_HEADER:
             raise ValueError("too long")
-        places = cast(dict[str, Any], json.loads(file.read_text())["weight_map"])
+        places = cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=without_repeats)["weight_map"])
         if not places or not all(isinstance(name, str) for name in places.values()):
             raise ValueError("its weight_map is empty or names no files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,0 +1,147 @@
+"""Memory that a training will need, before it takes any: its tensors are counted on PyTorch's `meta` device, where they hold no numbers."""
+
+import copy
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Draw = Callable[[torch.Generator], Any]
+BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+
+DRAWN = 64 * 2**20  # bytes of the largest batch that is drawn to be counted
+SLACK = 1.25  # times what is counted: what the allocator keeps, and the libraries' own copies; measured, see docs/log.md
+BACKWARD = 3  # times the largest tensor, beside what is kept for it: gradients that come, that go, and a convolution's own copy
+
+
+def step_bytes(
+    model: nn.Module,
+    draws: Callable[[int], Draw],
+    loss: BatchLoss,
+    size: int,
+    *,
+    memory: Mapping[str, Tensor] | None = None,
+    bfloat16: bool = False,
+) -> int:
+    """Bytes that one loss and its gradient take beside weights and optimizer, for a batch of `size`.
+
+    The loss runs on a copy of the model without numbers, so it takes a fraction of a second whatever the size; batches are drawn for it
+    from a generator of their own. A batch above 64 MB is not drawn: two smaller ones tell what is linear in the size.
+
+    Args:
+        draws: number of samples -> `draw` of `train`.
+        memory: what `draws` and `loss` change in place; it is put back.
+    Raises:
+        Exception: whatever the loss raises that cannot do without numbers.
+    """
+    before = {name: value.detach().clone() for name, value in (memory or {}).items()}
+    empty = without_numbers(model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            one = _batch_bytes(draws(1)(_generator()))
+            count = max(1, min(size, DRAWN // max(1, one)))
+            if count == size:
+                return _counted(empty, draws(size)(_generator()), loss, bfloat16)
+            small, large = (1, 2) if count == 1 else (count // 2, count)
+            low, high = (_counted(empty, draws(n)(_generator()), loss, bfloat16) for n in (small, large))
+            return high + round((size - large) * max(0, high - low) / (large - small))
+    finally:
+        for name, value in before.items():
+            (memory or {})[name].copy_(value)
+
+
+def training_bytes(model: nn.Module, step: int) -> int:
+    """Bytes that `train` takes beside the model's own weights: their average, AdamW's two moments, and gradients and a step, or what
+    writing the moments takes."""
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    average = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    return average + 2 * trained + max(trained + step, 2 * trained)
+
+
+def without_numbers(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are on the `meta` device."""
+    memo: dict[int, Any] = {}
+    for value in (*model.parameters(), *model.buffers()):
+        empty = torch.empty_like(value, device="meta")
+        memo[id(value)] = nn.Parameter(empty, value.requires_grad) if isinstance(value, nn.Parameter) else empty
+    return copy.deepcopy(model, memo).train()
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator(device="cpu").manual_seed(0)
+
+
+def _batch_bytes(batch: Any) -> int:
+    """Of the tensors of a batch, and of batches in it."""
+    parts = batch if isinstance(batch, tuple | list) else [batch]
+    return sum(part.nbytes if isinstance(part, Tensor) else _batch_bytes(part) if isinstance(part, tuple | list) else 0 for part in parts)
+
+
+def _counted(empty: nn.Module, batch: Any, loss: BatchLoss, bfloat16: bool) -> int:
+    with counting(*empty.parameters(), *empty.buffers()) as live:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            value, _ = loss(empty, batch)
+        peak, largest = live.peak, live.largest
+        del value
+    return 2 * _batch_bytes(batch) + round(SLACK * (peak + BACKWARD * largest))  # a batch is drawn while the last one is still there
+
+
+@contextmanager
+def counting(*there: Tensor) -> Generator["_Live"]:
+    """Counts bytes of tensors without numbers that are made and kept meanwhile, beside those that are there."""
+    with _Live(there) as live:
+        yield live
+
+
+class _Live(TorchDispatchMode):
+    """Sees every operation. What asks a tensor without numbers for one is told what is usual: no for any, yes for all,
+    all rows of a mask, else zero."""
+
+    def __init__(self, there: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.now = self.peak = self.largest = 0
+        self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._known.update((value.untyped_storage(), 0) for value in there)
+        self._all: weakref.WeakSet[Tensor] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        options = dict(kwargs or {})
+        packet = func.overloadpacket
+        if packet is torch.ops.aten._local_scalar_dense and args[0].is_meta:
+            asked = args[0]
+            return any(asked is known for known in self._all) if asked.dtype == torch.bool else 0.0 if asked.is_floating_point() else 0
+        if packet is torch.ops.aten._to_copy and args[0].is_meta and torch.device(options.get("device") or "meta").type != "meta":
+            return torch.zeros(args[0].shape, dtype=options.get("dtype") or args[0].dtype, device=options["device"])
+        if packet is torch.ops.aten.index and args[0].is_meta:
+            args = (args[0], [part for index in args[1] for part in _rows_of(index)], *args[2:])
+        made = func(*args, **options)
+        for value in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(value, Tensor) and value.is_meta:
+                self._note(value)
+                if packet is torch.ops.aten.all:
+                    self._all.add(value)
+        return made
+
+    def _note(self, value: Tensor) -> None:
+        storage = value.untyped_storage()
+        if storage in self._known:
+            return
+        size = storage.nbytes()
+        self._known[storage] = size
+        self.now += size
+        self.peak, self.largest = max(self.peak, self.now), max(self.largest, size)
+        weakref.finalize(storage, self._gone, size)
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+def _rows_of(index: Tensor | None) -> list[Tensor | None]:
+    """What a mask without values points at: as many places as it has."""
+    if index is None or index.dtype != torch.bool or not index.is_meta:
+        return [index]
+    return [torch.empty(index.numel(), dtype=torch.int64, device="meta") for _ in range(index.ndim)]
