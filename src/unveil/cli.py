@@ -17,7 +17,7 @@ from typing import Any
 from unveil.errors import UnveilError
 from unveil.recipes import text
 from unveil.recipes.progress import shown_progress
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, following, given, spelled, wired
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, next_step, spelled, wired
 
 VERBS = {
     "demo": "packaged weights at work: a maze, or unveil demo pusht, text, image",
@@ -241,7 +241,7 @@ def _train(rest: list[str]) -> int:
     config = parse(type(default), rest, f"train {recipe}", default)
     with shown_progress() as progress:
         run = wired(place)(config, progress)
-    print(f"trained: {run}\nnext: unveil {following(after, config, run)}")
+    print(f"trained: {run}\nnext: {next_step(after, config, run)}")
     return 0
 
 

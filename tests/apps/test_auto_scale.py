@@ -48,3 +48,12 @@ def test_the_largest_scale_within_the_data_is_taken():
     assert found == 0.2
     assert ratios[0.0] < ratios[0.2] < 1.0 < ratios[0.5] < ratios[1.0]
     assert largest_unsurprising(made, plans, recorded, [1.0])[0] == 0.0
+
+
+def test_a_trajectorys_surprise_does_not_depend_on_those_beside_it():
+    torch.manual_seed(0)
+    model = TrajectoryModel(TrajectoryShape(4, 10, 1, 2, width=8, multiples=(1, 2))).eval()
+    x = torch.randn(5, 4, 3)
+    together = surprise(model, x, seed=3)
+    torch.testing.assert_close(surprise(model, x[:2], seed=3), together[:2])
+    torch.testing.assert_close(surprise(model, x[4:], seed=7), together[4:])

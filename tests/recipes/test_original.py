@@ -137,6 +137,17 @@ def test_loading_takes_one_experiment(logs, tmp_path):
 def test_mistakes_get_one_line(logs, tmp_path, capsys):
     plain, out = logs / DATASET / PLAIN, tmp_path / "out"
     assert "nowhere: no such folder" in fails(capsys, "weights", "inspect", tmp_path / "nowhere")
+    for name, kind in (
+        ("edm.pkl", "a file of no known kind"),
+        ("model.safetensors", "a file of a checkpoint, whose folder"),
+        ("model_config.pkl", "a config of jannerm/diffuser; give the folder"),
+    ):
+        (tmp_path / name).write_bytes(b"x")
+        for command in (("inspect", tmp_path / name), ("convert", tmp_path / name, out)):
+            said = fails(capsys, "weights", *command)
+            assert kind in said and "no such" not in said
+        with pytest.raises(UnveilError, match="is a file, but a checkpoint is a folder"):
+            load(tmp_path / name)
     (tmp_path / "empty").mkdir()
     assert "no state_<epoch>.pt here or below" in fails(capsys, "weights", "inspect", tmp_path / "empty")
     assert "no epoch '7'; there are 200, or latest" in fails(capsys, "weights", "convert", plain, out, "--epoch", "7")

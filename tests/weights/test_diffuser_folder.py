@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from originals import ATTENTION, DATASET, PLAIN, VALUE, Runs, config_like, rewrite, unpacked
+from unveil.cli import main
 from unveil.errors import UnveilError
+from unveil.recipes.load import load
 from unveil.weights.diffuser_folder import Checkpoint, epochs, experiments, read_checkpoint, read_configs
 
 DIFFUSION = {"horizon": 8, "observation_dim": 3, "action_dim": 2, "n_timesteps": 20, "predict_epsilon": False}
@@ -140,7 +142,7 @@ def test_config_payloads_are_refused_and_do_not_run(logs, tmp_path, name, nest):
 
 
 def test_payloads_under_the_originals_own_names_are_data(logs, tmp_path):
-    """`diffuser.utils.os.system` exists in the original: `utils` imports os. Here it is a name in a record."""
+    """`diffuser.utils.os.system` exists in the original: `utils` imports os. Here it is no class of theirs, and refused."""
     marker = tmp_path / "ran"
     text = f"touch {marker}".encode()
     argument = b"X" + len(text).to_bytes(4, "little") + text
@@ -149,7 +151,38 @@ def test_payloads_under_the_originals_own_names_are_data(logs, tmp_path):
     inside = whole.replace(b"K\x08", call, 1)
     assert inside != whole
     file = logs / DATASET / PLAIN / "model_config.pkl"
-    for data, message in ((call + b".", "not a Config"), (b"\x80\x02" + call + b"}b.", "not a Config"), (inside, "dim is no number")):
+    for data in (call + b".", b"\x80\x02" + call + b"}b.", inside):
         file.write_bytes(data)
-        assert message in refused(logs / DATASET / PLAIN)
+        assert "it names diffuser.utils.serialization.os.system, which does not belong here" in refused(logs / DATASET / PLAIN)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["diffuser.utils.config.os", "diffuser.utils.arrays.np", "diffuser.evil.Config", "diffuser.Config", "other.utils.config.Config"]
+)
+def test_names_in_the_originals_package_that_are_no_classes_of_its_configs_are_refused(logs, name):
+    module, _, kind = name.rpartition(".")
+    file = logs / DATASET / PLAIN / "model_config.pkl"
+    file.write_bytes(
+        config_like("models.temporal.TemporalUnet", {"a": 1}).replace(
+            b"cdiffuser.models.temporal\nTemporalUnet", f"c{module}\n{kind}".encode()
+        )
+    )
+    assert f"it names {name}, which does not belong here" in refused(logs / DATASET / PLAIN)
+
+
+def test_a_state_alone_is_named_as_theirs_and_no_image_model(logs, tmp_path, capsys):
+    state = logs / DATASET / PLAIN / "state_200.pt"
+    alone = tmp_path / "weights.pt"
+    alone.write_bytes(state.read_bytes())
+    for file in (state, alone):
+        for command in (["weights", "inspect", str(file)], ["weights", "convert", str(file), str(tmp_path / "out")]):
+            assert main(command) == 2
+            said = capsys.readouterr().err
+            assert (
+                "a checkpoint of jannerm/diffuser, no image model" in said
+                and f"give its folder, with the *_config.pkl beside it ({file.parent})" in said
+            )
+        with pytest.raises(UnveilError, match="a checkpoint of jannerm/diffuser, no image model"):
+            load(file)
+    assert not (tmp_path / "out").exists()

@@ -15,7 +15,9 @@ from tolerance import golden_close
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
 from unveil.network.observation import Part
+from unveil.weights import hydra_config
 from unveil.weights.diffusion_policy import _FORM, read_policy
+from unveil.weights.pickles import Symbol
 from unveil.weights.policies import TransformerShape, UNetShape, model_of
 from unveil.weights.torch_files import read_torch
 
@@ -172,15 +174,33 @@ def test_nothing_in_it_is_run(tmp_path):
     assert not marker.exists()
 
 
-def test_builtins_are_names_and_no_config(tmp_path):
-    """`builtins.eval` may be named, since configs note down types; a call of it is an object that no config has."""
+class Evaluates:
+    def __reduce__(self):
+        return eval, ("1 + 1",)
 
-    class Evaluates:
-        def __reduce__(self):
-            return eval, ("1 + 1",)
 
-    path = saved(tmp_path / "evil.ckpt", {"policy": Evaluates()}, {"a": torch.ones(1)})
-    assert "eval in its config" in refused(path)
+@pytest.mark.parametrize("place", ["cfg", "pickles", "state_dicts", "beside"])
+def test_functions_have_no_place_beside_the_weights(tmp_path, place):
+    """Configs note down types by name; `builtins.eval` is none, wherever it stands."""
+    evil = {"epoch": Evaluates()}
+    cfg, tensors = evil if place == "cfg" else {}, {"a": torch.ones(1)} | (evil if place == "state_dicts" else {})
+    file = saved(tmp_path / "evil.ckpt", cfg, tensors, **({place: evil} if place in ("pickles", "beside") else {}))
+    assert "eval, which does not belong here" in refused(file)
+
+
+NO_TYPES = ["builtins.exec", "builtins.getattr", "omegaconf.os.system", "typing.sys", "omegaconf.dictconfig.DictConfig.__init__"]
+
+
+@pytest.mark.parametrize("name", NO_TYPES)
+def test_names_that_are_no_types_are_not_known(name):
+    module, _, kind = name.partition(".")
+    assert not hydra_config.knows(Symbol(module, kind))
+    assert not hydra_config.knows(Symbol(name.rpartition(".")[0], name.rpartition(".")[2]))
+
+
+def test_the_types_of_configs_are_known():
+    for name in ("builtins dict", "builtins NoneType", "typing Any", "omegaconf.dictconfig DictConfig", "omegaconf.nodes AnyNode"):
+        assert hydra_config.knows(Symbol(*name.split()))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}.", b"nothing at all"])

@@ -104,7 +104,7 @@ def test_mixtures(tmp_path):
     replay = mixture(tmp_path, body, "medium-replay", 1001)
     assert [part.policy.name for part in replay] == ["trpo-000", "trpo-020", "trpo-040", "trpo-060", "trpo-080"]
     assert {part.steps for part in replay} == {201}
-    with pytest.raises(UnveilError, match=r"tqc_Hopper.npz are needed \(--policies DIR"):
+    with pytest.raises(UnveilError, match=r"needed are trpo_Hopper.npz and tqc_Hopper.npz \(--policies DIR"):
         mixture(tmp_path / "nowhere", BODIES["hopper"], "medium", 1000)
     with pytest.raises(UnveilError, match=r"tqc_Hopper.npz: no such file"):
         mixture(tmp_path, BODIES["hopper"], "expert", 1000)

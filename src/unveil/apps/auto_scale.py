@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unveil.apps.trajectory_model import TrajectoryModel, untold
 from unveil.process.corrupt import corrupt
+from unveil.sampling.noise import generators, normal_like
 
 LEVELS = (0.25, 0.5)  # noise levels: the times t at which plans are noised and denoised again
 
@@ -15,14 +16,15 @@ LEVELS = (0.25, 0.5)  # noise levels: the times t at which plans are noised and 
 def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
     """Mean squared error (N,) with which the model denoises normalised trajectories (N, H, features), over `LEVELS`, first states known.
 
-    Up to a constant factor a piece of the variational bound: large where the model would not have gone by itself.
+    Up to a constant factor a piece of the variational bound: large where the model would not have gone by itself. Trajectory i is noised
+    with seed + i, whatever stands beside it.
     """
-    generator = torch.Generator(device="cpu").manual_seed(seed)
+    own = generators(seed, len(x))
     known = model.shape.first_known(x.shape[1]).to(x.device)
     denoise, total = untold(model), torch.zeros(len(x), device=x.device)
     for level in LEVELS:
         t = torch.full((len(x),), level, dtype=torch.float64, device="cpu")
-        noise = torch.randn(x.shape, generator=generator, device="cpu").to(x)
+        noise = normal_like(x, own)
         error = denoise(corrupt(model.denoiser.schedule, x, t, noise, known), t).mean - x
         total += torch.where(known, 0.0, error**2).flatten(1).mean(1)
     return total / len(LEVELS)

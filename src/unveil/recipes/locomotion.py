@@ -78,6 +78,8 @@ class TrainLocomotion:
     """steps between checkpoints"""
     keep: int = 1
     """newest checkpoints that are kept; 0 keeps all"""
+    start_from: Path | None = None
+    """run or checkpoint whose weights a new run begins with, such as a converted one; by default they are random"""
     hold_out: float = 0.05
     """share of episodes that are not trained on (`--scale auto` chooses on them)"""
     bfloat16: bool | None = None
@@ -157,6 +159,8 @@ class TrainValue:
     """steps between checkpoints"""
     keep: int = 1
     """newest checkpoints that are kept; 0 keeps all"""
+    start_from: Path | None = None
+    """run or checkpoint whose weights a new run begins with, such as a converted one; by default they are random"""
     hold_out: float = 0.05
     """share of episodes that are not trained on"""
     bfloat16: bool | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.recipes.locomotion import check_logbase, folder_name
+from unveil.recipes.locomotion_checks import as_flag, check_planning, given_scale
 from unveil.recipes.locomotion_pair import models_of
 
 if TYPE_CHECKING:
@@ -34,17 +35,14 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     from unveil.worlds.locomotion.body import SCORE_SOURCE, body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
-    for name in ("episodes", "batch_size", "sampling_steps", "threads", "max_episode_length"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("n_guide_steps", "t_stopgrad"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    if config.scale != "auto":
-        given_scale(config.scale)
+    check_planning(config, as_flag)
     check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
-    body = body_of(config.dataset)
+    try:
+        body = body_of(config.dataset)
+    except ValueError as error:
+        place = config.checkpoint or str(config.logbase / folder_name(config.dataset))
+        raise ValueError(f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)") from error
     models = models_of(config)
     shape = models[0].shape
     if (shape.actions, shape.observations) != (body.actions, body.observations):
@@ -169,23 +167,6 @@ def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | 
         ),
     }
     return made[config.guidance]()
-
-
-def given_scale(text: str) -> float:
-    """The scale as a number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    from math import isfinite
-
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = float("nan")
-    if not isfinite(scale):
-        raise ValueError(f"--scale is a number or auto, got {text!r}")
-    return scale
 
 
 def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[EvalLocomotion, dict[float, float]]:

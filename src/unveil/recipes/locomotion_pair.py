@@ -195,6 +195,7 @@ def load_pair(
 
     from unveil.recipes.device import find_device
     from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
+    from unveil.recipes.locomotion_checks import as_argument, check_planning
     from unveil.recipes.locomotion_eval import planner_with, with_scale
     from unveil.recipes.locomotion_preset import suited
 
@@ -218,5 +219,6 @@ def load_pair(
     about: dict[str, Any] = {"checkpoint": path_or_name, "seed": seed, "device": device, "raw": raw, "diffusion_epoch": chosen}
     about["dataset"] = dataset or described.get("dataset") or config.dataset
     config = replace(config, **(about | settings))
+    check_planning(config, as_argument)
     model, value = _fast(config, model, value)
     return planner_with(with_scale(config, model, value)[0], model, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,8 +55,38 @@ def _train(
     episodes = training_episodes(config)
     described = _described(config, episodes, recipe)
     task, run = task_of(episodes, described), run_folder(config)
+    if config.start_from is not None:
+        begin_with(task.model, config.start_from, described)
     run_task(task, _training(config), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
     return run
+
+
+def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]) -> None:
+    """Put the averaged weights of a run into a new model; its normalisation too, where the run has one.
+
+    Raises:
+        UnveilError: no run of this recipe, or another network or diffusion.
+    """
+    from dataclasses import asdict, replace
+
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.recipes.locate import find_checkpoint, weights_file
+    from unveil.recipes.locomotion_load import shape_of
+    from unveil.recipes.run_config import read_config
+    from unveil.training.checkpoint import read_tensors
+
+    folder = find_checkpoint(str(place))
+    theirs = read_config(folder, str(described["recipe"]))
+    shapes = [asdict(replace(shape_of(config), horizon=1)) | {"model": config.get("model", "unet")} for config in (theirs, described)]
+    if differing := [f"{name} {shapes[0][name]}, here {shapes[1][name]}" for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+        raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
+    tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
+    own = theirs.get("normalized", True)
+    taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
+    floats = {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in taken.items()}
+    model.load_state_dict(model.state_dict() | floats)
 
 
 def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:

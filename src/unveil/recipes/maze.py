@@ -171,7 +171,7 @@ def find_layout(maze: str) -> Layout:
     path = Path(maze)
     if maze not in LAYOUTS and (path.suffix == ".txt" or path.is_file()):
         if not path.is_file():
-            raise UnveilError(f"{maze}: no such map file")
+            raise UnveilError(f"{maze}: {'a folder, but a text map is needed' if path.is_dir() else 'no such map file'}")
         return parse_layout(path.read_text(), name=path.stem)
     return named_layout(maze)
 
@@ -186,12 +186,14 @@ def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: 
     """
     from unveil.apps.diffuser import Diffuser
     from unveil.errors import UnveilError
+    from unveil.recipes.run_config import read_config
 
-    found = load_driver(folder, device, seed, **settings)
-    if isinstance(found, Diffuser):
+    if read_config(folder, "maze")["preset"] == "paper":
         raise UnveilError(
             f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give another checkpoint"
         )
+    found = load_driver(folder, device, seed, **settings)
+    assert not isinstance(found, Diffuser)
     return found
 
 
@@ -228,7 +230,11 @@ def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
 def driver_of(
     config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], device: torch.device, seed: int, **settings: Any
 ) -> Planner | Diffuser:
-    """The planner of a run's config with these weights, which may be stored in half precision."""
+    """The planner of a run's config with these weights, which may be stored in half precision.
+
+    Raises:
+        TypeError: settings of Diffuser as published, which has none.
+    """
     import torch
 
     from unveil.apps.diffuser import Diffuser
@@ -240,6 +246,8 @@ def driver_of(
     model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
     model.to(device)
     if isinstance(model, TrajectoryModel):
+        if settings:
+            raise TypeError(f"load: Diffuser as published (preset paper) takes no settings, got {', '.join(settings)}")
         return Diffuser(fast_trajectories(model), seed=seed)
     return Planner(model, PlannerSettings(**settings), seed=seed)
 

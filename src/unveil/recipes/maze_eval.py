@@ -21,6 +21,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     """Roll out the planner and the references on the same episodes; returns metrics and references."""
     import torch
 
+    from unveil.apps.policy_checks import number, whole
     from unveil.evaluation.maze import starting_states
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
     from unveil.evaluation.plans import reference_metrics
@@ -32,6 +33,8 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    number("--temperature", config.temperature, 0.0)
+    whole("--seed", config.seed, 0)
     torch.set_num_threads(config.threads)
     layout = find_layout(config.maze)
     original = is_original(Path(config.checkpoint))
@@ -48,7 +51,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
         planner = load_original_maze(folder, config.device, config.seed, dataset=config.dataset or str(described["data"]))
     else:
         settings = {"candidates": config.candidates, "steps": config.sampling_steps, "temperature": config.temperature}
-        planner = load_driver(folder, config.device, config.seed, **settings)
+        planner = load_driver(folder, config.device, config.seed, **({} if described["preset"] == "paper" else settings))
     world = starting_states(layout, config.multi, config.episodes, config.seed)
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))

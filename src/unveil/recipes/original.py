@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from unveil.weights.diffuser_folder import Checkpoint
 
 ORIGIN = "jannerm/diffuser"
+KNOWN = (
+    "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of real-stanford/diffusion_policy, folders of LeRobot, LLaDA "
+    "and diffusers, and a .pt of openai's or lucidrains' image models"
+)
 NORMALIZERS: dict[str | None, Literal["gaussian", "limits"]] = {
     "GaussianNormalizer": "gaussian",
     "LimitsNormalizer": "limits",
@@ -238,11 +242,25 @@ def model_of(original: Original, tensors: Mapping[str, Tensor]) -> TrajectoryMod
 def _found(folder: Path) -> list[Path]:
     from unveil.weights.diffuser_folder import experiments
 
+    if folder.exists() and not folder.is_dir():
+        raise UnveilError(f"{folder}: {_kind_of_file(folder)}; known are {KNOWN}")
     if not folder.is_dir():
-        raise UnveilError(f"{folder}: no such folder; needed is one of jannerm/diffuser, <logbase>/<dataset>/diffusion/<experiment>")
+        raise UnveilError(f"{folder}: no such folder or file; known are {KNOWN}")
     if not (found := experiments(folder)):
-        raise UnveilError(f"{folder}: no state_<epoch>.pt here or below; is this a folder of jannerm/diffuser?")
+        ours = (
+            "a run or checkpoint of ours, which needs no converting" if (folder / "config.json").is_file() else "a folder of no known kind"
+        )
+        raise UnveilError(f"{folder}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
     return [folder] if folder in found else found
+
+
+def _kind_of_file(file: Path) -> str:
+    """What a file is not, for people, by its name and its first bytes."""
+    if file.suffix in (".safetensors", ".json", ".bin") or file.name.endswith(".index.json"):
+        return "a file of a checkpoint, whose folder says what it is; give the folder"
+    if file.suffix == ".pkl" and file.name.endswith("_config.pkl"):
+        return "a config of jannerm/diffuser; give the folder that holds it and its state_<epoch>.pt"
+    return "a file of no known kind"
 
 
 def _chosen(experiment: Path, read: Checkpoint, ema: bool) -> Mapping[str, Tensor]:

@@ -45,15 +45,30 @@ def check_folder(run: Path, resume: bool) -> None:
     """Refuse a run folder that cannot be one, before anything is read or generated for it.
 
     Raises:
-        UnveilError: it is a file, or holds checkpoints of ours and `resume` is off.
+        UnveilError: it is a file, holds files of a run's names that no run made, or checkpoints of ours while `resume` is off.
     """
     from unveil.training.checkpoint import latest_checkpoint
 
     if run.exists() and not run.is_dir():
         raise UnveilError(f"{run} is a file, but a run needs a folder")
     newest = latest_checkpoint(run, warn=False)
-    if newest is not None and not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
+    if newest is None:
+        return _check_names(run)
+    if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+
+
+def _check_names(run: Path) -> None:
+    """Refuse a folder without checkpoints whose files of a run's names no run made."""
+    config, log = run / "config.json", run / "metrics.jsonl"
+    try:
+        found = json.loads(config.read_text()) if config.exists() else None
+        ours = isinstance(found, dict) and "recipe" in found
+    except (OSError, ValueError):
+        found, ours = "something", False
+    for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
+        if strange:
+            raise UnveilError(f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run")
 
 
 def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> str:
@@ -107,7 +122,8 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
     if origin != "unveil":
         instead = ""
         if recipe == described["recipe"] and "start_from" in described:
-            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {run} --out NEW"
+            place = "--prefix diffusion/new" if "prefix" in described else "--out NEW"
+            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {run} {place}"
         raise UnveilError(
             f"{run} was converted from {origin}, without the state of its optimizer, so it cannot go on there; use it as it is, or give "
             f"another --out{instead}"

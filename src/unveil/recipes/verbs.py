@@ -63,6 +63,30 @@ def given(rest: list[str], flag: str, otherwise: str) -> str:
 CARRIED = ("preset", "horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")  # name the folder, or must agree
 
 
+def next_step(after: str, config: Any, run: Any) -> str:
+    """What to do after a training, for people: a command, or, where nothing evaluates a run, how to plan with it in Python."""
+    if after.startswith("eval locomotion") and not has_body(config.dataset, run):
+        place = config.logbase / locomotion.folder_name(config.dataset)
+        return (
+            f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
+            "(no world of this body is known, so `unveil eval locomotion` cannot score it)"
+        )
+    return f"unveil {following(after, config, run)}"
+
+
+def has_body(dataset: str, run: Any) -> bool:
+    """Whether a run's data name a body, and have its sizes."""
+    from unveil.recipes.run_config import read_config
+    from unveil.worlds.locomotion.body import body_of
+
+    try:
+        body = body_of(dataset)
+    except ValueError:
+        return False
+    described = read_config(run, "value")
+    return (described["actions"], described["observations"]) == (body.actions, body.observations)
+
+
 def following(after: str, config: Any, run: Any) -> str:
     """What comes after a training, with the flags that name its folder, or that both trainings must share, where they are not what the next
     command takes by itself."""

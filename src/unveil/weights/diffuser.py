@@ -152,6 +152,11 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     return {name: value.to(torch.float32) for name, value in found.items()}
 
 
+def is_state(tensors: Mapping[str, object]) -> bool:
+    """Whether a state dict is of one of their networks, all of which have blocks of this name."""
+    return any(".blocks.0.block." in name for name in tensors)
+
+
 def names(original: Original, places: bool = True) -> dict[str, str]:
     """The original's parameter names to ours.
 

@@ -16,6 +16,13 @@ from unveil.weights.torch_files import read_torch
 LARGEST_CONFIG = 2**20
 CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
 PACKAGES = ("diffuser", "diffusion")  # its name, and the one it had before
+MODULES = ("utils", "datasets", "models", "environments")
+CLASSES = frozenset(
+    {"Config", "Trainer", "GaussianDiffusion", "ValueDiffusion", "TemporalUnet", "ValueFunction", "MixerUnet", "TemporalMixerUnet"}
+    | {"SequenceDataset", "GoalDataset", "ValueDataset", "TrajectoryDataset", "KukaDataset", "MuJoCoRenderer", "MazeRenderer"}
+    | {"Maze2dRenderer", "KukaRenderer", "Renderer", "DatasetNormalizer", "Normalizer", "DebugNormalizer", "GaussianNormalizer"}
+    | {"LimitsNormalizer", "SafeLimitsNormalizer", "CDFNormalizer", "CDFNormalizer1d"}
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def read_configs(experiment: Path) -> dict[str, Component]:
 
 
 def _knows(symbol: Symbol) -> bool:
-    return symbol == ORDERED_DICT or symbol.module.split(".")[0] in PACKAGES
+    """Classes of theirs that configs name, by whatever module of their package; nothing else of it, such as what a module has imported."""
+    package, _, inside = symbol.module.partition(".")
+    return symbol == ORDERED_DICT or (package in PACKAGES and inside.split(".")[0] in MODULES and symbol.name in CLASSES)
 
 
 def _component(value: object) -> Component:

@@ -7,10 +7,31 @@ from unveil.weights.pickles import Again, Made, Symbol
 _CONTAINERS = {"DictConfig": dict, "ListConfig": list}
 _TYPES = {Symbol("dill._dill", "_load_type"), Symbol("collections", "defaultdict")}
 
+_PLAIN = {
+    "dict",
+    "list",
+    "tuple",
+    "set",
+    "int",
+    "float",
+    "complex",
+    "bool",
+    "str",
+    "bytes",
+    "object",
+    "type",
+    "NoneType",
+    "unicode",
+    "long",
+}
+
 
 def knows(symbol: Symbol) -> bool:
     """Names that occur in a pickled config: OmegaConf's nodes, and types that they note down."""
-    return symbol in _TYPES or symbol.module.split(".")[0] in ("omegaconf", "typing", "builtins", "__builtin__")
+    package = symbol.module.split(".")[0]
+    if package in ("builtins", "__builtin__"):
+        return symbol.name in _PLAIN
+    return symbol in _TYPES or (package in ("omegaconf", "typing") and symbol.name.isidentifier() and symbol.name[0].isupper())
 
 
 def repeats(symbol: Symbol) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.weights import denoising_diffusion, openai_classifier, openai_diffusion
+from unveil.weights import denoising_diffusion, diffuser, openai_classifier, openai_diffusion
 from unveil.weights.images import Classifier2dShape, ImageWeights, LinearUNet2dShape, UNet2dShape, placed, state_dict
 from unveil.weights.pickles import nothing
 from unveil.weights.torch_files import Form, read_torch
@@ -32,6 +32,12 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
         UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours cannot be.
     """
     tree = read_torch(file, _FORM)
+    inside = cast(dict[str, Any], tree).get("model", tree) if isinstance(tree, dict) else {}
+    if isinstance(inside, dict) and diffuser.is_state({str(name): None for name in cast(dict[Any, Any], inside)}):
+        raise UnveilError(
+            f"{file}: a checkpoint of jannerm/diffuser, no image model; alone it does not say what it is: give its folder, with the "
+            f"*_config.pkl beside it ({file.parent})"
+        )
     try:
         if isinstance(tree, dict) and "model" in tree:
             return _milestone(cast(dict[str, Any], tree), size)

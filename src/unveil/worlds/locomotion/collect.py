@@ -42,7 +42,8 @@ def mixture(folder: Path, body: Body, mix: Mix, steps: int) -> list[Part]:
     """
     if not folder.is_dir():
         raise UnveilError(
-            f"{folder}: no such folder of trained policies; trpo_{body.title}.npz and tqc_{body.title}.npz are needed "
+            f"{folder}: {'a file, but a folder' if folder.exists() else 'no such folder'} of trained policies; needed are "
+            f"trpo_{body.title}.npz and tqc_{body.title}.npz "
             "(--policies DIR, or mujoco_policies in the folder that UNVEIL_DATA names)"
         )
     medium, policies = MEDIUM[body.name], list[Policy]()
