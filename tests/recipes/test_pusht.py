@@ -235,7 +235,17 @@ def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
         ("agent", [], "the agent alone"),
         ("agent", PIXELS, "no videos/**/observation.image"),
     ):
-        arguments = ["train", "pusht", *TINY, "--data", str(tmp_path / name), *flags, *ONE, "--out", str(tmp_path / f"{name}-run{len(message)}")]
+        arguments = [
+            "train",
+            "pusht",
+            *TINY,
+            "--data",
+            str(tmp_path / name),
+            *flags,
+            *ONE,
+            "--out",
+            str(tmp_path / f"{name}-run{len(message)}"),
+        ]
         assert main(arguments) == (2 if message else 0)
         assert message in capsys.readouterr().err
     assert main(["data", "pusht", "--from", str(tmp_path / "eyes"), "--out", str(tmp_path / "eyes.npz")]) == 0
