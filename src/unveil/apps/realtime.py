@@ -179,7 +179,7 @@ class RealTimePolicy:
         """Start to compute chunks for these environments; `alone` without regard to what they carry out, as they carry out nothing."""
         if not len(rows):
             return
-        given = None if noise is None else noise[rows]
+        given = None if noise is None else noise[:, rows]
         predict = partial(self.policy.predict, self._seen[rows], noise=given, environments=rows)
         compute = predict if alone else self._given_the_last(predict, rows)
         self.policy.decisions += 1

@@ -210,10 +210,19 @@ def check(config: TrainPushT) -> None:
     ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if min(config.threads, config.keep, config.episodes, config.warmup) < 0 or not config.learning_rate > 0:
-        raise ValueError("--threads, --keep, --episodes and --warmup must be at least 0, --learning-rate above 0")
-    if not 0.0 <= config.hold_out < 1.0 or not 0.0 <= config.dropout < 1.0 or config.weight_decay < 0:
-        raise ValueError("--hold-out and --dropout must lie in [0, 1), and --weight-decay be at least 0")
+    for name in ("threads", "keep", "episodes", "warmup", "split_seed", "seed"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
+    if not 0.0 < config.learning_rate < float("inf") or not 0.0 <= config.weight_decay < float("inf"):
+        raise ValueError(
+            f"--learning-rate must be a number above 0 and --weight-decay one of at least 0, got {config.learning_rate} and "
+            f"{config.weight_decay}"
+        )
+    for name in ("hold_out", "dropout", "ema_decay"):
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(config, name)}")
+    if not 0.0 <= config.ema_power < float("inf"):
+        raise ValueError(f"--ema-power must be a number of at least 0, got {config.ema_power}")
     if config.network == "cnn":
         if not config.widths or any(w < 8 or w % 8 for w in config.widths) or config.kernel % 2 == 0 or config.step_width % 2:
             raise ValueError(
