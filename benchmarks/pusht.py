@@ -73,6 +73,7 @@ from unveil.recipes.pusht import EvalPushT, TrainPushT, load_policy, load_policy
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
 from unveil.recipes.pusht_eval import evaluate_pusht, seen
 from unveil.recipes.run_config import read_config
+from unveil.sampling.noise import generators
 from unveil.training.checkpoint import latest_checkpoint, read_tensors
 from unveil.training.trainer import Training, train
 from unveil.worlds.pusht.episodes import PushTEpisodes
@@ -191,8 +192,8 @@ def cloned(name: str) -> ChunkClone:
 
 
 def clone_row(name: str, episodes: int, seed: int) -> dict[str, Any]:
-    clone, generator = cloned(name), torch.Generator().manual_seed(seed)
-    actor = ChunkActor(lambda o: clone.predict(torch.from_numpy(o), generator).double().numpy(), clone.shape.n_obs, clone.shape.n_action)
+    clone, own = cloned(name), generators(seed, episodes)
+    actor = ChunkActor(lambda o: clone.predict(torch.from_numpy(o), own).double().numpy(), clone.shape.n_obs, clone.shape.n_action)
     return rolled(actor, read_config(finished("pusht-cnn"), "pusht")["observation"], episodes, seed)
 
 
@@ -229,10 +230,10 @@ def energy_row(_: int, seed: int) -> dict[str, Any]:
     drawers: dict[str, Callable[[], np.ndarray]] = {"cnn": lambda: policy.predict(observed.numpy())}
     for name in HEADS:
         try:
-            clone, generator = cloned(name), torch.Generator().manual_seed(seed)
+            clone, own = cloned(name), generators(seed, len(observed))
         except NotRunError:
             continue
-        drawers[name] = lambda c=clone, g=generator: c.predict(observed, g).double().numpy()
+        drawers[name] = lambda c=clone, g=own: c.predict(observed, g).double().numpy()
     for name, draw in drawers.items():
         draws, first = np.stack([draw() for _ in range(16)]), config["n_obs"] - 1
         for h in (1, 2, 4, 8):

@@ -11,6 +11,7 @@ from unveil.data.chunks import Chunks
 from unveil.evaluation.chunk_acting import ChunkActor, Nearest
 from unveil.evaluation.chunk_cloning import Bins, ChunkClone, Mean, Mixture, chunk_loss
 from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.sampling.noise import generators
 
 
 def clone(head, horizon=4, actions=1):
@@ -106,3 +107,13 @@ def test_an_actor_executes_from_the_newest_observation_on():
     actor.reset()
     actor.act(np.array([[9.0]]))
     assert asked[-1].ravel().tolist() == [9, 9]
+
+
+@pytest.mark.parametrize("head", [Bins(8), Mixture(2)])
+def test_a_rows_draw_does_not_depend_on_the_rows_beside_it(head):
+    model, seen = clone(head), torch.linspace(-1, 1, 5)[:, None, None]
+    five = model.predict(seen, generators(3, 5))
+    torch.testing.assert_close(model.predict(seen[3:], generators(3, 2, first=3)), five[3:])
+    assert len(model.predict(seen[:1].expand(64, -1, -1), generators(0, 64)).round(decimals=4).unique(dim=0)) > 1
+    with pytest.raises(ValueError, match="2 generators cannot serve 5 rows"):
+        model.predict(seen, generators(3, 2))

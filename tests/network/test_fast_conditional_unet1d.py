@@ -1,9 +1,12 @@
 """The policy's U-Net laid out for acting is the plain one, to rounding, whatever is kept between calls."""
 
+import copy
+import io
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from test_fast_layout import CHANGES
 
 from unveil.network.condition import Condition
 from unveil.network.conditional_unet1d import ConditionalUNet
@@ -84,3 +87,89 @@ def test_two_threads_do_not_share_memory(generator):
     with ThreadPoolExecutor(4) as threads:
         for said, one in zip(threads.map(run, inputs), inputs, strict=True):
             torch.testing.assert_close(said, run(one), atol=1e-5, rtol=1e-5)
+
+
+def pair():
+    torch.manual_seed(0)
+    plain = ConditionalUNet(2, 4, (16, 32), 3, 16)
+    return plain.eval(), FastConditionalUNet(plain)
+
+
+def asked(rows):
+    generator = torch.Generator().manual_seed(3)
+    x, vector = torch.randn(rows, 8, 2, generator=generator), torch.randn(rows, 4, generator=generator)
+    return x, torch.full((rows,), 7.0), Condition(vector=vector)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_changed_weights_act_at_once(change, rows):
+    """Whatever is kept: the layouts for one row, for few and for many, the times, and what the vector says."""
+    (plain, fast), (x, time, cond) = pair(), asked(rows)
+    before = fast(x, time, fast.prefill(cond))
+    change(plain)
+    for told in (cond, fast.prefill(cond)):
+        after = fast(x, time, told)
+        torch.testing.assert_close(after, plain(x, time, cond), rtol=1e-4, atol=1e-4)
+        assert (after - before).abs().max() > 1e-3
+
+
+def test_training_what_acts_gives_the_plain_gradients():
+    (plain, fast), (x, time, cond) = pair(), asked(1)
+    with torch.no_grad():
+        fast(x, time, fast.prefill(cond))
+    for training in (True, False):
+        fast.train(training)
+        fast.zero_grad()
+        fast(x, time, cond).square().sum().backward()
+        wanted = [weight.grad.clone() for weight in plain.parameters()]
+        plain.zero_grad()
+        plain(x, time, cond).square().sum().backward()
+        for weight, gradient in zip(plain.parameters(), wanted, strict=True):
+            torch.testing.assert_close(weight.grad, gradient)
+
+
+@torch.no_grad()
+def test_copies_saved_files_and_names_are_those_of_the_plain_network():
+    (plain, fast), (x, time, cond) = pair(), asked(1)
+    before = fast(x, time, cond)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    twin = copy.deepcopy(fast)
+    buffer = io.BytesIO()
+    torch.save(fast, buffer)
+    buffer.seek(0)
+    read = torch.load(buffer, weights_only=False)
+    for weight in fast.parameters():
+        weight.mul_(1.3)
+    torch.testing.assert_close(twin(x, time, cond), before)
+    torch.testing.assert_close(read(x, time, cond), before)
+    twin.load_state_dict(fast.state_dict())
+    torch.testing.assert_close(twin(x, time, cond), plain(x, time, cond), rtol=1e-4, atol=1e-5)
+    double = twin.double()  # not laid out
+    wanted = copy.deepcopy(plain).double()(x.double(), time.double(), Condition(vector=cond.vector.double()))
+    torch.testing.assert_close(double(x.double(), time.double(), Condition(vector=cond.vector.double())), wanted)
+
+
+class Flat(torch.nn.Module):
+    """Of tensors alone, as recording wants it."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, time, vector):
+        return self.network(x, time, Condition(vector=vector))
+
+
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_no_time_is_frozen_by_a_recorded_graph():
+    (plain, fast), (x, time, cond) = pair(), asked(1)
+    fast(x, time, cond)  # at the time that is recorded
+    arguments = (x, time, cond.vector)
+    graphs = [torch.jit.trace(Flat(fast), arguments, check_trace=False), torch.export.export(Flat(fast), arguments).module()]
+    for graph in graphs:
+        for other in (7.0, 0.0, 50.0):
+            at = torch.tensor([other])
+            torch.testing.assert_close(graph(x, at, cond.vector), plain(x, at, cond), rtol=1e-4, atol=1e-5)

@@ -235,7 +235,17 @@ def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
         ("agent", [], "the agent alone"),
         ("agent", PIXELS, "no videos/**/observation.image"),
     ):
-        arguments = ["train", "pusht", *TINY, "--data", str(tmp_path / name), *flags, *ONE, "--out", str(tmp_path / f"{name}-run")]
+        arguments = [
+            "train",
+            "pusht",
+            *TINY,
+            "--data",
+            str(tmp_path / name),
+            *flags,
+            *ONE,
+            "--out",
+            str(tmp_path / f"{name}-run{len(message)}"),
+        ]
         assert main(arguments) == (2 if message else 0)
         assert message in capsys.readouterr().err
     assert main(["data", "pusht", "--from", str(tmp_path / "eyes"), "--out", str(tmp_path / "eyes.npz")]) == 0
@@ -326,3 +336,45 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
         assert main(["train", "pusht", "--data", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "run")]) == 2
         assert capsys.readouterr().err.count(message) == 2
     assert not (tmp_path / "out.npz").exists() and not (tmp_path / "run").exists()
+
+
+def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_are(run, tmp_path):
+    """Nor on how many decisions are timed; up to the rounding of batched products, before contacts amplify it."""
+    out, few = tmp_path / "s.json", [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(tmp_path / "s.json")]
+    scores = []
+    for more in (
+        ["--episodes", "3"],
+        ["--episodes", "1"],
+        ["--episodes", "1", "--decisions", "4"],
+        ["--episodes", "1", "--seed", "100001"],
+    ):
+        assert main(["eval", "pusht", "--checkpoint", str(run), *few, *more]) == 0
+        scores.append(json.loads(out.read_text())["coverage"])
+    assert scores[1] == scores[2] and scores[0][:2] == pytest.approx([scores[1][0], scores[3][0]], abs=1e-5)
+    chunks = []
+    for count in ("4", "2"):
+        flags = ["--candidates", count, "--out", str(tmp_path / "c.png"), "--json", str(out), "--device", "cpu"]
+        assert main(["sample", "pusht", "--checkpoint", str(run), *flags]) == 0
+        chunks.append(np.array(json.loads(out.read_text())["chunks"]))
+    np.testing.assert_allclose(chunks[1], chunks[0][:2], atol=0.02)  # two decimals
+    assert np.abs(chunks[0][0] - chunks[0][1]).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--learning-rate", "nan"], "--learning-rate must be a number above 0"),
+        (["--weight-decay", "nan"], "--weight-decay one of at least 0, got 0.001 and nan"),
+        (["--learning-rate", "inf"], "--learning-rate must"),
+        (["--ema-decay", "1.5"], "--ema-decay must lie in [0, 1), got 1.5"),
+        (["--ema-decay", "nan"], "--ema-decay must"),
+        (["--ema-power", "inf"], "--ema-power must be a number of at least 0, got inf"),
+        (["--hold-out", "nan"], "--hold-out must lie"),
+        (["--warmup", "-1"], "--warmup must be at least 0, got -1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--start-from", "nowhere"], "is neither a folder nor a zoo name"),
+    ],
+)
+def test_numbers_of_a_training_that_cannot_be_are_named(flags, said, tmp_path, capsys):
+    assert main(["train", "pusht", *TINY, *flags, "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import unveil
 from foreign_policies import drawn, filled, golden
 from tolerance import golden_close
+from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
 from unveil.weights.lerobot import is_lerobot, read_policy_folder
@@ -161,3 +163,54 @@ def test_missing_statistics_and_files_are_named(tmp_path):
     assert "config.json: damaged" in refused(folder)
     (folder / "config.json").unlink()
     assert "config.json: cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize("told", [{"type": "act"}, {"type": None, "noise_scheduler_type": None}])
+def test_policies_of_other_types_are_named_as_lerobots(tmp_path, told, capsys):
+    """By every command, before their weights are looked at."""
+    folder = written(tmp_path, "lerobot_state")
+    config = json.loads((folder / "config.json").read_text()) | told
+    (folder / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    (folder / "model.safetensors").unlink()
+    said = "a policy of LeRobot that cannot be used: it" + (" is of type act" if told["type"] else "s config.json says no type")
+    with pytest.raises(UnveilError, match=f"{said}.*; diffusion can be read"):
+        unveil.load(folder, device="cpu")
+    for command in (["weights", "convert", str(folder), str(tmp_path / "out")], ["weights", "inspect", str(folder)]):
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_policy_whose_type_was_lost_and_one_in_shards_are_the_same(tmp_path):
+    wanted = read_policy_folder(written(tmp_path, "lerobot_state"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["type"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_policy_folder(tmp_path).described == wanted.described
+    whole = tmp_path / "model.safetensors"
+    tensors = filled(golden("lerobot_state")["shapes"])
+    whole.unlink()
+    names = sorted(tensors)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, mine in shards.items():
+        save_file({name: tensors[name] for name in mine}, tmp_path / file)
+    index = {name: file for file, mine in shards.items() for name in mine}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    read = read_policy_folder(tmp_path)
+    assert read.raw.keys() == wanted.raw.keys() and all(torch.equal(read.raw[name], wanted.raw[name]) for name in wanted.raw)
+    save_file({name: tensors[name] for name in names}, tmp_path / "b.safetensors")
+    with pytest.raises(UnveilError, match="stands in two of its shards"):
+        read_policy_folder(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(names, "../a.safetensors")}))
+    with pytest.raises(UnveilError, match="does not say which file"):
+        read_policy_folder(tmp_path)
+
+
+def test_a_training_of_lerobots_is_looked_into(tmp_path):
+    steps = [tmp_path / "checkpoints" / step / "pretrained_model" for step in ("000100", "000200")]
+    for folder in steps:
+        folder.mkdir(parents=True)
+        written(folder, "lerobot_state")
+    (tmp_path / "checkpoints" / "last").symlink_to("000200")
+    with pytest.raises(UnveilError, match=r"holds 2 policies \(checkpoints/000100/pretrained_model, .*give the path of one"):
+        unveil.load(tmp_path, device="cpu")
+    assert unveil.load(steps[1].parent, device="cpu").model.shape.horizon == 8

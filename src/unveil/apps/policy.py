@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil.apps.policy_checks import DAMAGED, finite, finite_edit, flag, kind, number, numbers, parts_text, whole
+from unveil.apps.policy_checks import DAMAGED, axes_of, finite, finite_edit, flag, kind, number, numbers, parts_text, whole
 from unveil.apps.policy_model import PolicyModel
 from unveil.data.chunks import check_window
 from unveil.network.fast_conditional_unet1d import FastConditionalUNet
@@ -17,7 +17,7 @@ from unveil.process.schedule import Tabulated
 from unveil.sampling.edit import Edit, Inpaint, chain, identity
 from unveil.sampling.guidance import Guidance, clipped
 from unveil.sampling.loop import Solver, sample
-from unveil.sampling.noise import generators, normal_like
+from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
 
 class Policy:
@@ -117,7 +117,7 @@ class Policy:
         self._seen[fresh] = observations[fresh, None]
         deciding = fresh | (self._place >= self.n_action)
         if deciding.any():
-            given = None if noise is None else noise[deciding]
+            given = None if noise is None else noise[:, deciding]
             self.chunks[deciding] = self.predict(self._seen[deciding], noise=given, environments=np.flatnonzero(deciding))
             self._place[deciding] = 0
             self.decisions += 1
@@ -136,14 +136,17 @@ class Policy:
         size = shape.observations
         return numbers(f"policy: observations{order}", observations, (None, size), f"(B, {size})").astype(np.float32)
 
-    def check_noise(self, noise: object, count: int) -> Float[np.ndarray, "B H row"]:
-        """Recorded noise as float32.
+    def check_noise(self, noise: object, count: int) -> Float[np.ndarray, "S B H row"]:
+        """Recorded noise as float32, (B, H, row) as (1, B, H, row).
 
         Raises:
-            ValueError: of another shape than (count, H, row), or not finite.
+            ValueError: of another shape than (count, H, row) or (1 + S, count, H, row), or not finite.
         """
         size = (count, self.model.shape.horizon, self.model.shape.row)
-        return numbers("policy: noise", noise, size, str(size)).astype(np.float32)
+        every = axes_of(noise) == len(size) + 1
+        shape = (None, *size) if every else size
+        found = numbers("policy: noise", noise, shape, f"{size} or (1 + steps, {', '.join(map(str, size))})").astype(np.float32)
+        return found if every else found[None]
 
     @torch.no_grad()
     def predict(
@@ -164,13 +167,14 @@ class Policy:
             steer: guidance beside that of the attribute.
             edit: of the state, in normalised units.
             noise: (B, H, row), recorded standard normal noise to begin with, in place of drawn noise; `temperature` does not scale it. Rows
-                have A numbers, or A + D where observations are inpainted. What a solver draws on the way is drawn as ever.
+                have A numbers, or A + D where observations are inpainted. Or (1 + S, B, H, row): the first to begin with, the others are
+                what a solver with noise draws in each of its S steps; else that is drawn as ever.
             environments: whose generators draw, one number for each row; by default 0 .. B - 1.
         Raises:
             ValueError: a longer prefix than the network was trained with, an array of another shape or not finite, or actions that are not
                 finite, and what made them so: guidance, the edit, or the weights.
         """
-        shape, device = self.model.shape, self.model.device
+        shape, device, dtype = self.model.shape, self.model.device, self.model.dtype
         size = (shape.n_obs, shape.observations)
         observations = numbers("policy: observations", observations, (None, *size), f"(B, {size[0]}, {size[1]})")
         count = len(observations)
@@ -182,16 +186,17 @@ class Policy:
                 f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with --prefix {length}"
             )
         counts = torch.full((count,), length, device=device)
-        seen = torch.from_numpy(observations).to(device, torch.float32)
+        seen = torch.from_numpy(observations).to(device, dtype)
         cond = self.model.condition(seen, counts)
         network = self.model.denoiser.network
         if isinstance(network, FastConditionalUNet) and network.plain.vector:
             cond = network.prefill(cond)
-        own = self._drawing(count, environments)
+        own: Noise = self._drawing(count, environments)
         if noise is None:
-            first = self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)
+            first = (self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)).to(dtype)
         else:
-            first = torch.from_numpy(self.check_noise(noise, count)).to(device)
+            first, *later = torch.from_numpy(self.check_noise(noise, count)).to(device, dtype)
+            own = Recorded(later) if later else own
         denoise: GaussianDenoise = partial(self.model.denoiser, cond=cond)
         guides = {name: guide for name, guide in (("policy.steer", self.steer), ("steer=", steer)) if guide is not None}
         if guides:
@@ -205,11 +210,16 @@ class Policy:
         if prefix is not None or inpainted:
             value = torch.zeros_like(first)
             if prefix is not None:
-                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, torch.float32))
+                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, dtype))
             if inpainted:
                 value[:, : shape.n_obs, shape.actions :] = self.model.observed.normalized(seen)
             edit = chain(edit, Inpaint(shape.known(counts), value))
-        x: Tensor = sample(denoise, self.solver, first, self.times, edit=edit, generator=own)
+        training = self.model.training  # set by whoever trains it on; acting has no dropout
+        self.model.eval()
+        try:
+            x: Tensor = sample(denoise, self.solver, first, self.times, edit=edit, generator=own)
+        finally:
+            self.model.train(training)
         chunks = self.model.acted.denormalized(x[..., : shape.actions]).cpu().double().numpy()
         if not np.isfinite(chunks).all():
             raise ValueError(f"policy: the network made actions that are not finite; {DAMAGED}")

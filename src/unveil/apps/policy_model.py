@@ -1,6 +1,7 @@
 """What a diffusion policy learns: a denoiser of chunks of actions, told what was observed. Chi et al. 2023 (arXiv:2303.04137)."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Literal
 
@@ -119,7 +120,7 @@ class PolicyModel(nn.Module):
         super().__init__()
         self.shape = shape
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow}[shape.predicts]
-        self.denoiser = GaussianDenoiser(network, policy_schedule(shape), parameterization, lambda t: shape.diffusion_steps * t - 1.0)
+        self.denoiser = GaussianDenoiser(network, policy_schedule(shape), parameterization, partial(_index, shape.diffusion_steps))
         self.encoder = encoder
         self.observed = Normalization(shape.numbers)
         self.acted = Normalization(shape.actions)
@@ -130,6 +131,11 @@ class PolicyModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.acted.low.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights: float32, unless the model was turned to another by `.double()` or its like."""
+        return self.acted.low.dtype
 
     def condition(self, observations: Tensor, counts: Tensor | None = None, crops: torch.Generator | None = None) -> Condition:
         """What the network is told of observations (B, n_obs, D) in the data's units, and of `counts` (B,) known actions, else none.
@@ -167,3 +173,7 @@ class PolicyModel(nn.Module):
 def policy_schedule(shape: PolicyShape) -> Schedule:
     """The squared-cosine table of T steps as published, or flow matching's straight path."""
     return Flow() if shape.predicts == "flow" else tabulated(cosine_betas(shape.diffusion_steps))
+
+
+def _index(steps: int, t: Tensor) -> Tensor:
+    return steps * t - 1.0

@@ -179,7 +179,7 @@ class RealTimePolicy:
         """Start to compute chunks for these environments; `alone` without regard to what they carry out, as they carry out nothing."""
         if not len(rows):
             return
-        given = None if noise is None else noise[rows]
+        given = None if noise is None else noise[:, rows]
         predict = partial(self.policy.predict, self._seen[rows], noise=given, environments=rows)
         compute = predict if alone else self._given_the_last(predict, rows)
         self.policy.decisions += 1
@@ -203,7 +203,7 @@ class RealTimePolicy:
         last = np.roll(self.chunks[rows], -s, axis=1)  # row i: the last chunk's action of the same step; its last s rows say nothing
         if self.method == "prefix":
             return partial(predict, prefix=last[:, first : first + d])
-        value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, torch.float32))
+        value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, self.model.dtype))
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
             known = shape.known(torch.full((len(rows),), d, device=value.device))

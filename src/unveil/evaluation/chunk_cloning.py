@@ -9,6 +9,7 @@ All three see what a diffusion policy sees and say a chunk at once. They differ 
 Chi et al. 2023, section IV, argue by these for diffusion: a mean cannot choose, and the others grow with the numbers of a chunk.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, pi
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from unveil.apps.policy_model import PolicyModel, PolicyShape
 from unveil.apps.policy_training import PolicyBatch
 from unveil.network.policy_transformer import PolicyTransformer
+from unveil.sampling.noise import Noise, Recorded
 
 
 @runtime_checkable
@@ -34,8 +36,8 @@ class Head(Protocol):
         """(B,) of outputs (B, H, C) and what was done."""
         ...
 
-    def drawn(self, said: Tensor, generator: torch.Generator) -> Tensor:
-        """A chunk of each row's distribution."""
+    def drawn(self, said: Tensor, generator: Noise) -> Tensor:
+        """A chunk of each row's distribution; with a generator for each row none depends on the others."""
         ...
 
 
@@ -49,7 +51,7 @@ class Mean:
     def loss(self, said: Tensor, chunks: Tensor) -> Tensor:
         return (said - chunks).square().flatten(1).mean(1)
 
-    def drawn(self, said: Tensor, generator: torch.Generator) -> Tensor:
+    def drawn(self, said: Tensor, generator: Noise) -> Tensor:
         return said
 
 
@@ -71,10 +73,8 @@ class Bins:
         scores = said.unflatten(-1, (-1, self.count))
         return F.cross_entropy(scores.movedim(-1, 1), self.binned(chunks), reduction="none").flatten(1).mean(1)
 
-    def drawn(self, said: Tensor, generator: torch.Generator) -> Tensor:
-        shares = said.unflatten(-1, (-1, self.count)).softmax(-1).cpu()
-        which = torch.multinomial(shares.flatten(0, -2), 1, generator=generator).reshape(shares.shape[:-1])
-        return self.middles(which).to(said)
+    def drawn(self, said: Tensor, generator: Noise) -> Tensor:
+        return self.middles(_picked(said.unflatten(-1, (-1, self.count)).softmax(-1).cpu(), generator)).to(said)
 
     def binned(self, x: Tensor) -> Tensor:
         """The bin of each number; what lies outside [-1, 1] is in the outer ones."""
@@ -104,9 +104,9 @@ class Mixture:
         together = scores.log_softmax(-1) - 0.5 * far.sum((1, 3))
         return -together.logsumexp(-1) / chunks[0].numel()
 
-    def drawn(self, said: Tensor, generator: torch.Generator) -> Tensor:
+    def drawn(self, said: Tensor, generator: Noise) -> Tensor:
         scores, mean, _ = self._read(said)
-        which = torch.multinomial(scores.softmax(-1).cpu(), 1, generator=generator)[:, 0].to(said.device)
+        which = _picked(scores.softmax(-1).cpu(), generator).to(said.device)
         return mean[torch.arange(len(mean), device=said.device), :, which]
 
     def _read(self, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,6 +114,17 @@ class Mixture:
         parts = said.unflatten(-1, (self.count, -1))
         actions = (parts.shape[-1] - 1) // 2
         return parts[..., 0].mean(1), parts[..., 1 : 1 + actions], F.softplus(parts[..., 1 + actions :]) + self.least
+
+
+def _picked(shares: Tensor, generator: Noise) -> Tensor:
+    """A number below K by shares (B, ..., K): (B, ...)."""
+    if isinstance(generator, Recorded):
+        raise ValueError("recorded noise is normal, and this picks by shares")
+    if not isinstance(generator, Sequence):
+        return torch.multinomial(shares.flatten(0, -2), 1, generator=generator).reshape(shares.shape[:-1])
+    if len(generator) != len(shares):
+        raise ValueError(f"{len(generator)} generators cannot serve {len(shares)} rows; give one for each")
+    return torch.cat([_picked(row[None], own) for row, own in zip(shares, generator, strict=True)])
 
 
 class ChunkClone(nn.Module):
@@ -141,7 +152,7 @@ class ChunkClone(nn.Module):
         return self.network(self.start.expand(count, -1, -1), time, self.model.condition(observations))
 
     @torch.no_grad()
-    def predict(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+    def predict(self, observations: Tensor, generator: Noise) -> Tensor:
         """A chunk (B, H, A) in the data's units."""
         drawn = self.head.drawn(self(observations), generator).clamp(-1.0, 1.0)
         return self.model.acted.denormalized(drawn)

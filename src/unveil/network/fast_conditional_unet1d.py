@@ -4,11 +4,12 @@ Besides the pieces of `fast_conv1d.py`, whose weights are laid out once instead 
 alone is kept, since every decision has the same times, and all blocks' shares of the vector are one matrix product, once for all steps of
 a decision (`prefill`). One row alone goes through `single_conditional_unet1d.py`.
 
-The weights are copied when a horizon is first seen: change them, and make the module anew. Nothing here is for training.
+The weights are copied when a horizon is first seen, and again once they have changed (`fast_layout.py`); in training, and where a graph is
+traced or compiled, the plain network serves.
 """
 
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from unveil.network.condition import Condition
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.network.conv1d import FilmConv1d
 from unveil.network.fast_conv1d import Block, Places, block_of, mish, places_of
+from unveil.network.fast_layout import Watch, plain_serves, share_names
 from unveil.network.layers import sinusoids
 from unveil.network.single_conditional_unet1d import SingleConditionalUNet
 
@@ -69,92 +71,80 @@ class Laid(NamedTuple):
         return self.last(mish(self.final(x).after))
 
 
-class FastConditionalUNet(nn.Module):
-    """`ConditionalUNet` for inference, in float32; where a gradient is asked for it is the plain network."""
+class Derived:
+    """All that is laid out or remembered of the weights as they were at one moment.
+
+    Attributes:
+        single: the network for one row, by horizon; None while it is made, or in use by another thread.
+    """
 
     def __init__(self, plain: ConditionalUNet) -> None:
-        super().__init__()
-        self.plain = plain.eval()
-        self._films: dict[nn.Module, tuple[slice | None, slice]] = {}
+        self.plain = plain
+        self.films: dict[nn.Module, tuple[slice | None, slice]] = {}
         blocks = [m for m in plain.modules() if isinstance(m, FilmConv1d)]
         start = 0
         for block in blocks:
             middle, end = start + block.first.conv.out_channels, start + block.about.out_features
-            self._films[block] = (slice(start, middle), slice(middle, end)) if block.scale else (None, slice(start, end))
+            self.films[block] = (slice(start, middle), slice(middle, end)) if block.scale else (None, slice(start, end))
             start = end
         weight = torch.cat([block.about.weight.detach() for block in blocks])
-        self._of_time, self._of_vector = weight[:, : plain.step].contiguous(), weight[:, plain.step :].contiguous()
-        self._bias = torch.cat([block.about.bias.detach() for block in blocks])
-        self._times: dict[float, Tensor] = {}
-        self._laid: dict[tuple[int, bool], Laid] = {}
-        self._single: dict[int, SingleConditionalUNet | None] = {}  # by horizon; None while it is made, or in use by another thread
+        self.of_time, self.of_vector = weight[:, : plain.step].contiguous(), weight[:, plain.step :].contiguous()
+        self.bias = torch.cat([block.about.bias.detach() for block in blocks])
+        self.times: dict[float, Tensor] = {}
+        self.laid: dict[tuple[int, bool], Laid] = {}
+        self.single: dict[int, SingleConditionalUNet | None] = {}
 
-    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
-        plain = self.plain
-        vector = None if cond is None else cond.vector
-        fits = plain.vector == 0 or (vector is not None and vector.shape == (len(x), plain.vector))
-        if torch.is_grad_enabled() or not fits or x.shape[1] % 2 ** (plain.levels - 1):
-            return plain(x, time, cond)  # which says what is wrong
-        told, prefix = self._told(time), None if cond is None else cond.prefix
-        if plain.vector and vector is not None:
-            told = told + (prefix if isinstance(prefix, Tensor) else self._of(vector))
+    def __call__(self, x: Tensor, time: Tensor, vector: Tensor | None, prefix: object) -> Tensor:
+        told = self.told(time)
+        if self.plain.vector and vector is not None:
+            told = told + (prefix if isinstance(prefix, Tensor) else self.of(vector))
         if len(x) == 1 and x.dtype == torch.float32 and x.device.type == "cpu":
-            single = self._taken(x.shape[1])
+            single = self.taken(x.shape[1])
             if single is not None:
                 try:
                     return single(x, told[0])
                 finally:
-                    self._single[x.shape[1]] = single
+                    self.single[x.shape[1]] = single
         key = (x.shape[1], len(x) >= MANY_ROWS)
-        if key not in self._laid:
-            self._laid[key] = self._lay(*key)
-        return self._laid[key](x, told)
+        if key not in self.laid:
+            self.laid[key] = self.lay(*key)
+        return self.laid[key](x, told)
 
-    @torch.no_grad()
-    def prefill(self, cond: Condition) -> Condition:
-        """The condition with what all blocks are told of its vector (B, channels) as `prefix`: once for all steps of a sample.
+    def of(self, vector: Tensor) -> Tensor:
+        """What all blocks are told of a vector."""
+        return F.linear(F.mish(vector), self.of_vector)
 
-        Raises:
-            ValueError: the condition has no vector of this network's size.
-        """
-        if cond.vector is None or cond.vector.ndim != 2 or cond.vector.shape[1] != self.plain.vector:
-            got = None if cond.vector is None else tuple(cond.vector.shape)
-            raise ValueError(f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}")
-        return replace(cond, prefix=self._of(cond.vector))
-
-    def _of(self, vector: Tensor) -> Tensor:
-        return F.linear(F.mish(vector), self._of_vector)
-
-    def _taken(self, places: int) -> SingleConditionalUNet | None:
+    def taken(self, places: int) -> SingleConditionalUNet | None:
         """The network for one row, which the caller puts back; None while another thread has it."""
-        if places not in self._single:
-            self._single[places] = None
-            return SingleConditionalUNet(self.plain, self._films, len(self._bias), places)
-        single = self._single[places]
-        self._single[places] = None
+        if places not in self.single:
+            self.single[places] = None
+            return SingleConditionalUNet(self.plain, self.films, len(self.bias), places)
+        single = self.single[places]
+        self.single[places] = None
         return single
 
-    def _told(self, time: Tensor) -> Tensor:
+    def told(self, time: Tensor) -> Tensor:
         """What all blocks are told of the times (B,): (B, channels), or (1, channels) where all are equal, which is kept."""
         first = float(time[0])
         if len(time) > 1 and not bool((time == first).all()):
-            return self._embedded(time)
-        if first not in self._times:
-            if len(self._times) >= MOST_TIMES:
-                self._times.clear()
-            self._times[first] = self._embedded(time[:1])
-        return self._times[first]
+            return self.embedded(time)
+        if first not in self.times:
+            if len(self.times) >= MOST_TIMES:
+                self.times.clear()
+            self.times[first] = self.embedded(time[:1])
+        return self.times[first]
 
-    def _embedded(self, time: Tensor) -> Tensor:
+    def embedded(self, time: Tensor) -> Tensor:
+        """What all blocks are told of the times (B,), each by itself."""
         about = self.plain.time(sinusoids(time, self.plain.step, inclusive=True))
-        return F.linear(F.mish(about), self._of_time, self._bias)
+        return F.linear(F.mish(about), self.of_time, self.bias)
 
-    @torch.no_grad()
-    def _lay(self, places: int, many: bool) -> Laid:
+    def lay(self, places: int, many: bool) -> Laid:
+        """All of the network for one horizon, and for many rows of a batch or few."""
         plain, levels = self.plain, self.plain.levels
 
         def blocks(pair: nn.Module, at: int) -> tuple[Filmed, ...]:
-            return tuple(self._filmed(cast(FilmConv1d, block), at, many) for block in cast(nn.ModuleList, pair))
+            return tuple(self.filmed(cast(FilmConv1d, block), at, many) for block in cast(nn.ModuleList, pair))
 
         sizes = [places // 2**k for k in range(levels)]
         final, last = plain.final
@@ -168,7 +158,57 @@ class FastConditionalUNet(nn.Module):
             places_of(last, places, torch.float32),  # pyright: ignore[reportArgumentType]
         )
 
-    def _filmed(self, block: FilmConv1d, places: int, many: bool) -> Filmed:
+    def filmed(self, block: FilmConv1d, places: int, many: bool) -> Filmed:
+        """One block."""
         skip = places_of(block.skip, places, torch.float32) if isinstance(block.skip, nn.Conv1d) else None
         first, second = (block_of(part, places, torch.float32, many) for part in (block.first, block.second))
-        return Filmed(first, second, skip, *self._films[block])
+        return Filmed(first, second, skip, *self.films[block])
+
+
+class FastConditionalUNet(nn.Module):
+    """`ConditionalUNet` for inference, in float32; where a gradient is wanted, in training mode and while traced it is the plain network.
+
+    Its weights are the plain network's own, under the same names: what trains or loads them changes what this computes.
+    """
+
+    def __init__(self, plain: ConditionalUNet) -> None:
+        super().__init__()
+        self.plain = plain.eval()
+        self._laid: Derived | None = None
+        self._watch = Watch(plain)
+        share_names(self)
+        self.train(plain.training)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+        plain = self.plain
+        vector = None if cond is None else cond.vector
+        if plain_serves(self, plain, x) or x.dtype != torch.float32 or plain.final[1].weight.dtype != torch.float32:
+            return plain(x, time, cond)
+        fits = plain.vector == 0 or (vector is not None and vector.shape == (len(x), plain.vector))
+        if not fits or x.shape[1] % 2 ** (plain.levels - 1):
+            return plain(x, time, cond)  # which says what is wrong
+        with torch.no_grad():
+            return self._derived()(x, time, vector, None if cond is None else cond.prefix)
+
+    @torch.no_grad()
+    def prefill(self, cond: Condition) -> Condition:
+        """The condition with what all blocks are told of its vector (B, channels) as `prefix`: once for a sample, by the weights
+        as they are now.
+
+        Raises:
+            ValueError: the condition has no vector of this network's size.
+        """
+        if cond.vector is None or cond.vector.ndim != 2 or cond.vector.shape[1] != self.plain.vector:
+            got = None if cond.vector is None else tuple(cond.vector.shape)
+            raise ValueError(f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}")
+        return replace(cond, prefix=self._derived().of(cond.vector))
+
+    def _derived(self) -> Derived:
+        """What is laid out, anew if the weights have changed; whoever computes keeps it, since another thread may replace it."""
+        derived = self._laid
+        if self._watch.changed() or derived is None:
+            self._laid = derived = Derived(self.plain)
+        return derived
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_laid": None}

@@ -63,7 +63,7 @@ class GaussianDenoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
-        once = one_time(t)
+        once = None if _recording() else one_time(t)  # a graph would keep the coefficients of this one time
         if once is None:
             raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
             return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
@@ -96,6 +96,11 @@ def _at(schedule: Schedule, parameterization: Parameterization, time_input: Call
 
 def _coefficients(schedule: Schedule, parameterization: Parameterization, t: Tensor) -> Coefficients:
     found = parameterization(schedule.alpha(t), schedule.sigma(t))
-    if not bool(torch.isfinite(torch.stack(found)).all()):
+    if not _recording() and not bool(torch.isfinite(torch.stack(found)).all()):
         raise ValueError("denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0")
     return found
+
+
+def _recording() -> bool:
+    """Whether `torch.jit.trace`, `torch.compile` or `torch.export` records a graph, in which numbers read from tensors were constants."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,7 +185,7 @@ def _one(path: Path) -> tuple[PolicyWeights, Path]:
 
     paths = found(path)
     if len(paths) != 1:
-        names = ", ".join(p.name for p in paths[:4])
+        names = ", ".join(str(p.relative_to(path)) for p in paths[:4])
         raise UnveilError(f"{path} holds {len(paths)} policies{f' ({names})' if names else ''}; give the path of one")
     return read(paths[0]), paths[0]
 
@@ -221,4 +222,8 @@ def convert_policies(paths: list[Path], above: Path, out: Path, raw: bool) -> st
             f"{place}: {weights.described.policy} of {weights.described.release}, {chosen} weights, {described['network']}; "
             f"sees {described['observations']} numbers ({described['observation']}), does {described['actions']}"
         )
+        scored = described["observation"] != "other"
+        use = f"unveil eval pusht --checkpoint {shlex.quote(str(place))}"
+        python = f"in Python, policy = unveil.load({str(place)!r}); actions = policy.act(observations), (B, {described['observations']})"
+        lines.append(f"next: {use if scored else python}")
     return "\n".join(lines)

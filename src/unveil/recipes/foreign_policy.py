@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def found(path: Path) -> list[Path]:
-    """The policies at a path: a `.ckpt`, a folder of some, or a folder of LeRobot's, itself or its `pretrained_model`."""
+    """The policies at a path: a `.ckpt`, a folder of some, or of LeRobot a policy's folder, its `pretrained_model` or all of a training."""
     from unveil.weights.lerobot import is_lerobot
 
     if path.suffix == ".ckpt" and path.is_file():
@@ -20,14 +20,25 @@ def found(path: Path) -> list[Path]:
     for folder in (path, path / "pretrained_model"):
         if is_lerobot(folder):
             return [folder]
-    return sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")])
+    return sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt"), *_trained(path)])
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path is a `.ckpt` or a folder of LeRobot's, itself or its `pretrained_model`; other folders are looked into for ours."""
+    """Whether a path is a `.ckpt` or a folder of LeRobot's, itself, its `pretrained_model` or those of a training; other folders are looked
+    into for ours."""
     from unveil.weights.lerobot import is_lerobot
 
-    return (path.suffix == ".ckpt" and path.is_file()) or any(is_lerobot(folder) for folder in (path, path / "pretrained_model"))
+    if path.suffix == ".ckpt" and path.is_file():
+        return True
+    return any(is_lerobot(folder) for folder in (path, path / "pretrained_model")) or bool(_trained(path))
+
+
+def _trained(path: Path) -> list[Path]:
+    """The policies that a training of LeRobot left in `checkpoints/<step>/pretrained_model`; `last` is one of them again."""
+    from unveil.weights.lerobot import is_lerobot
+
+    folders = [place for place in path.glob("checkpoints/*/pretrained_model") if not place.parent.is_symlink()]
+    return sorted(folder for folder in folders if is_lerobot(folder))
 
 
 def read(path: Path) -> PolicyWeights:

@@ -72,6 +72,8 @@ class TrainPushT:
     flow, for a student says v, and weights that say noise begin as another function"""
     distill_steps: int = 6
     """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the calls that it is to be asked for"""
+    start_from: Path | None = None
+    """run or checkpoint whose network, shape and weights a new run begins with, such as a converted one; by default they are random"""
     steps: int = 10_000
     """optimizer steps"""
     batch_size: int = 256

@@ -77,8 +77,17 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
         "card": card,
         "metrics": metrics,
         "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to {metrics['length_max']} each; "
-        f"observed: {seen}; actions {card['action_low']} to {card['action_high']}",
+        f"observed: {seen}; actions {card['action_low']} to {card['action_high']}\n"
+        f"next: unveil train pusht{_flags(config, out, demonstrations)}",
     }
+
+
+def _flags(config: DataPushT, out: Path, demonstrations: Demonstrations) -> str:
+    """What `unveil train pusht` wants in order to learn from what was written."""
+    import shlex
+
+    data = "" if config.out is None else f" --data {shlex.quote(str(out))}"
+    return data + (" --observation pixels" if demonstrations.observations["state"].shape[1:] == (2,) else "")
 
 
 def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:

@@ -41,6 +41,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     if config.distill:
         folder = find_checkpoint(config.distill)
         config, teacher = as_student(config, folder), load_policy_model(folder, device)
+    beginning = None if config.start_from is None else find_checkpoint(str(config.start_from))
+    config, carried = (config, {}) if beginning is None else begun_with(config, beginning)
     demonstrations = pusht_demonstrations(config.data, config.observation)
     demonstrations = demonstrations.chosen(
         published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
@@ -55,13 +57,15 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         "demonstrations": chunks.episodes,
         "windows": len(chunks),
     }
-    described = as_json(asdict(config) | numbers | {"recipe": "pusht"})
+    described = as_json(asdict(config) | numbers | carried | {"recipe": "pusht"})
     torch.manual_seed(config.seed)  # initial weights
     model = policy_model(described)
     for what, part, rows in (("observation", model.observed, observations), ("action", model.acted, demonstrations.actions)):
         if flat := part.learn(rows, "limits"):
             names = left_out([str(i) for i in flat])
             note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
+    if beginning is not None:
+        model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())  # with its limits, which the weights are for
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return policy_batches(chunks, model.shape, count)
@@ -97,6 +101,28 @@ INHERITED = (
     "image_width",
     "image_keypoints",
 )
+
+
+def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, Any]]:
+    """The config with all that shapes the network of a run to begin with, and what else of that run's config is not a flag.
+
+    Raises:
+        ValueError: it observes what `unveil train pusht` does not learn from, or `--distill` is given too.
+    """
+    from dataclasses import replace
+
+    from unveil.recipes.run_config import read_config
+
+    told = read_config(folder, "pusht")
+    if config.distill:
+        raise ValueError("--start-from and --distill both say which weights to begin with; give one of them")
+    if told["observation"] not in ("keypoints", "state", "pixels"):
+        raise ValueError(
+            f"--start-from {config.start_from}: it observes {told['observation']}, but only keypoints, state and pixels are trained on here"
+        )
+    inherited = {name: told[name] for name in (*INHERITED, "dropout") if name in told}
+    carried = {name: told[name] for name in ("groups", "scale", "dropout_inputs", "causal", "clip") if name in told}
+    return replace(config, **inherited | {"widths": tuple(told["widths"])}), carried
 
 
 def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
@@ -184,10 +210,19 @@ def check(config: TrainPushT) -> None:
     ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if min(config.threads, config.keep, config.episodes, config.warmup) < 0 or not config.learning_rate > 0:
-        raise ValueError("--threads, --keep, --episodes and --warmup must be at least 0, --learning-rate above 0")
-    if not 0.0 <= config.hold_out < 1.0 or not 0.0 <= config.dropout < 1.0 or config.weight_decay < 0:
-        raise ValueError("--hold-out and --dropout must lie in [0, 1), and --weight-decay be at least 0")
+    for name in ("threads", "keep", "episodes", "warmup", "split_seed", "seed"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
+    if not 0.0 < config.learning_rate < float("inf") or not 0.0 <= config.weight_decay < float("inf"):
+        raise ValueError(
+            f"--learning-rate must be a number above 0 and --weight-decay one of at least 0, got {config.learning_rate} and "
+            f"{config.weight_decay}"
+        )
+    for name in ("hold_out", "dropout", "ema_decay"):
+        if not 0.0 <= getattr(config, name) < 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(config, name)}")
+    if not 0.0 <= config.ema_power < float("inf"):
+        raise ValueError(f"--ema-power must be a number of at least 0, got {config.ema_power}")
     if config.network == "cnn":
         if not config.widths or any(w < 8 or w % 8 for w in config.widths) or config.kernel % 2 == 0 or config.step_width % 2:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,8 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
     if origin != "unveil":
         instead = ""
         if recipe == described["recipe"] and "start_from" in described:
-            place = "--prefix diffusion/new" if "prefix" in described else "--out NEW"
-            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {run} {place}"
+            place = "--prefix diffusion/new" if "logbase" in described else "--out NEW"
+            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {shlex.quote(str(run))} {place}"
         raise UnveilError(
             f"{run} was converted from {origin}, without the state of its optimizer, so it cannot go on there; use it as it is, or give "
             f"another --out{instead}"
@@ -138,6 +139,8 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
         if before and name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]
     ]
     different = [name for name in different if name in before or name not in DATA]  # an older run did not count its data so
+    if "windows" in before and "windows" not in different:  # an older run counted demonstrations without a window, too
+        different = [name for name in different if name != "demonstrations"]
     flags = [name for name in different if hasattr(defaults, name)]
     fixed = [name for name in different if name in OF_DATA]
     if fixed:
@@ -173,8 +176,6 @@ def _word(value: Any) -> str:
 
 def _given(name: str, value: Any) -> str:
     """As it is typed."""
-    import shlex
-
     if isinstance(value, bool):
         return _flag(name) if value else _flag(f"no_{name}")
     if value is None:

@@ -4,6 +4,8 @@ Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state
 optimizer; and `pickles`, pickles within the pickle. Of these, numbers alone are looked at.
 """
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.network.observation import Part
-from unveil.weights import hydra_config
+from unveil.weights import hydra_config, interpolation
 from unveil.weights.pickles import Made, Symbol, nothing, read_pickle
 from unveil.weights.policies import Described, Linear, PolicyWeights, TransformerShape, renamed, transformer_shape, unet_shape, window
 from unveil.weights.policy_names import Names, encoder_names, split, transformer_names, unet_names
@@ -45,7 +47,10 @@ def read_policy(file: Path) -> PolicyWeights:
     Raises:
         UnveilError: missing, damaged, with anything in it that does not belong there, or a policy that ours cannot be.
     """
-    state = read_torch(file, _FORM)
+    try:
+        state = read_torch(file, _FORM)
+    except UnveilError as error:
+        raise UnveilError(f"{error}{_other(file)}") from error
     try:
         dicts: dict[str, dict[str, Tensor]] = {name: _tensors(name, value) for name, value in state["state_dicts"].items()}
         if "model" not in dicts:
@@ -229,6 +234,7 @@ def _plain(tree: Any) -> dict[str, Any]:
     cfg = hydra_config.plain(payload.get("cfg"))
     if not isinstance(cfg, dict) or not isinstance(dicts, dict):
         raise ValueError("not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)")
+    cfg = interpolation.resolved(cast(dict[str, Any], cfg))
     wanted = {name: value for name, value in cast(dict[str, Any], dicts).items() if name in ("model", "ema_model")}
     notes: dict[str, int] = {}
     for name in ("epoch", "global_step"):
@@ -238,6 +244,22 @@ def _plain(tree: Any) -> dict[str, Any]:
             if type(value) is int and 0 <= value < 10**12:
                 notes[name] = value
     return {"cfg": cfg, "state_dicts": wanted, "notes": notes}
+
+
+def _other(file: Path) -> str:
+    """Which other program's checkpoint a file is, as the end of a sentence; "" if that is not known."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            with archive.open(names[0]) as tree:
+                said = tree.read(2**24)
+    except (OSError, ValueError, IndexError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return ""
+    if b"pytorch-lightning_version" in said:
+        return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"
+    if b"state_dicts" not in said and b"state_dict" in said:
+        return "; it holds a state_dict, and is of another program than real-stanford/diffusion_policy"
+    return ""
 
 
 def _tensors(name: str, value: Any) -> dict[str, Tensor]:
@@ -254,6 +276,8 @@ def _at(config: Any, path: str, kind: type) -> Any:
         value = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
     if kind is float and type(value) is int:
         return float(value)
+    if isinstance(value, str) and "${" in value:
+        raise ValueError(f"its config says {path} is {value[:80]}, which cannot be resolved here")
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 10**6):
         raise ValueError(f"its config says no {path} that makes sense")
     return value

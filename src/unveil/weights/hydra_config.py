@@ -40,7 +40,7 @@ def repeats(symbol: Symbol) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The contents of a config, its interpolations as they were written.
+    """The contents of a config, its interpolations as they were written (`interpolation.resolved` replaces them).
 
     Raises:
         ValueError: an object that is no node of OmegaConf.

@@ -25,11 +25,13 @@ _EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
 
 
 def is_lerobot(folder: Path) -> bool:
-    """Whether a folder's config.json says that it is a diffusion policy of LeRobot."""
+    """Whether a folder's config.json is that of a policy of LeRobot, of any type: it names its features, or before 0.2 their shapes."""
     try:
-        return current(read_object(folder / "config.json")).get("type") == "diffusion"
+        config = read_object(folder / "config.json")
     except (UnveilError, OSError):
         return False
+    sides = [("input_features", "output_features"), ("input_shapes", "output_shapes")]
+    return config.get("type") == "diffusion" or any(all(isinstance(config.get(name), dict) for name in pair) for pair in sides)
 
 
 def read_policy_folder(folder: Path) -> PolicyWeights:
@@ -38,8 +40,10 @@ def read_policy_folder(folder: Path) -> PolicyWeights:
     Raises:
         UnveilError: a file is missing or damaged, or a policy that ours cannot be.
     """
-    config, tensors = current(read_object(folder / "config.json")), read_tensors(folder / "model.safetensors")
+    config = current(read_object(folder / "config.json"))
     try:
+        check_type(config)
+        tensors = read_weights(folder)
         described = describe(config, tensors)
         weights = renamed_policy(tensors, described)
         return PolicyWeights(described, weights, None, normalizers(folder, config, tensors, described), {})
@@ -47,11 +51,39 @@ def read_policy_folder(folder: Path) -> PolicyWeights:
         raise UnveilError(f"{folder}: a policy of LeRobot that cannot be used: {error}") from error
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
+
+    Raises:
+        UnveilError: a file is missing or damaged.
+        ValueError: an index that makes no sense, or shards that share a tensor or lack one.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return read_tensors(folder / "model.safetensors")
+    table = read_object(index, largest=2**24).get("weight_map")
+    named = cast(dict[str, Any], table) if isinstance(table, dict) else {}
+    if not named or not all(isinstance(shard, str) and Path(shard).name == shard for shard in named.values()):
+        raise ValueError(f"{index.name} does not say which file beside it holds which tensor (weight_map)")
+    found: dict[str, Tensor] = {}
+    for shard in sorted(set(named.values())):
+        part = read_tensors(folder / shard)
+        if twice := sorted(part.keys() & found.keys()):
+            raise ValueError(f"{twice[0][:80]} stands in two of its shards")
+        found |= part
+    if wrong := sorted(named.keys() ^ found.keys()):
+        raise ValueError(f"{wrong[0][:80]} is {'in no shard' if wrong[0] in named else 'in a shard, but not in the index'}")
+    return found
+
+
 def current(config: dict[str, Any]) -> dict[str, Any]:
     """A config as LeRobot writes it since 0.2; one of before is told by its `input_shapes` and its noise scheduler.
 
-    Its `normalization_mapping` then has the names of features beside those of kinds.
+    Its `normalization_mapping` then has the names of features beside those of kinds. One whose type was lost is of diffusion if it names
+    a noise scheduler (huggingface/lerobot#1105).
     """
+    if "type" not in config and "noise_scheduler_type" in config and isinstance(config.get("input_features"), dict):
+        return config | {"type": "diffusion"}
     shapes = [config.get(name) for name in ("input_shapes", "output_shapes")]
     if "type" in config or "noise_scheduler_type" not in config or not all(isinstance(side, dict) for side in shapes):
         return config
@@ -70,8 +102,7 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
     Raises:
         ValueError: a policy or a variant that ours cannot be, or a config that lacks something.
     """
-    if config.get("type") != "diffusion":
-        raise ValueError(f"it is of type {str(config.get('type'))[:40]}; diffusion can be read")
+    check_type(config)
     network = unet_shape(tensors, "diffusion.unet.", _whole(config, "n_groups"))
     images = _features(config, "VISUAL")
     if images and config.get("use_group_norm") is not True:
@@ -111,6 +142,19 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
         clip=float(bound) if config.get("clip_sample") is True else None,
         sampler=f"{str(config.get('noise_scheduler_type'))[:40]}, {config.get('num_inference_steps') or steps} steps",
     )
+
+
+def check_type(config: Mapping[str, Any]) -> None:
+    """Refuse policies that are not of diffusion.
+
+    Raises:
+        ValueError: it is of another type, or says none.
+    """
+    if config.get("type") != "diffusion":
+        said = (
+            f"it is of type {str(config['type'])[:40]}" if "type" in config else "its config.json says no type and no noise_scheduler_type"
+        )
+        raise ValueError(f"{said}; diffusion can be read")
 
 
 def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:

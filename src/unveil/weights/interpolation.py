@@ -1,0 +1,139 @@
+"""OmegaConf's interpolations in a plain config: `${horizon}`, `${task.obs_dim}`, `${.beside}`, within text and within each other.
+
+`${eval:'...'}`, which real-stanford/diffusion_policy registers as Python's own, is read as arithmetic of numbers; no code is run. What
+cannot be resolved, such as `${now:...}` or a name that is not there, stays as it was written.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+DEEPEST = 16  # interpolations that lead to interpolations
+LONGEST = 1000  # characters of an expression
+LARGEST = 10**12
+_INNERMOST = re.compile(r"\$\{([^${}]*)\}")
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with its interpolations replaced by what they name."""
+
+    def walk(value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, dict):
+            return {name: walk(part, (*place, str(name))) for name, part in cast(dict[Any, Any], value).items()}
+        if isinstance(value, list):
+            return [walk(part, (*place, str(i))) for i, part in enumerate(cast(list[Any], value))]
+        return _value(config, value, place[:-1], 0) if isinstance(value, str) else value
+
+    return walk(dict(config), ())
+
+
+def arithmetic(text: str) -> int | float | bool | None:
+    """The value of an expression of numbers, True, False and None: + - * / // %, comparisons, and, or, not, `a if b else c`.
+
+    Raises:
+        ValueError: anything else in it, a division by 0, or a number beyond 10^12.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"an expression of {len(text):,} characters")
+    try:
+        return _number(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError, TypeError, OverflowError) as error:
+        raise ValueError(f"{text[:60]!r} is no arithmetic") from error
+
+
+def _number(node: ast.AST) -> Any:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | None as value):
+            found = value
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            found = _OPERATORS[type(op)](_number(left), _number(right))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            found = _OPERATORS[type(op)](_number(operand))
+        case ast.BoolOp(op=op, values=values):
+            found = _number(values[0])
+            for other in values[1:]:
+                if bool(found) == isinstance(op, ast.Or):
+                    break
+                found = _number(other)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            found = _OPERATORS[type(op)](_number(left), _number(right))
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            found = _number(body if _number(test) else orelse)
+        case _:
+            raise ValueError(f"{type(node).__name__} in an expression, which is no arithmetic of numbers")
+    if found is not None and abs(found) > LARGEST:
+        raise ValueError("a number beyond 10^12")
+    return found
+
+
+def _value(config: Mapping[str, Any], text: str, beside: tuple[str, ...], depth: int) -> Any:
+    """What a text is once its interpolations are replaced; the text itself where one cannot be."""
+    if depth > DEEPEST or "${" not in text:
+        return text
+    now = text
+    for _ in range(DEEPEST):
+        inner = _INNERMOST.search(now)
+        if inner is None:
+            return now
+        try:
+            found = _named(config, inner[1], beside, depth)
+        except (ValueError, LookupError):
+            return text
+        if inner.span() == (0, len(now)):
+            return found
+        if isinstance(found, dict | list):
+            return text
+        now = f"{now[: inner.start()]}{found}{now[inner.end() :]}"
+        if len(now) > LONGEST:
+            return text
+    return text
+
+
+def _named(config: Mapping[str, Any], inside: str, beside: tuple[str, ...], depth: int) -> Any:
+    """What stands for `${inside}`.
+
+    Raises:
+        ValueError: a resolver that is not known, or no arithmetic.
+        LookupError: no such name.
+    """
+    resolver, colon, argument = inside.partition(":")
+    if colon:
+        if resolver.strip() != "eval":
+            raise ValueError(f"{resolver[:40]} is not resolved here")
+        argument = argument.strip()
+        return arithmetic(argument[1:-1] if len(argument) > 1 and argument[0] == argument[-1] in "'\"" else argument)
+    name = inside.strip()
+    dots = len(name) - len(name.lstrip("."))
+    place = (*beside[: len(beside) - dots + 1], *_split(name[dots:])) if dots else tuple(_split(name))
+    value: Any = config
+    for part in place:
+        value = cast(list[Any], value)[int(part)] if isinstance(value, list) else cast(dict[str, Any], value)[part]
+    if isinstance(value, str) and "${" in value:
+        value = _value(config, value, place[:-1], depth + 1)
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"{name[:60]} is not resolved here")
+    return value
+
+
+def _split(name: str) -> list[str]:
+    """`a.b[0]` as its parts."""
+    return [part for part in re.split(r"[.\[\]]", name) if part]
