@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from unveil.data.episodes import Episodes
-from unveil.data.hdf5 import array, created, opened, stored
+from unveil.data.hdf5 import array, check_held, created, opened, stored
 from unveil.errors import UnveilError
 
 
@@ -20,7 +20,10 @@ def read_d4rl(path: Path | str) -> Episodes:
         extra = stored(file, "infos")
         infos: dict[str, np.ndarray] = {}
         if isinstance(extra, h5py.Group):
-            infos = {name: array(extra, name) for name in map(str, extra) if isinstance(stored(extra, name), h5py.Dataset)}
+            for name in map(str, extra):
+                if isinstance(stored(extra, name), h5py.Dataset):
+                    infos[name] = array(extra, name)
+                    check_held(file, sum(values.nbytes for values in infos.values()))
         rewards = array(file, "rewards")
         timeouts = np.zeros(rewards.shape[:1], dtype=bool) if stored(file, "timeouts") is None else array(file, "timeouts", "b")
         try:

@@ -5,13 +5,16 @@ import hashlib
 import tarfile
 import zlib
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from unveil.data.download import download
 from unveil.data.files import found, home
+from unveil.data.hdf5 import room
 from unveil.data.images import Images, Reading
+from unveil.data.npz import DAMAGE, unpacked
 from unveil.data.pictures import read_array, read_folder
 from unveil.errors import UnveilError
 
@@ -118,13 +121,12 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     if file is None:
         raise UnveilError(f"{folder}: no {name} or {name}.gz there")
     try:
-        raw = file.read_bytes()
-        raw = gzip.decompress(raw) if file.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnveilError(f"{file}: damaged ({error})") from error
+        raw = unpacked(file) if file.suffix == ".gz" else file.read_bytes()
+    except OSError as error:
+        raise UnveilError(f"{file}: cannot be read ({error})") from error
     axes = raw[3] if len(raw) > 4 else 0
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, 4)) if len(raw) >= 4 + 4 * axes else ()
-    if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + int(np.prod(shape, dtype=np.int64)) or not shape:
+    if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + prod(shape) or not shape:
         raise UnveilError(f"{file}: not an IDX file of bytes, or cut short ({len(raw):,} bytes)")
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
@@ -154,14 +156,17 @@ def read_cifar(place: Path, test: bool = False) -> Images:
         if place.is_dir():
             found_ = {name: (place / name).read_bytes() for name in wanted if (place / name).is_file()}
         else:
+            largest = room(place.stat().st_size)
             with tarfile.open(place) as archive:
                 for member in archive:
+                    if archive.offset > largest:
+                        raise UnveilError(f"{place}: unpacks to more than {largest:,} bytes")
                     name = member.name.rpartition("/")[2]
                     if name in wanted and member.isfile() and member.size < 2**28:
                         handle = archive.extractfile(member)
                         assert handle is not None
                         found_[name] = handle.read()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (*DAMAGE, tarfile.TarError) as error:
         raise UnveilError(f"{place}: damaged ({error})") from error
     batches: list[np.ndarray] = []
     for name in wanted:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unveil.data.demonstrations import Demonstrations, checked
+from unveil.data.hdf5 import room
 from unveil.data.lerobot_pictures import decoded_pictures, decoded_videos
 from unveil.errors import UnveilError
 
@@ -31,10 +32,12 @@ def read_lerobot(path: Path | str, pictures: bool = False) -> Demonstrations:
     try:
         info = json.loads((path / "meta" / "info.json").read_text())
         version, features, total = str(info["codebase_version"]), dict(info["features"]), int(info["total_frames"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
     if not version.startswith(("v2.", "v3.")):
         raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
+    if strange := [name for name, told in features.items() if not isinstance(told, dict)]:
+        raise UnveilError(f"{path}: meta/info.json says nothing of {strange[0]!r} that makes sense")
     kinds = {name: told.get("dtype") for name, told in features.items() if name.startswith(OBSERVATION)}
     names = [name for name, kind in kinds.items() if kind != "video" and (pictures or kind != "image")]
     if "action" not in features:
@@ -67,10 +70,29 @@ def _columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
         there = parquet.read_schema(file).names
         if missing := [name for name in names if name not in there]:
             raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(there)[:12]}")
-        table = parquet.read_table(file, columns=names)
+        table = _bounded(parquet.ParquetFile(file), names, room(file.stat().st_size))
         return {name: _numbers(table.column(name).combine_chunks()) for name in names}
-    except (arrow.ArrowException, OSError, ValueError, TypeError) as error:
+    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _bounded(file: Any, names: list[str], largest: int) -> Any:
+    """The columns as a table. Runs of one value are stored as one: what they unpack to is added up before and while it is read.
+
+    Raises:
+        ValueError: more than `largest` bytes.
+    """
+    arrow: Any = import_module("pyarrow")
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    taken = 4 * sum(group.column(j).num_values for group in groups for j in range(group.num_columns))
+    batches: list[Any] = []
+    for batch in file.iter_batches(1024, columns=names) if taken <= largest else ():
+        batches.append(batch)
+        if (taken := taken + batch.nbytes) > largest:
+            break
+    if taken > largest:
+        raise ValueError(f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
+    return arrow.Table.from_batches(batches, file.schema_arrow if not batches else None)
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from unveil.data.episodes import Episodes
-from unveil.data.hdf5 import array, created, opened, stored
+from unveil.data.hdf5 import array, check_held, created, opened, stored
 from unveil.errors import UnveilError
 
 
@@ -36,7 +36,11 @@ def read_minari(path: Path | str) -> Episodes:
         names = sorted((n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:]))
         if not names:
             raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
-        parts = [_episode(stored(file, name), name, path) for name in names]
+        parts: list[dict[str, np.ndarray]] = []
+        taken = 0
+        for name in names:
+            parts.append(_episode(stored(file, name), name, path))
+            check_held(file, taken := taken + sum(values.nbytes for values in parts[-1].values()))
     goals = [part["goal"] for part in parts if "goal" in part]
     try:
         return Episodes(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from unveil.data.images import Images, Reading
+from unveil.data.npz import npy_array, npz_arrays, unpacked
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
@@ -162,15 +160,10 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         UnveilError: not such an array, or classes that do not fit.
     """
     try:
-        with open(file, "rb") as handle:
-            loaded: Any = np.load(handle, allow_pickle=False)
-            if file.suffix == ".npy":
-                found = {"images": loaded}
-            else:
-                with loaded:
-                    found = {name: loaded[name] for name in loaded.files if name in ("images", "labels", "arr_0", "arr_1")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnveilError(f"{file}: not an array of images ({error})") from error
+        names = ("images", "labels", "arr_0", "arr_1")
+        found = {"images": npy_array(file)} if file.suffix == ".npy" else npz_arrays(file, wanted=names)
+    except UnveilError as error:
+        raise UnveilError(f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})") from error
     images = found.get("images", found.get("arr_0"))
     if images is None:
         raise UnveilError(f"{file}: no array named images (or arr_0) in it")
@@ -209,9 +202,9 @@ def _labelled(pixels: np.ndarray, labels: np.ndarray, file: Path) -> Images:
 
 def _recorded(images: Images, file: Path, styles: Sequence[str]) -> Images:
     try:
-        records = json.loads(gzip.decompress(file.read_bytes()))
+        records = json.loads(unpacked(file))
         kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnveilError(f"{file}: not a list of records with group, code and style ({error})") from error
     if len(kinds) != len(images):
         raise UnveilError(f"{file}: {len(kinds)} records for {len(images)} images")

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from unveil.data.demonstrations import Demonstrations, checked
-from unveil.data.hdf5 import array, opened, stored
+from unveil.data.hdf5 import array, check_held, opened, stored
 from unveil.errors import UnveilError
 
 
@@ -28,6 +28,7 @@ def read_robomimic(path: Path | str, pictures: bool = False) -> Demonstrations:
                 f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has {sorted(map(str, file))[:12]}"
             )
         pieces: list[dict[str, np.ndarray]] = []
+        taken = 0
         for _, name in sorted(found):
             demo = stored(data, name)
             seen = stored(demo, "obs") if isinstance(demo, h5py.Group) else None
@@ -43,6 +44,7 @@ def read_robomimic(path: Path | str, pictures: bool = False) -> Demonstrations:
             if any(len(values) != len(piece[""]) for values in piece.values()):
                 raise UnveilError(f"{path}: 'data/{name}' has {len(piece[''])} actions, but observations of another length")
             pieces.append(piece)
+            check_held(file, taken := taken + sum(values.nbytes for values in piece.values()))
     ends = np.cumsum([len(piece[""]) for piece in pieces])
     joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     actions = joined.pop("")

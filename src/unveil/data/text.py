@@ -1,8 +1,6 @@
 """Text to learn from: files and folders as documents, documents as one stream of tokens, pieces of it."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unveil.data.files import found, replacing
+from unveil.data.npz import npy_array, unpacked
 from unveil.data.tokens import FILE, Tokens, read_tokens, write_tokens
 from unveil.errors import UnveilError
 
@@ -48,11 +47,10 @@ def read_text(file: Path) -> str:
         UnveilError: it cannot be read, or is not UTF-8.
     """
     try:
-        raw = file.read_bytes()
-        return (gzip.decompress(raw) if file.name.lower().endswith(".gz") else raw).decode()
+        return (unpacked(file) if file.name.lower().endswith(".gz") else file.read_bytes()).decode()
     except UnicodeDecodeError as error:
         raise UnveilError(f"{file}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#x})") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error})") from error
 
 
@@ -73,7 +71,7 @@ def _documents(file: Path, field: str) -> list[str]:
 def _line(file: Path, number: int, line: str, field: str) -> str:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnveilError(f"{file}, line {number}: not JSON ({error})") from error
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
         has = ", ".join(value) if isinstance(value, dict) else type(value).__name__
@@ -170,12 +168,14 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         described = json.loads((folder / "streams.json").read_text())
         characters = described["characters"]
-        train, held = (
-            Stream(np.load(folder / f"{n}.npy", allow_pickle=False).astype(np.int32), int(characters[n])) for n in ("train", "held")
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        arrays = [npy_array(folder / f"{n}.npy") for n in ("train", "held")]
+        if any(ids.ndim != 1 or ids.dtype.kind not in "iu" for ids in arrays):
+            raise ValueError("its streams are not rows of whole numbers")
+        ends = [int(end) for ids in arrays if len(ids) for end in (ids.min(), ids.max())]
+        train, held = (Stream(ids.astype(np.int32), int(characters[n])) for n, ids in zip(("train", "held"), arrays, strict=True))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, UnveilError) as error:
         raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
-    if max(int(s.ids.max()) if len(s) else 0 for s in (train, held)) >= tokens.size:
+    if not all(0 <= end < tokens.size for end in ends):
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")
     return Prepared(tokens, train, held, str(described.get("command", "")))
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
+from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from unveil.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
-from unveil.data.hdf5 import LARGEST
+from unveil.data.hdf5 import LARGEST, room
+from unveil.data.npz import DAMAGE
+from unveil.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
 from unveil.errors import UnveilError
 
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
@@ -54,7 +57,7 @@ def read_zarr(path: Path | str, pictures: bool = False) -> Demonstrations:
 
 def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | None:
     """One array, or None for a picture that is not wanted."""
-    _check_codecs(path, root / name)
+    codec = _check_codecs(path, root / name)
     zarr: Any = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
@@ -62,8 +65,11 @@ def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | No
             return None
         if stored.dtype.kind not in "fiub":
             raise UnveilError(f"{path}: {name!r} has dtype {stored.dtype}, but numbers are needed")
-        if stored.size * stored.dtype.itemsize > LARGEST:
-            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than {LARGEST >> 30} GiB")
+        files = chunk_files(root / name)
+        if stored.size * stored.dtype.itemsize > room(sum(file.stat().st_size for file in files)) or stored.nchunks > MOST_CHUNKS:
+            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB")
+        if stored.shards is None:
+            check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
@@ -81,8 +87,8 @@ def _array(path: Path, root: Path, name: str, pictures: bool) -> np.ndarray | No
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
-def _check_codecs(path: Path, folder: Path) -> None:
-    """Refuse codecs that are not known to be harmless.
+def _check_codecs(path: Path, folder: Path) -> str:
+    """The outermost codec, or ""; those that are not known to be harmless are refused.
 
     Raises:
         UnveilError: one is not, or there is no description of the array.
@@ -98,26 +104,9 @@ def _check_codecs(path: Path, folder: Path) -> None:
                     f"{path}: {folder.name!r} is stored by codec {name!r}, which is not read; {', '.join(sorted(CODECS))} are"
                 )
         outermost = used[0] if file and file.name == ".zarray" else used[-1]
-        if outermost is not None and str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.") == "blosc":
-            _check_blosc(path, folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return "" if outermost is None else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
-
-
-def _check_blosc(path: Path, folder: Path) -> None:
-    """Refuse chunks that are not as long as they say: blosc copies what it stored uncompressed by its header, past a file's end, too.
-
-    Raises:
-        UnveilError: one is not.
-    """
-    for chunk in folder.rglob("*"):
-        if chunk.is_file() and not chunk.name.startswith(".") and chunk.name != "zarr.json":
-            with chunk.open("rb") as file:
-                header, size = file.read(16), chunk.stat().st_size
-            if len(header) < 16 or int.from_bytes(header[12:16], "little") != size:
-                place = chunk.relative_to(folder)
-                name = f"{folder.parent.name}/{folder.name}"
-                raise UnveilError(f"{path}: {name!r} is damaged or cut short (chunk {place} is not as long as it says)")
 
 
 @contextmanager
@@ -132,8 +121,10 @@ def _folder(path: Path) -> Generator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
-                if sum(info.file_size for info in members) > LARGEST:
-                    raise UnveilError(f"{path}: unpacks to more than {LARGEST >> 30} GiB")
+                if sum(info.file_size for info in members) > room(path.stat().st_size):
+                    raise UnveilError(f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first")
+                if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                    raise UnveilError(f"{path}: packed in another way than zip's own; unpack it first")
                 if any(".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute() for i in members):
                     raise UnveilError(f"{path}: names a file outside itself")
                 tops = {i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename}
@@ -146,6 +137,6 @@ def _folder(path: Path) -> Generator[Path]:
                         target.parent.mkdir(parents=True, exist_ok=True)
                         with archive.open(info) as source, open(target, "wb") as copy:
                             shutil.copyfileobj(source, copy)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({' '.join(str(error).split())})") from error
+        except DAMAGE as error:
+            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({error})") from error
         yield Path(temporary)
