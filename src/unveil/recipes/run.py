@@ -121,7 +121,10 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
     if newest is not None and (run / "config.json").is_file():
-        before = json.loads((run / "config.json").read_text())
+        try:
+            before: dict[str, Any] = dict(json.loads((run / "config.json").read_text()))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UnveilError(f"{run / 'config.json'}: damaged ({error}); put it back, or give another --out") from error
         for name in described:
             if name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]:
                 raise UnveilError(
