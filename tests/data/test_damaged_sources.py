@@ -68,6 +68,25 @@ def test_features_of_lerobot_that_are_no_descriptions(said, tmp_path):
         read_lerobot(folder)
 
 
+@pytest.mark.parametrize(("name", "values"), [("index", ["a"] * 12), ("episode_index", [[0]] * 12), ("index", [0.5] * 12)], ids=str)
+def test_indices_of_lerobot_are_whole_numbers(name, values, tmp_path):
+    folder = write_lerobot(tmp_path / "d", FEW, "v3.0")
+    file = folder / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array(values)), file)
+    with pytest.raises(UnveilError, match=f"{name!r} must be whole numbers"):
+        read_lerobot(folder)
+
+
+def test_files_of_lerobot_with_unlike_rows(tmp_path):
+    folder = write_lerobot(tmp_path / "d", FEW, "v2.1")
+    file = folder / "data" / "chunk-000" / "episode_000001.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(table.column_names.index("action"), "action", pa.array([[1.0, 2.0, 3.0]] * 7)), file)
+    with pytest.raises(UnveilError, match="rows of unlike shapes"):
+        read_lerobot(folder)
+
+
 def test_columns_of_parquet_in_a_form_that_is_not_read(tmp_path):
     folder = write_lerobot(tmp_path / "d", FEW, "v3.0")
     file = folder / "data" / "chunk-000" / "file-000.parquet"

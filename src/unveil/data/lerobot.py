@@ -46,7 +46,14 @@ def read_lerobot(path: Path | str, pictures: bool = False) -> Demonstrations:
     if not files:
         raise UnveilError(f"{path}: no data/**/*.parquet here; is the download complete?")
     parts = [_columns(file, ["action", *names, "episode_index", "index"]) for file in files]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    try:
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except ValueError as error:
+        raise UnveilError(f"{path}: its files hold rows of unlike shapes ({error})") from error
+    for name in ("index", "episode_index"):
+        if joined[name].ndim != 1 or joined[name].dtype.kind not in "iu":
+            raise UnveilError(f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}")
+        joined[name] = joined[name].astype(np.int64)
     count = len(joined["index"])
     if count != total:
         raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
