@@ -419,11 +419,11 @@ def policy_folders(folder: Path) -> list[Source]:
 
 
 def image_files(folder: Path) -> list[Source]:
-    from foreign_images import MILESTONES, OPENAI, written
+    from foreign_images import MILESTONES, written
     from unveil.recipes.foreign_image import read_images
 
     found = []
-    for name in (*OPENAI, *MILESTONES):
+    for name in ("adm", *MILESTONES):
         file, more = written(name, folder)
         found.append(one(file, lambda path, more=more: read_images(path, **more)))
         stream = io.BytesIO()

@@ -17,7 +17,7 @@ import robustness  # noqa: E402
 import robustness_formats  # noqa: E402
 from robustness_readers import READERS, Reader, Source, kind_of  # noqa: E402
 
-FEWER = {"video: LeRobot": 5, "torch.save: image models": 8, "run folders": 16, "safetensors by index: LLaDA": 10, "results": 10}
+FEWER = {"video: LeRobot": 5, "torch.save: image models": 12, "run folders": 16, "safetensors by index: LLaDA": 10, "results": 10}
 
 
 @pytest.fixture(autouse=True)

@@ -85,3 +85,11 @@ def test_configs_that_are_none(config, tmp_path):
     save_checkpoint(tmp_path / "checkpoint-1", {}, {})
     with pytest.raises(UnveilError, match=r"damaged|was started with"):
         write_config(tmp_path, {"size": 9}, None, resume=True)
+
+
+def test_a_folder_in_the_way_of_the_log_is_named(tmp_path):
+    going(tmp_path, 2)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UnveilError, match=r"metrics\.jsonl: a folder is in the way"):
+        going(tmp_path, 3)

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from foreign_images import pipeline
+from foreign_policies import lerobot
 from lladas import save_llada
 from unveil.errors import UnveilError
 from unveil.recipes.foreign_image import read_images
 from unveil.recipes.llada import load_llada
+from unveil.weights.lerobot import read_policy_folder
 from unveil.weights.pickles import nothing, read_pickle
 from unveil.weights.shards import header, stored_tensors
 
@@ -103,3 +105,14 @@ def test_schedules_of_diffusers_that_are_no_names(kind, tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"beta_schedule": kind}))
     with pytest.raises(UnveilError, match="its scheduler's table is"):
         read_images(folder)
+
+
+@pytest.mark.parametrize("feature", [None, 3, "STATE", []], ids=str)
+def test_outputs_of_lerobots_policies_that_are_no_descriptions(feature, tmp_path):
+    folder = lerobot(tmp_path, "lerobot_state")
+    read_policy_folder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["output_features"] = {"action": feature}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnveilError, match="it normalises action by"):
+        read_policy_folder(folder)

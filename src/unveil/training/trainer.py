@@ -249,6 +249,8 @@ def _truncate(log: Path, step: int) -> None:
     if not log.exists():
         log.parent.mkdir(parents=True, exist_ok=True)
         return
+    if log.is_dir():
+        raise UnveilError(f"{log}: a folder is in the way of the log; take it away")
     kept = []
     for line in log.read_text(errors="replace").splitlines():
         try:
