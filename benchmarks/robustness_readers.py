@@ -194,6 +194,11 @@ def hdf5_demonstrations(folder: Path) -> list[Source]:
     return [one(folder / "d.hdf5", lambda path: read_demonstrations(str(path), True))]
 
 
+def timeless(data: bytes) -> bytes:
+    """A gzip stream without the time when it was packed."""
+    return data[:4] + bytes(4) + data[8:] if data[:2] == b"\x1f\x8b" else data
+
+
 def zarr_folders(version: int) -> Callable[[Path], list[Source]]:
     def sources(folder: Path) -> list[Source]:
         import zarr
@@ -216,7 +221,7 @@ def zarr_folders(version: int) -> Callable[[Path], list[Source]]:
                 "meta/episode_ends": it.episode_ends,
             }.items():
                 root.create_array(name, data=values, chunks=(5, *values.shape[1:]), compressors=codec)
-            files = {f"zarr/{n}": v for n, v in tree_of(folder / packer).items()}
+            files = {f"zarr/{n}": timeless(v) for n, v in tree_of(folder / packer).items()}
             found.append(Source(files, lambda root: read_zarr(root / "zarr", True)))
         return found
 
@@ -388,6 +393,20 @@ def adapters(folder: Path) -> list[Source]:
     return [Source(tree_of(folder / "a"), read_adapter)]
 
 
+def older(data: bytes) -> bytes:
+    """A file of torch.save in the format before 1.6, whose storages are named by addresses: here by numbers, always the same."""
+    known: dict[int, int] = {}
+    address: Any = torch._C.StorageBase._cdata
+    storage: Any = torch.UntypedStorage
+    storage._cdata = property(lambda self: known.setdefault(address.__get__(self), 10**12 + len(known)))
+    try:
+        stream = io.BytesIO()
+        torch.save(torch.load(io.BytesIO(data), weights_only=True), stream, _use_new_zipfile_serialization=False)
+    finally:
+        del storage._cdata
+    return stream.getvalue()
+
+
 def diffuser_files(folder: Path) -> list[Source]:
     from originals import forge
     from unveil.weights.diffuser import Original
@@ -397,9 +416,7 @@ def diffuser_files(folder: Path) -> list[Source]:
     forge(folder / "zip", shape)
     forge(folder / "maze", replace(shape, loader="GoalDataset", normalizer="LimitsNormalizer"))
     old = tree_of(folder / "zip")
-    stream = io.BytesIO()
-    torch.save(torch.load(io.BytesIO(old["state_0.pt"]), weights_only=True), stream, _use_new_zipfile_serialization=False)
-    trees = [old, tree_of(folder / "maze"), old | {"state_0.pt": stream.getvalue()}]
+    trees = [old, tree_of(folder / "maze"), old | {"state_0.pt": older(old["state_0.pt"])}]
     return [Source(tree, read_checkpoint) for tree in trees]
 
 
@@ -426,9 +443,7 @@ def image_files(folder: Path) -> list[Source]:
     for name in ("adm", *MILESTONES):
         file, more = written(name, folder)
         found.append(one(file, lambda path, more=more: read_images(path, **more)))
-        stream = io.BytesIO()
-        torch.save(torch.load(file, weights_only=True), stream, _use_new_zipfile_serialization=False)
-        old = Source({file.name: stream.getvalue()}, lambda root, file=file, more=more: read_images(root / file.name, **more))
+        old = Source({file.name: older(file.read_bytes())}, lambda root, file=file, more=more: read_images(root / file.name, **more))
         found.append(old)
     return found
 
@@ -529,6 +544,8 @@ def resumed(folder: Path) -> list[Source]:
         return train(net(), draw, loss, training, run, resume=True)
 
     going(folder / "run", 2)
+    records = [{"step": k, "loss": 1.5, "gradient_norm": 0.5, "learning_rate": 1e-3, "steps_per_second": 90.0} for k in (1, 2)]
+    (folder / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))  # rates are of the moment
     return [Source(tree_of(folder / "run"), lambda root: going(root, 3))]
 
 
