@@ -87,7 +87,7 @@ def test_npz_members_unpack_to_what_they_say_or_are_refused(said, zeros, tmp_pat
     local = out.find(b"more.npy", 0, directory) - 30
     out[local + 8 : local + 10] = struct.pack("<H", 8)
     (tmp_path / "d.npz").write_bytes(out)
-    with pytest.raises(UnveilError, match=r"numpy.savez instead" if said == LARGE else "not a whole .npz file"):
+    with pytest.raises(UnveilError, match=r"numpy.savez instead|not a whole .npz file"):
         read_demonstrations_npz(tmp_path / "d.npz")
 
 

@@ -96,11 +96,12 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
     start, largest = 0, room(file.stat().st_size)
     try:
         with gzip.open(file, "rb") if file.name.lower().endswith(".gz") else open(file, "rb") as handle:
-            for number, raw in enumerate(cast(Iterator[bytes], handle), 1):
-                line = _decoded(file, raw, encoding, start)
-                start += len(raw)
-                if start > largest:
+            number = 0
+            while raw := handle.readline(largest - start + 1):
+                if start + len(raw) > largest:
                     raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
+                line = _decoded(file, raw, encoding, start)
+                start, number = start + len(raw), number + 1
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
         raise UnveilError(f"{file}: cannot be read ({error})") from error

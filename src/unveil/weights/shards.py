@@ -110,7 +110,7 @@ def each_shard(stored: Mapping[str, Stored], device: torch.device, dtype: torch.
             with safe_open(file, framework="pt", device=str(device)) as handle:
                 tensors = {name: tensor if dtype is None else tensor.to(dtype) for name in names for tensor in (handle.get_tensor(name),)}
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise UnveilError(f"{file}: damaged ({str(error)[:80]}); download it anew") from error
+            raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it anew") from error
         yield tensors
 
 
