@@ -97,7 +97,7 @@ def config_of(name: str) -> TrainImage:
     """The flags of a model: a cell's schedule and loss, or classes."""
     config = replace(BASE, out=RUNS / f"image-{name}", seed=MODELS[name])
     if name.startswith("classes"):
-        return replace(config, classes=True)
+        return replace(for_method(config, "ddpm"), classes=True)
     schedule, loss = name.split("-")[:2]
     config = for_method(config, "ddpm" if schedule == "linear" else "iddpm")
     return replace(config, learned_variance=loss != "simple", loss=loss)

@@ -17,7 +17,7 @@ from typing import Any
 from unveil.errors import UnveilError
 from unveil.recipes import text
 from unveil.recipes.progress import shown_progress
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, next_step, spelled, wired
+from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, joined, next_step, spelled, wired
 
 VERBS = {
     "demo": "packaged weights at work: a maze, or unveil demo pusht, text, image",
@@ -144,6 +144,8 @@ def parse(config: type, rest: list[str], command: str, default: Any = None, requ
         name = stray[0].split("=")[0]
         kind = "unknown flag" if name.startswith("-") else "unexpected word"
         raise UnveilError(f"{kind} {name}{_did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help")
+    if (threads := getattr(parsed, "threads", 0)) < 0:
+        raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
     return parsed
 
 
@@ -296,7 +298,9 @@ def _chat(rest: list[str]) -> int:
 
 
 def _typed() -> Iterator[str]:
-    """Lines until an empty one or the end of input."""
+    """Lines until an empty one or the end of input; bytes of another encoding become the replacement character."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "").strip()
@@ -332,7 +336,7 @@ def _weights(rest: list[str]) -> int:
         from unveil.recipes import original
 
         kind, run = (original.Inspect, original.inspect) if rest[0] == "inspect" else (original.Convert, original.convert)
-        print(run(parse(kind, rest[1:], f"weights {rest[0]}", required=True)))
+        print(run(parse(kind, joined(rest[1:], "--flags"), f"weights {rest[0]}", required=True)))
         return 0
     if rest and rest[0] == "pull":
         from unveil.recipes.pull import Pull, pull

@@ -474,3 +474,34 @@ def test_likelihoods_check_what_they_are_given(ids, message):
     for score in (text_nats, conditional_nats):
         with pytest.raises(ValueError, match=message):
             score(model, ids, *([2] if score is text_nats else []))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: value} for name in ("context", "width", "depth", "heads", "vocabulary") for value in (0, -1, 1.5, True, None)),
+        *({name: value} for name in ("kv_heads", "hidden", "block") for value in (-1, 0.5)),
+        *({name: value} for name in ("theta", "epsilon") for value in (0.0, -1.0, float("nan"), float("inf"), "1")),
+        {"epsilon": 1.0},
+        {"schedule": "sine"},
+        {"width": 20, "heads": 3},
+    ],
+    ids=str,
+)
+def test_shapes_are_checked_where_they_are_made(wrong):
+    shape = object.__new__(TextShape)
+    vars(shape).update(vars(SMALL) | wrong)
+    with pytest.raises(ValueError, match=f"^TextShape: {next(iter(wrong))} must be"):
+        shape.__post_init__()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_network_answers_for_other_tokens_and_times_as_the_network_does():
+    """No time is read, so none can be frozen; nor are batches, lengths, or what stands there."""
+    for options in ({}, {"causal": True}, {"block": 4}):
+        network = random_model(**options).network
+        ids = torch.arange(12).reshape(2, 6)
+        with torch.no_grad():
+            traced = torch.jit.trace(network, (ids, torch.full((2,), 0.5)), check_trace=False)
+            for other, t in ((ids + 100, 0.9), (ids[:1] * 3, 0.1), (torch.arange(30).reshape(3, 10), 0.5)):
+                torch.testing.assert_close(traced(other, torch.full((len(other),), t)), network(other))

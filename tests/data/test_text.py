@@ -205,14 +205,17 @@ def test_half_a_character_becomes_the_replacement_character_and_is_said(tmp_path
 
 
 def test_a_long_document_is_encoded_in_parts_as_it_is_at_once(monkeypatch):
-    """Cut only where words are: "\\n\\n", or a blank beside a line's end, is one piece with what follows."""
+    """Cut only where words are: "\\n\\n", two blanks, or a blank beside a line's end, may be one piece with what is beside them."""
     from unveil.data import tokens as module
 
-    text = "".join(f"line {i}{end}" for i in range(60) for end in ("\n", "\n\n", " \n", "\n  ", ".\n", "。\n你"))
+    text = "".join(f"line {i}{end}" for i in range(60) for end in ("\n", "\n\n", " \n", "\n  ", ".\n", "。\n你", " ", "  ", " 's "))
     for tokens in (train_bpe([POEM, text], 320), ByteTokens()):
         parts = list(module.parts_of(tokens, text, 17))
         assert len(parts) > 20 and "".join(parts) == text
         assert [token for part in parts for token in tokens.encode(part)] == tokens.encode(text)
+    whole = train_bpe([POEM, text], 320)
+    monkeypatch.setattr(module, "LONG", 17)
+    assert digest(train_bpe([POEM, text], 320)) == digest(whole)
     other = json.loads(train_bpe([POEM], 300).text)
     other["pre_tokenizer"] = None
     assert len(list(module.parts_of(BpeTokens(json.dumps(other)), text, 17))) == 1

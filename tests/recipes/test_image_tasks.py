@@ -8,10 +8,7 @@ import pytest
 from PIL import Image
 
 from unveil.cli import main
-from unveil.recipes.classifier import TrainClassifier
-from unveil.recipes.image import TrainImage
 from unveil.recipes.load import load
-from unveil.recipes.verbs import TRAINED, following
 
 COMMON = ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
 COMMON += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "50"]
@@ -150,15 +147,6 @@ def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
     status = sample(base, model, *flags, "--steps", "3", "--out", str(tmp_path / "out"))
     error = capsys.readouterr().err.strip()
     assert status == 2 and message in error and len([line for line in error.splitlines() if line.startswith("unveil: ")]) == 1
-
-
-def test_what_comes_next_fits_what_was_trained():
-    _, _, after = TRAINED["classifier"]
-    assert following(after, TrainClassifier(clean=True), "runs/j") == "eval image --checkpoint runs/image --judge runs/j"
-    assert "--classifier runs/j" in following(after, TrainClassifier(), "runs/j")
-    _, _, after = TRAINED["image"]
-    assert following(after, TrainImage(upsample=2), "runs/u").endswith("--checkpoint runs/u --from PICTURES --degrade")
-    assert following(after, TrainImage(), "runs/u").endswith("--checkpoint runs/u -n 64")
 
 
 def test_the_judge_must_not_be_the_guide(base, capsys):

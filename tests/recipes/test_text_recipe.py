@@ -1,6 +1,8 @@
 """The commands on a tiny text: prepare, train, resume, write, fill, watch, score; and what is refused in one line."""
 
 import json
+import shlex
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,135 @@ def test_a_packaged_model_writes_as_its_run_does(base, tmp_path, capsys):
     assert written(tmp_path / "a.json")["texts"] == written(tmp_path / "b.json")["texts"]
     assert main(["eval", "text", "--checkpoint", str(tmp_path / "poem"), "--device", "cpu"]) == 2
     assert "give --data FILE" in capsys.readouterr().err
+
+
+SMALL = [*TINY, "--steps", "2", "--save-every", "2"]
+
+
+def next_line(said: str) -> list[str]:
+    """What a verb says comes next, as arguments."""
+    (line,) = [line for line in said.splitlines() if line.startswith("next: unveil ")]
+    return shlex.split(line.removeprefix("next: unveil "))
+
+
+def test_each_next_line_runs(base, tmp_path, monkeypatch, capsys):
+    """From a text to prepared data, a run and its text; and from instructions to a chat; where places have blanks in their names."""
+    monkeypatch.chdir(tmp_path)
+    text = tmp_path / "a poem.txt"
+    text.write_text(POEM)
+    assert main(["data", "text", "--data", str(text), "--vocabulary", "262", "--out", "my data"]) == 0
+    assert main([*next_line(capsys.readouterr().out), *SMALL, "--out", "my run"]) == 0
+    sample = next_line(capsys.readouterr().out)
+    assert sample == ["sample", "text", "--checkpoint", "my run", "--watch"] and main([*sample, "--device", "cpu"]) == 0
+    assert "calls, " in capsys.readouterr().out
+    (tmp_path / "pairs.json").write_text(json.dumps([{"instruction": "a", "output": "b"}]))
+    flags = ["--sft", "pairs.json", "--out", "my chat", "--batch-size", "2", "--steps", "1", "--device", "cpu", "--context", "48"]
+    assert main(["train", "text", *TINY[:8], *flags]) == 0
+    chat = next_line(capsys.readouterr().out)
+    assert chat == ["chat", "--checkpoint", "my chat"]
+    monkeypatch.setattr("sys.stdin", StringIO("hello\n\n"))
+    assert main([*chat, "--device", "cpu"]) == 0
+    assert "context" not in capsys.readouterr().err
+
+
+def test_samples_are_the_same_among_however_many(base, tmp_path):
+    """The i-th text of a batch is the first of seed + i; scores do not depend on the batch."""
+    out = tmp_path / "out.json"
+    common = ["sample", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--json", str(out), "--length", "6"]
+    remasking = ["--order", "random", "--steps", "3", "--remask", "0.4"]
+    for ways in (["--order", "first-hitting"], remasking, ["--length", "0", "--blocks", "4"]):
+        assert main([*common, *ways, "--count", "3", "--seed", "5"]) == 0
+        many = written(out)["texts"]
+        assert main([*common, *ways, "--seed", "7"]) == 0
+        assert written(out)["texts"] == [many[2]] and len(set(many)) > 1
+    scores = []
+    for batch in ("1", "5"):
+        flags = ["--draws", "1", "--batch-size", batch, "--json", str(out)]
+        assert main(["eval", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", *flags]) == 0
+        scores.append(written(out)["metrics"]["nats_per_token"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_encodings_of_data_are_remembered_and_wrong_ones_named(tmp_path, capsys):
+    (tmp_path / "old.txt").write_bytes(("Müller, Æsir und Öl. " * 20).encode("cp1252"))
+    flags = ["--data", str(tmp_path / "old.txt"), "--device", "cpu"]
+    run = [*SMALL, *flags, "--out", str(tmp_path / "run")]
+    assert main(["train", "text", *run]) == 2
+    assert "old.txt: not UTF-8 text (byte 1 is 0xfc); give its own with --encoding" in capsys.readouterr().err
+    assert main(["train", "text", *run, "--encoding", "latin"]) == 0  # a name of latin-1
+    assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--draws", "1"]) == 0
+    assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), *flags, "--draws", "1"]) == 2
+    assert "--encoding" in capsys.readouterr().err
+    assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), *flags, "--draws", "1", "--encoding", "cp1252"]) == 0
+    capsys.readouterr()
+    assert main(["data", "text", *flags[:2], "--encoding", "klingon"]) == 2
+    assert "--encoding 'klingon': no such encoding" in capsys.readouterr().err
+
+
+def test_own_files_are_not_replaced(base, tmp_path, capsys):
+    """Other people's tokenizer.json, config.json, prepared names and scores stay; ours are written again."""
+    common = ["--data", str(base / "poem.txt")]
+    for verb, name in (("train", "tokenizer.json"), ("train", "config.json"), ("data", "tokenizer.json"), ("data", "train.npy")):
+        folder = tmp_path / f"{verb}-{name}"
+        folder.mkdir()
+        (folder / name).write_text('{"mine": 1}')
+        assert main([verb, "text", *common, "--out", str(folder), *(SMALL if verb == "train" else [])]) == 2
+        assert "give another" in capsys.readouterr().err and [p.name for p in folder.iterdir()] == [name]
+        assert (folder / name).read_text() == '{"mine": 1}'
+    for _ in range(2):
+        assert main(["data", "text", *common, "--tokenizer", "bytes", "--out", str(tmp_path / "ours")]) == 0
+    scores = tmp_path / "scores.jsonl"
+    scoring = ["eval", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--draws", "1", "--pieces", "1"]
+    scoring += ["--scores", str(scores)]
+    assert main(scoring) == 0 and main(scoring) == 0
+    scores.write_text("mine\n")
+    assert main(scoring) == 2 and scores.read_text() == "mine\n"
+    assert "was not made by unveil" in capsys.readouterr().err
+
+
+def test_a_run_on_text_that_has_grown_goes_on_when_told_or_is_trained_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text(POEM)
+    run = ["train", "text", *SMALL, "--data", "texts", "--out", "run"]
+    assert main(run) == 0
+    (tmp_path / "texts" / "b.txt").write_text(POEM)
+    capsys.readouterr()
+    assert main([*run, "--resume", "--steps", "3"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "run was started with 465 tokens, now there are 931 tokens; add --new-data to go on with these" in said
+    offered = ["train", "text", "--checkpoint", "run", "--data", "texts", "--out", "run-more"]
+    assert main([*offered, "--steps", "1", "--device", "cpu", "--batch-size", "2"]) == 0
+    assert "the shape is that of run, not of --preset default: context 16, width 16" in capsys.readouterr().err
+    (tmp_path / "texts" / "b.txt").unlink()
+    assert main([*run, "--resume", "--steps", "3"]) == 0
+    (tmp_path / "texts" / "b.txt").write_text(POEM)
+    assert main([*run, "--resume", "--steps", "4", "--new-data"]) == 0
+
+
+def test_another_tokenizer_cannot_go_on_but_be_trained_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("poem.txt").write_text(POEM)
+    run = ["train", "text", *SMALL, "--data", "poem.txt", "--out", "run"]
+    assert main(run) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"tokenizer": "0" * 64}))
+    assert main([*run, "--resume", "--steps", "3"]) == 2
+    offered = shlex.split(capsys.readouterr().err.strip().split("learned: unveil ")[1])
+    assert offered == ["train", "text", "--checkpoint", "run", "--data", "poem.txt", "--out", "run-more"]
+    Path("run/config.json").write_text(json.dumps(config))
+    assert main([*offered, "--steps", "1", "--device", "cpu", "--batch-size", "2"]) == 0
+
+
+def test_flags_without_effect_are_said(base, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    for flags, message in (
+        (["--times", "independent"], "--times independent is of --form t"),
+        (["--causal", "--form", "t"], "--form t is of masked models"),
+    ):
+        assert main(["train", "text", *SMALL, "--data", str(base / "poem.txt"), *out, *flags]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["train", "text", *SMALL, "--data", str(base / "data"), *out, "--encoding", "latin-1"]) == 0
+    assert "is prepared already: --field and --encoding" in capsys.readouterr().err
+    assert main(["sample", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--prompt", "To be \udcff", "--length", "2"]) == 0
+    assert "To be \ufffd" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,12 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
     assert main(["demo", "text", "--checkpoint", str(base / "run"), "--length", "10", "--infill", "be, [*3] that", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     assert "░" in captured.err and "░" not in captured.out and "ROMEO:" in captured.out and "that" in captured.out
+    sample, train = (shlex.split(line.split(" text ")[1]) for line in captured.out.splitlines() if " text --" in line)
+    monkeypatch.chdir(base)
+    assert main(["sample", "text", *sample, "--device", "cpu"]) == 0  # as many tokens as the model's context has room for
+    train[train.index("FILE.txt")] = "poem.txt"
+    assert main(["train", "text", *train, *TINY, "--steps", "1"]) == 0
+    capsys.readouterr()
     assert main(["demo", "text", "--infill", "I am the [*1], my lord", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     assert 6 <= captured.err.count("\nROMEO:") <= 8 and "text-shakespeare" in captured.out and ", my lord\n" in captured.out

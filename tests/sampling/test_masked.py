@@ -247,3 +247,14 @@ def test_guidance_at_scale_1_is_the_conditional_and_0_the_null():
         torch.testing.assert_close(guided.logits, expected.logits)
     u, c = exact(blind(x), t).logits, exact(x, t).logits
     torch.testing.assert_close(cfg(denoiser, Branch(), Branch(view=blind), 2.5)(x, t).logits, u + 2.5 * (c - u))
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"remask": 1.5}])
+def test_solvers_refuse_settings_of_no_meaning(wrong):
+    for solver in (AncestralUnmask, FirstHittingUnmask, ConfidentUnmask):
+        if solver is not FirstHittingUnmask or "temperature" in wrong:
+            with pytest.raises(ValueError, match="a finite temperature"):
+                solver(Flow(), 3, **wrong)
+    for name in ("threshold", "factor", "edit"):
+        with pytest.raises(ValueError, match="must be numbers, at least 0"):
+            ConfidentUnmask(Flow(), 3, **{name: float("nan")})

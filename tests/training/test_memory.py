@@ -75,6 +75,17 @@ def test_of_weights_their_average_moments_and_gradient_are_counted():
     assert training_bytes(model, 100) == weights + 20 + 100
 
 
+def test_attention_over_many_places_is_fused_as_it_is_on_devices():
+    """Its N x N scores are never there at once; over few places they are, as they are written out."""
+    from unveil.network.layers import attention
+
+    for places, most in ((1024, 6 * 1024 * 8 * 4), (256, 4 * 256 * 256 * 4)):
+        with counting() as live:
+            q, k, v = (torch.empty(1, 1, places, 8, device="meta", requires_grad=True) for _ in range(3))
+            attention(q, k, v, None).sum().backward()
+            assert live.largest == (places * 8 * 4 if places > 256 else places * places * 4) and live.peak <= 2 * most
+
+
 def test_a_copy_without_numbers_shares_what_is_shared():
     model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     model["b"].weight = model["a"].weight

@@ -8,13 +8,12 @@ import json
 import os
 import pickle
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from foreign_images import DIFFUSERS, EVERY, LABELS, MILESTONES, OPENAI, drawn, filled, golden, milestone, pipeline, times, written
+from foreign_images import DIFFUSERS, EVERY, LABELS, MILESTONES, OPENAI, drawn, filled, golden, milestone, pipeline, times, trained, written
 from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError
@@ -275,20 +274,6 @@ def test_damaged_files_are_one_line(tmp_path):
 
 def test_every_golden_model_is_small_and_tried():
     assert {*DIFFUSERS, *OPENAI, *MILESTONES} == set(EVERY)
-
-
-def trained(folder: Path) -> Path:
-    """What diffusers' train_unconditional.py leaves while it runs: the averaged weights 1.1 times the others, the scheduler beside them."""
-    pipeline("plain", folder / "pipeline")
-    for step in (500, 1500):
-        for part, factor in (("unet", 1.0), ("unet_ema", 1.1)):
-            place = folder / "out" / f"checkpoint-{step}" / part
-            place.mkdir(parents=True)
-            (place / "config.json").write_bytes((folder / "pipeline" / "unet" / "config.json").read_bytes())
-            weights = {name: factor * value for name, value in filled(golden("plain")["shapes"]).items()}
-            save_file(weights, place / "diffusion_pytorch_model.safetensors")
-    (folder / "pipeline" / "scheduler").rename(folder / "out" / "scheduler")
-    return folder / "out"
 
 
 def test_checkpoints_of_a_training_hold_weights_and_average(tmp_path, capsys):

@@ -48,7 +48,7 @@ NOTHING = Given()
 
 
 class Generated(NamedTuple):
-    """uint8 (N, C, S, S), and how often the network was called for each of them."""
+    """uint8 (N, C, S, S), and how often the network was called for each of them; both halves of classifier-free guidance are one call."""
 
     pixels: Tensor
     calls: int

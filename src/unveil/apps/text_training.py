@@ -1,7 +1,7 @@
 """What text models are trained on: batches with all that is random about their loss, and the loss of one."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,11 @@ def text_batches(
         least: t is at least this, as LLaDA's eps.
         block: of a model of blocks: each has a time, or a number of masks, of its own (Arriola et al. 2025, BD3). 0: one for the piece.
     Raises:
-        ValueError: antithetic times for an odd number of rows.
+        ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
     """
-    if times == "antithetic" and size % 2:
-        raise ValueError(f"antithetic times come in pairs; the batch must be even, got {size}")
+    check_draws(size, form, times, least)
+    if block < 0:
+        raise ValueError(f"block must be at least 0, got {block}")
 
     def draw(generator: torch.Generator) -> TextBatch:
         def uniform(*shape: int) -> Tensor:
@@ -64,6 +65,20 @@ def text_batches(
         return TextBatch(ids, t=torch.stack(each, dim=1).repeat_interleave(block, dim=1)[:, :length], uniform=uniform(*ids.shape))
 
     return draw
+
+
+def check_draws(size: int, form: str, times: str, least: float) -> None:
+    """Refuse batches whose times cannot be drawn.
+
+    Raises:
+        ValueError: what is out of range, unknown, or odd.
+    """
+    if size < 1 or not 0.0 <= least < 1.0:
+        raise ValueError(f"a batch needs at least 1 row and a least time in [0, 1), got {size} and {least}")
+    if form not in ("l", "t") or times not in get_args(Times):
+        raise ValueError(f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}")
+    if times == "antithetic" and size % 2:
+        raise ValueError(f"antithetic times come in pairs; the batch must be even, got {size}")
 
 
 def drawn_times(count: int, times: Times, least: float, generator: torch.Generator) -> Tensor:

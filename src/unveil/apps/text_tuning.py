@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unveil.apps.text_model import TextModel
-from unveil.apps.text_training import Times
+from unveil.apps.text_training import Times, check_draws
 from unveil.data.instructions import Examples
 from unveil.process.masked_objective import counted_loss, masked_loss
 from unveil.process.masking import antithetic, stratified, stratified_counts
@@ -34,10 +34,9 @@ def tuning_batches(
     """A source of random batches; form, times and least as of `text_batches`.
 
     Raises:
-        ValueError: antithetic times for an odd number of rows.
+        ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
     """
-    if times == "antithetic" and size % 2:
-        raise ValueError(f"antithetic times come in pairs; the batch must be even, got {size}")
+    check_draws(size, form, times, least)
 
     def draw(generator: torch.Generator) -> TuningBatch:
         def uniform(*shape: int) -> Tensor:

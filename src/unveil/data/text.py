@@ -185,6 +185,14 @@ def is_prepared(folder: Path) -> bool:
     return (folder / "streams.json").is_file()
 
 
+def made_by_data_text(folder: Path) -> bool:
+    """Whether a folder's streams.json says that `write_prepared` made it."""
+    try:
+        return json.loads((folder / "streams.json").read_text(encoding="utf-8-sig"))["unveil"] == "text"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def read_prepared(folder: Path) -> Prepared:
     """Read what `write_prepared` wrote.
 
@@ -196,7 +204,7 @@ def read_prepared(folder: Path) -> Prepared:
         described = json.loads((folder / "streams.json").read_text())
         characters = described["characters"]
         train, held = (Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held"))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
     if any(len(s) and not 0 <= int(s.ids.min()) <= int(s.ids.max()) < tokens.size for s in (train, held)):
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")

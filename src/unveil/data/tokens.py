@@ -17,7 +17,7 @@ EOS, MASK = "<|endoftext|>", "<|mask|>"
 FILE = "tokenizer.json"
 LONG = 2**18  # characters that are encoded at once, where they may be cut
 _HALF = re.compile("[\ud800-\udfff]")
-_SEAM = re.compile(r"\S\n(?=\S)")
+_SEAM = re.compile(r"\S(?= \S)|\S\n(?=\S)")  # a single blank belongs to the word after it, a line's end to none
 
 
 @runtime_checkable
@@ -81,14 +81,14 @@ class BpeTokens:
         return _library_of(self.text)
 
     @cached_property
-    def cuts_at_lines(self) -> bool:
-        """Whether tokens never cross from a line's end into the next line: words are cut as GPT-2's are, and no added token has a line's
-        end."""
+    def cuts_at_words(self) -> bool:
+        """Whether tokens never cross from a word into the next: words are cut as GPT-2's are, and no added token has blanks."""
         kind = json.loads(self.text)
         first = kind.get("pre_tokenizer") or {}
         added = kind.get("added_tokens") or []
-        stripping = any(it.get("lstrip") or it.get("rstrip") or "\n" in str(it.get("content")) for it in added)
-        return first.get("type") == "ByteLevel" and first.get("use_regex", True) and not kind.get("normalizer") and not stripping
+        stripping = any(it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content"))) for it in added)
+        plain = first.get("type") == "ByteLevel" and first.get("use_regex", True) and not first.get("add_prefix_space")
+        return bool(plain and not kind.get("normalizer") and not stripping)
 
     @cached_property
     def _numbers(self) -> tuple[int, int, int]:
@@ -181,10 +181,18 @@ def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
     while free and len(text) - start > size:
         yield text[start : start + size]
         start += size
-    if isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_lines:
-        while (seam := _SEAM.search(text, start + size)) is not None:
-            yield text[start : seam.end()]
-            start = seam.end()
+    if isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_words:
+        yield from _cut(text, size)
+        return
+    yield text[start:] if start else text
+
+
+def _cut(text: str, size: int) -> Iterator[str]:
+    """Parts of a text that end between words, so that its words are those of the parts."""
+    start = 0
+    while (seam := _SEAM.search(text, start + size)) is not None:
+        yield text[start : seam.end()]
+        start = seam.end()
     yield text[start:] if start else text
 
 
@@ -228,7 +236,7 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=[EOS, MASK], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(map(whole_text, texts), trainer)
+    tokenizer.train_from_iterator((part for text in texts for part in _cut(whole_text(text), LONG)), trainer)
     return BpeTokens(str(tokenizer.to_str()))
 
 

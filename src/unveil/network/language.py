@@ -153,6 +153,11 @@ class LanguageTransformer(nn.Module):
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
             raise ValueError(f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} and {kv_heads}")
+        if vocabulary < 1 or depth < 1 or hidden < 0 or block < 0 or not 0.0 < theta < float("inf") or not 0.0 < epsilon < 1.0:
+            raise ValueError(
+                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, theta finite and above 0, "
+                f"epsilon in (0, 1), got {vocabulary}, {depth}, {hidden}, {block}, {theta} and {epsilon}"
+            )
         if begin is not None and not causal:
             raise ValueError("LanguageTransformer: begin makes an autoregressive network, which must be causal")
         hidden = hidden or -(-8 * width // 96) * 32

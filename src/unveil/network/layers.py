@@ -80,7 +80,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
     Written out for training on short sequences on a CPU: there the backward pass of PyTorch's fused kernel takes eight times as long.
     """
-    if not q.requires_grad or q.device.type != "cpu" or q.shape[-2] > 256:
+    if q.is_meta and q.shape[-2] > 256 and q.ndim == 4:  # counting memory: there PyTorch would write out what it fuses on devices
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
+    if not q.requires_grad or q.device.type not in ("cpu", "meta") or q.shape[-2] > 256:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:

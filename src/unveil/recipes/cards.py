@@ -16,7 +16,6 @@ PRIVATE = (
     "resume",
     "new_data",
     "start_from",
-    "sample_every",
     "device",
     "threads",
     "save_every",
@@ -261,16 +260,23 @@ def drawn_by(data: str, styles: tuple[str, ...]) -> str:
 
 def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
-    from unveil.recipes.image import TRAIN_PRESETS
+    from unveil.recipes.image import TRAIN_PRESETS, for_method, resolved
 
     minutes, loss = spent(checkpoint)
-    changed = "".join(flag(k, v) for k, v in flags_of(described | {"size": described["asked_size"]}, TRAIN_PRESETS).items())
+    shape, preset = (described["channels"], described["size"]), TRAIN_PRESETS[described["preset"]]
+    flags = flags_of(
+        described | {"size": described["asked_size"]}, {preset.preset: resolved(for_method(preset, described["method"]), *shape)}
+    )
+    told = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
+    if described["method"] not in ("", resolved(preset, *shape).method) and not told:
+        flags = {"method": described["method"], **flags}
+    changed, method = "".join(flag(k, v) for k, v in flags.items()), described["method"] or "predicting them"
     classes = f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}" if described["names"] else ""
     data = Path(described["data"]).name
     lines = [
         f"# {name}",
         "",
-        f"A diffusion model of {described['size']} x {described['size']} images by {described['method']}: a U-Net of width "
+        f"A diffusion model of {described['size']} x {described['size']} images by {method}: a U-Net of width "
         f"{described['width']}{classes}.",
         "",
         f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "

@@ -17,7 +17,8 @@ class TrainClassifier:
     preset: Literal["tiny", "default"] = "default"
     """tiny proves learning in minutes"""
     schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
-    """of the noise, and that of the model to be guided: linear for method ddpm, cosine for iddpm and v, karras for edm"""
+    """of the noise, and that of the model to be guided: linear for method ddpm, cosine for iddpm, v and colour pictures by
+    default, karras for edm"""
     diffusion_steps: int = 1000
     """of the table, as the model's"""
     clean: bool = False

@@ -67,6 +67,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         ValueError: no rows.
         UnveilError: no such model, or a file where the folder should be.
     """
+    from shlex import quote
     from time import perf_counter
 
     import numpy as np
@@ -74,6 +75,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
 
     from unveil.apps.image_generation import generate
     from unveil.apps.image_model import pixels_of
+    from unveil.data.files import check_output
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import grid, titled, write_animation, write_picture
     from unveil.recipes.demo import command_name
@@ -88,6 +90,9 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         raise ValueError(f"--rows must be at least 1, got {config.rows}")
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    picture, animation = config.out / "images.png", config.out / "images.gif"
+    for file in (picture, animation):
+        check_output(file)
     began = perf_counter()
     name = config.checkpoint or packaged()
     folder = find_checkpoint(name)
@@ -107,9 +112,8 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():
-        made = generate(model, classes_of(label, count, len(names)), count, settings_of(asked), config.seed, count, show)
+        made = generate(model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show)
     pixels = made.pixels.numpy()
-    picture, animation = config.out / "images.png", config.out / "images.gif"
     large = grid(pixels, columns, gap=4, least=84)
     write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
@@ -124,6 +128,6 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
 next:{others}
-  {program} sample image --checkpoint {name} {further} --watch --out samples
-  {program} sample image --from-png {picture} --out again
+  {program} sample image --checkpoint {quote(name)} {further} --watch --out samples
+  {program} sample image --from-png {quote(str(picture))} --out again
   {program} train image --data FOLDER --size 32 --fit crop --classes --out runs/mine"""

@@ -205,6 +205,7 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
         UnveilError: it cannot be read or used, or something else is where it would go; nothing is half-written.
     """
     import json
+    import shlex
 
     from unveil.data.files import replacing
     from unveil.recipes.original import check_free
@@ -213,6 +214,10 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
     read = _usable(path, read_images(path, size, flags))
     described = json.loads(json.dumps(our_config(read.described)))
     check_free(out, described)
+    if out.absolute() in (path.absolute(), *path.absolute().parents):
+        raise UnveilError(
+            f"{out}: is {'what is converted' if out.absolute() == path.absolute() else f'a folder above {path}'}; give another"
+        )
     step = read.notes.get("step", 0)
     chosen = "the weights" if read.averaged is None else "raw weights" if raw else "averaged weights"
     models = {"ema": model_of(read, raw)} | ({} if read.averaged is None else {"network": model_of(read, raw=True)})
@@ -223,11 +228,12 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
         partial.write_text(json.dumps(described, indent=1) + "\n")
     it = read.described
     classes = f" of {it.network.labels} classes" if it.network.labels else ""
-    use = f"--checkpoint {out} -n 16"
+    place = shlex.quote(str(out))
+    use = f"--checkpoint {place} -n 16"
     if it.upsample > 1:
-        use = f"--checkpoint {out} --from PICTURE{' --class 0' if classes else ''} -n 1"
+        use = f"--checkpoint {place} --from PICTURE --fit crop{' --class 0' if classes else ''} -n 1"
     if described["recipe"] == "classifier":
-        use = f"--checkpoint MODEL --classifier {out} --class 0 -n 16"
+        use = f"--checkpoint MODEL --classifier {place} --class 0 -n 16"
     kind = "classifier of noisy " if described["recipe"] == "classifier" else "upsampler to " if it.upsample > 1 else ""
     return (
         f"{out}: {kind}{it.size} x {it.size} images{classes} of {it.release}, {chosen}, {len(it.betas)} steps ({_named(described)})\n"

@@ -16,12 +16,13 @@ class TrainImage:
 
     preset: Literal["tiny", "default", "paper"] = "default"
     """tiny proves learning in minutes; default is of about 2.7 M parameters; paper is DDPM's on CIFAR-10, for a GPU"""
-    method: Literal["ddpm", "iddpm", "v", "edm", "flow"] = "ddpm"
-    """DDPM, Improved DDPM (cosine, learned variance), v on the cosine table, EDM, or flow matching; it sets the three fields below it"""
-    schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
-    """table of betas, or flow matching's or EDM's schedule"""
-    predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
-    """what the network's output means"""
+    method: Literal["", "ddpm", "iddpm", "v", "edm", "flow"] = ""
+    """DDPM, Improved DDPM (cosine, learned variance), v on the cosine table, EDM, or flow matching; it sets the three fields below it. By
+    default ddpm for grey pictures; colour pictures are predicted themselves: --schedule cosine --predicts x0 --min-snr 5"""
+    schedule: Literal["", "linear", "cosine", "flow", "karras"] = ""
+    """table of betas, or flow matching's or EDM's schedule; by default that of the method"""
+    predicts: Literal["", "eps", "x0", "v", "flow", "edm"] = ""
+    """what the network's output means; by default that of the method"""
     learned_variance: bool = False
     """learn the variance of each step, too"""
     diffusion_steps: int = 1000
@@ -32,8 +33,8 @@ class TrainImage:
     """squared error; with the bound's term for a learned variance; or the bound alone. By default hybrid if the variance is learned"""
     importance: bool | None = None
     """draw times more often where the loss is large (Improved DDPM); by default with --loss vlb"""
-    min_snr: float = 0.0
-    """gamma of min-SNR weighting; 5 as published; 0: none"""
+    min_snr: float | None = None
+    """gamma of min-SNR weighting; 5 as published; 0: none; by default 5 where colour pictures are predicted, else 0"""
     data: str = "fashion-mnist"
     """a folder of images, a .npz or .npy, fashion-mnist, or cifar-10-binary.tar.gz; also below $UNVEIL_DATA"""
     classes: bool = False
@@ -76,12 +77,13 @@ class TrainImage:
     """change sides inside residual blocks (BigGAN)"""
     dropout: float = 0.0
     """in residual blocks"""
-    stem: int = 2
-    """work on squares of so many pixels as one place: faster; 1: on pixels. Large ones want --predicts x0 --min-snr 5"""
+    stem: int = 0
+    """patch size: stem x stem pixels are folded into channels, which is faster; 1: none; above 2 with --predicts x0 --min-snr 5. By default
+    4 where colour pictures of 48 pixels or more are predicted, else 2, or what divides the side"""
     steps: int = 8_000
     """optimizer steps"""
-    batch_size: int = 128
-    """images a step"""
+    batch_size: int = 0
+    """images a step; by default 128, and 32 where colour pictures are predicted"""
     accumulate: int = 1
     """batches whose gradients make one step"""
     learning_rate: float = 1e-3
@@ -98,8 +100,10 @@ class TrainImage:
     """largest decay of the average of weights"""
     ema_power: float = 0.75
     """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
-    save_every: int = 1000
+    save_every: int = 500
     """steps between checkpoints"""
+    samples: bool = True
+    """write 16 pictures that the averaged weights make to samples/step-<step>.png at every checkpoint; the training stays the same"""
     keep: int = 1
     """newest checkpoints that are kept; 0 keeps all"""
     bfloat16: bool | None = None
@@ -110,6 +114,8 @@ class TrainImage:
     """go on from the newest good checkpoint of the run folder"""
     new_data: bool = False
     """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
+    start_from: str | None = None
+    """begin with the weights of this run, checkpoint or zoo name, converted ones too, whose shape and diffusion the new run takes over"""
     seed: int = 0
     """of weights, batches, times and noise"""
     device: str = "auto"
@@ -129,8 +135,8 @@ class SampleImage:
     """a run folder, a checkpoint folder or a zoo name"""
     n: int = 64
     """images"""
-    label: tuple[int, ...] = ()
-    """--class: which class; several take turns; -1: none. By default all classes in turn"""
+    label: tuple[int | str, ...] = ()
+    """--class: which class, by number from 0 or by name; several take turns; -1: none. By default all classes in turn"""
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
     """ddpm is ancestral and wants many steps, dpmpp and heun are of second order"""
     steps: int = 20
@@ -149,8 +155,8 @@ class SampleImage:
     """t within which guidance acts"""
     rescale: float = 0.0
     """of guidance, against over-exposure, in 0 .. 1"""
-    negative: int = -1
-    """class that guidance leads away from, instead of from no class; -1: no class"""
+    negative: int | str = -1
+    """class that guidance leads away from, instead of from no class, by number or by name; -1: no class"""
     classifier: str = ""
     """a run of unveil train classifier that leads towards the classes; the model itself need not know them"""
     classifier_scale: float = 1.0
@@ -274,6 +280,9 @@ class EvalImage:
     """write the result here; - is standard output"""
 
 
+UNSAID = ("method", "schedule", "predicts", "min_snr", "stem", "batch_size")  # what follows from the pictures by default
+
+
 METHODS = {
     "ddpm": {"schedule": "linear", "predicts": "eps", "learned_variance": False},
     "iddpm": {"schedule": "cosine", "predicts": "eps", "learned_variance": True},
@@ -284,14 +293,48 @@ METHODS = {
 
 
 def for_method(config: TrainImage, method: str) -> TrainImage:
-    """The config with what a method means, before other flags change it.
+    """The config with what a method means, before other flags change it; "" leaves it to the pictures.
 
     Raises:
         ValueError: no such method.
     """
+    if not method:
+        return config
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; methods: {', '.join(METHODS)}")
     return replace(config, method=method, **METHODS[method])  # pyright: ignore[reportArgumentType]
+
+
+def said(config: TrainImage, name: str) -> bool:
+    """Whether a field of `UNSAID` was given."""
+    return getattr(config, name) not in ("", None) and (name not in ("stem", "batch_size") or getattr(config, name) != 0)
+
+
+def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
+    """The config with what follows from the pictures; what was said stays.
+
+    Colour pictures, of which nothing is said about the diffusion, are predicted themselves, by min-SNR weights on the cosine table, and
+    from 48 pixels on in patches of 4 x 4: after five minutes on one core 200 photographs of 64 x 64 have become colours and shapes, where
+    predicted noise is speckle (docs/log.md). All else is by DDPM on patches of 2 x 2.
+
+    Args:
+        channels: 1 or 3.
+        size: side in pixels.
+    """
+    asked = config.method or config.schedule or config.predicts or config.learned_variance or config.loss or config.importance
+    colours = channels > 1 and not asked
+    method = METHODS[config.method or "ddpm"]
+    given: dict[str, object] = {
+        "method": "" if colours else config.method or "ddpm",
+        "schedule": "cosine" if colours else config.schedule or method["schedule"],
+        "predicts": "x0" if colours else config.predicts or method["predicts"],
+        "batch_size": config.batch_size or (32 if colours else 128),
+    }
+    if config.min_snr is None:
+        given["min_snr"] = 5.0 if colours else 0.0
+    if not config.stem:
+        given["stem"] = next(side for side in ((4, 2, 1) if colours and size >= 48 else (2, 1)) if size % side == 0)
+    return replace(config, **given)  # pyright: ignore[reportArgumentType]
 
 
 TRAIN_PRESETS = {
@@ -301,6 +344,10 @@ TRAIN_PRESETS = {
     ),
     "paper": TrainImage(
         preset="paper",
+        method="ddpm",
+        schedule="linear",
+        predicts="eps",
+        min_snr=0.0,
         data="cifar-10-binary.tar.gz",
         flip=True,
         width=128,

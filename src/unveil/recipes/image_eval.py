@@ -30,6 +30,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.images import image_metrics
     from unveil.evaluation.statistics import mean_ci95
     from unveil.recipes.classifier_train import named_classifier
+    from unveil.recipes.image_given import check_used
     from unveil.recipes.image_run import enough_memory, protocol, settings_of
     from unveil.recipes.image_train import images_of, load_image, tell
     from unveil.recipes.locate import find_checkpoint
@@ -38,11 +39,12 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     for name, least in (("n", 4), ("bits", -1), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
-    settings = settings_of(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    check_used(config)
     folder = find_checkpoint(config.checkpoint)
     described = read_config(folder, "image")
+    settings = settings_of(config, described["names"])
+    if config.threads:
+        torch.set_num_threads(config.threads)
     if config.data is None and "data" not in described:
         raise UnveilError("packaged weights do not say where their data are; give --data")
     reading = {"asked_size": 0, "fit": "exact", "background": "", "skip_corrupt": False, "styles": [], "hold_out": 0.05}

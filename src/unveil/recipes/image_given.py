@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unveil.apps.image_classifier import ImageClassifier
     from unveil.apps.image_generation import Given, ImageSettings
     from unveil.apps.image_model import ImageModel
-    from unveil.recipes.image import SampleImage
+    from unveil.recipes.image import EvalImage, SampleImage
     from unveil.sampling.noise import Noise
 
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
@@ -69,7 +69,7 @@ def prepare(
     shrunk = enlarges or config.restore == "superres"
     if shrunk and side % factor:
         raise ValueError(f"--factor {factor} does not divide the model's side of {side} pixels")
-    pictures = _read(config, side // factor if shrunk and not config.degrade else side, model.shape.channels)
+    pictures = _read(config, side // factor if shrunk and not config.degrade else side, model.shape.channels, enlarges or shrunk)
     turn = np.arange(config.n) % len(pictures)
     pixels = torch.from_numpy(pictures[turn])
     if enlarges:
@@ -156,7 +156,7 @@ def _check(config: SampleImage, enlarges: bool) -> None:
         raise ValueError("inpainting needs --mask FILE, and nothing else does")
     if config.degrade and not (config.restore or enlarges):
         raise ValueError("--degrade is of --restore and of upsamplers")
-    _check_used(config)
+    check_used(config)
     if config.task in ("reconstruct", "interpolate") and config.classifier:
         raise ValueError(f"--task {config.task} takes no --classifier")
     if not 0.0 < config.noise < inf or not 0.0 < config.blur < inf or config.factor < 1:
@@ -165,36 +165,49 @@ def _check(config: SampleImage, enlarges: bool) -> None:
         )
 
 
-def _check_used(config: SampleImage) -> None:
+def check_used(config: SampleImage | EvalImage) -> None:
     """Refuse flags that would do nothing.
 
     Raises:
         ValueError: one, and what it is of.
     """
+
+    def said(name: str) -> Any:
+        return getattr(config, name, None)
+
     wants = {
-        "strength": ("--task img2img", config.task == "img2img"),
-        "jumps": ("--task inpaint", config.task == "inpaint"),
-        "jump_length": ("--jumps above 1", config.jumps > 1),
-        "noise": ("--restore", bool(config.restore)),
-        "blur": ("--restore deblur", config.restore == "deblur"),
-        "factor": ("--restore superres", config.restore == "superres"),
-        "fit": ("--from", bool(config.given)),
-        "background": ("--from", bool(config.given)),
+        "strength": ("--task img2img", said("task") == "img2img"),
+        "jumps": ("--task inpaint", said("task") == "inpaint"),
+        "jump_length": ("--jumps above 1", (said("jumps") or 1) > 1),
+        "noise": ("--restore", bool(said("restore"))),
+        "blur": ("--restore deblur", said("restore") == "deblur"),
+        "factor": ("--restore superres", said("restore") == "superres"),
+        "fit": ("--from", bool(said("given"))),
+        "background": ("--from", bool(said("given"))),
         "classifier_scale": ("--classifier", bool(config.classifier)),
         "classifier_form": ("--classifier", bool(config.classifier)),
         "interval": ("guidance: --scale or --classifier", config.scale != 1.0 or bool(config.classifier)),
+        "bits_variance": ("--bits", said("bits") != 0),
     }
     default = type(config)()
     for name, (what, used) in wants.items():
-        if not used and getattr(config, name) != getattr(default, name):
+        if hasattr(config, name) and not used and getattr(config, name) != getattr(default, name):
             raise ValueError(f"--{name.replace('_', '-')} is of {what}, and would do nothing here")
 
 
-def _read(config: SampleImage, side: int, channels: int) -> np.ndarray:
+def _read(config: SampleImage, side: int, channels: int, enlarged: bool) -> np.ndarray:
     from unveil.data.images import Reading
     from unveil.data.pictures import read_pictures
+    from unveil.errors import UnveilError
 
-    return read_pictures([Path(path) for path in config.given], Reading(side, config.fit, config.background), channels)
+    try:
+        return read_pictures([Path(path) for path in config.given], Reading(side, config.fit, config.background), channels)
+    except UnveilError as error:
+        if not enlarged or config.degrade or "is asked" not in str(error):
+            raise
+        raise UnveilError(
+            f"{str(error).split(';')[0]}: small pictures are enlarged; give --fit, or --degrade to shrink whole ones"
+        ) from error
 
 
 def _known(config: SampleImage, side: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -12,13 +13,23 @@ if TYPE_CHECKING:
 
     from unveil.recipes.image import SampleImage
 
+DRAWN = "drawn"  # how the noise was, in the parameters
 HERE = ("out", "from_png", "watch", "device", "threads", "json")  # of the machine and the moment, not of the picture
 
 
 def parameters(config: SampleImage, device: torch.device) -> str:
     """What goes into the PNG."""
     said = {name: value for name, value in asdict(config).items() if name not in HERE}
-    return json.dumps(said | {"weights": ingredients(config), "device": device.type}, default=str)
+    return json.dumps(said | {"weights": ingredients(config), "device": device.type, DRAWN: "by image"}, default=str)
+
+
+def differs(png: Path) -> str:
+    """What to tell of a picture that was made when noise was drawn batch by batch, which is not done any more; "" of others."""
+    from unveil.evaluation.image_files import read_parameters
+
+    if DRAWN in json.loads(read_parameters(png)):
+        return ""
+    return f"\n{png} was made by an older version, which drew its noise otherwise: these are other pictures by the same settings"
 
 
 def repeated(config: SampleImage) -> SampleImage:
@@ -35,7 +46,7 @@ def repeated(config: SampleImage) -> SampleImage:
     try:
         said: dict[str, Any] = json.loads(read_parameters(config.from_png))
         weights, device = said.pop("weights"), str(said.get("device", "auto"))
-        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in HERE}
+        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in (*HERE, DRAWN)}
         hints = get_type_hints(SampleImage)
         for name, value in made.items():
             if not _fits(value, hints[name]):
@@ -53,6 +64,8 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a field's type."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         wanted = parts[:1] * len(value) if isinstance(value, tuple) and parts[1:] == (...,) else parts
@@ -91,11 +104,12 @@ def _digest(path: Path) -> str:
 
 
 def free_folder(config: SampleImage) -> None:
-    """Refuse an --out that is no folder, or that holds what is given.
+    """Refuse an --out that is no folder, that holds what is given, or files of somebody else under the names that are written.
 
     Raises:
         UnveilError: one of these.
     """
+    from unveil.data.files import check_output
     from unveil.errors import UnveilError
 
     if config.out.exists() and not config.out.is_dir():
@@ -103,10 +117,15 @@ def free_folder(config: SampleImage) -> None:
     inside = [file for file in given_files(config) if config.out.resolve() in file.resolve().parents]
     if inside:
         raise UnveilError(f"{inside[0]} is given and lies in --out {config.out}, whose pictures are replaced; give another --out")
+    written = {config.out / "grid.png", *([config.out / "denoising.gif"] if config.watch else [])}
+    numbered = [file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal() and int(file.stem) < config.n]
+    for file in sorted(written | set(numbered)):
+        check_output(file)
 
 
 def clear(out: Path) -> None:
     """Remove the pictures that an earlier run left in a folder: those that say that unveil made them."""
+    from unveil.data.files import made_by_unveil
     from unveil.errors import UnveilError
     from unveil.evaluation.image_files import read_parameters
 
@@ -116,5 +135,6 @@ def clear(out: Path) -> None:
         except UnveilError:
             continue
         file.unlink()
-        if file.name == "grid.png":
-            (out / "denoising.gif").unlink(missing_ok=True)
+        animation = out / "denoising.gif"
+        if file.name == "grid.png" and animation.is_file() and made_by_unveil(animation):
+            animation.unlink()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from difflib import get_close_matches
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,32 +22,65 @@ if TYPE_CHECKING:
 SHOWN = 64  # images of an animation
 
 
-def settings_of(config: SampleImage | EvalImage) -> ImageSettings:
-    """How to make images, as flags say it."""
+def settings_of(config: SampleImage | EvalImage, names: Sequence[str] = ()) -> ImageSettings:
+    """How to make images, as flags say it.
+
+    Args:
+        names: of the classes.
+    """
     from unveil.apps.image_generation import ImageSettings
 
-    names = {field.name for field in fields(ImageSettings)} & {field.name for field in fields(config)}
-    return ImageSettings(**{name: getattr(config, name) for name in names})
+    fields_ = {field.name for field in fields(ImageSettings)} & {field.name for field in fields(config)}
+    said: dict[str, Any] = {name: getattr(config, name) for name in fields_}
+    said["negative"] = numbered((config.negative,), names, "--negative")[0]
+    return ImageSettings(**said)
 
 
-def classes_of(asked: tuple[int, ...], count: int, classes: int) -> Tensor | None:
+def numbered(asked: Sequence[int | str], names: Sequence[str], flag: str = "--class") -> tuple[int, ...]:
+    """Classes by their numbers, which may be said by name, in any case where that is plain; -1 and wrong numbers as they are.
+
+    Raises:
+        ValueError: no such name.
+    """
+    found: list[int] = []
+    for one in asked:
+        if not isinstance(one, str):
+            found.append(one)
+            continue
+        same = [k for k, name in enumerate(names) if name == one] or [
+            k for k, name in enumerate(names) if name.casefold() == one.casefold()
+        ]
+        if len(same) != 1:
+            close = get_close_matches(one, names, n=1)
+            known = f"; there are {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}" if names else ", and the model knows no names"
+            raise ValueError(f"{flag} {one}: no such class{f' (did you mean {close[0]}?)' if close else ''}{known}")
+        found.append(same[0])
+    return tuple(found)
+
+
+def classes_of(asked: Sequence[int | str], count: int, names: Sequence[str]) -> Tensor | None:
     """A class for each image, or None for no class.
 
+    Args:
+        asked: by number or name; none: all in turn.
+        names: of all classes; none: the model was trained without.
     Raises:
         ValueError: a class that there is not, or -1 among others.
     """
     import torch
 
-    if not classes:
+    if not names:
         if asked:
             raise ValueError("--class: this model was trained without classes (--classes)")
         return None
-    if asked == (-1,):
+    chosen = numbered(asked, names)
+    if chosen == (-1,):
         return None
-    for k in asked:
-        if not 0 <= k < classes:
-            raise ValueError(f"--class {k}: there are 0 .. {classes - 1}" + (", and -1 alone for no class" if k == -1 else ""))
-    turns = torch.tensor(asked or range(classes), device="cpu")
+    for k in chosen:
+        if not 0 <= k < len(names):
+            named = f", or by name: {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
+            raise ValueError(f"--class {k}: there are 0 .. {len(names) - 1}" + (", and -1 alone for no class" if k == -1 else named))
+    turns = torch.tensor(chosen or range(len(names)), device="cpu")
     return turns[torch.arange(count, device="cpu") % len(turns)]
 
 
@@ -84,11 +120,12 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
     import torch
 
     from unveil.apps.image_generation import generate
+    from unveil.data.picture_folders import natural
     from unveil.evaluation.image_files import grid, write_animation, write_picture
     from unveil.recipes.classifier_train import named_classifier
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.image_given import prepare, quality
-    from unveil.recipes.image_repeat import clear, free_folder, parameters, repeated
+    from unveil.recipes.image_repeat import clear, differs, free_folder, parameters, repeated
     from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint
     from unveil.recipes.run_config import read_config
@@ -101,17 +138,18 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
                 f"-{'-' if len(name) > 1 else ''}{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
             )
     free_folder(config)
-    settings = settings_of(config)
+    folder = find_checkpoint(config.checkpoint)
+    described = read_config(folder, "image")
+    guide = find_checkpoint(config.classifier) if config.classifier else None
+    names = described["names"] or (read_config(guide, "classifier")["names"] if guide else [])
+    settings = settings_of(config, described["names"])
     if config.threads:
         torch.set_num_threads(config.threads)
-    folder = find_checkpoint(config.checkpoint)
     model = load_image(folder, config.device)
-    described = read_config(folder, "image")
     classifier = named_classifier(config.classifier, tuple(described["names"]), config.device) if config.classifier else None
-    known = model.shape.classes or (classifier.shape.classes if classifier else 0)
-    free = config.given and not config.label and known and not classifier  # pictures bring their own content
+    free = config.given and not config.label and names and not classifier  # pictures bring their own content
     with enough_memory("lower -n"):
-        labels = classes_of((-1,) if free else config.label, config.n, known)
+        labels = classes_of((-1,) if free else config.label, config.n, names)
     watched = Watched(min(config.n, SHOWN)) if config.watch else None
     begin = None if watched is None else watched.begin
     began = time.perf_counter()
@@ -130,10 +168,12 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
     if watched is not None:
         write_animation(config.out / "denoising.gif", [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])])
-    names = described["names"] or (read_config(find_checkpoint(config.classifier), "classifier")["names"] if config.classifier else [])
     parts = {"restored": scores, **others}
     compared = "".join(f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()) for name, part in parts.items() if part)
-    shown = sorted({names[int(k)] for k in labels}) if labels is not None else []
+    compared += differs(config.from_png) if config.from_png is not None else ""
+    odd = [k for k in config.label if isinstance(k, int) and k >= 0 and names[k].isdecimal() and names[k] != str(k)]
+    compared += "".join(f"\n--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1])
+    shown = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     return {
         "recipe": "image",
         "checkpoint": config.checkpoint,
@@ -147,7 +187,7 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
         **machine(config.device),
         "seconds": seconds,
         "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {calls} calls each, "
-        f"{config.n / seconds:.1f} images/s{compared}\nagain: unveil sample image --from-png {config.out / 'grid.png'}",
+        f"{config.n / seconds:.1f} images/s{compared}\nagain: unveil sample image --from-png {quote(str(config.out / 'grid.png'))}",
     }
 
 

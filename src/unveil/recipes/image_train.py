@@ -111,30 +111,34 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.apps.image_model import ImageModel
     from unveil.apps.image_training import image_batches, image_loss
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.process.importance import LossHistory
     from unveil.recipes.device import find_device
-    from unveil.recipes.image import TRAIN_PRESETS, TrainImage
+    from unveil.recipes.image import TRAIN_PRESETS, TrainImage, resolved
     from unveil.recipes.image_run import enough_memory
+    from unveil.recipes.image_samples import sampler
+    from unveil.recipes.image_start import as_begun, load_start, taken_over
     from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training
 
-    check(config)
+    config, before = as_begun(config)
+    check(resolved(config, 1, 0))
     check_folder(config.out, config.resume)
     device = find_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
+    named = {"names": names_before(config.out) if config.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
-        images, _ = images_of(given)
+        images, _ = images_of(asdict(config) | {"asked_size": config.size} | named)
+    asked, config = config, resolved(config, *images.pixels.shape[1:3])
+    given = asdict(config) | {"asked_size": config.size} | named
     if config.classes and images.labels is None:
         raise UnveilError(f"{images.unlabelled or f'{config.data} has no classes'}; leave --classes out")
     places = config.stem**2 * images.pixels.shape[1]
-    if places >= config.width and config.predicts != "x0":
+    if places >= config.width and config.predicts != "x0" and not config.start_from:
         raise UnveilError(
             f"--stem {config.stem} makes places of {places} numbers, and --width {config.width} channels cannot pass on the noise that "
             f"{config.predicts} tells of: such models make noise; take --predicts x0 --min-snr 5, a smaller --stem or a larger --width"
@@ -151,9 +155,13 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         "skipped": images.skipped,
     }
     described = as_json(given | learned)
+    if config.start_from:
+        described = as_json(taken_over(asked, described, before))
     shape = shape_of(described)
     torch.manual_seed(config.seed)  # initial weights
-    model = ImageModel(shape)
+    model = image_model(described)
+    if config.start_from and before is None:
+        load_start(model, config.start_from)
     bound = config.loss == "vlb"
     history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
     pictures, size = Pictures(images, config.flip), config.batch_size
@@ -177,11 +185,13 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         seed=config.seed,
         log_every=min(100, config.steps),
     )
-    loss = partial(image_loss, gamma=config.min_snr, bound=bound, history=history)
+    loss = partial(image_loss, gamma=config.min_snr or 0.0, bound=bound, history=history)
     memory, lower = None if history is None else history.memory, "--size or --width"
     task = Task(model, draws(size), loss, {}, {}, memory, draws=draws, size=size, lower=lower)
+    on_save = sampler(described, pictures, device, config.out, progress) if config.samples else None
+    begun = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
-        run_task(task, training, device, config.out, described, TrainImage(), progress, resume=config.resume, log=config.log)
+        begun(task, training, device, config.out, described, TrainImage(), progress)
     return config.out
 
 
@@ -210,7 +220,7 @@ def check(config: TrainImage) -> None:
         ValueError: the field, what was got and what is needed.
     """
     check_numbers(config)
-    if not 0.0 <= config.label_drop < 1.0 or config.min_snr < 0.0 or not config.sigma_data > 0.0:
+    if not 0.0 <= config.label_drop < 1.0 or not (config.min_snr or 0.0) >= 0.0 or not config.sigma_data > 0.0:
         raise ValueError(
             "--label-drop must lie in 0 .. 1, --min-snr must be at least 0 and --sigma-data above 0, "
             f"got {config.label_drop}, {config.min_snr}, {config.sigma_data}"

@@ -115,9 +115,11 @@ def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int
     """
     import warnings
 
+    from unveil.errors import UnveilError
+
     try:
         _draw_samples(layout, config, run, step, weights)
-    except (ValueError, OSError, ImportError) as error:
+    except (UnveilError, ValueError, OSError, ImportError) as error:
         warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
 
 

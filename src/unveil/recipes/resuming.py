@@ -24,8 +24,6 @@ FREE_TO_CHANGE = (
     "prepared_by",
     "data",
     "samples",
-    "sample_every",
-    "start_from",
     "log",
 )
 DATA = {  # how much there is to learn from: what may change with --new-data, and its name for people

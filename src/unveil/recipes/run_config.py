@@ -13,7 +13,7 @@ from unveil.errors import UnveilError
 def read_recipe(folder: Path) -> str:
     """The recipe that a checkpoint was trained by; "" if it does not say."""
     try:
-        return str(json.loads(_config_file(folder).read_text()).get("recipe", ""))
+        return str(json.loads(_config_file(folder).read_text(encoding="utf-8-sig")).get("recipe", ""))
     except (OSError, ValueError, AttributeError):
         return ""
 
@@ -30,7 +30,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
     """
     file = _config_file(folder)
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
         if config["recipe"] != recipe:
             raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
         check = {

@@ -153,10 +153,11 @@ class SampleText:
     """what the text begins with"""
     infill: str | None = None
     """a pattern with gaps of so many tokens, instead of a prompt: "To be, [*8] that is the question" """
-    length: int = 128
-    """new tokens after the prompt; 0: parts of --blocks tokens (32), --steps for each, until the text ends or the context is full"""
+    length: int | None = None
+    """new tokens after the prompt; by default 128, or fewer where the context ends before; 0: parts of --blocks tokens (32), --steps for
+    each, until the text ends or the context is full"""
     count: int = 1
-    """samples, in one batch"""
+    """samples, in one batch; sample i has the random numbers of seed + i, so that it is the same among however many"""
     blocks: int = 0
     """tokens of a block; blocks are finished from left to right; 0: one block, or the blocks that the model was trained with"""
     order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "first-hitting"
@@ -209,8 +210,8 @@ class ChatText:
     """answer these and stop: each a chat of its own, all in one batch"""
     system: str = ""
     """what the model is told first"""
-    length: int = 128
-    """longest answer, in tokens"""
+    length: int | None = None
+    """longest answer, in tokens; by default 128, at most half of the context"""
     blocks: int = 32
     """tokens of a block; blocks are finished from left to right; 0: one block"""
     order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "confidence"

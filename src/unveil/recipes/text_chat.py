@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 NEW = "/new"
 
 
-def settings_of(config: ChatText) -> TextSettings:
-    """How to answer, as flags say it.
+def settings_of(config: ChatText, context: int = 256) -> TextSettings:
+    """How to answer, as flags say it, by a model of some context.
 
     Raises:
         ValueError: a number that is out of range.
@@ -27,13 +27,12 @@ def settings_of(config: ChatText) -> TextSettings:
     from unveil.apps.text_generation import TextSettings
 
     for name, least in (("length", 1), ("steps", 0), ("blocks", 0), ("threads", 0), ("temperature", 0)):
-        if not getattr(config, name) >= least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
+        if (value := getattr(config, name)) is not None and not value >= least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
     if config.threshold is not None and not 0.0 < config.threshold <= 1.0:
         raise ValueError(f"--threshold must lie in 0 .. 1, a probability, got {config.threshold}")
-    return TextSettings(
-        config.length, config.steps or config.length, config.blocks, config.order, config.temperature, config.scale, config.threshold
-    )
+    length = min(128, max(1, context // 2)) if config.length is None else config.length
+    return TextSettings(length, config.steps or length, config.blocks, config.order, config.temperature, config.scale, config.threshold)
 
 
 def answer_prompts(config: ChatText) -> dict[str, Any]:
@@ -45,7 +44,9 @@ def answer_prompts(config: ChatText) -> dict[str, Any]:
     from unveil.recipes.text_run import printable
     from unveil.sampling.noise import generators
 
-    settings, model = settings_of(config), _model(config)
+    settings_of(config)  # what is impossible with any model is refused before one is loaded
+    model = _model(config)
+    settings = settings_of(config, model.shape.context)
     noise = generators(config.seed, len(config.prompt))
     began = time.perf_counter()
     done = answer(model, [_begun(config, prompt) for prompt in config.prompt], settings, noise)
@@ -73,7 +74,9 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
     from unveil.recipes.text_run import printable
     from unveil.sampling.noise import generators
 
-    settings, model = settings_of(config), _model(config)
+    settings_of(config)
+    model = _model(config)
+    settings = settings_of(config, model.shape.context)
     encode_chat(model.tokens, [Turn("user", "")])  # an unknown template is refused before anything is typed
     first: list[Turn] = [Turn("system", config.system)] if config.system else []
     turns: list[Turn] = []
@@ -89,7 +92,7 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
             say(f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)")
             turns = kept
         try:
-            with _streamed(model, config) as show:
+            with _streamed(model, config, settings.length) as show:
                 (text,) = answer(model, [[*first, *turns]], settings, generators(config.seed, 1, answered), show).texts
         except ValueError as error:  # of this line, such as one that is longer than the context
             turns.pop()
@@ -130,7 +133,7 @@ def _model(config: ChatText) -> TextModel:
 
 
 @contextmanager
-def _streamed(model: TextModel, config: ChatText) -> Generator[Callable[[Tensor], object] | None]:
+def _streamed(model: TextModel, config: ChatText, length: int) -> Generator[Callable[[Tensor], object] | None]:
     """In a terminal the answer as it is decided, redrawn in place; nothing elsewhere."""
     from rich.console import Console
     from rich.live import Live
@@ -144,4 +147,4 @@ def _streamed(model: TextModel, config: ChatText) -> Generator[Callable[[Tensor]
         yield None
         return
     with Live(console=console, refresh_per_second=20, transient=True) as live:
-        yield lambda state: live.update(Text(partly(model, answer_of(model.tokens, state[0, -config.length :].tolist()))))
+        yield lambda state: live.update(Text(partly(model, answer_of(model.tokens, state[0, -length:].tolist()))))

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from unveil.recipes.text import EvalText, SampleText
 
 SHOWN_MASK = "░"
+SCORES = '{"tokens": ['  # how files of --scores begin
 
 
-def settings_of(config: SampleText) -> TextSettings:
+LENGTH = 128
+
+
+def settings_of(config: SampleText, room: int = LENGTH) -> TextSettings:
     """How to write, as flags say it.
 
+    Args:
+        room: tokens that the context leaves after the prompt; by default no more are written.
     Raises:
         ValueError: a number that is out of range.
     """
@@ -32,8 +38,8 @@ def settings_of(config: SampleText) -> TextSettings:
     from unveil.apps.text_generation import TextSettings
 
     for name, least in (("length", 0), ("count", 1), ("steps", 1), ("blocks", 0), ("threads", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(config, name)}")
+        if (value := getattr(config, name)) is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
     if not isfinite(config.scale):
         raise ValueError(f"--scale must be a number, got {config.scale}")
     if config.threshold is not None and not 0.0 < config.threshold <= 1.0:
@@ -47,7 +53,7 @@ def settings_of(config: SampleText) -> TextSettings:
     if config.remask and config.order == "first-hitting":
         raise ValueError("--remask needs another --order: first-hitting masks nothing again")
     return TextSettings(
-        length=config.length or config.blocks or 32,
+        length=max(1, min(LENGTH, room)) if config.length is None else config.length or config.blocks or 32,
         steps=config.steps,
         block=config.blocks,
         order=config.order,
@@ -69,30 +75,34 @@ def sample_text(config: SampleText) -> dict[str, Any]:
 
     import torch
 
+    from unveil.apps.text_canvas import check_room
     from unveil.apps.text_generation import gap_canvas, prompt_canvas, until_end, write, write_on
     from unveil.errors import UnveilError
     from unveil.recipes.doctor import commit, machine
     from unveil.recipes.text_load import load_text_model
     from unveil.sampling.noise import generators
 
-    settings = settings_of(config)
+    settings_of(config)  # what is impossible with any model is refused before one is loaded
     if config.prompt and config.infill is not None:
         raise ValueError("give --prompt or --infill, not both; the pattern may begin with the prompt")
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     tokens = model.tokens
+    prompt = tokens.encode(config.prompt)
+    settings = settings_of(config, model.shape.context - len(prompt))
     if config.infill is not None and model.window:
         raise UnveilError("infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: give --prompt")
     if config.infill is None:
-        canvas = prompt_canvas([tokens.encode(config.prompt)] * config.count, settings.length, tokens, model.device)
+        check_room(model, len(prompt), settings.length if config.length != 0 else 1)
+        canvas = prompt_canvas([prompt] * config.count, settings.length, tokens, model.device)
     else:
         canvas = gap_canvas([config.infill] * config.count, tokens, model.device)
     noise = generators(config.seed, config.count)
     began = time.perf_counter()
     with shown(model, canvas, config.watch) as show:
-        if config.infill is None and not config.length:
-            written = write_on(model, [tokens.encode(config.prompt)] * config.count, settings, noise, show)
+        if config.infill is None and config.length == 0:
+            written = write_on(model, [prompt] * config.count, settings, noise, show)
         else:
             written = write(model, canvas, settings, noise, show)
     seconds = time.perf_counter() - began
@@ -168,8 +178,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     import torch
 
     from unveil.apps.text_likelihood import is_exact
+    from unveil.data.files import check_output, output
     from unveil.data.files import found as files_found
-    from unveil.data.files import replacing
     from unveil.data.text import is_prepared, pack, read_documents, split_documents
     from unveil.errors import UnveilError
     from unveil.evaluation.text import text_metrics, token_scores
@@ -186,6 +196,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         raise ValueError(f"--times antithetic draws pairs; --draws must be even, got {config.draws}")
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.scores is not None:
+        check_output(config.scores, SCORES)
     foreign = is_llada(Path(config.checkpoint))
     if foreign and config.data is None and not config.tasks:
         raise UnveilError(f"{config.checkpoint}: other people's weights do not say where their data are; give --data FILE")
@@ -227,7 +239,7 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         times=config.times,
     )
     if config.scores is not None:
-        with replacing(config.scores) as partial, open(partial, "w", encoding="utf-8") as handle:
+        with output(config.scores, SCORES) as partial, open(partial, "w", encoding="utf-8") as handle:
             for line in token_scores(model, stream, config.pieces, lambda done, total: progress("tokens", done, total, {})):
                 handle.write(json.dumps(line) + "\n")
     if is_exact(model) and config.form == "l":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     """Learn the vocabulary on what is trained on, and write the folder."""
     from unveil.data.files import home
-    from unveil.data.text import Prepared, pack, read_documents, split_documents, write_prepared
-    from unveil.data.tokens import ByteTokens, train_bpe
+    from unveil.data.text import Prepared, made_by_data_text, pack, read_documents, split_documents, write_prepared
+    from unveil.data.tokens import FILE, ByteTokens, train_bpe
+    from unveil.errors import UnveilError
 
     if config.out is not None and config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file, but --out needs a folder")
     name = Path(config.data).name.split(".")[0] or "text"
+    if config.out is not None and not made_by_data_text(config.out):
+        for own in (FILE, "train.npy", "held.npy", "streams.json"):
+            if (config.out / own).exists():
+                raise UnveilError(f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out")
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
     train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
@@ -46,7 +52,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
             "documents": len(train),
         },
         "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
-        f"{per_token:.2f} characters a token\nnext: unveil train text --data {out}",
+        f"{per_token:.2f} characters a token\nnext: unveil train text --data {quote(str(out))}",
     }
 
 
@@ -63,9 +69,12 @@ def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prep
     from unveil.data.files import found
     from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
     from unveil.data.tokens import ByteTokens
+    from unveil.errors import note
 
     folder = found(Path(data))
     if is_prepared(folder):
+        if (field, encoding) != ("text", "utf-8"):
+            note(f"{data} is prepared already: --field and --encoding are of text, and are not used")
         return read_prepared(folder)
     tokens = ByteTokens()
     train, held = split_documents(read_documents(data, field, encoding), hold_out)
@@ -109,12 +118,41 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         odd = count % 2 if config.times == "antithetic" and count < config.batch_size else 0  # of those that are only counted
         return text_batches(pieces, count + odd, config.form, config.times, block=config.block)
 
+    check_text(config, described)
     if latest_checkpoint(config.out, warn=False) is None:
         write_tokens(prepared.tokens, config.out / FILE)
     size = config.batch_size
     task = Task(model, draws(size), text_loss, {}, {}, draws=draws, size=size, lower="--context, --width or --depth")
     run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
     return config.out
+
+
+def check_text(config: TrainText, described: Mapping[str, Any]) -> None:
+    """Refuse a run folder that holds another program's tokenizer.json, and to resume a run with another tokenizer than it began with.
+
+    Raises:
+        UnveilError: the file; or the command that trains on from what was learned.
+    """
+    import json
+    from hashlib import sha256
+
+    from unveil.data.tokens import FILE
+    from unveil.errors import UnveilError
+
+    out = config.out
+    try:
+        before: Any = json.loads((out / "config.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        before = None
+    if not isinstance(before, dict) or "recipe" not in before:
+        if (out / FILE).exists() and sha256((out / FILE).read_bytes()).hexdigest() != described["tokenizer"]:
+            raise UnveilError(f"{out / FILE} exists and was not made by unveil, so it is not replaced; give another folder for the run")
+    elif config.resume and before.get("tokenizer", described["tokenizer"]) != described["tokenizer"]:
+        source = f"--sft {quote(config.sft)}" if config.sft else f"--data {quote(config.data)}"
+        raise UnveilError(
+            f"{out} was started on other text: the tokenizer is not that of {config.sft or config.data} now. Give the old text to resume, "
+            f"or train on from what was learned: unveil train text --checkpoint {quote(str(out))} {source} --out {quote(f'{out}-more')}"
+        )
 
 
 def shape_of(config: Mapping[str, Any]) -> TextShape:
@@ -155,7 +193,7 @@ def check(config: TrainText) -> None:
         ValueError: the field, what was got and what is needed.
     """
     from unveil.recipes.sinks import needed
-    from unveil.recipes.text import TrainText
+    from unveil.recipes.text import TRAIN_PRESETS, TrainText
 
     if config.log != "none":
         needed(config.log)
@@ -177,6 +215,8 @@ def check(config: TrainText) -> None:
         raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
     if config.times != TrainText().times and config.form != "t":
         raise ValueError(f"--times {config.times} is of --form t; the numbers of masks of --form l are always stratified")
+    if config.causal and config.form != TRAIN_PRESETS[config.preset].form:
+        raise ValueError(f"--form {config.form} is of masked models; a --causal one has its exact likelihood for a loss: leave --form out")
     if config.block and (config.causal or config.context % config.block):
         raise ValueError(
             f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"

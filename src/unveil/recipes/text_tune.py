@@ -43,7 +43,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
-    from unveil.recipes.text_train import training_of
+    from unveil.recipes.text_train import check_text, training_of
     from unveil.training.checkpoint import latest_checkpoint
     from unveil.weights.peft import write_adapter
 
@@ -61,6 +61,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     base = None if config.checkpoint is None else _place(config.checkpoint)
     more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
     described = as_json(asdict(config) | more)
+    check_text(config, described)
     lora = LoRA(config.lora_rank, config.lora_alpha, config.lora_targets) if config.lora_rank else None
     trained: nn.Module = model
     if lora is not None:
@@ -111,6 +112,7 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
     Raises:
         ValueError: the flag, and what the checkpoint has.
     """
+    from unveil.errors import note
     from unveil.recipes.text import TRAIN_PRESETS
 
     for name, has in vars(shape).items():
@@ -118,6 +120,9 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
         if asked not in (has, getattr(TRAIN_PRESETS[config.preset], name, has)):
             flag = f"--{name.replace('_', '-')}"
             raise ValueError(f"{flag} {asked}: the shape is that of {config.checkpoint}, which has {has}; leave {flag} out")
+    if others := {name: has for name, has in vars(shape).items() if getattr(config, name, has) != has}:
+        said = ", ".join(f"{name} {has}" for name, has in others.items())
+        note(f"the shape is that of {config.checkpoint}, not of --preset {config.preset}: {said}")
 
 
 def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:

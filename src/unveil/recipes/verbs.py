@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from unveil.recipes import classifier, image, locomotion, maze, pusht, text
@@ -29,7 +30,7 @@ TRAINED: dict[str, tuple[dict[str, Any], str, str]] = {  # presets, what trains,
     "classifier": (
         classifier.TRAIN_PRESETS,
         "classifier_train:train_classifier",
-        "sample image --checkpoint runs/image --classifier {run} --class 0",
+        "sample image --checkpoint MODEL --classifier {run} --class 0",
     ),
 }
 EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
@@ -58,6 +59,16 @@ def given(rest: list[str], flag: str, otherwise: str) -> str:
     """What the flags say for one of them."""
     following = next((b for a, b in pairwise(rest) if a == flag), otherwise)
     return next((a.split("=", 1)[1] for a in rest if a.startswith(f"{flag}=")), following)
+
+
+def joined(rest: list[str], flag: str) -> list[str]:
+    """With the value of a flag that may begin with dashes itself, such as `--flags "--num_heads 4"`, as one word with it."""
+    found: list[str] = []
+    words = iter(rest)
+    for word in words:
+        value = next(words, None) if word == flag else None
+        found.append(word if value is None else f"{flag}={value}")
+    return found
 
 
 CARRIED = ("preset", "horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")  # name the folder, or must agree
@@ -94,10 +105,10 @@ def following(after: str, config: Any, run: Any) -> str:
     said = {name: shlex.quote(str(value)) for name, value in asdict(config).items()}
     line = after.format(**(said | {"run": shlex.quote(str(run))}))
     presets = {"train": TRAINED, "eval": EVALUATED}.get(verb, {}).get(recipe, [{}])[0]
-    if recipe == "image" and getattr(config, "clean", False):
-        return f"eval image --checkpoint runs/image --judge {shlex.quote(str(run))}"
-    if recipe == "image" and getattr(config, "upsample", 1) > 1:
-        return line.replace("-n 64", "--from PICTURES --degrade")
+    if getattr(config, "sft", None) is not None:
+        return f"chat --checkpoint {shlex.quote(str(run))}"
+    if recipe == "image":
+        return wired("image_next:after_training")(config, Path(str(run)), line)
     if recipe not in ("value", "locomotion"):
         return line
     preset = config.preset if config.preset in presets else "default"

@@ -39,6 +39,9 @@ class AncestralUnmask:
     remask: float = 0.0
     among: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        _check(self.temperature, self.remask)
+
     def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
         hidden = _hidden(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
@@ -72,6 +75,9 @@ class FirstHittingUnmask:
     temperature: float = 1.0
     forbid_mask: bool = True
     among: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.temperature)
 
     def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise) -> tuple[Tensor, Tensor]:
         hidden = _hidden(x_t, self.mask_id, self.among)
@@ -126,6 +132,10 @@ class ConfidentUnmask:
     edit: float | None = None
 
     def __post_init__(self) -> None:
+        _check(self.temperature, self.remask)
+        if not all(it is None or it >= 0.0 for it in (self.threshold, self.factor, self.edit)):
+            got = f"{self.threshold}, {self.factor} and {self.edit}"
+            raise ValueError(f"ConfidentUnmask: threshold, factor and edit must be numbers, at least 0, got {got}")
         if self.order not in ORDERS:
             raise ValueError(f"ConfidentUnmask: order must be one of {', '.join(ORDERS)}, got {self.order!r}")
         if self.order != "confidence" and (self.threshold is not None or self.factor is not None):
@@ -178,6 +188,11 @@ class ConfidentUnmask:
             sure[:, 0] = chance[:, 0] >= 0.0
             count = torch.maximum(count, sure.long().cumprod(1).sum(1))
         return count
+
+
+def _check(temperature: float, remask: float = 0.0) -> None:
+    if not 0.0 <= temperature < float("inf") or not 0.0 <= remask <= 1.0:
+        raise ValueError(f"unmasking needs a finite temperature, at least 0, and remask in 0 .. 1, got {temperature} and {remask}")
 
 
 def remembered(denoise: Belief) -> Belief:

@@ -31,8 +31,11 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], s
     """Write `<name>.safetensors` for each entry of `tensors`, `state.json` and the manifest, whole or not at all.
 
     Raises:
-        UnveilError: the disk is full, or the folder cannot be written; no half of a checkpoint stays behind.
+        UnveilError: the disk is full, or the folder cannot be written, or is there and no checkpoint of ours, such as another program's; no
+            half of a checkpoint stays behind.
     """
+    if folder.exists() and not any((folder / name).is_file() for name in ("manifest.json", "state.json")):
+        raise UnveilError(f"{folder} exists and was not made by unveil, so it is not replaced; give another --out, or move it away")
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
