@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, one_line
 from unveil.recipes import text
 from unveil.recipes.progress import shown_progress
 from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, joined, next_step, spelled, wired
@@ -61,10 +61,10 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
         missing = (error.name or "").partition(".")[0]
         extra = "pusht" if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "image" if missing == "PIL" else "maze"
-        return f"{' '.join(str(error).split())}; install what is missing with: pip install 'unveil[{extra}]'"
+        return f"{one_line(str(error))}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-    return " ".join(str(error).split()) or type(error).__name__
+        return one_line(f"{error.filename or ''}: {error.strerror}".lstrip(": "))
+    return one_line(str(error)).strip() or type(error).__name__
 
 
 def _run(arguments: list[str]) -> int:

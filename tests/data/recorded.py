@@ -1,4 +1,4 @@
-"""Recordings of any finite numbers, and how a reader refuses a file."""
+"""Recordings of any finite numbers, a few demonstrations, and how a reader refuses a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unveil.data.demonstrations import Demonstrations
 from unveil.data.episodes import Episodes
 from unveil.errors import UnveilError
 
@@ -47,3 +48,4 @@ def refusal(read: Callable[[Path], Episodes], path: Path) -> str:
 
 
 EXAMPLE = make(0, [9, 4, 12], [1, 2, 3])
+FEW = Demonstrations({"state": np.arange(24.0, dtype=np.float32).reshape(12, 2)}, np.ones((12, 2), np.float32), np.array([5, 12]))

@@ -13,7 +13,12 @@ from unveil.data.files import MADE, output
 from unveil.errors import UnveilError
 
 LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or hostile
-DENSEST = 2000  # bytes of arrays for one byte of the file (deflate reaches 1032); small files may claim 64 MiB all the same
+DENSEST = 200  # bytes of arrays for one of the file: flat pictures as floats reach 90, zeros by deflate 1032; any file may claim 64 MiB
+
+
+def room(size: int) -> int:
+    """Bytes that may come out of a packed file of so many."""
+    return min(LARGEST, 2**26 + DENSEST * size)
 
 
 @contextmanager
@@ -33,6 +38,16 @@ def opened(path: Path | str) -> Generator[h5py.File]:
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason})") from error
+
+
+def check_held(file: h5py.File, taken: int) -> None:
+    """Refuse a file of which more bytes were read than it can hold: many arrays that nobody filled, each of them allowed, read as zeros.
+
+    Raises:
+        UnveilError: so it is.
+    """
+    if taken > 4 * room(file.id.get_filesize()):  # float32 of bytes
+        raise UnveilError(f"{file.filename}: its arrays hold more than {taken:,} bytes together, more than this file can hold")
 
 
 @contextmanager
@@ -94,7 +109,9 @@ def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
         raise UnveilError(f"{where} {why}")
     data = group[name]
     assert isinstance(data, h5py.Dataset)
-    if data.size * data.dtype.itemsize > min(LARGEST, 2**26 + DENSEST * group.file.id.get_filesize()):
-        raise UnveilError(f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB")
+    if data.size * data.dtype.itemsize > room(group.file.id.get_filesize()):
+        raise UnveilError(
+            f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB; if it is sound, save it unpacked"
+        )
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
         return np.asarray(data[()], dtype={"b": bool, "n": data.dtype}.get(kind, np.float32))

@@ -14,8 +14,10 @@ import numpy as np
 
 from unveil.data.download import download
 from unveil.data.files import found, home
+from unveil.data.hdf5 import room
 from unveil.data.image_arrays import read_array
 from unveil.data.images import Images, Reading
+from unveil.data.npz import DAMAGE
 from unveil.data.picture_folders import parts
 from unveil.data.pictures import class_names, read_folder
 from unveil.errors import UnveilError
@@ -127,7 +129,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
             sizes = stream.read(4 * axes)
             shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4")) if len(sizes) == 4 * axes else ()
             length = prod(shape) if shape and head[:3] == b"\0\0\x08" else -1
-            if not 0 <= length <= 1100 * file.stat().st_size:  # no .gz is denser
+            if not 0 <= length <= room(file.stat().st_size):
                 raise UnveilError(f"{file}: not an IDX file of bytes, or cut short")
             array = np.empty(length, np.uint8)
             done = 0
@@ -169,14 +171,20 @@ def read_cifar(place: Path, test: bool = False) -> Images:
                 with open(place / name, "rb") as stream:
                     _filled(part, stream)
         else:
+            largest = room(place.stat().st_size)
             with tarfile.open(place) as archive:
-                members = {member.name.rpartition("/")[2]: member for member in archive if member.isfile()}
+                members: dict[str, tarfile.TarInfo] = {}
+                for member in archive:
+                    if archive.offset > largest:
+                        raise UnveilError(f"{place}: unpacks to more than {largest:,} bytes")
+                    if member.isfile():
+                        members[member.name.rpartition("/")[2]] = member
                 parts_, records = _places(place, wanted, {name: members[name].size for name in wanted if name in members})
                 for name in sorted(parts_, key=lambda name: members[name].offset):
                     stream = archive.extractfile(members[name])
                     assert stream is not None
                     _filled(parts_[name], stream)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (*DAMAGE, tarfile.TarError) as error:
         raise UnveilError(f"{place}: damaged ({error})") from error
     labels = records[:, 0].astype(np.int64)
     if int(labels.max()) > 9:

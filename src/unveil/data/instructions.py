@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unveil.data.chat import ROLES, Role, Turn, encode_answer, encode_chat
 from unveil.data.files import found
+from unveil.data.notes import note
 from unveil.data.records import records
 from unveil.data.tokens import Tokens, whole_text
-from unveil.errors import UnveilError, note
+from unveil.errors import UnveilError
 
 SPEAKERS: dict[str, Role] = {
     **{role: role for role in ROLES},

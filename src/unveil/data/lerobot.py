@@ -10,6 +10,7 @@ import numpy as np
 
 from unveil.data.demonstrations import Demonstrations, checked
 from unveil.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
+from unveil.data.hdf5 import room
 from unveil.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
 from unveil.data.notes import note
 from unveil.errors import UnveilError
@@ -40,8 +41,10 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     try:
         info = json.loads((path / "meta" / "info.json").read_text())
         version, features, total = str(info["codebase_version"]), dict(info["features"]), int(info["total_frames"])
+        if strange := [name for name, told in features.items() if not isinstance(told, dict)]:
+            raise ValueError(f"nothing of {strange[0]!r} that makes sense")
         kinds = {name: _kind(told) for name, told in features.items() if name.startswith(OBSERVATION)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
     if not version.startswith(("v2.", "v3.")):
         raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
@@ -54,7 +57,14 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     if not files:
         raise UnveilError(f"{path}: no data/**/*.parquet here; is the download complete?")
     parts = [_columns(file, names, [name for name in names if kinds[name] in SEEN], left) for file in files]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in NEEDED}
+    try:
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in NEEDED}
+    except ValueError as error:
+        raise UnveilError(f"{path}: its files hold rows of unlike shapes ({error})") from error
+    for name in ("index", "episode_index"):
+        if joined[name].ndim != 1 or joined[name].dtype.kind not in "iu":
+            raise UnveilError(f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}")
+        joined[name] = joined[name].astype(np.int64)
     count = len(joined["index"])
     if count != total:
         raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
@@ -141,7 +151,8 @@ def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]
             raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(there)[:12]}")
         left |= {name: f"is no column of {file.name}" for name in names if name not in there}
         more = ["frame_index"] if "frame_index" in there else []
-        table = parquet.read_table(file, columns=[*NEEDED, *(name for name in names if name not in left), *more])
+        columns = [*NEEDED, *(name for name in names if name not in left), *more]
+        table = _bounded(parquet.ParquetFile(file), columns, room(file.stat().st_size))
         found = dict[str, np.ndarray]()
         for name in table.column_names:
             try:
@@ -151,8 +162,27 @@ def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]
                     raise UnveilError(f"{file}: column {name!r} {error}") from error
                 left[name] = str(error)
         return found
-    except (arrow.ArrowException, OSError, ValueError, TypeError) as error:
+    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _bounded(file: Any, names: list[str], largest: int) -> Any:
+    """The columns as a table. Runs of one value are stored as one: what they unpack to is added up before and while it is read.
+
+    Raises:
+        ValueError: more than `largest` bytes.
+    """
+    arrow: Any = import_module("pyarrow")
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    taken = 4 * sum(group.column(j).num_values for group in groups for j in range(group.num_columns))
+    batches: list[Any] = []
+    for batch in file.iter_batches(1024, columns=names) if taken <= largest else ():
+        batches.append(batch)
+        if (taken := taken + batch.nbytes) > largest:
+            break
+    if taken > largest:
+        raise ValueError(f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
+    return arrow.Table.from_batches(batches, file.schema_arrow if not batches else None)
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from unveil.data.episodes import Episodes
-from unveil.data.hdf5 import array, created, opened, stored
+from unveil.data.hdf5 import array, check_held, created, opened, stored
 from unveil.data.notes import left_out, note
 from unveil.data.transitions import column, flags, matrix
 from unveil.errors import UnveilError
@@ -46,8 +46,12 @@ def read_minari(path: Path | str) -> Episodes:
         if not names:
             raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
         lost: set[str] = set()
-        found = [_episode(stored(file, name), name, path, lost) for name in names]
-    parts = [part for part in found if part is not None]
+        parts: list[dict[str, np.ndarray]] = []
+        taken = 0
+        for name in names:
+            if (part := _episode(stored(file, name), name, path, lost)) is not None:
+                parts.append(part)
+                check_held(file, taken := taken + sum(values.nbytes for values in part.values()))
     if not parts:
         raise UnveilError(f"{path}: none of its {len(names)} episodes has a transition")
     if len(parts) < len(names):

@@ -3,11 +3,13 @@
 import os
 import sys
 
+from unveil.errors import one_line
+
 
 def note(text: str) -> None:
     """Print `unveil: note: <text>` on the standard error, of several processes by the first alone."""
     if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"unveil: note: {text}\n")
+        sys.stderr.write(f"unveil: note: {one_line(text)}\n")
 
 
 def left_out(names: list[str], most: int = 6) -> str:

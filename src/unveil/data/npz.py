@@ -1,5 +1,6 @@
-"""numpy's .npz archives from strangers: sizes are checked before anything is read, and nothing is unpickled."""
+"""numpy's .npz archives, .npy and .gz files from strangers: sizes are checked before anything is read, and nothing is unpickled."""
 
+import gzip
 import io
 import lzma
 import struct
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from unveil.data.episodes import Episodes
-from unveil.data.hdf5 import DENSEST, LARGEST
+from unveil.data.hdf5 import LARGEST, room
 from unveil.data.transitions import column, flags, float32, matrix
 from unveil.errors import UnveilError
 
@@ -71,13 +72,58 @@ def npz_arrays(
             names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
             if asked is not None or left is not None:
                 names = [name for name in names if name in needed or _worth(archive, members[name], name, asked, left)]
-            room = min(LARGEST, 2**26 + DENSEST * path.stat().st_size)
-            if (claimed := sum(members[name].file_size for name in names)) > room:
-                raise UnveilError(f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB")
-            return {name: _array(archive.read(members[name]), f"{path}: {name!r}") for name in names}
+            if (claimed := sum(members[name].file_size for name in names)) > room(path.stat().st_size):
+                raise UnveilError(
+                    f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB; if it is sound, write it with "
+                    "numpy.savez instead of savez_compressed"
+                )
+            return {name: _array(_whole(archive, members[name]), f"{path}: {name!r}") for name in names}
     except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+
+
+def npy_array(path: Path | str) -> np.ndarray:
+    """The array of numbers of a .npy file.
+
+    Raises:
+        UnveilError: missing, not a whole .npy, or it holds objects or text.
+    """
+    try:
+        return _array(Path(path).read_bytes(), str(path))
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: not a whole .npy file, damaged or cut short ({reason})") from error
+
+
+def unpacked(path: Path | str) -> bytes:
+    """What a .gz file holds.
+
+    Raises:
+        UnveilError: missing, damaged, or more than such a file of data or text ever holds.
+    """
+    try:
+        largest = room(Path(path).stat().st_size)
+        with gzip.open(path) as stream:
+            data = stream.read(largest + 1)
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: cannot be read, not a whole .gz file ({reason})") from error
+    if len(data) > largest:
+        raise UnveilError(f"{path}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
+    return data
+
+
+def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, as many as it says: whatever else is packed in it stays packed.
+
+    Raises:
+        BadZipFile: packed in another way than numpy's own two, of which pieces may unpack to anything, or not what its checksum says.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{member.filename!r} is packed in another way than numpy does")
+    with archive.open(member) as stream:
+        return stream.read(member.file_size + 1)
 
 
 def _worth(

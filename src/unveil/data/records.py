@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from unveil.data.hdf5 import room
+from unveil.data.npz import unpacked
 from unveil.errors import UnveilError
 
 RECORDS = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
@@ -34,10 +36,8 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
         ValueError: no such encoding.
     """
     try:
-        raw = file.read_bytes()
-        if file.name.lower().endswith(".gz"):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
+        raw = unpacked(file) if file.name.lower().endswith(".gz") else file.read_bytes()
+    except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error})") from error
     text = _decoded(file, raw, encoding).removeprefix("\ufeff")
     return text.replace("\r\n", "\n") if "\r" in text else text
@@ -93,12 +93,14 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
     if not _plain_ends(encoding):
         yield from enumerate(read_text(file, encoding).split("\n"), 1)
         return
-    start = 0
+    start, largest = 0, room(file.stat().st_size)
     try:
         with gzip.open(file, "rb") if file.name.lower().endswith(".gz") else open(file, "rb") as handle:
             for number, raw in enumerate(cast(Iterator[bytes], handle), 1):
                 line = _decoded(file, raw, encoding, start)
                 start += len(raw)
+                if start > largest:
+                    raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
         raise UnveilError(f"{file}: cannot be read ({error})") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from unveil.data.demonstrations import Demonstrations, checked
 from unveil.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked
-from unveil.data.hdf5 import array, opened, stored, unread
+from unveil.data.hdf5 import array, check_held, opened, stored, unread
 from unveil.errors import UnveilError
 
 
@@ -51,6 +51,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
                     raise UnveilError(f"{path}: 'obs/{key}' {error}") from error
                 left[key] = str(error)
                 continue
+            check_held(file, sum(values.nbytes for values in (*observations.values(), *actions)))
             for name, shape, count in zip(demos, shapes, counts, strict=True):
                 if shape[:1] != (count,):
                     raise UnveilError(f"{path}: 'data/{name}' has {count} actions, but observations of another length")

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from unveil.data.files import found, replacing
+from unveil.data.notes import note
 from unveil.data.records import RECORDS, is_records, read_text, records
 from unveil.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
-from unveil.errors import UnveilError, note
+from unveil.errors import UnveilError
 
 SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", *RECORDS)
 

@@ -267,7 +267,7 @@ def read_tokens(file: Path) -> Tokens:
 
 def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
     whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
-    if not all(type(kind.get(n)) is int for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
+    if not all(type(kind.get(n)) is int and 0 <= kind[n] < 2**31 for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
         raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
     with _named(file):
         return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])

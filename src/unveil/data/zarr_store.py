@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
+from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -17,7 +18,9 @@ import numpy as np
 
 from unveil.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
 from unveil.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
-from unveil.data.hdf5 import LARGEST
+from unveil.data.hdf5 import LARGEST, room
+from unveil.data.npz import DAMAGE
+from unveil.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
 from unveil.errors import UnveilError
 
 CODECS = {"blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
@@ -76,13 +79,16 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
         Unread: it holds no numbers, or is stored by a codec that is not read.
         UnveilError: it is damaged.
     """
-    _check_codecs(path, root / name)
+    codec = _check_codecs(path, root / name)
     zarr: Any = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
         check_kind(stored.dtype.kind, stored.dtype)
-        if stored.size * stored.dtype.itemsize > LARGEST:
-            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than {LARGEST >> 30} GiB")
+        files = chunk_files(root / name)
+        if stored.size * stored.dtype.itemsize > room(sum(file.stat().st_size for file in files)) or stored.nchunks > MOST_CHUNKS:
+            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB")
+        if stored.shards is None:
+            check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
@@ -116,7 +122,7 @@ def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
         if not isinstance(told, dict) or file is None:
             raise ValueError("no description")
         return cast(dict[str, Any], told), file.name == ".zarray"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
 
 
@@ -126,8 +132,8 @@ def _axes(path: Path, folder: Path) -> int:
     return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
 
 
-def _check_codecs(path: Path, folder: Path) -> None:
-    """Refuse codecs that are not known to be harmless.
+def _check_codecs(path: Path, folder: Path) -> str:
+    """The outermost codec, or ""; those that are not known to be harmless are refused.
 
     Raises:
         Unread: one is not.
@@ -141,26 +147,9 @@ def _check_codecs(path: Path, folder: Path) -> None:
             if name is not None and name not in CODECS:
                 raise Unread(f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are")
         outermost = used[0] if second else used[-1]
-        if outermost is not None and str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.") == "blosc":
-            _check_blosc(path, folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return "" if outermost is None else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
-
-
-def _check_blosc(path: Path, folder: Path) -> None:
-    """Refuse chunks that are not as long as they say: blosc copies what it stored uncompressed by its header, past a file's end, too.
-
-    Raises:
-        UnveilError: one is not.
-    """
-    for chunk in folder.rglob("*"):
-        if chunk.is_file() and not chunk.name.startswith(".") and chunk.name != "zarr.json":
-            with chunk.open("rb") as file:
-                header, size = file.read(16), chunk.stat().st_size
-            if len(header) < 16 or int.from_bytes(header[12:16], "little") != size:
-                place = chunk.relative_to(folder)
-                name = f"{folder.parent.name}/{folder.name}"
-                raise UnveilError(f"{path}: {name!r} is damaged or cut short (chunk {place} is not as long as it says)")
 
 
 @contextmanager
@@ -175,8 +164,10 @@ def _folder(path: Path) -> Generator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
-                if sum(info.file_size for info in members) > LARGEST:
-                    raise UnveilError(f"{path}: unpacks to more than {LARGEST >> 30} GiB")
+                if sum(info.file_size for info in members) > room(path.stat().st_size):
+                    raise UnveilError(f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first")
+                if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                    raise UnveilError(f"{path}: packed in another way than zip's own; unpack it first")
                 if any(".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute() for i in members):
                     raise UnveilError(f"{path}: names a file outside itself")
                 tops = {i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename}
@@ -189,6 +180,6 @@ def _folder(path: Path) -> Generator[Path]:
                         target.parent.mkdir(parents=True, exist_ok=True)
                         with archive.open(info) as source, open(target, "wb") as copy:
                             shutil.copyfileobj(source, copy)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({' '.join(str(error).split())})") from error
+        except DAMAGE as error:
+            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({error})") from error
         yield Path(temporary)

@@ -11,7 +11,8 @@ from torch import Tensor
 from unveil.apps.text_generation import Canvas, TextSettings, prompt_canvas, until_end, write
 from unveil.apps.text_likelihood import text_nats
 from unveil.apps.text_model import TextModel
-from unveil.errors import UnveilError, note
+from unveil.data.notes import note
+from unveil.errors import UnveilError
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 

@@ -66,7 +66,7 @@ def read_parameters(path: Path) -> str:
         with Image.open(path) as image:
             image.load()
             text = getattr(image, "text", {}).get(CHUNK)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnveilError(f"{path}: not a PNG that can be read ({error})") from error
     if not isinstance(text, str):
         raise UnveilError(f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them")

@@ -52,7 +52,7 @@ def repeated(config: SampleImage) -> SampleImage:
             if not _fits(value, hints[name]):
                 raise ValueError(f"{name} is {value!r}")
         before = SampleImage(**made)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
     if weights != ingredients(before):
         raise UnveilError(f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now")

@@ -31,6 +31,8 @@ def find_checkpoint(path_or_name: str) -> Path:
         verify_checkpoint(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
+    if any(len(part) > 200 for part in folder.parts):  # systems refuse 256 bytes, by an exception of their own
+        raise UnveilError(f"checkpoint {path_or_name[:40]!r}...: no name of a file or folder, it has {len(path_or_name):,} characters")
     if not folder.is_dir():
         close = get_close_matches(path_or_name, names, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""

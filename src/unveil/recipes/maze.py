@@ -172,7 +172,10 @@ def find_layout(maze: str) -> Layout:
     if maze not in LAYOUTS and (path.suffix == ".txt" or path.is_file()):
         if not path.is_file():
             raise UnveilError(f"{maze}: {'a folder, but a text map is needed' if path.is_dir() else 'no such map file'}")
-        return parse_layout(path.read_text(), name=path.stem)
+        try:
+            return parse_layout(path.read_text(encoding="utf-8"), name=path.stem)
+        except UnicodeDecodeError as error:
+            raise UnveilError(f"{maze}: not UTF-8 text, so no map (byte {error.start} is {error.object[error.start]:#x})") from error
     return named_layout(maze)
 
 

@@ -63,7 +63,7 @@ def _check_names(run: Path) -> None:
     try:
         found = json.loads(config.read_text()) if config.exists() else None
         ours = isinstance(found, dict) and "recipe" in found
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found, ours = "something", False
     for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
         if strange:
@@ -108,7 +108,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     try:
         before = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnveilError(f"{file}: cannot be read ({error}); copy the run again, or give another --out") from error
     if not isinstance(before, dict):
         raise UnveilError(f"{file}: not the config of a run; give another --out")

@@ -14,7 +14,7 @@ def read_recipe(folder: Path) -> str:
     """The recipe that a checkpoint was trained by; "" if it does not say."""
     try:
         return str(json.loads(_config_file(folder).read_text(encoding="utf-8-sig")).get("recipe", ""))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 
@@ -46,7 +46,7 @@ def read_config(folder: Path, recipe: str) -> dict[str, Any]:
         return config
     except OSError as error:
         raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{file}: not a config of unveil ({error})") from error
 
 

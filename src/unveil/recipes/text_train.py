@@ -67,9 +67,9 @@ def _command(config: DataText) -> str:
 def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prepared:
     """A folder of `unveil data text`, or other text as bytes with its tail held out."""
     from unveil.data.files import found
+    from unveil.data.notes import note
     from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
     from unveil.data.tokens import ByteTokens
-    from unveil.errors import note
 
     folder = found(Path(data))
     if is_prepared(folder):

@@ -112,7 +112,7 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
     Raises:
         ValueError: the flag, and what the checkpoint has.
     """
-    from unveil.errors import note
+    from unveil.data.notes import note
     from unveil.recipes.text import TRAIN_PRESETS
 
     for name, has in vars(shape).items():

@@ -69,11 +69,11 @@ def verify_checkpoint(folder: Path) -> None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         entries = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
     for name, (size, digest) in entries.items():
         file = folder / name
-        if "/" in name or not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
+        if "/" in name or len(name) > 200 or not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
             raise UnveilError(f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)")
 
 

@@ -254,8 +254,14 @@ def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Opt
     for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
         ema.weights[name].copy_(value)
     read_optimizer(folder / "optimizer.safetensors", optimizer)
-    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-    generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
+        sums, counts = state["sums"], (state["step"], state["counted"])
+        if not all(type(n) is int and 0 <= n < 2**60 for n in counts) or not all(type(v) in (int, float) for v in sums.values()):
+            raise ValueError("step, counted or sums make no sense")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UnveilError(f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint") from error
     return state
 
 
@@ -272,13 +278,15 @@ def _truncate(log: Path, step: int) -> None:
     if not log.exists():
         log.parent.mkdir(parents=True, exist_ok=True)
         return
+    if log.is_dir():
+        raise UnveilError(f"{log}: a folder is in the way of the log; take it away")
     kept = []
-    for line in log.read_text().splitlines():
+    for line in log.read_text(errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+            if record["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):  # cut short, or not ours
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and record["step"] <= step:
-            kept.append(line)
     with replacing(log) as partial:
         partial.write_text("".join(line + "\n" for line in kept))

@@ -196,7 +196,7 @@ def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
     Raises:
         ValueError: a schedule that is not a known table.
     """
-    kind, steps = scheduler.get("beta_schedule", "linear"), scheduler.get("num_train_timesteps", 1000)
+    kind, steps = str(scheduler.get("beta_schedule", "linear")), scheduler.get("num_train_timesteps", 1000)
     ends = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
     if "beta_schedule" not in scheduler and "beta_start" not in scheduler:
         raise ValueError(f"its scheduler {str(scheduler.get('_class_name'))[:40]} has no table of betas")

@@ -261,7 +261,8 @@ def _kind(key: str) -> str:
 
 def _all_features(config: Mapping[str, Any]) -> dict[str, Any]:
     both = (config.get("input_features"), config.get("output_features"))
-    return {key: value for side in both if isinstance(side, dict) for key, value in cast(dict[str, Any], side).items()}
+    named = {key: value for side in both if isinstance(side, dict) for key, value in cast(dict[str, Any], side).items()}
+    return {key: value for key, value in named.items() if isinstance(value, dict)}
 
 
 def _whole(config: Mapping[str, Any], name: str) -> int:

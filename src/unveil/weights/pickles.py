@@ -78,6 +78,27 @@ def read_pickle(
     return _Machine(knows, repeats, operations, deepest).run(file)
 
 
+class _Sips:
+    """A file of which an operation takes no more than any plain string needs: lengths that claim gigabytes are refused, not allocated."""
+
+    def __init__(self, file: BufferedReader | BytesIO) -> None:
+        self.tell, self._file = file.tell, file
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes.
+
+        Raises:
+            ValueError: too many.
+        """
+        if size > 4 * LONGEST_STRING:
+            raise ValueError(f"a string of {size:,} bytes")
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        """A line, or its beginning."""
+        return self._file.readline(4 * LONGEST_STRING)
+
+
 @dataclass(eq=False)
 class _Machine:
     knows: Callable[[Symbol], bool]
@@ -91,7 +112,7 @@ class _Machine:
     alive: list[Any] = field(default_factory=list)  # so that no id is given away again
 
     def run(self, file: BufferedReader | BytesIO) -> Any:
-        for count, (operation, given, _) in enumerate(pickletools.genops(file)):
+        for count, (operation, given, _) in enumerate(pickletools.genops(cast(Any, _Sips(file)))):
             if count >= self.operations:
                 raise ValueError(f"more than {self.operations:,} operations")
             name, argument = operation.name, cast(Any, given)

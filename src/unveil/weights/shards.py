@@ -15,6 +15,7 @@ from unveil.errors import UnveilError
 from unveil.training.checkpoint import without_repeats
 
 LARGEST_HEADER = 64 * 2**20
+LONGEST_NAME = 200  # of a file; systems refuse 256 bytes
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -81,7 +82,7 @@ def header(file: Path) -> dict[str, Stored]:
             at = last
     except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, struct.error) as error:
         raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it anew") from error
     wanted = 8 + length + max((end for _, end in ends.values()), default=0)
     if size != wanted:
@@ -99,13 +100,16 @@ def each_shard(stored: Mapping[str, Stored], device: torch.device, dtype: torch.
 
     On the CPU a tensor whose type is kept is a view of the memory-mapped file: nothing is copied, and pages are read when they are first
     used. Otherwise each tensor is converted or moved by itself, so that there is never a second copy of all.
+
+    Raises:
+        UnveilError: a file that its own reader refuses, though its header makes sense.
     """
     for file in sorted({it.file for it in stored.values()}):
+        names = [name for name, it in stored.items() if it.file == file]
         try:
             with safe_open(file, framework="pt", device=str(device)) as handle:
-                names = [name for name, it in stored.items() if it.file == file]
                 tensors = {name: tensor if dtype is None else tensor.to(dtype) for name in names for tensor in (handle.get_tensor(name),)}
-        except (SafetensorError, OSError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise UnveilError(f"{file}: damaged ({str(error)[:80]}); download it anew") from error
         yield tensors
 
@@ -125,6 +129,6 @@ def _index(file: Path) -> dict[str, str]:
             raise ValueError("its weight_map is empty or names no files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
-    if outside := [name for name in places.values() if Path(name).name != name or not name.endswith(".safetensors")]:
+    if outside := [n for n in places.values() if Path(n).name != n or not n.endswith(".safetensors") or len(n) > LONGEST_NAME]:
         raise UnveilError(f"{file}: it names {outside[0][:60]!r}, which is no safetensors file of this folder")
     return places
