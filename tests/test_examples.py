@@ -79,7 +79,7 @@ def test_an_unknown_flag_in_a_document_would_be_noticed():
 
 
 def test_own_demonstrations_become_a_policy_in_under_40_lines():
-    """From 0.4 away to the place that all demonstrations go to."""
+    """From 0.35 away on average to the place that all demonstrations go to; single actions are drawn."""
     file = ROOT / "examples" / "own_demonstrations.py"
     assert len(file.read_text().splitlines()) < 40
-    assert np.abs(runpy.run_path(str(file))["main"](80) - 0.5).max() < 0.2
+    assert np.abs(runpy.run_path(str(file))["main"](80) - 0.5).mean() < 0.2
