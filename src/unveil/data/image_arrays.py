@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unveil.data.hdf5 import room
 from unveil.data.images import Images, Reading, block, check_square, kept
-from unveil.data.npz import DAMAGE
+from unveil.data.npz import DAMAGE, unpacked
 from unveil.data.picture_files import fitted
 from unveil.data.picture_folders import natural
 from unveil.errors import UnveilError
@@ -72,7 +72,12 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
             if isinstance(loaded, np.ndarray):
                 return loaded, None, []
             with loaded:
-                names = list(loaded.files)
+                names, largest = list(loaded.files), room(file.stat().st_size)
+                if (claimed := sum(member.file_size for member in loaded.zip.infolist())) > largest:
+                    raise UnveilError(
+                        f"{file}: claims {claimed:,} bytes, more than this file can hold; if it is sound, write it with numpy.savez, "
+                        "not savez_compressed"
+                    )
                 taken = [next((name for name in pair if name in names), None) for pair in (("images", "arr_0"), ("labels", "arr_1"))]
                 images = None if taken[0] is None else loaded[taken[0]]
                 try:
@@ -176,7 +181,7 @@ def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
 def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, np.ndarray]:
     """The classes, and which rows are wanted."""
     try:
-        records = json.loads(gzip.decompress(file.read_bytes()))
+        records = json.loads(unpacked(file))
         kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))
     except (*DAMAGE, RecursionError) as error:
         raise UnveilError(f"{file}: not a list of records with group, code and style ({error})") from error

@@ -141,10 +141,14 @@ def _rows(file: Path) -> Iterator[Record]:
     except ImportError as error:
         raise UnveilError(f"{file}: Parquet is read by the package pyarrow: pip install pyarrow; or write the file as jsonl") from error
     try:
-        number = 0
+        number, taken, largest = 0, 0, room(file.stat().st_size)
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
+            if (taken := taken + batch.nbytes) > largest:
+                raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
             for row in batch.to_pylist():
                 number += 1
                 yield Record(row, f"{file}, row {number}")
+    except UnveilError:
+        raise
     except Exception as error:  # pyarrow has errors of many kinds
         raise UnveilError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0][:80] if str(error) else 'damaged'})") from error
