@@ -24,6 +24,7 @@ UNET, IMAGE, METRICS = "tests/network/test_unet2d.py", "tests/apps/test_image_mo
 CLASSIFIER, RESTORATION = "tests/apps/test_image_classifier.py", "tests/apps/test_image_restoration.py"
 V, G = "evaluation/", "weights/"
 LINEAR, FOREIGN = "tests/network/test_linear_unet2d.py", "tests/weights/test_foreign_images.py"
+NOISE = "tests/sampling/test_noise.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (P + "schedule.py", "return 2.0 * (schedule.alpha(t).log() - schedule", "return 2.0 * (schedule.alpha(t).log() + schedule", CORE),
@@ -141,8 +142,8 @@ FLIPS = [
     (A + "guidance_forms.py", "Ascend(value, gain, steps, between=put_back)", "Ascend(value, gain, steps)", GUIDED),
     (A + "guidance_forms.py", "schedule, scale, (0.0, until))", "schedule, scale)", GUIDED),
     (A + "trajectory_model.py", "if not model.shape.returns:", "if True:", "tests/apps/test_asked_returns.py"),
-    (A + "trajectory_model.py", "low + 0.5 * (x + 1.0)", "low + 0.5 * (x - 1.0)", "tests/apps/test_trajectory_model.py"),
-    (D + "trajectories.py", "discount * table[:, step + 1]", "table[:, step + 1]", "tests/data/test_trajectories.py"),
+    (A + "trajectory_model.py", "low + (x + 1.0) *", "low + (x - 1.0) *", "tests/apps/test_trajectory_model.py"),
+    (D + "trajectories.py", "reward + discount * after", "reward + after", "tests/data/test_trajectories.py"),
     (D + "trajectories.py", "+ termination_penalty *", "- termination_penalty *", "tests/data/test_trajectories.py"),
     (D + "trajectories.py", "torch.minimum(index, last)", "torch.minimum(index, last - 1)", "tests/data/test_trajectories.py"),
     (L + "body.py", "(returns - body.score_min)", "(returns + body.score_min)", LT + "episodes.py"),
@@ -281,7 +282,7 @@ FLIPS = [
         "value[-channels:], value[:-channels]",
         "tests/weights/test_openai_classifier.py",
     ),
-    (D + "images.py", "labels=numbers[images.labels]", "labels=images.labels", "tests/data/test_images.py"),
+    (D + "images.py", "numbers[images.labels], names=train.names", "images.labels, names=train.names", "tests/data/test_images.py"),
     (A + "image_restoration.py", "noise**2 + spread / self.factor**2", "noise**2 + spread * self.factor**2", RESTORATION),
     (A + "image_restoration.py", "return 0.5 * (miss", "return (miss", RESTORATION),
     (A + "image_restoration.py", "-2.0 * (pi * self.deviation)", "2.0 * (pi * self.deviation)", RESTORATION),
@@ -306,7 +307,7 @@ FLIPS = [
     (G + "openai_diffusion.py", "1000.0 / steps if", "steps / 1000.0 if", FOREIGN),
     (G + "denoising_diffusion.py", '("x0", snr), ("v", snr / (1.0 + snr))', '("v", snr), ("x0", snr / (1.0 + snr))', FOREIGN),
     (D + "images.py", "pixels.flip(-1)", "pixels.flip(-2)", "tests/data/test_images.py"),
-    (D + "image_sets.py", 'np.frombuffer(raw, ">u4", axes, 4)', 'np.frombuffer(raw, "<u4", axes, 4)', "tests/data/test_images.py"),
+    (D + "image_sets.py", 'np.frombuffer(sizes, ">u4")', 'np.frombuffer(sizes, "<u4")', "tests/data/test_images.py"),
     (
         "training/ema.py",
         "self.weights[name].lerp_(value, 1.0 - decay)",
@@ -328,6 +329,11 @@ FLIPS = [
     ("training/distillation.py", "(student(x_t, t).mean - end)", "(student(x_t, t).mean + end)", "tests/training/test_distillation.py"),
     (A + "policy_distillation.py", "times[places]", "times[1 + places]", "tests/apps/test_policy_distillation.py"),
     (S + "gaussian.py", "like(self.schedule.alpha(s), x_t) * end", "end", "tests/training/test_distillation.py"),
+    (S + "noise.py", "manual_seed(seed + i)", "manual_seed(seed)", NOISE),
+    (S + "noise.py", "x.shape[1:])\n    parts", "x.shape[1:])\n    generator = [generator[0]] * len(generator)\n    parts", NOISE),
+    (S + "masked.py", "(logits, self.temperature, generator, open_)", "(logits, self.temperature, generator)", NOISE),
+    (S + "masked.py", "_fallen(clock, hidden, generator, due)", "_fallen(clock, hidden, generator, hidden.any(1))", NOISE),
+    (S + "masked.py", "(logits, self.temperature, generator, changing)", "(logits, self.temperature, generator)", NOISE),
 ]
 
 
