@@ -182,7 +182,7 @@ def test_wishes_of_the_harness_are_honoured(capsys):
     assert capsys.readouterr().err == ""
     drawn(top_p=0.9)
     drawn(top_p=0.8)
-    assert capsys.readouterr().err == "unveil: top_p of generate_until are not used\n"
+    assert capsys.readouterr().err == "unveil: note: top_p of generate_until are not used\n"
     with pytest.raises(ValueError, match="max_gen_toks must be at least 1"):
         drawn(max_gen_toks=0)
     for wrong in ({"draws": 0}, {"batch": 0}):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unveil.data.files import found, replacing
 from unveil.data.notes import note
+from unveil.data.npz import DAMAGE
 from unveil.data.records import RECORDS, is_records, read_text, records
 from unveil.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
 from unveil.errors import UnveilError
@@ -205,7 +206,7 @@ def read_prepared(folder: Path) -> Prepared:
         described = json.loads((folder / "streams.json").read_text())
         characters = described["characters"]
         train, held = (Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held"))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError) as error:
+    except DAMAGE as error:
         raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
     if any(len(s) and not 0 <= int(s.ids.min()) <= int(s.ids.max()) < tokens.size for s in (train, held)):
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,6 +102,7 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
     Raises:
         UnveilError: says what is needed, what is free, and which batch would fit.
     """
+    from unveil.data.notes import note
     from unveil.errors import UnveilError
     from unveil.training.memory import step_bytes, training_bytes
 
@@ -117,8 +119,9 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
         if need <= free:
             return
         halves = [task.size >> k for k in range(1, task.size.bit_length())] if needed(1) <= 0.9 * free else []
-        fits = next((size for size in halves if needed(size) <= 0.9 * free), 0)
-    except Exception:  # a loss that cannot do without numbers: what it needs is not known, and the training itself will say what is wrong
+        fits = halves[bisect_left(halves, True, key=lambda size: needed(size) <= 0.9 * free)] if halves else 0  # one sample does
+    except Exception as error:  # a loss that cannot do without numbers; if it is wrong, the training itself will say so
+        note(f"the memory of a step could not be counted beforehand ({type(error).__name__})")
         return
     more = f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}" if fits and task.accumulate else ""
     smaller = f"give --batch-size {fits}{more}, or lower {task.lower}" if fits else f"not even one sample would fit: lower {task.lower}"

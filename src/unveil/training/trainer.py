@@ -258,7 +258,8 @@ def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Opt
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
         generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
         sums, counts = state["sums"], (state["step"], state["counted"])
-        if not all(type(n) is int and 0 <= n < 2**60 for n in counts) or not all(type(v) in (int, float) for v in sums.values()):
+        known = all(type(v) in (int, float) or v in ("nan", "inf", "-inf") for v in sums.values())
+        if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
             raise ValueError("step, counted or sums make no sense")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UnveilError(f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint") from error
