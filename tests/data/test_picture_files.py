@@ -249,7 +249,7 @@ def test_words_are_classes_and_fields_nobody_asked_for_do_not_matter(tmp_path):
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
 def test_damaged_arrays_are_one_line(tmp_path, content, suffix):
     (tmp_path / f"x.{suffix}").write_bytes(content)
-    with pytest.raises(UnveilError, match=rf"x\.{suffix}: not an array of images, damaged or cut short"):
+    with pytest.raises(UnveilError, match=rf"x\.{suffix}: not an array of images"):
         read_images(str(tmp_path / f"x.{suffix}"), Reading())
 
 
@@ -282,12 +282,12 @@ def test_reading_and_holding_out_take_the_memory_of_the_set(tmp_path, kind):
     else:
         np.save(tmp_path / "x.npy", rows if kind == "channels last" else rows.transpose(0, 3, 1, 2))
     source = str(tmp_path if kind == "folder" else tmp_path / "x.npy")
-    read_images(source, Reading())  # what is imported then
 
     def ready():
         kept, held = split(read_images(source, Reading()), 0.05, in_place=True)
         return Pictures(kept), kept, held
 
+    ready()  # what is imported and decorated at the first call
     (pictures, kept, held), most = peak(ready)
     assert most < 1.35 * rows.nbytes and len(held) == 3 and pictures.pixels.numpy().base is not None
     there = {picture.tobytes() for picture in rows.transpose(0, 3, 1, 2)}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from unveil.data.hdf5 import room
 from unveil.data.images import Images, Reading, block, check_square, kept
-from unveil.data.npz import DAMAGE, unpacked
+from unveil.data.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
 from unveil.data.picture_files import fitted
 from unveil.data.picture_folders import natural
 from unveil.errors import UnveilError
@@ -68,28 +67,21 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
     """Images, labels, and the names of what else is there."""
     try:
         with open(file, "rb") as handle:
-            loaded: Any = np.load(handle, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded, None, []
-            with loaded:
-                names, largest = list(loaded.files), room(file.stat().st_size)
-                if (claimed := sum(member.file_size for member in loaded.zip.infolist())) > largest:
-                    raise UnveilError(
-                        f"{file}: claims {claimed:,} bytes, more than this file can hold; if it is sound, write it with numpy.savez, "
-                        "not savez_compressed"
-                    )
-                taken = [next((name for name in pair if name in names), None) for pair in (("images", "arr_0"), ("labels", "arr_1"))]
-                images = None if taken[0] is None else loaded[taken[0]]
-                try:
-                    labels = None if taken[1] is None else loaded[taken[1]]
-                except ValueError:  # objects, which are not unpickled
-                    labels = np.zeros(0)
-                return images, labels, names
+            if handle.read(2) != b"PK":
+                return npy_array(file), None, []
+        names = npz_names(file)
+        image, label = (next((name for name in pair if name in names), None) for pair in (("images", "arr_0"), ("labels", "arr_1")))
+        left: dict[str, str] = {}
+        found = npz_arrays(file, (image,) if image else (), (label,) if label else (), left=left)
+        labels = None if label is None else found.get(label)
+        if label in left:  # words, or objects, which are not unpickled
+            labels = npz_words(file, label)
+            labels = np.zeros(0) if labels is None else labels
+        return None if image is None else found[image], labels, names
     except MemoryError:
         raise
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{file}: not an array of images, damaged or cut short ({reason})") from error
+    except (OSError, UnveilError) as error:
+        raise UnveilError(f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})") from error
 
 
 def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:

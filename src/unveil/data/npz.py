@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,6 +23,7 @@ DAMAGE = (
     *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, EOFError, ValueError, TypeError),
     *(LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError),
 )
+LONGEST_HEADER = 2**17  # version 1 has at most 2^16; longer ones are of records, which are refused
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -90,7 +92,10 @@ def npy_array(path: Path | str) -> np.ndarray:
         UnveilError: missing, not a whole .npy, or it holds objects or text.
     """
     try:
-        return _array(Path(path).read_bytes(), str(path))
+        with open(path, "rb") as file:
+            stored = bytearray(Path(path).stat().st_size)  # which, unlike bytes, may be written to
+            del stored[file.readinto(stored) :]
+        return _array(stored, str(path))
     except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: not a whole .npy file, damaged or cut short ({reason})") from error
@@ -114,7 +119,42 @@ def unpacked(path: Path | str) -> bytes:
     return data
 
 
-def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def npz_names(path: Path | str) -> list[str]:
+    """What the arrays of a .npz file are called.
+
+    Raises:
+        UnveilError: missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [member.removesuffix(".npy") for member in archive.namelist()]
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+
+
+def npz_words(path: Path | str, name: str) -> np.ndarray | None:
+    """An array of text of a .npz file; None if it holds neither text nor anything else that can be read without running code.
+
+    Raises:
+        UnveilError: damaged, or it claims more than the file can hold.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(f"{name}.npy")
+            if member.file_size > room(Path(path).stat().st_size):
+                raise UnveilError(f"{path}: {name!r} claims {member.file_size:,} bytes, more than this file can hold")
+            with archive.open(member) as stream:
+                read = HEADERS.get(npy.read_magic(stream))
+                if read is None or read(stream)[2].kind not in "US":
+                    return None
+            return _array(_whole(archive, member), f"{path}: {name!r}", "US")
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+
+
+def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
     """A member's bytes, as many as it says: whatever else is packed in it stays packed.
 
     Raises:
@@ -122,8 +162,13 @@ def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile(f"{member.filename!r} is packed in another way than numpy does")
+    held, done = bytearray(member.file_size), 0
     with archive.open(member) as stream:
-        return stream.read(member.file_size + 1)
+        while got := cast(io.BufferedIOBase, stream).readinto(memoryview(held)[done:]):
+            done += got
+        if done < len(held) or stream.read(1):
+            raise zipfile.BadZipFile(f"{member.filename!r} is not of the size that it says")
+    return held
 
 
 def _worth(
@@ -147,14 +192,14 @@ def _worth(
     return True
 
 
-def _array(stored: bytes, where: str) -> np.ndarray:
+def _array(stored: bytes | bytearray, where: str, kinds: str = "fiub") -> np.ndarray:
     """The array of a .npy file in memory; the header's claim is held against the bytes before memory is taken for it."""
-    stream = io.BytesIO(stored)
+    stream = io.BytesIO(memoryview(stored)[:LONGEST_HEADER])
     version = npy.read_magic(stream)
     if version not in HEADERS:
         raise UnveilError(f"{where} is stored in version {version} of .npy, which numbers never need")
     shape, fortran, dtype = HEADERS[version](stream)
-    if dtype.kind not in "fiub":
+    if dtype.kind not in kinds:
         raise UnveilError(f"{where} holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed")
     count = 1
     for length in shape:  # in Python's integers: numpy's overflow

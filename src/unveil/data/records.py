@@ -13,6 +13,7 @@ from unveil.data.npz import unpacked
 from unveil.errors import UnveilError
 
 RECORDS = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
+LONGEST_LINE = 2**26
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -97,9 +98,11 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
     try:
         with gzip.open(file, "rb") if file.name.lower().endswith(".gz") else open(file, "rb") as handle:
             number = 0
-            while raw := handle.readline(largest - start + 1):
+            while raw := handle.readline(min(largest - start, LONGEST_LINE) + 1):
                 if start + len(raw) > largest:
                     raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
+                if len(raw) > LONGEST_LINE:
+                    raise UnveilError(f"{file}, line {number + 1}: longer than {LONGEST_LINE:,} bytes; give one record a line")
                 line = _decoded(file, raw, encoding, start)
                 start, number = start + len(raw), number + 1
                 yield number, line.removeprefix("\ufeff") if number == 1 else line

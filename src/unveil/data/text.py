@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Integer
+from numpy.lib import format as npy
 from torch import Tensor
 
 from unveil.data.files import found, replacing
 from unveil.data.notes import note
-from unveil.data.npz import DAMAGE
+from unveil.data.npz import DAMAGE, HEADERS
 from unveil.data.records import RECORDS, is_records, read_text, records
 from unveil.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
 from unveil.errors import UnveilError
@@ -215,12 +216,12 @@ def read_prepared(folder: Path) -> Prepared:
 
 def _stored_ids(file: Path) -> np.ndarray:
     """Token ids as they lie in a file, which is mapped, not read into memory."""
-    if file.stat().st_size <= 128:  # a header alone: an empty stream, which cannot be mapped
-        return np.load(file, allow_pickle=False)
-    ids = np.load(file, allow_pickle=False, mmap_mode="r")
-    if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise ValueError(f"{file.name} holds no token ids")
-    return ids
+    with open(file, "rb") as stream:
+        shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
+        begins = stream.tell()
+    if len(shape) != 1 or dtype.kind not in "iu" or begins + shape[0] * dtype.itemsize != file.stat().st_size:
+        raise ValueError(f"{file.name} holds no row of token ids, or is cut short")
+    return np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)  # nothing cannot be mapped
 
 
 class Pieces:
