@@ -64,7 +64,7 @@ def server():
     server = Server()
     yield server
     server.http.shutdown()
-    server.thread.join()
+    server.thread.join(60)
     server.http.server_close()
 
 

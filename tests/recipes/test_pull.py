@@ -62,7 +62,7 @@ def server(tmp_path, monkeypatch):
     server = Server()
     yield server
     server.http.shutdown()
-    server.thread.join()
+    server.thread.join(60)
     server.http.server_close()
 
 

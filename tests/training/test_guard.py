@@ -96,5 +96,5 @@ def test_all_is_put_back_and_other_threads_leave_signals_alone(tmp_path):
     found = []
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    thread.join()
+    thread.join(60)
     assert found == [before[0]]
