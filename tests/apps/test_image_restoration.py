@@ -56,6 +56,15 @@ def test_what_the_operators_do():
     torch.testing.assert_close(matrix(Shrink(2))[0, [0, 1, 4, 5]], torch.full((4,), 0.25, dtype=torch.float64))
 
 
+def test_a_blurred_point_is_a_gaussian():
+    """exp(-r^2 / (2 d^2)) / (2 pi d^2), far from the edges; the transform of the continuous one is cut at the grid's frequencies: 1e-6."""
+    point, d = torch.zeros((1, 1, 32, 32), dtype=torch.float64), 2.0
+    point[..., 16, 16] = 1.0
+    r = torch.arange(32, dtype=torch.float64) - 16
+    expected = (-(r[:, None] ** 2 + r**2) / (2 * d**2)).exp() / (2 * torch.pi * d**2)
+    torch.testing.assert_close(Blur(d).apply(point)[0, 0], expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_steered_belief_is_the_posterior(name, generator):
     """The belief N(mean, r^2 I), conditioned on y = A x_0 + noise: mean + r^2 A' (A A' r^2 + noise^2)^-1 (y - A mean), exactly."""
