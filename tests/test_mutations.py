@@ -217,7 +217,7 @@ FLIPS = [
     (A + "text_window.py", "(~shown).long().argsort", "shown.long().argsort", WINDOW),
     (A + "text_generation.py", "asked & (x == mask)", "asked & (x != mask)", WINDOW),
     ("process/masked_objective.py", "(total / count.clamp(min=1))", "(count / total.clamp(min=1))", BLOCKS),
-    ("process/masked_objective.py", "key = 2 * number + uniform", "key = 2 * number - uniform", BLOCKS),
+    ("process/masked_objective.py", "key = 2 * number + uniform", "key = 2 * number - uniform", MASKED),
     (A + "text_likelihood.py", "t = (1.0 - places[..., k])", "t = 0.5 + 0.5 * (1.0 - places[..., k])", BLOCKS),
     (A + "text_window.py", "columns = places + padding", "columns = places - padding", BLOCKS),
     (N + "language.py", "valid.long().cumsum(1) - 1", "valid.long().cumsum(1)[:, :1] - 1", LANGUAGE),
