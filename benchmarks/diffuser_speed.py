@@ -38,14 +38,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from unveil.apps.fast_models import fast_trajectories, fast_value
 from unveil.apps.guidance_forms import ascent
 from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
-from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
 from unveil.network.compiled import Measured
 from unveil.network.fast_unet1d import FastUNet
 from unveil.network.unet1d import TemporalUNet
-from unveil.recipes.doctor import commit, machine
+from unveil.recipes.machine import commit, machine
 
 FILE = Path(__file__).resolve().parent / "results" / "diffuser-speed.json"
 STEPS, ASCENTS, STOP, SCALE = 20, 2, 2, 0.1
@@ -225,7 +224,7 @@ def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: i
 
     from unveil.evaluation.locomotion import roll
     from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
-    from unveil.recipes.locomotion_eval import planner_of
+    from unveil.recipes.locomotion_planner import planner_of
     from unveil.worlds.locomotion.body import body_of
     from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 

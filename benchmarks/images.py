@@ -61,18 +61,18 @@ from unveil.data.images import Images, Reading
 from unveil.errors import UnveilError
 from unveil.evaluation.image_distances import frechet_distance, kernel_distance, precision_recall
 from unveil.evaluation.image_features import Judged
-from unveil.evaluation.image_files import write_picture
 from unveil.evaluation.image_quality import psnr
 from unveil.evaluation.images import gaussian_images
+from unveil.evaluation.picture_output import write_picture
 from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.recipes.classifier import TrainClassifier
-from unveil.recipes.classifier_train import load_classifier, train_classifier
-from unveil.recipes.doctor import commit, machine
+from unveil.recipes.classifier_train import train_classifier
 from unveil.recipes.image import SampleImage, TrainImage, for_method
 from unveil.recipes.image_given import restoration
-from unveil.recipes.image_train import load_image, train_image
+from unveil.recipes.image_load import load_classifier, load_image, read_classifier_config, read_image_config
+from unveil.recipes.image_train import train_image
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.run_config import read_config
+from unveil.recipes.machine import commit, machine
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
@@ -113,7 +113,10 @@ def finished(name: str, recipe: str = "image") -> Path:
     if not run.is_dir() and (KEPT / run.name).is_dir():
         return KEPT / run.name
     newest = latest_checkpoint(run) if run.is_dir() else None
-    if newest is None or newest.name != f"checkpoint-{read_config(run, recipe)['steps']}":
+    if (
+        newest is None
+        or newest.name != f"checkpoint-{(read_classifier_config if recipe == 'classifier' else read_image_config)(run)['steps']}"
+    ):
         raise NotRunError(f"{run} is missing or not finished: python benchmarks/images.py --train {name}")
     return newest
 

@@ -36,10 +36,10 @@ from unveil.data.sources import read_episodes
 from unveil.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
 from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
 from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locomotion import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
-from unveil.recipes.locomotion_eval import planner_of
+from unveil.recipes.locomotion_planner import planner_of
 from unveil.recipes.locomotion_train import run_folder, train_locomotion, train_value
+from unveil.recipes.machine import commit, machine
 from unveil.recipes.run import as_json
 from unveil.training.trainer import Training, train
 from unveil.worlds.locomotion.body import body_of, normalized_score

@@ -30,12 +30,12 @@ from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import starting_states
 from unveil.evaluation.maze_reference import pursued
 from unveil.evaluation.plans import reference_metrics
-from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.maze import EvalMaze, find_layout, load_planner
+from unveil.recipes.machine import commit, machine
+from unveil.recipes.maze import EvalMaze
 from unveil.recipes.maze_data import DataMaze, data_path, make_data
 from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name, timed
-from unveil.recipes.run_config import read_config
+from unveil.recipes.maze_load import find_layout, load_planner, read_maze_config
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -63,7 +63,7 @@ def random_candidate(maze: str, multi: bool, episodes: int, seed: int) -> dict:
 
 def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
     """The planner's own executor on shortest paths over the very data that the planner was trained on."""
-    config = read_config(find_checkpoint(f"maze-{maze}"), "maze")
+    config = read_maze_config(find_checkpoint(f"maze-{maze}"))
     file = data_path(find_layout(maze), config["data_steps"], config["data_seed"])
     if not file.is_file():
         make_data(DataMaze(maze=maze, steps=config["data_steps"], seed=config["data_seed"], out=file), quiet)
@@ -89,7 +89,7 @@ def of_run(suffix: str) -> Callable[[str, bool, int, int], dict | None]:
     def row(maze: str, multi: bool, episodes: int, seed: int) -> dict | None:
         run = Path("runs") / f"maze-{maze}-{suffix}"
         newest = latest_checkpoint(run)
-        if newest is None or newest.name != f"checkpoint-{read_config(run, 'maze')['steps']}":
+        if newest is None or newest.name != f"checkpoint-{read_maze_config(run)['steps']}":
             return None
         return with_weights(str(run), maze, multi, episodes, seed)
 

@@ -21,16 +21,16 @@ import torch
 from unveil.apps.planner import Planner
 from unveil.data.d4rl import read_d4rl, write_d4rl
 from unveil.data.episodes import Episodes
-from unveil.data.files import home
+from unveil.data.places import home
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.maze import maze_metrics, roll
 from unveil.evaluation.maze_reference import oracle_reference, pursued
 from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics
 from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.maze import find_layout, load_planner
+from unveil.recipes.machine import commit, machine
 from unveil.recipes.maze_data import DataMaze, data_path, make_data
+from unveil.recipes.maze_load import find_layout, load_planner
 from unveil.worlds.maze.episodes import MazeEpisodes, random_positions
 from unveil.worlds.maze.layout import Layout
 

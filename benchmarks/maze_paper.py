@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 
 from unveil.evaluation.maze import starting_states
-from unveil.recipes.cards import PRIVATE
-from unveil.recipes.doctor import commit, machine
-from unveil.recipes.maze import find_layout, load_driver
+from unveil.recipes.card import PRIVATE
+from unveil.recipes.machine import commit, machine
 from unveil.recipes.maze_eval import driven, protocol_name, timed
-from unveil.recipes.run_config import read_config
+from unveil.recipes.maze_load import find_layout, load_driver, read_maze_config
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights
@@ -68,7 +67,7 @@ def curve(run: Path, maze: str, every: int, episodes: int = 100, seed: int = 100
             "seeds": [seed],
             "commit": commit(),
         }
-        config = {name: value for name, value in read_config(folder, "maze").items() if name not in PRIVATE}
+        config = {name: value for name, value in read_maze_config(folder).items() if name not in PRIVATE}
         file.write_text(
             json.dumps(described | machine() | {"config": config, "metrics": {"curve": entries, "n": episodes}}, indent=1) + "\n"
         )

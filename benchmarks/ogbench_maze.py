@@ -28,13 +28,13 @@ from unveil.apps.planner import Planner, PlannerSettings
 from unveil.apps.pursuit import Pursuit, PursuitGains
 from unveil.data.d4rl import read_d4rl, write_d4rl
 from unveil.data.episodes import Episodes
-from unveil.data.files import home
+from unveil.data.places import home
 from unveil.evaluation.data_graph import DataGraph
 from unveil.evaluation.plans import crosses_wall
 from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.maze import load_planner
+from unveil.recipes.machine import commit, machine
+from unveil.recipes.maze_load import load_planner
 from unveil.worlds.maze.layout import Layout, parse_layout
 
 RESULTS = Path(__file__).resolve().parent / "results"

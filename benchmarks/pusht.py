@@ -60,6 +60,7 @@ from unveil.apps.policy import Policy
 from unveil.apps.policy_model import PolicyModel
 from unveil.apps.policy_training import policy_batches
 from unveil.data.chunks import Chunks, published_split
+from unveil.data.safetensors import read_tensors
 from unveil.evaluation.chunk_acting import ChunkActor, Nearest
 from unveil.evaluation.chunk_cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
 from unveil.evaluation.chunk_scores import energy_score
@@ -67,16 +68,17 @@ from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
 from unveil.evaluation.pusht_sides import sides, symmetric_state
 from unveil.evaluation.statistics import mean_ci95, paired_ci95
 from unveil.network.conditional_unet1d import ConditionalUNet
-from unveil.recipes.doctor import commit, machine
 from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.pusht import EvalPushT, TrainPushT, load_policy, load_policy_model, policy_with, quick
+from unveil.recipes.machine import commit, machine
+from unveil.recipes.policy_load import load_policy, load_policy_model, policy_with, quick, read_policy_config
+from unveil.recipes.pusht import EvalPushT, TrainPushT
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
-from unveil.recipes.pusht_eval import evaluate_pusht, seen
-from unveil.recipes.run_config import read_config
+from unveil.recipes.pusht_eval import evaluate_pusht
 from unveil.sampling.noise import generators
-from unveil.training.checkpoint import latest_checkpoint, read_tensors
+from unveil.training.checkpoint import latest_checkpoint
 from unveil.training.trainer import Training, train
 from unveil.worlds.pusht.episodes import PushTEpisodes
+from unveil.worlds.pusht.observations import seen
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RUNS = Path("runs")
@@ -107,7 +109,7 @@ def finished(name: str) -> Path:
     if name == "pusht-cnn" and not (RUNS / name).is_dir():
         return find_checkpoint("pusht-keypoints")
     newest = latest_checkpoint(RUNS / name) if (RUNS / name).is_dir() else None
-    if newest is None or newest.name != f"checkpoint-{read_config(RUNS / name, 'pusht')['steps']}":
+    if newest is None or newest.name != f"checkpoint-{read_policy_config(RUNS / name)['steps']}":
         raise NotRunError(f"{RUNS / name} is missing or not finished")
     return newest
 
@@ -144,7 +146,7 @@ def rolled(actor: Any, observation: str, episodes: int, seed: int) -> dict[str, 
 
 def cnn_config() -> dict[str, Any]:
     """How runs/pusht-cnn was trained; what packaged weights do not say of it is as by default."""
-    return vars(TrainPushT()) | read_config(finished("pusht-cnn"), "pusht")
+    return vars(TrainPushT()) | read_policy_config(finished("pusht-cnn"))
 
 
 def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:
@@ -194,7 +196,7 @@ def cloned(name: str) -> ChunkClone:
 def clone_row(name: str, episodes: int, seed: int) -> dict[str, Any]:
     clone, own = cloned(name), generators(seed, episodes)
     actor = ChunkActor(lambda o: clone.predict(torch.from_numpy(o), own).double().numpy(), clone.shape.n_obs, clone.shape.n_action)
-    return rolled(actor, read_config(finished("pusht-cnn"), "pusht")["observation"], episodes, seed)
+    return rolled(actor, read_policy_config(finished("pusht-cnn"))["observation"], episodes, seed)
 
 
 def neighbours(k: int, episodes: int, seed: int) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def raw_row(episodes: int, seed: int) -> dict[str, Any]:
         raise NotRunError("packaged weights are averages alone; runs/pusht-cnn is needed")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
-    return rolled(policy_with(quick(model), seed), read_config(checkpoint, "pusht")["observation"], episodes, seed)
+    return rolled(policy_with(quick(model), seed), read_policy_config(checkpoint)["observation"], episodes, seed)
 
 
 def replay_row(*_: object) -> dict[str, Any]:
@@ -245,7 +247,7 @@ def ways_row(_: int, seed: int) -> dict[str, Any]:
     """100 episodes from one symmetric start, and 8 from each of a grid of them."""
     checkpoint = finished("pusht-cnn")
     policy: Policy = load_policy(checkpoint, "cpu", seed)
-    see = partial(seen, str(read_config(checkpoint, "pusht")["observation"]))
+    see = partial(seen, str(read_policy_config(checkpoint)["observation"]))
 
     def rolled_out(starts: np.ndarray, steps: int) -> tuple[PushTEpisodes, np.ndarray]:
         world, agents = PushTEpisodes(len(starts), seed, steps), []

@@ -13,7 +13,7 @@ import numpy as np
 
 from unveil.evaluation.pusht_replay import replayed
 from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.doctor import commit, machine
+from unveil.recipes.machine import commit, machine
 from unveil.recipes.pusht_data import pusht_demonstrations
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -43,7 +43,7 @@ from robustness_readers import READERS, Reader, Source, kind_of, signed  # noqa:
 
 from unveil.data.files import replacing  # noqa: E402
 from unveil.errors import UnveilError  # noqa: E402
-from unveil.recipes.doctor import commit, machine  # noqa: E402
+from unveil.recipes.machine import commit, machine  # noqa: E402
 
 RESULT = HERE / "results" / "robustness.json"
 INPUTS, SEED = 2000, 0

@@ -142,7 +142,7 @@ def episodes() -> Any:
 
 
 def episode_arrays(folder: Path) -> list[Source]:
-    from unveil.data.npz import read_npz
+    from unveil.data.d4rl import read_npz
 
     it = episodes()
     arrays = {name: getattr(it, name) for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
@@ -366,7 +366,7 @@ def tokenizers(folder: Path) -> list[Source]:
 def safetensors(folder: Path) -> list[Source]:
     from safetensors.torch import save_file
 
-    from unveil.training.checkpoint import read_tensors
+    from unveil.data.safetensors import read_tensors
 
     tensors = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3).half(), "n": torch.tensor(3), "e": torch.empty(0, 2)}
     save_file(tensors, folder / "t.safetensors", {"format": "pt"})
@@ -376,7 +376,7 @@ def safetensors(folder: Path) -> list[Source]:
 
 def shards(folder: Path) -> list[Source]:
     from lladas import save_llada
-    from unveil.recipes.llada import load_llada
+    from unveil.recipes.text_convert import load_llada
 
     small = {"d_model": 8, "mlp_hidden_size": 8, "n_heads": 2, "n_kv_heads": 1, "n_layers": 1}
     for count in (1, 2):
@@ -422,7 +422,7 @@ def diffuser_files(folder: Path) -> list[Source]:
 
 def policy_files(folder: Path) -> list[Source]:
     from foreign_policies import unpacked
-    from unveil.recipes.foreign_policy import read
+    from unveil.weights.policy_releases import read
 
     names = ("cnn", "transformer")
     return [one(unpacked(name, folder), read) for name in names]
@@ -437,7 +437,7 @@ def policy_folders(folder: Path) -> list[Source]:
 
 def image_files(folder: Path) -> list[Source]:
     from foreign_images import MILESTONES, written
-    from unveil.recipes.foreign_image import read_images
+    from unveil.weights.image_weights import read_images
 
     found = []
     for name in ("adm", *MILESTONES):
@@ -450,7 +450,7 @@ def image_files(folder: Path) -> list[Source]:
 
 def image_folders(folder: Path) -> list[Source]:
     from foreign_images import DIFFUSERS, pipeline
-    from unveil.recipes.foreign_image import read_images
+    from unveil.weights.image_weights import read_images
 
     return [Source(tree_of(pipeline(name, folder / name)), read_images) for name in DIFFUSERS]
 
@@ -493,12 +493,11 @@ def models() -> dict[str, tuple[dict[str, Any], torch.nn.Module, Tree]]:
     """A model of every recipe with its config, and what lies beside that."""
     from unveil.apps.text_model import TextModel
     from unveil.data.tokens import ByteTokens, digest
-    from unveil.recipes.classifier_train import classifier_model
-    from unveil.recipes.image_train import image_model
+    from unveil.recipes.image_load import classifier_model, image_model
     from unveil.recipes.locomotion_load import trajectory_model
-    from unveil.recipes.maze import model_of
-    from unveil.recipes.pusht import policy_model
-    from unveil.recipes.text_train import shape_of
+    from unveil.recipes.maze_load import model_of
+    from unveil.recipes.policy_load import policy_model
+    from unveil.recipes.text_load import shape_of
 
     tokens = ByteTokens()
     text = run_config("text-shakespeare") | {"vocabulary": tokens.size, "tokenizer": digest(tokens)}
@@ -570,7 +569,7 @@ def results(folder: Path) -> list[Source]:
 
 
 def picture_parameters(folder: Path) -> list[Source]:
-    from unveil.evaluation.image_files import write_picture
+    from unveil.evaluation.picture_output import write_picture
     from unveil.recipes.image import SampleImage
     from unveil.recipes.image_repeat import HERE, ingredients, repeated
 
@@ -592,7 +591,7 @@ def picture_parameters(folder: Path) -> list[Source]:
 
 
 def maps(folder: Path) -> list[Source]:
-    from unveil.recipes.maze import find_layout
+    from unveil.recipes.maze_load import find_layout
 
     text = (ROOT / "benchmarks" / "maps" / "spiral.txt").read_bytes()
     return [Source({"m.txt": text}, lambda root: find_layout(str(root / "m.txt")))]

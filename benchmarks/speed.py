@@ -62,7 +62,7 @@ def main() -> None:
     import torch
 
     import unveil
-    from unveil.recipes.doctor import commit, machine
+    from unveil.recipes.machine import commit, machine
 
     torch.set_num_threads(1)
     metrics = {f"{name}_seconds": best(started("-m", "unveil.cli", *arguments), 7) for name, arguments in HELP.items()}

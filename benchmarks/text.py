@@ -70,12 +70,12 @@ from unveil.evaluation.text import text_metrics
 from unveil.evaluation.text_answers import answer_metrics
 from unveil.evaluation.text_quality import judged
 from unveil.evaluation.text_recall import recall_metrics
-from unveil.recipes.doctor import commit, machine
+from unveil.recipes.flags import training_of
+from unveil.recipes.machine import commit, machine
 from unveil.recipes.run import Task, as_json, run_task
-from unveil.recipes.run_config import read_config
 from unveil.recipes.text import TrainText
-from unveil.recipes.text_load import load_text
-from unveil.recipes.text_train import shape_of, train_text, training_of
+from unveil.recipes.text_load import load_text, read_text_config, shape_of
+from unveil.recipes.text_train import train_text
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "text.json"
@@ -127,7 +127,7 @@ def trained(name: str) -> TextModel:
     """
     run = RUNS / f"text-{name}"
     newest = latest_checkpoint(run) if run.is_dir() else None
-    if newest is None or newest.name != f"checkpoint-{read_config(run, 'text')['steps']}":
+    if newest is None or newest.name != f"checkpoint-{read_text_config(run)['steps']}":
         raise NotRunError(f"{run} is missing or not finished: python benchmarks/text.py --train {name}")
     return load_text(newest, "cpu")
 
@@ -137,9 +137,9 @@ def train_model(name: str, minutes: float | None, steps: int) -> None:
     plan = MODELS[name]
     config = replace(BASE, **{"data": str(DATA), "out": RUNS / f"text-{name}"} | dict(plan.flags))
     if (config.out / "config.json").is_file():
-        steps = int(read_config(config.out, "text")["steps"])
+        steps = int(read_text_config(config.out)["steps"])
     elif plan.like is not None and not steps:
-        steps = int(read_config(RUNS / f"text-{plan.like}", "text")["steps"])
+        steps = int(read_text_config(RUNS / f"text-{plan.like}")["steps"])
     elif not steps:
         steps = plan.steps or max(10, int(60.0 * (minutes or plan.minutes) / seconds_a_step(config)))
     print(f"{name}: {steps} steps", flush=True)
@@ -188,7 +188,7 @@ def seconds_a_step(config: TrainText, count: int = 12) -> float:
 
 def likelihood_row(name: str, data: Path, draws: int = 16) -> dict[str, Any]:
     model = trained(name)
-    steps = read_config(RUNS / f"text-{name}", "text")["steps"]
+    steps = read_text_config(RUNS / f"text-{name}")["steps"]
     return text_metrics(model, read_prepared(data).held, draws) | {"steps": steps}
 
 
@@ -289,7 +289,7 @@ def reversal_row() -> dict[str, Any]:
     for kind in ("causal", "masked"):
         found = recall_metrics(trained(f"reversal-{kind}"), facts)
         row |= {f"{kind}_{name}": value for name, value in found.items() if name not in ("n", "chance_rate")}
-    return row | {"chance_rate": 1.0 / FACTS, "n": FACTS, "steps": read_config(RUNS / "text-reversal-masked", "text")["steps"]}
+    return row | {"chance_rate": 1.0 / FACTS, "n": FACTS, "steps": read_text_config(RUNS / "text-reversal-masked")["steps"]}
 
 
 def sft_row(block: int) -> dict[str, Any]:

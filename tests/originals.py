@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unveil.network.unet1d import TemporalUNet
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import TemporalUNet, ValueNetwork
 from unveil.process.schedule import cosine_betas
 from unveil.weights.diffuser import SCHEDULE, Original, names
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "unveil.errors": ("UnveilError",),
     "unveil.recipes.load": ("load",),
-    "unveil.apps.guided": ("GuidedPlanner", "costing"),
+    "unveil.apps.guided": ("GuidedPlanner",),
     "unveil.apps.plan": ("Plan",),
     "unveil.apps.planner": ("Planner", "PlannerSettings"),
     "unveil.apps.policy": ("Policy",),
@@ -31,7 +31,7 @@ _NAMES = {
     "unveil.process.schedule": ("Cosine", "Flow", "Karras", "LinearBeta", "ScaledLinearBeta", "Tabulated"),
     "unveil.sampling.edit": ("Ascend", "Inpaint", "Replace", "chain"),
     "unveil.sampling.gaussian": ("DDIM", "Ancestral", "DPMpp2M", "Heun"),
-    "unveil.sampling.guidance": ("Branch", "cfg", "steered", "tilted"),
+    "unveil.sampling.guidance": ("Branch", "cfg", "costing", "steered", "tilted"),
     "unveil.sampling.loop": ("sample",),
     "unveil.sampling.masked": ("AncestralUnmask", "ConfidentUnmask", "FirstHittingUnmask"),
 }
@@ -40,7 +40,6 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from unveil.apps.guided import GuidedPlanner as GuidedPlanner
-    from unveil.apps.guided import costing as costing
     from unveil.apps.image_generation import ImageSettings as ImageSettings
     from unveil.apps.image_generation import generate as generate
     from unveil.apps.image_model import ImageModel as ImageModel
@@ -83,6 +82,7 @@ if TYPE_CHECKING:
     from unveil.sampling.gaussian import Heun as Heun
     from unveil.sampling.guidance import Branch as Branch
     from unveil.sampling.guidance import cfg as cfg
+    from unveil.sampling.guidance import costing as costing
     from unveil.sampling.guidance import steered as steered
     from unveil.sampling.guidance import tilted as tilted
     from unveil.sampling.loop import sample as sample

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from difflib import get_close_matches
-from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError, one_line
-from unveil.recipes import text
+from unveil.recipes import text, weights
 from unveil.recipes.progress import shown_progress
+from unveil.recipes.record import check_json, record_of, write, write_json
 from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, joined, next_step, spelled, wired
 
 VERBS = {
@@ -149,44 +147,6 @@ def parse(config: type, rest: list[str], command: str, default: Any = None, requ
     return parsed
 
 
-def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _check_json(target: str | None) -> None:
-    """Refuse a folder, and a file that unveil did not make, before the work is done."""
-    if target is None or target == "-":
-        return
-    if Path(target).is_dir():
-        raise UnveilError(f"--json {target} is a folder; give a file name, or - for standard output")
-    from unveil.data.files import check_output
-
-    check_output(Path(target))
-
-
-def _write_json(target: str | None, result: dict[str, Any]) -> None:
-    if target is not None:
-        from unveil.data.files import MADE
-
-        result = result | {"origin": MADE}
-        _write(target, json.dumps(_finite(result), indent=1, default=str, allow_nan=False) + "\n")
-
-
-def _write(target: str, text: str) -> None:
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    from unveil.data.files import MADE, output
-
-    with output(Path(target), "" if MADE in text else text.partition("\n")[0] + "\n") as partial:
-        partial.write_text(text)
-
-
 def _out(text: str, json_target: str | None = None) -> None:
     """For people; when JSON goes to standard output, people read standard error."""
     print(text, file=sys.stderr if json_target == "-" else sys.stdout)
@@ -217,13 +177,13 @@ def _data(rest: list[str]) -> int:
         "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
         "pusht": (pusht_data.DataPushT, pusht_data.make_pusht_data),
-        "text": (text.DataText, lambda *given: wired("text_train:make_text_data")(*given)),
+        "text": (text.DataText, lambda *given: wired("text_data:make_text_data")(*given)),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
-    _check_json(config.json)
+    check_json(config.json)
     with shown_progress() as progress:
         result = make(config, progress)
-    _write_json(config.json, _described(f"data {recipe}", config, result))
+    write_json(config.json, record_of(f"data {recipe}", config, result))
     _out(result["summary"], config.json)
     return 0
 
@@ -258,14 +218,14 @@ def _eval(rest: list[str]) -> int:
         valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select", "value-loadpath", "value-epoch"))
         default = wired("locomotion_preset:with_preset")(config, given(rest, "--preset", ""), valued)
         config = parse(type(default), rest, f"eval {recipe}", default)
-    _check_json(config.json)
+    check_json(config.json)
     began = perf_counter()
     with shown_progress() as progress:
         result: dict[str, Any] = wired(place)(config, progress)
     record = result.pop("record", None)
     result = {"checkpoint": getattr(config, "checkpoint", None)} | result
-    result = _described(recipe, config, result) | {"seconds": perf_counter() - began}
-    _write_json(config.json or record, result)
+    result = record_of(recipe, config, result) | {"seconds": perf_counter() - began}
+    write_json(config.json or record, result)
     from unveil.evaluation.tables import metrics_table
 
     _out(metrics_table(result), config.json)
@@ -276,19 +236,19 @@ def _sample(rest: list[str]) -> int:
     recipe, rest = _recipe("sample", rest, list(SAMPLED))
     described, place = SAMPLED[recipe]
     config = parse(described, spelled(recipe, rest), f"sample {recipe}")
-    _check_json(config.json)
+    check_json(config.json)
     result = wired(place)(config)
-    _write_json(config.json, result)
+    write_json(config.json, result)
     _out(result["summary"], config.json)
     return 0
 
 
 def _chat(rest: list[str]) -> int:
     config = parse(text.ChatText, rest, "chat")
-    _check_json(config.json)
+    check_json(config.json)
     if config.prompt:
         result = wired("text_chat:answer_prompts")(config)
-        _write_json(config.json, result)
+        write_json(config.json, result)
         _out(result["summary"], config.json)
         return 0
     if config.json is not None:
@@ -315,14 +275,14 @@ def _results(rest: list[str]) -> int:
     from unveil.recipes.results import Results, read_results
 
     config = parse(Results, rest, "results")
-    _check_json(config.json)
+    check_json(config.json)
     found = read_results(config)
     print("".join(f"unveil: {line}\n" for line in found.skipped), end="", file=sys.stderr)
     _out(found.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
     for target, written in found.files:
-        _write(target, written)
+        write(target, written)
     if config.json is not None:
-        _write_json(config.json, _described("results", config, found.numbers))
+        write_json(config.json, record_of("results", config, found.numbers))
     return 0
 
 
@@ -333,9 +293,7 @@ def _weights(rest: list[str]) -> int:
         print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
         return 0
     if rest and rest[0] in ("inspect", "convert"):
-        from unveil.recipes import original
-
-        kind, run = (original.Inspect, original.inspect) if rest[0] == "inspect" else (original.Convert, original.convert)
+        kind, run = (weights.Inspect, weights.inspect) if rest[0] == "inspect" else (weights.Convert, weights.convert)
         print(run(parse(kind, joined(rest[1:], "--flags"), f"weights {rest[0]}", required=True)))
         return 0
     if rest and rest[0] == "pull":
@@ -353,7 +311,7 @@ def _weights(rest: list[str]) -> int:
         raise UnveilError(
             f"unexpected {rest[0]}{_did_you_mean(rest[0], ['pack', 'inspect', 'convert', 'pull'])}; see unveil weights --help"
         )
-    print(pack.listing())
+    print(weights.listing())
     return 0
 
 
@@ -367,14 +325,6 @@ def _doctor(rest: list[str]) -> int:
 
     print(report())
     return 0
-
-
-def _described(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, Any]:
-    """The result object that scripts rely on."""
-    from unveil.recipes.doctor import commit, machine
-
-    described = {"recipe": recipe, "checkpoint": None, **result, "config": asdict(config), "seeds": [config.seed]}
-    return {**described, "commit": commit(), **machine(config.device), "seconds": None}
 
 
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]

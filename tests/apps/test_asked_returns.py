@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.apps.auto_scale import surprise
-from unveil.apps.guidance_forms import unguided
+from unveil.apps.guidance_forms import surprise, unguided
 from unveil.apps.guided import GuidedPlanner, GuidedSettings, asking
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, asked
 from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unveil.apps.auto_scale import LEVELS, largest_unsurprising, surprise
+from unveil.apps.guidance_forms import LEVELS, largest_unsurprising, surprise
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.process.schedule import cosine_betas, tabulated
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.apps.fast_models import fast_policy, fast_trajectories, fast_value
 from unveil.apps.guidance_forms import ascent, belief_shift
 from unveil.apps.guided import GuidedPlanner, GuidedSettings
 from unveil.apps.policy import Policy
-from unveil.apps.policy_model import PolicyModel, PolicyShape
+from unveil.apps.policy_model import PolicyModel, PolicyShape, fast_policy
 from unveil.apps.policy_training import PolicyBatch, policy_loss
-from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
 from unveil.network.condition import Condition
 from unveil.network.conditional_unet1d import ConditionalUNet
 from unveil.network.fast_conditional_unet1d import FastConditionalUNet

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from unveil.apps.diffuser import Diffuser, maze_shape
-from unveil.apps.fast_models import fast_trajectories, fast_value
 from unveil.apps.guidance_forms import ascent
 from unveil.apps.guided import GuidedPlanner, GuidedSettings
-from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
 from unveil.apps.trajectory_training import TrajectoryBatch, trajectory_loss
 
 SHAPE = TrajectoryShape(horizon=4, diffusion_steps=5, actions=2, observations=3, width=16, multiples=(1, 2))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.apps.guidance_forms import ascent, belief_shift, mean_shift, unguided
-from unveil.apps.guided import GuidedPlanner, GuidedSettings, chosen, costing, value_at
+from unveil.apps.guided import GuidedPlanner, GuidedSettings, chosen, value_at
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.errors import UnveilError
 from unveil.process.denoised import GaussianDenoised
@@ -16,6 +16,7 @@ from unveil.process.posterior import posterior_coefficients
 from unveil.process.schedule import cosine_betas, tabulated
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import DDIM, Ancestral
+from unveil.sampling.guidance import costing
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import generators
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.apps.guided import costing
 from unveil.apps.policy import Policy, marks
-from unveil.apps.policy_checks import flag, kind, number, one_of, whole
 from unveil.apps.policy_model import PolicyModel, PolicyShape, policy_schedule
 from unveil.apps.realtime import RealTimePolicy
+from unveil.checks import flag, kind, number, one_of, whole
 from unveil.network.observation import Part
 from unveil.process.schedule import Flow
 from unveil.sampling.gaussian import DDIM, Ancestral, Heun
+from unveil.sampling.guidance import costing
 
 
 class Counting(nn.Module):

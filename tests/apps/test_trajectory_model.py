@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.apps.trajectory_model import Normalization, TrajectoryShape, ValueModel
+from unveil.apps.trajectory_model import TrajectoryShape, ValueModel
+from unveil.network.normalization import Normalization
 
 
 def test_both_kinds_of_normalisation_are_their_formulas_and_invert():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from recorded import COLUMNS, EXAMPLE, assert_same, refusal
 
-from unveil.data.npz import npz_arrays, read_npz
+from unveil.data.d4rl import read_npz
+from unveil.data.npz import npz_arrays
 
 GOOD = {name: getattr(EXAMPLE, name) for name in COLUMNS}
 

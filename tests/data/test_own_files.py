@@ -13,8 +13,15 @@ from unveil.data.episodes import Episodes
 from unveil.data.files import check_output, made_by_unveil, output
 from unveil.data.sources import read_file
 from unveil.errors import UnveilError
-from unveil.evaluation.image_files import read_parameters, write_animation, write_picture
-from unveil.evaluation.pictures import video_suffixes, write_gif, write_png, write_video
+from unveil.evaluation.picture_output import (
+    read_parameters,
+    video_suffixes,
+    write_animation,
+    write_gif,
+    write_picture,
+    write_png,
+    write_video,
+)
 
 FRAME = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
 

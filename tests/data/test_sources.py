@@ -11,7 +11,8 @@ from recorded import COLUMNS, EXAMPLE, assert_same
 from unveil.data import sources
 from unveil.data.d4rl import write_d4rl
 from unveil.data.minari import write_minari
-from unveil.data.sources import D4RL, OWN, read_episodes
+from unveil.data.names import D4RL, OWN
+from unveil.data.sources import read_episodes
 from unveil.errors import UnveilError
 
 

@@ -4,9 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from unveil.data.d4rl import read_d4rl
+from unveil.data.d4rl import read_d4rl, read_npz
 from unveil.data.minari import read_minari
-from unveil.data.npz import read_npz
 from unveil.data.sources import read_file
 from unveil.errors import UnveilError
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from unveil.errors import UnveilError
-from unveil.evaluation.image_files import read_parameters, write_picture
+from unveil.evaluation.picture_output import read_parameters, write_picture
 from unveil.recipes.image import SampleImage
 from unveil.recipes.image_repeat import repeated
-from unveil.recipes.maze import find_layout
+from unveil.recipes.maze_load import find_layout
 
 
 def test_a_size_that_no_picture_has_is_refused(tmp_path):

@@ -9,8 +9,9 @@ from unveil.errors import UnveilError
 from unveil.evaluation.image_classes import ridge_classifier
 from unveil.evaluation.image_distances import frechet_distance, kernel_distance, memorised_share, nearest, precision_recall
 from unveil.evaluation.image_features import Pixels, SqueezeNet, extractor
-from unveil.evaluation.image_files import grid, read_parameters, write_picture
+from unveil.evaluation.image_files import grid
 from unveil.evaluation.images import gaussian_images, image_metrics
+from unveil.evaluation.picture_output import read_parameters, write_picture
 
 
 def with_moments(mean, covariance, count, rng) -> np.ndarray:

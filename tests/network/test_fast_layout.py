@@ -8,8 +8,7 @@ import torch
 
 from unveil.network.fast_layout import Watch
 from unveil.network.fast_unet1d import FastUNet, FastValue
-from unveil.network.unet1d import TemporalUNet
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import TemporalUNet, ValueNetwork
 
 TIME = torch.full((2,), 7.0)
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from unveil.network.fast_unet1d import MANY_ROWS, FastUNet, FastValue
-from unveil.network.unet1d import TemporalUNet
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import TemporalUNet, ValueNetwork
 
 
 def stirred(network):

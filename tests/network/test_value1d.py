@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import ValueNetwork
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from unveil.cli import main
 from unveil.evaluation.image_files import grid, titled
-from unveil.recipes.cards import drawn_by
+from unveil.recipes.image_card import drawn_by
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from unveil.cli import main
+from unveil.data.safetensors import read_tensors
 from unveil.recipes.image import TRAIN_PRESETS, TrainImage, for_method, resolved
 from unveil.recipes.load import load
-from unveil.training.checkpoint import read_tensors
 
 SMALL = ["--preset", "tiny", "--width", "16", "--multiples", "1", "2", "--groups", "4", "--batch-size", "4", "--device", "cpu"]
 SMALL += ["--diffusion-steps", "25", "--warmup", "1", "--hold-out", "0", "--bfloat16", "False"]

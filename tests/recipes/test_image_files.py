@@ -12,7 +12,7 @@ from PIL import Image
 
 from foreign_images import trained, written
 from unveil.cli import main
-from unveil.evaluation.image_files import read_parameters, write_picture
+from unveil.evaluation.picture_output import read_parameters, write_picture
 from unveil.recipes.image_run import classes_of, numbered
 from unveil.recipes.image_train import images_of
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from unveil.cli import main
 from unveil.errors import UnveilError
-from unveil.evaluation.image_files import read_parameters, write_picture
-from unveil.recipes.image_run import enough_memory
+from unveil.evaluation.picture_output import read_parameters, write_picture
+from unveil.recipes.device import enough_memory
 from unveil.recipes.load import load
 
 TINY = ["--preset", "tiny", "--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]

@@ -103,6 +103,6 @@ def test_the_originals_have_nothing_held_out_to_choose_a_scale_on(folder, tmp_pa
 
 def test_packaged_weights_say_what_was_held_out():
     from unveil.recipes.locomotion import EvalLocomotion
-    from unveil.recipes.locomotion_eval import held_out_share
+    from unveil.recipes.locomotion_planner import held_out_share
 
     assert held_out_share(EvalLocomotion(checkpoint="hopper-medium-expert")) == 0.05

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from originals import forge
+from unveil.apps import guidance_forms
 from unveil.cli import main
 from unveil.data.d4rl import write_d4rl
 from unveil.data.episodes import Episodes
@@ -246,12 +247,11 @@ def test_every_data_set_has_a_folder_of_its_own(tmp_path):
 
 
 def test_the_scale_is_chosen_for_a_checkpoint_and_the_end_of_the_grid_is_told(base, tmp_path, monkeypatch, capsys):
-    from unveil.apps import auto_scale
 
     run = base / "logs" / "hopper-tiny" / "diffusion" / "defaults_H8_T20"
     flags = ["--checkpoint", str(run), "--guidance", "tilted", "--scale", "auto", "--json", str(tmp_path / "r.json")]
     for found, message in ((10.0, "chose 10: the end of the grid"), (0.0, "chose 0: plans at every scale"), (0.1, None)):
-        monkeypatch.setattr(auto_scale, "largest_unsurprising", lambda *_, found=found: (found, {}))
+        monkeypatch.setattr(guidance_forms, "largest_unsurprising", lambda *_, found=found: (found, {}))
         assert evaluate(base, *flags) == 0
         told = capsys.readouterr().err
         assert told.count("--scale auto") == bool(message) and (message or "") in told

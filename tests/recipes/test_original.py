@@ -11,10 +11,12 @@ from originals import ATTENTION, DATASET, PLAIN, VALUE, config_like, golden, rew
 from tolerance import golden_close
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.cli import main
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
 from unveil.recipes.load import load
-from unveil.recipes.original import is_original, load_original
-from unveil.training.checkpoint import latest_checkpoint, read_tensors, verify_checkpoint
+from unveil.recipes.locomotion_diffuser import load_original
+from unveil.training.checkpoint import latest_checkpoint, verify_checkpoint
+from unveil.weights.diffuser_folder import is_original
 
 
 @pytest.fixture

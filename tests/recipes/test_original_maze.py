@@ -11,9 +11,9 @@ from unveil.cli import main
 from unveil.data.d4rl import write_d4rl
 from unveil.data.episodes import Episodes
 from unveil.errors import UnveilError
+from unveil.recipes.diffuser_models import read_original
 from unveil.recipes.load import load
-from unveil.recipes.original import read_original
-from unveil.recipes.original_maze import maze_rows
+from unveil.recipes.maze_diffuser import maze_rows
 from unveil.weights.diffuser import Original
 
 UMAZE = Original("diffusion", 16, 3, 2, 4, 8, (1, 2), False, "x0", "LimitsNormalizer", "maze2d-umaze-v1", "GoalDataset", True)

@@ -13,8 +13,7 @@ import pytest
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.recipes.pull import Pull, pull
-from unveil.weights import archives
-from unveil.weights.archives import public_archives
+from unveil.weights.public_archives import PUBLIC, public_archives
 
 PLACE = "pretrained/hopper-medium-v2/diffusion/defaults_H32_T20"
 
@@ -94,9 +93,9 @@ def test_an_archive_is_downloaded_once_unpacked_and_recorded(server, tmp_path):
 
 def test_a_known_hash_or_size_is_held_against_it(server, tmp_path, monkeypatch):
     entry = public_archives()["diffuser-maze2d"]
-    monkeypatch.setattr("unveil.weights.archives.public_archives", lambda: {"a": entry._replace(sha256="0" * 64)})
+    monkeypatch.setattr("unveil.weights.public_archives.public_archives", lambda: {"a": entry._replace(sha256="0" * 64)})
     assert "is needed; it was thrown away" in refused(Pull("a"), server)
-    monkeypatch.setattr("unveil.weights.archives.public_archives", lambda: {"a": entry._replace(size=10**6)})
+    monkeypatch.setattr("unveil.weights.public_archives.public_archives", lambda: {"a": entry._replace(size=10**6)})
     assert f"{len(server.body):,} bytes, not 1,000,000" in refused(Pull("a"), server)
     assert not list((tmp_path / "home" / "archives").glob("maze2d-logs.zip*")) and not (tmp_path / "logs").exists()
 
@@ -143,7 +142,7 @@ def test_names(server, capsys):
     assert main(["weights", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert all(shown.count(name) >= 2 for name in public_archives())
-    assert archives.PUBLIC.is_file()
+    assert PUBLIC.is_file()
 
 
 def test_what_holds_no_experiment_is_said(server):

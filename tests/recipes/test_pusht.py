@@ -16,10 +16,11 @@ import unveil
 from pusht_recorded import TWO, recorded
 from replay_buffers import FORMATS, write_lerobot
 from unveil.cli import main
-from unveil.evaluation.pictures import write_video
-from unveil.recipes.pusht import TRAIN_PRESETS, policy_model, policy_with
+from unveil.data.safetensors import read_tensors
+from unveil.evaluation.picture_output import write_video
+from unveil.recipes.policy_load import policy_model, policy_with
+from unveil.recipes.pusht import TRAIN_PRESETS
 from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
-from unveil.training.checkpoint import read_tensors
 from unveil.worlds.pusht.block import keypoint_observation, vertices
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -261,7 +262,7 @@ def test_a_video_may_be_mp4_where_there_is_ffmpeg(tmp_path, capsys, monkeypatch)
     read = np.frombuffer(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout, np.uint8).reshape(5, 20, 34, 3)
     np.testing.assert_allclose(read[..., 4:13, 0].mean((1, 2)), 0, atol=8)
     np.testing.assert_allclose(read[..., 21:30, 0].mean((1, 2)), 40 * np.arange(5), atol=8)
-    monkeypatch.setattr("unveil.evaluation.pictures.find_spec", lambda name: None)
+    monkeypatch.setattr("unveil.evaluation.picture_output.find_spec", lambda name: None)
     assert main(["eval", "pusht", "--video", "v.mp4"]) == 2
     assert "--video must end in .gif (.mp4 needs ffmpeg: pip install imageio[ffmpeg]), got v.mp4" in capsys.readouterr().err
 

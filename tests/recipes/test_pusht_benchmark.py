@@ -8,7 +8,8 @@ import pytest
 import tyro
 
 from unveil.apps.policy_model import PolicyModel
-from unveil.recipes.pusht import EvalPushT, TrainPushT, policy_model, policy_with
+from unveil.recipes.policy_load import policy_model, policy_with
+from unveil.recipes.pusht import EvalPushT, TrainPushT
 from unveil.recipes.pusht_eval import delayed
 
 BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parent.parent.parent / "benchmarks" / "pusht.py"))

@@ -10,8 +10,8 @@ from pusht_recorded import TWO
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.recipes import locate
-from unveil.recipes.cards import pusht_card
 from unveil.recipes.pack import Pack, pack
+from unveil.recipes.pusht_card import pusht_card
 
 TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
 

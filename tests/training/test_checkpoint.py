@@ -12,15 +12,9 @@ import torch
 from safetensors.torch import save_file
 from test_trainer import network, records, run
 
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
-from unveil.training.checkpoint import (
-    latest_checkpoint,
-    pack_optimizer,
-    read_optimizer,
-    read_tensors,
-    save_checkpoint,
-    verify_checkpoint,
-)
+from unveil.training.checkpoint import latest_checkpoint, pack_optimizer, read_optimizer, save_checkpoint, verify_checkpoint
 
 FILES = ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 

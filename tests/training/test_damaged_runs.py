@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from unveil.errors import UnveilError
+from unveil.recipes.image_load import read_image_config
 from unveil.recipes.resuming import write_config
-from unveil.recipes.run_config import read_config, read_recipe
+from unveil.recipes.run_config import read_recipe
 from unveil.training.checkpoint import save_checkpoint, verify_checkpoint
 from unveil.training.trainer import Training, train
 
@@ -81,7 +82,7 @@ def test_configs_that_are_none(config, tmp_path):
     (tmp_path / "config.json").write_text(config)
     assert read_recipe(tmp_path) in ("", "image")
     with pytest.raises(UnveilError, match="not a config of unveil"):
-        read_config(tmp_path, "image")
+        read_image_config(tmp_path)
     save_checkpoint(tmp_path / "checkpoint-1", {}, {})
     with pytest.raises(UnveilError, match=r"cannot be read|not the config of a run|is made for data with size 8, now 9"):
         write_config(tmp_path, {"recipe": "image", "size": 9}, None, resume=True)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
-from unveil.training.checkpoint import checkpoints, read_tensors
+from unveil.training.checkpoint import checkpoints
 from unveil.training.divergence import not_finite, stop_unless_weights_finite
 from unveil.training.trainer import Training, train
 

@@ -9,10 +9,10 @@ from unveil.apps.path_training import path_batches, path_loss
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
 from unveil.data.episodes import Episodes
+from unveil.data.safetensors import read_tensors
 from unveil.data.trajectories import Trajectories
 from unveil.data.windows import PathWindows
 from unveil.network.unet1d import TemporalUNet
-from unveil.training.checkpoint import read_tensors
 from unveil.training.trainer import Training, train
 
 

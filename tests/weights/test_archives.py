@@ -13,7 +13,8 @@ import pytest
 
 from unveil.errors import UnveilError
 from unveil.weights import archives
-from unveil.weights.archives import extract, is_page, public_archives
+from unveil.weights.archives import extract, is_page
+from unveil.weights.public_archives import public_archives
 
 FILES = {"pretrained/hopper/diffusion/h/state_0.pt": b"weights" * 1000, "pretrained/hopper/args.json": b"{}"}
 

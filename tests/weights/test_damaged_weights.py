@@ -10,8 +10,8 @@ from foreign_images import pipeline
 from foreign_policies import lerobot
 from lladas import save_llada
 from unveil.errors import UnveilError
-from unveil.recipes.foreign_image import read_images
-from unveil.recipes.llada import load_llada
+from unveil.recipes.text_convert import load_llada
+from unveil.weights.image_weights import read_images
 from unveil.weights.lerobot import read_policy_folder
 from unveil.weights.pickles import nothing, read_pickle
 from unveil.weights.shards import header, stored_tensors

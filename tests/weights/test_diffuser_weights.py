@@ -10,7 +10,7 @@ from originals import ATTENTION, DATASET, PLAIN, VALUE, golden, rewrite, unpacke
 from tolerance import golden_close
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.errors import UnveilError
-from unveil.recipes.original import model_of
+from unveil.recipes.diffuser_models import model_of
 from unveil.weights.diffuser import Original, names, parameters
 from unveil.weights.diffuser_folder import read_checkpoint
 

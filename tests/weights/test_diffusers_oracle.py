@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is looked for
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from unveil.network.condition import Condition
-from unveil.recipes.foreign_image import load_images
+from unveil.recipes.image_convert import load_images
 from unveil.sampling.gaussian import DDIM, Ancestral
 from unveil.sampling.guidance import clipped
 from unveil.sampling.loop import sample

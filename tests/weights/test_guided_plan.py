@@ -10,7 +10,7 @@ from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
 from unveil.process.corrupt import like
 from unveil.process.grid import uniform
 from unveil.process.posterior import posterior_coefficients
-from unveil.recipes.original import load_original
+from unveil.recipes.locomotion_diffuser import load_original
 from unveil.sampling.edit import Ascend, Inpaint, chain
 from unveil.sampling.gaussian import Ancestral
 from unveil.sampling.loop import sample

@@ -17,8 +17,8 @@ from unveil.apps.image_classifier import ImageClassifier
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.process.posterior import posterior_coefficients
-from unveil.recipes.foreign_image import our_config
-from unveil.recipes.image_train import shape_of
+from unveil.recipes.image_convert import our_config
+from unveil.recipes.image_load import shape_of
 from unveil.sampling.edit import potential_gradient
 from unveil.sampling.guidance import tilted
 from unveil.weights.image_weights import read_images_file

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from policies import write_actor, write_snapshots
-from unveil.data.files import found
+from unveil.data.places import found
 from unveil.errors import UnveilError
 from unveil.worlds.locomotion.body import BODIES
 from unveil.worlds.locomotion.episodes import LocomotionEpisodes

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unveil.apps.plan import Plan
-from unveil.apps.policy_checks import axes_of, kind, numbers, whole
 from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape
+from unveil.checks import axes_of, kind, numbers, whole
 from unveil.errors import UnveilError
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint

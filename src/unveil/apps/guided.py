@@ -4,18 +4,16 @@ Janner et al. 2022, section 3.2 and 5.3.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from unveil.apps.guidance_forms import Form
 from unveil.apps.guided_settings import GuidedSettings
-from unveil.apps.policy_checks import axes_of, kind, number, numbers, whole
-from unveil.apps.policy_model import PolicyModel
 from unveil.apps.trajectory_model import TrajectoryModel, asked, untold
+from unveil.checks import axes_of, kind, numbers, whole
 from unveil.errors import UnveilError
 from unveil.network.fast_unet1d import FastUNet
 from unveil.network.unet1d import TemporalUNet
@@ -23,7 +21,7 @@ from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
-from unveil.sampling.guidance import Branch, Guidance, cfg, clipped, steered
+from unveil.sampling.guidance import Branch, Guidance, cfg, clipped
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import Recorded, generators, normal_like
 
@@ -339,36 +337,3 @@ def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
         return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
 
     return score
-
-
-def costing(
-    model: TrajectoryModel | PolicyModel, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9
-) -> Guidance:
-    """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
-    Composes with any form of value guidance, and with real-time control.
-
-    >>> planner = unveil.load("hopper-medium-expert", preset="default")
-    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
-
-    Args:
-        cost: clean plans (N, H, actions + observations), (N, H, observations) of an observation-only model or (N, H, actions) of a policy,
-            to (N,).
-        scale: of the cost's gradient in normalised units; see `steered`.
-        jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
-        until: t up to which the cost acts, in (0, 1].
-    Raises:
-        ValueError: a model, cost, scale or time that cannot be.
-    """
-    kind("costing: model", model, nn.Module, ", a planner's or a policy's .model")
-    if not callable(cost):
-        raise ValueError(f"costing: cost must be a function of clean plans or chunks, got {type(cost).__name__}")
-    number("costing: scale", scale)
-    if not 0.0 < number("costing: until", until) <= 1.0:
-        raise ValueError(f"costing: until must lie in (0, 1], got {until}")
-
-    def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
-        if isinstance(model, PolicyModel):
-            return cost(model.acted.denormalized(x[..., : model.shape.actions]))
-        return cost(model.normalization.denormalized(x, model.shape.planned))
-
-    return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unveil.apps.policy_checks import flag, number, whole
+from unveil.checks import flag, number, whole
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unveil.apps.path import at_pace
 from unveil.apps.path_model import PathModelShape
-from unveil.apps.policy_checks import numbers, whole
+from unveil.checks import numbers, whole
 
 Via = tuple[int | None, tuple[float, ...]]
 

@@ -17,8 +17,8 @@ from unveil.apps.path_model import LEVELS, PathModel, endpoint_known
 from unveil.apps.plan import Plan
 from unveil.apps.plan_request import Request, Via, floats, in_legs, initial, padded, recorded, vias
 from unveil.apps.planner_settings import LADDER, PlannerSettings
-from unveil.apps.policy_checks import kind, number, whole
 from unveil.apps.pursuit import SPACING, Pursuit
+from unveil.checks import kind, number, whole
 from unveil.process.corrupt import corrupt
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint

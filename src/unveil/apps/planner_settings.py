@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from unveil.apps.policy_checks import kind, number, whole
 from unveil.apps.pursuit import PursuitGains
+from unveil.checks import kind, number, whole
 
 LADDER = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 16), (12, 32))  # (steps, candidates), rising cost
 

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil.apps.policy_checks import DAMAGED, axes_of, finite, finite_edit, flag, kind, number, numbers, parts_text, whole
+from unveil.apps.policy_checks import DAMAGED, finite, finite_edit, parts_text
 from unveil.apps.policy_model import PolicyModel
+from unveil.checks import axes_of, flag, kind, number, numbers, whole
 from unveil.data.chunks import check_window
 from unveil.network.fast_conditional_unet1d import FastConditionalUNet
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised

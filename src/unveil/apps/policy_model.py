@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unveil.apps.policy_checks import one_of, whole
-from unveil.apps.trajectory_model import Normalization
+from unveil.checks import one_of, whole
 from unveil.data.chunks import check_window
 from unveil.network.condition import Condition
+from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.network.fast_conditional_unet1d import FastConditionalUNet
+from unveil.network.normalization import Normalization
 from unveil.network.observation import ObservationEncoder, Part
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, flow, v, x0
@@ -153,6 +155,10 @@ class PolicyModel(nn.Module):
             return Condition(tokens=torch.cat([seen, told[:, None].expand(-1, seen.shape[1], -1)], dim=2))
         return Condition(vector=torch.cat([seen.flatten(1), told], dim=1))
 
+    def in_units(self, x: Tensor) -> Tensor:
+        """Actions (B, H, A), in the data's units, of normalised rows (B, H, row)."""
+        return self.acted.denormalized(x[..., : self.shape.actions])
+
     def normalized(self, observations: Tensor) -> dict[str, Tensor]:
         """The parts of observations (B, n, D) in the data's units, by key, as the encoder wants them."""
         parts, pieces = self.shape.parts, observations.split(self.shape.sizes, dim=-1)
@@ -177,3 +183,11 @@ def policy_schedule(shape: PolicyShape) -> Schedule:
 
 def _index(steps: int, t: Tensor) -> Tensor:
     return steps * t - 1.0
+
+
+def fast_policy(model: PolicyModel) -> PolicyModel:
+    """The policy's model with its U-Net as a `FastConditionalUNet`; any other network stays as it is. The model given is not changed."""
+    network = model.denoiser.network
+    made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network, model.encoder)
+    made.observed, made.acted, made.pictured = model.observed, model.acted, model.pictured
+    return made.eval()

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from unveil.apps.path import resampled
-from unveil.apps.policy_checks import number, whole
+from unveil.checks import number, whole
 
 SPACING = 0.05  # between the points of a followed path, in position units
 SEARCH = 24  # points ahead among which the nearest is sought

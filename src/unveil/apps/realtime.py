@@ -31,8 +31,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unveil.apps.policy import Policy, marks
-from unveil.apps.policy_checks import flag, kind, whole
 from unveil.apps.policy_model import PolicyModel
+from unveil.checks import flag, kind, whole
 from unveil.data.chunks import check_window
 from unveil.process.corrupt import like
 from unveil.process.schedule import Schedule

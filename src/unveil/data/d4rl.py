@@ -8,7 +8,8 @@ import numpy as np
 from unveil.data.episodes import Episodes
 from unveil.data.hdf5 import array, created, opened, stored
 from unveil.data.notes import left_out, note
-from unveil.data.transitions import column, flags, matrix
+from unveil.data.npz import npz_arrays
+from unveil.data.transitions import column, flags, float32, matrix
 from unveil.errors import UnveilError
 
 
@@ -77,3 +78,22 @@ def write_d4rl(path: Path | str, episodes: Episodes) -> None:
     with created(path) as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
+
+
+def read_npz(path: Path | str) -> Episodes:
+    """Read flat transitions: `observations, actions, rewards, terminals`, and `timeouts` unless only `terminals` end an episode.
+
+    Rewards, marks and single actions may have a second axis of one number, or lack it. Other arrays are not looked at.
+
+    Raises:
+        UnveilError: missing, damaged, truncated, hostile or wrongly shaped.
+    """
+    arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
+    where = {name: f"{path}: {name!r}" for name in arrays}
+    terminals = flags(where["terminals"], arrays["terminals"])
+    timeouts = flags(where["timeouts"], arrays["timeouts"]) if "timeouts" in arrays else np.zeros(terminals.shape, dtype=bool)
+    observations, actions, rewards = (float32(where[name], arrays[name]) for name in ("observations", "actions", "rewards"))
+    try:
+        return Episodes(matrix(observations), matrix(actions), column(rewards), terminals, timeouts)
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{path}: {error}") from error

@@ -6,8 +6,8 @@ from pathlib import Path
 from unveil.data.demonstrations import Demonstrations, read_demonstrations_npz
 from unveil.data.download import download
 from unveil.data.fields import Pictures
-from unveil.data.files import found, home
 from unveil.data.lerobot import is_lerobot, read_lerobot
+from unveil.data.places import found, home
 from unveil.data.robomimic import read_robomimic
 from unveil.data.zarr_store import is_zarr, read_zarr
 from unveil.errors import UnveilError

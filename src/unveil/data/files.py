@@ -1,30 +1,16 @@
 """Where files are found, and how they are written: whole or not at all."""
 
 import os
-import re
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from unveil.data.places import SEARCHED
 from unveil.errors import UnveilError
 
 MADE = "made by unveil"
 """Stands in every file that a person may name as an output: PNG text, GIF and MP4 comment, JSON value, HDF5 attribute, .npz comment."""
 MARKS = (MADE.encode(), b"tEXtunveil\x00", b'{\n "recipe": "')  # the last two: pictures and results of versions before MADE
-SEARCHED = 2**16  # bytes at each end of a file
-
-MINARI = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")  # ids of Minari's data sets, such as mujoco/hopper/medium-v0
-
-
-def home() -> Path:
-    """The cache folder: `$UNVEIL_HOME`, by default `~/.cache/unveil`."""
-    return Path(os.environ.get("UNVEIL_HOME") or Path.home() / ".cache" / "unveil")
-
-
-def found(path: Path) -> Path:
-    """The path if it exists, else the same below `$UNVEIL_DATA` or the cache if it exists there, else the path."""
-    places = [path, *(Path(root) / path for root in (os.environ.get("UNVEIL_DATA"), home()) if root)]
-    return next((place for place in places if os.path.exists(place)), path)
 
 
 def check_writable(path: Path) -> None:

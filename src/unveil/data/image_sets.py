@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from unveil.data.download import download
-from unveil.data.files import found, home
 from unveil.data.hdf5 import room
 from unveil.data.image_arrays import read_array
 from unveil.data.images import Images, Reading
 from unveil.data.npz import DAMAGE
 from unveil.data.picture_folders import parts
 from unveil.data.pictures import class_names, read_folder
+from unveil.data.places import found, home
 from unveil.errors import UnveilError
 
 FASHION = "fashion-mnist"

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unveil.data.chat import ROLES, Role, Turn, encode_answer, encode_chat
-from unveil.data.files import found
 from unveil.data.notes import note
+from unveil.data.places import found
 from unveil.data.records import records
 from unveil.data.tokens import Tokens, whole_text
 from unveil.errors import UnveilError

@@ -14,9 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.lib import format as npy
 
-from unveil.data.episodes import Episodes
 from unveil.data.hdf5 import LARGEST, room
-from unveil.data.transitions import column, flags, float32, matrix
 from unveil.errors import UnveilError
 
 DAMAGE = (
@@ -25,25 +23,6 @@ DAMAGE = (
 )
 LONGEST_HEADER = 2**17  # version 1 has at most 2^16; longer ones are of records, which are refused
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-
-
-def read_npz(path: Path | str) -> Episodes:
-    """Read flat transitions: `observations, actions, rewards, terminals`, and `timeouts` unless only `terminals` end an episode.
-
-    Rewards, marks and single actions may have a second axis of one number, or lack it. Other arrays are not looked at.
-
-    Raises:
-        UnveilError: missing, damaged, truncated, hostile or wrongly shaped.
-    """
-    arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
-    where = {name: f"{path}: {name!r}" for name in arrays}
-    terminals = flags(where["terminals"], arrays["terminals"])
-    timeouts = flags(where["timeouts"], arrays["timeouts"]) if "timeouts" in arrays else np.zeros(terminals.shape, dtype=bool)
-    observations, actions, rewards = (float32(where[name], arrays[name]) for name in ("observations", "actions", "rewards"))
-    try:
-        return Episodes(matrix(observations), matrix(actions), column(rewards), terminals, timeouts)
-    except (ValueError, TypeError) as error:
-        raise UnveilError(f"{path}: {error}") from error
 
 
 def npz_arrays(

@@ -5,24 +5,17 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-from unveil.data.d4rl import read_d4rl
+from unveil.data.d4rl import read_d4rl, read_npz
 from unveil.data.download import download, verify
 from unveil.data.episodes import Episodes
-from unveil.data.files import MINARI, found, home
 from unveil.data.minari import is_minari, read_minari
-from unveil.data.npz import read_npz
+from unveil.data.names import D4RL, D4RL_MAZES, MINARI, OWN
+from unveil.data.places import found, home
 from unveil.errors import UnveilError
 
 D4RL_ROOT = "https://rail.eecs.berkeley.edu/datasets/offline_rl/"
 D4RL_URL = D4RL_ROOT + "gym_mujoco_v2/"
 D4RL_MAZE_URL = D4RL_ROOT + "maze2d/"
-D4RL_BODIES = ("halfcheetah", "hopper", "walker2d", "ant")
-D4RL_MIXES = ("random", "medium", "expert", "medium-replay", "medium-expert", "full-replay")
-D4RL = {f"{body}-{mix}-v2": f"{body}_{mix.replace('-', '_')}-v2.hdf5" for body in D4RL_BODIES for mix in D4RL_MIXES}
-D4RL_MAZES = {f"maze2d-{maze}-v1": f"maze2d-{maze}-sparse-v1.hdf5" for maze in ("umaze", "medium", "large")}
-OWN = tuple(
-    f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium", "medium-replay", "medium-expert", "expert")
-)
 FILES = (".hdf5", ".h5", ".npz")
 
 

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Int, Integer
 from numpy.lib import format as npy
 from torch import Tensor
 
-from unveil.data.files import found, replacing
+from unveil.data.files import replacing
 from unveil.data.notes import note
 from unveil.data.npz import DAMAGE, HEADERS
+from unveil.data.places import found
 from unveil.data.records import RECORDS, is_records, read_text, records
 from unveil.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
 from unveil.errors import UnveilError

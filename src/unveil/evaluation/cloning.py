@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unveil.apps.trajectory_model import Normalization
 from unveil.data.episodes import Episodes
 from unveil.network.layers import mlp
+from unveil.network.normalization import Normalization
 
 
 class Pairs(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.apps.image_classifier import ImageClassifier
-from unveil.data.files import found
+from unveil.data.places import found
 from unveil.errors import UnveilError
 
 SQUEEZENET = Path("models") / "squeezenet1_0_imagenet.npz"

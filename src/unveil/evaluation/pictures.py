@@ -1,11 +1,7 @@
 """Mazes, plans and rollouts as pictures and animations."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
-import imageio.v3 as iio
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,7 +10,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from unveil.data.files import MADE, output, replacing
 from unveil.evaluation.maze import MazeRollout
 from unveil.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, GOAL_RADIUS, Layout
 
@@ -130,56 +125,3 @@ def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: Maze
         frames.append(picture.frame())
         picture.wipe()
     return frames + [frames[-1]] * 12
-
-
-def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
-    """An animation that repeats, whole or not at all.
-
-    All frames share one palette, of some of their pixels: a palette for each costs five times the time and half as many bytes again.
-    """
-    from PIL import Image
-
-    some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
-    palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
-    first, *rest = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    with output(path) as partial:
-        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True, comment=MADE)
-
-
-def video_suffixes() -> tuple[str, ...]:
-    """What a video's name may end in: .gif, and .mp4 where imageio's ffmpeg plugin is installed."""
-    return (".gif", ".mp4") if find_spec("imageio_ffmpeg") is not None else (".gif",)
-
-
-def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
-    """An animation by its name's end: .gif, or .mp4 (H.264; an odd last row or column is scaled away), whole or not at all.
-
-    Raises:
-        ValueError: another end, or .mp4 without ffmpeg.
-    """
-    if path.suffix not in video_suffixes():
-        raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
-    if path.suffix == ".gif":
-        return write_gif(path, frames, milliseconds)
-    settings: dict[str, Any] = {
-        "plugin": "FFMPEG",
-        "fps": 1000 / milliseconds,
-        "macro_block_size": 2,
-        "output_params": ["-metadata", f"comment={MADE}"],
-    }
-    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
-    assert isinstance(encoded, bytes)
-    with output(path) as partial:
-        partial.write_bytes(encoded)
-
-
-def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False) -> None:
-    """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
-    from PIL import Image, PngImagePlugin
-
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Software", MADE)
-    for name, value in (parameters or {}).items():
-        info.add_text(name, value)
-    with (replacing if own_folder else output)(path) as partial:
-        Image.fromarray(frame).save(partial, format="png", pnginfo=info)

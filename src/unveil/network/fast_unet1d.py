@@ -19,8 +19,7 @@ from unveil.network.conv1d import ResidualConv1d
 from unveil.network.fast_conv1d import Attention, Normed, Places, Residual, attention_of, block_of, mish, mish_slope, places_of, residual_of
 from unveil.network.fast_layout import Watch, plain_serves, share_names
 from unveil.network.layers import sinusoids
-from unveil.network.unet1d import TemporalUNet
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import TemporalUNet, ValueNetwork
 
 MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # kept at once

@@ -6,60 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import torch
 
-    from unveil.apps.image_classifier import ImageClassifier
     from unveil.recipes.classifier import TrainClassifier
     from unveil.recipes.progress import Progress
-
-
-def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
-    """The untrained classifier of a run's config: on our network, or on one of another release with its options."""
-    from unveil.apps.image_classifier import ImageClassifier, classifier_network
-    from unveil.recipes.image_train import shape_of
-
-    shape = shape_of(config)
-    network = classifier_network(shape, **config.get("options", {}))
-    return ImageClassifier(shape, bool(config["clean"]), network, config.get("counted_from", 1))
-
-
-def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
-    """The classifier of a checkpoint folder of `unveil train classifier`.
-
-    Raises:
-        UnveilError: damaged, or of another recipe.
-    """
-    from unveil.recipes.device import find_device
-    from unveil.recipes.locate import weights_file
-    from unveil.recipes.locomotion_load import with_weights
-    from unveil.recipes.run_config import read_config
-    from unveil.training.checkpoint import read_tensors
-
-    model = classifier_model(read_config(folder, "classifier"))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
-    return model
-
-
-def named_classifier(path: str, names: tuple[str, ...], device: str) -> ImageClassifier:
-    """The classifier of a path, whose classes must be these, if there are any.
-
-    Raises:
-        UnveilError: it knows other classes.
-    """
-    from unveil.errors import UnveilError
-    from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.run_config import read_config
-
-    folder = find_checkpoint(path)
-    described = read_config(folder, "classifier")
-    known = tuple(described["names"])
-    if names and (len(known) != len(names) if described.get("origin") else known != names):  # others do not say their classes' names
-        raise UnveilError(
-            f"{path} tells {', '.join(known[:5])} apart, but the classes here are {', '.join(names[:5])}; train one on these data"
-        )
-    return load_classifier(folder, device)
 
 
 def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
@@ -73,9 +25,9 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.recipes.classifier import TRAIN_PRESETS, TrainClassifier
-    from unveil.recipes.device import find_device
-    from unveil.recipes.image_run import enough_memory
-    from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, shape_of, tell
+    from unveil.recipes.device import enough_memory, find_device
+    from unveil.recipes.image_load import shape_of
+    from unveil.recipes.image_train import attention_of, check_numbers, images_of, names_before, tell
     from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.training.trainer import Training

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from unveil.recipes.machine import command_name
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -26,18 +28,6 @@ class Demo:
     """auto, cpu, cuda, cuda:0 or mps"""
 
 
-def command_name() -> str:
-    """How this program was called, as short as it can be typed again here."""
-    import os
-    import shutil
-    import sys
-
-    called = Path(sys.argv[0])
-    if called.name != "unveil":
-        return "python -m unveil.cli"
-    return "unveil" if shutil.which("unveil") == str(called.absolute()) else os.path.relpath(called)
-
-
 def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     """Make the animations and the table; returns what to print."""
     from time import perf_counter
@@ -48,11 +38,13 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     from unveil.data.files import check_output
     from unveil.errors import UnveilError
     from unveil.evaluation.maze import roll
-    from unveil.evaluation.pictures import plan_frames, rollout_frames, write_gif
+    from unveil.evaluation.picture_output import write_gif
+    from unveil.evaluation.pictures import plan_frames, rollout_frames
     from unveil.evaluation.tables import score_rows
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.maze import EvalMaze, load_planner, trained_layout
+    from unveil.recipes.maze import EvalMaze
     from unveil.recipes.maze_eval import evaluate_maze
+    from unveil.recipes.maze_load import load_planner, trained_layout
     from unveil.worlds.maze.episodes import MazeEpisodes
 
     began = perf_counter()

@@ -48,7 +48,7 @@ def packaged() -> str:
         UnveilError: there is none; the message says how to train one.
     """
     from unveil.errors import UnveilError
-    from unveil.recipes.demo import command_name
+    from unveil.recipes.machine import command_name
 
     names = packaged_models()
     if not names:
@@ -77,14 +77,15 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.apps.image_model import pixels_of
     from unveil.data.files import check_output
     from unveil.errors import UnveilError
-    from unveil.evaluation.image_files import grid, titled, write_animation, write_picture
-    from unveil.recipes.demo import command_name
+    from unveil.evaluation.image_files import grid, titled
+    from unveil.evaluation.picture_output import write_animation, write_picture
+    from unveil.recipes.device import enough_memory
     from unveil.recipes.image import SampleImage
+    from unveil.recipes.image_load import load_image, read_image_config
     from unveil.recipes.image_repeat import parameters
-    from unveil.recipes.image_run import classes_of, enough_memory, settings_of
-    from unveil.recipes.image_train import load_image
+    from unveil.recipes.image_run import classes_of, settings_of
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.machine import command_name
 
     if config.rows < 1:
         raise ValueError(f"--rows must be at least 1, got {config.rows}")
@@ -96,7 +97,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     began = perf_counter()
     name = config.checkpoint or packaged()
     folder = find_checkpoint(name)
-    names = read_config(folder, "image")["names"]
+    names = read_image_config(folder)["names"]
     model = load_image(folder, config.device)
     if model.shape.upsample > 1:
         raise UnveilError(f"{name} enlarges pictures; show it with: {command_name()} sample image --checkpoint {name} --from PICTURES")

@@ -38,7 +38,7 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
 
     from unveil.data.files import check_output
     from unveil.errors import UnveilError
-    from unveil.recipes.demo import command_name
+    from unveil.recipes.machine import command_name
     from unveil.recipes.pusht import EvalPushT
     from unveil.recipes.pusht_eval import evaluate_pusht
 

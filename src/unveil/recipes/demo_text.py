@@ -32,9 +32,9 @@ def packaged() -> str:
 def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
     """Write both, streaming to the terminal; returns what to print."""
     from unveil.apps.text_generation import Canvas, TextSettings, gap_canvas, prompt_canvas, until_end, write
-    from unveil.recipes.demo import command_name
+    from unveil.recipes.machine import command_name
+    from unveil.recipes.text_display import printable, shown
     from unveil.recipes.text_load import load_text_model
-    from unveil.recipes.text_run import printable, shown
     from unveil.sampling.noise import generators
 
     if config.length < 1:

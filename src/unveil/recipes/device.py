@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import torch
 
 
@@ -85,3 +88,19 @@ def _groups(root: Path = Path("/")) -> list[int]:
                     continue
                 found.append(max(0, most - now + sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} "))))
     return found
+
+
+@contextmanager
+def enough_memory(lower: str = "lower --batch-size") -> Generator[None]:
+    """Says which flag to lower when memory runs out, on an accelerator or on the processor (whose allocator raises a RuntimeError)."""
+    import torch
+
+    from unveil.errors import UnveilError
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        short = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or short:
+            raise UnveilError(f"out of memory; {lower}") from error
+        raise

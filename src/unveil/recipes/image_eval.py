@@ -29,19 +29,19 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     from unveil.evaluation.image_quality import bicubic, psnr
     from unveil.evaluation.images import image_metrics
     from unveil.evaluation.statistics import mean_ci95
-    from unveil.recipes.classifier_train import named_classifier
+    from unveil.recipes.device import enough_memory
     from unveil.recipes.image_given import check_used
-    from unveil.recipes.image_run import enough_memory, protocol, settings_of
-    from unveil.recipes.image_train import images_of, load_image, tell
+    from unveil.recipes.image_load import load_image, named_classifier, read_image_config
+    from unveil.recipes.image_run import protocol, settings_of
+    from unveil.recipes.image_train import images_of, tell
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.run_config import read_config
 
     for name, least in (("n", 4), ("bits", -1), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
     check_used(config)
     folder = find_checkpoint(config.checkpoint)
-    described = read_config(folder, "image")
+    described = read_image_config(folder)
     settings = settings_of(config, described["names"])
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -35,8 +35,8 @@ def after_training(config: TrainImage | TrainClassifier, run: Path, otherwise: s
         return f"sample image --checkpoint {fitting} --classifier {here} --class 0"
     if config.upsample == 1:
         return otherwise
-    from unveil.data.files import found
     from unveil.data.image_sets import has_test
+    from unveil.data.places import found
 
     if _pictures(place := found(Path(config.data))):
         return f"sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"

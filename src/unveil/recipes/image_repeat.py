@@ -25,7 +25,7 @@ def parameters(config: SampleImage, device: torch.device) -> str:
 
 def differs(png: Path) -> str:
     """What to tell of a picture that was made when noise was drawn batch by batch, which is not done any more; "" of others."""
-    from unveil.evaluation.image_files import read_parameters
+    from unveil.evaluation.picture_output import read_parameters
 
     if DRAWN in json.loads(read_parameters(png)):
         return ""
@@ -39,7 +39,7 @@ def repeated(config: SampleImage) -> SampleImage:
         UnveilError: no such parameters in it, or its checkpoint has other weights now.
     """
     from unveil.errors import UnveilError
-    from unveil.evaluation.image_files import read_parameters
+    from unveil.evaluation.picture_output import read_parameters
     from unveil.recipes.image import SampleImage
 
     assert config.from_png is not None
@@ -127,7 +127,7 @@ def clear(out: Path) -> None:
     """Remove the pictures that an earlier run left in a folder: those that say that unveil made them."""
     from unveil.data.files import made_by_unveil
     from unveil.errors import UnveilError
-    from unveil.evaluation.image_files import read_parameters
+    from unveil.evaluation.picture_output import read_parameters
 
     for file in [*out.glob("[0-9][0-9][0-9][0-9]*.png"), *out.glob("grid.png")]:
         try:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from unveil.recipes.device import enough_memory
 
+if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
@@ -121,14 +120,13 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
 
     from unveil.apps.image_generation import generate
     from unveil.data.picture_folders import natural
-    from unveil.evaluation.image_files import grid, write_animation, write_picture
-    from unveil.recipes.classifier_train import named_classifier
-    from unveil.recipes.doctor import commit, machine
+    from unveil.evaluation.image_files import grid
+    from unveil.evaluation.picture_output import write_animation, write_picture
     from unveil.recipes.image_given import prepare, quality
+    from unveil.recipes.image_load import load_image, named_classifier, read_classifier_config, read_image_config
     from unveil.recipes.image_repeat import clear, differs, free_folder, parameters, repeated
-    from unveil.recipes.image_train import load_image
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.machine import commit, machine
 
     if config.from_png is not None:
         config = repeated(config)
@@ -139,9 +137,9 @@ def sample_image(config: SampleImage) -> dict[str, Any]:
             )
     free_folder(config)
     folder = find_checkpoint(config.checkpoint)
-    described = read_config(folder, "image")
+    described = read_image_config(folder)
     guide = find_checkpoint(config.classifier) if config.classifier else None
-    names = described["names"] or (read_config(guide, "classifier")["names"] if guide else [])
+    names = described["names"] or (read_classifier_config(guide)["names"] if guide else [])
     settings = settings_of(config, described["names"])
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -202,19 +200,3 @@ def protocol(config: SampleImage | EvalImage) -> str:
     if isinstance(config, SampleImage) and config.restore:
         parts.append(f"restore {config.restore}, noise {config.noise}")
     return ", ".join(parts)
-
-
-@contextmanager
-def enough_memory(lower: str = "lower --batch-size") -> Generator[None]:
-    """Says which flag to lower when memory runs out, on an accelerator or on the processor (whose allocator raises a RuntimeError)."""
-    import torch
-
-    from unveil.errors import UnveilError
-
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        short = "can't allocate memory" in str(error) or "not enough memory" in str(error)
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or short:
-            raise UnveilError(f"out of memory; {lower}") from error
-        raise

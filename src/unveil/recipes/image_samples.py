@@ -51,9 +51,10 @@ def _draw(
     import torch
 
     from unveil.apps.image_generation import Given, ImageSettings, generate
-    from unveil.evaluation.image_files import grid, write_picture
+    from unveil.evaluation.image_files import grid
+    from unveil.evaluation.picture_output import write_picture
+    from unveil.recipes.image_load import image_model
     from unveil.recipes.image_run import classes_of
-    from unveil.recipes.image_train import image_model
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
         model = image_model(config)

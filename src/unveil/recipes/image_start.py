@@ -46,11 +46,11 @@ def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, 
         UnveilError: no such weights, pictures of another kind, or other classes.
         ValueError: a flag that asks for another shape.
     """
+    from unveil.recipes.image_load import read_image_config
     from unveil.recipes.locate import find_checkpoint, zoo_names
-    from unveil.recipes.run_config import read_config
 
     start = str(config.start_from)
-    has = before or read_config(find_checkpoint(start), "image")
+    has = before or read_image_config(find_checkpoint(start))
     kind = (described["channels"], described["size"])
     if (has["channels"], has["size"]) != kind:
         raise UnveilError(
@@ -80,8 +80,8 @@ def load_start(model: ImageModel, start: str) -> None:
     Raises:
         UnveilError: damaged.
     """
+    from unveil.data.safetensors import read_tensors
     from unveil.recipes.locate import find_checkpoint, weights_file
-    from unveil.training.checkpoint import read_tensors
 
     model.load_state_dict(read_tensors(weights_file(find_checkpoint(start)), model.state_dict(), halves=True))
 

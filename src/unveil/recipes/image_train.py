@@ -6,71 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.recipes.image_load import image_model, shape_of
+
 if TYPE_CHECKING:
     import torch
 
-    from unveil.apps.image_model import ImageModel, ImageShape
     from unveil.data.images import Images
     from unveil.recipes.classifier import TrainClassifier
     from unveil.recipes.image import TrainImage
     from unveil.recipes.progress import Progress
-
-SHAPE = (
-    "size",
-    "channels",
-    "null",
-    "width",
-    "blocks",
-    "head_width",
-    "groups",
-    "scale_shift",
-    "big_gan",
-    "dropout",
-    "stem",
-    "schedule",
-    "diffusion_steps",
-    "predicts",
-    "learned_variance",
-    "sigma_data",
-)
-
-
-def shape_of(config: Mapping[str, Any]) -> ImageShape:
-    """The tensors' shapes, and the diffusion, that a run's `config.json` describes."""
-    from unveil.apps.image_model import ImageShape
-
-    given = {name: config[name] for name in SHAPE}
-    given |= {"upsample": config.get("upsample", 1), "betas": tuple(config.get("betas", ())), "time_scale": config.get("time_scale", 1.0)}
-    return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
-
-
-def image_model(config: Mapping[str, Any]) -> ImageModel:
-    """The untrained model of a run's config: on our U-Net, or on one of another release with its options, or on the linear one."""
-    from unveil.apps.image_model import ImageModel, image_network
-    from unveil.network.linear_unet2d import LinearUNet2d
-
-    shape = shape_of(config)
-    if "linear" in config:
-        given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in config["linear"].items()}
-        return ImageModel(shape, LinearUNet2d(shape.channels, **given, learned_variance=shape.learned_variance))
-    return ImageModel(shape, image_network(shape, **config.get("options", {})))
-
-
-def load_image(folder: Path, device: str = "auto") -> ImageModel:
-    """The model of a checkpoint folder of `unveil train image`.
-
-    Raises:
-        UnveilError: damaged, or of another recipe.
-    """
-    from unveil.recipes.device import find_device
-    from unveil.recipes.locate import weights_file
-    from unveil.recipes.locomotion_load import with_weights
-    from unveil.recipes.run_config import read_config
-    from unveil.training.checkpoint import read_tensors
-
-    model = image_model(read_config(folder, "image"))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
-    return model
 
 
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
@@ -115,9 +59,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.data.images import Pictures
     from unveil.errors import UnveilError
     from unveil.process.importance import LossHistory
-    from unveil.recipes.device import find_device
+    from unveil.recipes.device import enough_memory, find_device
     from unveil.recipes.image import TRAIN_PRESETS, TrainImage, resolved
-    from unveil.recipes.image_run import enough_memory
     from unveil.recipes.image_samples import sampler
     from unveil.recipes.image_start import as_begun, load_start, taken_over
     from unveil.recipes.resuming import check_folder

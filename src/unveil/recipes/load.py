@@ -33,19 +33,22 @@ def load(
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
     """
-    from unveil.recipes.foreign_image import is_image, load_images
-    from unveil.recipes.foreign_policy import is_foreign
+    from unveil.recipes.image_convert import load_images
     from unveil.recipes.locate import find_checkpoint, zoo_names
-    from unveil.recipes.locomotion_pair import RECIPES, load_pair, places_below
-    from unveil.recipes.original_maze import is_maze, load_original_maze
+    from unveil.recipes.locomotion_pair import RECIPES, places_below
+    from unveil.recipes.locomotion_pair_load import load_pair
+    from unveil.recipes.maze_diffuser import load_original_maze
     from unveil.recipes.run_config import read_recipe
     from unveil.recipes.text_load import load_text_model
+    from unveil.weights.diffuser_folder import is_maze
+    from unveil.weights.image_weights import is_image
     from unveil.weights.llada import is_llada
+    from unveil.weights.policy_releases import is_foreign
 
     if is_image(Path(path_or_name)):
         return load_images(Path(path_or_name), device, **settings)
     if is_foreign(Path(path_or_name)):
-        from unveil.recipes.foreign_convert import load_foreign
+        from unveil.recipes.policy_convert import load_foreign
 
         return load_foreign(Path(path_or_name), device, seed, **settings)
     if is_llada(Path(path_or_name)):
@@ -63,19 +66,19 @@ def load(
             raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
         return load_text_model(str(path_or_name), device, **settings)
     if recipe == "image":
-        from unveil.recipes.image_train import load_image
+        from unveil.recipes.image_load import load_image
 
         if settings:
             raise TypeError(f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings")
         return load_image(folder, device)
     if recipe == "classifier":
-        from unveil.recipes.classifier_train import load_classifier
+        from unveil.recipes.image_load import load_classifier
 
         return load_classifier(folder, device)
     if recipe == "pusht":
-        from unveil.recipes.pusht import load_policy
+        from unveil.recipes.policy_load import load_policy
 
         return load_policy(folder, device, seed, **settings)
-    from unveil.recipes.maze import load_driver
+    from unveil.recipes.maze_load import load_driver
 
     return load_driver(folder, device, seed, **settings)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -67,3 +76,42 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
             raise UnveilError(f"{folder} holds averaged weights alone, no raw ones")
         return folder / "network.safetensors"
     return next((f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()), folder / "ema.safetensors")
+
+
+def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put weights, which may be stored in half precision, into a model there."""
+    import torch
+
+    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
+    model.to(device).eval()
+
+
+def check_free(out: Path, described: dict[str, Any]) -> None:
+    """Refuse to write over anything but this very run.
+
+    Raises:
+        UnveilError: something else is there.
+    """
+    file = out / "config.json"
+    try:
+        same = not file.exists() or json.loads(file.read_text()) == described
+    except (OSError, ValueError):
+        same = False
+    if not same or (out.exists() and not out.is_dir()):
+        raise UnveilError(f"{out}: something else is there; give a new folder")
+
+
+def write_converted(out: Path, name: str, described: dict[str, Any], models: Mapping[str, torch.nn.Module], state: dict[str, Any]) -> None:
+    """Write another program's models as a run of ours: a checkpoint of this name, and config.json.
+
+    Raises:
+        UnveilError: something else is there.
+    """
+    from unveil.data.files import replacing
+    from unveil.training.checkpoint import save_checkpoint
+
+    check_free(out, described)
+    out.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(out / name, {part: model.state_dict() for part, model in models.items()}, state)
+    with replacing(out / "config.json") as partial:
+        partial.write_text(json.dumps(described, indent=1) + "\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from unveil.data.files import MINARI
+from unveil.data.names import MINARI
 
 
 @dataclass(frozen=True)

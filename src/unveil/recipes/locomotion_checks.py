@@ -27,7 +27,7 @@ def check_planning(config: EvalLocomotion, said: Callable[[str], str]) -> None:
     Raises:
         ValueError: the field, what is needed and what was got.
     """
-    from unveil.apps.policy_checks import flag, number, one_of, whole
+    from unveil.checks import flag, number, one_of, whole
     from unveil.recipes.locomotion import EvalLocomotion
 
     def value(name: str) -> Any:

@@ -53,7 +53,8 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     import time
 
     from unveil.data.d4rl import write_d4rl
-    from unveil.data.files import check_output, found, home, output
+    from unveil.data.files import check_output, output
+    from unveil.data.places import found, home
     from unveil.worlds.locomotion.body import named_body
     from unveil.worlds.locomotion.collect import collect, mixture
 
@@ -91,7 +92,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
 
 def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
     """What a data set is, whose behaviour it holds and how good that is; no time and no path, so that the same data have the same card."""
-    from unveil.recipes.doctor import commit, versions
+    from unveil.recipes.machine import commit, versions
     from unveil.worlds.locomotion.collect import action_noise
 
     returns = episodes.returns

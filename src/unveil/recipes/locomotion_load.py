@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unveil.recipes.locate import with_weights
 from unveil.recipes.locomotion import folder_name
+from unveil.recipes.planning_config_checks import check_trajectories
+from unveil.recipes.run_config import read_config
 
 if TYPE_CHECKING:
     import torch
@@ -57,14 +60,6 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
     return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
 
 
-def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Put weights, which may be stored in half precision, into a model there."""
-    import torch
-
-    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
-    model.to(device).eval()
-
-
 def folder_of(config: EvalLocomotion, path: str) -> Path:
     """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
     from dataclasses import asdict
@@ -101,30 +96,29 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
 
 
 def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
-    from unveil.recipes.original import is_original, load_original
+    from unveil.recipes.locomotion_diffuser import load_original
+    from unveil.weights.diffuser_folder import is_original
 
     return load_original(folder, epoch, ema=not config.raw, dataset=config.dataset) if is_original(folder) else None
 
 
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
     """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
+    from unveil.data.safetensors import read_tensors
     from unveil.recipes.locate import weights_file
-    from unveil.recipes.run_config import read_config
-    from unveil.training.checkpoint import read_tensors
 
-    model = trajectory_model(read_config(checkpoint, "locomotion"))
+    model = trajectory_model(read_locomotion_config(checkpoint))
     with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict(), halves=True), device)
     return model
 
 
 def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
     """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
+    from unveil.data.safetensors import read_tensors
     from unveil.recipes.locate import weights_file
-    from unveil.recipes.run_config import read_config
-    from unveil.training.checkpoint import read_tensors
 
     packaged = checkpoint / "value.safetensors"
-    config = read_config(checkpoint, "locomotion")["value"] if packaged.is_file() else read_config(checkpoint, "value")
+    config = read_locomotion_config(checkpoint)["value"] if packaged.is_file() else read_locomotion_config(checkpoint, "value")
     model = value_model(config)
     file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
     with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
@@ -179,3 +173,8 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
     for name in ("low", "high"):
         if not torch.allclose(getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3):
             raise UnveilError("this value was trained on differently normalised data than the diffusion; use one data set and --normalizer")
+
+
+def read_locomotion_config(folder: Path, recipe: Literal["locomotion", "value"] = "locomotion") -> dict[str, Any]:
+    """config.json of a diffusion, or of a value, for locomotion; raises as `read_config`."""
+    return read_config(folder, recipe, check_trajectories)

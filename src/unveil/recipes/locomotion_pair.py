@@ -11,7 +11,6 @@ from unveil.recipes.locomotion_load import at_epoch, check_pair, folder_of, load
 if TYPE_CHECKING:
     import torch
 
-    from unveil.apps.guided import GuidedPlanner
     from unveil.apps.trajectory_model import TrajectoryModel, ValueModel
     from unveil.recipes.locomotion import EvalLocomotion
 
@@ -59,26 +58,31 @@ def pair_at(
     Raises:
         UnveilError: no diffusion or several, several values, or a value that does not belong to the diffusion.
     """
+    from functools import partial
+
     from unveil.apps.trajectory_model import TrajectoryModel
     from unveil.errors import UnveilError
+    from unveil.recipes.diffuser_models import read_original
     from unveil.recipes.locate import find_checkpoint, zoo_names
-    from unveil.recipes.original import is_experiment, our_config, read_original
-    from unveil.recipes.original_maze import is_maze
-    from unveil.recipes.run_config import read_config, read_recipe
+    from unveil.recipes.locomotion_diffuser import locomotion_config, locomotion_rows
+    from unveil.recipes.locomotion_load import read_locomotion_config
+    from unveil.recipes.run_config import read_recipe
+    from unveil.weights.diffuser_folder import is_experiment, is_maze
 
     named = path_or_name in zoo_names()
     folder = find_checkpoint(path_or_name) if named or not Path(path_or_name).is_dir() else Path(path_or_name)
     diffusions: list[tuple[TrajectoryModel, Mapping[str, Any]]] = []
     values: list[ValueModel] = []
+    rows = None if dataset is None else partial(locomotion_rows, dataset=dataset)
     for place in places_below(folder):
         if is_experiment(place):
             if is_maze(place):
                 raise UnveilError(f"{place}: a planner of mazes, to goals; `unveil eval maze` drives it")
             wanted = value_epoch if place.parent.name == "values" else epoch
-            model, original = read_original(place, wanted, not raw, dataset)
+            model, original = read_original(place, wanted, not raw, rows)
             model.to(device)
             if isinstance(model, TrajectoryModel):
-                diffusions.append((model, our_config(original, dataset is not None)))
+                diffusions.append((model, locomotion_config(original, dataset is not None)))
             else:
                 values.append(model)
             continue
@@ -87,7 +91,7 @@ def pair_at(
         if recipe == "value":
             values.append(load_value(checkpoint, device, raw))
             continue
-        diffusions.append((load_trajectories(checkpoint, device, raw), read_config(checkpoint, "locomotion")))
+        diffusions.append((load_trajectories(checkpoint, device, raw), read_locomotion_config(checkpoint)))
         if guided and (checkpoint / "value.safetensors").is_file():
             values.append(load_value(checkpoint, device, raw))
     if values and not diffusions:
@@ -103,8 +107,8 @@ def pair_at(
 def diffusion_place(config: EvalLocomotion) -> Path:
     """Where an evaluation's diffusion is: a checkpoint, packaged weights, or a folder of the original."""
     from unveil.recipes.locate import find_checkpoint, zoo_names
-    from unveil.recipes.original import is_original
     from unveil.recipes.run_config import read_recipe
+    from unveil.weights.diffuser_folder import is_original
 
     folder = folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
     if config.checkpoint in zoo_names():
@@ -151,13 +155,14 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
         value = value_of(config, device) if wanted else None
     if value is not None:
         check_pair(model, value)
-    return _fast(config, model, value)
+    return laid_out(config, model, value)
 
 
-def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
+def laid_out(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
+    """The models with their published networks laid out for planning, as `fast` asks."""
     import torch
 
-    from unveil.apps.fast_models import fast_trajectories, fast_value
+    from unveil.apps.trajectory_model import fast_trajectories, fast_value
     from unveil.network.compiled import Measured
 
     if config.fast == "off":
@@ -165,60 +170,3 @@ def _fast(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | No
     dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
     quicker = Measured if config.compile == "auto" else None
     return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
-
-
-def load_pair(
-    path_or_name: str,
-    device: str,
-    seed: int,
-    *,
-    dataset: str | None = None,
-    epoch: str | int | None = None,
-    diffusion_epoch: str | int = "latest",
-    value_epoch: str | int = "latest",
-    raw: bool = False,
-    preset: str | None = None,
-    **settings: Any,
-) -> GuidedPlanner:
-    """A planner of what a folder holds.
-
-    Args:
-        epoch: another name of `diffusion_epoch`.
-        preset: by default what suits the run: one that is told returns asks for the best, whether or not a value lies beside it; the
-            published network, the original's or ours, plans as published; others choose by the value, if there is one.
-        settings: fields of `EvalLocomotion`; guidance or selection of a run that is told returns begin from the preset `default`.
-    Raises:
-        UnveilError: as `pair_at`.
-        TypeError: a setting that there is not.
-    """
-    from dataclasses import replace
-
-    from unveil.recipes.device import find_device
-    from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
-    from unveil.recipes.locomotion_checks import as_argument, check_planning
-    from unveil.recipes.locomotion_eval import planner_with, with_scale
-    from unveil.recipes.locomotion_preset import suited
-
-    chosen = str(diffusion_epoch if epoch is None else epoch)
-    pair = pair_at(path_or_name, find_device(device), dataset=dataset, epoch=chosen, value_epoch=str(value_epoch), raw=raw)
-    model, value, described = pair
-    valued = any(settings.get(name, "none") != "none" for name in ("guidance", "select", "value_loadpath"))
-    name = suited(described) if preset is None else preset
-    name = "default" if preset is None and valued and name == "ask" else name
-    if name not in EVAL_PRESETS:
-        raise ValueError(f"load: preset is one of {', '.join(EVAL_PRESETS)}, got {preset!r}")
-    trained_on = dataset or described.get("dataset") or Path(path_or_name).name
-    config = for_dataset(EVAL_PRESETS[name], trained_on)
-    if name == "paper":
-        config = replace(config, sampling_steps=model.shape.diffusion_steps)
-    if "value_loadpath" in settings:
-        value = value_of(replace(config, device=device, raw=raw, **settings), find_device(device))
-        check_pair(model, value)
-    if value is None and preset is None and name != "ask":
-        config = replace(config, guidance="none", select="none", batch_size=1)
-    about: dict[str, Any] = {"checkpoint": path_or_name, "seed": seed, "device": device, "raw": raw, "diffusion_epoch": chosen}
-    about["dataset"] = dataset or described.get("dataset") or config.dataset
-    config = replace(config, **(about | settings))
-    check_planning(config, as_argument)
-    model, value = _fast(config, model, value)
-    return planner_with(with_scale(config, model, value)[0], model, value)

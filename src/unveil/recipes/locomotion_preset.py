@@ -43,8 +43,8 @@ def with_preset(config: EvalLocomotion, named: str, valued: bool) -> EvalLocomot
 def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
     """What is known of the diffusion before its weights are built; None where nothing is, which the evaluation will say better."""
     from unveil.errors import UnveilError
+    from unveil.recipes.locomotion_load import read_locomotion_config
     from unveil.recipes.locomotion_pair import diffusion_place
-    from unveil.recipes.run_config import read_config
     from unveil.weights.diffuser_folder import experiments, read_checkpoint
 
     try:
@@ -53,6 +53,6 @@ def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
             original = read_checkpoint(experiment, config.diffusion_epoch).original if experiment.parent.name != "values" else None
             if original is not None and original.kind == "diffusion":
                 return {"model": "unet", "diffusion_steps": original.diffusion_steps}
-        return read_config(place, "locomotion")
+        return read_locomotion_config(place)
     except (UnveilError, ValueError, OSError):
         return None

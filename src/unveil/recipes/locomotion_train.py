@@ -71,14 +71,13 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
 
     import torch
 
+    from unveil.data.safetensors import read_tensors
     from unveil.errors import UnveilError
     from unveil.recipes.locate import find_checkpoint, weights_file
-    from unveil.recipes.locomotion_load import shape_of
-    from unveil.recipes.run_config import read_config
-    from unveil.training.checkpoint import read_tensors
+    from unveil.recipes.locomotion_load import read_locomotion_config, shape_of
 
     folder = find_checkpoint(str(place))
-    theirs = read_config(folder, str(described["recipe"]))
+    theirs = read_locomotion_config(folder, "value" if described["recipe"] == "value" else "locomotion")
     shapes = [asdict(replace(shape_of(config), horizon=1)) | {"model": config.get("model", "unet")} for config in (theirs, described)]
     if differing := [f"{name} {shapes[0][name]}, here {shapes[1][name]}" for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
         raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
@@ -231,7 +230,7 @@ def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
 
 
 def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
-    from unveil.recipes.run import RELEASED_TRAINER
+    from unveil.apps.trajectory_training import RELEASED_TRAINER
 
     return RELEASED_TRAINER if config.preset == "paper" else {}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import find_layout
+from unveil.recipes.maze_load import find_layout
 
 if TYPE_CHECKING:
     from unveil.data.episodes import Episodes
@@ -42,7 +42,7 @@ def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path
     """Where generated data are kept: the name holds all that decides them, the map as a hash."""
     import hashlib
 
-    from unveil.data.files import home
+    from unveil.data.places import home
 
     rows = hashlib.sha256("\n".join(layout.rows).encode()).hexdigest()[:8]
     return home() / "maze" / f"{layout.name}-{rows}-{steps}-seed{seed}{'' if noise == 0.5 else f'-noise{noise:g}'}.hdf5"
@@ -98,7 +98,7 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     Raises:
         UnveilError: the file is not there, or holds positions that this maze does not have.
     """
-    from unveil.data.files import found
+    from unveil.data.places import found
     from unveil.data.sources import read_file
     from unveil.errors import UnveilError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import find_layout, layout_of, load_driver
+from unveil.recipes.maze_load import find_layout, layout_of, load_driver
 
 if TYPE_CHECKING:
     from unveil.apps.diffuser import Diffuser
@@ -21,14 +21,14 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     """Roll out the planner and the references on the same episodes; returns metrics and references."""
     import torch
 
-    from unveil.apps.policy_checks import number, whole
+    from unveil.checks import number, whole
     from unveil.evaluation.maze import starting_states
     from unveil.evaluation.maze_reference import controller_reference, oracle_reference
     from unveil.evaluation.plans import reference_metrics
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.original import is_original
-    from unveil.recipes.original_maze import load_original_maze, original_maze
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.maze_diffuser import load_original_maze, original_maze
+    from unveil.recipes.maze_load import read_maze_config
+    from unveil.weights.diffuser_folder import is_original
 
     for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
         if getattr(config, name) < 1:
@@ -39,7 +39,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     layout = find_layout(config.maze)
     original = is_original(Path(config.checkpoint))
     folder = Path(config.checkpoint) if original else find_checkpoint(config.checkpoint)
-    described = original_maze(folder) if original else read_config(folder, "maze")
+    described = original_maze(folder) if original else read_maze_config(folder)
     trained = layout_of(described)
     if trained.rows != layout.rows:
         raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")

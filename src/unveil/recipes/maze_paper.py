@@ -52,12 +52,12 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
 
     from unveil.apps.diffuser import maze_shape
     from unveil.apps.trajectory_model import TrajectoryModel
-    from unveil.apps.trajectory_training import trajectory_batches, trajectory_loss
+    from unveil.apps.trajectory_training import RELEASED_TRAINER, trajectory_batches, trajectory_loss
     from unveil.data.notes import note
     from unveil.data.trajectories import Trajectories
     from unveil.errors import UnveilError
     from unveil.recipes.locomotion_train import learn_normalization
-    from unveil.recipes.run import RELEASED_TRAINER, Task
+    from unveil.recipes.run import Task
 
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")

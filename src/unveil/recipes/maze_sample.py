@@ -71,10 +71,11 @@ def sample_maze(config: SampleMaze) -> dict[str, Any]:
     import numpy as np
 
     from unveil.data.files import check_output
-    from unveil.evaluation.pictures import MazePicture, plan_frames, write_gif, write_png
+    from unveil.evaluation.picture_output import write_gif, write_png
+    from unveil.evaluation.pictures import MazePicture, plan_frames
     from unveil.evaluation.plans import crosses_wall
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.maze import load_planner, trained_layout
+    from unveil.recipes.maze_load import load_planner, trained_layout
 
     start, goal = parse_cell(config.start, "--start"), parse_cell(config.goal, "--goal")
     vias = [parse_via(text) for text in config.via]

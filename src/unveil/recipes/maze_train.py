@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.recipes.maze import driver_of, find_layout
 from unveil.recipes.maze_data import load_data, unmarked
+from unveil.recipes.maze_load import driver_of, find_layout
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,8 @@ def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: in
     import numpy as np
     import torch
 
-    from unveil.evaluation.pictures import MazePicture, write_png
+    from unveil.evaluation.picture_output import write_png
+    from unveil.evaluation.pictures import MazePicture
 
     planner = driver_of(config, weights, torch.device("cpu"), 0)
     rng = np.random.default_rng(0)

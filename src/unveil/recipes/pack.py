@@ -47,9 +47,14 @@ def pack(config: Pack) -> str:
 
     from unveil.data.files import replacing
     from unveil.data.image_sets import FASHION
-    from unveil.recipes.cards import PRIVATE, image_card, locomotion_card, maze_card, pusht_card, text_card
+    from unveil.data.safetensors import read_tensors
+    from unveil.recipes.card import PRIVATE
+    from unveil.recipes.image_card import image_card
     from unveil.recipes.locate import ZOO, find_checkpoint
-    from unveil.training.checkpoint import read_tensors
+    from unveil.recipes.locomotion_card import locomotion_card
+    from unveil.recipes.maze_card import maze_card
+    from unveil.recipes.pusht_card import pusht_card
+    from unveil.recipes.text_card import text_card
 
     def small(weights: dict[str, torch.Tensor]) -> bytes:
         halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics stay as they are
@@ -125,17 +130,3 @@ def _check_free(folder: Path) -> None:
         raise UnveilError(
             f"{folder}: files are there that were not packed like this, or were changed; give another --name or --into"
         ) from error
-
-
-def listing() -> str:
-    """The packaged weights, their sizes and what made them."""
-    from unveil.evaluation.tables import text_table
-    from unveil.recipes.locate import ZOO, zoo_names
-
-    rows = []
-    for name in zoo_names():
-        described = json.loads((ZOO / name / "config.json").read_text())
-        size = sum(f.stat().st_size for f in (ZOO / name).iterdir()) / 2**20
-        world = described.get("maze") or described.get("dataset") or described.get("observation") or "-"
-        rows.append([name, described["recipe"], str(world), f"{size:.2f} MB"])
-    return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"

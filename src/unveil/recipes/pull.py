@@ -46,8 +46,9 @@ def pull(config: Pull, progress: Progress, opener: Callable[[urllib.request.Requ
     from difflib import get_close_matches
 
     from unveil.data.download import download, https
-    from unveil.data.files import home
-    from unveil.weights.archives import extract, public_archives
+    from unveil.data.places import home
+    from unveil.weights.archives import extract
+    from unveil.weights.public_archives import public_archives
 
     known = public_archives()
     if config.name not in known:

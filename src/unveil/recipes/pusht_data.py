@@ -49,7 +49,8 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
 
     from unveil.data.demonstration_sources import read_demonstrations
     from unveil.data.demonstrations import write_demonstrations
-    from unveil.data.files import check_output, home, output
+    from unveil.data.files import check_output, output
+    from unveil.data.places import home
 
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
@@ -158,7 +159,7 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
     from dataclasses import replace
 
     from unveil.data.demonstration_sources import read_demonstrations
-    from unveil.data.files import found, home
+    from unveil.data.places import found, home
     from unveil.errors import UnveilError
 
     packaged = data == "pusht"
@@ -177,8 +178,8 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
 
 def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
     """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
-    from unveil.data.files import found
     from unveil.data.npz import npz_arrays
+    from unveil.data.places import found
     from unveil.errors import UnveilError
 
     pictures = next((demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None)

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from unveil.worlds.pusht.observations import seen
+
 if TYPE_CHECKING:
     import numpy as np
 
     from unveil.apps.policy import Policy
     from unveil.apps.realtime import RealTimePolicy
     from unveil.recipes.progress import Progress
-    from unveil.recipes.pusht import EvalPushT, SamplePushT
+    from unveil.recipes.pusht import EvalPushT
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
 SHOWN, SIZE = 4, 224  # episodes of a video, and the side of each
@@ -27,7 +29,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     import torch
 
     from unveil.data.files import check_output
-    from unveil.evaluation.pictures import video_suffixes, write_video
+    from unveil.evaluation.picture_output import video_suffixes, write_video
     from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.worlds.pusht.episodes import PushTEpisodes
 
@@ -80,11 +82,10 @@ def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, s
     """
     from pathlib import Path
 
-    from unveil.recipes.foreign_convert import foreign_observation, load_foreign
-    from unveil.recipes.foreign_policy import is_foreign
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.pusht import load_policy
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.policy_convert import foreign_observation, load_foreign
+    from unveil.recipes.policy_load import load_policy, read_policy_config
+    from unveil.weights.policy_releases import is_foreign
 
     path = Path(checkpoint)
     if is_foreign(path):
@@ -92,7 +93,7 @@ def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, s
         policy = load_foreign(path, device, seed, solver=solver or "ddim", sampling_steps=steps or 10, **settings)
         return policy, foreign_observation(path)
     folder = find_checkpoint(checkpoint)
-    return load_policy(folder, *arguments, **settings), str(read_config(folder, "pusht")["observation"])
+    return load_policy(folder, *arguments, **settings), str(read_policy_config(folder)["observation"])
 
 
 def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
@@ -102,36 +103,6 @@ def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
     if not config.delay and config.asynchronous != "soft":
         return policy
     return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.n_action)
-
-
-def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
-    """What the policy observes of the scenes, (B, D).
-
-    Args:
-        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows, columns of 0 .. 255), or several
-            of these joined by "+"; pixels is agent+picture.
-    Raises:
-        UnveilError: the policy observes something else.
-    """
-    import numpy as np
-
-    from unveil.errors import UnveilError
-    from unveil.worlds.pusht.block import keypoint_observation, vertices
-
-    looks = {
-        "keypoints": lambda: keypoint_observation(world.states),
-        "state": lambda: world.states,
-        "agent": lambda: world.states[:, :2],
-        "vertices": lambda: vertices(world.states).reshape(world.count, -1),
-        "picture": lambda: world.pictures().transpose(0, 3, 1, 2).reshape(world.count, -1),
-    }
-    names = "agent+picture" if observation == "pixels" else observation
-    if not looks.keys() >= set(names.split("+")):
-        raise UnveilError(
-            "this policy was made for other observations than PushT's keypoints, vertices, state or pictures; "
-            "use unveil.load(PATH).act(observations)"
-        )
-    return np.concatenate([looks[name]() for name in names.split("+")], axis=1)
 
 
 def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
@@ -160,42 +131,3 @@ def _counted(policy: Policy) -> Generator[list[int]]:
         yield calls
     finally:
         hook.remove()
-
-
-def sample_pusht(config: SamplePushT) -> dict[str, Any]:
-    """Predict, draw, and describe."""
-    import json
-    from dataclasses import asdict
-
-    import numpy as np
-
-    from unveil.data.files import check_output
-    from unveil.evaluation.pictures import write_png
-    from unveil.evaluation.pusht_pictures import with_chunk
-    from unveil.worlds.pusht.episodes import PushTEpisodes
-
-    if config.candidates < 1 or (config.sampling_steps is not None and config.sampling_steps < 1):
-        raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
-    if config.out.suffix != ".png":
-        raise ValueError(f"--out must end in .png, got {config.out}")
-    check_output(config.out)
-    policy, observed = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps)
-    shape = policy.model.shape
-    world = PushTEpisodes(1, config.start)
-    observation = seen(observed, world)
-    chunks = policy.predict(np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32))
-    picture = world.pictures(512)[0]
-    for chunk in chunks:
-        picture = with_chunk(picture, chunk, shape.executed)
-    write_png(config.out, picture, {"unveil": json.dumps(asdict(config), default=str)})
-    spread = float(chunks.std(0).mean())
-    return {
-        "recipe": "pusht",
-        "checkpoint": config.checkpoint,
-        "protocol": f"{config.candidates} chunks from the start of seed {config.start}",
-        "metrics": {"spread_px": spread, "n": config.candidates},
-        "chunks": chunks.round(2).tolist(),
-        "config": asdict(config),
-        "seeds": [config.seed],
-        "summary": f"{config.out}: {config.candidates} chunks of {shape.horizon} actions, standard deviation {spread:.1f} px",
-    }

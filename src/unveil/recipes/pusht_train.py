@@ -27,7 +27,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.data.notes import left_out, note
     from unveil.recipes.device import find_device
     from unveil.recipes.locate import find_checkpoint
-    from unveil.recipes.pusht import TrainPushT, load_policy_model, policy_model
+    from unveil.recipes.policy_load import load_policy_model, policy_model
+    from unveil.recipes.pusht import TrainPushT
     from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
     from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
@@ -111,9 +112,9 @@ def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, 
     """
     from dataclasses import replace
 
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.policy_load import read_policy_config
 
-    told = read_config(folder, "pusht")
+    told = read_policy_config(folder)
     if config.distill:
         raise ValueError("--start-from and --distill both say which weights to begin with; give one of them")
     if told["observation"] not in ("keypoints", "state", "pixels"):
@@ -133,9 +134,9 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     """
     from dataclasses import replace
 
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.policy_load import read_policy_config
 
-    told = read_config(folder, "pusht")
+    told = read_policy_config(folder)
     if told.get("distill", ""):
         raise ValueError(f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}")
     if told["predicts"] != "flow" and config.distill_steps > told["diffusion_steps"]:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from unveil.training.trainer import Training
 
 
-RELEASED_TRAINER = {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
-"""`Training` as jannerm/diffuser trains: Adam at a constant rate, no clipping. Of every preset `paper`."""
-
-
 class Task(NamedTuple):
     """What is trained on what.
 

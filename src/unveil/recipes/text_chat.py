@@ -40,8 +40,8 @@ def answer_prompts(config: ChatText) -> dict[str, Any]:
     import time
 
     from unveil.apps.text_chat import answer
-    from unveil.recipes.doctor import commit, machine
-    from unveil.recipes.text_run import printable
+    from unveil.recipes.machine import commit, machine
+    from unveil.recipes.text_display import printable
     from unveil.sampling.noise import generators
 
     settings_of(config)  # what is impossible with any model is refused before one is loaded
@@ -71,7 +71,7 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
     """Answer line after line, each given all before it. The oldest turns are forgotten, and that is said, where the context ends."""
     from unveil.apps.text_chat import answer
     from unveil.data.chat import Turn, encode_chat
-    from unveil.recipes.text_run import printable
+    from unveil.recipes.text_display import printable
     from unveil.sampling.noise import generators
 
     settings_of(config)
@@ -140,7 +140,7 @@ def _streamed(model: TextModel, config: ChatText, length: int) -> Generator[Call
     from rich.text import Text
 
     from unveil.data.chat import answer_of
-    from unveil.recipes.text_run import partly
+    from unveil.recipes.text_display import partly
 
     console = Console(stderr=True)
     if not (config.watch and console.is_terminal):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unveil.recipes.run_config import check_whole_numbers, read_config
+
 if TYPE_CHECKING:
-    from unveil.apps.text_model import TextModel
+    from unveil.apps.text_model import TextModel, TextShape
 
 
 def load_text_model(
@@ -20,8 +23,8 @@ def load_text_model(
     Raises:
         UnveilError: nothing there, or damaged, or of another recipe.
     """
-    from unveil.recipes.llada import load_llada
     from unveil.recipes.locate import find_checkpoint
+    from unveil.recipes.text_convert import load_llada
     from unveil.weights.llada import is_llada
 
     if is_llada(Path(path_or_name)):
@@ -40,16 +43,13 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
         UnveilError: damaged, of another recipe, or beside another tokenizer than the one it was trained with.
     """
     from unveil.apps.text_model import TextModel
+    from unveil.data.safetensors import read_tensors
     from unveil.data.tokens import FILE, digest, read_tokens
     from unveil.errors import UnveilError
     from unveil.recipes.device import find_device
-    from unveil.recipes.locate import weights_file
-    from unveil.recipes.locomotion_load import with_weights
-    from unveil.recipes.run_config import read_config
-    from unveil.recipes.text_train import shape_of
-    from unveil.training.checkpoint import read_tensors
+    from unveil.recipes.locate import weights_file, with_weights
 
-    config = read_config(folder, "text")
+    config = read_text_config(folder)
     place = folder / FILE if (folder / FILE).is_file() else folder.parent / FILE
     tokens = read_tokens(place)
     if config.get("lora_rank"):
@@ -63,11 +63,11 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
 
 def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     """The base that a LoRA run names, with the run's matrices merged in."""
+    from unveil.data.safetensors import read_tensors
     from unveil.data.tokens import digest
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
     from unveil.recipes.locate import weights_file
-    from unveil.training.checkpoint import read_tensors
 
     base = str(config["checkpoint"])
     try:
@@ -104,3 +104,39 @@ def _plain(model: TextModel) -> None:
     merge_lora(model.denoiser.network)
     strip_lora(model.denoiser.network)
     model.requires_grad_(True)
+
+
+def shape_of(config: Mapping[str, Any]) -> TextShape:
+    """The tensors' shapes that a run's `config.json` describes."""
+    from unveil.apps.text_model import TextShape
+
+    names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
+    later = {name: config[name] for name in ("epsilon", "forbid_mask", "block", "causal") if name in config}
+    return TextShape(**{name: config[name] for name in names}, **later)
+
+
+def check_text_config(config: Mapping[str, Any]) -> None:
+    """Refuse fields of which no text model can be built."""
+    check_whole_numbers(config, ("context", "width", "depth", "heads"))
+    if not (isinstance(config["vocabulary"], int) and 3 <= config["vocabulary"] < 2**24):
+        raise ValueError(f"vocabulary is {config['vocabulary']!r}")
+    if not all(isinstance(config[name], int) and 0 <= config[name] < 10**6 for name in ("kv_heads", "hidden")):
+        raise ValueError("kv_heads or hidden are not whole numbers")
+    if config["schedule"] not in ("linear", "cosine") or not isinstance(config["tied"], bool) or not float(config["theta"]) > 0.0:
+        raise ValueError("its schedule, tied or theta do not fit")
+    if config["width"] % (2 * config["heads"]) or config["heads"] % (config["kv_heads"] or config["heads"]):
+        raise ValueError("its width, heads and kv_heads do not fit")
+    if config.get("lora_rank") and not isinstance(config.get("checkpoint"), str):
+        raise ValueError("it is LoRA weights, but does not say of what (checkpoint)")
+    if not isinstance(config.get("forbid_mask", True), bool) or not 0.0 < float(config.get("epsilon", 1e-5)) < 1.0:
+        raise ValueError("its forbid_mask or epsilon do not fit")
+    block, causal = config.get("block", 0), config.get("causal", False)
+    if not (isinstance(block, int) and 0 <= block < 100_000 and isinstance(causal, bool)) or (block and causal):
+        raise ValueError("its block or causal do not fit")
+    if not isinstance(config["tokenizer"], str):
+        raise ValueError("its tokenizer is not named")
+
+
+def read_text_config(folder: Path) -> dict[str, Any]:
+    """config.json of a text model; raises as `read_config`."""
+    return read_config(folder, "text", check_text_config)

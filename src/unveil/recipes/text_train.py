@@ -7,78 +7,15 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from unveil.recipes.flags import training_of
+from unveil.recipes.text_data import prepared_text
+from unveil.recipes.text_load import shape_of
+
 if TYPE_CHECKING:
     import torch
 
-    from unveil.apps.text_model import TextShape
-    from unveil.data.text import Prepared
     from unveil.recipes.progress import Progress
-    from unveil.recipes.text import DataText, TrainText
-    from unveil.training.trainer import Training
-
-
-def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
-    """Learn the vocabulary on what is trained on, and write the folder."""
-    from unveil.data.files import home
-    from unveil.data.text import Prepared, made_by_data_text, pack, read_documents, split_documents, write_prepared
-    from unveil.data.tokens import FILE, ByteTokens, train_bpe
-    from unveil.errors import UnveilError
-
-    if config.out is not None and config.out.exists() and not config.out.is_dir():
-        raise ValueError(f"{config.out} is a file, but --out needs a folder")
-    name = Path(config.data).name.split(".")[0] or "text"
-    if config.out is not None and not made_by_data_text(config.out):
-        for own in (FILE, "train.npy", "held.npy", "streams.json"):
-            if (config.out / own).exists():
-                raise UnveilError(f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out")
-    kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
-    out = config.out or home() / "text" / f"{name}-{kind}"
-    train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
-    progress(f"preparing {name}", 1, 3, {})
-    tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
-    progress(f"preparing {name}", 2, 3, {})
-    prepared = Prepared(tokens, pack(train, tokens), pack(held, tokens), _command(config))
-    write_prepared(prepared, out)
-    progress(f"preparing {name}", 3, 3, {})
-    per_token = prepared.train.characters / max(1, len(prepared.train) - len(train))
-    return {
-        "path": str(out),
-        "protocol": f"{kind} tokens of {config.data}",
-        "metrics": {
-            "train_tokens": len(prepared.train),
-            "held_tokens": len(prepared.held),
-            "vocabulary": tokens.size,
-            "characters_per_token": per_token,
-            "documents": len(train),
-        },
-        "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
-        f"{per_token:.2f} characters a token\nnext: unveil train text --data {quote(str(out))}",
-    }
-
-
-def _command(config: DataText) -> str:
-    """What prepares the same data, wherever they lie."""
-    vocabulary = f"--tokenizer bpe --vocabulary {config.vocabulary}" if config.tokenizer == "bpe" else "--tokenizer bytes"
-    field = f" --field {config.field}" if config.field != "text" else ""
-    encoding = f" --encoding {config.encoding}" if config.encoding != "utf-8" else ""
-    return f"unveil data text --data {Path(config.data).name}{field}{encoding} {vocabulary} --hold-out {config.hold_out}"
-
-
-def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prepared:
-    """A folder of `unveil data text`, or other text as bytes with its tail held out."""
-    from unveil.data.files import found
-    from unveil.data.notes import note
-    from unveil.data.text import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
-    from unveil.data.tokens import ByteTokens
-
-    folder = found(Path(data))
-    if is_prepared(folder):
-        if (field, encoding) != ("text", "utf-8"):
-            note(f"{data} is prepared already: --field and --encoding are of text, and are not used")
-        return read_prepared(folder)
-    tokens = ByteTokens()
-    train, held = split_documents(read_documents(data, field, encoding), hold_out)
-    return Prepared(tokens, pack(train, tokens), pack(held, tokens))
+    from unveil.recipes.text import TrainText
 
 
 def train_text(config: TrainText, progress: Progress) -> Path:
@@ -153,37 +90,6 @@ def check_text(config: TrainText, described: Mapping[str, Any]) -> None:
             f"{out} was started on other text: the tokenizer is not that of {config.sft or config.data} now. Give the old text to resume, "
             f"or train on from what was learned: unveil train text --checkpoint {quote(str(out))} {source} --out {quote(f'{out}-more')}"
         )
-
-
-def shape_of(config: Mapping[str, Any]) -> TextShape:
-    """The tensors' shapes that a run's `config.json` describes."""
-    from unveil.apps.text_model import TextShape
-
-    names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
-    later = {name: config[name] for name in ("epsilon", "forbid_mask", "block", "causal") if name in config}
-    return TextShape(**{name: config[name] for name in names}, **later)
-
-
-def training_of(config: TrainText) -> Training:
-    """How to train, as flags say it."""
-    from unveil.training.trainer import Training
-
-    return Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        final_fraction=config.final_fraction,
-        weight_decay=config.weight_decay,
-        betas=(0.9, 0.95),
-        ema=config.ema_decay,
-        ema_power=config.ema_power,
-        bfloat16=config.bfloat16,
-        accumulate=config.accumulate,
-        save_every=config.save_every,
-        keep=config.keep,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
 
 
 def check(config: TrainText) -> None:

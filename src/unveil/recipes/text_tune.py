@@ -40,10 +40,11 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
     from unveil.recipes.device import find_device
+    from unveil.recipes.flags import training_of
     from unveil.recipes.resuming import check_folder
     from unveil.recipes.run import Task, as_json, run_task
     from unveil.recipes.text import TrainText
-    from unveil.recipes.text_train import check_text, training_of
+    from unveil.recipes.text_train import check_text
     from unveil.training.checkpoint import latest_checkpoint
     from unveil.weights.peft import write_adapter
 
@@ -91,11 +92,10 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
 def _started(config: TrainText) -> TextModel:
     """The model to go on from, on the CPU; LLaDA's in float32 if all of it is trained."""
     from unveil.apps.text_model import TextModel
-    from unveil.data.files import found
+    from unveil.data.places import found
     from unveil.data.text import is_prepared, read_prepared
     from unveil.data.tokens import ByteTokens
-    from unveil.recipes.text_load import load_text_model
-    from unveil.recipes.text_train import shape_of
+    from unveil.recipes.text_load import load_text_model, shape_of
 
     if config.checkpoint is not None:
         model = load_text_model(config.checkpoint, "cpu", dtype="bfloat16" if config.lora_rank else "float32")
@@ -128,11 +128,11 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
 def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     from unveil.apps.text_training import text_batches, text_loss
     from unveil.apps.text_tuning import tuning_batches, tuning_loss
-    from unveil.data.files import found
     from unveil.data.instructions import Examples, read_chats
+    from unveil.data.places import found
     from unveil.data.text import Pieces, is_prepared, pack, read_documents, split_documents
     from unveil.errors import UnveilError
-    from unveil.recipes.text_train import prepared_text
+    from unveil.recipes.text_data import prepared_text
 
     def odd(count: int) -> int:
         """Antithetic times come in pairs, of batches that are only counted, too."""

@@ -37,12 +37,12 @@ EVALUATED: dict[str, tuple[dict[str, Any], str]] = {
     "maze": ({"default": maze.EvalMaze()}, "maze_eval:evaluate_maze"),
     "locomotion": (locomotion.EVAL_PRESETS, "locomotion_eval:evaluate_locomotion"),
     "pusht": (pusht.EVAL_PRESETS, "pusht_eval:evaluate_pusht"),
-    "text": ({"default": text.EvalText()}, "text_run:evaluate_text"),
+    "text": ({"default": text.EvalText()}, "text_eval:evaluate_text"),
     "image": ({"default": image.EvalImage()}, "image_eval:evaluate_image"),
 }
 SAMPLED: dict[str, tuple[type, str]] = {
     "maze": (maze.SampleMaze, "maze_sample:sample_maze"),
-    "pusht": (pusht.SamplePushT, "pusht_eval:sample_pusht"),
+    "pusht": (pusht.SamplePushT, "pusht_sample:sample_pusht"),
     "text": (text.SampleText, "text_run:sample_text"),
     "image": (image.SampleImage, "image_run:sample_image"),
 }
@@ -87,14 +87,14 @@ def next_step(after: str, config: Any, run: Any) -> str:
 
 def has_body(dataset: str, run: Any) -> bool:
     """Whether a run's data name a body, and have its sizes."""
-    from unveil.recipes.run_config import read_config
+    from unveil.recipes.locomotion_load import read_locomotion_config
     from unveil.worlds.locomotion.body import body_of
 
     try:
         body = body_of(dataset)
     except ValueError:
         return False
-    described = read_config(run, "value")
+    described = read_locomotion_config(run, "value")
     return (described["actions"], described["observations"]) == (body.actions, body.observations)
 
 

@@ -5,14 +5,17 @@ Scales: 0 is unconditional (or unchanged), 1 conditional (or Bayes' rule), more 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from unveil.checks import number, shown
 from unveil.network.condition import Condition
 from unveil.process.corrupt import like
 from unveil.process.denoised import D, Denoise, GaussianDenoise, GaussianDenoised, MaskedDenoised
+from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential, potential_gradient
 
@@ -241,3 +244,45 @@ def _tweedie_gain(schedule: Schedule, t: Tensor) -> Tensor:
     if bool((alpha == 0.0).any()):
         raise ValueError("guidance has infinite gain where alpha(t) = 0; give an interval that ends below it, such as (0.0, 0.99)")
     return schedule.sigma(t) ** 2 / alpha
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A model whose clean samples have units: a planner's, or a policy's."""
+
+    @property
+    def denoiser(self) -> GaussianDenoiser: ...
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """Normalised samples (N, H, F) in the data's units, without what pads them."""
+        ...
+
+
+def costing(model: Steerable, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9) -> Guidance:
+    """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
+    Composes with any form of value guidance, and with real-time control.
+
+    >>> planner = unveil.load("hopper-medium-expert", preset="default")
+    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
+
+    Args:
+        cost: clean plans (N, H, actions + observations), (N, H, observations) of an observation-only model or (N, H, actions) of a policy,
+            to (N,).
+        scale: of the cost's gradient in normalised units; see `steered`.
+        jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
+        until: t up to which the cost acts, in (0, 1].
+    Raises:
+        ValueError: a model, cost, scale or time that cannot be.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"costing: model must be a Module, a planner's or a policy's .model, got {shown(model)}")
+    if not callable(cost):
+        raise ValueError(f"costing: cost must be a function of clean plans or chunks, got {type(cost).__name__}")
+    number("costing: scale", scale)
+    if not 0.0 < number("costing: until", until) <= 1.0:
+        raise ValueError(f"costing: until must lie in (0, 1], got {until}")
+
+    def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
+        return cost(model.in_units(x))
+
+    return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))

@@ -10,21 +10,18 @@ import json
 import os
 import re
 import shutil
-import struct
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from unveil.data.files import sync_folder
+from unveil.data.safetensors import header, read_tensors, reading
 from unveil.errors import UnveilError
-
-LARGEST_HEADER = 64 * 2**20
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
@@ -117,44 +114,6 @@ def latest_checkpoint(run: Path, *, warn: bool = True) -> Path | None:
     return found
 
 
-class Stored(NamedTuple):
-    """What a header says of a tensor, or what it must say."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-HALVES = ("F16", "BF16")
-
-
-def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, its header checked first: no name twice, and the names, shapes and dtypes that are expected.
-
-    Args:
-        halves: float32 may be stored as float16 or bfloat16, as packaged weights are.
-    Raises:
-        UnveilError: missing, damaged, or not the tensors that are expected.
-    """
-    with _reading(file):
-        stored = _header(file)
-        if expected is not None:
-            wanted = {name: Stored(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape)) for name, value in expected.items()}
-            _expect(stored, wanted, halves)
-        return load_file(file)
-
-
 def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put back what `pack_optimizer` made of an Adam with the same parameters.
 
@@ -162,8 +121,8 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         UnveilError: missing, damaged, empty, or not the moments of these parameters. A parameter that no step has moved has none.
     """
     parameters = [p for options in optimizer.param_groups for p in options["params"]]
-    with _reading(file):
-        stepped = {name.split(".")[0] for name in _header(file)}
+    with reading(file):
+        stepped = {name.split(".")[0] for name in header(file)}
         if not stepped:
             raise ValueError("it is empty")
     expected: dict[str, Tensor] = {}
@@ -174,51 +133,6 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         index, slot = name.split(".")
         state.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-@contextmanager
-def _reading(file: Path) -> Generator[None]:
-    """Whatever is wrong with a file is one clear line."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UnveilError(f"{file}: no such file") from error
-    except Exception as error:
-        raise UnveilError(f"{file}: not the weights that are needed ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
-
-
-def _header(file: Path) -> dict[str, Stored]:
-    with open(file, "rb") as handle:
-        (length,) = struct.unpack("<Q", handle.read(8))
-        if length > LARGEST_HEADER:
-            raise ValueError("its header is too long")
-        header = json.loads(handle.read(length), object_pairs_hook=without_repeats)
-    header.pop("__metadata__", None)
-    return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in header.items()}
-
-
-def _expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: bool) -> None:
-    missing, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
-    if missing or foreign:
-        raise ValueError(f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}")
-    for name, (dtype, shape) in wanted.items():
-        found = stored[name]
-        if found.shape != shape:
-            raise ValueError(f"{name} has shape {found.shape}, needed is {shape}")
-        if found.dtype != dtype and not (halves and dtype == "F32" and found.dtype in HALVES):
-            raise ValueError(f"{name} has dtype {found.dtype}, needed is {dtype}")
-
-
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are all different; of two values by one name, readers would take one or the other.
-
-    Raises:
-        ValueError: a name that stands twice.
-    """
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a name stands twice: {next(n for n in names if names.count(n) > 1)[:60]}")
-    return dict(pairs)
 
 
 def _sync(file: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.data.files import replacing
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
 from unveil.training.autocast import faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
@@ -20,7 +21,6 @@ from unveil.training.checkpoint import (
     pack_optimizer,
     prune,
     read_optimizer,
-    read_tensors,
     remove_unfinished,
     save_checkpoint,
     verify_checkpoint,

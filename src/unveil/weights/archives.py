@@ -1,6 +1,5 @@
 """Public archives of checkpoints: where they are, and unpacked by us. Only regular files and folders come out, below one new folder."""
 
-import json
 import os
 import shutil
 import stat
@@ -19,7 +18,6 @@ from typing import IO, Any, NamedTuple, cast
 from unveil.data.files import sync_folder
 from unveil.errors import UnveilError
 
-PUBLIC = Path(__file__).with_name("public.json")
 LARGEST = 16 * 2**30  # bytes that come out of one archive
 MOST = 100_000  # files and folders in it
 SWELL = 100  # times its own size; weights hardly shrink
@@ -28,36 +26,12 @@ HEADERS = 64  # reads that a member's headers may take; long names and extended 
 DAMAGED = (ValueError, tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError)
 
 
-class Archive(NamedTuple):
-    """A public archive.
-
-    Args:
-        url: what is downloaded; page: the same for a browser.
-        file: its name.
-        size, sha256: in bytes, and what it must have; None where they are not known.
-        source: who says so.
-    """
-
-    what: str
-    url: str
-    page: str
-    file: str
-    size: int | None
-    sha256: str | None
-    source: str
-
-
 class Member(NamedTuple):
     """A file (`inside` opens it in the archive) or folder (None)."""
 
     name: str
     size: int
     inside: Callable[[], Any] | None
-
-
-def public_archives() -> dict[str, Archive]:
-    """All of `public.json`, by name."""
-    return {name: Archive(**entry) for name, entry in json.loads(PUBLIC.read_text()).items()}
 
 
 def is_page(file: Path) -> bool:

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unveil.network.unet1d import TemporalUNet
-from unveil.network.value1d import ValueNetwork
+from unveil.network.unet1d import TemporalUNet, ValueNetwork
 from unveil.process.schedule import cosine_betas
 
 SCHEDULE = (

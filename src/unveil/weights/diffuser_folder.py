@@ -14,6 +14,7 @@ from unveil.weights.pickles import ORDERED_DICT, Made, Symbol, read_pickle
 from unveil.weights.torch_files import read_torch
 
 LARGEST_CONFIG = 2**20
+LOADER = "GoalDataset"  # of the branch maze2d: draws windows whose last observation is known, too
 CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
 PACKAGES = ("diffuser", "diffusion")  # its name, and the one it had before
 MODULES = ("utils", "datasets", "models", "environments")
@@ -123,3 +124,19 @@ def _tensors(file: Path, state: Mapping[str, object], name: str) -> dict[str, Te
     if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
         raise UnveilError(f"{file}: {name!r} is missing, or no dict of tensors")
     return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def is_original(folder: Path) -> bool:
+    """Whether a folder is an experiment of jannerm/diffuser, or is above one."""
+    return bool(experiments(folder))
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether a folder itself is an experiment of jannerm/diffuser."""
+    return bool(epochs(folder))
+
+
+def is_maze(folder: Path) -> bool:
+    """Whether a folder is an experiment of the branch maze2d, or is above one: by its dataset_config.pkl."""
+    found = [read_configs(place).get("dataset") for place in experiments(folder)]
+    return any(dataset is not None and dataset.name == LOADER for dataset in found)

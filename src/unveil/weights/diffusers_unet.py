@@ -8,9 +8,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
 from unveil.process.schedule import cosine_betas, linear_betas, scaled_linear_betas
-from unveil.training.checkpoint import read_tensors
 from unveil.weights.images import DescribedImages, ImageWeights, UNet2dShape, check_images, placed, state_dict
 from unveil.weights.json_files import read_object
 from unveil.weights.pickles import nothing

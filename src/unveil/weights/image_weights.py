@@ -85,3 +85,25 @@ def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:
         averaged = ours({name.removeprefix(start): value for name, value in every.items() if name.startswith(start)})
     step = tree.get("step")
     return ImageWeights(described, ours(tensors), averaged, {"step": step} if type(step) is int and 0 <= step < 10**12 else {})
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is a `.pt` file or a folder of diffusers; what is in them is not looked at."""
+    from unveil.weights.diffusers_unet import is_diffusers
+
+    return (path.suffix in (".pt", ".pth") and path.is_file()) or (path.is_dir() and is_diffusers(path))
+
+
+def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
+    """One of them.
+
+    Raises:
+        UnveilError: it cannot be read, or cannot be used.
+    """
+    from unveil.weights.diffusers_unet import read_images_folder
+
+    if not path.is_dir():
+        return read_images_file(path, size, flags)
+    if flags:
+        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave --flags away")
+    return read_images_folder(path, size)

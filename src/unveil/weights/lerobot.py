@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
 from unveil.network.observation import Part
-from unveil.training.checkpoint import read_tensors
 from unveil.weights.json_files import read_object
 from unveil.weights.policies import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape, window
 from unveil.weights.policy_names import Names, encoder_names, unet_names

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from unveil.data.files import replacing
+from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
 from unveil.network.lora import LoRA
-from unveil.training.checkpoint import read_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.model.transformer."

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unveil.data.safetensors import without_repeats
 from unveil.errors import UnveilError
-from unveil.training.checkpoint import without_repeats
 
 LARGEST_HEADER = 64 * 2**20
 LONGEST_NAME = 200  # of a file; systems refuse 256 bytes

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
+from unveil.weights.image_weights import read_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,29 +19,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ("norm_epsilon", "heads", "time_width", "cosine_first", "inclusive", "pad_after", "middle_attention", "middle_norm")
 CLASSIFIER_OPTIONS = ("norm_epsilon", "time_width", "cosine_first", "inclusive")
-
-
-def is_image(path: Path) -> bool:
-    """Whether a path is a `.pt` file or a folder of diffusers; what is in them is not looked at."""
-    from unveil.weights.diffusers_unet import is_diffusers
-
-    return (path.suffix in (".pt", ".pth") and path.is_file()) or (path.is_dir() and is_diffusers(path))
-
-
-def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
-    """One of them.
-
-    Raises:
-        UnveilError: it cannot be read, or cannot be used.
-    """
-    from unveil.weights.diffusers_unet import read_images_folder
-    from unveil.weights.image_weights import read_images_file
-
-    if not path.is_dir():
-        return read_images_file(path, size, flags)
-    if flags:
-        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave --flags away")
-    return read_images_folder(path, size)
 
 
 def our_config(described: DescribedImages) -> dict[str, Any]:
@@ -102,8 +80,7 @@ def model_of(read: ImageWeights, raw: bool = False) -> ImageModel | ImageClassif
     """Our model or classifier with these weights: the average where there is one, else the weights themselves."""
     import json
 
-    from unveil.recipes.classifier_train import classifier_model
-    from unveil.recipes.image_train import image_model
+    from unveil.recipes.image_load import classifier_model, image_model
 
     config = json.loads(json.dumps(our_config(read.described)))
     weights = read.raw if raw or read.averaged is None else read.averaged
@@ -142,7 +119,7 @@ def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str =
 
 
 def _usable(path: Path, read: ImageWeights) -> ImageWeights:
-    from unveil.recipes.image_train import shape_of
+    from unveil.recipes.image_load import shape_of
 
     try:
         shape_of(our_config(read.described))
@@ -207,9 +184,7 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
     import json
     import shlex
 
-    from unveil.data.files import replacing
-    from unveil.recipes.original import check_free
-    from unveil.training.checkpoint import save_checkpoint
+    from unveil.recipes.locate import check_free, write_converted
 
     read = _usable(path, read_images(path, size, flags))
     described = json.loads(json.dumps(our_config(read.described)))
@@ -221,11 +196,8 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
     step = read.notes.get("step", 0)
     chosen = "the weights" if read.averaged is None else "raw weights" if raw else "averaged weights"
     models = {"ema": model_of(read, raw)} | ({} if read.averaged is None else {"network": model_of(read, raw=True)})
-    out.mkdir(parents=True, exist_ok=True)
     state = {"step": step, "weights": chosen, "origin": read.described.release}
-    save_checkpoint(out / f"checkpoint-{step}", {name: model.state_dict() for name, model in models.items()}, state)
-    with replacing(out / "config.json") as partial:
-        partial.write_text(json.dumps(described, indent=1) + "\n")
+    write_converted(out, f"checkpoint-{step}", described, models, state)
     it = read.described
     classes = f" of {it.network.labels} classes" if it.network.labels else ""
     place = shlex.quote(str(out))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from unveil.apps.policy import Policy
     from unveil.apps.policy_model import PolicyModel
-    from unveil.apps.trajectory_model import Normalization
+    from unveil.network.normalization import Normalization
     from unveil.network.observation import Part
     from unveil.weights.policies import Described, Linear, PolicyWeights
 
@@ -97,8 +96,8 @@ def model_of(read: PolicyWeights, raw: bool = False) -> PolicyModel:
     """
     import torch
 
-    from unveil.apps.trajectory_model import Normalization
-    from unveil.recipes.pusht import policy_model
+    from unveil.network.normalization import Normalization
+    from unveil.recipes.policy_load import policy_model
     from unveil.weights.policies import Linear
 
     model = policy_model(our_config(read.described))
@@ -160,7 +159,7 @@ def load_foreign(
         UnveilError: none there or several, one that cannot be read, or a policy that ours cannot be.
     """
     from unveil.recipes.device import find_device
-    from unveil.recipes.pusht import policy_with, quick
+    from unveil.recipes.policy_load import policy_with, quick
 
     weights, where = _one(path)
     try:
@@ -181,7 +180,7 @@ def foreign_observation(path: Path) -> str:
 
 
 def _one(path: Path) -> tuple[PolicyWeights, Path]:
-    from unveil.recipes.foreign_policy import found, read
+    from unveil.weights.policy_releases import found, read
 
     paths = found(path)
     if len(paths) != 1:
@@ -196,10 +195,8 @@ def convert_policies(paths: list[Path], above: Path, out: Path, raw: bool) -> st
     Raises:
         UnveilError: one cannot be read or used, or something else is where it would go; nothing is half-written.
     """
-    from unveil.data.files import replacing
-    from unveil.recipes.foreign_policy import read
-    from unveil.recipes.original import check_free
-    from unveil.training.checkpoint import save_checkpoint
+    from unveil.recipes.locate import write_converted
+    from unveil.weights.policy_releases import read
 
     lines: list[str] = []
     for path in paths:
@@ -210,14 +207,10 @@ def convert_policies(paths: list[Path], above: Path, out: Path, raw: bool) -> st
             models = {"network": model_of(weights, raw=True), "ema": model_of(weights, raw)}
         except ValueError as error:
             raise UnveilError(f"{path}: {error}") from error
-        check_free(place, described)
         step = weights.notes.get("global_step", 0)
         chosen = "raw" if raw or weights.averaged is None else "averaged"
-        place.mkdir(parents=True, exist_ok=True)
         state = {"step": step, "weights": chosen, "origin": weights.described.release}
-        save_checkpoint(place / f"checkpoint-{step}", {name: model.state_dict() for name, model in models.items()}, state)
-        with replacing(place / "config.json") as partial:
-            partial.write_text(json.dumps(described, indent=1) + "\n")
+        write_converted(place, f"checkpoint-{step}", described, models, state)
         lines.append(
             f"{place}: {weights.described.policy} of {weights.described.release}, {chosen} weights, {described['network']}; "
             f"sees {described['observations']} numbers ({described['observation']}), does {described['actions']}"
@@ -227,3 +220,77 @@ def convert_policies(paths: list[Path], above: Path, out: Path, raw: bool) -> st
         python = f"in Python, policy = unveil.load({str(place)!r}); actions = policy.act(observations), (B, {described['observations']})"
         lines.append(f"next: {use if scored else python}")
     return "\n".join(lines)
+
+
+def inspect_policies(paths: list[Path]) -> str:
+    """A description of each; where there are several, what cannot be used is told in its place.
+
+    Raises:
+        UnveilError: there is one, and it cannot be read or used.
+    """
+    from unveil.weights.policy_releases import read
+
+    lines: list[str] = []
+    for path in paths:
+        try:
+            rows = _rows(read(path))
+        except UnveilError as error:
+            if len(paths) == 1:
+                raise
+            rows = [("usable", f"no: {str(error).removeprefix(f'{path}: ')}")]
+        lines += [str(path), *(f"  {name:<13} {text}" for name, text in rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _rows(read: PolicyWeights) -> list[tuple[str, str]]:
+    from unveil.weights.policies import model_of
+
+    it = read.described
+    model = model_of(it)
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.items()}
+    schedule = f"{it.steps} steps, {it.schedule}, predicts {it.predicts}" + ("" if it.clip is None else f", clipped to {it.clip:g}")
+    notes = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in read.notes.items())
+    rows = [
+        ("policy", f"{it.policy} of {it.release}"),
+        ("network", f"{type(model['network']).__name__}, {sizes['network']:,} parameters"),
+        ("shape", _shape(it)),
+        ("chunks", f"{it.observed} observations in, {it.horizon} actions out, {it.acted} carried out from number {it.first} on"),
+        ("observations", ", ".join(f"{p.key} {'x'.join(map(str, p.shape))}{_seen(p.crop)}" for p in it.parts) + f", told by {it.told}"),
+        ("diffusion", f"{schedule}; sampled there by {it.sampler}"),
+        ("weights", ("raw" if read.averaged is None else "raw and averaged (EMA)") + (f"; {notes}" if notes else "")),
+        ("normaliser", f"of {', '.join(read.normalization)}, in the file"),
+        ("usable", "yes: every tensor has a place in our networks"),
+        ("as a policy", _acts(it)),
+        ("on PushT", _scored(it)),
+    ]
+    if sizes["observation"]:
+        count = len({part.encoder for part in it.parts} - {None})
+        rows.insert(2, ("images", f"{count} x ResNet-18, {sizes['observation']:,} parameters in all"))
+    return rows
+
+
+def _acts(it: Described) -> str:
+    try:
+        our_config(it)
+    except ValueError as error:
+        return f"no: {error}"
+    return "yes: unveil.load(PATH), unveil weights convert PATH OUT"
+
+
+def _scored(it: Described) -> str:
+    seen = on_pusht(it.parts)
+    return "no: PushT has no such observations" if seen == "other" else f"{seen}: unveil eval pusht --checkpoint PATH"
+
+
+def _seen(crop: tuple[int, int] | None) -> str:
+    return "" if crop is None else f" (cut to {crop[0]}x{crop[1]})"
+
+
+def _shape(it: Described) -> str:
+    from unveil.weights.policies import UNetShape
+
+    n = it.network
+    if isinstance(n, UNetShape):
+        film = "gain and shift" if n.scale else "shift alone"
+        return f"widths {', '.join(map(str, n.widths))}, kernel {n.kernel}, {n.groups} groups, step embedding {n.step}, FiLM with {film}"
+    return f"{n.depth} layers, {n.heads} heads, width {n.width}, {'causal' if n.causal else 'not causal'}, dropout {n.dropout:g}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
+from unveil.recipes.diffuser_models import ORIGIN
+from unveil.weights.diffuser_folder import LOADER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,11 +16,10 @@ if TYPE_CHECKING:
     from unveil.apps.diffuser import Diffuser
     from unveil.weights.diffuser import Original
 
-LOADER = "GoalDataset"  # draws windows whose last observation is known, too
 PREFIX, SUFFIX = "maze2d-", "-v1"
 
 
-def maze_config(original: Original) -> dict[str, Any]:
+def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
     """What config.json of such a run says, as a run's of ours with the preset `paper` does.
 
     Raises:
@@ -40,15 +42,8 @@ def maze_config(original: Original) -> dict[str, Any]:
     numbers |= {"stride": paper.stride, "patch": paper.patch, "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1}
     network = {"multiples": it.multiples, "attention": it.attention, "predicts": it.predicts}
     world = {"maze": name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
-    return as_json({"recipe": "maze", "preset": "paper", **world, **numbers, **network, "loader": it.loader, "normalizer": it.normalizer})
-
-
-def is_maze(folder: Path) -> bool:
-    """Whether a folder is an experiment of the branch maze2d, or is above one: by its dataset_config.pkl."""
-    from unveil.weights.diffuser_folder import experiments, read_configs
-
-    found = [read_configs(place).get("dataset") for place in experiments(folder)]
-    return any(dataset is not None and dataset.name == LOADER for dataset in found)
+    described = {"recipe": "maze", "preset": "paper", **world, **numbers, **network, "loader": it.loader, "normalizer": it.normalizer}
+    return as_json(described | {"normalized": normalized, "origin": ORIGIN})
 
 
 def original_maze(folder: Path) -> dict[str, Any]:
@@ -57,14 +52,14 @@ def original_maze(folder: Path) -> dict[str, Any]:
     Raises:
         UnveilError: none or several, or one that plans to no goal.
     """
-    from unveil.recipes.original import read_original
+    from unveil.recipes.diffuser_models import read_original
 
     original = read_original(folder)[1]
     if original.loader != LOADER:
         raise UnveilError(
             f"{folder}: an original of {original.dataset or 'an unknown world'} that plans to no goal; only mazes are driven here"
         )
-    return maze_config(original)
+    return maze_config(original, normalized=False)
 
 
 def load_original_maze(
@@ -78,13 +73,12 @@ def load_original_maze(
         UnveilError: as `original_maze`, or data that cannot be had.
     """
     from unveil.apps.diffuser import Diffuser
-    from unveil.apps.fast_models import fast_trajectories
-    from unveil.apps.trajectory_model import TrajectoryModel
+    from unveil.apps.trajectory_model import TrajectoryModel, fast_trajectories
     from unveil.recipes.device import find_device
-    from unveil.recipes.original import read_original
+    from unveil.recipes.diffuser_models import read_original
 
-    model, original = read_original(folder, str(epoch), not raw, dataset)
-    maze_config(original)
+    model, original = read_original(folder, str(epoch), not raw, None if dataset is None else partial(maze_rows, dataset=dataset))
+    maze_config(original, normalized=dataset is not None)
     if not isinstance(model, TrajectoryModel):
         raise UnveilError(f"{folder} holds a value, but a diffusion is needed")
     return Diffuser(fast_trajectories(model.to(find_device(device))), seed=seed)
@@ -105,7 +99,7 @@ def maze_rows(original: Original, dataset: str) -> np.ndarray:
     episodes = read_episodes(dataset)
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError(f"{dataset}: needed are observations (x, y, vx, vy) and actions of 2 numbers")
-    cut = between_goals(episodes, LAYOUTS[maze_config(original)["maze"]].goal)
+    cut = between_goals(episodes, LAYOUTS[maze_config(original, normalized=True)["maze"]].goal)
     ends = np.flatnonzero(cut.timeouts)
     if not len(ends):
         raise UnveilError(f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?")

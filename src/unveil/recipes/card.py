@@ -1,0 +1,51 @@
+"""What every card of packaged weights says: the command's flags, and what training took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+PRIVATE = (
+    "out",
+    "data",
+    "sft",
+    "checkpoint",
+    "resume",
+    "new_data",
+    "start_from",
+    "device",
+    "threads",
+    "save_every",
+    "save_freq",
+    "keep",
+    "samples",
+    "log",
+    "logbase",
+)  # of the machine
+
+
+def flag(name: str, value: Any) -> str:
+    """A flag as one types it."""
+    name = name.replace("_", "-")
+    value = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return f" --{'' if value else 'no-'}{name}" if isinstance(value, bool) else f" --{name} {value}"
+
+
+def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a run that differ from its preset's."""
+    preset = json.loads(json.dumps(asdict(presets[described["preset"]]), default=str))
+    aside = {*PRIVATE, "preset", "maze", "dataset", "seed", "bfloat16"}
+    return {name: described.get(name) for name, value in preset.items() if name not in aside and described.get(name, value) != value}
+
+
+def spent(checkpoint: Path) -> tuple[float, float]:
+    """Minutes of training until a checkpoint, and the loss there."""
+    step = int(checkpoint.name.split("-")[1])
+    records = [json.loads(line) for line in (checkpoint.parent / "metrics.jsonl").read_text().splitlines()]
+    records = [r for r in records if r["step"] <= step]
+    before = [0, *(r["step"] for r in records)]
+    seconds = sum((r["step"] - b) / r["steps_per_second"] for r, b in zip(records, before, strict=False))
+    return seconds / 60.0, records[-1]["loss"] if records else float("nan")
