@@ -9,7 +9,7 @@ observation to an action, `batch` candidates. Rows of `results/diffuser-speed.js
 
     parts            20 x (U-Net forward + 2 x value forward and backward), timed alone
     eager            the released algorithm written out below on the same modules; within 10 % of `parts`
-    float32          our planner on the networks laid out for planning (`network/fast_unet1d.py`)
+    float32          our planner on the networks laid out for planning (`planning/networks/temporal_unet_inference.py`)
     bfloat16         the same, weights and features in bfloat16
     ..., compiled    the same, each network through torch.compile where that measures faster
     openvino         the U-Net's forward pass alone by OpenVINO, if that is installed (pip install openvino), beside eager and ours
@@ -38,13 +38,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from unveil.apps.guidance_forms import ascent
-from unveil.apps.guided import GuidedPlanner, GuidedSettings, value_at
-from unveil.apps.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
 from unveil.network.compiled import Measured
-from unveil.network.fast_unet1d import FastUNet
-from unveil.network.unet1d import TemporalUNet
-from unveil.recipes.machine import commit, machine
+from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings, value_at
+from unveil.planning.networks.temporal_unet import TemporalUNet
+from unveil.planning.networks.temporal_unet_inference import FastUNet
+from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
+from unveil.planning.value_guidance import ascent
+from unveil.runs.machine import commit, machine
 
 FILE = Path(__file__).resolve().parent / "results" / "diffuser-speed.json"
 STEPS, ASCENTS, STOP, SCALE = 20, 2, 2, 0.1
@@ -222,11 +222,11 @@ def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: i
     """
     from dataclasses import replace
 
-    from unveil.evaluation.locomotion import roll
-    from unveil.recipes.locomotion import EVAL_PRESETS, for_dataset
-    from unveil.recipes.locomotion_planner import planner_of
-    from unveil.worlds.locomotion.body import body_of
-    from unveil.worlds.locomotion.episodes import LocomotionEpisodes
+    from unveil.planning.evaluation.locomotion import roll
+    from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, for_dataset
+    from unveil.planning.recipes.locomotion.planner import planner_of
+    from unveil.planning.worlds.locomotion.body import body_of
+    from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
     config = replace(for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates)
     world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(replace(config, fast=fast))
@@ -238,7 +238,7 @@ def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: i
 
 def paired(played: dict[str, list[float]]) -> dict[str, Any]:
     """Mean return of the plain layout, and the differences of the others from it, with 95 % intervals."""
-    from unveil.evaluation.statistics import mean_ci95
+    from unveil.runs.statistics import mean_ci95
 
     found: dict[str, Any] = {}
     for fast, each in played.items():

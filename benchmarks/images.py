@@ -52,27 +52,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from unveil.apps.image_generation import NOTHING, Given, ImageSettings, generate
-from unveil.apps.image_likelihood import bits_per_dim
-from unveil.apps.image_model import ImageModel
-from unveil.data.files import replacing
-from unveil.data.image_sets import read_images
-from unveil.data.images import Images, Reading
 from unveil.errors import UnveilError
-from unveil.evaluation.image_distances import frechet_distance, kernel_distance, precision_recall
-from unveil.evaluation.image_features import Judged
-from unveil.evaluation.image_quality import psnr
-from unveil.evaluation.images import gaussian_images
-from unveil.evaluation.picture_output import write_picture
-from unveil.evaluation.statistics import mean_ci95, paired_ci95
-from unveil.recipes.classifier import TrainClassifier
-from unveil.recipes.classifier_train import train_classifier
-from unveil.recipes.image import SampleImage, TrainImage, for_method
-from unveil.recipes.image_given import restoration
-from unveil.recipes.image_load import load_classifier, load_image, read_classifier_config, read_image_config
-from unveil.recipes.image_train import train_image
-from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.machine import commit, machine
+from unveil.files.atomic import replacing
+from unveil.files.pictures import write_picture
+from unveil.image.data.images import Images, Reading
+from unveil.image.data.source import read_images
+from unveil.image.evaluation.distances import frechet_distance, kernel_distance, precision_recall
+from unveil.image.evaluation.features import Judged
+from unveil.image.evaluation.metrics import gaussian_images
+from unveil.image.evaluation.restoration import psnr
+from unveil.image.generation import NOTHING, Given, ImageSettings, generate
+from unveil.image.likelihood import bits_per_dim
+from unveil.image.model import ImageModel
+from unveil.image.recipes.classifier_config import TrainClassifier
+from unveil.image.recipes.classifier_train import train_classifier
+from unveil.image.recipes.config import SampleImage, TrainImage, for_method
+from unveil.image.recipes.from_pictures import restoration
+from unveil.image.recipes.load import load_classifier, load_image, read_classifier_config, read_image_config
+from unveil.image.recipes.train import train_image
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95, paired_ci95
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"

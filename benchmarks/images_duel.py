@@ -64,10 +64,10 @@ def numbers(network: torch.nn.Module) -> int:
 
 
 def ours(seed: int) -> Player:
-    from unveil.apps.image_generation import ImageSettings, generate
-    from unveil.apps.image_model import ImageModel, ImageShape
-    from unveil.apps.image_training import image_batches, image_loss
-    from unveil.data.images import Images, Pictures
+    from unveil.image.data.images import Images, Pictures
+    from unveil.image.generation import ImageSettings, generate
+    from unveil.image.model import ImageModel, ImageShape
+    from unveil.image.training import image_batches, image_loss
     from unveil.training.ema import EMA
     from unveil.training.trainer import Training
 
@@ -190,8 +190,8 @@ PLAYERS: dict[str, Callable[[int], Player]] = {"ours": ours, "lucidrains": lucid
 
 
 def images() -> Tensor:
-    from unveil.data.image_sets import read_images
-    from unveil.data.images import Reading
+    from unveil.image.data.images import Reading
+    from unveil.image.data.source import read_images
 
     return torch.from_numpy(np.array(read_images("fashion-mnist", Reading()).pixels))
 

@@ -32,18 +32,18 @@ import mujoco
 import numpy as np
 import torch
 
-from unveil.data.sources import read_episodes
-from unveil.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
-from unveil.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
-from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.locomotion import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
-from unveil.recipes.locomotion_planner import planner_of
-from unveil.recipes.locomotion_train import run_folder, train_locomotion, train_value
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.run import as_json
+from unveil.planning.data.source import read_episodes
+from unveil.planning.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
+from unveil.planning.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
+from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
+from unveil.planning.recipes.locomotion.planner import planner_of
+from unveil.planning.recipes.locomotion.train import run_folder, train_locomotion, train_value
+from unveil.planning.worlds.locomotion.body import body_of, normalized_score
+from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95
+from unveil.runs.training import as_json
 from unveil.training.trainer import Training, train
-from unveil.worlds.locomotion.body import body_of, normalized_score
-from unveil.worlds.locomotion.episodes import LocomotionEpisodes
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]

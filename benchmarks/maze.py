@@ -25,17 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from unveil.data.d4rl import read_d4rl
-from unveil.evaluation.data_graph import DataGraph
-from unveil.evaluation.maze import starting_states
-from unveil.evaluation.maze_reference import pursued
-from unveil.evaluation.plans import reference_metrics
-from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.maze import EvalMaze
-from unveil.recipes.maze_data import DataMaze, data_path, make_data
-from unveil.recipes.maze_eval import driven, evaluate_maze, protocol_name, timed
-from unveil.recipes.maze_load import find_layout, load_planner, read_maze_config
+from unveil.planning.data.d4rl import read_d4rl
+from unveil.planning.evaluation.graph_search import DataGraph
+from unveil.planning.evaluation.maze import starting_states
+from unveil.planning.evaluation.maze_references import pursued
+from unveil.planning.evaluation.plan_diagnostics import reference_metrics
+from unveil.planning.recipes.maze.config import EvalMaze
+from unveil.planning.recipes.maze.data import DataMaze, data_path, make_data
+from unveil.planning.recipes.maze.evaluate import driven, evaluate_maze, protocol_name, timed
+from unveil.planning.recipes.maze.load import find_layout, load_planner, read_maze_config
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.machine import commit, machine
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results"

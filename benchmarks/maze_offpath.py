@@ -18,21 +18,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unveil.apps.planner import Planner
-from unveil.data.d4rl import read_d4rl, write_d4rl
-from unveil.data.episodes import Episodes
-from unveil.data.places import home
-from unveil.evaluation.data_graph import DataGraph
-from unveil.evaluation.maze import maze_metrics, roll
-from unveil.evaluation.maze_reference import oracle_reference, pursued
-from unveil.evaluation.plans import execution_diagnostics, plan_diagnostics, reference_metrics
-from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.maze_data import DataMaze, data_path, make_data
-from unveil.recipes.maze_load import find_layout, load_planner
-from unveil.worlds.maze.episodes import MazeEpisodes, random_positions
-from unveil.worlds.maze.layout import Layout
+from unveil.files.places import home
+from unveil.planning.data.d4rl import read_d4rl, write_d4rl
+from unveil.planning.data.episodes import Episodes
+from unveil.planning.evaluation.graph_search import DataGraph
+from unveil.planning.evaluation.maze import maze_metrics, roll
+from unveil.planning.evaluation.maze_references import oracle_reference, pursued
+from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics, reference_metrics
+from unveil.planning.planner import Planner
+from unveil.planning.recipes.maze.data import DataMaze, data_path, make_data
+from unveil.planning.recipes.maze.load import find_layout, load_planner
+from unveil.planning.worlds.maze.episodes import MazeEpisodes, random_positions
+from unveil.planning.worlds.maze.layout import Layout
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95
 
 HERE = Path(__file__).resolve().parent
 SPIRAL = HERE / "maps" / "spiral.txt"

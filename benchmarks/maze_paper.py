@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from unveil.evaluation.maze import starting_states
-from unveil.recipes.card import PRIVATE
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.maze_eval import driven, protocol_name, timed
-from unveil.recipes.maze_load import find_layout, load_driver, read_maze_config
+from unveil.planning.evaluation.maze import starting_states
+from unveil.planning.recipes.maze.evaluate import driven, protocol_name, timed
+from unveil.planning.recipes.maze.load import find_layout, load_driver, read_maze_config
+from unveil.runs.card import PRIVATE
+from unveil.runs.machine import commit, machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS = {"umaze": 14.0, "medium": 24.0, "large": 79.0}  # minutes, from the cards of the packaged weights

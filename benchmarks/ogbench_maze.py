@@ -24,18 +24,18 @@ import numpy as np
 import ogbench.locomaze  # noqa: F401  registers the worlds
 import torch
 
-from unveil.apps.planner import Planner, PlannerSettings
-from unveil.apps.pursuit import Pursuit, PursuitGains
-from unveil.data.d4rl import read_d4rl, write_d4rl
-from unveil.data.episodes import Episodes
-from unveil.data.places import home
-from unveil.evaluation.data_graph import DataGraph
-from unveil.evaluation.plans import crosses_wall
-from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.maze_load import load_planner
-from unveil.worlds.maze.layout import Layout, parse_layout
+from unveil.files.places import home
+from unveil.planning.data.d4rl import read_d4rl, write_d4rl
+from unveil.planning.data.episodes import Episodes
+from unveil.planning.evaluation.graph_search import DataGraph
+from unveil.planning.evaluation.plan_diagnostics import crosses_wall
+from unveil.planning.planner import Planner, PlannerSettings
+from unveil.planning.pursuit import Pursuit, PursuitGains
+from unveil.planning.recipes.maze.load import load_planner
+from unveil.planning.worlds.maze.layout import Layout, parse_layout
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EPISODES = {"large": (1000, 1001), "giant": (500, 2001)}  # episodes, steps of each

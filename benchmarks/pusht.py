@@ -56,29 +56,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from unveil.apps.policy import Policy
-from unveil.apps.policy_model import PolicyModel
-from unveil.apps.policy_training import policy_batches
-from unveil.data.chunks import Chunks, published_split
-from unveil.data.safetensors import read_tensors
-from unveil.evaluation.chunk_acting import ChunkActor, Nearest
-from unveil.evaluation.chunk_cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
-from unveil.evaluation.chunk_scores import energy_score
-from unveil.evaluation.pusht import decision_times, pusht_metrics, roll
-from unveil.evaluation.pusht_sides import sides, symmetric_state
-from unveil.evaluation.statistics import mean_ci95, paired_ci95
-from unveil.network.conditional_unet1d import ConditionalUNet
-from unveil.recipes.locate import find_checkpoint
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.policy_load import load_policy, load_policy_model, policy_with, quick, read_policy_config
-from unveil.recipes.pusht import EvalPushT, TrainPushT
-from unveil.recipes.pusht_data import observations_of, pusht_demonstrations
-from unveil.recipes.pusht_eval import evaluate_pusht
+from unveil.files.safetensors import read_tensors
+from unveil.policy.data.chunks import Chunks, published_split
+from unveil.policy.evaluation.chunk_actor import ChunkActor, Nearest
+from unveil.policy.evaluation.cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
+from unveil.policy.evaluation.energy_score import energy_score
+from unveil.policy.evaluation.multimodality import sides, symmetric_state
+from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
+from unveil.policy.model import PolicyModel
+from unveil.policy.networks.conditional_unet1d import ConditionalUNet
+from unveil.policy.policy import Policy
+from unveil.policy.recipes.load import load_policy, load_policy_model, policy_with, quick, read_policy_config
+from unveil.policy.recipes.pusht.config import EvalPushT, TrainPushT
+from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
+from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
+from unveil.policy.training import policy_batches
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
+from unveil.policy.worlds.pusht.observations import seen
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95, paired_ci95
 from unveil.sampling.noise import generators
 from unveil.training.checkpoint import latest_checkpoint
 from unveil.training.trainer import Training, train
-from unveil.worlds.pusht.episodes import PushTEpisodes
-from unveil.worlds.pusht.observations import seen
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RUNS = Path("runs")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.evaluation.pusht_replay import replayed
-from unveil.evaluation.statistics import mean_ci95
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.pusht_data import pusht_demonstrations
+from unveil.policy.evaluation.replay import replayed
+from unveil.policy.recipes.pusht.data import pusht_demonstrations
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

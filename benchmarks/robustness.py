@@ -41,9 +41,9 @@ from robustness_bytes import BOMBS, Tree, damaged, zeros  # noqa: E402
 from robustness_formats import endless_parquet, wide_parquet  # noqa: E402
 from robustness_readers import READERS, Reader, Source, kind_of, signed  # noqa: E402
 
-from unveil.data.files import replacing  # noqa: E402
 from unveil.errors import UnveilError  # noqa: E402
-from unveil.recipes.machine import commit, machine  # noqa: E402
+from unveil.files.atomic import replacing  # noqa: E402
+from unveil.runs.machine import commit, machine  # noqa: E402
 
 RESULT = HERE / "results" / "robustness.json"
 INPUTS, SEED = 2000, 0

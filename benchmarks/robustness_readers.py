@@ -123,7 +123,7 @@ def one(place: Path, read: Read) -> Source:
 
 
 def demonstrations() -> Any:
-    from unveil.data.demonstrations import Demonstrations
+    from unveil.policy.data.demonstrations import Demonstrations
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
@@ -132,7 +132,7 @@ def demonstrations() -> Any:
 
 
 def episodes() -> Any:
-    from unveil.data.episodes import Episodes
+    from unveil.planning.data.episodes import Episodes
 
     rng = np.random.default_rng(0)
     numbers = [rng.normal(size=shape).astype(np.float32) for shape in ((20, 3), (20, 2), (20,), (3, 3), (20, 2))]
@@ -142,7 +142,7 @@ def episodes() -> Any:
 
 
 def episode_arrays(folder: Path) -> list[Source]:
-    from unveil.data.d4rl import read_npz
+    from unveil.planning.data.d4rl import read_npz
 
     it = episodes()
     arrays = {name: getattr(it, name) for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
@@ -152,16 +152,16 @@ def episode_arrays(folder: Path) -> list[Source]:
 
 
 def demonstration_arrays(folder: Path) -> list[Source]:
-    from unveil.data.demonstration_sources import read_demonstrations
-    from unveil.data.demonstrations import write_demonstrations
+    from unveil.policy.data.demonstrations import write_demonstrations
+    from unveil.policy.data.source import read_demonstrations
 
     write_demonstrations(folder / "d.npz", demonstrations())
     return [one(folder / "d.npz", lambda path: read_demonstrations(str(path), True))]
 
 
 def image_arrays(folder: Path) -> list[Source]:
-    from unveil.data.image_sets import read_images
-    from unveil.data.images import Reading
+    from unveil.image.data.images import Reading
+    from unveil.image.data.source import read_images
 
     pixels = demonstrations().observations["image"]
     np.savez(folder / "named.npz", images=pixels, labels=np.arange(12) % 3)
@@ -175,9 +175,9 @@ def image_arrays(folder: Path) -> list[Source]:
 
 
 def hdf5_episodes(folder: Path) -> list[Source]:
-    from unveil.data.d4rl import write_d4rl
-    from unveil.data.minari import write_minari
-    from unveil.data.sources import read_episodes
+    from unveil.planning.data.d4rl import write_d4rl
+    from unveil.planning.data.minari import write_minari
+    from unveil.planning.data.source import read_episodes
 
     write_d4rl(folder / "d4rl.hdf5", episodes())
     write_minari(folder / "minari.hdf5", episodes())
@@ -188,7 +188,7 @@ def hdf5_episodes(folder: Path) -> list[Source]:
 
 def hdf5_demonstrations(folder: Path) -> list[Source]:
     from replay_buffers import write_robomimic
-    from unveil.data.demonstration_sources import read_demonstrations
+    from unveil.policy.data.source import read_demonstrations
 
     write_robomimic(folder / "d.hdf5", demonstrations())
     return [one(folder / "d.hdf5", lambda path: read_demonstrations(str(path), True))]
@@ -204,7 +204,7 @@ def zarr_folders(version: int) -> Callable[[Path], list[Source]]:
         import zarr
 
         from replay_buffers import write_zarr
-        from unveil.data.zarr_store import read_zarr
+        from unveil.policy.data.zarr import read_zarr
 
         it = demonstrations()
         write_zarr(folder / "a.zarr", it, version)
@@ -230,7 +230,7 @@ def zarr_folders(version: int) -> Callable[[Path], list[Source]]:
 
 def zarr_zips(folder: Path) -> list[Source]:
     from replay_buffers import write_zarr
-    from unveil.data.zarr_store import read_zarr
+    from unveil.policy.data.zarr import read_zarr
 
     found = []
     for version in (2, 3):
@@ -246,7 +246,7 @@ def zarr_zips(folder: Path) -> list[Source]:
 def lerobot_folders(video: bool) -> Callable[[Path], list[Source]]:
     def sources(folder: Path) -> list[Source]:
         from replay_buffers import write_lerobot
-        from unveil.data.lerobot import read_lerobot
+        from unveil.policy.data.lerobot import read_lerobot
 
         it = demonstrations()
         if video:
@@ -264,8 +264,8 @@ def pictures(kinds: str) -> Callable[[Path], list[Source]]:
     def sources(folder: Path) -> list[Source]:
         from PIL import Image
 
-        from unveil.data.images import Reading
-        from unveil.data.pictures import read_folder
+        from unveil.image.data.folders import read_folder
+        from unveil.image.data.images import Reading
 
         colours = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
         full = Image.fromarray(colours)
@@ -285,8 +285,8 @@ def pictures(kinds: str) -> Callable[[Path], list[Source]]:
 
 
 def image_sets(folder: Path) -> list[Source]:
-    from unveil.data.image_sets import read_images
-    from unveil.data.images import Reading
+    from unveil.image.data.images import Reading
+    from unveil.image.data.source import read_images
 
     rng = np.random.default_rng(0)
     idx = {
@@ -313,7 +313,7 @@ def image_sets(folder: Path) -> list[Source]:
 
 
 def texts(folder: Path) -> list[Source]:
-    from unveil.data.text import read_documents
+    from unveil.text.data.documents import read_documents
 
     text = "To be, or not to be.\nThat is the question: ¿qué?\n" * 4
     lines = "".join(json.dumps({"text": f"line {i}", "n": i, "more": {"a": [1, None]}}) + "\n" for i in range(6))
@@ -324,7 +324,7 @@ def texts(folder: Path) -> list[Source]:
 
 
 def chats(folder: Path) -> list[Source]:
-    from unveil.data.instructions import read_chats
+    from unveil.text.data.instructions import read_chats
 
     turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
     lines = [{"messages": turns}, {"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d", "n": 1.5}]
@@ -334,8 +334,8 @@ def chats(folder: Path) -> list[Source]:
 
 
 def prepared_text(folder: Path) -> list[Source]:
-    from unveil.data.text import Prepared, pack, read_prepared, write_prepared
-    from unveil.data.tokens import ByteTokens, read_tokens
+    from unveil.text.data.documents import Prepared, pack, read_prepared, write_prepared
+    from unveil.text.data.tokens import ByteTokens, read_tokens
 
     tokens = read_tokens(ROOT / "src" / "unveil" / "zoo" / "text-shakespeare" / "tokenizer.json")
     found = []
@@ -348,7 +348,7 @@ def prepared_text(folder: Path) -> list[Source]:
 
 def tokenizers(folder: Path) -> list[Source]:
     from lladas import tiny_tokenizer
-    from unveil.data.tokens import LibraryTokens, read_tokens, train_bpe, write_tokens
+    from unveil.text.data.tokens import LibraryTokens, read_tokens, train_bpe, write_tokens
 
     small = train_bpe(["to be or not to be, that is the question"] * 4, 270)
     tiny = tiny_tokenizer()
@@ -366,7 +366,7 @@ def tokenizers(folder: Path) -> list[Source]:
 def safetensors(folder: Path) -> list[Source]:
     from safetensors.torch import save_file
 
-    from unveil.data.safetensors import read_tensors
+    from unveil.files.safetensors import read_tensors
 
     tensors = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3).half(), "n": torch.tensor(3), "e": torch.empty(0, 2)}
     save_file(tensors, folder / "t.safetensors", {"format": "pt"})
@@ -376,7 +376,7 @@ def safetensors(folder: Path) -> list[Source]:
 
 def shards(folder: Path) -> list[Source]:
     from lladas import save_llada
-    from unveil.recipes.text_convert import load_llada
+    from unveil.text.recipes.convert import load_llada
 
     small = {"d_model": 8, "mlp_hidden_size": 8, "n_heads": 2, "n_kv_heads": 1, "n_layers": 1}
     for count in (1, 2):
@@ -386,7 +386,7 @@ def shards(folder: Path) -> list[Source]:
 
 def adapters(folder: Path) -> list[Source]:
     from unveil.network.lora import LoRA
-    from unveil.weights.peft import read_adapter, write_adapter
+    from unveil.text.weights.peft import read_adapter, write_adapter
 
     tensors = {f"blocks.0.q_proj.lora_{side}.weight": torch.ones(shape) for side, shape in (("A", (2, 4)), ("B", (4, 2)))}
     write_adapter(folder / "a", LoRA(2, 4.0, ("q_proj",)), tensors, "base")
@@ -409,8 +409,8 @@ def older(data: bytes) -> bytes:
 
 def diffuser_files(folder: Path) -> list[Source]:
     from originals import forge
-    from unveil.weights.diffuser import Original
-    from unveil.weights.diffuser_folder import read_checkpoint
+    from unveil.planning.weights.diffuser import Original
+    from unveil.planning.weights.diffuser_folder import read_checkpoint
 
     shape = Original("diffusion", 8, 6, 2, 3, 8, (1, 2), False, "x0", "GaussianNormalizer", "hopper-medium-v2", "SequenceDataset", True)
     forge(folder / "zip", shape)
@@ -422,7 +422,7 @@ def diffuser_files(folder: Path) -> list[Source]:
 
 def policy_files(folder: Path) -> list[Source]:
     from foreign_policies import unpacked
-    from unveil.weights.policy_releases import read
+    from unveil.policy.weights.releases import read
 
     names = ("cnn", "transformer")
     return [one(unpacked(name, folder), read) for name in names]
@@ -430,14 +430,14 @@ def policy_files(folder: Path) -> list[Source]:
 
 def policy_folders(folder: Path) -> list[Source]:
     from foreign_policies import lerobot
-    from unveil.weights.lerobot import read_policy_folder
+    from unveil.policy.weights.lerobot import read_policy_folder
 
     return [Source(tree_of(lerobot(folder / "state", "lerobot_state")), read_policy_folder)]
 
 
 def image_files(folder: Path) -> list[Source]:
     from foreign_images import MILESTONES, written
-    from unveil.weights.image_weights import read_images
+    from unveil.image.weights.releases import read_images
 
     found = []
     for name in ("adm", *MILESTONES):
@@ -450,13 +450,13 @@ def image_files(folder: Path) -> list[Source]:
 
 def image_folders(folder: Path) -> list[Source]:
     from foreign_images import DIFFUSERS, pipeline
-    from unveil.weights.image_weights import read_images
+    from unveil.image.weights.releases import read_images
 
     return [Source(tree_of(pipeline(name, folder / name)), read_images) for name in DIFFUSERS]
 
 
 def archives(folder: Path) -> list[Source]:
-    from unveil.weights.archives import extract
+    from unveil.files.archives import extract
 
     inside = {"logs/hopper/a.txt": b"hello" * 40, "logs/hopper/b.bin": bytes(range(256)), "logs/c.txt": b""}
     stream = io.BytesIO()
@@ -491,13 +491,13 @@ def run_config(name: str) -> dict[str, Any]:
 
 def models() -> dict[str, tuple[dict[str, Any], torch.nn.Module, Tree]]:
     """A model of every recipe with its config, and what lies beside that."""
-    from unveil.apps.text_model import TextModel
-    from unveil.data.tokens import ByteTokens, digest
-    from unveil.recipes.image_load import classifier_model, image_model
-    from unveil.recipes.locomotion_load import trajectory_model
-    from unveil.recipes.maze_load import model_of
-    from unveil.recipes.policy_load import policy_model
-    from unveil.recipes.text_load import shape_of
+    from unveil.image.recipes.load import classifier_model, image_model
+    from unveil.planning.recipes.locomotion.models import trajectory_model
+    from unveil.planning.recipes.maze.load import model_of
+    from unveil.policy.recipes.load import policy_model
+    from unveil.text.data.tokens import ByteTokens, digest
+    from unveil.text.model import TextModel
+    from unveil.text.recipes.load import shape_of
 
     tokens = ByteTokens()
     text = run_config("text-shakespeare") | {"vocabulary": tokens.size, "tokenizer": digest(tokens)}
@@ -549,7 +549,7 @@ def resumed(folder: Path) -> list[Source]:
 
 
 def results(folder: Path) -> list[Source]:
-    from unveil.recipes.results import Results, read_results
+    from unveil.commands.results import Results, read_results
 
     ours = {
         "recipe": "locomotion",
@@ -569,9 +569,9 @@ def results(folder: Path) -> list[Source]:
 
 
 def picture_parameters(folder: Path) -> list[Source]:
-    from unveil.evaluation.picture_output import write_picture
-    from unveil.recipes.image import SampleImage
-    from unveil.recipes.image_repeat import HERE, ingredients, repeated
+    from unveil.files.pictures import write_picture
+    from unveil.image.recipes.config import SampleImage
+    from unveil.image.recipes.reproduce import HERE, ingredients, repeated
 
     config = SampleImage(checkpoint="fashion-mnist")
     said = {name: value for name, value in asdict(config).items() if name not in HERE} | {"weights": ingredients(config), "device": "cpu"}
@@ -591,7 +591,7 @@ def picture_parameters(folder: Path) -> list[Source]:
 
 
 def maps(folder: Path) -> list[Source]:
-    from unveil.recipes.maze_load import find_layout
+    from unveil.planning.recipes.maze.load import find_layout
 
     text = (ROOT / "benchmarks" / "maps" / "spiral.txt").read_bytes()
     return [Source({"m.txt": text}, lambda root: find_layout(str(root / "m.txt")))]
@@ -599,8 +599,8 @@ def maps(folder: Path) -> list[Source]:
 
 def recorded_policies(folder: Path) -> list[Source]:
     from policies import write_actor, write_snapshots
-    from unveil.worlds.locomotion.body import BODIES
-    from unveil.worlds.locomotion.policy import load_actor, load_snapshots
+    from unveil.planning.worlds.locomotion.behaviour_policies import load_actor, load_snapshots
+    from unveil.planning.worlds.locomotion.body import BODIES
 
     body = BODIES["hopper"]
     made = one(write_snapshots(folder, body, [1, 2]), lambda path: load_snapshots(path, body, range(10)))

@@ -37,9 +37,9 @@ def started(*arguments: str) -> Callable[[], object]:
 
 def stepped() -> int:
     """256 balls in maze large for 30 steps of random actions; how many steps that is."""
-    from unveil.worlds.maze.episodes import random_positions
-    from unveil.worlds.maze.layout import LAYOUTS
-    from unveil.worlds.maze.physics import BallPhysics
+    from unveil.planning.worlds.maze.episodes import random_positions
+    from unveil.planning.worlds.maze.layout import LAYOUTS
+    from unveil.planning.worlds.maze.physics import BallPhysics
 
     layout, generator = LAYOUTS["large"], np.random.default_rng(3)
     physics = BallPhysics(layout)
@@ -51,8 +51,8 @@ def stepped() -> int:
 
 def collected() -> int:
     """D4RL-style data of maze umaze."""
-    from unveil.worlds.maze.collect import collect
-    from unveil.worlds.maze.layout import LAYOUTS
+    from unveil.planning.worlds.maze.collect import collect
+    from unveil.planning.worlds.maze.layout import LAYOUTS
 
     collect(LAYOUTS["umaze"], 15_000, np.random.default_rng(0))
     return 15_000
@@ -62,7 +62,7 @@ def main() -> None:
     import torch
 
     import unveil
-    from unveil.recipes.machine import commit, machine
+    from unveil.runs.machine import commit, machine
 
     torch.set_num_threads(1)
     metrics = {f"{name}_seconds": best(started("-m", "unveil.cli", *arguments), 7) for name, arguments in HELP.items()}

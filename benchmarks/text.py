@@ -18,7 +18,7 @@ Rows of `results/text.json`, each written when it is done and not made again whi
     toy                            of a small model, all 1,024 sequences of five tokens: the bound, over all sets of masks, minus the exact
                                    likelihood, over all orders
     reversal                       table 3: 400 one-directional facts, asked in both directions of a causal and a masked model, trained for
-                                   as many steps; infilled and re-prompted reverse apart (`evaluation/text_recall.py`)
+                                   as many steps; infilled and re-prompted reverse apart (`text/evaluation/reversal_curse.py`)
     sft-<block>                    table 4: `masked`, fine-tuned on copy, reverse, sort, add and questions; 500 held-out instructions,
                                    answers of at most 16 tokens, in blocks of so many, one token a call
     speed-exact, speed-random-<V>  table 5: a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained
@@ -55,27 +55,27 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unveil.apps.text_generation import Canvas, TextSettings, prompt_canvas, write
-from unveil.apps.text_likelihood import text_nats
-from unveil.apps.text_model import TextModel, TextShape
-from unveil.apps.text_training import text_batches, text_loss
-from unveil.data.chat import Turn, encode_chat
-from unveil.data.facts import one_directional_facts
-from unveil.data.files import replacing
-from unveil.data.tasks import instructions
-from unveil.data.text import Pieces, Rows, Stream, in_order, read_prepared
-from unveil.data.tokens import digest, train_bpe, write_tokens
-from unveil.evaluation.statistics import mean_ci95
-from unveil.evaluation.text import text_metrics
-from unveil.evaluation.text_answers import answer_metrics
-from unveil.evaluation.text_quality import judged
-from unveil.evaluation.text_recall import recall_metrics
-from unveil.recipes.flags import training_of
-from unveil.recipes.machine import commit, machine
-from unveil.recipes.run import Task, as_json, run_task
-from unveil.recipes.text import TrainText
-from unveil.recipes.text_load import load_text, read_text_config, shape_of
-from unveil.recipes.text_train import train_text
+from unveil.files.atomic import replacing
+from unveil.runs.machine import commit, machine
+from unveil.runs.statistics import mean_ci95
+from unveil.runs.training import Task, as_json, run_task
+from unveil.text.data.chat import Turn, encode_chat
+from unveil.text.data.documents import Pieces, Rows, Stream, in_order, read_prepared
+from unveil.text.data.reversal_facts import one_directional_facts
+from unveil.text.data.synthetic_tasks import instructions
+from unveil.text.data.tokens import digest, train_bpe, write_tokens
+from unveil.text.evaluation.answers import answer_metrics
+from unveil.text.evaluation.generative_perplexity import judged
+from unveil.text.evaluation.metrics import text_metrics
+from unveil.text.evaluation.reversal_curse import recall_metrics
+from unveil.text.generation import Canvas, TextSettings, prompt_canvas, write
+from unveil.text.likelihood import text_nats
+from unveil.text.model import TextModel, TextShape
+from unveil.text.recipes.config import TrainText
+from unveil.text.recipes.load import load_text, read_text_config, shape_of
+from unveil.text.recipes.train import train_text
+from unveil.text.recipes.trainer_settings import training_of
+from unveil.text.training import text_batches, text_loss
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "text.json"

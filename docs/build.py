@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from result_tables import replaced
 
-from unveil.evaluation.statistics import paired_ci95
+from unveil.runs.statistics import paired_ci95
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -23,9 +23,9 @@ LINES = ["to be, or not to be", "the rest is silence", "what a piece of work", "
 def locomotion() -> plt.Figure:
     """Plans of the packaged Hopper at four decisions, and what the body then did, planning again at every step."""
     import unveil
-    from unveil.evaluation.locomotion import roll
-    from unveil.worlds.locomotion.body import body_of
-    from unveil.worlds.locomotion.episodes import LocomotionEpisodes
+    from unveil.planning.evaluation.locomotion import roll
+    from unveil.planning.worlds.locomotion.body import body_of
+    from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
     planner = unveil.load("hopper-medium-expert", preset="default", batch_size=16, plan_horizon=16)
     world, decisions, plans = LocomotionEpisodes(body_of("hopper"), 1, seed=1000), (60, 80, 100, 120), {}
@@ -59,9 +59,9 @@ def locomotion() -> plt.Figure:
 
 def pusht() -> plt.Figure:
     """Four recorded situations, each with the next 16 recorded actions."""
-    from unveil.evaluation.pusht_pictures import tiled, with_chunk
-    from unveil.recipes.pusht_data import pusht_demonstrations
-    from unveil.worlds.pusht.episodes import PushTEpisodes
+    from unveil.policy.evaluation.pusht_pictures import tiled, with_chunk
+    from unveil.policy.recipes.pusht.data import pusht_demonstrations
+    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
     demonstrations, pictures = pusht_demonstrations("pusht"), []
     for episode, step in ((3, 20), (3, 60), (40, 30), (110, 45)):

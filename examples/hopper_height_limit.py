@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor
 
 import unveil
-from unveil.evaluation.locomotion import roll
-from unveil.worlds.locomotion.body import body_of
-from unveil.worlds.locomotion.episodes import LocomotionEpisodes
+from unveil.planning.evaluation.locomotion import roll
+from unveil.planning.worlds.locomotion.body import body_of
+from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
 LIMIT = 1.45  # metres; free hops reach 1.5 after a second, and 1.7 soon after
 

@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from unveil import DDIM, Policy
-from unveil.apps.policy_model import PolicyModel, PolicyShape
-from unveil.apps.policy_training import policy_batches, policy_loss
-from unveil.data.chunks import Chunks
-from unveil.network.conditional_unet1d import ConditionalUNet
+from unveil.policy.data.chunks import Chunks
+from unveil.policy.model import PolicyModel, PolicyShape
+from unveil.policy.networks.conditional_unet1d import ConditionalUNet
+from unveil.policy.training import policy_batches, policy_loss
 from unveil.training.trainer import Training, train
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 import unveil
-from unveil.evaluation.pusht import roll
-from unveil.worlds.pusht.block import keypoint_observation
-from unveil.worlds.pusht.episodes import PushTEpisodes
+from unveil.policy.evaluation.pusht import roll
+from unveil.policy.worlds.pusht.block import keypoint_observation
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
 CENTRE, RADIUS = (330.0, 330.0), 60.0  # pixels of 512; the agent is a disc of radius 15
 MARGIN = 15.0  # the agent lags behind its targets, and swings past them

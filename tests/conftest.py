@@ -19,7 +19,7 @@ if not os.environ.get("UNVEIL_UNCHECKED"):  # tests/test_mutations.py runs the s
 import pytest
 import torch
 
-from unveil.data import image_sets
+from unveil.image.data import source as image_sets
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 

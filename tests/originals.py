@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unveil.network.unet1d import TemporalUNet, ValueNetwork
+from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
+from unveil.planning.weights.diffuser import SCHEDULE, Original, names
 from unveil.process.schedule import cosine_betas
-from unveil.weights.diffuser import SCHEDULE, Original, names
 
 FOLDER = Path(__file__).parent / "weights" / "original"
 DATASET = "hopper-medium-expert-v2"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.worlds.locomotion.body import Body
+from unveil.planning.worlds.locomotion.body import Body
 
 
 def write_snapshots(folder: Path, body: Body, iterations: list[int], seed: int = 0, hidden: int = 5) -> Path:

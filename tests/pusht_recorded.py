@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unveil.data.demonstrations import read_demonstrations_npz
+from unveil.policy.data.demonstrations import read_demonstrations_npz
 
 TWO = Path(__file__).parent / "demonstrations" / "pusht_two.npz"
 

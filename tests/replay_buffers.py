@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from unveil.data.demonstrations import write_demonstrations
+from unveil.policy.data.demonstrations import write_demonstrations
 
 
 def write_zarr(path, demonstrations, version=2, **more):

@@ -70,3 +70,15 @@ def test_public_names_resolve():
     assert set(dir(unveil)) == set(unveil.__all__)
     with pytest.raises(AttributeError, match="no attribute"):
         _ = unveil.nothing
+
+
+def test_tests_lie_where_the_tree_has_what_they_test():
+    """A folder of tests is a folder of the source; what concerns several rooms lies above them. Fixtures have folders of their own."""
+    fixtures = {"demonstrations", "golden", "weights"}
+    folders = {p.parent.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("*.py") if p.parent != ROOT / "tests"}
+    strange = {f for f in folders if f.parts[0] not in fixtures and not (ROOT / "src" / "unveil" / f / "__init__.py").is_file()}
+    assert not strange
+    rooms = {p.parent.relative_to(ROOT / "src" / "unveil").parts[0] for p in MODULES if p.parent != ROOT / "src" / "unveil"} - {"zoo"}
+    assert rooms <= {f.parts[0] for f in folders}
+    names = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), "without __init__, names of test files differ"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from unveil.cli import VERBS
-from unveil.recipes.locomotion import EvalLocomotion, TrainLocomotion, TrainValue
-from unveil.recipes.maze import EvalMaze, SampleMaze, TrainMaze
-from unveil.recipes.results import Results
+from unveil.commands.results import Results
+from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue
+from unveil.planning.recipes.maze.config import EvalMaze, SampleMaze, TrainMaze
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
 LISTED = Path(__file__).resolve().parent / "weights" / "original" / "files.txt"
@@ -119,7 +119,7 @@ def test_every_file_of_its_branches_has_a_line():
 
 def test_the_three_commands_parse():
     from unveil.cli import parse
-    from unveil.recipes.verbs import TRAINED
+    from unveil.verbs import TRAINED
 
     commands = [line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")]
     assert [command[1:3] for command in commands] == [

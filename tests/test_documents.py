@@ -8,11 +8,11 @@ import pytest
 
 from test_examples import CONFIGS
 from unveil.cli import VERBS, main, parse
-from unveil.recipes.demo_image import DemoImage
-from unveil.recipes.demo_pusht import DemoPushT
-from unveil.recipes.results import Results
-from unveil.recipes.text import DemoText
-from unveil.recipes.verbs import fitted, spelled
+from unveil.commands.results import Results
+from unveil.image.recipes.demo import DemoImage
+from unveil.policy.recipes.pusht.demo import DemoPushT
+from unveil.text.recipes.config import DemoText
+from unveil.verbs import fitted, spelled
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from unveil.cli import VERBS, main, parse
+from unveil.commands.results import Results
 from unveil.errors import UnveilError
-from unveil.recipes import maze
-from unveil.recipes.locomotion_data import DataLocomotion
-from unveil.recipes.maze_data import DataMaze
-from unveil.recipes.pusht_data import DataPushT
-from unveil.recipes.results import Results
-from unveil.recipes.text import ChatText, DataText
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, spelled
+from unveil.planning.recipes.locomotion.data import DataLocomotion
+from unveil.planning.recipes.maze import config as maze
+from unveil.planning.recipes.maze.data import DataMaze
+from unveil.policy.recipes.pusht.data import DataPushT
+from unveil.text.recipes.config import ChatText, DataText
+from unveil.verbs import EVALUATED, SAMPLED, TRAINED, spelled
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

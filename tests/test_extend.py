@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from analytic import CONTINUOUS, GaussianData, MixtureData
-from unveil.apps.pursuit import Pursuit, PursuitGains
-from unveil.data.d4rl import read_d4rl
+from unveil.planning.data.d4rl import read_d4rl
+from unveil.planning.pursuit import Pursuit, PursuitGains
 from unveil.process.corrupt import corrupt
 from unveil.process.grid import karras, uniform
 from unveil.process.schedule import Cosine, Flow, Schedule, log_snr

@@ -5,7 +5,7 @@ import pytest
 from unveil import cli
 from unveil.cli import main
 from unveil.errors import LONGEST_LINE, UnveilError, one_line
-from unveil.recipes.locate import find_checkpoint
+from unveil.runs.checkpoints import find_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """unveil: behaviour, images and text by undoing corruption. One small diffusion core, four applications on it.
 
 Names are loaded when they are first used, so `import unveil` is instant. Where gymnasium is imported too, its ids `unveil/...` are
-registered by the import, or by the first use of a name (`import unveil.worlds.maze.registration` does it outright).
+registered by the import, or by the first use of a name (`import unveil.planning.worlds.maze.registration` does it outright).
 """
 
 import sys
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 _NAMES = {
     "unveil.errors": ("UnveilError",),
-    "unveil.recipes.load": ("load",),
-    "unveil.apps.guided": ("GuidedPlanner",),
-    "unveil.apps.plan": ("Plan",),
-    "unveil.apps.planner": ("Planner", "PlannerSettings"),
-    "unveil.apps.policy": ("Policy",),
-    "unveil.apps.realtime": ("RealTimePolicy",),
-    "unveil.apps.image_generation": ("ImageSettings", "generate"),
-    "unveil.apps.image_model": ("ImageModel",),
-    "unveil.data.demonstrations": ("Demonstrations",),
-    "unveil.apps.text_generation": ("TextSettings", "continue_text", "fill_gaps"),
-    "unveil.apps.text_model": ("TextModel",),
-    "unveil.data.episodes": ("Episodes",),
+    "unveil.loading": ("load",),
+    "unveil.planning.guided_planner": ("GuidedPlanner",),
+    "unveil.planning.plan": ("Plan",),
+    "unveil.planning.planner": ("Planner", "PlannerSettings"),
+    "unveil.policy.policy": ("Policy",),
+    "unveil.policy.realtime": ("RealTimePolicy",),
+    "unveil.image.generation": ("ImageSettings", "generate"),
+    "unveil.image.model": ("ImageModel",),
+    "unveil.policy.data.demonstrations": ("Demonstrations",),
+    "unveil.text.generation": ("TextSettings", "continue_text", "fill_gaps"),
+    "unveil.text.model": ("TextModel",),
+    "unveil.planning.data.episodes": ("Episodes",),
     "unveil.network.condition": ("Condition",),
     "unveil.process.denoised": ("GaussianDenoised", "MaskedDenoised"),
     "unveil.process.denoiser": ("GaussianDenoiser",),
@@ -39,23 +39,20 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from unveil.apps.guided import GuidedPlanner as GuidedPlanner
-    from unveil.apps.image_generation import ImageSettings as ImageSettings
-    from unveil.apps.image_generation import generate as generate
-    from unveil.apps.image_model import ImageModel as ImageModel
-    from unveil.apps.plan import Plan as Plan
-    from unveil.apps.planner import Planner as Planner
-    from unveil.apps.planner import PlannerSettings as PlannerSettings
-    from unveil.apps.policy import Policy as Policy
-    from unveil.apps.realtime import RealTimePolicy as RealTimePolicy
-    from unveil.apps.text_generation import TextSettings as TextSettings
-    from unveil.apps.text_generation import continue_text as continue_text
-    from unveil.apps.text_generation import fill_gaps as fill_gaps
-    from unveil.apps.text_model import TextModel as TextModel
-    from unveil.data.demonstrations import Demonstrations as Demonstrations
-    from unveil.data.episodes import Episodes as Episodes
     from unveil.errors import UnveilError as UnveilError
+    from unveil.image.generation import ImageSettings as ImageSettings
+    from unveil.image.generation import generate as generate
+    from unveil.image.model import ImageModel as ImageModel
+    from unveil.loading import load as load
     from unveil.network.condition import Condition as Condition
+    from unveil.planning.data.episodes import Episodes as Episodes
+    from unveil.planning.guided_planner import GuidedPlanner as GuidedPlanner
+    from unveil.planning.plan import Plan as Plan
+    from unveil.planning.planner import Planner as Planner
+    from unveil.planning.planner import PlannerSettings as PlannerSettings
+    from unveil.policy.data.demonstrations import Demonstrations as Demonstrations
+    from unveil.policy.policy import Policy as Policy
+    from unveil.policy.realtime import RealTimePolicy as RealTimePolicy
     from unveil.process.denoised import GaussianDenoised as GaussianDenoised
     from unveil.process.denoised import MaskedDenoised as MaskedDenoised
     from unveil.process.denoiser import GaussianDenoiser as GaussianDenoiser
@@ -71,7 +68,6 @@ if TYPE_CHECKING:
     from unveil.process.schedule import LinearBeta as LinearBeta
     from unveil.process.schedule import ScaledLinearBeta as ScaledLinearBeta
     from unveil.process.schedule import Tabulated as Tabulated
-    from unveil.recipes.load import load as load
     from unveil.sampling.edit import Ascend as Ascend
     from unveil.sampling.edit import Inpaint as Inpaint
     from unveil.sampling.edit import Replace as Replace
@@ -89,11 +85,15 @@ if TYPE_CHECKING:
     from unveil.sampling.masked import AncestralUnmask as AncestralUnmask
     from unveil.sampling.masked import ConfidentUnmask as ConfidentUnmask
     from unveil.sampling.masked import FirstHittingUnmask as FirstHittingUnmask
+    from unveil.text.generation import TextSettings as TextSettings
+    from unveil.text.generation import continue_text as continue_text
+    from unveil.text.generation import fill_gaps as fill_gaps
+    from unveil.text.model import TextModel as TextModel
 
 
 def _register_worlds() -> None:
     if "gymnasium" in sys.modules:
-        import_module("unveil.worlds.maze.registration")
+        import_module("unveil.planning.worlds.maze.registration")
 
 
 def __getattr__(name: str) -> Any:

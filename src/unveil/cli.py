@@ -11,11 +11,12 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from unveil.commands import weights
 from unveil.errors import UnveilError, one_line
-from unveil.recipes import text, weights
-from unveil.recipes.progress import shown_progress
-from unveil.recipes.record import check_json, record_of, write, write_json
-from unveil.recipes.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, joined, next_step, spelled, wired
+from unveil.runs.progress import shown_progress
+from unveil.runs.record import check_json, record_of, write, write_json
+from unveil.text.recipes import config as text
+from unveil.verbs import EVALUATED, SAMPLED, TRAINED, fitted, given, joined, next_step, spelled, wired
 
 VERBS = {
     "demo": "packaged weights at work: a maze, or unveil demo pusht, text, image",
@@ -153,13 +154,15 @@ def _out(text: str, json_target: str | None = None) -> None:
 
 
 def _demo(rest: list[str]) -> int:
-    from unveil.recipes import demo, demo_image, demo_pusht
+    from unveil.image.recipes import demo as demo_image
+    from unveil.planning.recipes.maze import demo
+    from unveil.policy.recipes.pusht import demo as demo_pusht
 
     recipe, rest = _recipe("demo", rest, ["maze", "pusht", "text", "image"]) if rest and not rest[0].startswith("-") else ("maze", rest)
     described, run = {
         "maze": (demo.Demo, demo.run_demo),
         "pusht": (demo_pusht.DemoPushT, demo_pusht.run_demo_pusht),
-        "text": (text.DemoText, lambda *given: wired("demo_text:run_demo_text")(*given)),
+        "text": (text.DemoText, lambda *given: wired("text.recipes.demo:run_demo_text")(*given)),
         "image": (demo_image.DemoImage, demo_image.run_demo_image),
     }[recipe]
     config = parse(described, rest, "demo" if recipe == "maze" else f"demo {recipe}")
@@ -170,14 +173,16 @@ def _demo(rest: list[str]) -> int:
 
 
 def _data(rest: list[str]) -> int:
-    from unveil.recipes import locomotion_data, maze_data, pusht_data
+    from unveil.planning.recipes.locomotion import data as locomotion_data
+    from unveil.planning.recipes.maze import data as maze_data
+    from unveil.policy.recipes.pusht import data as pusht_data
 
     recipe, rest = _recipe("data", rest, ["maze", "locomotion", "pusht", "text"])
     described, make = {
         "maze": (maze_data.DataMaze, maze_data.make_data),
         "locomotion": (locomotion_data.DataLocomotion, locomotion_data.make_locomotion_data),
         "pusht": (pusht_data.DataPushT, pusht_data.make_pusht_data),
-        "text": (text.DataText, lambda *given: wired("text_data:make_text_data")(*given)),
+        "text": (text.DataText, lambda *given: wired("text.recipes.data:make_text_data")(*given)),
     }[recipe]
     config = parse(described, rest, f"data {recipe}")
     check_json(config.json)
@@ -216,7 +221,7 @@ def _eval(rest: list[str]) -> int:
     config = parse(type(default), rest, f"eval {recipe}", default)
     if recipe == "locomotion":  # what is planned with by default follows from what the run is
         valued = any(given(rest, f"--{name}", "none") != "none" for name in ("guidance", "select", "value-loadpath", "value-epoch"))
-        default = wired("locomotion_preset:with_preset")(config, given(rest, "--preset", ""), valued)
+        default = wired("planning.recipes.locomotion.preset:with_preset")(config, given(rest, "--preset", ""), valued)
         config = parse(type(default), rest, f"eval {recipe}", default)
     check_json(config.json)
     began = perf_counter()
@@ -226,7 +231,7 @@ def _eval(rest: list[str]) -> int:
     result = {"checkpoint": getattr(config, "checkpoint", None)} | result
     result = record_of(recipe, config, result) | {"seconds": perf_counter() - began}
     write_json(config.json or record, result)
-    from unveil.evaluation.tables import metrics_table
+    from unveil.runs.tables import metrics_table
 
     _out(metrics_table(result), config.json)
     return 0
@@ -247,13 +252,13 @@ def _chat(rest: list[str]) -> int:
     config = parse(text.ChatText, rest, "chat")
     check_json(config.json)
     if config.prompt:
-        result = wired("text_chat:answer_prompts")(config)
+        result = wired("text.recipes.chat:answer_prompts")(config)
         write_json(config.json, result)
         _out(result["summary"], config.json)
         return 0
     if config.json is not None:
         raise UnveilError("--json needs --prompt: what is typed is answered on the screen")
-    wired("text_chat:converse")(config, _typed(), print)
+    wired("text.recipes.chat:converse")(config, _typed(), print)
     return 0
 
 
@@ -272,7 +277,7 @@ def _typed() -> Iterator[str]:
 
 
 def _results(rest: list[str]) -> int:
-    from unveil.recipes.results import Results, read_results
+    from unveil.commands.results import Results, read_results
 
     config = parse(Results, rest, "results")
     check_json(config.json)
@@ -287,7 +292,7 @@ def _results(rest: list[str]) -> int:
 
 
 def _weights(rest: list[str]) -> int:
-    from unveil.recipes import pack
+    from unveil.commands import pack
 
     if rest and rest[0] == "pack":
         print(pack.pack(parse(pack.Pack, rest[1:], "weights pack", required=True)))
@@ -297,7 +302,7 @@ def _weights(rest: list[str]) -> int:
         print(run(parse(kind, joined(rest[1:], "--flags"), f"weights {rest[0]}", required=True)))
         return 0
     if rest and rest[0] == "pull":
-        from unveil.recipes.pull import Pull, pull
+        from unveil.commands.pull import Pull, pull
 
         config = parse(Pull, rest[1:], "weights pull", required=True)
         with shown_progress() as progress:
@@ -321,7 +326,7 @@ def _doctor(rest: list[str]) -> int:
         return 0
     if rest:
         raise UnveilError(f"unexpected {rest[0]}; usage: unveil doctor")
-    from unveil.recipes.doctor import report
+    from unveil.commands.doctor import report
 
     print(report())
     return 0

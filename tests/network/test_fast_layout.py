@@ -6,9 +6,9 @@ import io
 import pytest
 import torch
 
-from unveil.network.fast_layout import Watch
-from unveil.network.fast_unet1d import FastUNet, FastValue
-from unveil.network.unet1d import TemporalUNet, ValueNetwork
+from unveil.network.inference_layout import Watch
+from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
+from unveil.planning.networks.temporal_unet_inference import FastUNet, FastValue
 
 TIME = torch.full((2,), 7.0)
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unveil.errors import UnveilError
-from unveil.network.language import LanguageTransformer
 from unveil.network.lora import LoRA, adapted, add_lora, merge_lora, strip_lora, unmerge_lora
-from unveil.weights.peft import fitting, read_adapter, write_adapter
+from unveil.text.networks.transformer import LanguageTransformer
+from unveil.text.weights.peft import fitting, read_adapter, write_adapter
 
 X = torch.tensor([[1, 5, 9, 2]])
 

@@ -7,7 +7,7 @@ import torch
 from test_trainer import draw, loss, network
 from torch import nn
 
-from unveil.data.safetensors import read_tensors
+from unveil.files.safetensors import read_tensors
 from unveil.training import autocast
 from unveil.training.autocast import faster_in_bfloat16
 from unveil.training.trainer import Training, train

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from test_trainer import network, records, run
 
-from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
+from unveil.files.safetensors import read_tensors
 from unveil.training.checkpoint import latest_checkpoint, pack_optimizer, read_optimizer, save_checkpoint, verify_checkpoint
 
 FILES = ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
+from unveil.files.safetensors import read_tensors
 from unveil.training.checkpoint import checkpoints
 from unveil.training.divergence import not_finite, stop_unless_weights_finite
 from unveil.training.trainer import Training, train
@@ -96,15 +96,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_the_batches_of_every_application_say_their_times():
-    from unveil.apps.image_training import ImageBatch
-    from unveil.apps.path_training import PathBatch
-    from unveil.apps.policy_distillation import StudentBatch
-    from unveil.apps.policy_training import PolicyBatch
-    from unveil.apps.text_training import TextBatch, text_batches
-    from unveil.apps.text_tuning import TuningBatch
-    from unveil.apps.trajectory_training import TrajectoryBatch
-    from unveil.data.text import Pieces, pack
-    from unveil.data.tokens import ByteTokens
+    from unveil.image.training import ImageBatch
+    from unveil.planning.path_training import PathBatch
+    from unveil.planning.trajectory_training import TrajectoryBatch
+    from unveil.policy.distillation import StudentBatch
+    from unveil.policy.training import PolicyBatch
+    from unveil.text.data.documents import Pieces, pack
+    from unveil.text.data.tokens import ByteTokens
+    from unveil.text.finetuning import TuningBatch
+    from unveil.text.training import TextBatch, text_batches
 
     for kind in (ImageBatch, PathBatch, StudentBatch, PolicyBatch, TextBatch, TuningBatch, TrajectoryBatch):
         assert "t" in kind._fields, kind

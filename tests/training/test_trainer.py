@@ -14,8 +14,8 @@ import torch
 from forked import Child, say
 from torch import nn
 
-from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
+from unveil.files.safetensors import read_tensors
 from unveil.training.checkpoint import latest_checkpoint, save_checkpoint
 from unveil.training.distributed import Group
 from unveil.training.trainer import Training, train

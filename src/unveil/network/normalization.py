@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unveil.data.scales import constant_scale, is_constant
+from unveil.network.scales import constant_scale, is_constant
 
 
 class Normalization(nn.Module):

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unveil.data.files import sync_folder
-from unveil.data.safetensors import header, read_tensors, reading
 from unveil.errors import UnveilError
+from unveil.files.atomic import sync_folder
+from unveil.files.safetensors import header, read_tensors, reading
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:

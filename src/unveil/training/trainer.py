@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unveil.data.files import replacing
-from unveil.data.safetensors import read_tensors
 from unveil.errors import UnveilError
+from unveil.files.atomic import replacing
+from unveil.files.safetensors import read_tensors
 from unveil.training.autocast import faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
     latest_checkpoint,

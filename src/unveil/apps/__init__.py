@@ -1,1 +1,0 @@
-"""The four applications: short expressions over the core, and their input and output."""

@@ -1,0 +1,1 @@
+"""Verbs of no single application."""

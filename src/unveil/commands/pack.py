@@ -1,0 +1,132 @@
+"""Package trained weights for the zoo: half precision, a config, a manifest and a card that the program writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import UnveilError
+
+LARGEST = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Package a run for the zoo: weights in half precision, config, manifest and card.
+
+    Example: unveil weights pack --run runs/maze-large --name maze-large --results single.json multi.json
+    """
+
+    run: Path
+    """run folder, or one of its checkpoint folders"""
+    name: str
+    """name under which `unveil.load` finds it"""
+    results: tuple[Path, ...] = ()
+    """files that `unveil eval --json` or a benchmark wrote, for the card"""
+    value: Path | None = None
+    """run folder of the value, for locomotion"""
+    into: Path | None = None
+    """folder of the zoo; by default the package's own"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+
+
+def pack(config: Pack) -> str:
+    """Write the zoo folder; returns what to print.
+
+    Raises:
+        UnveilError: the run has no good checkpoint, or its weights exceed 8 MB.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from unveil.files.atomic import replacing
+    from unveil.files.safetensors import read_tensors
+    from unveil.image.data.source import FASHION
+    from unveil.image.recipes.card import image_card
+    from unveil.planning.recipes.locomotion.card import locomotion_card
+    from unveil.planning.recipes.maze.card import maze_card
+    from unveil.policy.recipes.pusht.card import pusht_card
+    from unveil.runs.card import PRIVATE
+    from unveil.runs.checkpoints import ZOO, find_checkpoint
+    from unveil.text.recipes.card import text_card
+
+    def small(weights: dict[str, torch.Tensor]) -> bytes:
+        halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics stay as they are
+        return save({k: v.to(torch.float16) if v.is_floating_point() and k.split(".")[0] in halved else v for k, v in weights.items()})
+
+    checkpoint = find_checkpoint(str(config.run))
+    whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
+    if whole.get("origin", "unveil") != "unveil":
+        raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+    if whole.get("lora_rank"):
+        raise UnveilError(f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models")
+    if whole["preset"] == "paper" and whole["recipe"] != "pusht":
+        raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
+    described = {name: value for name, value in whole.items() if name not in PRIVATE}
+    weights = read_tensors(checkpoint / "ema.safetensors")
+    files = {"weights.safetensors": small(weights)}
+    if whole["recipe"] == "locomotion":
+        if config.value is None and not whole.get("returns"):
+            raise UnveilError("a locomotion planner that is not told returns is packaged with its value: give --value RUN")
+        trained = [(checkpoint, whole)]
+        if config.value is not None:
+            guide = find_checkpoint(str(config.value))
+            trained.append((guide, json.loads((guide.parent / "config.json").read_text())))
+            described["value"] = {name: part for name, part in trained[1][1].items() if name not in PRIVATE}
+            files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
+        files["card.md"] = locomotion_card(config.name, trained, config.results).encode()
+    elif whole["recipe"] == "text":
+        files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
+        files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "pusht":
+        files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
+    elif whole["recipe"] == "classifier":
+        raise UnveilError(f"{config.run} is a classifier, which has no card yet; models of images can be packaged")
+    elif whole["recipe"] == "image":
+        if "openmoji" in whole["styles"]:
+            raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
+        if whole["data"] == FASHION:  # a name that serves everywhere, no place of this machine
+            described["data"] = FASHION
+        files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
+    else:
+        files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
+    files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
+    if (size := sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))) > LARGEST:
+        raise UnveilError(f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller network")
+    manifest = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
+    if Path(config.name).name != config.name or config.name in ("", ".", ".."):
+        raise UnveilError(f"--name {config.name}: a name, not a path; --into says where")
+    folder = (config.into or ZOO) / config.name
+    _check_free(folder)
+    for name, data in files.items():
+        with replacing(folder / name) as partial:
+            partial.write_bytes(data)
+    return f"{folder}: {size / 2**20:.2f} MB, {sum(v.numel() for v in weights.values()):,} numbers"
+
+
+def _check_free(folder: Path) -> None:
+    """Only what was packed before is replaced.
+
+    Raises:
+        UnveilError: files of somebody's own are there, or were changed since.
+    """
+    from unveil.training.checkpoint import verify_checkpoint
+
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        verify_checkpoint(folder)
+        packed = set(json.loads((folder / "manifest.json").read_text()))
+        if not {"config.json", "card.md", "weights.safetensors"} <= packed:
+            raise UnveilError(f"{folder}: no packaged weights")
+    except UnveilError as error:
+        raise UnveilError(
+            f"{folder}: files are there that were not packed like this, or were changed; give another --name or --into"
+        ) from error

@@ -1,0 +1,100 @@
+"""`unveil weights pull`: public checkpoints of others, downloaded and unpacked."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    from unveil.runs.progress import Progress
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Download public checkpoints of jannerm/diffuser and unpack them: diffuser-locomotion, diffuser-maze2d or diffuser-kuka.
+
+    An archive that a browser got can be put where the message says. Its SHA-256 is recorded and checked ever after.
+
+    Example: unveil weights pull diffuser-locomotion
+    """
+
+    name: Positional[str]
+    """of the archive"""
+    out: Path | None = None
+    """folder that is made; by default logs/<name>"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+
+
+def pull(config: Pull, progress: Progress, opener: Callable[[urllib.request.Request], Any] | None = None) -> str:
+    """Download, check and unpack; returns what is printed.
+
+    Args:
+        opener: makes the connection, as in `download`.
+    Raises:
+        UnveilError: no such name, the folder is there already, no network, a page instead of the archive, or an archive that is refused.
+    """
+    from difflib import get_close_matches
+
+    from unveil.files.archives import extract
+    from unveil.files.download import download, https
+    from unveil.files.places import home
+    from unveil.planning.weights.public_archives import public_archives
+
+    known = public_archives()
+    if config.name not in known:
+        close = get_close_matches(config.name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UnveilError(f"unknown archive {config.name!r}{hint}; public ones: {', '.join(known)}")
+    it, out = known[config.name], config.out or Path("logs") / config.name
+    if out.exists():
+        raise UnveilError(f"{out} is there already; give another folder with --out")
+    file = home() / "archives" / it.file
+    own = not file.exists()
+    try:
+        download(it.url, file, it.sha256, opener or https, lambda done, total: progress("bytes", done, total or done, {}))
+    except UnveilError as error:
+        raise UnveilError(f"{error}; a browser finds it at {it.page}") from error
+    _check(file, own, it.size, it.page)
+    try:
+        count = extract(file, out)
+    except UnveilError as error:
+        raise UnveilError(f"{error}; if the file is at fault, delete it and its .sha256 to download it anew") from error
+    return f"{out}: {count:,} files of {it.file}, from {it.source}\n{_next(out)}"
+
+
+def _check(file: Path, own: bool, size: int | None, page: str) -> None:
+    """Refuse what is not the archive, and throw it away if we downloaded it.
+
+    Raises:
+        UnveilError: a page, or another size than known.
+    """
+    from unveil.files.archives import is_page
+
+    paged, bytes_ = is_page(file), file.stat().st_size
+    if not paged and size in (None, bytes_):
+        return
+    if own:
+        file.unlink()
+        file.with_name(f"{file.name}.sha256").unlink(missing_ok=True)
+    what = (
+        "a web page instead of the archive (a question to click on, or too many downloads)" if paged else f"{bytes_:,} bytes, not {size:,}"
+    )
+    raise UnveilError(f"{file.name}: {what}; open {page} in a browser, put what it downloads at {file} and say this again")
+
+
+def _next(out: Path) -> str:
+    found = sorted({file.parent for file in out.rglob("state_*.pt")})
+    if not found:
+        return "nothing in it is an experiment that `unveil weights inspect` reads"
+    above = found[0].parents[2]  # <logbase>/<dataset>/<diffusion or values>/<experiment>
+    return f"{len(found)} experiments; next: unveil weights inspect {above if above.is_relative_to(out) else out}"

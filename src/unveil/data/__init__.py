@@ -1,1 +1,0 @@
-"""What x_0 is: episodes, windows, normalisation, and the readers of other people's files."""

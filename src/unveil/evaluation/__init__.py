@@ -1,1 +1,0 @@
-"""Scores with intervals, references, diagnostics and pictures."""

@@ -1,0 +1,1 @@
+"""Formats read and written safely: nothing strange is run, nothing is half-written."""

@@ -1,0 +1,111 @@
+"""Pictures as files: PNG that says what made it, GIF, MP4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, PngImagePlugin
+
+from unveil.errors import UnveilError
+from unveil.files.atomic import MADE, output, replacing
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
+    """An animation that repeats, whole or not at all.
+
+    All frames share one palette, of some of their pixels: a palette for each costs five times the time and half as many bytes again.
+    """
+    from PIL import Image
+
+    some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
+    palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
+    first, *rest = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    with output(path) as partial:
+        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True, comment=MADE)
+
+
+def video_suffixes() -> tuple[str, ...]:
+    """What a video's name may end in: .gif, and .mp4 where imageio's ffmpeg plugin is installed."""
+    return (".gif", ".mp4") if find_spec("imageio_ffmpeg") is not None else (".gif",)
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
+    """An animation by its name's end: .gif, or .mp4 (H.264; an odd last row or column is scaled away), whole or not at all.
+
+    Raises:
+        ValueError: another end, or .mp4 without ffmpeg.
+    """
+    if path.suffix not in video_suffixes():
+        raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
+    if path.suffix == ".gif":
+        return write_gif(path, frames, milliseconds)
+    settings: dict[str, Any] = {
+        "plugin": "FFMPEG",
+        "fps": 1000 / milliseconds,
+        "macro_block_size": 2,
+        "output_params": ["-metadata", f"comment={MADE}"],
+    }
+    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
+    assert isinstance(encoded, bytes)
+    with output(path) as partial:
+        partial.write_bytes(encoded)
+
+
+def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False) -> None:
+    """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MADE)
+    for name, value in (parameters or {}).items():
+        info.add_text(name, value)
+    with (replacing if own_folder else output)(path) as partial:
+        Image.fromarray(frame).save(partial, format="png", pnginfo=info)
+
+
+CHUNK = "unveil"  # the PNG text chunk
+
+
+def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
+    """A PNG, grey or RGB, with a text that says how it was made; the same bytes for the same picture and text."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MADE)
+    if parameters:
+        info.add_text(CHUNK, parameters)
+    with output(path) as partial:
+        _image(frame).save(partial, format="png", pnginfo=info)
+
+
+def read_parameters(path: Path) -> str:
+    """The text that `write_picture` put into a PNG.
+
+    Raises:
+        UnveilError: not a PNG, or there is none in it.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            text = getattr(image, "text", {}).get(CHUNK)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UnveilError(f"{path}: not a PNG that can be read ({error})") from error
+    if not isinstance(text, str):
+        raise UnveilError(f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them")
+    return text
+
+
+def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], milliseconds: int = 80) -> None:
+    """A GIF that repeats and rests on its last frame."""
+    first, *rest = (_image(frame) for frame in frames)
+    durations = [milliseconds] * len(rest) + [12 * milliseconds]
+    with output(path) as partial:
+        first.save(partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0, comment=MADE)
+
+
+def _image(frame: np.ndarray) -> Image.Image:
+    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)

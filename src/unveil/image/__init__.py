@@ -1,0 +1,1 @@
+"""Images: pictures from noise, from classes and from other pictures."""

@@ -1,0 +1,118 @@
+"""Which class a noisy image is of: for guidance towards a class, and, trained on clean images, to count hits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.image.model import ImageShape, image_schedule
+from unveil.image.networks.classifier2d import Classifier2d
+from unveil.image.training import ImageBatch
+from unveil.network.layers import seeded
+from unveil.process.corrupt import corrupt, like
+from unveil.sampling.edit import LogPotential
+
+
+class ImageClassifier(nn.Module):
+    """p(class | x_t), for images (B, C, S, S) in -1 .. 1 and the noise of one schedule.
+
+    Args:
+        shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data say nothing here.
+        clean: it was trained on clean images only, and always reads them as such.
+        network: instead of the `Classifier2d` that the shape describes.
+        counted_from: the number of the table's first entry, T t - 1 + counted_from is what the network is told; 1 ours, 0 openai's.
+    Raises:
+        ValueError: fewer than two classes.
+    """
+
+    def __init__(self, shape: ImageShape, clean: bool = False, network: Classifier2d | None = None, counted_from: int = 1) -> None:
+        super().__init__()
+        if shape.classes < 2:
+            raise ValueError(f"a classifier needs at least 2 classes, got {shape.classes}")
+        self.shape, self.clean, self.schedule, self.counted_from = shape, clean, image_schedule(shape), counted_from
+        self.network = classifier_network(shape) if network is None else network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """0 .. 255 to -1 .. 1, on the classifier's device."""
+        return pixels.to(self.device, torch.float32) / 127.5 - 1.0
+
+    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(B, K) of x_t (B, C, S, S) at t (B,): the network sees x_t / sqrt(alpha^2 + sigma^2) and T t, ours."""
+        return self.network(*self._seen(x_t, t))
+
+    def features(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the logits are linear in."""
+        return self.network.features(*self._seen(x_t, t))
+
+    def log_probability(self, labels: Tensor) -> LogPotential:
+        """(x_t, t) -> log p(class | x_t), (B,), for classes (B,): what `tilted` and `Ancestral` take."""
+
+        def log_h(x_t: Tensor, t: Tensor) -> Tensor:
+            chosen = labels.to(x_t.device, torch.long)[:, None]
+            return self.logits(x_t, t).log_softmax(dim=1).gather(1, chosen)[:, 0]
+
+        return log_h
+
+    @torch.no_grad()
+    def predicted(self, pixels: Tensor, batch: int = 256) -> Tensor:
+        """The most probable class of each clean image (N, C, S, S), 0 .. 255."""
+        self.eval()
+        parts = (self.normalized(pixels[i : i + batch]) for i in range(0, len(pixels), batch))
+        found = [self.logits(x, self._cleanest(len(x))).argmax(1).cpu() for x in parts]
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def described(self, pixels: Tensor, batch: int = 256) -> Tensor:
+        """Features of clean images (N, C, S, S), 0 .. 255."""
+        self.eval()
+        parts = (self.normalized(pixels[i : i + batch]) for i in range(0, len(pixels), batch))
+        return torch.cat([self.features(x, self._cleanest(len(x))).cpu() for x in parts])
+
+    def _cleanest(self, count: int) -> Tensor:
+        return torch.full((count,), 0.0 if self.clean else 1.0 / self.shape.diffusion_steps, dtype=torch.float64, device="cpu")
+
+    def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        entry = self.shape.diffusion_steps * t - (1 - self.counted_from)
+        told = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
+        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, told.to(x_t.device, x_t.dtype)
+
+
+def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
+    """The untrained network of a shape; `options` are others' of `Classifier2d`."""
+    return Classifier2d(
+        shape.size,
+        shape.channels,
+        shape.classes,
+        shape.width,
+        shape.multiples,
+        shape.blocks,
+        shape.levels,
+        shape.head_width,
+        scale_shift=shape.scale_shift,
+        big_gan=shape.big_gan,
+        dropout=shape.dropout,
+        stem=shape.stem,
+        groups=shape.groups,
+        **options,
+    )
+
+
+def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
+    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; accuracy besides."""
+    assert isinstance(model, ImageClassifier) and batch.labels is not None
+    if model.shape.dropout:
+        model.network.generator = seeded(model.device, batch.seed)
+    x, t = model.normalized(batch.pixels), torch.zeros_like(batch.t) if model.clean else batch.t
+    if not model.clean:
+        x = corrupt(model.schedule, x, t, batch.noise.to(model.device))
+    logits, labels = model.logits(x, t), batch.labels.to(model.device)
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    return F.cross_entropy(logits, labels), {"accuracy": float(accuracy)}

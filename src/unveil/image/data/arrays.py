@@ -1,0 +1,189 @@
+"""Arrays of pictures, .npy and .npz, as `Images`: bytes as they are, other numbers only where it is plain what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from unveil.errors import UnveilError
+from unveil.files.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
+from unveil.image.data.folder_listing import natural
+from unveil.image.data.images import Images, Reading, block, check_square, kept
+from unveil.image.data.picture_files import fitted
+
+
+class Classes(NamedTuple):
+    """What is known besides the pixels, as of `Images`."""
+
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    why: str = ""
+
+
+def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Images:
+    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
+
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers within 0 .. 255; or fractions
+    within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a note says. Labels are whole numbers from 0, or words.
+    Beside NAME.npz a NAME.json.gz with a record an image may say its `group`, which becomes the class, its `code`, which is never split,
+    and its `style`.
+
+    Args:
+        styles: records of these only; () takes all but "openmoji", whose licence would bind the weights that learn from it.
+    Raises:
+        UnveilError: not such an array, or numbers of which it is not plain what they mean.
+    """
+    images, labels, others = _loaded(file)
+    if images is None:
+        inside = f"; there are {', '.join(others[:8])}" if others else ""
+        raise UnveilError(f"{file}: no array named images (or arr_0) in it{inside}")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and (images.shape[-1] in (1, 3) or (images.shape[-1] == 4 and images.shape[1] not in (1, 3))):
+        images = images.transpose(0, 3, 1, 2)
+    colours = images.shape[1] if images.ndim == 4 else 0
+    if colours not in (1, 3, 4) or not all(images.shape) or (colours == 4 and images.shape[2] != images.shape[3]):
+        raise UnveilError(f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 is needed")
+    records, rows, known = file.with_suffix(".json.gz"), None, Classes()
+    if records.is_file():
+        known, rows = _recorded(len(images), records, styles)
+    elif styles:
+        raise UnveilError(f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out")
+    elif labels is not None:
+        known = _labelled(len(images), labels, file)
+    if rows is not None:
+        images = kept(images, rows)
+    pixels, notes = _bytes(images, reading, file)
+    check_square(pixels, str(file))
+    return Images(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
+
+
+def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]]:
+    """Images, labels, and the names of what else is there."""
+    try:
+        with open(file, "rb") as handle:
+            if handle.read(2) != b"PK":
+                return npy_array(file), None, []
+        names = npz_names(file)
+        image, label = (next((name for name in pair if name in names), None) for pair in (("images", "arr_0"), ("labels", "arr_1")))
+        left: dict[str, str] = {}
+        found = npz_arrays(file, (image,) if image else (), (label,) if label else (), left=left)
+        labels = None if label is None else found.get(label)
+        if label in left:  # words, or objects, which are not unpickled
+            labels = npz_words(file, label)
+            labels = np.zeros(0) if labels is None else labels
+        return None if image is None else found[image], labels, names
+    except MemoryError:
+        raise
+    except (OSError, UnveilError) as error:
+        raise UnveilError(f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})") from error
+
+
+def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """uint8 (N, 1 or 3, S, S), converted by blocks, and what a person should know of it."""
+    from PIL import Image
+
+    scale, shift, note = _meaning(images, file)
+    alpha = images.shape[1] == 4
+    if alpha and not reading.background and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images)):
+        raise UnveilError(f"{file}: has transparent places; give --background white or black")
+    whole = images.dtype == np.uint8 and not alpha and not reading.size
+    if whole and images.flags.c_contiguous:
+        return images, note
+    last = images.transpose(0, 2, 3, 1)  # as it was stored, if its colours came last
+    if whole and last.flags.c_contiguous and last.flags.writeable:
+        rows = last.reshape(len(last), -1)
+        for some in _blocks(images):
+            rows[some] = images[some].reshape(-1, rows.shape[1])  # the right side is a copy
+        return rows.reshape(images.shape), note
+    side = (reading.size,) * 2 if reading.size else images.shape[2:]
+    pixels = np.empty((len(images), min(images.shape[1], 3), *side), np.uint8)
+    ground = 0.0 if reading.background == "black" else 255.0
+    for some in _blocks(images):
+        levels = _levels(images[some], scale, shift)
+        if alpha:
+            cover = levels[:, 3:] / 255.0
+            levels = (levels[:, :3] * cover + ground * (1.0 - cover)).round().astype(np.uint8)
+        if reading.size:
+            for k, picture in enumerate(levels):
+                one = Image.fromarray(np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)))
+                array = np.asarray(fitted(one, reading, str(file)))
+                pixels[some.start + k] = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        else:
+            pixels[some] = levels
+    return pixels, note
+
+
+def _blocks(images: np.ndarray) -> list[slice]:
+    return [slice(i, i + block(images)) for i in range(0, len(images), block(images))]
+
+
+def _levels(x: np.ndarray, scale: float, shift: float) -> np.ndarray:
+    """0 .. 255 of numbers x: round(scale (x + shift))."""
+    return x if x.dtype == np.uint8 else ((x.astype(np.float64) + shift) * scale).round().astype(np.uint8)
+
+
+def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, ...]]:
+    """(scale, shift, note): what numbers are in 0 .. 255, by their kind and range.
+
+    Raises:
+        UnveilError: it is not plain.
+    """
+    if images.dtype.kind not in "uif":
+        raise UnveilError(f"{file}: images are {images.dtype}, but uint8, 0 .. 255, is needed; convert them first")
+    low, high = (float(reduce([reduce(images[some]) for some in _blocks(images)])) for reduce in (np.min, np.max))
+    said = f"images are {images.dtype} in {low:g} .. {high:g}"
+    if images.dtype == np.uint8:
+        dark = f"{file}: {said}, nearly black; if 1 is white, multiply them by 255"
+        return 1.0, 0.0, (dark,) if high == 1.0 else ()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UnveilError(f"{file}: {said}, but finite numbers are needed")
+    if images.dtype.kind in "ui" and (high <= 1.0 or low < 0.0 or high > 255.0):
+        raise UnveilError(f"{file}: {said}, but uint8, 0 .. 255, is needed; convert them first")
+    if images.dtype.kind in "ui":
+        return 1.0, 0.0, ()
+    if low >= 0.0 and high <= 1.0:
+        return 255.0, 0.0, (f"{file}: {said}, read as 0 black and 1 white",)
+    if -1.0 <= low < 0.0 and high <= 1.0:
+        return 127.5, 1.0, (f"{file}: {said}, read as -1 black and 1 white",)
+    if low >= 0.0 and high <= 255.0 and all(bool((images[some] == np.round(images[some])).all()) for some in _blocks(images)):
+        return 1.0, 0.0, ()
+    raise UnveilError(f"{file}: {said}, but uint8, 0 .. 255, is needed, or fractions within 0 .. 1 or -1 .. 1; convert them first")
+
+
+def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
+    """Labels that are none are told in `why`, for whoever wants classes."""
+    if labels.shape == (count, 1):
+        labels = labels[:, 0]
+    if labels.shape == (count,) and labels.dtype.kind in "US":
+        words = [word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in labels.tolist()]
+        names = tuple(sorted(set(words), key=natural))
+        return Classes(np.array([names.index(word) for word in words]), names)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu" or int(labels.min()) < 0 or int(labels.max()) >= 100_000:
+        why = f"{file}: labels must be {count} whole numbers from 0, or words, got {labels.dtype} {labels.shape}"
+        return Classes(why=why)
+    return Classes(labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
+
+
+def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, np.ndarray]:
+    """The classes, and which rows are wanted."""
+    try:
+        records = json.loads(unpacked(file))
+        kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))
+    except (*DAMAGE, RecursionError) as error:
+        raise UnveilError(f"{file}: not a list of records with group, code and style ({error})") from error
+    if len(kinds) != count:
+        raise UnveilError(f"{file}: {len(kinds)} records for {count} images")
+    unknown = set(styles) - set(drawn)
+    if unknown:
+        raise UnveilError(f"{file}: no style {sorted(unknown)[0]!r}; there are {', '.join(sorted(set(drawn)))}")
+    wanted = np.array([style in styles if styles else style != "openmoji" for style in drawn])
+    names = tuple(sorted(set(kinds)))
+    labels = np.array([names.index(kind) for kind in kinds])
+    groups = np.unique(np.array(codes), return_inverse=True)[1]
+    return Classes(labels[wanted], names, groups[wanted]), wanted

@@ -1,0 +1,177 @@
+"""What a folder of pictures is, by its names alone: its files, its classes, its parts for training and for tests."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unveil.errors import UnveilError
+from unveil.image.data.picture_files import FOREIGN, SUFFIXES
+
+TRAIN = ("train", "training", "train_set", "trainset")
+TEST = ("test", "testing", "test_set", "testset")
+VALID = ("val", "valid", "validation", "dev", "eval")
+PLAIN = (*TRAIN, *TEST, *VALID, "images", "image", "imgs", "img", "data", "pictures", "photos")  # no class by itself
+SYSTEM = ("__MACOSX", "@eaDir")
+
+
+class Listed(NamedTuple):
+    """The pictures below a folder, by name, and what else is there.
+
+    Args:
+        foreign: pictures that are not read here.
+        others: how many of which kind are no pictures.
+    """
+
+    files: tuple[Path, ...]
+    foreign: tuple[Path, ...]
+    others: Counter[str]
+
+
+class Parts(NamedTuple):
+    """Where the pictures to train on are, and the test pictures, if any; what a person should know about it."""
+
+    train: Path
+    test: Path | None
+    notes: tuple[str, ...] = ()
+
+
+def listed(folder: Path) -> Listed:
+    """All files below a folder, those of linked folders too; hidden ones, such as macOS's ._x.jpg, count as no pictures."""
+    files: list[Path] = []
+    foreign: list[Path] = []
+    others: Counter[str] = Counter()
+    above: dict[str, frozenset[str]] = {str(folder): frozenset({os.path.realpath(folder)})}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        lines = above.pop(place)
+        hidden = [name for name in folders if name.startswith(".") or name in SYSTEM]
+        folders[:] = [name for name in folders if name not in hidden]
+        for name in list(folders):
+            inside = os.path.join(place, name)
+            if os.path.realpath(inside) in lines:  # a link to a folder above
+                folders.remove(name)
+                continue
+            above[inside] = lines | {os.path.realpath(inside)}
+        if hidden:
+            others["hidden folders"] += len(hidden)
+        for name in names:
+            file = Path(place) / name
+            suffix = file.suffix.lower()
+            if name.startswith("."):
+                others["hidden"] += 1
+            elif not file.is_file():
+                others["broken links"] += 1
+            elif suffix in SUFFIXES:
+                files.append(file)
+            elif suffix in FOREIGN:
+                foreign.append(file)
+            else:
+                others[suffix or "without a suffix"] += 1
+    return Listed(tuple(sorted(files)), tuple(sorted(foreign)), others)
+
+
+def left_out(found: Listed) -> tuple[str, ...]:
+    """A line for each kind of picture that is not read here, and one for all that is no picture."""
+    notes: list[str] = []
+    if found.foreign:
+        kinds = Counter(file.suffix.lower() for file in found.foreign)
+        for kind, count in kinds.items():
+            notes.append(f"left out {count} {'pictures' if count > 1 else 'picture'} {kind}: {FOREIGN[kind]}")
+    if total := sum(found.others.values()):
+        some = ", ".join(f"{count} {kind}" for kind, count in found.others.most_common(4))
+        notes.append(f"left out {total} {'files that are no pictures' if total > 1 else 'file that is no picture'} ({some})")
+    return tuple(notes)
+
+
+def parts(folder: Path) -> Parts:
+    """The pictures to train on and those to test by, where a folder is divided so; a folder that alone holds folders is gone through.
+
+    A `train` beside a `test` or a `val` is a division, and not two classes; of both, `test` is taken. Names count in any case.
+
+    Raises:
+        UnveilError: divided, without a part to train on.
+    """
+    notes: list[str] = []
+    while True:
+        inner = _folders(folder)
+        names = {name.lower(): path for name, path in inner.items()}
+        train = next((names[name] for name in TRAIN if name in names), None)
+        tests = [names[name] for name in (*TEST, *VALID) if name in names]
+        if train is not None and tests:
+            aside = [path.name for path in inner.values() if path not in (train, tests[0])]
+            if aside:
+                notes.append(f"left out {', '.join(f'{name}/' for name in aside[:4])} of {folder}; trained on {train.name}/")
+            elif tests[0].name.lower() not in TEST:
+                notes.append(f"{tests[0].name}/ is held out, {train.name}/ trained on")
+            inside, test = _through(train, notes), _through(tests[0], notes)
+            return Parts(inside, test, tuple(notes))
+        if tests and len(tests) == len(inner) and len(tests) > 1:
+            raise UnveilError(f"{folder}: is divided into {', '.join(inner)}, without a train/; give the folder to train on")
+        deeper = _through(folder, notes)
+        if deeper == folder:
+            inside = {name for path in inner.values() for name in _folders(path)}
+            mixed = sorted(name for name in inside if name.lower() in (*TRAIN, *TEST, *VALID))
+            if mixed:
+                notes.append(f"{' and '.join(f'{name}/' for name in mixed)} inside the classes of {folder} are read together")
+            return Parts(folder, None, tuple(notes))
+        folder = deeper
+
+
+def _through(folder: Path, notes: list[str]) -> Path:
+    """The folder inside, where it alone has pictures, and folders of them or a name that is no class."""
+    inner = _folders(folder)
+    if len(inner) != 1 or _loose(folder):
+        return folder
+    path = next(iter(inner.values()))
+    if path.name.lower() not in PLAIN and (_loose(path) or not _folders(path)):
+        return folder
+    notes.append(f"the pictures are those of {path}")
+    return path if _divided(path) else _through(path, notes)
+
+
+def _divided(folder: Path) -> bool:
+    names = {name.lower() for name in _folders(folder)}
+    return bool(names & set(TRAIN)) and bool(names & {*TEST, *VALID})
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """The folders inside that have pictures somewhere below, by name."""
+    inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in SYSTEM)
+    return {path.name: path for path in inside if _any(path)}
+
+
+def _any(folder: Path, above: frozenset[str] = frozenset()) -> bool:
+    here = os.path.realpath(folder)
+    if here in above:
+        return False
+    inside = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in SYSTEM]
+    return any(p.suffix.lower() in SUFFIXES and p.is_file() for p in inside) or any(_any(p, above | {here}) for p in inside if p.is_dir())
+
+
+def _loose(folder: Path) -> bool:
+    return any(p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".") for p in folder.iterdir())
+
+
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A key by which 2 stands before 10, also inside a name."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces if piece], name
+
+
+def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
+    """The class of each file: its subfolder, or without one what stands before the first "_" of its name. Where some have none, none has,
+    and the second tells why."""
+    inner = [file.relative_to(folder).parts for file in files]
+    found = [
+        part[0] if len(part) > 1 else file.stem.split("_")[0] if "_" in file.stem else "" for file, part in zip(files, inner, strict=True)
+    ]
+    if all(found):
+        return found, ""
+    if not any(found):
+        return [], f"{folder} has no classes: no subfolders, and no prefixes before '_' in its files' names"
+    bare = files[found.index("")]
+    return [], f"{bare} has no class: it is in no subfolder and its name has no prefix before '_', as the others have"

@@ -1,0 +1,120 @@
+"""The one place where a picture's file is opened: upright, grey or RGB, 8 bits a channel, or refused. PIL is imported when it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from unveil.errors import UnveilError
+from unveil.image.data.images import Reading
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+FOREIGN = {  # pictures that are not read here, and what to do with them
+    **dict.fromkeys((".heic", ".heif", ".hif"), "a phone's HEIC: convert them to JPEG first, such as by `heif-convert a.heic a.jpg`"),
+    **dict.fromkeys((".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm", ".svg", ".psd", ".ico"), "convert them to PNG first"),
+    **dict.fromkeys((".exr", ".hdr"), "of more than 8 bits: map their tones to PNG first"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "a camera's raw data: develop them to PNG first"),
+}
+
+
+DEEP = re.compile(r"(?<!BGR);1[0-6]")  # a raw mode of 10 to 16 bits a channel, but BMP's BGR;16, which is of a pixel
+
+
+class Unreadable(Exception):
+    """A file that is not a whole picture, or one of a kind that cannot be used; the message says which."""
+
+
+class Opened(NamedTuple):
+    """A picture as it is in memory, uint8 (C, H, W), and how many further ones its file holds, of an animation or of pages."""
+
+    pixels: UInt8[np.ndarray, "C H W"]
+    further: int = 0
+
+
+def read_picture(file: Path, reading: Reading) -> Opened:
+    """One picture, turned upright by its Exif orientation and fitted; alpha that is 255 everywhere is dropped.
+
+    Raises:
+        Unreadable: damaged, more than 8 bits a channel, or of other colours than grey and RGB.
+        UnveilError: transparent without a background, or another size than asked.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if file.suffix.lower() in FOREIGN:
+        raise Unreadable(f"{FOREIGN[file.suffix.lower()]}")
+    try:
+        if not file.stat().st_size:
+            raise Unreadable("it is empty")
+        with warnings.catch_warnings(action="ignore", category=UserWarning), Image.open(file) as opened:
+            deep = any(DEEP.search(str(tile)) for tile in getattr(opened, "tile", ()))  # which loading would cut to 8 bits
+            further = int(getattr(opened, "n_frames", 1)) - 1
+            opened.seek(0)
+            opened.load()
+            image: Any = opened
+    except Image.DecompressionBombError as error:
+        raise UnveilError(f"{file}: {error}") from error
+    except UnidentifiedImageError:
+        raise Unreadable("no picture, or one of an unknown format") from None
+    except Unreadable:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # PIL's readers fail in many ways on damaged files
+        raise Unreadable(" ".join(str(error).split()).replace(str(file), "it")[:120] or type(error).__name__) from None
+    if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise Unreadable(f"more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
+    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):  # of Exif that is damaged nothing follows
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = _opaque(image, reading, file)
+    if image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in ("L", "RGB"):
+        raise Unreadable(f"its colours are {image.mode}, but grey or RGB is needed; convert it first")
+    array = np.asarray(fitted(image, reading, str(file)))
+    return Opened(np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), further)
+
+
+def _opaque(image: Image, reading: Reading, file: Path) -> Image:
+    """Without its alpha, which must be 255 everywhere, or over the background."""
+    from PIL import Image as Images
+
+    clear = image.convert("RGBA")
+    if int(np.asarray(clear.getchannel("A")).min()) == 255:
+        return clear.convert("L" if image.mode in ("L", "LA", "La", "1") else "RGB")
+    if not reading.background:
+        share = float((np.asarray(clear)[..., 3] < 255).mean())
+        raise UnveilError(
+            f"{file}: has transparent places (mode {image.mode}, {share:.1%} of its pixels); give --background white or black"
+        )
+    return Images.alpha_composite(Images.new("RGBA", clear.size, reading.background), clear).convert("RGB")
+
+
+def fitted(image: Image, reading: Reading, what: str) -> Image:
+    """A picture of the side that is asked.
+
+    Raises:
+        UnveilError: another size, where none may be changed.
+    """
+    from PIL.Image import Resampling
+
+    side, (width, height) = reading.size, image.size
+    if side == 0 or (width, height) == (side, side):
+        return image
+    if reading.fit == "exact":
+        raise UnveilError(f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize")
+    if reading.fit == "resize":
+        return image.resize((side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC)
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    box = (left, top, left + short, top + short)
+    return image.resize((side, side), Resampling.BOX if short % side == 0 else Resampling.BICUBIC, box=box)

@@ -1,0 +1,1 @@
+"""Protocols, metrics, references and pictures."""

@@ -1,0 +1,308 @@
+"""Images out of noise: times, solver and guidance by name, in batches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unveil.image.classifier import ImageClassifier
+from unveil.image.model import TABLES, ImageModel, check_labels, pixels_of
+from unveil.image.settings import ImageSettings
+from unveil.network.condition import Condition
+from unveil.process.corrupt import corrupt
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
+from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, uniform
+from unveil.process.schedule import log_snr
+from unveil.sampling.edit import LogPotential, Replace, identity
+from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
+from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
+from unveil.sampling.loop import sample
+from unveil.sampling.noise import Noise, generators, normal_like
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is given besides classes; tensors have a row for each image and lie in -1 .. 1.
+
+    Args:
+        classifier: leads towards the classes, which the model itself need not know.
+        begin: (N, C, S, S), images to change: noised to t = strength, and denoised from there.
+        known: (N, 1, S, S) bool, which pixels of `value` (N, C, S, S) are known; the others are made up (RePaint).
+        cost: rows (a slice) to a cost of their clean images, in nats: a measurement, see `steered`.
+        low: (N, C, s, s), what an upsampler enlarges.
+    """
+
+    classifier: ImageClassifier | None = None
+    begin: Tensor | None = None
+    known: Tensor | None = None
+    value: Tensor | None = None
+    cost: Callable[[slice], LogPotential] | None = None
+    low: Tensor | None = None
+
+
+NOTHING = Given()
+
+
+class Generated(NamedTuple):
+    """uint8 (N, C, S, S), and how often the network was called for each of them; both halves of classifier-free guidance are one call."""
+
+    pixels: Tensor
+    calls: int
+
+
+def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
+    """The times of a solver on a model's schedule.
+
+    ddpm and ddim on a table take evenly spaced entries (Nichol & Dhariwal 2021, section 4); the second-order solvers, and all on EDM's
+    schedule, the spacing of Karras et al. 2022, eq. 5, between the table's own ends but not beyond 0.002 .. 80; flow matching's times are
+    even, except that dpmpp needs alpha > 0.
+
+    Raises:
+        ValueError: more steps than the model was trained with.
+    """
+    shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
+    if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
+        raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
+    if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
+        if settings.respacing:
+            return respaced_by(shape.diffusion_steps, settings.respacing)
+        if settings.spacing == "quadratic":
+            return quadratic(shape.diffusion_steps, steps)
+        return respaced(shape.diffusion_steps, (steps,)) if steps > 1 else uniform(1)
+    if settings.spacing != "even" or settings.respacing:
+        what = "--respacing" if settings.respacing else "--spacing"
+        raise ValueError(
+            f"{what} {settings.respacing or settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)"
+        )
+    if shape.schedule == "flow" and settings.solver != "dpmpp":
+        return uniform(steps)
+    ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")
+    low, high = (-0.5 * log_snr(schedule, ends)).exp().tolist() if shape.schedule in TABLES else (0.002, 80.0)
+    if steps == 1:
+        return torch.tensor([1.0 if shape.schedule != "flow" else 80.0 / 81.0, 0.0], dtype=torch.float64, device="cpu")
+    return karras(schedule, steps, max(low, 0.002), min(high, 80.0))
+
+
+def generate(
+    model: ImageModel,
+    labels: Tensor | None,
+    count: int,
+    settings: ImageSettings,
+    generator: Noise | int = None,
+    batch: int = 64,
+    on_step: Callable[[Tensor, Tensor], object] | None = None,
+    noise: Tensor | None = None,
+    given: Given = NOTHING,
+    *,
+    scaled: bool = True,
+    on_batch: Callable[[slice], object] | None = None,
+) -> Generated:
+    """`count` images, each by numbers of its own: none depends on `batch`, on `count` or on what is made beside it.
+
+    Args:
+        labels: (count,) classes, or None for no class.
+        generator: a seed, of which image i takes `seed + i`; a `torch.Generator`, of which one number is drawn to be the seed (None: of
+            torch's own); or a generator for each image.
+        batch: images at a time; less needs less memory.
+        on_step: called with the belief about a batch, (B, C, S, S) in -1 .. 1, and t, at each call of the network, batch after batch.
+        noise: (count, C, S, S), where to start, of variance 1, such as `inverted` or `slerp` give; None draws it.
+        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, as recorded elsewhere.
+        on_batch: called with the rows of each batch before it is made.
+    Raises:
+        ValueError: settings that this model cannot follow, or tensors of another shape or kind.
+    """
+    check_counts(count=count, batch=batch)
+    place = (model.shape.channels, model.shape.size, model.shape.size)
+    _check(model, labels, count, settings, given)
+    _check_tensors(given, count, place, model.shape.upsample)
+    if noise is not None and (tuple(noise.shape) != (count, *place) or not noise.is_floating_point() or not bool(noise.isfinite().all())):
+        raise ValueError(f"noise must be finite floating-point numbers {(count, *place)}, got {noise.dtype} {tuple(noise.shape)}")
+    if not scaled and noise is None:
+        raise ValueError("scaled=False is of recorded noise; give noise")
+    times = image_times(model, settings)
+    if given.begin is not None:
+        table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim")
+        times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
+    if given.known is not None:
+        times = jumping(times, settings.jump_length, settings.jumps)
+    model.eval()
+    own = noise_by_sample(generator, count)
+    made: list[Tensor] = []
+    calls = 0
+
+    def counted(x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
+        nonlocal calls
+        calls += 1
+        return model.denoiser(x_t, t, cond)
+
+    for start in range(0, count, batch):
+        some = slice(start, min(count, start + batch))
+        rows = some.stop - start
+        calls = 0
+        if on_batch is not None:
+            on_batch(some)
+        told = labels[some] if labels is not None else None
+        denoise, solver = _guided(model, counted, told, rows, some, settings, given)
+        if on_step is not None:
+            denoise = _watched_by(denoise, on_step)
+        first = torch.empty((rows, *place), device=model.device)  # before the generators, so that too many are out of memory at once
+        drawn = own(some)
+        first = normal_like(first, drawn) if noise is None else noise[some].to(first)
+        x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
+        if given.begin is not None:
+            x = corrupt(model.denoiser.schedule, given.begin[some].to(first), times[0], first)
+        if given.known is not None:
+            assert given.value is not None
+            edit = Replace(given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule)
+        made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
+    return Generated(torch.cat(made), calls)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse what are not whole numbers of at least 1, by their names.
+
+    Raises:
+        ValueError: one of them.
+    """
+    for name, value in counts.items():
+        if type(value) is bool or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Sequence[torch.Generator]]:
+    """The generators of some of `count` samples: those given, or, of a seed, sample i's with `seed + i`; of one generator a number is drawn
+    now to be the seed.
+
+    Raises:
+        ValueError: not as many generators as samples, or a seed that there is not.
+    """
+    if isinstance(generator, Sequence):
+        if len(generator) != count:
+            raise ValueError(f"{count} samples need as many generators, got {len(generator)}")
+        return lambda some: generator[some]
+    if generator is None or isinstance(generator, torch.Generator):
+        device = "cpu" if generator is None else generator.device
+        generator = int(torch.randint(2**62, (), generator=generator, device=device))
+    seed = generator
+    if not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63 - count:
+        raise ValueError(f"generator must be a torch.Generator, one for each sample, or a seed below 2^63, got {seed!r}")
+    return lambda some: generators(int(seed), some.stop - some.start, some.start)
+
+
+def _guided(
+    model: ImageModel, denoiser: Any, labels: Tensor | None, rows: int, some: slice, settings: ImageSettings, given: Given
+) -> tuple[GaussianDenoise, Any]:
+    """The belief under all guidance that the settings ask for, and the solver that goes with it."""
+    schedule, log_h = model.denoiser.schedule, None
+    known = labels if model.shape.classes or given.classifier is None else None  # others are for the classifier alone
+    cond = model.condition(known, rows, None if given.low is None else given.low[some])
+    denoise: GaussianDenoise = partial(denoiser, cond=cond)
+    if settings.scale != 1.0:
+        away = None if settings.negative < 0 else torch.full((rows,), settings.negative, device="cpu")
+        null = model.condition(away, rows, None if given.low is None else given.low[some])
+        denoise = cfg(denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale)
+    if given.cost is not None:
+        denoise = steered(denoise, given.cost(some), schedule, interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999))
+    if given.classifier is not None and settings.classifier_scale:
+        assert labels is not None
+        log_h = given.classifier.log_probability(labels)
+        if settings.classifier_form == "belief":
+            denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
+            log_h = None
+    if settings.threshold:
+        denoise = dynamic_threshold(denoise, settings.threshold)
+    elif settings.clip:
+        denoise = clipped(denoise, -1.0, 1.0)
+    solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
+    return denoise, solver if given.known is None else Renoise(solver, schedule)
+
+
+def _check(model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given) -> None:
+    """Refuse what this model cannot follow."""
+    classes, null = model.shape.classes, model.shape.null
+    if labels is not None:
+        check_labels(labels, count, classes or (given.classifier.shape.classes if given.classifier is not None else 0))
+    if settings.negative >= 0 and settings.negative >= classes:
+        known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without classes (--classes)"
+        raise ValueError(f"--negative {settings.negative}: {known}")
+    if settings.scale != 1.0 and not (classes and (null or settings.negative >= 0)):
+        what = "without classes (--classes)" if not classes else "without dropping labels (--label-drop); or give --negative"
+        raise ValueError(f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}")
+    if settings.scale != 1.0 and labels is None:
+        raise ValueError(f"--scale {settings.scale} guides towards a class; give --class")
+    if settings.negative >= 0 and settings.scale == 1.0:
+        raise ValueError(f"--negative {settings.negative} is what guidance leads away from; give --scale above 1")
+    if given.classifier is not None:
+        _check_pair(model, given.classifier)
+        if labels is None:
+            raise ValueError("--classifier leads towards a class; give --class")
+
+
+def _check_tensors(given: Given, count: int, place: tuple[int, int, int], upsample: int) -> None:
+    """Refuse given tensors that are not of these images.
+
+    Raises:
+        ValueError: one of them, what was got and what is needed.
+    """
+    channels, side, _ = place
+    wanted = {"begin": place, "value": place, "known": (1, side, side), "low": (channels, side // upsample, side // upsample)}
+    for name, shape in wanted.items():
+        it: Tensor | None = getattr(given, name)
+        if it is None:
+            continue
+        if tuple(it.shape) != (count, *shape):
+            raise ValueError(f"given.{name} must be of shape {(count, *shape)}, got {tuple(it.shape)}")
+        if name == "known" and it.dtype != torch.bool:
+            raise ValueError(f"given.known must be bool, got {it.dtype}")
+        if name != "known" and (not it.is_floating_point() or not bool(it.isfinite().all())):
+            raise ValueError(f"given.{name} must be finite floating-point numbers in -1 .. 1, got {it.dtype}")
+    if (given.known is None) != (given.value is None):
+        raise ValueError("given.known and given.value belong together; give both or neither")
+
+
+def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
+    ours, theirs = ((s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, classifier.shape))
+    if classifier.clean:
+        raise ValueError("this classifier was trained on clean images (--clean); guidance needs one that knows noisy ones")
+    if ours != theirs or (model.shape.classes and model.shape.classes != classifier.shape.classes):
+        raise ValueError(
+            "classifier and model do not fit: side, channels, schedule, T and classes are "
+            f"{(*theirs, classifier.shape.classes)} and {(*ours, model.shape.classes)}"
+        )
+
+
+def _from(times: Tensor, strength: float, table: int) -> Tensor:
+    """The grid from `strength` on, to which its nearest time is moved; with a table, the nearest of its entries."""
+    begin = max(1, round(strength * table)) / table if table else min(strength, float(times[0]))
+    nearest = int((times[:-1] - begin).abs().argmin())
+    kept = times[nearest:].clone()
+    kept[0] = begin
+    return kept
+
+
+def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], object]) -> GaussianDenoise:
+    def watched(x_t: Tensor, t: Tensor) -> GaussianDenoised:
+        belief = denoise(x_t, t)
+        show(belief.mean, t[0])
+        return belief
+
+    return watched
+
+
+def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None) -> Any:
+    """The solver by its name; log_h shifts the mean of ddpm's steps.
+
+    Raises:
+        ValueError: a learned variance is asked of a model that has none.
+    """
+    schedule = model.denoiser.schedule
+    if settings.solver == "ddpm":
+        if settings.variance == "learned" and not model.shape.learned_variance:
+            raise ValueError("--variance learned: this model did not learn its variance; take small or large")
+        variance = settings.variance or ("learned" if model.shape.learned_variance else "small")
+        return Ancestral(schedule, variance, settings.temperature, log_h, settings.classifier_scale)
+    return {"ddim": DDIM(schedule, settings.eta), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}[settings.solver]

@@ -1,0 +1,77 @@
+"""From images back to the noise that makes them, and between two of them."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from unveil.image.generation import check_counts, image_times
+from unveil.image.model import ImageModel, check_labels, check_pixels
+from unveil.image.settings import ImageSettings
+from unveil.sampling.gaussian import DDIM
+from unveil.sampling.loop import sample
+
+
+def inverted(
+    model: ImageModel,
+    pixels: Tensor,
+    labels: Tensor | None,
+    settings: ImageSettings,
+    batch: int = 64,
+    low: Tensor | None = None,
+    *,
+    scaled: bool = True,
+) -> Tensor:
+    """The noise (B, C, S, S) from which ddim with eta 0 makes these images, but for errors that fall with the steps.
+
+    The same update with s > t, from the image as the state at the least time of the grid on; one call of the network for each step but
+    the first. Song, Meng & Ermon 2021, section 5.4.
+
+    Args:
+        pixels: (B, C, S, S), 0 .. 255.
+        batch: images at a time.
+        low: (B, C, s, s) in -1 .. 1, what an upsampler enlarges.
+        scaled: the state at the last time t is divided by sigma(t), as `generate` wants its noise; False: the state itself.
+    Raises:
+        ValueError: another solver than ddim with eta 0, a guided one, or tensors of another shape or kind.
+    """
+    check_counts(batch=batch)
+    check_pixels(pixels, model.shape)
+    if labels is not None:
+        check_labels(labels, len(pixels), model.shape.classes)
+    if settings.solver != "ddim" or settings.eta or settings.scale != 1.0:
+        raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
+    times = image_times(model, settings).flip(0)[1:]
+    if len(times) < 2:
+        raise ValueError(f"inversion goes from step to step and needs at least 2 (--steps), got {settings.steps}")
+    model.eval()
+    found: list[Tensor] = []
+    for i in range(0, len(pixels), batch):
+        part, told = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
+        small = None if low is None else low[i : i + batch]
+        denoise = partial(model.denoiser, cond=model.condition(told, len(part), small))
+        found.append(sample(denoise, DDIM(model.denoiser.schedule), model.normalized(part), times))
+    return torch.cat(found) / (float(model.denoiser.schedule.sigma(times[-1])) if scaled else 1.0)
+
+
+def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
+    """From a (share 0) to b (share 1) along the arc between them, which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
+
+    Shapes: a and b (B, *E); share a number or (B,).
+
+    Raises:
+        ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or opposite ends.
+    """
+    share = torch.as_tensor(share, dtype=a.dtype, device=a.device)
+    if a.shape != b.shape or a.ndim < 2 or not a.is_floating_point() or share.ndim > 1 or (share.ndim and len(share) != len(a)):
+        shapes = ", ".join(str(tuple(it.shape)) for it in (a, b, share))
+        raise ValueError(f"slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are needed, got {shapes}")
+    if not all(bool(it.isfinite().all()) for it in (a, b, share)) or not bool((a.flatten(1).any(1) & b.flatten(1).any(1)).all()):
+        raise ValueError("slerp: both ends and the share must be finite, and no end all zeros, which has no direction")
+    x, y = a.flatten(1), b.flatten(1)
+    cosine = ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).clamp(-1.0, 1.0)
+    if bool((cosine < -1.0 + 1e-6).any()):
+        raise ValueError("slerp: its ends are opposite, and between them there are many arcs; give others")
+    angle = cosine.acos().clamp(min=1e-6)
+    mixed = (((1.0 - share) * angle).sin() / angle.sin())[:, None] * x + ((share * angle).sin() / angle.sin())[:, None] * y
+    return mixed.view_as(a)

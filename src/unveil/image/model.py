@@ -1,0 +1,246 @@
+"""What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.image.networks.unet2d import UNet2d, sides_of
+from unveil.network.condition import Condition
+from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.parameterization import EDM, eps, flow, v, x0
+from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
+
+TABLES = ("linear", "cosine", "betas")
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What fixes the tensors of an `ImageModel` and what its outputs mean.
+
+    Args:
+        size: S, the side in pixels.
+        channels: C, 1 or 3.
+        classes: K; 0: it is not told any.
+        null: some labels were dropped in training, so that it knows images of no class too; row K of the embedding.
+        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: of `UNet2d`.
+        attention: sides, in places, of the levels with attention; the middle always has it.
+        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow matching's, or EDM's ("karras").
+        diffusion_steps: T; of flow matching only the scale of the network's time.
+        predicts: what the network's output means.
+        learned_variance: it says the step's variance too (Nichol & Dhariwal 2021).
+        sigma_data: of EDM, the standard deviation of the data.
+        upsample: it is told the picture at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1: it is not.
+        betas: of the schedule "betas", T of them.
+        time_scale: the network is told so many times the number of a table's entry.
+    Raises:
+        ValueError: numbers that do not fit each other.
+    """
+
+    size: int
+    channels: int
+    classes: int = 0
+    null: bool = False
+    width: int = 48
+    multiples: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 1
+    attention: tuple[int, ...] = (7, 8)
+    head_width: int = 0
+    groups: int = 16
+    scale_shift: bool = True
+    big_gan: bool = False
+    dropout: float = 0.0
+    stem: int = 2
+    schedule: Literal["linear", "cosine", "betas", "flow", "karras"] = "linear"
+    diffusion_steps: int = 1000
+    predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
+    learned_variance: bool = False
+    sigma_data: float = 0.5
+    upsample: int = 1
+    betas: tuple[float, ...] = ()
+    time_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.channels, self.width, self.blocks, self.stem, self.groups, self.diffusion_steps, *self.multiples) < 1:
+            raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
+        if self.schedule == "linear" and self.diffusion_steps <= 20:
+            raise ValueError(f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}")
+        if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
+            raise ValueError(f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps")
+        if self.learned_variance and self.schedule not in TABLES:
+            raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
+        if self.schedule == "karras" and self.predicts != "edm":
+            raise ValueError(f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}")
+        if self.schedule == "flow" and self.predicts in ("eps", "edm"):
+            raise ValueError(
+                f"flow matching begins where alpha is 0, where {self.predicts} tells nothing of the image; predict flow, v or x0"
+            )
+        if self.upsample < 1 or self.size % self.upsample:
+            raise ValueError(f"--upsample {self.upsample} does not divide a size of {self.size} pixels")
+        if self.attention and not self.levels:
+            raise ValueError(
+                f"--attention {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
+                f"{', '.join(map(str, self.sides))}: choose of these"
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The side of each level, in places."""
+        return sides_of(self.size, self.stem, len(self.multiples))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Those with attention."""
+        return tuple(k for k, side in enumerate(self.sides) if side in self.attention)
+
+
+class ImageModel(nn.Module):
+    """Denoiser of images (B, C, S, S) in -1 .. 1, which stands for 0 .. 255.
+
+    Args:
+        network: instead of the `UNet2d` that the shape describes, with as many rows of labels.
+    """
+
+    def __init__(self, shape: ImageShape, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.shape = shape
+        if network is None:
+            network = image_network(shape)
+        parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[shape.predicts]
+        schedule = image_schedule(shape)
+
+        index = float(shape.schedule in TABLES)  # entries of a table are counted from 0 for the network
+
+        def told(t: Tensor) -> Tensor:
+            return 0.25 * schedule.sigma(t).log() if shape.schedule == "karras" else shape.time_scale * (shape.diffusion_steps * t - index)
+
+        self.denoiser = GaussianDenoiser(network, schedule, parameterization, told, shape.learned_variance)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
+        """What the network is told of classes (B,), or of no class, and of small pictures; None for a model that is told neither.
+
+        Args:
+            low: (B, C, S / upsample, S / upsample) in -1 .. 1; an upsampler sees it enlarged (bilinear).
+        Raises:
+            ValueError: classes that the model was not trained with, or none where it knows only images with a class; so of small pictures.
+        """
+        if low is not None and len(low) != count:
+            raise ValueError(f"{count} images need as many small pictures, got {len(low)}")
+        return self.beside(self._class(labels, count), low)
+
+    def beside(self, told: Condition | None, low: Tensor | None) -> Condition | None:
+        """A condition with small pictures (B, C, s, s) in it, enlarged to S x S (bilinear), for an upsampler.
+
+        Raises:
+            ValueError: an upsampler without them, with others, or another model with them.
+        """
+        if self.shape.upsample == 1:
+            if low is not None:
+                raise ValueError("this model is no upsampler (--upsample)")
+            return told
+        side = self.shape.size // self.shape.upsample
+        if low is None or low.shape[1:] != (self.shape.channels, side, side):
+            got = "none" if low is None else tuple(low.shape[1:])
+            raise ValueError(f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}")
+        large = F.interpolate(low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False)
+        return replace(told or Condition(), concat=large)
+
+    def reduced(self, x_0: Tensor) -> Tensor | None:
+        """What an upsampler is told of images (B, C, S, S): means of squares; None of a model that is none."""
+        return F.avg_pool2d(x_0, self.shape.upsample) if self.shape.upsample > 1 else None
+
+    def _class(self, labels: Tensor | None, count: int) -> Condition | None:
+        classes = self.shape.classes
+        if not classes:
+            if labels is not None:
+                raise ValueError("this model was trained without classes (--classes); leave --class out")
+            return None
+        if labels is None:
+            if not self.shape.null:
+                raise ValueError("this model knows images of a class only (it was trained with --label-drop 0); give --class")
+            return Condition(label=torch.full((count,), classes, device=self.device))
+        check_labels(labels, count, classes)
+        return Condition(label=labels.to(self.device, torch.long))
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """0 .. 255 to -1 .. 1, on the model's device."""
+        return pixels.to(self.device, torch.float32) / 127.5 - 1.0
+
+
+def check_labels(labels: Tensor, count: int, classes: int) -> None:
+    """Refuse what are not the classes of `count` images; of `classes` 0 only the shape and the kind are looked at.
+
+    Raises:
+        ValueError: another shape, numbers that are not whole, or a class that there is not.
+    """
+    if tuple(labels.shape) != (count,):
+        raise ValueError(f"{count} images need as many classes, of shape {(count,)}, got {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"classes must be whole numbers, such as torch.int64, got {labels.dtype}")
+    if classes and bool(((labels < 0) | (labels >= classes)).any()):
+        raise ValueError(f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}")
+
+
+def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
+    """Refuse what are not whole pixels of a model's images.
+
+    Raises:
+        ValueError: another shape, no image, or numbers that are not whole ones of 0 .. 255.
+    """
+    wanted = (shape.channels, shape.size, shape.size)
+    if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or not len(pixels):
+        raise ValueError(f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got {tuple(pixels.shape)}")
+    if pixels.dtype == torch.uint8:
+        return
+    if pixels.dtype == torch.bool or not bool(((pixels >= 0) & (pixels <= 255) & (pixels == pixels.round())).all()):
+        low, high = float(pixels.min()), float(pixels.max())
+        raise ValueError(
+            f"pixels must be whole numbers 0 .. 255, got {pixels.dtype} in {low:g} .. {high:g}; of x in -1 .. 1 they are pixels_of(x)"
+        )
+
+
+def pixels_of(x: Tensor) -> Tensor:
+    """-1 .. 1 to the nearest of 0 .. 255, uint8 on the CPU; what lies outside is cut off."""
+    return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
+
+
+def image_network(shape: ImageShape, **options: Any) -> UNet2d:
+    """The untrained network of a shape; `options` are others' of `UNet2d`. The label's last row is that of no class."""
+    return UNet2d(
+        shape.channels,
+        shape.width,
+        shape.multiples,
+        shape.blocks,
+        shape.levels,
+        shape.head_width,
+        shape.classes + 1 if shape.classes else 0,
+        scale_shift=shape.scale_shift,
+        big_gan=shape.big_gan,
+        dropout=shape.dropout,
+        learned_variance=shape.learned_variance,
+        stem=shape.stem,
+        groups=shape.groups,
+        given=shape.channels if shape.upsample > 1 else 0,
+        **options,
+    )
+
+
+def image_schedule(shape: ImageShape) -> Schedule:
+    """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
+    noise, as in Improved DDPM's code."""
+    if shape.schedule == "flow":
+        return Flow()
+    if shape.schedule == "karras":
+        return Karras()
+    if shape.schedule == "cosine":
+        return tabulated(cosine_betas(shape.diffusion_steps))
+    if shape.schedule == "betas":
+        return tabulated(torch.tensor(shape.betas, dtype=torch.float64, device="cpu"))
+    return tabulated(linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps))

@@ -1,0 +1,71 @@
+"""The card of packaged image models, with scores beside their references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unveil.runs.card import flag, flags_of, spent
+
+EMOJI = {  # who drew what a model of emoji64.npz learned from
+    "fluent-emoji": "Fluent Emoji (Microsoft, MIT)",
+    "fluent-emoji-flat": "Fluent Emoji (Microsoft, MIT)",
+    "noto": "Noto Emoji (Google, Apache-2.0)",
+    "noto-v1": "Noto Emoji (Google, Apache-2.0)",
+    "twemoji": "Twemoji (Twitter and other contributors, CC-BY 4.0)",
+}
+
+
+def drawn_by(data: str, styles: tuple[str, ...]) -> str:
+    """To whom pictures are owed, and under what licence, where a file's name says it."""
+    if data == "fashion-mnist":
+        return "photographs of Zalando SE, MIT licence"
+    if data != "emoji64.npz":
+        return "its licence is its own"
+    return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
+
+
+def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+    """The card of an image model, with its scores beside their references."""
+    from unveil.image.recipes.config import TRAIN_PRESETS, for_method, resolved
+
+    minutes, loss = spent(checkpoint)
+    shape, preset = (described["channels"], described["size"]), TRAIN_PRESETS[described["preset"]]
+    flags = flags_of(
+        described | {"size": described["asked_size"]}, {preset.preset: resolved(for_method(preset, described["method"]), *shape)}
+    )
+    told = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
+    if described["method"] not in ("", resolved(preset, *shape).method) and not told:
+        flags = {"method": described["method"], **flags}
+    changed, method = "".join(flag(k, v) for k, v in flags.items()), described["method"] or "predicting them"
+    classes = f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}" if described["names"] else ""
+    data = Path(described["data"]).name
+    lines = [
+        f"# {name}",
+        "",
+        f"A diffusion model of {described['size']} x {described['size']} images by {method}: a U-Net of width "
+        f"{described['width']}{classes}.",
+        "",
+        f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "
+        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f}; "
+        "the weights are the EMA, in half precision.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; {drawn_by(data, tuple(described['styles']))}.",
+        "- Licence of the weights: MIT, unveil contributors.",
+    ]
+    for file in results:
+        result = json.loads(file.read_text())
+        named = {"unveil": result["metrics"], **result.get("reference", {})}
+        lines += [
+            "",
+            f"## {result['protocol']}",
+            "",
+            f"`unveil eval image --checkpoint {name} --data {data} --n {result['metrics']['n']}`",
+            "",
+        ]
+        lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
+        for key in result["metrics"]:
+            if key != "images_per_second":  # of a machine, not of the weights
+                cells = (metrics.get(key) for metrics in named.values())
+                lines.append(f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,134 @@
+"""`unveil demo image`: a large picture of images of every class, and how they came out of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+FIRST = "fashion-mnist"
+MOST = 12  # columns
+
+
+@dataclass(frozen=True)
+class DemoImage:
+    """Make images with a packaged model: a picture with a column for each class, and an animation of how they come out of noise.
+
+    Example: unveil demo image --out demo
+    """
+
+    checkpoint: str | None = None
+    """a zoo name, a run folder or a checkpoint folder; by default a packaged model of images"""
+    rows: int = 6
+    """images of each class"""
+    scale: float = 2.0
+    """of classifier-free guidance, where the model was trained for it"""
+    steps: int = 20
+    """of DPM-Solver++"""
+    out: Path = Path("demo")
+    """folder for images.png and images.gif"""
+    seed: int = 0
+    """of the noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+def packaged_models() -> list[str]:
+    """Names of the packaged models of images."""
+    from unveil.runs.checkpoints import ZOO, zoo_names
+    from unveil.runs.config import read_recipe
+
+    return [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
+
+
+def packaged() -> str:
+    """The name of the packaged image model that is shown first.
+
+    Raises:
+        UnveilError: there is none; the message says how to train one.
+    """
+    from unveil.errors import UnveilError
+    from unveil.runs.machine import command_name
+
+    names = packaged_models()
+    if not names:
+        program = command_name()
+        raise UnveilError(
+            f"no image model is packaged in this version; train one and show it: {program} train image --data fashion-mnist --classes "
+            f"--preset tiny --out runs/fashion, then {program} demo image --checkpoint runs/fashion"
+        )
+    return FIRST if FIRST in names else names[0]
+
+
+def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
+    """Make both; returns what to print.
+
+    Raises:
+        ValueError: no rows.
+        UnveilError: no such model, or a file where the folder should be.
+    """
+    from shlex import quote
+    from time import perf_counter
+
+    import numpy as np
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.files.atomic import check_output
+    from unveil.files.pictures import write_animation, write_picture
+    from unveil.image.evaluation.pages import grid, titled
+    from unveil.image.generation import generate
+    from unveil.image.model import pixels_of
+    from unveil.image.recipes.config import SampleImage
+    from unveil.image.recipes.load import load_image, read_image_config
+    from unveil.image.recipes.reproduce import parameters
+    from unveil.image.recipes.sample import classes_of, settings_of
+    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.device import enough_memory
+    from unveil.runs.machine import command_name
+
+    if config.rows < 1:
+        raise ValueError(f"--rows must be at least 1, got {config.rows}")
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    picture, animation = config.out / "images.png", config.out / "images.gif"
+    for file in (picture, animation):
+        check_output(file)
+    began = perf_counter()
+    name = config.checkpoint or packaged()
+    folder = find_checkpoint(name)
+    names = read_image_config(folder)["names"]
+    model = load_image(folder, config.device)
+    if model.shape.upsample > 1:
+        raise UnveilError(f"{name} enlarges pictures; show it with: {command_name()} sample image --checkpoint {name} --from PICTURES")
+    columns = min(len(names), MOST) or 8
+    label = tuple(range(columns)) if names else ()
+    scale = config.scale if model.shape.null else 1.0
+    count = config.rows * columns
+    asked = SampleImage(name, count, label, steps=config.steps, scale=scale, batch_size=count, seed=config.seed)
+    frames: list[np.ndarray] = []
+
+    def show(belief: torch.Tensor, _: torch.Tensor) -> None:
+        frames.append(grid(pixels_of(belief).numpy(), columns, least=48))
+        progress("images", len(frames), config.steps, {})
+
+    with enough_memory():
+        made = generate(model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show)
+    pixels = made.pixels.numpy()
+    large = grid(pixels, columns, gap=4, least=84)
+    write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
+    write_animation(animation, [*frames, grid(pixels, columns, least=48)])
+    program = command_name()
+    others = "".join(f"\n  {program} demo image --checkpoint {other}" for other in packaged_models() if other != name)
+    one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"
+    further = f"--class {one} -n 64" if names else "-n 64"
+    kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
+    return f"""
+{picture}: {count} images{kinds}
+{animation}: what the network believes on the way, from noise to pictures
+({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
+
+next:{others}
+  {program} sample image --checkpoint {quote(name)} {further} --watch --out samples
+  {program} sample image --from-png {quote(str(picture))} --out again
+  {program} train image --data FOLDER --size 32 --fit crop --classes --out runs/mine"""

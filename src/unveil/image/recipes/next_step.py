@@ -1,0 +1,101 @@
+"""What comes after a training of images: a command that runs as it is printed, with a model that fits, or the training of one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unveil.image.recipes.classifier_config import TrainClassifier
+    from unveil.image.recipes.config import TrainImage
+
+ALIKE = ("size", "channels", "schedule", "diffusion_steps")
+
+
+def after_training(config: TrainImage | TrainClassifier, run: Path, otherwise: str) -> str:
+    """The command for a run: samples of a model; of an upsampler, those of its own data; of a classifier, guided samples or scores by it,
+    of a model that it fits, or, where none is found beside it or packaged, the training of such a model.
+
+    Args:
+        otherwise: the command for a model of images.
+    """
+    from unveil.image.recipes.classifier_config import TrainClassifier
+
+    described = _described(run)
+    here = shlex.quote(str(run))
+    if isinstance(config, TrainClassifier):
+        fitting = _fitting(run, described, config.clean)
+        if fitting is None:
+            return _train(config, run)
+        if config.clean:
+            return f"eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.data)}{_fewer(described)}"
+        return f"sample image --checkpoint {fitting} --classifier {here} --class 0"
+    if config.upsample == 1:
+        return otherwise
+    from unveil.files.places import found
+    from unveil.image.data.source import has_test
+
+    if _pictures(place := found(Path(config.data))):
+        return f"sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"
+    share = config.hold_out if not has_test(config.data) else 1.0
+    held = int(float(described.get("images", 0)) * share / (1.0 - share)) if share < 1.0 else 10**9
+    if held < 4:
+        return f"sample image --checkpoint {here} --from PICTURES --degrade --fit crop"
+    return f"eval image --checkpoint {here}{_fewer(described, held)}"
+
+
+def _described(run: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads((run / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None:
+    """A model of images with the classifier's side, colours and noise: a packaged one, or a run beside it."""
+    from unveil.runs.checkpoints import ZOO, zoo_names
+
+    beside = sorted(p.parent for p in run.absolute().parent.glob("*/config.json") if any(p.parent.glob("checkpoint-*/manifest.json")))
+    places = [*((name, ZOO / name) for name in zoo_names()), *((shlex.quote(str(run.parent / p.name)), p) for p in beside)]
+    for name, place in places:
+        other = _described(place)
+        if other.get("recipe") != "image" or other.get("upsample", 1) != 1:
+            continue
+        same = all(other.get(key) == described.get(key) for key in (ALIKE[:2] if clean else ALIKE))
+        if same and (other.get("names") == described.get("names") or not (other.get("names") or clean)):
+            return name
+    return None
+
+
+def _train(config: TrainClassifier, run: Path) -> str:
+    noise = f" --diffusion-steps {config.diffusion_steps}" if config.diffusion_steps != type(config)().diffusion_steps else ""
+    method = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}[config.schedule]
+    preset = f" --preset {config.preset}" if config.preset != "default" else ""
+    out = shlex.quote(str(run.with_name(f"{run.name}-model")))
+    return f"train image --data {shlex.quote(config.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
+
+
+def _reading(config: TrainImage | TrainClassifier, sampling: bool = False) -> str:
+    """Flags by which the same pictures are read again."""
+    size = f" --size {config.size}" if config.size and not sampling else ""
+    fit = f" --fit {config.fit}" if config.fit != "exact" else ""
+    ground = f" --background {config.background}" if config.background else ""
+    corrupt = " --skip-corrupt" if config.skip_corrupt and not sampling else ""
+    return size + fit + ground + corrupt
+
+
+def _fewer(described: Mapping[str, Any], held: int = 10**9) -> str:
+    """--n, where there are too few images for the default."""
+    from unveil.image.recipes.config import EvalImage
+
+    most = min(int(described.get("images", 10**9)) // 2, held)
+    return f" --n {max(4, most)}" if most < EvalImage().n else ""
+
+
+def _pictures(place: Path) -> bool:
+    from unveil.image.data.folder_listing import listed
+
+    return place.is_dir() and bool(listed(place).files)

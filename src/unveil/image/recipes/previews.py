@@ -1,0 +1,71 @@
+"""Pictures on the way of a training: what the averaged weights make at each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.image.data.images import Pictures
+    from unveil.runs.progress import Progress
+
+COUNT, STEPS = 16, 20
+
+
+def sampler(
+    config: Mapping[str, Any], pictures: Pictures, device: torch.device, run: Path, progress: Progress
+) -> Callable[[int, dict[str, torch.Tensor]], None]:
+    """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 pictures by DPM-Solver++ in 20 steps from the same
+    noise each time, of all classes in turn. Training goes on as without it: its randomness is not touched. Whatever goes wrong with a
+    picture is a warning.
+
+    Args:
+        config: what the run's `config.json` says.
+        pictures: of which an upsampler enlarges the first.
+    """
+    import warnings
+
+    from unveil.errors import UnveilError
+
+    told: list[Path] = []
+
+    def draw(step: int, weights: dict[str, torch.Tensor]) -> None:
+        try:
+            file = _draw(config, pictures, device, run, step, weights)
+        except (UnveilError, ValueError, RuntimeError, OSError, ImportError) as error:
+            warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
+            return
+        if not told:
+            told.append(file)
+            progress(f"what it makes so far: {file}, and the next ones beside it", 1, 1, {})
+
+    return draw
+
+
+def _draw(
+    config: Mapping[str, Any], pictures: Pictures, device: torch.device, run: Path, step: int, weights: dict[str, torch.Tensor]
+) -> Path:
+    import torch
+
+    from unveil.files.pictures import write_picture
+    from unveil.image.evaluation.pages import grid
+    from unveil.image.generation import Given, ImageSettings, generate
+    from unveil.image.recipes.load import image_model
+    from unveil.image.recipes.sample import classes_of
+
+    with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
+        model = image_model(config)
+    model.load_state_dict(weights)
+    model.to(device).eval()
+    shown = pictures.pixels[torch.arange(COUNT, device="cpu") % len(pictures.pixels)]
+    given = Given(low=model.reduced(model.normalized(shown)))
+    labels = classes_of((), COUNT, tuple(config["names"]) if model.shape.classes else ())
+    steps = min(STEPS, model.shape.diffusion_steps)
+    made = generate(model, labels, COUNT, ImageSettings(steps=steps), 0, COUNT, given=given)
+    (run / "samples").mkdir(exist_ok=True)
+    file = run / "samples" / f"step-{step:06d}.png"
+    write_picture(file, grid(made.pixels.numpy(), least=64))
+    return file

@@ -1,0 +1,90 @@
+"""How a training of images begins: as a run went on with is, or from the weights of another model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.errors import UnveilError
+from unveil.image.recipes.config import TRAIN_PRESETS, UNSAID, TrainImage, said
+
+if TYPE_CHECKING:
+    from unveil.image.model import ImageModel
+
+TAKEN = (  # of the weights' run: flags here too
+    *("blocks", "head_width", "groups", "scale_shift", "big_gan", "dropout", "stem", "width", "multiples", "attention", "upsample"),
+    *("schedule", "diffusion_steps", "predicts", "learned_variance", "sigma_data"),
+)
+OTHERS = ("betas", "time_scale", "options", "linear")  # of others' releases
+
+
+def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
+    """Of a run that is gone on with, what no flag says as its `config.json` has it, because defaults may have changed since; and that
+    `config.json`, if there is a checkpoint."""
+    from unveil.training.checkpoint import latest_checkpoint
+
+    if not config.resume or latest_checkpoint(config.out, warn=False) is None:
+        return config, None
+    try:
+        before = json.loads((config.out / "config.json").read_text())
+    except (OSError, ValueError):
+        return config, None  # `write_config` tells that it is damaged
+    if not isinstance(before, dict) or before.get("recipe") != "image" or before.get("origin", "unveil") != "unveil":
+        return config, None
+    known: dict[str, Any] = {name: before[name] for name in UNSAID if name in before and not said(config, name)}
+    return replace(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
+
+
+def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """The description of a run that begins with the weights of `--start-from`: their shape and their diffusion.
+
+    Args:
+        before: of the same run, if it is gone on with; the other weights need not be there any more.
+    Raises:
+        UnveilError: no such weights, pictures of another kind, or other classes.
+        ValueError: a flag that asks for another shape.
+    """
+    from unveil.image.recipes.load import read_image_config
+    from unveil.runs.checkpoints import find_checkpoint, zoo_names
+
+    start = str(config.start_from)
+    has = before or read_image_config(find_checkpoint(start))
+    kind = (described["channels"], described["size"])
+    if (has["channels"], has["size"]) != kind:
+        raise UnveilError(
+            f"{start} makes pictures of {has['channels']} channels and {has['size']} pixels, these have {kind[0]} and {kind[1]}; "
+            f"give --size {has['size']} --fit resize, or pictures of as many channels"
+        )
+    if has["names"] != described["names"]:
+        raise UnveilError(
+            f"{start} knows {_few(has['names'])}, this training {_few(described['names'])}; "
+            f"{'give --classes and pictures of the same classes' if has['names'] else 'leave --classes out'}"
+        )
+    preset = TRAIN_PRESETS[config.preset]
+    for name in TAKEN:
+        asked, usual = getattr(config, name), getattr(preset, name)
+        given = said(config, name) if name in UNSAID else asked != usual
+        if before is None and given and json.loads(json.dumps(asked)) != has.get(name, asked):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} {asked}: the shape is that of {start}, which has {has.get(name)}; leave {flag} out")
+    place = start if start in zoo_names() else str(Path(start).resolve())
+    own = {"start_from": place, "method": "", "null": has["null"]}
+    return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
+
+
+def load_start(model: ImageModel, start: str) -> None:
+    """Put the averaged weights of a checkpoint into a model of the same shape.
+
+    Raises:
+        UnveilError: damaged.
+    """
+    from unveil.files.safetensors import read_tensors
+    from unveil.runs.checkpoints import find_checkpoint, weights_file
+
+    model.load_state_dict(read_tensors(weights_file(find_checkpoint(start)), model.state_dict(), halves=True))
+
+
+def _few(names: list[str]) -> str:
+    return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "no classes"

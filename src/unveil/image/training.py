@@ -1,0 +1,106 @@
+"""What image models are trained on: batches with all that is random about their loss, and the loss of one."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unveil.image.data.images import Pictures
+from unveil.image.model import TABLES, ImageModel, ImageShape, image_schedule
+from unveil.image.networks.unet2d import UNet2d
+from unveil.network.condition import Condition
+from unveil.network.layers import seeded
+from unveil.process.importance import LossHistory
+from unveil.process.objective import bound_loss, denoising_loss, hybrid_loss, min_snr
+
+
+class ImageBatch(NamedTuple):
+    """Images, and all that is random about their loss.
+
+    Args:
+        pixels: (B, C, S, S), 0 .. 255.
+        labels: (B,) classes, or None.
+        dropped: (B,) bool, whose class is not told.
+        t: (B,) in (0, 1].
+        noise: standard normal, like the images.
+        seed: of the network's dropout.
+        weights: (B,), of each loss; None: all alike.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None
+    dropped: Tensor
+    t: Tensor
+    noise: Tensor
+    seed: int
+    weights: Tensor | None = None
+
+
+def image_batches(
+    pictures: Pictures, shape: ImageShape, size: int, label_drop: float = 0.1, history: LossHistory | None = None
+) -> Callable[[torch.Generator], ImageBatch]:
+    """A source of random batches. Times: i / T, i uniform in 1 .. T, of a table (Ho et al. 2020, Alg. 1); flow matching's are logit-normal
+    (Esser et al. 2024, section 3.1); EDM's have ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1).
+
+    Args:
+        label_drop: probability that a sample's class is not told, each by itself (Ho & Salimans 2022, Alg. 1).
+        history: draws the times of a table instead.
+    """
+    schedule = image_schedule(shape)
+
+    def times(generator: torch.Generator) -> Tensor:
+        if shape.schedule in TABLES:
+            return (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
+        normal = torch.randn(size, generator=generator, device="cpu", dtype=torch.float64)
+        return normal.sigmoid() if shape.schedule == "flow" else schedule.time(-2.0 * (1.2 * normal - 1.2))
+
+    def draw(generator: torch.Generator) -> ImageBatch:
+        pixels, labels = pictures.draw(size, generator)
+        dropped = torch.rand(size, generator=generator, device="cpu") < label_drop
+        noise = torch.randn(pixels.shape, generator=generator, device="cpu")
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        told = labels if shape.classes else None
+        if history is None:
+            return ImageBatch(pixels, told, dropped, times(generator), noise, seed)
+        places, weights = history.draw(size, generator)
+        return ImageBatch(pixels, told, dropped, (1.0 + places).double() / shape.diffusion_steps, noise, seed, weights)
+
+    return draw
+
+
+def image_loss(
+    model: nn.Module, batch: ImageBatch, gamma: float = 0.0, bound: bool = False, history: LossHistory | None = None
+) -> tuple[Tensor, Mapping[str, float]]:
+    """L_simple, or L_hybrid of a model that learns its variance, or L_vlb, averaged over the batch.
+
+    The bound's term, in bits a dimension, weighs T / 1000 beside the squared error: lambda = 0.001 on all T terms (Nichol & Dhariwal 2021,
+    section 3.1). L_vlb is T times that term alone: what is recorded is an estimate of the bound in bits a dimension.
+
+    Args:
+        gamma: min-SNR weighting; 0: none. The EDM parameterization without it has Karras et al.'s weight, 1 in output space.
+        bound: L_vlb, of a model with a table.
+        history: takes in each sample's loss.
+    """
+    assert isinstance(model, ImageModel)
+    device, denoiser, shape = model.device, model.denoiser, model.shape
+    if isinstance(denoiser.network, UNet2d) and shape.dropout:
+        denoiser.network.generator = seeded(device, batch.seed)
+    x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
+    told = None
+    if shape.classes:
+        assert batch.labels is not None
+        told = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+    cond = model.beside(told, model.reduced(x_0))
+    weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
+    steps = shape.diffusion_steps
+    before = ((batch.t * steps).round() - 1.0) / steps
+    if bound:
+        losses = steps * bound_loss(denoiser, x_0, batch.t, before, noise, cond=cond)
+    elif shape.learned_variance:
+        losses = hybrid_loss(denoiser, x_0, batch.t, before, noise, cond=cond, weight=weight, bound_weight=steps / 1000.0)
+    else:
+        losses = denoising_loss(denoiser, x_0, batch.t, noise, cond=cond, weight=weight)
+    if history is not None:
+        history.note((batch.t * steps).round().long() - 1, losses)
+    return (losses if batch.weights is None else losses * batch.weights.to(losses)).mean(), {}

@@ -1,0 +1,1 @@
+"""Planning: trajectories to goals and to high returns."""

@@ -1,0 +1,114 @@
+"""Recorded behaviour by whatever name: a path, a D4RL name, a Minari id, or one of our own D4RL-style sets."""
+
+import os
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+from unveil.errors import UnveilError
+from unveil.files.download import download, verify
+from unveil.files.places import found, home
+from unveil.planning.data.d4rl import read_d4rl, read_npz
+from unveil.planning.data.episodes import Episodes
+from unveil.planning.data.minari import is_minari, read_minari
+from unveil.planning.data.names import D4RL, D4RL_MAZES, MINARI, OWN
+
+D4RL_ROOT = "https://rail.eecs.berkeley.edu/datasets/offline_rl/"
+D4RL_URL = D4RL_ROOT + "gym_mujoco_v2/"
+D4RL_MAZE_URL = D4RL_ROOT + "maze2d/"
+FILES = (".hdf5", ".h5", ".npz")
+
+
+def read_episodes(source: str) -> Episodes:
+    """The episodes of a source.
+
+    - a path, as it is or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a Minari folder, or .npz;
+    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: downloaded into the cache, `d4rl/`, or taken from `$UNVEIL_DATA`;
+    - `hopper-medium` without a version: our own D4RL-style set, made by `unveil data locomotion`;
+    - a Minari id such as `mujoco/hopper/medium-v0`: as downloaded before, else downloaded with the package minari.
+
+    Raises:
+        UnveilError: there is no such source, it cannot be had, or it is damaged; the message says how to get it.
+    """
+    path = found(Path(source))
+    if source.strip() and os.path.exists(path):
+        return read_file(path)
+    if source in D4RL:
+        return read_d4rl(_d4rl_file(D4RL[source]))
+    if source in D4RL_MAZES:
+        return read_d4rl(_d4rl_file(D4RL_MAZES[source], D4RL_MAZE_URL))
+    if source in OWN:
+        return read_file(_own_file(source))
+    if MINARI.fullmatch(source):
+        return read_minari(_minari_folder(source))
+    if source.endswith(FILES) or source.startswith((".", "/", "~")):
+        raise UnveilError(f"{source}: no such file, neither here nor below $UNVEIL_DATA or {home()}")
+    close = get_close_matches(source, [*D4RL, *D4RL_MAZES, *OWN], n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise UnveilError(
+        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as hopper-medium-v2, "
+        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` makes"
+    )
+
+
+def read_file(path: Path) -> Episodes:
+    """The episodes of a file or a Minari folder, whose layout is recognised.
+
+    Raises:
+        UnveilError: missing, damaged or wrongly shaped.
+    """
+    if path.suffix.lower() == ".npz" or is_zip(path):
+        return read_npz(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UnveilError(f"{path}: neither a file nor a folder; give an HDF5 file, an .npz or a Minari folder")
+    return read_minari(path) if is_minari(path) else read_d4rl(path)
+
+
+def _d4rl_file(name: str, url: str = D4RL_URL) -> Path:
+    """The file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
+    local = next((place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None)
+    if local is None:
+        return download(url + name, home() / "d4rl" / name)
+    verify(local)
+    return local
+
+
+def _own_file(name: str) -> Path:
+    path = found(Path("locomotion") / f"{name}.hdf5")
+    if path.is_file():
+        return path
+    body, _, mix = name.partition("-")
+    raise UnveilError(
+        f"{name}: our own D4RL-style set is not made yet ({home() / path}); make it with "
+        f"`unveil data locomotion --body {body} --mix {mix} --policies DIR`, or name D4RL's {name}-v2"
+    )
+
+
+def _minari_folder(name: str) -> Path:
+    """The folder of a Minari id below `$UNVEIL_DATA`, or where the package minari keeps it, downloaded if need be."""
+    root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    for folder in (found(Path("minari") / name), root / name):
+        if folder.is_dir():
+            return folder
+    try:
+        minari = import_module("minari")
+    except ImportError as error:
+        raise UnveilError(f"{name} is a Minari id; install minari to download it: pip install 'unveil[rl]'") from error
+    try:
+        minari.download_dataset(name)
+    except Exception as error:  # whatever minari and its transports raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(
+            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at {root / name}"
+        ) from error
+    if not (root / name).is_dir():
+        raise UnveilError(f"minari downloaded {name}, but there is no folder {root / name}")
+    return root / name
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive does, which .npz files are, whatever their name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"

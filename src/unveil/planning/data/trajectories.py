@@ -1,0 +1,80 @@
+"""Windows of a fixed number of steps of actions and observations, and the returns that follow them."""
+
+from itertools import accumulate
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unveil.planning.data.episodes import Episodes
+
+
+class Trajectories:
+    """Windows (B, H, A + D) of rows (action, observation), one from every step of the data.
+
+        row     i        i + 1    ...  last of the episode   last    last
+        window  0        1             H - 3                 H - 2   H - 1
+                known                                        padded with the last row
+
+    The released code pads with zeros in the data's units, so that terminal states are learnt as a jump to zero, and leaves out each
+    episode's last step.
+
+    Args:
+        unpadded: if given, windows begin only where so many rows follow in the episode.
+    Raises:
+        ValueError: no episode is that long.
+    """
+
+    def __init__(self, episodes: Episodes, unpadded: int = 1) -> None:
+        rows = np.concatenate([episodes.actions, episodes.observations], axis=1).astype(np.float32)
+        self.rows: Float[Tensor, "N D"] = torch.from_numpy(rows)
+        self._last: Int[Tensor, " N"] = torch.from_numpy(np.repeat(episodes.ends - 1, episodes.ends - episodes.starts))
+        room = self._last - torch.arange(len(rows), device="cpu")
+        self._first = torch.nonzero(room >= unpadded - 1)[:, 0]
+        if not len(self._first):
+            longest = int((episodes.ends - episodes.starts).max())
+            raise ValueError(f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}")
+        self.episodes = int(((episodes.ends - episodes.starts) >= unpadded).sum())  # those that windows come from
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def windows(self, first: Int[Tensor, " B"], horizon: int) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"]]:
+        """The windows that begin at `first`, and which of their rows are no padding."""
+        index = first[:, None] + torch.arange(horizon, device="cpu")
+        last = self._last[first][:, None]
+        return self.rows[torch.minimum(index, last)], index <= last
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+        """First steps of `count` uniform windows."""
+        return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
+
+
+def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float = 0.0) -> Float[np.ndarray, " N"]:
+    """G_t = sum_{k >= 0} discount^k r_{t+k} to the end of the episode; `termination_penalty` is added to a terminal transition's reward.
+
+    What follows a recording's end (`timeouts`) counts nothing, as in the released code. Time and memory are of order N.
+
+    Raises:
+        ValueError: discount outside (0, 1].
+    """
+    if not 0.0 < discount <= 1.0:
+        raise ValueError(f"discount must lie in (0, 1], got {discount}")
+    rewards = episodes.rewards.astype(np.float64) + termination_penalty * episodes.terminals
+    found = np.empty(len(rewards), np.float32)
+
+    def earlier(after: float, reward: float) -> float:
+        return reward + discount * after
+
+    for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
+        backwards = accumulate(rewards[start:end][::-1].tolist(), earlier)
+        found[start:end] = np.fromiter(backwards, np.float64, end - start)[::-1]
+    return found
+
+
+def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """The share of the other values that lie below each one: 0 for the smallest, 1 for the largest; ties share their mean."""
+    order = np.sort(values)
+    below, upto = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
+    return (0.5 * (below + upto - 1) / max(1, len(values) - 1)).astype(np.float32)

@@ -1,0 +1,339 @@
+"""Acting by plans from the state on: sample candidates, take the one of highest value, do its first action, plan again.
+
+Janner et al. 2022, section 3.2 and 5.3.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.checks import axes_of, kind, numbers, whole
+from unveil.errors import UnveilError
+from unveil.planning.guided_planner_settings import GuidedSettings
+from unveil.planning.networks.temporal_unet import TemporalUNet
+from unveil.planning.networks.temporal_unet_inference import FastUNet
+from unveil.planning.trajectory_model import TrajectoryModel, asked, untold
+from unveil.planning.value_guidance import Form
+from unveil.process.corrupt import corrupt
+from unveil.process.denoised import GaussianDenoise, GaussianDenoised
+from unveil.process.grid import uniform
+from unveil.sampling.edit import Inpaint
+from unveil.sampling.guidance import Branch, Guidance, cfg, clipped
+from unveil.sampling.loop import sample
+from unveil.sampling.noise import Recorded, generators, normal_like
+
+Score = Callable[[Tensor], Tensor]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
+
+
+class GuidedPlanner:
+    """Maps observations (B, D), or one alone (D,), to actions (B, A), or (A,); all episodes and candidates in one batch.
+
+    Every episode draws from its own generator: the n-th that this planner meets, counted over calls of `reset`, has seed + n. So its
+    actions depend neither on the episodes beside it nor on `rows`, up to the rounding of batched products, and ten episodes one after
+    another, with `reset` in between, are those of a batch of ten. `plan` draws apart: its n-th call has seed + n.
+
+    Args:
+        score: values of finished candidates; None takes the first.
+        steer: guidance after the form's: by a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
+        seed: of the first episode's noise.
+    Raises:
+        ValueError: a horizon that the network cannot take, or a setting that the model cannot follow.
+    """
+
+    def __init__(
+        self,
+        model: TrajectoryModel,
+        form: Form,
+        score: Score | None = None,
+        settings: GuidedSettings | None = None,
+        *,
+        steer: Guidance | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.settings = settings = GuidedSettings() if settings is None else settings
+        kind("guided planner: model", model, TrajectoryModel)
+        kind("guided planner: form", form, Form, ", such as unguided(DDIM(model.denoiser.schedule))")
+        kind("guided planner: settings", settings, GuidedSettings)
+        if settings.ask is not None and not model.shape.returns:
+            raise ValueError(
+                "guided planner: these weights were not told returns, so none can be asked for; train the transformer with --returns"
+            )
+        self.model = model.eval()
+        self.form, self.score, self.steer = form, score, steer
+        self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
+        levels = len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
+        fewest = 2 if model.shape.inverse else 1
+        if self.horizon < fewest:
+            why = ": its first two observations tell the action" if model.shape.inverse else ""
+            raise ValueError(f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}")
+        if self.horizon % 2 ** (levels - 1):
+            raise ValueError(
+                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give a horizon "
+                f"that is a multiple of {2 ** (levels - 1)}"
+            )
+        self._seed = whole("guided planner: seed", seed, 0, 2**62)
+        self._plans = self._first = 0  # calls of `plan`; the number of episode 0 since `reset`
+        self._count: int | None = None  # episodes of calls that did not say which
+        self._streams: dict[int, torch.Generator] = {}
+        self._last: dict[int, Tensor] = {}
+
+    def reset(self) -> None:
+        """Forget the last plans: the next decision is the first of new episodes, with generators of their own."""
+        self._first += 1 + max(self._streams, default=-1)
+        self._count, self._streams, self._last = None, {}, {}
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Float[np.ndarray, "*B D"],
+        *,
+        episodes: Sequence[int] | np.ndarray | None = None,
+        noise: np.ndarray | Tensor | None = None,
+    ) -> Float[np.ndarray, "*B A"]:
+        """The first action of the best plan from each observation, clipped to [-1, 1].
+
+        Args:
+            episodes: which episodes the rows are, where some are left out, such as those that are over: numbers from 0. By default all, and
+                then as many as in the last call.
+            noise: as of `best`.
+        Raises:
+            ValueError: observations of another size or not finite, another number of them than before without `reset`, or plans that are
+                not finite, with what makes them so.
+            UnveilError: the weights came without the statistics of their data.
+        """
+        seen, single = self._seen(observations)
+        which = self._which(len(seen), episodes)
+        best = self._best(self._known(seen), which, noise)
+        if self.settings.warm_steps is not None:  # without a warm start there is nothing to remember
+            self._last |= dict(zip(which, best, strict=True))
+        actions = self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
+        return actions[0] if single else actions
+
+    @torch.no_grad()
+    def plan(
+        self, observation: Float[np.ndarray, " D"], normalized: bool = False, *, noise: np.ndarray | Tensor | None = None
+    ) -> Float[np.ndarray, "K H F"]:
+        """All candidates from one observation, best first; rows are (actions, observations), or observations alone.
+
+        Args:
+            normalized: the observation and the plans are in normalised units instead of the data's.
+            noise: (K, H, F), recorded standard normal noise to begin with, in place of drawn noise; `temperature` does not scale it. Or
+                (1 + S, K, H, F): the first to begin with, the others are what a solver with noise draws in each of its S steps.
+        Raises:
+            ValueError, UnveilError: as `act`.
+        """
+        size = self.model.shape.observations
+        seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(np.float64)
+        given = None if noise is None else self._recorded(noise, None)
+        own = generators(self._seed + self._plans, 1)
+        self._plans += 1
+        candidates = self._candidates(self._known(seen, normalized), self.settings.candidates, None, own, given)
+        order = torch.arange(len(candidates)) if self.score is None else self._scored(candidates).argsort(descending=True)
+        best = candidates[order] if normalized else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
+        return best.cpu().double().numpy()
+
+    @torch.no_grad()
+    def best(
+        self,
+        observations: Float[np.ndarray, "*B D"],
+        *,
+        episodes: Sequence[int] | np.ndarray | None = None,
+        noise: np.ndarray | Tensor | None = None,
+    ) -> Float[Tensor, "*B H F"]:
+        """The best plan from each observation, normalised: what `act` begins to do.
+
+        Args:
+            episodes: as of `act`.
+            noise: (B, K, H, F) or (1 + S, B, K, H, F), recorded; see `plan`.
+        Raises:
+            ValueError, UnveilError: as `act`.
+        """
+        seen, single = self._seen(observations)
+        best = self._best(self._known(seen), self._which(len(seen), episodes), noise)
+        return best[0] if single else best
+
+    def _best(self, known: Tensor, which: list[int], noise: np.ndarray | Tensor | None) -> Tensor:
+        """The best plan (B, H, F) of each episode from its normalised observation."""
+        k, begun = self.settings.candidates, [i in self._last for i in which]
+        given = None if noise is None else self._recorded(noise, len(which))
+        each = max(1, self.settings.rows // k)
+        found: dict[int, Tensor] = {}
+        for warm in (False, True):
+            rows = [row for row, i in enumerate(begun) if i == warm]
+            for start in range(0, len(rows), each):
+                some = rows[start : start + each]
+                last = torch.stack([self._last[which[row]] for row in some]) if warm else None
+                own = [self._streams[which[row]] for row in some]
+                x = self._candidates(known[some], k, last, own, None if given is None else given[:, some])
+                found |= dict(zip(some, self._chosen(x, known[some]), strict=True))
+        return torch.stack([found[row] for row in range(len(which))])
+
+    def _chosen(self, x: Tensor, known: Tensor) -> Tensor:
+        """The best plan (B, H, F) among candidates (B * K, H, F)."""
+        k = self.settings.candidates
+        if self.score is None:
+            return x[::k]
+        candidates = x.reshape(-1, k, *x.shape[1:])
+        plan = chosen(candidates, self._scored(x).reshape(-1, k), self.settings.sharpness)
+        return plan - candidates.mean(1) + self._expected(known) if self.settings.anchored else plan
+
+    def _scored(self, x: Tensor) -> Tensor:
+        assert self.score is not None
+        scores = self.score(x)
+        if scores.shape != x.shape[:1] or not bool(torch.isfinite(scores).all()):
+            got = "numbers that are not finite" if scores.shape == x.shape[:1] else f"shape {tuple(scores.shape)}"
+            raise ValueError(f"guided planner: the score must give one finite number a plan, {tuple(x.shape[:1])}, got {got}")
+        return scores
+
+    def _seen(self, observations: object) -> tuple[np.ndarray, bool]:
+        """Observations (B, D), and whether it is one that was given without the axis B."""
+        size = self.model.shape.observations
+        single = axes_of(observations) == 1
+        letters = f"({size},) of one episode or (B, {size})"
+        seen = numbers("guided planner: observations", observations, (size,) if single else (None, size), letters)
+        return (seen[None] if single else seen).astype(np.float64), single
+
+    def _which(self, count: int, episodes: Sequence[int] | np.ndarray | None) -> list[int]:
+        """The numbers of the episodes of a call, each with its generator.
+
+        Raises:
+            ValueError: another number of episodes than before, or numbers that cannot be.
+        """
+        if episodes is None:
+            if self._count not in (None, count):
+                raise ValueError(
+                    f"guided planner: {self._count} episodes before, {count} now; call reset() between episodes, or say which go on: "
+                    "act(observations, episodes=numbers)"
+                )
+            self._count, which = count, list(range(count))
+        else:
+            which = [whole("guided planner: a number of episodes", i, 0) for i in np.asarray(episodes).reshape(-1).tolist()]
+            most = which if self._count is None else range(self._count)
+            if len(which) != count or len(set(which)) != count or not set(which) <= set(most):
+                of = "" if self._count is None else f", below {self._count}"
+                raise ValueError(f"guided planner: episodes must be {count} different numbers{of}, one for each row, got {which[:8]}")
+        for i in which:
+            if i not in self._streams:
+                self._streams[i] = generators(self._seed + self._first, 1, first=i)[0]
+        return which
+
+    def _recorded(self, noise: object, count: int | None) -> Tensor:
+        """Recorded noise (1 + S, B, K, H, F), or with no count that of one plan, (1 + S, 1, K, H, F)."""
+        shape = (self.settings.candidates, self.horizon, self.model.shape.features)
+        shape = shape if count is None else (count, *shape)
+        steps = axes_of(noise) == len(shape) + 1
+        letters = f"{shape}, or (1 + steps, {', '.join(map(str, shape))})"
+        given = torch.from_numpy(numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(np.float32))
+        given = given if steps else given[None]
+        return given if count is not None else given[:, None]
+
+    def _expected(self, known: Tensor) -> Tensor:
+        """The mean of all plans (B, H, F) from normalised observations (B, D): the belief at t = 1, where the noise tells nothing."""
+        model, shape = self.model, self.model.shape
+        x = torch.zeros((len(known), self.horizon, shape.features), device=model.device)
+        x[:, 0, -shape.observations :] = known
+        belief = self._denoise()(x, torch.ones(len(known), dtype=torch.float64, device="cpu")).mean
+        return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
+
+    def _denoise(self) -> GaussianDenoise:
+        """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
+        denoise = untold(self.model) if self.settings.ask is None else asking(self.model, self.settings.ask, self.settings.ask_scale)
+        if not self.settings.clip:
+            return denoise
+        norm, planned = self.model.normalization, self.model.shape.planned
+        return clipped(denoise, norm.least[planned], norm.most[planned])
+
+    def _known(self, observations: Float[np.ndarray, "B D"], normalized: bool = False) -> Tensor:
+        """Normalised first observations (B, D).
+
+        Raises:
+            UnveilError: in the data's units, but the weights came without the data's statistics.
+        """
+        raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
+        if normalized:
+            return raw
+        if not self.model.normalization.learned:
+            raise UnveilError(
+                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+            )
+        return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
+
+    def _candidates(
+        self, known: Tensor, k: int, last: Tensor | None, own: Sequence[torch.Generator], recorded: Tensor | None = None
+    ) -> Tensor:
+        """Finished plans (B * K, H, F), those of one episode in a row.
+
+        Raises:
+            ValueError: a number of them is not finite, or recorded noise does not fit the solver.
+        """
+        model, settings = self.model, self.settings
+        shape, device = model.shape, model.device
+        value = torch.zeros((len(known) * k, self.horizon, shape.features), device=device)
+        value[:, 0, -shape.observations :] = known.repeat_interleave(k, dim=0)
+        put_back = Inpaint(shape.first_known(self.horizon).to(device), value)
+        times = uniform(settings.steps)
+        steps: Recorded | None = None
+        if recorded is None:
+            noise = settings.temperature * normal_like(value, own)
+        else:
+            noise = recorded[0].flatten(0, 1).to(device)
+            steps = Recorded([draw.flatten(0, 1) for draw in recorded[1:]]) if len(recorded) > 1 else None
+        if last is not None and settings.warm_steps is not None:
+            times = times[-settings.warm_steps - 1 :]
+            moved = torch.cat([last[:, 1:], last[:, -1:]], dim=1).repeat_interleave(k, dim=0)
+            noise = corrupt(model.denoiser.schedule, moved, times[0].expand(len(moved)), noise)
+        denoise = self.form.guide(self._denoise())
+        if self.steer is not None:
+            denoise = self.steer(denoise)
+        edit = self.form.edit(put_back)
+        x = sample(denoise, self.form.solver, noise, times, edit=edit, generator=own if steps is None else steps)
+        if steps is not None and not steps.used:
+            raise ValueError("guided planner: noise for each step was given, but this solver draws none; give that of the beginning alone")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
+        return x
+
+    def _cause(self) -> str:
+        """What makes plans that are not finite, for people."""
+        causes = [f"the value's guidance of scale {self.form.scale:g}"] * (self.form.scale != 0.0)
+        causes += ["the steering cost (steer)"] * (self.steer is not None)
+        causes += [f"an ask_scale of {self.settings.ask_scale:g}"] * (self.settings.ask is not None and self.settings.ask_scale != 1.0)
+        if causes:
+            return f"{' or '.join(causes)} is too strong: give a smaller scale, or a cost whose gradient is finite everywhere"
+        return "the weights are damaged, or the observations lie far outside their data"
+
+
+def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
+    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
+    if sharpness is None:
+        return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
+    centred = scores - scores.mean(1, keepdim=True)
+    spread = centred.square().mean(1, keepdim=True).sqrt()
+    least = 1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny  # below it scores differ by rounding
+    weights = (sharpness * centred / torch.maximum(spread, least)).softmax(dim=1)
+    return (weights[:, :, None, None] * x).sum(1)
+
+
+def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
+    """The belief about plans whose return has this rank among the data's, by classifier-free guidance from plans of any return."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
+        wanted = asked(torch.full((len(x_t),), rank, device=x_t.device))
+        if scale == 1.0:
+            return model.denoiser(x_t, t, wanted)
+        return cfg(model.denoiser, Branch(wanted), Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))), scale)(x_t, t)
+
+    return denoise
+
+
+def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
+    """Scores plans by a value of noisy ones, told that they are at time t: 0 for one trained on clean plans too, else its smallest."""
+
+    def score(x: Tensor) -> Tensor:
+        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
+
+    return score

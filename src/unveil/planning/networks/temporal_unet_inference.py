@@ -1,0 +1,220 @@
+"""The published temporal U-Net and value network for planning: the same function of the same weights in less time.
+
+Besides the pieces of `fast_conv1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
+every row and every plan; and the value comes with its gradient to the input, so that no graph is recorded.
+
+The weights are copied, on their device, when a horizon is first seen, and again once they have changed (`fast_layout.py`); in training, and
+where a graph is traced or compiled, the plain network serves.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.network.condition import Condition
+from unveil.network.conv1d import ResidualConv1d
+from unveil.network.conv1d_inference import (
+    Attention,
+    Normed,
+    Places,
+    Residual,
+    attention_of,
+    block_of,
+    mish,
+    mish_slope,
+    places_of,
+    residual_of,
+)
+from unveil.network.inference_layout import Watch, plain_serves, share_names
+from unveil.network.layers import sinusoids
+from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
+
+MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
+MOST_TIMES = 1024  # kept at once
+Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]  # a function to the same one, faster
+
+
+class Level(NamedTuple):
+    """Blocks at one number of places, attention, and a change of that number."""
+
+    blocks: tuple[Residual, ...]
+    attention: Attention | None
+    change: Places | None
+
+    def mixed(self, x: Tensor, film: Tensor) -> Tensor:
+        """The output before the change of places."""
+        for block in self.blocks:
+            x = block(x, film)
+        return x if self.attention is None else self.attention(x)
+
+
+class Told:
+    """Times (B,) to all that the residual blocks are told of them, one after another, and the time vector: (B, channels).
+
+    One row, (1, channels), where all times are equal; that is kept.
+    """
+
+    def __init__(self, plain: TemporalUNet | ValueNetwork) -> None:
+        blocks = [m for m in plain.modules() if isinstance(m, ResidualConv1d)]
+        self.time, self.width = plain.time, plain.width
+        self.weight = torch.cat([block.about.weight.detach() for block in blocks])
+        self.bias = torch.cat([block.about.bias.detach() for block in blocks])
+        self.kept: dict[float, Tensor] = {}
+        self.films: dict[nn.Module, slice] = {}
+        start = 0
+        for block in blocks:
+            self.films[block] = slice(start, start + block.about.out_features)
+            start += block.about.out_features
+
+    def __call__(self, time: Tensor, dtype: torch.dtype) -> Tensor:
+        first = float(time[0])
+        if len(time) > 1 and not bool((time == first).all()):
+            return self._of(time).to(dtype)
+        if first not in self.kept:
+            if len(self.kept) >= MOST_TIMES:
+                self.kept.clear()
+            self.kept[first] = self._of(time[:1]).to(dtype)
+        return self.kept[first]
+
+    def _of(self, time: Tensor) -> Tensor:
+        about = self.time(sinusoids(time, self.width, inclusive=True))
+        return torch.cat([F.linear(F.mish(about), self.weight, self.bias), about], dim=1)
+
+
+class FastUNet(nn.Module):
+    """`TemporalUNet` for inference; where a gradient is wanted, in training mode and while traced it is the plain network.
+
+    Its weights are the plain network's own, under the same names: what trains or loads them changes what this computes.
+
+    Args:
+        dtype: of weights and features; the times, the input and the output keep theirs.
+        quicker: makes the computation faster still, such as `compiled.Measured`.
+    """
+
+    def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
+        super().__init__()
+        self.plain, self.dtype, self.quicker = plain, dtype, quicker
+        self._laid: tuple[Told, dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]]] | None = None
+        self._watch = Watch(plain)
+        share_names(self)
+        self.train(plain.training)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+        if plain_serves(self, self.plain, x) or x.shape[1] % 2 ** (self.plain.levels - 1):
+            return self.plain(x, time, cond)
+        with torch.no_grad():
+            if self._laid is None or self._watch.changed():
+                self._laid = Told(self.plain), {}
+            told, runs = self._laid
+            key = x.shape[1], len(x) >= MANY_ROWS
+            if key not in runs:
+                run = _unet(self.plain, *key, self.dtype, told)
+                runs[key] = run if self.quicker is None else self.quicker(run)
+            return runs[key](x.to(self.dtype), told(time, self.dtype)).to(x.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_laid": None}
+
+
+class FastValue(nn.Module):
+    """`ValueNetwork` for planning: values, and their first derivative with respect to x.
+
+    Where x requires a gradient the result is value + <gradient, x - x>: autograd finds the gradient written in, no second derivative, and
+    none to the weights. In training mode, while traced, and where only the weights want a gradient it is the plain network.
+    """
+
+    def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
+        super().__init__()
+        self.plain, self.dtype, self.quicker = plain, dtype, quicker
+        self._laid: tuple[Told, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] | None = None
+        self._watch = Watch(plain)
+        share_names(self)
+        self.train(plain.training)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        if plain_serves(self, self.plain, x, gradient_of_x=True):
+            return self.plain(x, time)
+        wanted = torch.is_grad_enabled() and x.requires_grad
+        with torch.no_grad():
+            if self._laid is None or self._watch.changed():
+                self._laid = Told(self.plain), {}
+            told, runs = self._laid
+            key = x.shape[1], len(x) >= MANY_ROWS, wanted
+            if key not in runs:
+                run = _value(self.plain, *key, self.dtype, told)
+                runs[key] = run if self.quicker is None or not wanted else self.quicker(run)
+            value, gradient = runs[key](x.to(self.dtype), told(time, self.dtype))
+        if not wanted:
+            return value.to(x.dtype)
+        return value.to(x.dtype) + ((x - x.detach()) * gradient.to(x.dtype)).flatten(1).sum(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_laid": None}
+
+
+def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
+    """The U-Net at one number of places."""
+    net: Any = plain  # the items of module lists have no types
+
+    def level(blocks: Any, index: int, change: Any, places: int) -> Level:
+        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
+        return Level(laid, attention_of(net.attention[index], dtype), None if change is None else places_of(change, places, dtype))
+
+    count, deepest = plain.levels, places >> plain.levels - 1
+    down = [level(blocks, k, change, places >> k) for k, (blocks, change) in enumerate(zip(net.down, [*net.halvings, None], strict=True))]
+    before = level([net.middle[0]], count, None, deepest)
+    after = residual_of(net.middle[1], deepest, dtype, many, told.films[net.middle[1]])
+    ups = zip(net.up, net.doublings, strict=True)
+    up = [level(blocks, count + 1 + k, change, deepest << k) for k, (blocks, change) in enumerate(ups)]
+    final, last = block_of(net.final[0], places, dtype, many), places_of(net.final[1], places, dtype)
+
+    def run(x: Tensor, film: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        for part in down:
+            x = part.mixed(x, film)
+            kept.append(x)
+            x = x if part.change is None else part.change(x)
+        x = after(before.mixed(x, film), film)
+        for part in up:
+            x = part.mixed(torch.cat([x, kept.pop()], dim=2), film)
+            x = x if part.change is None else part.change(x)
+        return last(mish(final(x).after))
+
+    return run
+
+
+def _value(
+    plain: ValueNetwork, places: int, many: bool, slope: bool, dtype: torch.dtype, told: Told
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The value at one number of places, and its gradient to the input if `slope`, else the value again."""
+    net: Any = plain  # the items of module lists have no types
+    levels: list[tuple[list[Residual], Places]] = []
+    for blocks, halve in zip(net.levels, net.halvings, strict=True):
+        levels.append(([residual_of(b, places, dtype, many, told.films[b]) for b in blocks], places_of(halve, places, dtype)))
+        places = levels[-1][1].outputs
+    first, second = net.head[0], net.head[2]
+
+    def run(x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
+        kept: list[tuple[Normed, Normed]] = []
+        for blocks, halve in levels:
+            for block in blocks:
+                x, inner, outer = block.kept(x, film)
+                kept.append((inner, outer))
+            x = halve(x)
+        read = torch.cat([x.float().mean(1), film[:, -plain.width :].float().expand(len(x), -1)], dim=1)
+        hidden = F.linear(read, first.weight, first.bias)
+        value = F.linear(F.mish(hidden), second.weight, second.bias)[:, 0]
+        if not slope:
+            return value, value
+        g = (second.weight * mish_slope(hidden)) @ first.weight[:, : x.shape[2]]
+        g = (g / places)[:, None].expand(-1, places, -1).to(dtype)
+        for blocks, halve in reversed(levels):
+            g = halve.back(g)
+            for block in reversed(blocks):
+                g = block.back(*kept.pop(), g)
+        return value, g
+
+    return run

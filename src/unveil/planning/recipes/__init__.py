@@ -1,0 +1,1 @@
+"""A config, and the wiring of each verb."""

@@ -1,0 +1,1 @@
+"""Locomotion: a config, and the wiring of each verb."""

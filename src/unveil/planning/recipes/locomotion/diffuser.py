@@ -1,0 +1,66 @@
+"""Experiments of jannerm/diffuser for locomotion: what config.json says of them, and the rows of their normaliser's statistics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.errors import UnveilError
+from unveil.planning.weights.diffuser_models import ORIGIN, normalizer_kind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
+    from unveil.planning.weights.diffuser import Original
+
+
+def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
+    """What config.json of a converted run says."""
+    described = asdict(original)
+    described["recipe"] = "locomotion" if described.pop("kind") == "diffusion" else "value"
+    described["normalizer"] = normalizer_kind(original)
+    if described["recipe"] == "locomotion":
+        for name in ("discount", "termination_penalty", "normed"):
+            del described[name]
+    return described | {"multiples": list(original.multiples), "normalized": normalized, "origin": ORIGIN}
+
+
+def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
+    """Rows (N, actions + observations) of the original's statistics: all steps of episodes that have an end, without padding.
+
+    Raises:
+        UnveilError: data of other sizes, or with a number that never changes where that matters.
+    """
+    import numpy as np
+
+    from unveil.planning.data.source import read_episodes
+
+    episodes = read_episodes(dataset)
+    sizes = episodes.actions.shape[1], episodes.observations.shape[1]
+    if sizes != (original.actions, original.observations):
+        raise UnveilError(
+            f"{dataset} has {sizes[0]} actions and {sizes[1]} observations, "
+            f"the checkpoint {original.actions} and {original.observations}: another body, or another version of it"
+        )
+    marks = np.flatnonzero(episodes.terminals | episodes.timeouts)
+    count = int(marks[-1]) + 1 if marks.size else len(episodes)
+    rows = np.concatenate([episodes.actions[:count], episodes.observations[:count]], axis=1, dtype=np.float32)
+    if original.normalizer == "SafeLimitsNormalizer" and bool((rows.min(0) == rows.max(0)).any()):
+        raise UnveilError(f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here")
+    return rows
+
+
+def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None) -> TrajectoryModel | ValueModel:
+    """A model straight from an experiment of the original, on the CPU; see `read_original`.
+
+    Args:
+        dataset: what it was trained on, for the normaliser; without, rows are in normalised units.
+    Raises:
+        UnveilError: as `read_original`, or a foreign data set.
+    """
+    from unveil.planning.weights.diffuser_models import read_original
+
+    return read_original(folder, epoch, ema, None if dataset is None else partial(locomotion_rows, dataset=dataset))[0]

@@ -1,0 +1,94 @@
+"""Planning on locomotion: `unveil eval locomotion`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.locomotion.checks import as_flag, check_planning
+from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
+from unveil.planning.recipes.locomotion.pair import models_of
+from unveil.planning.recipes.locomotion.planner import PLANNED, planned_rows, planner_with, with_scale
+
+if TYPE_CHECKING:
+    from unveil.planning.recipes.locomotion.config import EvalLocomotion
+    from unveil.runs.progress import Progress
+
+
+def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
+    """Roll the planner out over all episodes at once; returns metrics."""
+    from dataclasses import replace
+
+    import mujoco
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.planning.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
+    from unveil.planning.worlds.locomotion.body import SCORE_SOURCE, body_of
+    from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
+
+    check_planning(config, as_flag)
+    check_logbase(config.logbase)
+    torch.set_num_threads(config.threads)
+    try:
+        body = body_of(config.dataset)
+    except ValueError as error:
+        place = config.checkpoint or str(config.logbase / folder_name(config.dataset))
+        raise ValueError(f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)") from error
+    models = models_of(config)
+    shape = models[0].shape
+    if (shape.actions, shape.observations) != (body.actions, body.observations):
+        raise UnveilError(
+            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
+            f"and {body.actions}; give the --dataset it was trained on"
+        )
+    check_body(config, body.name)
+    config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
+    planner = planner_with(config, *models)
+    world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
+    planner.reset()
+    roll(
+        world,
+        planner.act,
+        config.max_episode_length,
+        lambda t: progress("acting", t, config.max_episode_length, {"return": world.returns.mean()}),
+    )
+    metrics = locomotion_metrics(world)
+    rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
+    metrics |= {"decisions_per_second": rate, "candidates": config.batch_size, "sampling_steps": config.sampling_steps}
+    protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
+    if config.guidance != "none":
+        metrics["guidance_scale"] = float(config.scale)
+    result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
+    return result | {"dataset": config.dataset, "record": str(record_path(config))}
+
+
+def check_body(config: EvalLocomotion, body: str) -> None:
+    """Refuse weights of another body with numbers of the same sizes, where their config names one.
+
+    Raises:
+        UnveilError: the data that they were trained on name another body.
+    """
+    from unveil.errors import UnveilError
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config
+    from unveil.planning.recipes.locomotion.pair import diffusion_place
+    from unveil.planning.weights.diffuser_folder import is_original
+    from unveil.planning.worlds.locomotion.body import body_of
+
+    place = diffusion_place(config)
+    trained = "" if is_original(place) else str(read_locomotion_config(place).get("dataset", ""))
+    try:
+        own = body_of(trained).name
+    except ValueError:  # a file of any name, or weights of others
+        return
+    if own != body:
+        raise UnveilError(f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set")
+
+
+def record_path(config: EvalLocomotion) -> Path:
+    """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
+    rows = min(PLANNED, config.horizon) if config.plan_horizon == "auto" else config.plan_horizon or config.horizon
+    plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
+    how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
+    return config.logbase / folder_name(config.dataset) / "plans" / (plan + how) / str(config.seed) / "rollout.json"

@@ -1,0 +1,180 @@
+"""Models of locomotion: built from a run's `config.json`, and loaded from run folders, the zoo, or the original's folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unveil.planning.recipes.config_checks import check_trajectories
+from unveil.planning.recipes.locomotion.config import folder_name
+from unveil.runs.checkpoints import with_weights
+from unveil.runs.config import read_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.planning.recipes.locomotion.config import EvalLocomotion
+    from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+
+
+def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
+    """The tensors' shapes that a run's `config.json` describes."""
+    from unveil.planning.trajectory_model import TrajectoryShape
+
+    return TrajectoryShape(
+        config["horizon"],
+        config["diffusion_steps"],
+        config["actions"],
+        config["observations"],
+        config["width"],
+        tuple(config["multiples"]),
+        config["attention"],
+        config["predicts"],
+        config.get("inverse", False),
+        config.get("returns", False),
+    )
+
+
+def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
+    """The untrained model of a run's config: our transformer, or the published U-Net."""
+    from unveil.planning.networks.trajectory_transformer import SequenceTransformer
+    from unveil.planning.trajectory_model import TrajectoryModel
+
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return TrajectoryModel(shape)
+    told = 2 if shape.returns else 0
+    network = SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"], told)
+    return TrajectoryModel(shape, network)
+
+
+def value_model(config: Mapping[str, Any]) -> ValueModel:
+    """The untrained value of a run's config."""
+    from unveil.planning.networks.trajectory_transformer import SequenceValue
+    from unveil.planning.trajectory_model import ValueModel
+
+    shape = shape_of(config)
+    if config.get("model", "unet") == "unet":
+        return ValueModel(shape)
+    return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+
+
+def folder_of(config: EvalLocomotion, path: str) -> Path:
+    """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
+    from dataclasses import asdict
+
+    from unveil.planning.recipes.locomotion.path_template import resolve
+
+    return config.logbase / folder_name(config.dataset) / resolve(path, asdict(config))
+
+
+def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
+    """The diffusion at the config's load path, of either program."""
+    from unveil.errors import UnveilError
+    from unveil.planning.trajectory_model import TrajectoryModel
+
+    folder = folder_of(config, config.diffusion_loadpath)
+    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(
+        at_epoch(folder, config.diffusion_epoch), device, config.raw
+    )
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
+    return model.to(device)
+
+
+def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
+    """The value at the config's load path, of either program."""
+    from unveil.errors import UnveilError
+    from unveil.planning.trajectory_model import ValueModel
+
+    folder = folder_of(config, config.value_loadpath)
+    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch, "value"), device, config.raw)
+    if not isinstance(model, ValueModel):
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
+    return model.to(device)
+
+
+def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
+    from unveil.planning.recipes.locomotion.diffuser import load_original
+    from unveil.planning.weights.diffuser_folder import is_original
+
+    return load_original(folder, epoch, ema=not config.raw, dataset=config.dataset) if is_original(folder) else None
+
+
+def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
+    """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
+    from unveil.files.safetensors import read_tensors
+    from unveil.runs.checkpoints import weights_file
+
+    model = trajectory_model(read_locomotion_config(checkpoint))
+    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict(), halves=True), device)
+    return model
+
+
+def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
+    """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
+    from unveil.files.safetensors import read_tensors
+    from unveil.runs.checkpoints import weights_file
+
+    packaged = checkpoint / "value.safetensors"
+    config = read_locomotion_config(checkpoint)["value"] if packaged.is_file() else read_locomotion_config(checkpoint, "value")
+    model = value_model(config)
+    file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
+    with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
+    return model
+
+
+def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = "locomotion") -> Path:
+    """The checkpoint of a run: the newest good one, or that of a step.
+
+    Raises:
+        UnveilError: no such run, of which those of the recipe that are there are told, or no such step, likewise.
+    """
+    from unveil.errors import UnveilError
+    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.config import read_recipe
+    from unveil.training.checkpoint import checkpoints
+
+    if not folder.is_dir():
+        places = (file.parent for file in folder.parent.parent.glob("*/*/config.json"))
+        runs = sorted(str(place) for place in places if read_recipe(place) == recipe)
+        hint = (
+            f"there: {', '.join(runs[:4])}"
+            if runs
+            else f"train one: unveil train {recipe} --dataset D --logbase {folder.parent.parent.parent}"
+        )
+        raise UnveilError(f"{folder}: no such run; {hint}")
+    if epoch == "latest":
+        return find_checkpoint(str(folder))
+    if not epoch.isdigit():
+        raise UnveilError(f"an epoch is a step number or latest, got {epoch!r}")
+    chosen = folder / f"checkpoint-{int(epoch)}"
+    if not chosen.is_dir():
+        there = ", ".join(str(place.name.removeprefix("checkpoint-")) for place in checkpoints(folder)) or "none"
+        raise UnveilError(f"{folder}: no checkpoint of step {int(epoch)}; there: {there}")
+    return find_checkpoint(str(chosen))
+
+
+def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
+    """Refuse a value that cannot guide this diffusion.
+
+    Raises:
+        UnveilError: other rows, another schedule, or another normalisation.
+    """
+    import torch
+
+    from unveil.errors import UnveilError
+
+    for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
+        mine, theirs = getattr(model.shape, name), getattr(value.shape, name)
+        if mine != theirs:
+            raise UnveilError(f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike")
+    for name in ("low", "high"):
+        if not torch.allclose(getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3):
+            raise UnveilError("this value was trained on differently normalised data than the diffusion; use one data set and --normalizer")
+
+
+def read_locomotion_config(folder: Path, recipe: Literal["locomotion", "value"] = "locomotion") -> dict[str, Any]:
+    """config.json of a diffusion, or of a value, for locomotion; raises as `read_config`."""
+    return read_config(folder, recipe, check_trajectories)

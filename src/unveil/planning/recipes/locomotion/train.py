@@ -1,0 +1,285 @@
+"""Training on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.planning.data.episodes import Episodes
+    from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
+    from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
+    from unveil.runs.progress import Progress
+    from unveil.runs.training import Task
+    from unveil.training.trainer import Training
+
+
+def run_folder(config: TrainLocomotion | TrainValue) -> Path:
+    """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
+    name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
+    discount = getattr(config, "discount", None)
+    return config.logbase / folder_name(config.dataset) / (name if discount is None else f"{name}_d{discount}")
+
+
+def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
+    """Train a `TrajectoryModel`; returns the run folder."""
+    return _train(config, "locomotion", partial(diffusion_task, config), progress)
+
+
+def train_value(config: TrainValue, progress: Progress) -> Path:
+    """Train a `ValueModel`; returns the run folder."""
+    return _train(config, "value", partial(value_task, config), progress)
+
+
+def _train(
+    config: TrainLocomotion | TrainValue, recipe: str, task_of: Callable[[Episodes, dict[str, Any]], Task], progress: Progress
+) -> Path:
+    """The way of both from a data set to a run folder; they differ in the task alone."""
+    import torch
+
+    from unveil.runs.device import find_device
+    from unveil.runs.resuming import check_folder
+    from unveil.runs.training import run_task
+
+    check(config)
+    check_folder(run_folder(config), config.resume)
+    device = find_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    episodes = training_episodes(config)
+    described = _described(config, episodes, recipe)
+    task, run = task_of(episodes, described), run_folder(config)
+    if config.start_from is not None:
+        begin_with(task.model, config.start_from, described)
+    run_task(task, _training(config), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
+    return run
+
+
+def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]) -> None:
+    """Put the averaged weights of a run into a new model; its normalisation too, where the run has one.
+
+    Raises:
+        UnveilError: no run of this recipe, or another network or diffusion.
+    """
+    from dataclasses import asdict, replace
+
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.files.safetensors import read_tensors
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config, shape_of
+    from unveil.runs.checkpoints import find_checkpoint, weights_file
+
+    folder = find_checkpoint(str(place))
+    theirs = read_locomotion_config(folder, "value" if described["recipe"] == "value" else "locomotion")
+    shapes = [asdict(replace(shape_of(config), horizon=1)) | {"model": config.get("model", "unet")} for config in (theirs, described)]
+    if differing := [f"{name} {shapes[0][name]}, here {shapes[1][name]}" for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+        raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
+    tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
+    own = theirs.get("normalized", True)
+    taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
+    floats = {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in taken.items()}
+    model.load_state_dict(model.state_dict() | floats)
+
+
+def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:
+    """A denoiser of windows of actions and observations."""
+    import torch
+
+    from unveil.planning.data.trajectories import Trajectories, ranks, returns_to_go
+    from unveil.planning.recipes.locomotion.models import shape_of, trajectory_model
+    from unveil.planning.trajectory_training import trajectory_batches, trajectory_loss
+
+    torch.manual_seed(config.seed)  # initial weights
+    model = trajectory_model(described)
+    learn_normalization(model, episodes, config.normalizer)
+    told = None
+    if shape_of(described).returns:
+        told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
+    windows, shape = Trajectories(episodes), shape_of(described)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count, told, horizons=lengths(config), untold=config.untold)
+
+    loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
+    return _task(config, model, draws, loss)
+
+
+def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
+    """The return that follows a window, from its noisy version."""
+    import numpy as np
+    import torch
+
+    from unveil.files.notes import note
+    from unveil.network.scales import constant_scale, is_constant
+    from unveil.planning.data.trajectories import Trajectories, returns_to_go
+    from unveil.planning.recipes.locomotion.models import shape_of, value_model
+    from unveil.planning.trajectory_training import trajectory_batches, value_loss
+
+    targets = returns_to_go(episodes, config.discount, config.termination_penalty)
+    torch.manual_seed(config.seed)  # initial weights
+    model = value_model(described)
+    learn_normalization(model, episodes, config.normalizer)
+    if config.normed:
+        mean, deviation = float(targets.mean(dtype=np.float64)), float(targets.std(dtype=np.float64))
+        flat = bool(is_constant(np.array([2.0 * deviation]), np.abs(targets).max(keepdims=True))[0])
+        model.offset.fill_(mean)
+        model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
+        if flat:
+            note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
+    windows, shape, given = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return trajectory_batches(windows, shape, count, given, config.clean, lengths(config))
+
+    return _task(config, model, draws, value_loss)
+
+
+def _task(config: TrainLocomotion | TrainValue, model: torch.nn.Module, draws: Callable[[int], Any], loss: Callable[..., Any]) -> Task:
+    from unveil.runs.training import Task
+
+    task = Task(model, draws(config.batch_size), loss, _published(config), {}, draws=draws, size=config.batch_size)
+    return task._replace(lower="--horizon or --dim", accumulate="--gradient-accumulate-every")
+
+
+def learn_normalization(model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]) -> None:
+    """Learn from rows (actions, observations), and say which of them hardly change."""
+    import numpy as np
+
+    from unveil.files.notes import left_out, note
+
+    flat = model.normalization.learn(np.concatenate([episodes.actions, episodes.observations], axis=1), kind)
+    if flat:
+        actions = episodes.actions.shape[1]
+        names = left_out([f"action {i}" if i < actions else f"observation {i - actions}" for i in flat])
+        note(f"{names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
+
+
+def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
+    """Of training windows: the shortest and its multiples, and the longest."""
+    if not config.shortest:
+        return (config.horizon,)
+    return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
+
+
+def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
+    """The data set without the episodes held out.
+
+    Raises:
+        ValueError: there is but one.
+    """
+    from unveil.planning.data.episodes import held_out
+    from unveil.planning.data.source import read_episodes
+
+    episodes = read_episodes(config.dataset)
+    if config.hold_out and len(episodes.ends) < 2:
+        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give --hold-out 0")
+    return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
+
+
+def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
+    """What config.json says: the flags, and what fixes the tensors under the names of `TrajectoryShape`."""
+    from dataclasses import asdict
+
+    from unveil.runs.training import as_json
+
+    sizes = {
+        "diffusion_steps": config.n_diffusion_steps,
+        "actions": episodes.actions.shape[1],
+        "observations": episodes.observations.shape[1],
+        "width": config.dim,
+        "multiples": config.dim_mults,
+        "normalized": True,
+        "origin": "unveil",
+        "transitions": len(episodes),
+        "episodes": len(episodes.ends),
+        "recipe": recipe,
+        "attention": getattr(config, "attention", False),
+        "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
+        "returns": recipe == "locomotion" and config.model == "transformer" and getattr(config, "returns", None) is not False,
+    }
+    return as_json(asdict(config) | sizes)
+
+
+def _training(config: TrainLocomotion | TrainValue) -> Training:
+    from unveil.training.trainer import Training
+
+    return Training(
+        steps=config.n_train_steps,
+        learning_rate=config.learning_rate,
+        ema=config.ema_decay,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16 if config.bfloat16 is not None or may_autocast(config) else False,
+        save_every=config.save_freq,
+        keep=config.keep,
+        accumulate=config.gradient_accumulate_every,
+        seed=config.seed,
+        log_every=min(100, config.n_train_steps),
+    )
+
+
+def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
+    """Not the published value network: PyTorch 2.13's convolution over a single place has no finite gradient in bfloat16 on CPUs."""
+    return config.model == "transformer" or not hasattr(config, "clean")
+
+
+def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
+    from unveil.planning.trajectory_training import RELEASED_TRAINER
+
+    return RELEASED_TRAINER if config.preset == "paper" else {}
+
+
+def check(config: TrainLocomotion | TrainValue) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.runs.sinks import needed
+
+    check_logbase(config.logbase)
+    if config.log != "none":
+        needed(config.log)
+    whole = (
+        "horizon",
+        "n_diffusion_steps",
+        "dim",
+        "depth",
+        "heads",
+        "patch",
+        "n_train_steps",
+        "batch_size",
+        "gradient_accumulate_every",
+        "save_freq",
+    )
+    for name in whole:
+        if getattr(config, name, 1) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    if not config.dim_mults or min(config.dim_mults) < 1:
+        raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
+    if getattr(config, "returns", None) and config.model == "unet":
+        raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
+    if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
+        raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
+    if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
+        raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
+    if config.model == "unet":
+        if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
+            raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")
+        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.dim_mults) - 1):
+            raise ValueError(
+                f"--horizon {config.horizon} cannot be halved {len(config.dim_mults) - 1} times; give another, or fewer --dim-mults"
+            )
+        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.dim_mults) - 1):
+            raise ValueError(
+                f"--shortest {config.shortest} cannot be halved {len(config.dim_mults) - 1} times by the unet; give --shortest "
+                f"{2 ** (len(config.dim_mults) - 1)}, or --shortest 0 for windows of --horizon alone"
+            )
+    elif config.dim % (2 * config.heads):
+        raise ValueError(f"--dim must be a multiple of twice --heads, got {config.dim}")

@@ -1,0 +1,1 @@
+"""Mazes: a config, and the wiring of each verb."""

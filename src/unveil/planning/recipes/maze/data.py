@@ -1,0 +1,130 @@
+"""Maze2D data: `unveil data maze`, and what training reads. The config imports nothing heavy; the wiring below it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.maze.load import find_layout
+
+if TYPE_CHECKING:
+    from unveil.planning.data.episodes import Episodes
+    from unveil.planning.recipes.maze.config import TrainMaze
+    from unveil.planning.worlds.maze.layout import Layout
+    from unveil.runs.progress import Progress
+
+
+@dataclass(frozen=True)
+class DataMaze:
+    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no reset.
+
+    Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
+    """
+
+    maze: str = "large"
+    """umaze, medium, large, eval-umaze, eval-medium, eval-large, or the path of a text map"""
+    steps: int = 1_000_000
+    """transitions to generate"""
+    noise: float = 0.5
+    """standard deviation of the noise on the controller's force"""
+    out: Path | None = None
+    """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
+    seed: int = 0
+    """the same seed gives the same file"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write means and deviations here; - is standard output"""
+
+
+def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path:
+    """Where generated data are kept: the name holds all that decides them, the map as a hash."""
+    import hashlib
+
+    from unveil.files.places import home
+
+    rows = hashlib.sha256("\n".join(layout.rows).encode()).hexdigest()[:8]
+    return home() / "maze" / f"{layout.name}-{rows}-{steps}-seed{seed}{'' if noise == 0.5 else f'-noise{noise:g}'}.hdf5"
+
+
+def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
+    """Generate, write, and describe."""
+    import time
+
+    import numpy as np
+
+    from unveil.files.atomic import check_output
+    from unveil.planning.data.d4rl import write_d4rl
+    from unveil.planning.worlds.maze.collect import collect
+
+    layout = find_layout(config.maze)
+    out = config.out or data_path(layout, config.steps, config.seed, config.noise)
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; --out needs a file name such as {out / 'maze.hdf5'}")
+    check_output(out)
+    began = time.perf_counter()
+    episodes = collect(
+        layout,
+        config.steps,
+        np.random.default_rng(config.seed),
+        config.noise,
+        lambda done: progress(f"generating {layout.name}", done, config.steps, {}),
+    )
+    seconds = time.perf_counter() - began
+    write_d4rl(out, episodes)
+    spread = [episodes.observations.std(0).tolist(), episodes.actions.std(0).tolist()]
+    deviations = " ".join(f"{x:.3f}" for x in spread[0] + spread[1])
+    return {
+        "path": str(out),
+        "protocol": "D4RL maze2d v1 generator",
+        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; standard deviations {deviations}",
+        "metrics": {
+            "observation_mean": episodes.observations.mean(0).tolist(),
+            "observation_std": spread[0],
+            "action_mean": episodes.actions.mean(0).tolist(),
+            "action_std": spread[1],
+            "reward_rate": float(episodes.rewards.mean()),
+            "segment_rate": float(episodes.timeouts.mean()),
+            "steps_per_second": config.steps / seconds,
+            "n": config.steps,
+        },
+    }
+
+
+def load_data(config: TrainMaze, progress: Progress) -> Episodes:
+    """The file that was named, or generated data from the cache.
+
+    Raises:
+        UnveilError: the file is not there, or holds positions that this maze does not have.
+    """
+    from unveil.errors import UnveilError
+    from unveil.files.places import found
+    from unveil.planning.data.source import read_file
+
+    layout = find_layout(config.maze)
+    if config.data is None:
+        path = data_path(layout, config.data_steps, config.data_seed)
+        if not path.is_file():
+            make_data(DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress)
+        return read_file(path)
+    path = found(config.data)
+    episodes = read_file(path)
+    if episodes.observations.shape[1] < 2:
+        raise UnveilError(f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first")
+    inside = float((layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0).mean())
+    if inside > 0.01:
+        raise UnveilError(f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of")
+    return episodes
+
+
+def unmarked(episodes: Episodes) -> Episodes:
+    """The same recording without D4RL's `timeouts`: nothing says when a goal changed.
+
+    Minari's episodes, which bring final observations, are recordings of their own and stay apart.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts)) if episodes.final_observations is None else episodes

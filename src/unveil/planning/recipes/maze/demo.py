@@ -1,0 +1,105 @@
+"""`unveil demo`: plan and drive through the large maze with the packaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unveil.runs.machine import command_name
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Plan and drive through the large maze with the packaged weights: two animations and a score table.
+
+    Example: unveil demo --out demo
+    """
+
+    checkpoint: str = "maze-large"
+    """a zoo name, a run folder or a checkpoint folder"""
+    episodes: int = 100
+    """episodes of the score table"""
+    out: Path = Path("demo")
+    """folder for plan.gif and rollout.gif"""
+    seed: int = 0
+    """of starts, goals and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+def run_demo(config: Demo, progress: Callable[..., None]) -> str:
+    """Make the animations and the table; returns what to print."""
+    from time import perf_counter
+
+    import numpy as np
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.files.atomic import check_output
+    from unveil.files.pictures import write_gif
+    from unveil.planning.evaluation.maze import roll
+    from unveil.planning.evaluation.maze_pictures import plan_frames, rollout_frames
+    from unveil.planning.recipes.maze.config import EvalMaze
+    from unveil.planning.recipes.maze.evaluate import evaluate_maze
+    from unveil.planning.recipes.maze.load import load_planner, trained_layout
+    from unveil.planning.worlds.maze.episodes import MazeEpisodes
+    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.tables import score_rows
+
+    began = perf_counter()
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    for name in ("plan.gif", "rollout.gif"):
+        check_output(config.out / name)
+    torch.set_num_threads(1)  # small matrices: more threads wait for each other
+    folder = find_checkpoint(config.checkpoint)
+    layout = trained_layout(folder)
+    far = layout.cells[np.linalg.norm(layout.cells - layout.goal, axis=1).argmax()]
+
+    progress("pictures", 0, 2, {})
+    states: list[tuple[np.ndarray, float]] = []
+    planner = load_planner(folder, config.device, config.seed, steps=32, temperature=1.0)
+    plan = planner.plan(far, layout.goal, on_state=lambda state, t: states.append((state, t)))
+    write_gif(config.out / "plan.gif", plan_frames(layout, states, plan.lengths, plan.chosen, far, layout.goal), 90)
+
+    progress("pictures", 1, 2, {})
+    world = MazeEpisodes(layout, 1)
+    world.state, world.goal = np.array([[*far, 0.0, 0.0]]), layout.goal[None].copy()
+    planner.reset(layout.goal)
+    rollout = roll(world, lambda seen: planner.act(seen[0])[None])
+    first = planner.plans[0]
+    assert first is not None
+    write_gif(config.out / "rollout.gif", rollout_frames(layout, first.path, rollout, 0), 60)
+
+    progress("pictures", 2, 2, {})
+    tables = []
+    for multi, title in ((False, "one goal"), (True, "a random goal each episode (Multi2D)")):
+        result = evaluate_maze(
+            EvalMaze(
+                maze=layout.name,
+                multi=multi,
+                checkpoint=config.checkpoint,
+                episodes=config.episodes,
+                seed=config.seed,
+                device=config.device,
+            ),
+            progress,
+        )
+        named = {"unveil": result["metrics"], "data controller": result["reference"]["controller"]}
+        named["shortest-path oracle"] = result["reference"]["oracle"]
+        speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
+        tables.append(f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}")
+    program = command_name()
+    shown = "\n\n".join(tables)
+    return f"""
+{shown}
+
+{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, so that it shows; the table: 2 steps at 0.5)
+{config.out / "rollout.gif"}: the plan, and a simulated body driven along it
+({perf_counter() - began:.0f} s; the oracle is given the map, the planner only data)
+
+next:
+  {program} sample maze --start 1,1 --goal 7,1 --via 3,9 --out plan.png
+  {program} eval maze --maze large --multi --episodes 300 --seed 0 --json -
+  {program} train maze --maze umaze --preset tiny"""

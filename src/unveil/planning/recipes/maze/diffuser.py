@@ -1,0 +1,108 @@
+"""Checkpoints of jannerm/diffuser's branch maze2d: as the recipe `maze` with the preset `paper`, straight or converted."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.errors import UnveilError
+from unveil.planning.weights.diffuser_folder import LOADER
+from unveil.planning.weights.diffuser_models import ORIGIN
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.planning.diffuser import Diffuser
+    from unveil.planning.weights.diffuser import Original
+
+PREFIX, SUFFIX = "maze2d-", "-v1"
+
+
+def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
+    """What config.json of such a run says, as a run's of ours with the preset `paper` does.
+
+    Raises:
+        UnveilError: no maze that is known, or no positions, velocities and forces.
+    """
+    from unveil.planning.recipes.maze.config import TRAIN_PRESETS
+    from unveil.planning.worlds.maze.layout import LAYOUTS
+    from unveil.runs.training import as_json
+
+    it, paper = original, TRAIN_PRESETS["paper"]
+    name = (it.dataset or "").removeprefix(PREFIX).removesuffix(SUFFIX).replace("dense-", "").removesuffix("-dense")
+    if name not in LAYOUTS:
+        raise UnveilError(f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others")
+    if (it.actions, it.observations, it.kind) != (2, 4, "diffusion") or it.width % 8:
+        raise UnveilError(
+            f"an original of {it.actions} actions and {it.observations} observations is no planner of mazes, which has 2 and 4"
+        )
+    layout = LAYOUTS[name]
+    numbers = {"longest": it.horizon, "diffusion_steps": it.diffusion_steps, "width": it.width, "depth": paper.depth}
+    numbers |= {"stride": paper.stride, "patch": paper.patch, "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1}
+    network = {"multiples": it.multiples, "attention": it.attention, "predicts": it.predicts}
+    world = {"maze": name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
+    described = {"recipe": "maze", "preset": "paper", **world, **numbers, **network, "loader": it.loader, "normalizer": it.normalizer}
+    return as_json(described | {"normalized": normalized, "origin": ORIGIN})
+
+
+def original_maze(folder: Path) -> dict[str, Any]:
+    """The same of the one experiment in a folder.
+
+    Raises:
+        UnveilError: none or several, or one that plans to no goal.
+    """
+    from unveil.planning.weights.diffuser_models import read_original
+
+    original = read_original(folder)[1]
+    if original.loader != LOADER:
+        raise UnveilError(
+            f"{folder}: an original of {original.dataset or 'an unknown world'} that plans to no goal; only mazes are driven here"
+        )
+    return maze_config(original, normalized=False)
+
+
+def load_original_maze(
+    folder: Path, device: str, seed: int, *, dataset: str | None = None, epoch: str | int = "latest", raw: bool = False
+) -> Diffuser:
+    """The published planner with the weights of the one experiment in a folder.
+
+    Args:
+        dataset: where its normaliser's statistics are; without, it plans in normalised units.
+    Raises:
+        UnveilError: as `original_maze`, or data that cannot be had.
+    """
+    from unveil.planning.diffuser import Diffuser
+    from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
+    from unveil.planning.weights.diffuser_models import read_original
+    from unveil.runs.device import find_device
+
+    model, original = read_original(folder, str(epoch), not raw, None if dataset is None else partial(maze_rows, dataset=dataset))
+    maze_config(original, normalized=dataset is not None)
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed")
+    return Diffuser(fast_trajectories(model.to(find_device(device))), seed=seed)
+
+
+def maze_rows(original: Original, dataset: str) -> np.ndarray:
+    """Rows (N, 6) of (action, observation) from which the original takes its statistics.
+
+    `maze2d_set_terminals` ends an episode where the world's goal is left; what follows the last such step is dropped, and the last step of
+    every episode with it, which has no next observation.
+    """
+    import numpy as np
+
+    from unveil.planning.data.source import read_episodes
+    from unveil.planning.recipes.maze.paper import between_goals
+    from unveil.planning.worlds.maze.layout import LAYOUTS
+
+    episodes = read_episodes(dataset)
+    if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
+        raise UnveilError(f"{dataset}: needed are observations (x, y, vx, vy) and actions of 2 numbers")
+    cut = between_goals(episodes, LAYOUTS[maze_config(original, normalized=True)["maze"]].goal)
+    ends = np.flatnonzero(cut.timeouts)
+    if not len(ends):
+        raise UnveilError(f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?")
+    keep = np.arange(int(ends[-1]) + 1)
+    keep = keep[~np.isin(keep, ends)]
+    return np.concatenate([cut.actions[keep], cut.observations[keep]], axis=1, dtype=np.float32)

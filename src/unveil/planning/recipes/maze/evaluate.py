@@ -1,0 +1,109 @@
+"""Scores of a maze planner beside its references: `unveil eval maze`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.maze.load import find_layout, layout_of, load_driver
+
+if TYPE_CHECKING:
+    from unveil.planning.diffuser import Diffuser
+    from unveil.planning.planner import Planner
+    from unveil.planning.recipes.maze.config import EvalMaze
+    from unveil.planning.worlds.maze.episodes import MazeEpisodes
+    from unveil.planning.worlds.maze.layout import Layout
+    from unveil.runs.progress import Progress
+
+
+def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
+    """Roll out the planner and the references on the same episodes; returns metrics and references."""
+    import torch
+
+    from unveil.checks import number, whole
+    from unveil.planning.evaluation.maze import starting_states
+    from unveil.planning.evaluation.maze_references import controller_reference, oracle_reference
+    from unveil.planning.evaluation.plan_diagnostics import reference_metrics
+    from unveil.planning.recipes.maze.diffuser import load_original_maze, original_maze
+    from unveil.planning.recipes.maze.load import read_maze_config
+    from unveil.planning.weights.diffuser_folder import is_original
+    from unveil.runs.checkpoints import find_checkpoint
+
+    for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    number("--temperature", config.temperature, 0.0)
+    whole("--seed", config.seed, 0)
+    torch.set_num_threads(config.threads)
+    layout = find_layout(config.maze)
+    original = is_original(Path(config.checkpoint))
+    folder = Path(config.checkpoint) if original else find_checkpoint(config.checkpoint)
+    described = original_maze(folder) if original else read_maze_config(folder)
+    trained = layout_of(described)
+    if trained.rows != layout.rows:
+        raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
+    if described["preset"] == "paper":
+        for name in ("candidates", "sampling_steps", "temperature"):
+            if getattr(config, name) != getattr(type(config)(), name):
+                raise ValueError(f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out")
+    if original:
+        planner = load_original_maze(folder, config.device, config.seed, dataset=config.dataset or str(described["data"]))
+    else:
+        settings = {"candidates": config.candidates, "steps": config.sampling_steps, "temperature": config.temperature}
+        planner = load_driver(folder, config.device, config.seed, **({} if described["preset"] == "paper" else settings))
+    world = starting_states(layout, config.multi, config.episodes, config.seed)
+    metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
+    metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))
+    act_slow, act_slowest = time_acts(planner, starting_states(layout, config.multi, 1, config.seed + 1))
+    metrics |= {"act_ms_p95": act_slow, "act_ms_max": act_slowest}
+    reference: dict[str, Any] = {}
+    if config.reference:
+        for i, (name, run) in enumerate((("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))):
+            progress("references", i, 2, {})
+            world = starting_states(layout, config.multi, config.episodes, config.seed)
+            reference[name] = reference_metrics(layout, run(world))
+        progress("references", 2, 2, {})
+    return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
+
+
+def driven(planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[int], None] | None = None) -> dict[str, float]:
+    """Score and diagnostics of a planner that drives these episodes from their start."""
+    from unveil.planning.evaluation.maze import maze_metrics, roll
+    from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics
+
+    planner.reset(world.goal)
+    rollout = roll(world, planner.act, on_step)
+    plans = [plan for plan in planner.plans if plan is not None]
+    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    return maze_metrics(world.layout, rollout) | diagnostics | {"replans_mean": planner.replans / world.count}
+
+
+def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -> dict[str, float]:
+    """Plans a second, one at a time, between these starts and goals; after driving, so that it takes none of the noise."""
+    from unveil.planning.evaluation.plan_diagnostics import time_calls
+
+    median, slow = time_calls(lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]), pairs.count, warm_up)
+    return {"plans_per_second": 1.0 / median, "plan_ms_p95": 1e3 * slow, "plan_pairs_n": pairs.count}
+
+
+def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:
+    """95th percentile and largest wall time, in ms, of `planner.act` over one whole episode; the largest is the call that plans."""
+    from time import perf_counter
+
+    import numpy as np
+
+    planner.reset(world.goal[0])
+    spent = []
+    for _ in range(world.layout.steps):
+        began = perf_counter()
+        force = planner.act(world.state[0])
+        spent.append(1e3 * (perf_counter() - began))
+        world.step(force[None])
+    return float(np.quantile(spent, 0.95)), max(spent)
+
+
+def protocol_name(layout: Layout, multi: bool) -> str:
+    """The protocol tag of a result."""
+    task = f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1" if layout.score_range else f"maze {layout.name}"
+    return f"{task}, sparse reward on every step, not latched"

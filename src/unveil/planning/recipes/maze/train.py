@@ -1,0 +1,184 @@
+"""Training a maze planner: `unveil train maze`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.maze.data import load_data, unmarked
+from unveil.planning.recipes.maze.load import driver_of, find_layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from unveil.planning.data.episodes import Episodes
+    from unveil.planning.data.windows import ListedWindows, PathWindows
+    from unveil.planning.recipes.maze.config import TrainMaze
+    from unveil.planning.worlds.maze.layout import Layout
+    from unveil.runs.progress import Progress
+    from unveil.runs.training import Task
+
+
+def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
+    """Windows between the marks of the data, or, with --no-cut, direct ones of data without marks."""
+    import torch
+
+    from unveil.files.notes import note
+    from unveil.planning.data.windows import PathWindows
+    from unveil.planning.direct_trips import direct_windows
+
+    if config.cut:
+        windows = PathWindows(episodes, 2, config.stride, config.to_end)
+    else:
+        windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+    if windows.episodes < (count := len(episodes.ends)):
+        note(f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out")
+    if config.cut:
+        return windows
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
+
+
+def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
+    """Our planner: paths of all lengths between two ends."""
+    import torch
+
+    from unveil.files.notes import note
+    from unveil.planning.data.windows import PathWindows
+    from unveil.planning.path_model import PathModel, PathModelShape
+    from unveil.planning.path_training import path_batches, path_loss
+    from unveil.runs.training import Task
+
+    episodes = episodes if config.cut else unmarked(episodes)
+    windows = find_windows(episodes, config, progress)
+    torch.manual_seed(config.seed)  # initial weights
+    shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
+    model = PathModel(shape)
+    if flat := model.learn_statistics(episodes):
+        note(f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant")
+    used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
+    described, size = {"longest": windows.longest, "episodes": used}, config.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], Any]:
+        return path_batches(windows, count, config.waypoints)
+
+    return Task(model, draws(size), path_loss, {}, described, draws=draws, size=size, lower="--width or --depth")
+
+
+def train_maze(config: TrainMaze, progress: Progress) -> Path:
+    """Train; returns the run folder."""
+    from dataclasses import asdict
+    from functools import partial
+
+    import torch
+
+    from unveil.planning.recipes.maze.config import TrainMaze
+    from unveil.planning.recipes.maze.paper import paper_task
+    from unveil.runs.device import find_device
+    from unveil.runs.resuming import check_folder
+    from unveil.runs.training import as_json, run_task
+    from unveil.training.trainer import Training
+
+    layout = find_layout(config.maze)
+    check_training(config)
+    run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    check_folder(run, config.resume)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = find_device(config.device)
+    episodes = load_data(config, progress)
+    task = paper_task(config, episodes, layout) if config.preset == "paper" else path_task(config, episodes, progress)
+    training = Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        ema=config.ema,
+        ema_power=config.ema_power,
+        bfloat16=config.bfloat16,
+        save_every=config.save_every,
+        keep=config.keep,
+        accumulate=config.accumulate,
+        seed=config.seed,
+        log_every=min(100, config.steps),
+    )
+    described = asdict(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
+    described = as_json(described | dict(task.config))
+    on_save = partial(draw_samples, layout, described, run) if config.samples else None
+    run_task(task, training, device, run, described, TrainMaze(), progress, resume=config.resume, log=config.log, on_save=on_save)
+    return run
+
+
+def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder.
+
+    Whatever goes wrong with it is a warning: no training dies of a picture.
+    """
+    import warnings
+
+    from unveil.errors import UnveilError
+
+    try:
+        _draw_samples(layout, config, run, step, weights)
+    except (UnveilError, ValueError, OSError, ImportError) as error:
+        warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
+
+
+def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+    import numpy as np
+    import torch
+
+    from unveil.files.pictures import write_png
+    from unveil.planning.evaluation.maze_pictures import MazePicture
+
+    planner = driver_of(config, weights, torch.device("cpu"), 0)
+    rng = np.random.default_rng(0)
+    picture = MazePicture(layout, panels=4, width=3.0)
+    for panel in range(4):
+        start, goal = layout.cells[rng.choice(len(layout.cells), 2, replace=len(layout.cells) < 2)]
+        plan = planner.plan(np.concatenate([start, np.zeros(2)]), goal)
+        picture.ends(panel, start, goal)
+        picture.path(panel, plan.path)
+        picture.title(panel, f"step {step}" if panel == 0 else "")
+    (run / "samples").mkdir(exist_ok=True)
+    write_png(run / "samples" / f"step-{step:06d}.png", picture.frame(), own_folder=True)
+
+
+def check_training(config: TrainMaze) -> None:
+    """Refuse impossible numbers.
+
+    Raises:
+        ValueError: the field, what was got and what is needed.
+    """
+    from unveil.planning.recipes.maze.config import TRAIN_PRESETS
+    from unveil.runs.sinks import needed
+
+    if config.log != "none":
+        needed(config.log)
+    if config.preset == "paper":
+        for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
+            if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
+                raise ValueError(f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published")
+        if config.width % 8:
+            raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
+    for name in (
+        "steps",
+        "batch_size",
+        "data_steps",
+        "width",
+        "depth",
+        "heads",
+        "stride",
+        "patch",
+        "window_steps",
+        "save_every",
+        "accumulate",
+    ):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    for name in ("to_end", "waypoints"):
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+    if config.width % (2 * config.heads):
+        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}")
+    if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0:
+        raise ValueError("--threads and --keep must be at least 0 and --learning-rate above 0")

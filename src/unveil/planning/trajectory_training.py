@@ -1,0 +1,123 @@
+"""What trajectory and value models are trained on: batches with their noise, and the loss of one."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unveil.planning.data.trajectories import Trajectories
+from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, asked
+from unveil.process.corrupt import corrupt
+from unveil.process.objective import denoising_loss
+
+Known = Callable[[TrajectoryModel, Tensor], Tensor]  # of x_0 (B, H, D): its clean numbers, bool, broadcastable
+
+
+class TrajectoryBatch(NamedTuple):
+    """Windows (B, H, A + D) of actions and observations in the data's units, and all that is random about their loss.
+
+    Args:
+        valid: (B, H), rows that are no padding.
+        t: (B,) in 1 / T .. 1.
+        noise: standard normal, like the planned part of the rows.
+        target: (B,), the return that follows each window; for denoising its rank among all, NaN where that is not told, or nothing.
+    """
+
+    rows: Tensor
+    valid: Tensor
+    t: Tensor
+    noise: Tensor
+    target: Tensor | None = None
+
+
+def trajectory_batches(
+    windows: Trajectories,
+    shape: TrajectoryShape,
+    size: int,
+    targets: Float[Tensor, " N"] | None = None,
+    clean: float = 0.0,
+    horizons: tuple[int, ...] = (),
+    untold: float = 0.0,
+) -> Callable[[torch.Generator], TrajectoryBatch]:
+    """A source of random batches.
+
+    Args:
+        targets: one for each first step.
+        clean: share of the batch at t = 0.
+        horizons: lengths to draw from, one a batch; by default the shape's own.
+        untold: share of the batch whose target is NaN, for classifier-free guidance.
+    """
+
+    def draw(generator: torch.Generator) -> TrajectoryBatch:
+        def whole(high: int, *count: int) -> Tensor:
+            return torch.randint(high, count, generator=generator, device="cpu")
+
+        horizon = horizons[int(whole(len(horizons), 1))] if horizons else shape.horizon
+        first = windows.draw(size, generator)
+        rows, valid = windows.windows(first, horizon)
+        t = (1.0 + whole(shape.diffusion_steps, size)).double() / shape.diffusion_steps
+        if clean:
+            t[torch.rand(size, generator=generator, device="cpu") < clean] = 0.0
+        noise = torch.randn((*rows.shape[:2], shape.features), generator=generator, device="cpu")
+        target = None if targets is None else targets[first]
+        if target is not None and untold:
+            hidden = torch.rand(size, generator=generator, device="cpu") < untold
+            target = torch.where(hidden, torch.full_like(target, torch.nan), target)
+        return TrajectoryBatch(rows, valid, t, noise, target)
+
+    return draw
+
+
+def first_observation(model: TrajectoryModel, x_0: Tensor) -> Tensor:
+    """The known numbers of a plan from a state on."""
+    return model.shape.first_known(x_0.shape[1]).to(x_0.device)
+
+
+def trajectory_loss(
+    model: nn.Module, batch: TrajectoryBatch, known: Known = first_observation, action_weight: float = 1.0, discount: float = 1.0
+) -> tuple[Tensor, Mapping[str, float]]:
+    """Denoising loss of the planned rows, and, for an observation-only model, the squared error of the inverse dynamics.
+
+    Args:
+        action_weight: factor on the error of the first action (published: 10).
+        discount: the error of row h weighs discount^h, scaled to a mean of 1 (published: 1).
+    """
+    assert isinstance(model, TrajectoryModel)
+    shape, device = model.shape, model.device
+    rows = model.normalization.normalized(batch.rows.to(device))
+    x_0 = rows[..., shape.planned]
+    importance = (discount ** torch.arange(x_0.shape[1], device=device, dtype=x_0.dtype))[:, None].repeat(1, shape.features)
+    importance = importance / importance.mean()
+    if not shape.inverse:
+        importance[0, : shape.actions] = action_weight
+    noise = batch.noise.to(device)
+    cond = asked(batch.target.to(device)) if shape.returns and batch.target is not None else None
+    loss = denoising_loss(model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance).mean()
+    if not shape.inverse:
+        return loss, {}
+    pairs = torch.cat([x_0[:, :-1], x_0[:, 1:]], dim=-1)
+    error = (model.inverse(pairs) - rows[:, :-1, : shape.actions]) ** 2
+    valid = batch.valid[:, 1:, None].to(device)
+    inverse = (error * valid).sum() / (valid.sum() * shape.actions).clamp(min=1)
+    return loss + inverse, {"inverse_loss": float(inverse.detach())}
+
+
+def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mapping[str, float]]:
+    """Mean squared error, in units of the targets' deviation, of the value of noisy windows whose first observation is clean."""
+    assert isinstance(model, ValueModel) and batch.target is not None
+    shape, device = model.shape, model.offset.device
+    x_0 = model.normalization.normalized(batch.rows.to(device))[..., shape.planned]
+    known = shape.first_known(x_0.shape[1]).to(device)
+    x_t = corrupt(model.schedule, x_0, batch.t, batch.noise.to(device), known)
+    error = (model(x_t, batch.t) - batch.target.to(device)) / model.scale
+    squared = error**2
+    shares: dict[str, float] = {}
+    if bool((batch.t == 0.0).any()):
+        shares["clean_loss"] = float(squared[(batch.t == 0.0).to(device)].mean().detach())
+    return squared.mean(), shares
+
+
+RELEASED_TRAINER = {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
+"""`Training` as jannerm/diffuser trains: Adam at a constant rate, no clipping. Of every preset `paper`."""

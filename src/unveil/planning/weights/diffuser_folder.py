@@ -1,0 +1,142 @@
+"""The folders of jannerm/diffuser: `<logbase>/<dataset>/{diffusion,values}/<experiment>/state_<epoch>.pt` and `*_config.pkl`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.files.pickles import ORDERED_DICT, Made, Symbol, read_pickle
+from unveil.files.torch_save import read_torch
+from unveil.planning.weights.diffuser import Component, Original, described, renamed
+
+LARGEST_CONFIG = 2**20
+LOADER = "GoalDataset"  # of the branch maze2d: draws windows whose last observation is known, too
+CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
+PACKAGES = ("diffuser", "diffusion")  # its name, and the one it had before
+MODULES = ("utils", "datasets", "models", "environments")
+CLASSES = frozenset(
+    {"Config", "Trainer", "GaussianDiffusion", "ValueDiffusion", "TemporalUnet", "ValueFunction", "MixerUnet", "TemporalMixerUnet"}
+    | {"SequenceDataset", "GoalDataset", "ValueDataset", "TrajectoryDataset", "KukaDataset", "MuJoCoRenderer", "MazeRenderer"}
+    | {"Maze2dRenderer", "KukaRenderer", "Renderer", "DatasetNormalizer", "Normalizer", "DebugNormalizer", "GaussianNormalizer"}
+    | {"LimitsNormalizer", "SafeLimitsNormalizer", "CDFNormalizer", "CDFNormalizer1d"}
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One `state_<epoch>.pt` under our names.
+
+    Args:
+        averaged: the EMA of the weights; None if the file has none.
+    """
+
+    original: Original
+    epoch: int
+    step: int
+    raw: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor] | None
+
+
+def experiments(folder: Path) -> list[Path]:
+    """The experiments at or below a folder, in order: an experiment, a data set's folder or a whole logbase."""
+    return sorted({file.parent for pattern in ("", "*/", "*/*/", "*/*/*/") for file in folder.glob(f"{pattern}state_*.pt")})
+
+
+def epochs(experiment: Path) -> dict[int, Path]:
+    """The states of an experiment by epoch, ascending."""
+    found = [(int(m[1]), p) for p in experiment.glob("state_*.pt") if (m := re.fullmatch(r"state_(\d{1,12})\.pt", p.name))]
+    return dict(sorted(found))
+
+
+def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:
+    """Read an epoch of an experiment, without running any code of it.
+
+    Args:
+        epoch: "latest", or a number.
+    Raises:
+        UnveilError: no such epoch; damaged; not a checkpoint of the original; or its parts disagree.
+    """
+    states = epochs(experiment)
+    if not states:
+        raise UnveilError(f"{experiment}: no state_<epoch>.pt here")
+    if epoch != "latest" and (not epoch.isdecimal() or int(epoch) not in states):
+        raise UnveilError(f"{experiment}: no epoch {epoch!r}; there are {', '.join(map(str, states))}, or latest")
+    chosen = max(states) if epoch == "latest" else int(epoch)
+    file, configs = states[chosen], read_configs(experiment)
+    state = read_torch(file)
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(state, dict) or type(step) is not int or not 0 <= step < 10**12:
+        raise UnveilError(f"{file}: not a state of jannerm/diffuser (a dict with step, model and ema)")
+    raw, averaged = _tensors(file, state, "model"), _tensors(file, state, "ema") if "ema" in state else None
+    try:
+        original = described(raw, configs)
+        ours = renamed(raw, original)
+        return Checkpoint(original, chosen, step, ours, None if averaged is None else renamed(averaged, original))
+    except ValueError as error:
+        raise UnveilError(f"{file}: not a checkpoint that can be read: {error}") from error
+
+
+def read_configs(experiment: Path) -> dict[str, Component]:
+    """The `*_config.pkl` of an experiment by the first word of their names; none is called.
+
+    Raises:
+        UnveilError: larger than 1 MiB, damaged, or with anything in it but the original's classes and plain data.
+    """
+    found: dict[str, Component] = {}
+    for name in CONFIGS:
+        file = experiment / f"{name}_config.pkl"
+        if not file.is_file():
+            continue
+        try:
+            if file.stat().st_size > LARGEST_CONFIG:
+                raise ValueError(f"more than {LARGEST_CONFIG:,} bytes")
+            found[name] = _component(read_pickle(BytesIO(file.read_bytes()), _knows))
+        except OSError as error:
+            raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
+        except ValueError as error:
+            raise UnveilError(f"{file}: refused, no code in it was run: {error}") from error
+    return found
+
+
+def _knows(symbol: Symbol) -> bool:
+    """Classes of theirs that configs name, by whatever module of their package; nothing else of it, such as what a module has imported."""
+    package, _, inside = symbol.module.partition(".")
+    return symbol == ORDERED_DICT or (package in PACKAGES and inside.split(".")[0] in MODULES and symbol.name in CLASSES)
+
+
+def _component(value: object) -> Component:
+    """What `diffuser.utils.config.Config` keeps: `_class`, `_dict` and `_device`, the last of which means nothing here."""
+    state = value.state if isinstance(value, Made) and value.maker.name == "Config" and value.arguments == () else None
+    if not isinstance(state, dict) or not {"_class", "_dict"} <= state.keys() <= {"_class", "_dict", "_device"}:
+        raise ValueError("not a Config of jannerm/diffuser")
+    kind, arguments = state["_class"], state["_dict"]
+    if not isinstance(kind, Symbol) or not isinstance(arguments, dict):
+        raise ValueError("a Config without its class or its arguments")
+    return Component(kind.name, {str(name): value for name, value in arguments.items()})
+
+
+def _tensors(file: Path, state: Mapping[str, object], name: str) -> dict[str, Tensor]:
+    found = state.get(name)
+    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+        raise UnveilError(f"{file}: {name!r} is missing, or no dict of tensors")
+    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def is_original(folder: Path) -> bool:
+    """Whether a folder is an experiment of jannerm/diffuser, or is above one."""
+    return bool(experiments(folder))
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether a folder itself is an experiment of jannerm/diffuser."""
+    return bool(epochs(folder))
+
+
+def is_maze(folder: Path) -> bool:
+    """Whether a folder is an experiment of the branch maze2d, or is above one: by its dataset_config.pkl."""
+    found = [read_configs(place).get("dataset") for place in experiments(folder)]
+    return any(dataset is not None and dataset.name == LOADER for dataset in found)

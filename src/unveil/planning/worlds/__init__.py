@@ -1,0 +1,1 @@
+"""Simulators, and what collects data in them."""

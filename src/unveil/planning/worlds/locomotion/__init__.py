@@ -1,0 +1,1 @@
+"""Bodies that run: Hopper, Walker2d, HalfCheetah."""

@@ -1,0 +1,1 @@
+"""Maze2D: a ball in a maze."""

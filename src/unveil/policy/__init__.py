@@ -1,0 +1,1 @@
+"""Policies: chunks of actions from observations."""

@@ -1,0 +1,136 @@
+"""Windows of demonstrations as Diffusion Policy cuts them: what was observed, and the actions around it. Chi et al. 2023."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from unveil.files.notes import note
+from unveil.policy.data.demonstrations import Demonstrations
+
+
+class Chunks:
+    """Windows of H steps that begin up to n_obs - 1 steps before an episode and end up to n_action - 1 steps after it.
+
+        n_obs 2, horizon 16, n_action 8; o: observed, a: action, x: action that is executed; "now" is step k
+
+        step of the episode   k-1  k   k+1 ... k+7  k+8 ... k+14
+        row of the window      0   1    2  ...  8    9  ...  15
+        observations           o   o
+        actions                a   x    x  ...  x    a  ...  a
+                                   ^ n_obs - 1     ^ n_obs - 1 + n_action
+
+        episode of L steps     row 0 is step -(n_obs - 1) .. L - H + n_action - 1
+        before its first step  the first step again (observation and action)
+        after its last step    the last step again
+
+    So that the first decision of an episode sees its first observation n_obs times, and every decision's n_action executed actions
+    lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer. Those of fewer than
+    H - n_action - n_obs + 2 steps give none, as in the published code: they are left out, which a note says.
+
+    Args:
+        whole: `windows` gives the observations of all H rows, not of the first n_obs alone.
+        pictures: seen too; they stay bytes in memory, and in a window their C h w numbers follow the observation's own.
+    Attributes:
+        episodes: number of episodes that give at least one window.
+    Raises:
+        ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
+    """
+
+    def __init__(
+        self,
+        observations: Float[np.ndarray, "N D"],
+        actions: Float[np.ndarray, "N A"],
+        episode_ends: Int[np.ndarray, " E"],
+        n_obs: int,
+        horizon: int,
+        n_action: int,
+        pictures: UInt8[np.ndarray, "N h w C"] | None = None,
+        whole: bool = False,
+    ) -> None:
+        check_window(n_obs, horizon, n_action)
+        if len(observations) != len(actions) or (pictures is not None and len(pictures) != len(actions)):
+            raise ValueError(f"chunks: {len(observations)} observations, but {len(actions)} actions")
+        self.n_obs, self.horizon, self.rows = n_obs, horizon, horizon if whole else n_obs
+        self.observations = torch.from_numpy(np.ascontiguousarray(observations, np.float32))
+        self.actions = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
+        self.pictures = None if pictures is None else torch.from_numpy(pictures)
+        begins: Sequence[np.ndarray] = []
+        low: Sequence[np.ndarray] = []
+        high: Sequence[np.ndarray] = []
+        for start, end in zip(np.concatenate([[0], episode_ends[:-1]]).tolist(), episode_ends.tolist(), strict=True):
+            places = np.arange(start - (n_obs - 1), end - horizon + n_action)
+            begins.append(places)
+            low.append(np.full(len(places), start))
+            high.append(np.full(len(places), end - 1))
+        self.begins, self.low, self.high = (torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high))
+        shortest, count = max(1, horizon - n_action - n_obs + 2), len(episode_ends)
+        if not len(self.begins):
+            raise ValueError(
+                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; give a shorter horizon"
+            )
+        self.episodes = sum(len(places) > 0 for places in begins)
+        if self.episodes < count:
+            note(
+                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs + 2, too few "
+                "for a window, and are left out; a shorter horizon takes them in"
+            )
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B H A"]]:
+        """The observations and the actions of windows."""
+        rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
+        rows = torch.minimum(torch.maximum(rows, self.low[which][:, None]), self.high[which][:, None])
+        seen = self.observations[rows[:, : self.rows]]
+        if self.pictures is not None:
+            pixels = self.pictures[rows[:, : self.rows]].permute(0, 1, 4, 2, 3).flatten(2)
+            seen = torch.cat([seen, pixels.to(torch.float32)], dim=2)
+        return seen, self.actions[rows]
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+        """`count` windows, each as likely as another."""
+        return torch.randint(len(self), (count,), generator=generator, device="cpu")
+
+
+def chunks_of(demonstrations: Demonstrations, observations: Float[np.ndarray, "N D"], n_obs: int, horizon: int, n_action: int) -> Chunks:
+    """The windows of demonstrations of which `observations` are seen."""
+    return Chunks(observations, demonstrations.actions, demonstrations.episode_ends, n_obs, horizon, n_action)
+
+
+def check_window(n_obs: int, horizon: int, n_action: int) -> None:
+    """Refuse windows that cannot hold what is observed and what is executed.
+
+    Raises:
+        ValueError: horizon < n_obs + n_action - 1, or a number below 1.
+    """
+    if min(n_obs, horizon, n_action) < 1:
+        raise ValueError(f"n_obs, horizon and n_action must be at least 1, got {n_obs}, {horizon} and {n_action}")
+    if horizon < n_obs + n_action - 1:
+        raise ValueError(
+            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; got {horizon}"
+        )
+
+
+def published_split(episodes: int, share: float, most: int, seed: int) -> np.ndarray:
+    """(E,) bool: the episodes to train on, drawn as the published code draws them.
+
+    round(share * E), at least one if share > 0, are held out by numpy's `default_rng(seed).choice`; of the others at most `most` (0: all)
+    are drawn by another generator of the same seed.
+
+    Raises:
+        ValueError: share outside [0, 1), or nothing is left.
+    """
+    if not 0.0 <= share < 1.0 or most < 0:
+        raise ValueError(f"a share in [0, 1) and a number of at least 0 are needed, got {share} and {most}")
+    kept = np.ones(episodes, dtype=bool)
+    held = min(max(1, round(share * episodes)), episodes - 1) if share else 0
+    kept[np.random.default_rng(seed).choice(episodes, held, replace=False)] = False
+    if most and most < kept.sum():
+        places = np.flatnonzero(kept)
+        kept[:] = False
+        kept[places[np.random.default_rng(seed).choice(len(places), most, replace=False)]] = True
+    return kept

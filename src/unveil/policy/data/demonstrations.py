@@ -1,0 +1,167 @@
+"""Demonstrations: what was observed, what was done, where episodes end. Everything that reads a replay buffer makes this."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from unveil.errors import UnveilError
+from unveil.files.atomic import MADE, output
+from unveil.files.npz import npz_arrays
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, say_left_out
+
+ACTIONS, ENDS = ("action", "actions"), "episode_ends"
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """N steps of E episodes, one after another.
+
+    Args:
+        observations: arrays (N, ...) by name, seen before the action of the same row; floats, or uint8 pictures (N, H, W, C).
+        actions: (N, A).
+        episode_ends: (E,), one past each episode's last row, rising; the last is N.
+        left: fields of the file that were left out, and why, as the end of a sentence.
+    Raises:
+        ValueError: no step, arrays of different length, ends that do not rise from above 0 to N, or a number that is not finite.
+    """
+
+    observations: Mapping[str, np.ndarray]
+    actions: Float[np.ndarray, "N A"]
+    episode_ends: Int[np.ndarray, " E"]
+    left: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        count = len(self.actions)
+        if self.actions.ndim != 2 or 0 in self.actions.shape:
+            raise ValueError(f"actions must have shape (N, A) with N and A of at least 1, got {self.actions.shape}")
+        ends = self.episode_ends
+        if ends.ndim != 1 or not len(ends) or ends[0] < 1 or bool((np.diff(ends) <= 0).any()):
+            raise ValueError(f"episode_ends must rise from above 0, got {ends[:8].tolist() if ends.ndim == 1 else f'shape {ends.shape}'}")
+        if int(ends[-1]) != count:
+            raise ValueError(f"episode_ends must end with the number of actions, {count}, got {int(ends[-1])}")
+        for name, values in {"actions": self.actions, **self.observations}.items():
+            if values.ndim < 2 or len(values) != count:
+                raise ValueError(f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise ValueError(f"{name!r} holds a number that is not finite in row {row}")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " E"]:
+        """The first row of each episode."""
+        return np.concatenate([[0], self.episode_ends[:-1]])
+
+    def chosen(self, which: Bool[np.ndarray, " E"]) -> "Demonstrations":
+        """The marked episodes alone.
+
+        Raises:
+            ValueError: none is marked.
+        """
+        if not which.any():
+            raise ValueError("no episode is chosen")
+        lengths = self.episode_ends - self.starts
+        rows = np.repeat(which, lengths)
+        observations = {name: values[rows] for name, values in self.observations.items()}
+        return Demonstrations(observations, self.actions[rows], np.cumsum(lengths[which]), self.left)
+
+    def observed(self, *names: str) -> Float[np.ndarray, "N D"]:
+        """Observations of these names side by side, each flattened.
+
+        Raises:
+            UnveilError: one is missing.
+        """
+        for name in names:
+            if name not in self.observations:
+                why = f" that can be read: it {self.left[name]}" if name in self.left else ""
+                raise UnveilError(f"these demonstrations have no observation {name!r}{why}; they have {sorted(self.observations)}")
+        return np.concatenate([self.observations[name].reshape(len(self), -1) for name in names], axis=1).astype(np.float32)
+
+
+def checked(
+    where: Path | str,
+    observations: Mapping[str, np.ndarray],
+    actions: np.ndarray,
+    episode_ends: np.ndarray,
+    left: Mapping[str, str] | None = None,
+) -> Demonstrations:
+    """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1), pictures as `as_pictures` has them.
+
+    Args:
+        left: fields that were left out, and why; said on the terminal.
+    Raises:
+        UnveilError: they are no demonstrations; the message begins with the file.
+    """
+    kept, left = dict[str, np.ndarray](), dict(left or {})
+    try:
+        if episode_ends.dtype.kind not in "iu":
+            raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
+        for name, values in observations.items():
+            if values.ndim == 0 or (values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends)):
+                left[name] = "is one number for all" if values.ndim == 0 else "has one number for each episode, not for each step"
+            else:
+                kept[name] = as_rows(name, values)
+        found = Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64), left)
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{where}: {error}") from error
+    say_left_out(where, left)
+    return found
+
+
+def as_rows(name: str, values: np.ndarray) -> np.ndarray:
+    """Numbers as float32 rows; uint8 stays; pictures become bytes where they are colours.
+
+    Raises:
+        ValueError: an unknown dtype, or colours of no known scale.
+    """
+    if values.ndim >= PICTURE_AXES and values.dtype.kind in "fiub":
+        try:
+            return as_pictures([values])
+        except Unread as error:
+            raise ValueError(f"{name!r} {error}") from error
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
+    if values.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused
+            values = values.astype(np.float32)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demonstrations:
+    """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation; text and objects are left out.
+
+    Args:
+        pictures: read arrays of more than three axes, too, or those of these names.
+    Raises:
+        UnveilError: missing, damaged, or no demonstrations.
+    """
+    left = dict[str, str]()
+    arrays = npz_arrays(path, (ENDS,), None, lambda name, axes: asked(name, axes, pictures), left)
+    name = next((name for name in ACTIONS if name in arrays or name in left), None)
+    if name is None:
+        raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")
+    if name in left:
+        raise UnveilError(f"{path}: {name!r} {left[name]}")
+    actions, ends = arrays.pop(name), arrays.pop(ENDS)
+    return checked(path, arrays, actions, ends, left)
+
+
+def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
+    """Write an .npz that `read_demonstrations_npz` reads, whole or not at all.
+
+    Raises:
+        UnveilError: as `output`: a file that unveil did not make is not replaced.
+    """
+    arrays = dict(demonstrations.observations) | {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    with output(path) as partial:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.comment = MADE.encode()

@@ -1,0 +1,210 @@
+"""LeRobot's dataset folders, versions 2.0, 2.1 and 3.0: parquet files beside `meta/info.json`, and videos."""
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from unveil.errors import UnveilError
+from unveil.files.hdf5 import room
+from unveil.files.notes import note
+from unveil.policy.data.demonstrations import Demonstrations, checked
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
+from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
+
+OBSERVATION = "observation."
+NEEDED = ("action", "episode_index", "index")
+SEEN = ("image", "video", "array")
+
+
+def is_lerobot(path: Path) -> bool:
+    """Whether this is such a folder."""
+    return (path / "meta" / "info.json").is_file()
+
+
+def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations:
+    """Read `action` and every `observation.<name>` that is numbers, in the order of `index`; episodes are those of `episode_index`.
+
+    Columns of text, of lists of several lengths or with gaps are left out with a note. Where `index` does not count the steps, their order
+    is that of `episode_index` and `frame_index`, with a note.
+
+    Args:
+        pictures: read images and videos, too, or those of these names: colours as uint8 (N, h, w, 3), 16-bit grey as float32 (N, h, w, 1).
+    Raises:
+        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` promises, a video and no decoder, or
+            pictures that cannot be read.
+    """
+    path = Path(path)
+    try:
+        info = json.loads((path / "meta" / "info.json").read_text())
+        version, features, total = str(info["codebase_version"]), dict(info["features"]), int(info["total_frames"])
+        if strange := [name for name, told in features.items() if not isinstance(told, dict)]:
+            raise ValueError(f"nothing of {strange[0]!r} that makes sense")
+        kinds = {name: _kind(told) for name, told in features.items() if name.startswith(OBSERVATION)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
+    if not version.startswith(("v2.", "v3.")):
+        raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
+    left = {name: f"is {kind or 'of no dtype'}, but numbers are needed" for name, kind in kinds.items() if not _read(kind)}
+    wanted = {name: asked(name.removeprefix(OBSERVATION), PICTURE_AXES if kind in SEEN else 1, pictures) for name, kind in kinds.items()}
+    names = [name for name, kind in kinds.items() if kind != "video" and name not in left and wanted[name]]
+    if "action" not in features:
+        raise UnveilError(f"{path}: 'action' is missing; the dataset has {sorted(features)[:12]}")
+    files = sorted((path / "data").rglob("*.parquet"))
+    if not files:
+        raise UnveilError(f"{path}: no data/**/*.parquet here; is the download complete?")
+    parts = [_columns(file, names, [name for name in names if kinds[name] in SEEN], left) for file in files]
+    try:
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in NEEDED}
+    except ValueError as error:
+        raise UnveilError(f"{path}: its files hold rows of unlike shapes ({error})") from error
+    for name in ("index", "episode_index"):
+        if joined[name].ndim != 1 or joined[name].dtype.kind not in "iu":
+            raise UnveilError(f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}")
+        joined[name] = joined[name].astype(np.int64)
+    count = len(joined["index"])
+    if count != total:
+        raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
+    order = _order(path, joined, [part.get("frame_index") for part in parts])
+    episode = joined["episode_index"][order]
+    if bool((np.diff(episode) < 0).any()):
+        raise UnveilError(f"{path}: episode_index falls where index rises; the dataset is damaged")
+    ends = np.append(np.flatnonzero(np.diff(episode)) + 1, count)
+    observations = dict[str, np.ndarray]()
+    for name in names:
+        try:
+            if name not in left:
+                pieces = [part[name] for part in parts]
+                observations[name] = (as_pictures(pieces) if kinds[name] in SEEN else _joined(pieces))[order]
+        except Unread as error:
+            if kinds[name] in SEEN:
+                raise UnveilError(f"{path}: {name!r} {error}") from error
+            left[name] = str(error)
+    for name in [name for name, kind in kinds.items() if kind == "video" and wanted[name]]:
+        observations[name] = decoded_videos(path, name, count, _deep(features[name]))
+    bare = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
+    return checked(path, {name.removeprefix(OBSERVATION): observations[name] for name in observations}, joined["action"][order], ends, bare)
+
+
+def _kind(told: dict[str, Any]) -> str:
+    """What a feature is: video, image, array (numbers with the axes of a picture), or its dtype."""
+    kind, shape = str(told.get("dtype", "")), told.get("shape")
+    axes = len(cast(list[Any], shape)) if isinstance(shape, list) else 1
+    return "array" if kind not in SEEN and _read(kind) and axes >= PICTURE_AXES - 1 else kind
+
+
+def _read(kind: str) -> bool:
+    return kind in SEEN or re.fullmatch(r"(float|u?int)(8|16|32|64)|bool|", kind) is not None
+
+
+def _deep(told: dict[str, Any]) -> bool:
+    """Whether a video says that it holds depth or grey of more than 8 bits, which decoders would cut to 8."""
+    beside = [told[name] for name in ("info", "video_info") if isinstance(told.get(name), dict)]
+    said = {key.removeprefix("video."): value for part in (told, *beside) for key, value in part.items()}
+    return said.get("is_depth_map") is True or re.match(DEEP, str(said.get("pix_fmt"))) is not None
+
+
+def _order(path: Path, joined: dict[str, np.ndarray], frames: list[np.ndarray | None]) -> np.ndarray:
+    """The places of the steps in their order.
+
+    Raises:
+        UnveilError: neither `index` nor `episode_index` and `frame_index` count them.
+    """
+    count = len(joined["index"])
+    order = np.argsort(joined["index"], kind="stable")
+    if not bool((joined["index"][order] != np.arange(count)).any()):
+        return order
+    if all(frame is not None for frame in frames):
+        frame, episode = np.concatenate([frame for frame in frames if frame is not None]), joined["episode_index"]
+        order = np.lexsort((frame, episode))
+        begins = np.append(True, np.diff(episode[order]) != 0)
+        starts = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
+        if not bool((frame[order] != np.arange(count) - starts).any()):
+            note(f"{path}: index does not count the steps 0 .. {count - 1:,}; their order is that of episode_index and frame_index")
+            return order
+    raise UnveilError(f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged, or a part of one")
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    if other := [piece.shape for piece in pieces if piece.shape[1:] != pieces[0].shape[1:]]:
+        raise Unread(f"has several shapes, such as {pieces[0].shape} and {other[0]}")
+    return np.concatenate(pieces)
+
+
+def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]) -> dict[str, np.ndarray]:
+    """Columns of one parquet file, lists of numbers as rows: those that are needed and those of these names.
+
+    Args:
+        seen: names of pictures, which are refused if they cannot be read.
+        left: gains the other names whose columns cannot be read, and why.
+    Raises:
+        UnveilError: damaged, or a column that is needed, or a picture, is missing or cannot be read.
+    """
+    parquet: Any = import_module("pyarrow.parquet")
+    arrow: Any = import_module("pyarrow")
+    try:
+        there = parquet.read_schema(file).names
+        if missing := [name for name in (*NEEDED, *seen) if name not in there]:
+            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(there)[:12]}")
+        left |= {name: f"is no column of {file.name}" for name in names if name not in there}
+        more = ["frame_index"] if "frame_index" in there else []
+        columns = [*NEEDED, *(name for name in names if name not in left), *more]
+        table = _bounded(parquet.ParquetFile(file), columns, room(file.stat().st_size))
+        found = dict[str, np.ndarray]()
+        for name in table.column_names:
+            try:
+                found[name] = _numbers(table.column(name).combine_chunks())
+            except Unread as error:
+                if name in NEEDED or name in seen:
+                    raise UnveilError(f"{file}: column {name!r} {error}") from error
+                left[name] = str(error)
+        return found
+    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
+        raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _bounded(file: Any, names: list[str], largest: int) -> Any:
+    """The columns as a table. Runs of one value are stored as one: what they unpack to is added up before and while it is read.
+
+    Raises:
+        ValueError: more than `largest` bytes.
+    """
+    arrow: Any = import_module("pyarrow")
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    taken = 4 * sum(group.column(j).num_values for group in groups for j in range(group.num_columns))
+    batches: list[Any] = []
+    for batch in file.iter_batches(1024, columns=names) if taken <= largest else ():
+        batches.append(batch)
+        if (taken := taken + batch.nbytes) > largest:
+            break
+    if taken > largest:
+        raise ValueError(f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
+    return arrow.Table.from_batches(batches, file.schema_arrow if not batches else None)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """A column of numbers, of lists of them, or of pictures.
+
+    Raises:
+        Unread: it has gaps, lists of several lengths, or text.
+        ValueError: a picture that is damaged.
+    """
+    if column.null_count:
+        raise Unread("has rows without a value")
+    if hasattr(column.type, "fields") or str(column.type).endswith("binary"):
+        return decoded_pictures(column)
+    shape = [len(column)]
+    while hasattr(column.type, "value_type"):
+        lengths = {column.type.list_size} if hasattr(column.type, "list_size") else set(np.unique(column.value_lengths().to_numpy(False)))
+        if len(lengths) != 1:
+            raise Unread(f"has rows of several lengths, {[int(n) for n in sorted(lengths)[:4]]}")
+        shape.append(int(lengths.pop()))
+        column = column.flatten()
+    if column.null_count:
+        raise Unread("has rows without a value")
+    found = np.asarray(column.to_numpy(zero_copy_only=False))
+    check_kind(found.dtype.kind, column.type)
+    return found.reshape(shape)

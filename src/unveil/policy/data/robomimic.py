@@ -1,0 +1,89 @@
+"""robomimic's HDF5: data/demo_<i>/actions and data/demo_<i>/obs/<name>. Mandlekar et al. 2021."""
+
+import re
+from pathlib import Path
+from typing import cast
+
+import h5py
+import numpy as np
+
+from unveil.errors import UnveilError
+from unveil.files.hdf5 import array, check_held, opened, stored, unread
+from unveil.policy.data.demonstrations import Demonstrations, checked
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked
+
+
+def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstrations:
+    """Read all demonstrations, in the order of their numbers; observations that are no numbers are left out with a note.
+
+    Args:
+        pictures: read observations of three or more axes a step, too, or those of these names; what they become is in `as_pictures`.
+    Raises:
+        UnveilError: missing, damaged, no `data/demo_<i>`, demonstrations that do not have the same observations, or a picture that was
+            asked for and cannot be read.
+    """
+    left = dict[str, str]()
+    with opened(path) as file:
+        data = stored(file, "data")
+        names = map(str, data) if isinstance(data, h5py.Group) else []
+        found = [(int(m[1]), m[0]) for m in (re.fullmatch(r"demo_(\d+)", name) for name in names) if m]
+        if not isinstance(data, h5py.Group) or not found:
+            raise UnveilError(
+                f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has {sorted(map(str, file))[:12]}"
+            )
+        demos = [name for _, name in sorted(found)]
+        groups = {name: _observed(path, data, name) for name in demos}
+        keys = {name: set(map(str, group)) for name, group in groups.items()}
+        if other := [name for name in demos if keys[name] != keys[demos[0]]]:
+            raise UnveilError(f"{path}: 'data/{other[0]}' has other observations than 'data/{demos[0]}'")
+        actions = [array(cast(h5py.Group, data[name]), "actions") for name in demos]
+        counts = [len(part) for part in actions]
+        observations = dict[str, np.ndarray]()
+        for key in sorted(keys[demos[0]]):
+            shapes = [_shape(groups[name], key) for name in demos]
+            picture = max(map(len, shapes)) >= PICTURE_AXES
+            if not asked(key, max(map(len, shapes)), pictures):
+                continue
+            try:
+                observations[key] = _joined([groups[name] for name in demos], key, shapes, picture)
+            except Unread as error:
+                if picture:
+                    raise UnveilError(f"{path}: 'obs/{key}' {error}") from error
+                left[key] = str(error)
+                continue
+            check_held(file, sum(values.nbytes for values in (*observations.values(), *actions)))
+            for name, shape, count in zip(demos, shapes, counts, strict=True):
+                if shape[:1] != (count,):
+                    raise UnveilError(f"{path}: 'data/{name}' has {count} actions, but observations of another length")
+    if len({part.shape[1:] for part in actions}) > 1:
+        raise UnveilError(f"{path}: 'actions' has several shapes, {sorted({part.shape[1:] for part in actions})[:2]}")
+    return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left)
+
+
+def _observed(path: Path | str, data: h5py.Group, name: str) -> h5py.Group:
+    demo = stored(data, name)
+    seen = stored(demo, "obs") if isinstance(demo, h5py.Group) else None
+    if not isinstance(seen, h5py.Group):
+        raise UnveilError(f"{path}: 'data/{name}/obs' is missing")
+    return seen
+
+
+def _shape(group: h5py.Group, key: str) -> tuple[int, ...]:
+    data = group[key] if isinstance(group.get(key, getlink=True), h5py.HardLink) else None
+    return tuple(data.shape or ()) if isinstance(data, h5py.Dataset) else ()
+
+
+def _joined(groups: list[h5py.Group], key: str, shapes: list[tuple[int, ...]], picture: bool) -> np.ndarray:
+    """An observation of all demonstrations.
+
+    Raises:
+        Unread: it is no array of numbers that can be read, or of several shapes.
+    """
+    for group in groups:
+        if why := unread(group, key):
+            raise Unread(why)
+    if other := [shape for shape in shapes if shape[1:] != shapes[0][1:]]:
+        raise Unread(f"has several shapes, such as {shapes[0]} and {other[0]}")
+    if picture:
+        return as_pictures(array(group, key, "n") for group in groups)
+    return np.concatenate([np.atleast_1d(array(group, key)) for group in groups])

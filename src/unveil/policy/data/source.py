@@ -1,0 +1,50 @@
+"""Demonstrations by whatever name: a path in any format that is read, or an https address of one."""
+
+import re
+from pathlib import Path
+
+from unveil.errors import UnveilError
+from unveil.files.download import download
+from unveil.files.places import found, home
+from unveil.policy.data.demonstrations import Demonstrations, read_demonstrations_npz
+from unveil.policy.data.fields import Pictures
+from unveil.policy.data.lerobot import is_lerobot, read_lerobot
+from unveil.policy.data.robomimic import read_robomimic
+from unveil.policy.data.zarr import is_zarr, read_zarr
+
+
+def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstrations:
+    """The demonstrations of a source, whose format is recognised.
+
+    - a zarr replay buffer, format 2 or 3, a folder or zipped: `data/*` and `meta/episode_ends`;
+    - a LeRobot dataset folder, v2.0 to v3.0; robomimic's HDF5; an .npz with `action` and `episode_ends`;
+    - an https address of one of these files, which is downloaded into the cache;
+    - paths are taken as they are, or below `$UNVEIL_DATA` or the cache.
+
+    Fields that are no numbers, such as text, are left out with a note on the terminal.
+
+    Args:
+        pictures: read pictures, too, or those of these names: arrays of more than three axes, and a LeRobot dataset's images and videos.
+            Colours become bytes, and everything else, such as depth, keeps its numbers: `as_pictures`.
+    Raises:
+        UnveilError: there is no such source, it cannot be had, or it is damaged.
+    """
+    path = found(Path(source))
+    if re.match(r"https?://", source):
+        path = download(source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations"))
+    if is_lerobot(path):
+        return read_lerobot(path, pictures)
+    if not path.exists():
+        raise UnveilError(f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}")
+    if path.suffix == ".npz":
+        return read_demonstrations_npz(path, pictures)
+    if path.suffix in (".hdf5", ".h5"):
+        return read_robomimic(path, pictures)
+    if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":
+        return read_zarr(path, pictures)
+    if path.is_dir() and next((path / "data").rglob("*.parquet"), None) is not None:
+        raise UnveilError(f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?")
+    raise UnveilError(
+        f"{source}: no known format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz with action and "
+        "episode_ends is needed"
+    )

@@ -1,0 +1,185 @@
+"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
+
+What a store says of its codecs is read before zarr opens it: some codecs of format 2 unpickle, which runs whatever a stranger wrote.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import import_module
+from math import prod
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+
+from unveil.errors import UnveilError
+from unveil.files.hdf5 import LARGEST, room
+from unveil.files.npz import DAMAGE
+from unveil.policy.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
+from unveil.policy.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
+
+CODECS = {"blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether this is a zarr folder, or a zip of one."""
+    if path.is_dir():
+        return (path / ".zgroup").is_file() or (path / "zarr.json").is_file() or (path / "data" / "action").is_dir()
+    return zipfile.is_zipfile(path) and path.suffix in (".zip", ".zarr")
+
+
+def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
+    """Read `data/action`, `meta/episode_ends` and every other array below `data`, which is an observation.
+
+    What is no array of numbers, or stored by a codec that is not read, is left out with a note, unless it is needed.
+
+    Args:
+        pictures: read arrays of more than three axes, too, or those of these names; what they become is in `as_pictures`.
+    Raises:
+        UnveilError: missing, damaged, a chunk that is missing or cut short, no demonstrations, or an array that is needed, or a picture
+            that was asked for, by a codec that could run code or is not known.
+    """
+    path = Path(path)
+    left = dict[str, str]()
+    with _folder(path) as root:
+        names = sorted(p.name for p in (root / "data").iterdir() if p.is_dir()) if (root / "data").is_dir() else []
+        action = next((name for name in ACTIONS if name in names), None)
+        if action is None:
+            raise UnveilError(f"{path}: 'data/action' is missing; below data there is {names[:12] or 'nothing'}")
+        if not (root / "meta" / ENDS).is_dir():
+            raise UnveilError(f"{path}: 'meta/{ENDS}' is missing")
+        arrays = dict[str, np.ndarray]()
+        for name in names:
+            axes = 0
+            try:
+                axes = _axes(path, root / "data" / name)
+                if asked(name, axes, pictures) or name == action:
+                    arrays[name] = _array(path, root, f"data/{name}")
+            except Unread as error:
+                if name == action or axes >= PICTURE_AXES:
+                    raise UnveilError(f"{path}: {name!r} {error}") from error
+                left[name] = str(error)
+        try:
+            _axes(path, root / "meta" / ENDS)
+            ends = _array(path, root, f"meta/{ENDS}")
+        except Unread as error:
+            raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
+    return checked(path, {name: values for name, values in arrays.items() if name != action}, arrays[action], ends, left)
+
+
+def _array(path: Path, root: Path, name: str) -> np.ndarray:
+    """One array, whose codecs are known.
+
+    Raises:
+        Unread: it holds no numbers, or is stored by a codec that is not read.
+        UnveilError: it is damaged.
+    """
+    codec = _check_codecs(path, root / name)
+    zarr: Any = import_module("zarr")
+    try:
+        stored = zarr.open_array(str(root / name), mode="r")
+        check_kind(stored.dtype.kind, stored.dtype)
+        files = chunk_files(root / name)
+        if stored.size * stored.dtype.itemsize > room(sum(file.stat().st_size for file in files)) or stored.nchunks > MOST_CHUNKS:
+            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB")
+        if stored.shards is None:
+            check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
+        if stored.nchunks_initialized < stored.nchunks:
+            missing = stored.nchunks - stored.nchunks_initialized
+            raise UnveilError(
+                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy the store again, "
+                "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
+            )
+        if len(stored.shape) >= PICTURE_AXES:  # by pieces: the published pictures are 2.8 GB as floats
+            return as_pictures(np.asarray(stored[i : i + 1024]) for i in range(0, max(1, stored.shape[0]), 1024))
+        return np.asarray(stored[...])
+    except (UnveilError, Unread):
+        raise
+    except Exception as error:  # whatever zarr and its codecs raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
+
+
+def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
+    """What a store says of an array, and whether that is of format 2.
+
+    Raises:
+        Unread: it is a group.
+        UnveilError: nothing there, or damaged.
+    """
+    file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
+    if file is None and (folder / ".zgroup").is_file():
+        raise Unread("is a group of arrays")
+    try:
+        told = json.loads(file.read_text()) if file else None
+        if isinstance(told, dict) and file and file.name == "zarr.json" and told.get("node_type") == "group":
+            raise Unread("is a group of arrays")
+        if not isinstance(told, dict) or file is None:
+            raise ValueError("no description")
+        return cast(dict[str, Any], told), file.name == ".zarray"
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+
+
+def _axes(path: Path, folder: Path) -> int:
+    """How many axes an array has, by its description."""
+    shape = _described(path, folder)[0].get("shape")
+    return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
+
+
+def _check_codecs(path: Path, folder: Path) -> str:
+    """The outermost codec, or ""; those that are not known to be harmless are refused.
+
+    Raises:
+        Unread: one is not.
+        UnveilError: there is no description of the array.
+    """
+    told, second = _described(path, folder)
+    try:
+        used: list[Any] = [told["compressor"], *(told["filters"] or [])] if second else list(told["codecs"])
+        for codec in used:
+            name = None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            if name is not None and name not in CODECS:
+                raise Unread(f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are")
+        outermost = used[0] if second else used[-1]
+        return "" if outermost is None else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+
+
+@contextmanager
+def _folder(path: Path) -> Generator[Path]:
+    """The root of the store; of a zip, the group above `data` and `meta`, unpacked for as long as it is read."""
+    if path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise UnveilError(f"{path}: no such file or folder")
+    with TemporaryDirectory(prefix="unveil-") as temporary:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [info for info in archive.infolist() if not info.is_dir()]
+                if sum(info.file_size for info in members) > room(path.stat().st_size):
+                    raise UnveilError(f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first")
+                if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                    raise UnveilError(f"{path}: packed in another way than zip's own; unpack it first")
+                if any(".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute() for i in members):
+                    raise UnveilError(f"{path}: names a file outside itself")
+                tops = {i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename}
+                if len(tops) != 1:
+                    raise UnveilError(f"{path}: {len(tops)} replay buffers (meta/{ENDS}) in this zip; one is needed")
+                top = tops.pop()
+                for info in members:
+                    if info.filename.startswith(top):
+                        target = Path(temporary) / info.filename.removeprefix(top)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        with archive.open(info) as source, open(target, "wb") as copy:
+                            shutil.copyfileobj(source, copy)
+        except DAMAGE as error:
+            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({error})") from error
+        yield Path(temporary)

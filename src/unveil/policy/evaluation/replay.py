@@ -1,0 +1,42 @@
+"""Recorded actions of PushT, done again from the first recorded state: how far the world strays, and the score that people reached."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from unveil.policy.data.demonstrations import Demonstrations
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
+
+
+class Replay(NamedTuple):
+    """One demonstration, replayed.
+
+    Args:
+        errors: (L,) px, of each recorded state the largest difference of the agent's and the block's x and y; the first is 0.
+        reward, coverage: the largest of all steps.
+    """
+
+    errors: Float[np.ndarray, " L"]
+    reward: float
+    coverage: float
+
+
+def replayed(demonstrations: Demonstrations, episode: int) -> Replay:
+    """Set the first recorded `state` (at rest: velocities are not recorded) and do the recorded actions, open loop.
+
+    The state after an episode's last action is not recorded; that action counts for the reward alone. An episode that is solved before its
+    recorded end is compared until then.
+    """
+    rows = slice(int(demonstrations.starts[episode]), int(demonstrations.episode_ends[episode]))
+    states, actions = demonstrations.observations["state"][rows].astype(np.float64), demonstrations.actions[rows].astype(np.float64)
+    world = PushTEpisodes(1, 0, steps=len(actions))
+    reached, coverage = [world.reset_to(states[:1])[0]], float(world.coverage[0])
+    for action in actions:
+        reached.append(world.step(action[None])[0])
+        coverage = max(coverage, float(world.coverage[0]))
+        if not world.running[0]:
+            break
+    count = min(len(reached), len(states))
+    errors = np.abs(np.stack(reached[:count]) - states[:count])[:, :4].max(axis=1)
+    return Replay(errors, float(world.best[0]), coverage)

@@ -1,0 +1,71 @@
+"""Observations of several parts, images among them, to one vector a step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unveil.policy.networks.resnet18 import ImageEncoder, centre_crop, random_crop
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an observation.
+
+    Args:
+        shape: (C, h, w) of an image, (D,) of a state.
+        encoder: of an image, which encoder reads it.
+        crop: of an image, (h, w) of what the encoder sees; None for all.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    encoder: int | None = None
+    crop: tuple[int, int] | None = None
+
+
+class ObservationEncoder(nn.Module):
+    """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in their order, images by their encoders, states as they are.
+
+    Images are cut in the middle, or, given a generator, at random, all of one row of the batch alike.
+
+    Args:
+        keypoints, outputs, width: as in `ImageEncoder`.
+    Raises:
+        ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part that is missing or misshapen.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], keypoints: int | None = 32, outputs: int | None = None, width: int = 64) -> None:
+        super().__init__()
+        self.parts = parts
+        sizes: dict[int, tuple[int, int, int]] = {}
+        for part in parts:
+            if part.encoder is not None:
+                channels, height, wide = part.shape
+                size = (channels, *(part.crop or (height, wide)))
+                if sizes.setdefault(part.encoder, size) != size:
+                    raise ValueError(f"ObservationEncoder: {part.key} is of another size than what its encoder reads besides")
+        if sorted(sizes) != list(range(len(sizes))):
+            raise ValueError(f"ObservationEncoder: encoders must be numbered from 0, got {sorted(sizes)}")
+        self.encoders = nn.ModuleList(ImageEncoder((h, w), c, keypoints, outputs, width) for _, (c, h, w) in sorted(sizes.items()))
+        self.size = sum(part.shape[0] if part.encoder is None else self._encoder(part.encoder).outputs for part in parts)
+
+    def forward(self, observations: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        return torch.cat([self._read(part, observations, generator) for part in self.parts], dim=-1)
+
+    def _read(self, part: Part, observations: Mapping[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        if part.key not in observations or observations[part.key].shape[2:] != part.shape:
+            found = tuple(observations[part.key].shape) if part.key in observations else "nothing"
+            raise ValueError(f"ObservationEncoder: {part.key} must be (B, n, {', '.join(map(str, part.shape))}), got {found}")
+        x = observations[part.key]
+        if part.encoder is None:
+            return x
+        if part.crop is not None:
+            x = centre_crop(x, part.crop) if generator is None else random_crop(x, part.crop, generator)
+        return self._encoder(part.encoder)(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _encoder(self, number: int) -> ImageEncoder:
+        found = self.encoders[number]
+        assert isinstance(found, ImageEncoder)
+        return found

@@ -1,0 +1,1 @@
+"""PushT: a config, and the wiring of each verb."""

@@ -1,0 +1,224 @@
+"""Demonstrations of PushT: `unveil data pusht`, and what training takes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unveil.policy.data.demonstrations import Demonstrations
+    from unveil.runs.progress import Progress
+
+URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
+CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
+LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
+LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
+PICTURES = ("img", "image")  # by the published buffer and by LeRobot
+
+
+@dataclass(frozen=True)
+class DataPushT:
+    """Convert demonstrations of PushT and check them.
+
+    Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
+    """
+
+    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a word of Python's
+    """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
+    out: Path | None = None
+    """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    pictures: bool = True
+    """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write the card and the numbers here; - is standard output"""
+
+
+def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
+    """Read, check, write the file and its card, and describe."""
+    import json
+    from dataclasses import replace
+
+    from unveil.files.atomic import check_output, output
+    from unveil.files.places import home
+    from unveil.policy.data.demonstrations import write_demonstrations
+    from unveil.policy.data.source import read_demonstrations
+
+    out = config.out or home() / CONVERTED
+    if out.suffix != ".npz" or out.is_dir():
+        raise ValueError(f"--out must be a file name that ends in .npz, got {out}")
+    card_file = out.with_name(f"{out.stem}.card.json")
+    for file in (out, card_file):
+        check_output(file)
+    read = read_demonstrations(config.source, PICTURES if config.pictures else False)
+    demonstrations = as_pusht(config.source, read, bool(read.observations.keys() & set(PICTURES)))
+    kept = {
+        name: _as_bytes(config.source, values, len(demonstrations)) if name in PICTURES else values
+        for name, values in demonstrations.observations.items()
+    }
+    demonstrations = replace(demonstrations, observations=kept)
+    card = card_of(config.source, demonstrations)
+    write_demonstrations(out, demonstrations)
+    with output(card_file) as partial:
+        partial.write_text(json.dumps(card, indent=1) + "\n")
+    progress(f"reading {config.source}", 1, 1, {})
+    metrics = card["metrics"]
+    seen = ", ".join(f"{name} {tuple(shape)}" for name, shape in card["observations"].items())
+    return {
+        "path": str(out),
+        "protocol": "demonstrations",
+        "card": card,
+        "metrics": metrics,
+        "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to {metrics['length_max']} each; "
+        f"observed: {seen}; actions {card['action_low']} to {card['action_high']}\n"
+        f"next: unveil train pusht{_flags(config, out, demonstrations)}",
+    }
+
+
+def _flags(config: DataPushT, out: Path, demonstrations: Demonstrations) -> str:
+    """What `unveil train pusht` wants in order to learn from what was written."""
+    import shlex
+
+    data = "" if config.out is None else f" --data {shlex.quote(str(out))}"
+    return data + (" --observation pixels" if demonstrations.observations["state"].shape[1:] == (2,) else "")
+
+
+def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
+    """What a set of demonstrations holds; no time, so that the same data have the same card."""
+    lengths = demonstrations.episode_ends - demonstrations.starts
+    return {
+        "name": "pusht",
+        "source": source,
+        "observations": {name: list(values.shape[1:]) for name, values in sorted(demonstrations.observations.items())},
+        "action_low": demonstrations.actions.min(0).round(1).tolist(),
+        "action_high": demonstrations.actions.max(0).round(1).tolist(),
+        "metrics": {
+            "steps": len(demonstrations),
+            "length_mean": float(lengths.mean()),
+            "length_min": int(lengths.min()),
+            "length_max": int(lengths.max()),
+            "n": len(lengths),
+        },
+    }
+
+
+def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False) -> Demonstrations:
+    """Demonstrations with the observation `state`, of 5 numbers; or of the agent's 2 where nothing but pictures shows the block.
+
+    LeRobot's datasets have the agent's place as `state` and the block's corners, if at all, as `environment_state`: with both, `state`
+    becomes what was recorded, by `states_of`.
+
+    Args:
+        pictured: two numbers will do, as pictures are wanted.
+    Raises:
+        UnveilError: what is missing for any of PushT's observations, or actions that are not two numbers.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from unveil.errors import UnveilError
+    from unveil.policy.worlds.pusht.block import states_of
+
+    if demonstrations.actions.shape[1] != 2:
+        raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
+    seen = dict(demonstrations.observations)
+    points = seen.get("keypoint")
+    if points is not None and points[0].size != 18:
+        raise UnveilError(f"{source}: 'keypoint' must be nine places of the block, 18 numbers a row; got shape {points.shape}")
+    state, corners = seen.get("state"), seen.get("environment_state")
+    if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
+        del seen["environment_state"]
+        try:
+            seen["state"] = states_of(state, corners).astype(np.float32)
+        except ValueError as error:
+            raise UnveilError(f"{source}: 'environment_state': {error}") from error
+        return replace(demonstrations, observations=seen)
+    if state is not None and (state.shape[1:] == (5,) or (state.shape[1:] == (2,) and pictured)):
+        return demonstrations
+    got = "none" if state is None else f"shape {state.shape}"
+    alone = state is not None and state.shape[1:] == (2,)
+    beside = ", the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels" if alone else ""
+    raise UnveilError(f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}{beside}")
+
+
+def pusht_demonstrations(data: str, observation: str = "state") -> Demonstrations:
+    """The demonstrations that training names, checked; for pixels with their pictures as the observation `picture`, bytes.
+
+    Raises:
+        UnveilError: they are not there, or not PushT's, or without pictures.
+    """
+    from dataclasses import replace
+
+    from unveil.errors import UnveilError
+    from unveil.files.places import found, home
+    from unveil.policy.data.source import read_demonstrations
+
+    packaged = data == "pusht"
+    if packaged:
+        path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
+        if path is None:
+            raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
+        data = str(path)
+    demonstrations = as_pusht(data, read_demonstrations(data, PICTURES if observation == "pixels" else False), observation == "pixels")
+    if observation != "pixels":
+        return demonstrations
+    return replace(
+        demonstrations, observations={"state": demonstrations.observed("state"), "picture": _pictures(data, demonstrations, packaged)}
+    )
+
+
+def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
+    """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
+    from unveil.errors import UnveilError
+    from unveil.files.npz import npz_arrays
+    from unveil.files.places import found
+
+    pictures = next((demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None)
+    if pictures is None:
+        places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
+        place = next((p for p in places if p.is_file()), None)
+        if place is None:
+            raise UnveilError(f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it")
+        pictures = npz_arrays(place, ("img",), None)["img"]
+    return _as_bytes(data, pictures, len(demonstrations))
+
+
+def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
+    import numpy as np
+
+    from unveil.errors import UnveilError
+    from unveil.policy.data.fields import Unread, as_pictures
+
+    if pictures.ndim == 4:
+        try:
+            pictures = as_pictures([pictures])
+        except Unread as error:
+            raise UnveilError(f"{data}: 'img' {error}") from error
+    if pictures.shape != (count, 96, 96, 3) or pictures.dtype != np.uint8:
+        raise UnveilError(f"{data}: pictures must be {(count, 96, 96, 3)}, got {pictures.shape}")
+    return pictures
+
+
+def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:
+    """(N, 5) states, (N, 20) keypoints, recorded or else computed from states, and the agent's position, or (N, 2) that position alone."""
+    import numpy as np
+
+    from unveil.policy.worlds.pusht.block import keypoint_observation
+
+    states = demonstrations.observed("state")
+    if observation == "state":
+        return states
+    if observation == "pixels":
+        return states[:, :2]
+    if "keypoint" not in demonstrations.observations:
+        return keypoint_observation(states.astype(np.float64)).astype(np.float32)
+    return np.concatenate([demonstrations.observed("keypoint"), states[:, :2]], axis=1)

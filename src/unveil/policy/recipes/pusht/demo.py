@@ -1,0 +1,74 @@
+"""`unveil demo pusht`: push the T with the packaged policy, the predicted chunks drawn over the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DemoPushT:
+    """Push the T onto its mark with a trained policy: an animation with the predicted chunks, and a score.
+
+    Example: unveil demo pusht --out demo
+    """
+
+    checkpoint: str = "pusht-keypoints"
+    """a zoo name, a run folder or a checkpoint folder"""
+    episodes: int = 10
+    """episodes of the score; the first four are shown"""
+    out: Path = Path("demo")
+    """folder for pusht.gif"""
+    seed: int = 100_000
+    """of starts and noise; 100000 and on are the published episodes"""
+    max_steps: int = 300
+    """of an episode"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
+    """Make the animation and the score; returns what to print.
+
+    Raises:
+        UnveilError: no such weights, or a file where the folder should be.
+    """
+    from time import perf_counter
+
+    from unveil.errors import UnveilError
+    from unveil.files.atomic import check_output
+    from unveil.policy.recipes.pusht.config import EvalPushT
+    from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
+    from unveil.runs.machine import command_name
+
+    program = command_name()
+    if config.out.exists() and not config.out.is_dir():
+        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+    began = perf_counter()
+    video = config.out / "pusht.gif"
+    check_output(video)
+    config_eval = EvalPushT(
+        checkpoint=config.checkpoint,
+        episodes=config.episodes,
+        seed=config.seed,
+        max_steps=config.max_steps,
+        decisions=10,
+        video=video,
+        device=config.device,
+    )
+    result = evaluate_pusht(config_eval, progress)
+    m = result["metrics"]
+    speed = f"a decision takes {m['decision_ms_p50']:.0f} ms on one thread"
+    interval = f" ± {m['score_ci95']:.3f}" if config.episodes > 1 else ""
+    return f"""
+{result["protocol"]}
+score {m["score_mean"]:.3f}{interval} over {m["n"]} episodes, solved {m["success_rate"]:.0%}; {speed}
+
+{video}: four episodes; the line is the chunk that was predicted, its warm dots what is executed of it
+({perf_counter() - began:.0f} s; ten episodes say little: the published score is of 50)
+
+next:
+  {program} eval pusht --checkpoint {config.checkpoint} --episodes 50 --seed 100000 --json -
+  {program} sample pusht --checkpoint {config.checkpoint} --start 100003 --out chunks.png
+  {program} train pusht --preset tiny"""

@@ -1,0 +1,78 @@
+"""What policies are trained on: batches of windows with their noise, and the loss of one."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unveil.network.condition import Condition
+from unveil.network.layers import seeded
+from unveil.policy.data.chunks import Chunks
+from unveil.policy.model import PolicyModel, PolicyShape
+from unveil.policy.networks.transformer import PolicyTransformer
+from unveil.process.objective import denoising_loss
+
+
+class PolicyBatch(NamedTuple):
+    """Windows in the data's units, and all that is random about their loss.
+
+    Args:
+        observations: (B, n_obs, D), or (B, H, D) where they are inpainted.
+        actions: (B, H, A).
+        t: (B,) in (0, 1], one of i / T except for flow matching.
+        noise: standard normal (B, H, row).
+        seed: of the network's dropout, and of where pictures are cut.
+        known: (B,), how many actions from the newest observation's on are known.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    t: Tensor
+    noise: Tensor
+    seed: int
+    known: Tensor
+
+
+def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[torch.Generator], PolicyBatch]:
+    """A source of random batches; the number of known actions is uniform in 0 .. prefix."""
+
+    def draw(generator: torch.Generator) -> PolicyBatch:
+        observations, actions = chunks.windows(chunks.draw(size, generator))
+        if shape.predicts == "flow":
+            t = 1.0 - torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
+        else:
+            t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
+        noise = torch.randn((size, shape.horizon, shape.row), generator=generator, device="cpu")
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        known = torch.zeros(size, dtype=torch.int64, device="cpu")
+        if shape.prefix:  # without one, batches are those of runs from before there was one
+            known = torch.randint(shape.prefix + 1, (size,), generator=generator, device="cpu")
+        return PolicyBatch(observations, actions, t, noise, seed, known)
+
+    return draw
+
+
+def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
+    """Mean squared error of the network's output over all actions that are not known, padding included, as published.
+
+    Known actions stay clean in x_t, as `Inpaint` keeps them when acting: on the conditional law of the others nothing else changes.
+    """
+    assert isinstance(model, PolicyModel)
+    device = model.device
+    x_0, cond, known = clean_of(model, batch)
+    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}
+
+
+def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
+    """Normalised rows (B, H, row), what the network is told, and which numbers are known; the batch's seed decides dropout and crops."""
+    device, network = model.device, model.denoiser.network
+    if isinstance(network, PolicyTransformer):
+        network.generator = seeded(device, batch.seed)
+    counts = batch.known.to(device)
+    crops = torch.Generator(device="cpu").manual_seed(batch.seed)
+    cond = model.condition(batch.observations.to(device), counts, crops)
+    shape, inpainted = model.shape, model.shape.told == "inpainting"
+    known = shape.known(counts) if shape.prefix or inpainted else None
+    actions = model.acted.normalized(batch.actions.to(device))
+    return shape.rows(actions, model.observed.normalized(batch.observations.to(device)) if inpainted else actions), cond, known

@@ -1,0 +1,231 @@
+"""Diffusion policies of others under our names: their networks' shapes, read from tensors, and the names of each release.
+
+Two releases are known: real-stanford/diffusion_policy and LeRobot. Their U-Nets and image encoders are one function under two sets of
+names; the transformer is the former's alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unveil.policy.networks.conditional_unet1d import ConditionalUNet
+from unveil.policy.networks.observation import ObservationEncoder, Part
+from unveil.policy.networks.transformer import PolicyTransformer
+
+Release = Literal["real-stanford/diffusion_policy", "lerobot"]
+_EMPTY = "_dummy_variable"  # a parameter without numbers, by which the original finds a module's device
+
+
+@dataclass(frozen=True)
+class UNetShape:
+    """The arguments of a `ConditionalUNet`."""
+
+    features: int
+    vector: int
+    widths: tuple[int, ...]
+    kernel: int
+    step: int
+    groups: int
+    scale: bool
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """The arguments of a `PolicyTransformer`."""
+
+    features: int
+    horizon: int
+    observation: int
+    observations: int
+    width: int
+    depth: int
+    heads: int
+    dropout: float
+    dropout_inputs: float
+    causal: bool
+
+
+class Linear(NamedTuple):
+    """What the network sees of a number x: x * scale + offset; shaped to broadcast, (D,) or (C, 1, 1)."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def normalized(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.offset
+
+    def raw(self, y: Tensor) -> Tensor:
+        return (y - self.offset) / self.scale
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a policy of others is; the network and the parts fix the tensors.
+
+    Args:
+        policy: its class there.
+        parts: of an observation, in the order in which the vector of a step has them; images have encoders.
+        keypoints: of the encoders' spatial softmax; None where they say the mean over places.
+        told: how the network learns of observations: FiLM, tokens, or inpainting of trajectories that hold observations too.
+        horizon, observed, acted: steps of a chunk, of the observations that are told, and of the actions that are carried out.
+        first: of the chunk's actions, the first that is carried out.
+        steps, schedule, predicts, clip: of the diffusion, `schedule` by its name in diffusers; `clip` bounds the belief about x_0.
+        sampler: its sampler there, and in how many steps.
+    """
+
+    release: Release
+    policy: str
+    network: UNetShape | TransformerShape
+    parts: tuple[Part, ...]
+    keypoints: int | None
+    told: Literal["film", "tokens", "inpainting"]
+    horizon: int
+    observed: int
+    acted: int
+    first: int
+    steps: int
+    schedule: str
+    predicts: Literal["eps", "x0"]
+    clip: float | None
+    sampler: str
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyWeights:
+    """A policy of others under our names, `network.*` and `observation.*`.
+
+    Args:
+        averaged: the EMA of the weights; None if there is none.
+        normalization: by key of an observation's part, and "action".
+        notes: of the file, for people: epoch, step.
+    """
+
+    described: Described
+    raw: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor] | None
+    normalization: Mapping[str, Linear]
+    notes: Mapping[str, int]
+
+
+def window(crop: object, image: tuple[int, ...]) -> tuple[int, int] | None:
+    """What a config says of cropping images of this shape: two lengths, or None.
+
+    Raises:
+        ValueError: anything else, or more than the image.
+    """
+    if crop is None:
+        return None
+    match crop:
+        case [int(height), int(width)] if 0 < height <= image[1] and 0 < width <= image[2]:
+            return height, width
+        case _:
+            raise ValueError(f"its images of {image} cannot be cropped to {str(crop)[:40]}")
+
+
+def network_of(described: Described) -> ConditionalUNet | PolicyTransformer:
+    """Our network of this shape.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    it = described.network
+    try:
+        if isinstance(it, UNetShape):
+            return ConditionalUNet(it.features, it.vector, it.widths, it.kernel, it.step, it.groups, it.scale)
+        sizes = it.features, it.horizon, it.observation, it.observations, it.width, it.depth, it.heads
+        return PolicyTransformer(*sizes, it.dropout, it.dropout_inputs, it.causal)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ValueError(f"its network cannot be ({error})") from error
+
+
+def observation_of(described: Described) -> ObservationEncoder:
+    """Our encoder of its observations; without images it has no weights."""
+    return ObservationEncoder(described.parts, described.keypoints)
+
+
+def model_of(described: Described) -> nn.ModuleDict:
+    """Both, whose state dict has the names of `PolicyWeights`."""
+    return nn.ModuleDict({"network": network_of(described), "observation": observation_of(described)})
+
+
+def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetShape:
+    """The shape of a U-Net of either release, whose groups are in no tensor.
+
+    Raises:
+        ValueError: no such U-Net there.
+    """
+    first = "blocks.0" if f"{prefix}down_modules.0.0.blocks.0.block.0.weight" in tensors else "conv1"
+    step = _of(tensors, f"{prefix}diffusion_step_encoder.3.bias", 1).shape[0]
+    widths = list[int]()
+    while (name := f"{prefix}down_modules.{len(widths)}.0.{first}.block.0.bias") in tensors:
+        widths.append(_of(tensors, name, 1).shape[0])
+    inner = _of(tensors, f"{prefix}down_modules.0.0.{first}.block.0.weight", 3)
+    film = _of(tensors, f"{prefix}down_modules.0.0.cond_encoder.1.weight", 2)
+    if any(name.startswith(f"{prefix}local_cond_encoder.") for name in tensors):
+        raise ValueError("its U-Net is told observations step by step (obs_as_local_cond), which ours is not")
+    if film.shape[0] not in (widths[0], 2 * widths[0]) or film.shape[1] < step or step < 4 or len(widths) > 8:
+        raise ValueError("its U-Net has FiLM of a shape that makes no sense")
+    return UNetShape(
+        inner.shape[1], film.shape[1] - step, tuple(widths), inner.shape[2], step, groups, scale=film.shape[0] == 2 * widths[0]
+    )
+
+
+def transformer_shape(tensors: Mapping[str, Tensor], prefix: str, heads: int, dropout: float, dropout_inputs: float) -> TransformerShape:
+    """The shape of a transformer, but for what is in no tensor.
+
+    Raises:
+        ValueError: none there, or a variant of it that ours does not have.
+    """
+    places = _of(tensors, f"{prefix}pos_emb", 3)
+    if f"{prefix}encoder.0.weight" not in tensors:
+        raise ValueError("its transformer has no memory or layers over it (time_as_cond false or n_cond_layers above 0); ours has neither")
+    depth = 0
+    while f"{prefix}decoder.layers.{depth}.norm1.weight" in tensors:
+        depth += 1
+    observe, memory = tensors.get(f"{prefix}cond_obs_emb.weight"), _of(tensors, f"{prefix}cond_pos_emb", 3)
+    features = _of(tensors, f"{prefix}input_emb.weight", 2).shape[1]
+    observation = 0 if observe is None else observe.shape[-1]
+    sizes = features, places.shape[1], observation, memory.shape[1] - 1, places.shape[2], depth, heads
+    return TransformerShape(*sizes, dropout, dropout_inputs, causal=f"{prefix}mask" in tensors)
+
+
+def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str], described: Described) -> dict[str, Tensor]:
+    """All parameters under our names, float32.
+
+    Args:
+        table: our names to theirs.
+    Raises:
+        ValueError: a tensor is missing, foreign, of another shape or not finite.
+    """
+    used = set(table.values())
+    missing = sorted(used - tensors.keys())
+    foreign = sorted(name for name in tensors.keys() - used if not name.endswith(_EMPTY))
+    if missing or foreign:
+        norm = " (its image encoder has BatchNorm, ours GroupNorm)" if any(f.endswith(".running_mean") for f in foreign) else ""
+        raise ValueError(
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[name[:80] for name in foreign[:2]]}{norm}"
+        )
+    with torch.device("meta"):
+        ours = {name: tuple(value.shape) for name, value in model_of(described).state_dict().items()}
+    if ours.keys() != table.keys():
+        raise ValueError(f"no names for {sorted(ours.keys() ^ table.keys())[:2]}")
+    found: dict[str, Tensor] = {}
+    for name, theirs in table.items():
+        value = tensors[theirs]
+        if name in ("network.place", "network.memory_place") and value.ndim == 3:  # theirs have an axis for the batch
+            value = value[0]
+        if tuple(value.shape) != ours[name]:
+            raise ValueError(f"{theirs} has shape {tuple(value.shape)}, needed is {ours[name]}")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{theirs} holds numbers that are not finite")
+        found[name] = value.to(torch.float32)
+    return found
+
+
+def _of(tensors: Mapping[str, Tensor], name: str, axes: int) -> Tensor:
+    if name not in tensors or tensors[name].ndim != axes or not tensors[name].numel():
+        raise ValueError(f"{name} is missing, or has not {axes} axes")
+    return tensors[name]

@@ -1,0 +1,293 @@
+"""Checkpoints of real-stanford/diffusion_policy (`.ckpt`): read without running anything in them, under our names.
+
+Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its average (`ema_model`) and the
+optimizer; and `pickles`, pickles within the pickle. Of these, numbers alone are looked at.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.files import omegaconf as hydra_config
+from unveil.files import omegaconf_interpolation as interpolation
+from unveil.files.pickles import Made, Symbol, nothing, read_pickle
+from unveil.files.torch_save import Form, read_torch
+from unveil.policy.networks.observation import Part
+from unveil.policy.weights.description import (
+    Described,
+    Linear,
+    PolicyWeights,
+    TransformerShape,
+    renamed,
+    transformer_shape,
+    unet_shape,
+    window,
+)
+from unveil.policy.weights.names import Names, encoder_names, split, transformer_names, unet_names
+
+POLICIES = (
+    "DiffusionUnetLowdimPolicy",
+    "DiffusionTransformerLowdimPolicy",
+    "DiffusionUnetHybridImagePolicy",
+    "DiffusionTransformerHybridImagePolicy",
+    "DiffusionUnetImagePolicy",
+)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of each channel, as torchvision has them
+_BYTES = Symbol("_codecs", "encode")  # as Python 3 writes bytes for Python 2
+_FORM = Form(
+    knows=lambda symbol: symbol == _BYTES or hydra_config.knows(symbol),
+    repeats=hydra_config.repeats,
+    plain=lambda tree: _plain(tree),
+    largest=16 * 2**30,
+    operations=2_000_000,
+    deepest=64,
+)
+
+
+def read_policy(file: Path) -> PolicyWeights:
+    """A policy of the original: what it is, its weights, their average and its normaliser.
+
+    Raises:
+        UnveilError: missing, damaged, with anything in it that does not belong there, or a policy that ours cannot be.
+    """
+    try:
+        state = read_torch(file, _FORM)
+    except UnveilError as error:
+        raise UnveilError(f"{error}{_other(file)}") from error
+    try:
+        dicts: dict[str, dict[str, Tensor]] = {name: _tensors(name, value) for name, value in state["state_dicts"].items()}
+        if "model" not in dicts:
+            raise ValueError("it has no weights (state_dicts: model)")
+        described = describe(state["cfg"], dicts["model"])
+        weights = {name: renamed_policy(tensors, described) for name, tensors in dicts.items()}
+        normalization = normalizers(dicts.get("ema_model", dicts["model"]), described)
+        if described.keypoints is None and _encoder(state["cfg"]).get("imagenet_norm") is True:
+            normalization = renormalized(normalization, described)
+        return PolicyWeights(described, weights["model"], weights.get("ema_model"), normalization, state["notes"])
+    except ValueError as error:
+        raise UnveilError(f"{file}: a checkpoint of real-stanford/diffusion_policy that cannot be used: {error}") from error
+
+
+def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
+    """What a policy is, of its config and its tensors, which must agree.
+
+    Raises:
+        ValueError: a policy or a variant that ours cannot be, or a config that lacks something.
+    """
+    policy, kind = _at(cfg, "policy", dict), str(_at(cfg, "policy._target_", str)).rpartition(".")[2]
+    if kind not in POLICIES:
+        raise ValueError(f"it is a {kind[:60]}; {', '.join(POLICIES)} can be read")
+    own, images = policy.get("model") or policy, "Image" in kind
+    if "Unet" in kind:
+        network = unet_shape(tensors, "model.", _at(own, "n_groups", int))
+        as_condition = _at(policy, "obs_as_global_cond", bool)
+    else:
+        heads = _at(own, "n_head", int)
+        network = transformer_shape(tensors, "model.", heads, _at(own, "p_drop_attn", float), _at(own, "p_drop_emb", float))
+        as_condition = _at(policy, "obs_as_cond", bool)
+    observed = _at(policy, "n_obs_steps", int)
+    plain = kind == "DiffusionUnetImagePolicy"
+    if plain:
+        parts = _sorted_parts(_at(policy, "shape_meta.obs", dict), _encoder(cfg))
+    elif images:
+        parts = _parts(_at(policy, "shape_meta.obs", dict), policy.get("crop_shape"))
+    else:
+        parts = (Part("obs", (_at(cfg, "obs_dim", int),)),)
+    told = "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
+    scheduler = _at(policy, "noise_scheduler", dict)
+    predicts = _at(scheduler, "prediction_type", str)
+    if predicts not in ("epsilon", "sample"):
+        raise ValueError(f"it predicts {predicts[:40]}; epsilon and sample are known")
+    if policy.get("pred_action_steps_only") is True:
+        raise ValueError("its chunks hold the actions that are carried out alone (pred_action_steps_only), which ours do not")
+    later = kind == "DiffusionUnetLowdimPolicy" and policy.get("oa_step_convention") is not True  # an early convention, one step off
+    return Described(
+        "real-stanford/diffusion_policy",
+        kind,
+        network,
+        parts,
+        keypoints=None if plain else 32,
+        told=told,
+        horizon=_at(policy, "horizon", int),
+        observed=observed,
+        acted=_at(policy, "n_action_steps", int),
+        first=observed if later else observed - 1,
+        steps=_at(scheduler, "num_train_timesteps", int),
+        schedule=_at(scheduler, "beta_schedule", str),
+        predicts="eps" if predicts == "epsilon" else "x0",
+        clip=1.0 if scheduler.get("clip_sample") is True else None,
+        sampler=f"{str(scheduler.get('_target_', '')).rpartition('.')[2][:40]}, {policy.get('num_inference_steps')} steps",
+    )
+
+
+def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
+    """The parameters of one state dict under our names.
+
+    Raises:
+        ValueError: as `renamed`.
+    """
+    it = described.network
+    table: Names = transformer_names(it, "model.") if isinstance(it, TransformerShape) else unet_names(it, "model.", lerobot=False)
+    places = list[str]()
+    shared = any(name.startswith("obs_encoder.key_model_map.rgb.") for name in tensors)
+    for part in described.parts:
+        if part.encoder is not None and described.keypoints is None:
+            table |= encoder_names(part.encoder, f"obs_encoder.key_model_map.{'rgb' if shared else part.key}", "", "")
+        elif part.encoder is not None:
+            net = f"obs_encoder.obs_nets.{part.key}"
+            table |= encoder_names(part.encoder, f"{net}.nets.0.nets", f"{net}.nets.1.nets", f"{net}.nets.3")
+            places += [f"{net}.backbone.", f"{net}.pool.", *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y"))]
+    places += ["normalizer.", "model.mask", "model.memory_mask"]  # kept twice, or known without
+    found = {name: value for name, value in split(tensors).items() if not name.startswith(tuple(places))}
+    if any(not torch.equal(value, torch.ones_like(value)) for name, value in tensors.items() if name.endswith(".temperature")):
+        raise ValueError("its spatial softmax has another temperature than 1")
+    return renamed(found, table, described)
+
+
+def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Linear]:
+    """What the policy does to its observations and actions, from its own state dict.
+
+    Raises:
+        ValueError: one is missing, or of another size.
+    """
+    found: dict[str, Linear] = {}
+    actions = described.network.features - (sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0)
+    sizes = {part.key: part.shape[0] for part in described.parts}
+    for key, size in {**sizes, "action": actions}.items():
+        pair = [tensors.get(f"normalizer.params_dict.{key}.{name}") for name in ("scale", "offset")]
+        scale, offset = (None if value is None else value.reshape(-1).to(torch.float32) for value in pair)
+        if scale is None or offset is None or scale.shape != offset.shape or len(scale) not in (1, size) or not bool((scale != 0).all()):
+            raise ValueError(f"its normaliser of {key[:40]} is missing, or not of {size} numbers")
+        image = any(part.key == key and part.encoder is not None for part in described.parts)
+        found[key] = Linear(scale[:, None, None], offset[:, None, None]) if image else Linear(scale, offset)
+    return found
+
+
+def renormalized(normalization: Mapping[str, Linear], described: Described) -> dict[str, Linear]:
+    """Images normalised once more, by ImageNet's statistics, as `imagenet_norm` asks: ((x scale + offset) - mean) / deviation.
+
+    Raises:
+        ValueError: images of other than three channels.
+    """
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    found = dict(normalization)
+    for part in described.parts:
+        if part.encoder is not None:
+            if part.shape[0] != 3:
+                raise ValueError(f"its {part.key[:40]} has {part.shape[0]} channels, but imagenet_norm knows three")
+            it = normalization[part.key]
+            found[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
+    return found
+
+
+def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of `MultiImageObsEncoder`, if it is one that ours can be.
+
+    Raises:
+        ValueError: it is another encoder, or a variant of it.
+    """
+    it = _at(cfg, "policy.obs_encoder", dict)
+    kind = str(it.get("_target_")).rpartition(".")[2]
+    if kind != "MultiImageObsEncoder":
+        raise ValueError(f"its observations go through a {kind[:60]}; MultiImageObsEncoder can be read")
+    model = it.get("rgb_model")
+    name = cast(dict[str, Any], model).get("name") if isinstance(model, dict) else None
+    if name != "resnet18":
+        raise ValueError(f"its images go through {str(name)[:40]}; a resnet18 can be read")
+    if it.get("resize_shape") is not None:
+        raise ValueError("its images are resized (resize_shape), which ours are not")
+    return it
+
+
+def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -> tuple[Part, ...]:
+    """As `MultiImageObsEncoder` has them: images by name, then numbers by name; one network reads all images, or each has its own."""
+    parts = _parts(observations, None)
+    images = sorted((part for part in parts if part.encoder is not None), key=lambda part: part.key)
+    crops, found = encoder.get("crop_shape"), list[Part]()
+    for i, part in enumerate(images):
+        crop = cast(dict[str, Any], crops).get(part.key) if isinstance(crops, dict) else crops
+        number = 0 if encoder.get("share_rgb_model") is True else i
+        found.append(Part(part.key, part.shape, number, window(crop, part.shape)))
+    return (*found, *sorted((part for part in parts if part.encoder is None), key=lambda part: part.key))
+
+
+def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
+    """The parts in the order of `shape_meta`, each image with an encoder of its own."""
+    parts, encoders = list[Part](), 0
+    for key, meta in observations.items():
+        shape = tuple(_at(meta, "shape", list))
+        if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
+            raise ValueError(f"its observation {key[:40]} has a shape that makes no sense")
+        if meta.get("type", "low_dim") == "low_dim":
+            if len(shape) != 1:
+                raise ValueError(f"its observation {key[:40]} of shape {shape} is neither numbers side by side nor an image")
+            parts.append(Part(key, shape))
+            continue
+        if meta["type"] != "rgb" or len(shape) != 3:
+            raise ValueError(f"its observation {key[:40]} is neither low_dim nor rgb")
+        parts.append(Part(key, shape, encoders, window(crop, shape)))
+        encoders += 1
+    return tuple(parts)
+
+
+def _plain(tree: Any) -> dict[str, Any]:
+    """`cfg` plain, the state dicts of model and average, and what the pickles within say that is a number."""
+    payload = cast(dict[str, Any], tree) if isinstance(tree, dict) else {}
+    dicts, pickles = payload.get("state_dicts"), payload.get("pickles")
+    cfg = hydra_config.plain(payload.get("cfg"))
+    if not isinstance(cfg, dict) or not isinstance(dicts, dict):
+        raise ValueError("not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)")
+    cfg = interpolation.resolved(cast(dict[str, Any], cfg))
+    wanted = {name: value for name, value in cast(dict[str, Any], dicts).items() if name in ("model", "ema_model")}
+    notes: dict[str, int] = {}
+    for name in ("epoch", "global_step"):
+        within = cast(dict[str, Any], pickles).get(name) if isinstance(pickles, dict) else None
+        if isinstance(within, Made) and within.maker == _BYTES and len(within.arguments) == 2 and within.arguments[1] == "latin1":
+            value = read_pickle(BytesIO(str(within.arguments[0]).encode("latin1")), nothing)
+            if type(value) is int and 0 <= value < 10**12:
+                notes[name] = value
+    return {"cfg": cfg, "state_dicts": wanted, "notes": notes}
+
+
+def _other(file: Path) -> str:
+    """Which other program's checkpoint a file is, as the end of a sentence; "" if that is not known."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            with archive.open(names[0]) as tree:
+                said = tree.read(2**24)
+    except (OSError, ValueError, IndexError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return ""
+    if b"pytorch-lightning_version" in said:
+        return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"
+    if b"state_dicts" not in said and b"state_dict" in said:
+        return "; it holds a state_dict, and is of another program than real-stanford/diffusion_policy"
+    return ""
+
+
+def _tensors(name: str, value: Any) -> dict[str, Tensor]:
+    found = cast(dict[Any, Any], value) if isinstance(value, dict) else {}
+    if not found or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+        raise ValueError(f"its state_dicts: {name} is no dict of tensors")
+    return cast(dict[str, Tensor], found)
+
+
+def _at(config: Any, path: str, kind: type) -> Any:
+    """The value at a dotted path of a config, which must be there and of this kind."""
+    value = config
+    for name in path.split("."):
+        value = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(value, str) and "${" in value:
+        raise ValueError(f"its config says {path} is {value[:80]}, which cannot be resolved here")
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 10**6):
+        raise ValueError(f"its config says no {path} that makes sense")
+    return value

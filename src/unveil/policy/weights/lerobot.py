@@ -1,0 +1,272 @@
+"""Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, under our names.
+
+Statistics are buffers of the model (before 0.4), or stand in files beside it: `policy_preprocessor.json` names a safetensors file with
+`observation.state.min` and the like, `policy_postprocessor.json` one for the actions. Before 0.2 configs told shapes and normalisation by
+name alone, and no type.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.files.json_objects import read_object
+from unveil.files.safetensors import read_tensors
+from unveil.policy.networks.observation import Part
+from unveil.policy.weights.description import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape, window
+from unveil.policy.weights.names import Names, encoder_names, unet_names
+
+STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
+_BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+_EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
+
+
+def is_lerobot(folder: Path) -> bool:
+    """Whether a folder's config.json is that of a policy of LeRobot, of any type: it names its features, or before 0.2 their shapes."""
+    try:
+        config = read_object(folder / "config.json")
+    except (UnveilError, OSError):
+        return False
+    sides = [("input_features", "output_features"), ("input_shapes", "output_shapes")]
+    return config.get("type") == "diffusion" or any(all(isinstance(config.get(name), dict) for name in pair) for pair in sides)
+
+
+def read_policy_folder(folder: Path) -> PolicyWeights:
+    """A policy of LeRobot: what it is, its weights and its normaliser. LeRobot keeps no average of the weights beside them.
+
+    Raises:
+        UnveilError: a file is missing or damaged, or a policy that ours cannot be.
+    """
+    config = current(read_object(folder / "config.json"))
+    try:
+        check_type(config)
+        tensors = read_weights(folder)
+        described = describe(config, tensors)
+        weights = renamed_policy(tensors, described)
+        return PolicyWeights(described, weights, None, normalizers(folder, config, tensors, described), {})
+    except ValueError as error:
+        raise UnveilError(f"{folder}: a policy of LeRobot that cannot be used: {error}") from error
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
+
+    Raises:
+        UnveilError: a file is missing or damaged.
+        ValueError: an index that makes no sense, or shards that share a tensor or lack one.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return read_tensors(folder / "model.safetensors")
+    table = read_object(index, largest=2**24).get("weight_map")
+    named = cast(dict[str, Any], table) if isinstance(table, dict) else {}
+    if not named or not all(isinstance(shard, str) and Path(shard).name == shard for shard in named.values()):
+        raise ValueError(f"{index.name} does not say which file beside it holds which tensor (weight_map)")
+    found: dict[str, Tensor] = {}
+    for shard in sorted(set(named.values())):
+        part = read_tensors(folder / shard)
+        if twice := sorted(part.keys() & found.keys()):
+            raise ValueError(f"{twice[0][:80]} stands in two of its shards")
+        found |= part
+    if wrong := sorted(named.keys() ^ found.keys()):
+        raise ValueError(f"{wrong[0][:80]} is {'in no shard' if wrong[0] in named else 'in a shard, but not in the index'}")
+    return found
+
+
+def current(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as LeRobot writes it since 0.2; one of before is told by its `input_shapes` and its noise scheduler.
+
+    Its `normalization_mapping` then has the names of features beside those of kinds. One whose type was lost is of diffusion if it names
+    a noise scheduler (huggingface/lerobot#1105).
+    """
+    if "type" not in config and "noise_scheduler_type" in config and isinstance(config.get("input_features"), dict):
+        return config | {"type": "diffusion"}
+    shapes = [config.get(name) for name in ("input_shapes", "output_shapes")]
+    if "type" in config or "noise_scheduler_type" not in config or not all(isinstance(side, dict) for side in shapes):
+        return config
+    features = [{key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, Any], side).items()} for side in shapes]
+    modes: dict[str, str] = {}
+    for name in ("input_normalization_modes", "output_normalization_modes"):
+        told = config.get(name)
+        modes |= {key: str(mode).upper() for key, mode in (cast(dict[str, Any], told) if isinstance(told, dict) else {}).items()}
+    modes = {key: modes.get(key, "IDENTITY") for side in features for key in side}  # what is not named was left as it is
+    return config | {"type": "diffusion", "input_features": features[0], "output_features": features[1], "normalization_mapping": modes}
+
+
+def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
+    """What a policy is, of its config and its tensors.
+
+    Raises:
+        ValueError: a policy or a variant that ours cannot be, or a config that lacks something.
+    """
+    check_type(config)
+    network = unet_shape(tensors, "diffusion.unet.", _whole(config, "n_groups"))
+    images = _features(config, "VISUAL")
+    if images and config.get("use_group_norm") is not True:
+        raise ValueError("its image encoder has BatchNorm (use_group_norm false), ours GroupNorm")
+    if images and (config.get("vision_backbone") != "resnet18" or config.get("resize_shape") is not None):
+        raise ValueError("its images go through something else than a resnet18 of their own size (vision_backbone, resize_shape)")
+    shapes, crop = _features(config, None), config.get("crop_shape")
+    if STATE not in shapes:
+        raise ValueError(f"its config has no {STATE}")
+    apart = config.get("use_separate_rgb_encoder_per_camera") is True
+    parts = [Part(STATE, shapes[STATE])]
+    for i, (key, shape) in enumerate(images.items()):
+        parts.append(Part(key, shape, i if apart else 0, window(crop, shape)))
+    if ENVIRONMENT in shapes:
+        parts.append(Part(ENVIRONMENT, shapes[ENVIRONMENT]))
+    steps = _whole(config, "num_train_timesteps")
+    predicts, observed = config.get("prediction_type"), _whole(config, "n_obs_steps")
+    if predicts not in ("epsilon", "sample"):
+        raise ValueError(f"it predicts {str(predicts)[:40]}; epsilon and sample are known")
+    bound = config.get("clip_sample_range", 1.0)
+    if not isinstance(bound, int | float) or not 0 < bound < 1e6:
+        raise ValueError("its config says no clip_sample_range that makes sense")
+    return Described(
+        "lerobot",
+        "DiffusionPolicy",
+        network,
+        tuple(parts),
+        keypoints=_whole(config, "spatial_softmax_num_keypoints"),
+        told="film",
+        horizon=_whole(config, "horizon"),
+        observed=observed,
+        acted=_whole(config, "n_action_steps"),
+        first=observed - 1,
+        steps=steps,
+        schedule=str(config.get("beta_schedule"))[:40],
+        predicts="eps" if predicts == "epsilon" else "x0",
+        clip=float(bound) if config.get("clip_sample") is True else None,
+        sampler=f"{str(config.get('noise_scheduler_type'))[:40]}, {config.get('num_inference_steps') or steps} steps",
+    )
+
+
+def check_type(config: Mapping[str, Any]) -> None:
+    """Refuse policies that are not of diffusion.
+
+    Raises:
+        ValueError: it is of another type, or says none.
+    """
+    if config.get("type") != "diffusion":
+        said = (
+            f"it is of type {str(config['type'])[:40]}" if "type" in config else "its config.json says no type and no noise_scheduler_type"
+        )
+        raise ValueError(f"{said}; diffusion can be read")
+
+
+def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
+    """The parameters under our names.
+
+    Raises:
+        ValueError: as `renamed`.
+    """
+    it, apart = described.network, any(name.startswith("diffusion.rgb_encoder.0.") for name in tensors)
+    if not isinstance(it, UNetShape):
+        raise ValueError("LeRobot has no transformer")
+    table: Names = unet_names(it, "diffusion.unet.", lerobot=True)
+    for encoder in {part.encoder for part in described.parts if part.encoder is not None}:
+        net = f"diffusion.rgb_encoder.{encoder}" if apart else "diffusion.rgb_encoder"
+        table |= encoder_names(encoder, f"{net}.backbone", f"{net}.pool.nets", f"{net}.out")
+    found = {name: v for name, v in tensors.items() if not name.startswith(_BUFFERS) and not name.endswith(".pool.pos_grid")}
+    return renamed(found, table, described)
+
+
+def normalizers(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described) -> dict[str, Linear]:
+    """What is done to observations and actions: from the model's buffers where it has any, else from the files beside it.
+
+    Raises:
+        UnveilError: a file is damaged.
+        ValueError: statistics are missing, of another size, or of a kind that is not known.
+    """
+    stats = _buffers(tensors) or {**_beside(folder, "policy_postprocessor"), **_beside(folder, "policy_preprocessor")}
+    modes = config.get("normalization_mapping")
+    kinds = {key: str(cast(dict[str, Any], feature).get("type")) for key, feature in _all_features(config).items()}
+    found: dict[str, Linear] = {}
+    for key, shape in {**{part.key: part.shape for part in described.parts}, ACTION: (described.network.features,)}.items():
+        told = cast(dict[str, Any], modes) if isinstance(modes, dict) else {}
+        mode = told.get(key, told.get(kinds.get(key, "")))
+        wide = (shape[0], 1, 1) if len(shape) == 3 else shape
+        if mode == "IDENTITY":
+            found[key] = Linear(torch.ones(wide), torch.zeros(wide))
+            continue
+        names = {"MIN_MAX": ("min", "max"), "MEAN_STD": ("mean", "std")}.get(str(mode))
+        if names is None:
+            raise ValueError(f"it normalises {key[:40]} by {str(mode)[:40]}; MIN_MAX, MEAN_STD and IDENTITY are known")
+        a, b = (_statistic(stats, key, name, wide) for name in names)
+        found[key] = _limits(a, b) if mode == "MIN_MAX" else Linear(1.0 / (b + _EPS), -a / (b + _EPS))
+    return found
+
+
+def _limits(low: Tensor, high: Tensor) -> Linear:
+    span = torch.where(high == low, torch.full_like(low, _EPS), high - low)
+    return Linear(2.0 / span, -2.0 * low / span - 1.0)
+
+
+def _statistic(stats: Mapping[str, Tensor], key: str, name: str, shape: tuple[int, ...]) -> Tensor:
+    for known in (f"{key}.{name}", f"{key.replace('.', '_')}.{name}"):
+        if known in stats:
+            value = stats[known].to(torch.float32)
+            if value.numel() != shape[0] or not bool(torch.isfinite(value).all()):
+                raise ValueError(f"its {known[:60]} has shape {tuple(value.shape)} or is not finite; {shape[0]} numbers are needed")
+            return value.reshape(shape)
+    raise ValueError(f"its {key[:60]}.{name} is neither in the model nor beside it (policy_preprocessor.json, policy_postprocessor.json)")
+
+
+def _buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Statistics that are buffers of the model, by names whose dots are underscores."""
+    return {name.partition(".buffer_")[2]: value for name, value in tensors.items() if name.startswith(_BUFFERS)}
+
+
+def _beside(folder: Path, name: str) -> dict[str, Tensor]:
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        return {}
+    found: dict[str, Tensor] = {}
+    for step in cast(list[Any], read_object(file).get("steps") or []):
+        state = cast(dict[str, Any], step).get("state_file") if isinstance(step, dict) else None
+        if isinstance(state, str) and "normalizer" in state:
+            if Path(state).name != state:
+                raise ValueError(f"{file.name} names a file in another folder")
+            found |= read_tensors(folder / state)
+    return found
+
+
+def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs, or of those of one kind; an image's is (C, h, w)."""
+    found: dict[str, tuple[int, ...]] = {}
+    inputs = config.get("input_features")
+    if not isinstance(inputs, dict):
+        raise ValueError("its config has no input_features")
+    for key, value in cast(dict[str, Any], inputs).items():
+        feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+        given = feature.get("shape")
+        shape = tuple(cast(list[Any], given)) if isinstance(given, list) else ()
+        if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
+            raise ValueError(f"its {key[:40]} has a shape that makes no sense")
+        if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
+            raise ValueError(f"its {key[:40]} of shape {shape} is neither numbers side by side nor an image (C, h, w)")
+        if kind in (None, feature.get("type")):
+            found[key] = shape
+    return found
+
+
+def _kind(key: str) -> str:
+    """A feature's kind by its name, as LeRobot told it before configs did."""
+    known = {STATE: "STATE", ENVIRONMENT: "ENV", ACTION: "ACTION"}
+    return "VISUAL" if key.startswith("observation.image") else known.get(key, "OTHER")
+
+
+def _all_features(config: Mapping[str, Any]) -> dict[str, Any]:
+    both = (config.get("input_features"), config.get("output_features"))
+    named = {key: value for side in both if isinstance(side, dict) for key, value in cast(dict[str, Any], side).items()}
+    return {key: value for key, value in named.items() if isinstance(value, dict)}
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int:
+    value = config.get(name)
+    if type(value) is not int or not 0 < value < 10**6:
+        raise ValueError(f"its config says no {name} that makes sense")
+    return value

@@ -1,0 +1,1 @@
+"""PushT: a block pushed to its place."""

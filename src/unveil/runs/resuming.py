@@ -1,0 +1,183 @@
+"""`--resume`: whether a training may go on where it stopped, and if not, what to do instead."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import UnveilError
+
+FREE_TO_CHANGE = (
+    "steps",
+    "n_train_steps",
+    "save_every",
+    "save_freq",
+    "keep",
+    "device",
+    "threads",
+    "resume",
+    "new_data",
+    "out",
+    "prepared_by",
+    "data",
+    "samples",
+    "log",
+)
+DATA = {  # how much there is to learn from: what may change with --new-data, and its name for people
+    "images": "images",
+    "skipped": "files left out",
+    "transitions": "transitions",
+    "episodes": "episodes",
+    "tokens": "tokens",
+    "chats": "conversations",
+    "left_out": "conversations left out",
+    "demonstrations": "demonstrations",
+    "windows": "windows",
+}
+OF_DATA = ("size", "channels", "names", "observations", "actions", "longest", "vocabulary", "tokenizer")  # what shapes the network
+
+
+def check_folder(run: Path, resume: bool) -> None:
+    """Refuse a run folder that cannot be one, before anything is read or generated for it.
+
+    Raises:
+        UnveilError: it is a file, holds files of a run's names that no run made, or checkpoints of ours while `resume` is off.
+    """
+    from unveil.training.checkpoint import latest_checkpoint
+
+    if run.exists() and not run.is_dir():
+        raise UnveilError(f"{run} is a file, but a run needs a folder")
+    newest = latest_checkpoint(run, warn=False)
+    if newest is None:
+        return _check_names(run)
+    if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
+        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+
+
+def _check_names(run: Path) -> None:
+    """Refuse a folder without checkpoints whose files of a run's names no run made."""
+    config, log = run / "config.json", run / "metrics.jsonl"
+    try:
+        found = json.loads(config.read_text()) if config.exists() else None
+        ours = isinstance(found, dict) and "recipe" in found
+    except (OSError, ValueError, RecursionError):
+        found, ours = "something", False
+    for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
+        if strange:
+            raise UnveilError(f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run")
+
+
+def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> str:
+    """Write `config.json`, unless it is that of a run which has begun and differs. Returns what is to be told of changed data, or "".
+
+    With `new_data` in `described`, numbers of `DATA` may differ; `data_before` of `config.json` then says what they were until which step.
+
+    Args:
+        defaults: the recipe's config, for fields that an older `config.json` lacks.
+    Raises:
+        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags or data, by another recipe, or by
+            another program; says what to do.
+    """
+    from unveil.files.atomic import replacing
+    from unveil.training.checkpoint import latest_checkpoint
+
+    file, said = run / "config.json", ""
+    newest = latest_checkpoint(run, warn=False)  # the trainer warns
+    if newest is not None:
+        before = _read(file)
+        _check_kind(run, before, described)
+        if not resume:
+            raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+        changed = _changed(run, before, described, defaults)
+        if "data_before" in before:
+            described["data_before"] = before["data_before"]
+        if changed:
+            until = {"until_step": int(newest.name.split("-")[1])} | {name: before[name] for name in changed}
+            described["data_before"] = [*before.get("data_before", []), until]
+            said = f"going on from {newest.name} with {_numbers(changed, described)} instead of {_numbers(changed, before)}"
+    with replacing(file) as partial:
+        partial.write_text(json.dumps(described, indent=1) + "\n")
+    return said
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        before = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnveilError(f"{file}: cannot be read ({error}); copy the run again, or give another --out") from error
+    if not isinstance(before, dict):
+        raise UnveilError(f"{file}: not the config of a run; give another --out")
+    return before
+
+
+def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+    """A run of this recipe that unveil trained, or one that does not say."""
+    recipe, origin = before.get("recipe", described["recipe"]), before.get("origin", "unveil")
+    if origin != "unveil":
+        instead = ""
+        if recipe == described["recipe"] and "start_from" in described:
+            place = "--prefix diffusion/new" if "logbase" in described else "--out NEW"
+            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {shlex.quote(str(run))} {place}"
+        raise UnveilError(
+            f"{run} was converted from {origin}, without the state of its optimizer, so it cannot go on there; use it as it is, or give "
+            f"another --out{instead}"
+        )
+    if recipe != described["recipe"]:
+        raise UnveilError(f"{run} is a run of unveil train {recipe}, not of {described['recipe']}; give another --out")
+
+
+def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
+    """The numbers of data that differ and may."""
+    different = [
+        name
+        for name in described
+        if before and name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]
+    ]
+    different = [name for name in different if name in before or name not in DATA]  # an older run did not count its data so
+    if "windows" in before and "windows" not in different:  # an older run counted demonstrations without a window, too
+        different = [name for name in different if name != "demonstrations"]
+    flags = [name for name in different if hasattr(defaults, name)]
+    fixed = [name for name in different if name in OF_DATA]
+    if fixed:
+        was = " and ".join(f"{name} {_word(before.get(name))}, now {_word(described[name])}" for name in fixed)
+        raise UnveilError(f"the network of {run} is made for data with {was}; give its own data, or start a new run with another --out")
+    if flags:
+        was = " and ".join(
+            f"{_flag(name)} {_word(before.get(name, getattr(defaults, name)))}, not {_word(described[name])}" for name in flags
+        )
+        old = " ".join(_given(name, before.get(name, getattr(defaults, name))) for name in flags)
+        raise UnveilError(f"{run} was started with {was}; to go on give {old}, or start a new run with another --out")
+    for name in set(different) - set(DATA):
+        raise UnveilError(f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give another --out")
+    if different and not described.get("new_data"):
+        raise UnveilError(
+            f"{run} was started with {_numbers(different, before)}, now there are {_numbers(different, described)}; "
+            "add --new-data to go on with these, give the old ones, or start a new run with another --out"
+        )
+    return different
+
+
+def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
+    return ", ".join(f"{len(v) if isinstance(v := described[name], list) else v} {DATA[name]}" for name in names)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _word(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _given(name: str, value: Any) -> str:
+    """As it is typed."""
+    if isinstance(value, bool):
+        return _flag(name) if value else _flag(f"no_{name}")
+    if value is None:
+        return f"no {_flag(name)}"
+    return f"{_flag(name)} {_word(value) if isinstance(value, list | tuple) else shlex.quote(str(value))}"

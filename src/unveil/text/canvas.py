@@ -1,0 +1,131 @@
+"""Canvases: rows of known tokens and masks, made of prompts or of patterns with gaps, and checked before anything is written on them."""
+
+import re
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from unveil.text.data.tokens import Tokens
+from unveil.text.model import TextModel
+
+GAP = re.compile(r"\[\*(\d+)\]")
+LONGEST_GAP = 10**6
+
+
+class Canvas(NamedTuple):
+    """Rows of tokens with gaps, padded on the left.
+
+    Args:
+        ids: (B, L); masks are what is to be written.
+        valid: (B, L) bool, no padding.
+    """
+
+    ids: Int[Tensor, "B L"]
+    valid: Bool[Tensor, "B L"]
+
+
+def listed(texts: Any, name: str) -> list[str]:
+    """A list of texts.
+
+    Raises:
+        ValueError: one text, whose letters would be taken for texts, or anything else.
+    """
+    if isinstance(texts, str | bytes):
+        raise ValueError(f"{name} must be a list of texts, got one text; write [{str(texts)[:30]!r}]")
+    if strange := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{name} must be a list of texts, got one with {type(strange[0]).__name__} in it")
+    return list(texts)
+
+
+def check_room(model: TextModel, given: int, length: int) -> None:
+    """Refuse rows that are longer than a model's context.
+
+    Raises:
+        ValueError: the prompt and the new tokens, and the context.
+    """
+    if given + length > model.shape.context:
+        raise ValueError(
+            f"prompt and new tokens are {given + length}, but the model's context is {model.shape.context}; "
+            "give a shorter prompt or fewer tokens"
+        )
+
+
+def prompt_canvas(prompts: Sequence[Sequence[int]], length: int, tokens: Tokens, device: torch.device | None = None) -> Canvas:
+    """Prompts, and `length` masks after each.
+
+    Raises:
+        ValueError: a prompt holds [MASK] or what is no token, or there is nothing to write.
+    """
+    if not 1 <= length <= LONGEST_GAP:
+        raise ValueError(f"length must be at least 1 token and at most {LONGEST_GAP:,}, got {length}")
+    every: Sequence[Any] = prompts
+    for prompt in every:
+        if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
+            raise ValueError(f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by tokens.encode")
+        ids: Sequence[Any] = prompt
+        if strange := [i for i in ids if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size]:
+            raise ValueError(f"a prompt holds {strange[0]!r}, which is none of the vocabulary's ids 0 .. {tokens.size - 1}")
+        if tokens.mask_id in ids:
+            raise ValueError(
+                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
+            )
+    return padded([[*prompt, *[tokens.mask_id] * length] for prompt in prompts], tokens.eos_id, device)
+
+
+def gap_canvas(patterns: Sequence[str], tokens: Tokens, device: torch.device | None = None) -> Canvas:
+    """Patterns such as "To be, [*8] that is the question": a gap of 8 tokens.
+
+    Raises:
+        ValueError: a pattern has no gap or one without end, or its text holds the mask token.
+    """
+    rows: list[list[int]] = []
+    for pattern in listed(patterns, "patterns"):
+        pieces = GAP.split(pattern)  # text, count, text, count, ..., text
+        row: list[int] = []
+        for i, piece in enumerate(pieces):
+            if i % 2 and (len(piece) > 7 or int(piece) > LONGEST_GAP):
+                raise ValueError(f"a gap of {piece[:20]} tokens is longer than any context")
+            ids = [tokens.mask_id] * int(piece) if i % 2 else tokens.encode(piece) if piece else []
+            if not i % 2 and tokens.mask_id in ids:
+                raise ValueError("the pattern holds the text of the mask token; write gaps as [*8]")
+            row += ids
+        if tokens.mask_id not in row:
+            raise ValueError(f"the pattern {pattern[:60]!r} has no gap; write one of 8 tokens as [*8]")
+        rows.append(row)
+    return padded(rows, tokens.eos_id, device)
+
+
+def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Canvas:
+    """Rows of different lengths as one canvas."""
+    if not rows:
+        raise ValueError("there is nothing to write: give at least one prompt")
+    longest = max(map(len, rows))
+    ids = torch.tensor([[filler] * (longest - len(row)) + list(row) for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return Canvas(ids, torch.arange(longest, device=device) >= longest - lengths[:, None])
+
+
+def checked(model: TextModel, canvas: Canvas) -> Canvas:
+    """A canvas that this model can write on, where the model is.
+
+    Raises:
+        ValueError: other shapes or types, ids that are no tokens, padding that is not on the left, longer than the context, or no mask.
+    """
+    ids, valid = canvas
+    if ids.ndim != 2 or valid.shape != ids.shape or valid.dtype != torch.bool or ids.dtype.is_floating_point or ids.dtype == torch.bool:
+        raise ValueError(
+            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} {ids.dtype} and "
+            f"{tuple(valid.shape)} {valid.dtype}"
+        )
+    if not ids.numel() or not bool(((ids == model.tokens.mask_id) & valid).any()):
+        raise ValueError(f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token {model.tokens.mask_id})")
+    if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
+        raise ValueError(f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. {model.tokens.size - 1}")
+    if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
+        raise ValueError("a canvas must be padded on the left: valid may not fall from true to false within a row")
+    check_room(model, int(valid.sum(1).max()), 0)
+    return Canvas(ids.long().to(model.device), valid.to(model.device))

@@ -1,0 +1,282 @@
+"""Text to learn from: files and folders as documents, documents as one stream of tokens, pieces of it."""
+
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Integer
+from numpy.lib import format as npy
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.files.atomic import replacing
+from unveil.files.notes import note
+from unveil.files.npz import DAMAGE, HEADERS
+from unveil.files.places import found
+from unveil.files.records import RECORDS, is_records, read_text, records
+from unveil.text.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
+
+SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", *RECORDS)
+
+
+def read_documents(source: str | Path, field: str = "text", encoding: str = "utf-8") -> list[str]:
+    """The documents of a file or a folder, also below $UNVEIL_DATA and the cache: a text file is one, a line of jsonl is one.
+
+    Byte order marks are not part of the text, "\r\n" is "\n", and half a character (a lone surrogate) becomes U+FFFD, which is noted; so
+    are files of a folder that are left out.
+
+    Args:
+        source: .txt or .md (any other name is read as text, too), .jsonl, an array of objects in .json, each also as .gz, or .parquet; of a
+            folder all such files below it, by name.
+        field: of an object that is the document.
+        encoding: of the files, such as "latin-1".
+    Raises:
+        UnveilError: nothing there, another encoding, damaged, or an object without the field.
+        ValueError: no such encoding.
+    """
+    place = found(Path(source))
+    if not place.is_dir() and not place.is_file():
+        raise UnveilError(
+            f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, jsonl or a folder"
+        )
+    mended: list[str] = []
+    documents = _folder(place, field, encoding, mended) if place.is_dir() else _documents(place, field, encoding, mended)
+    if mended:
+        note(f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD{_and_others(len(mended) - 1)}")
+    return documents
+
+
+def _and_others(count: int) -> str:
+    return f", and so in {count:,} other documents" if count else ""
+
+
+def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
+    inside = [p for p in sorted(place.rglob("*")) if p.is_file()]
+    files = [p for p in inside if p.name.lower().endswith(SUFFIXES) and not _hidden(p.relative_to(place))]
+    if not files:
+        raise UnveilError(f"{place}: no text in this folder; looked for {', '.join(SUFFIXES)}")
+    if others := sorted(set(inside) - set(files)):
+        kinds = sorted({p.suffix or p.name for p in others})
+        note(f"{place}: {len(others)} files that are no text are left out ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})")
+    documents: list[str] = []
+    for file in files:
+        try:
+            documents += _documents(file, field, encoding, mended)
+        except UnveilError as error:
+            if not file.name.lower().removesuffix(".gz").endswith(".json"):  # such as a description of the others
+                raise
+            note(f"left out: {error}")
+    if not documents:
+        raise UnveilError(f"{place}: no text in this folder; no file of it has a field {field!r}")
+    return documents
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _documents(file: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
+    if not is_records(file):
+        text = read_text(file, encoding)
+        if not text.strip():
+            raise UnveilError(f"{file}: no text in it")
+        if (clean := whole_text(text)) != text:
+            mended.append(str(file))
+        return [clean]
+    documents: list[str] = []
+    for value, place in records(file, encoding):
+        text = _field(value, place, field)
+        documents.append(whole_text(text))
+        if documents[-1] is not text:
+            mended.append(place)
+    if not documents:
+        raise UnveilError(f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}")
+    if not any(document.strip() for document in documents):
+        raise UnveilError(f"{file}: no text in it; the field {field!r} is empty in every line")
+    return documents
+
+
+def _field(value: Any, place: str, field: str) -> str:
+    if not isinstance(value, dict) or not isinstance(value.get(field), str):
+        has = ", ".join(map(str, value))[:80] if isinstance(value, dict) else type(value).__name__
+        raise UnveilError(f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field")
+    return value[field]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Documents packed one after another, end-of-text between them and at the end.
+
+    Args:
+        ids: (N,) tokens, of any whole type.
+        characters: of the text they stand for, for bits a character.
+    """
+
+    ids: Integer[np.ndarray, " N"]
+    characters: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
+    """The stream of some documents; the text of end-of-text within one ends it there, as files of many documents have it.
+
+    Raises:
+        UnveilError: a document holds the mask's own text.
+    """
+    small = tokens.size <= 2**16
+    ids, characters = array("H" if small else "i"), 0  # grows in place: no list of a number's 32 bytes a token
+    for number, document in enumerate(documents, 1):
+        for part in parts_of(tokens, document):
+            piece = tokens.encode(part)
+            if tokens.mask_id in piece:
+                raise UnveilError(f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer")
+            ids.extend(piece)
+        ids.append(tokens.eos_id)
+        characters += len(document)
+    return Stream(np.frombuffer(ids, np.uint16 if small else np.int32), characters)
+
+
+def split_documents(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+    """The documents without, and only, the last `share` of all characters: of a single text its tail, as nanoGPT splits tiny-shakespeare.
+
+    Raises:
+        ValueError: share outside [0, 1).
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"the share held out must lie in [0, 1), got {share}")
+    left = int((1.0 - share) * sum(map(len, documents)) + 0.5)
+    kept: list[str] = []
+    held: list[str] = []
+    for document in documents:
+        kept += [document[:left]] if left > 0 else []
+        held += [document[max(left, 0) :]] if len(document) > left else []
+        left -= len(document)
+    return kept, held
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What `unveil data text` writes into a folder: a vocabulary, and the streams of training and of held-out text."""
+
+    tokens: Tokens
+    train: Stream
+    held: Stream
+    command: str = ""
+    """what made it"""
+
+
+def write_prepared(prepared: Prepared, folder: Path) -> None:
+    """tokenizer.json, train.npy, held.npy and streams.json, the last of them last."""
+    write_tokens(prepared.tokens, folder / FILE)
+    small = np.uint16 if prepared.tokens.size <= 2**16 else np.int32
+    for name, stream in (("train", prepared.train), ("held", prepared.held)):
+        with replacing(folder / f"{name}.npy") as partial, open(partial, "wb") as handle:
+            np.save(handle, stream.ids.astype(small, copy=False), allow_pickle=False)
+    characters = {"train": prepared.train.characters, "held": prepared.held.characters}
+    with replacing(folder / "streams.json") as partial:
+        partial.write_text(json.dumps({"unveil": "text", "characters": characters, "command": prepared.command}) + "\n")
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `write_prepared` finished there."""
+    return (folder / "streams.json").is_file()
+
+
+def made_by_data_text(folder: Path) -> bool:
+    """Whether a folder's streams.json says that `write_prepared` made it."""
+    try:
+        return json.loads((folder / "streams.json").read_text(encoding="utf-8-sig"))["unveil"] == "text"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Read what `write_prepared` wrote.
+
+    Raises:
+        UnveilError: a file is missing or damaged, or holds tokens that the vocabulary lacks.
+    """
+    tokens = read_tokens(folder / FILE)
+    try:
+        described = json.loads((folder / "streams.json").read_text())
+        characters = described["characters"]
+        train, held = (Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held"))
+    except DAMAGE as error:
+        raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
+    if any(len(s) and not 0 <= int(s.ids.min()) <= int(s.ids.max()) < tokens.size for s in (train, held)):
+        raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")
+    return Prepared(tokens, train, held, str(described.get("command", "")))
+
+
+def _stored_ids(file: Path) -> np.ndarray:
+    """Token ids as they lie in a file, which is mapped, not read into memory."""
+    with open(file, "rb") as stream:
+        shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
+        begins = stream.tell()
+    if len(shape) != 1 or dtype.kind not in "iu" or begins + shape[0] * dtype.itemsize != file.stat().st_size:
+        raise ValueError(f"{file.name} holds no row of token ids, or is cut short")
+    return np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)  # nothing cannot be mapped
+
+
+class Pieces:
+    """Random pieces of a stream, on the CPU.
+
+    Args:
+        length: L; a stream that is shorter is one piece of its own length.
+        truncated: share of batches cut to a random length, 1 .. L, so that the network knows them all. Nie et al. 2025, section 2.2: 1 %.
+    Raises:
+        UnveilError: an empty stream.
+        ValueError: a length or a share out of range.
+    """
+
+    def __init__(self, stream: Stream, length: int, truncated: float = 0.01) -> None:
+        if not len(stream):
+            raise UnveilError("there is no text to learn from")
+        if length < 1 or not 0.0 <= truncated <= 1.0:
+            raise ValueError(f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and {truncated}")
+        self.ids = stream.ids
+        self.length, self.truncated = min(length, len(stream)), truncated
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+        """`count` pieces of one length."""
+        length = self.length
+        if float(torch.rand(1, generator=generator, device="cpu")) < self.truncated:
+            length = 1 + int(torch.randint(self.length, (1,), generator=generator, device="cpu"))
+        first = torch.randint(len(self.ids) - length + 1, (count,), generator=generator, device="cpu")
+        places = (first[:, None] + torch.arange(length, device="cpu")).numpy()
+        return torch.from_numpy(self.ids[places].astype(np.int64))
+
+
+class Rows:
+    """Random rows of texts that are all as long, on the CPU: what `Pieces` is for a stream.
+
+    Args:
+        rows: at least one, all of as many tokens.
+    Raises:
+        ValueError: none, or of different lengths.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        lengths = {len(row) for row in rows}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(f"rows must be of one length, at least 1, got lengths {sorted(lengths)[:5]}")
+        self.ids = torch.tensor(rows, device="cpu")
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+        """`count` of them."""
+        return self.ids[torch.randint(len(self.ids), (count,), generator=generator, device="cpu")]
+
+
+def in_order(stream: Stream, length: int) -> tuple[Integer[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
+    """The whole stream cut into pieces of `length`, and which tokens are real: the last piece is padded with its first token."""
+    count = -(-len(stream) // length)
+    ids = np.full((count, length), stream.ids[0], stream.ids.dtype)
+    ids.reshape(-1)[: len(stream)] = stream.ids
+    return ids, np.arange(count * length).reshape(count, length) < len(stream)

@@ -1,0 +1,232 @@
+"""Instructions to learn from: pairs of prompt and response, and chats of many turns; a response is learned given all before it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.files.notes import note
+from unveil.files.places import found
+from unveil.files.records import records
+from unveil.text.data.chat import ROLES, Role, Turn, encode_answer, encode_chat
+from unveil.text.data.tokens import Tokens, whole_text
+
+SPEAKERS: dict[str, Role] = {
+    **{role: role for role in ROLES},
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "developer": "system",
+}
+"""Roles by the names that ShareGPT, OpenAI and others have for them."""
+_MESSAGE = ("role", "content", "from", "value")
+_INPUTS = ("input", "context")
+_SYSTEMS = ("system", "system_prompt")
+
+
+class Chat(NamedTuple):
+    """Turns of which at least one is the assistant's, and where they stand, for messages."""
+
+    turns: tuple[Turn, ...]
+    place: str
+
+
+def read_chats(source: str | Path, prompt: str = "prompt", response: str = "response", encoding: str = "utf-8") -> list[Chat]:
+    """The chats of a file (also below $UNVEIL_DATA): .jsonl, an array of objects in .json, each also as .gz, or .parquet.
+
+        {"prompt": "...", "response": "..."}                      a pair; or TRL's "completion", each a text or a list of messages
+        {"instruction": "...", "input": "...", "output": "..."}   Alpaca: "input", or Dolly's "context", follows the prompt
+        {"messages": [{"role": "user", "content": "..."}, ...]}   OpenAI and TRL
+        {"conversations": [{"from": "human", "value": "..."}, ...]}   ShareGPT
+        {"prompt": "...", "chosen": "...", "rejected": "..."}     preferences, of which the chosen answers are learned
+
+    "system" comes first, and "history", a list of [prompt, response], before the prompt. Fields that are not read are noted.
+
+    Args:
+        prompt, response: names of a pair's fields.
+        encoding: of the file.
+    Raises:
+        UnveilError: nothing there, no lines, or a line without a prompt or a response; the line's number is said.
+        ValueError: no such encoding.
+    """
+    file = found(Path(source))
+    if not file.is_file():
+        raise UnveilError(f"{source}: no such file, here, below $UNVEIL_DATA or in the cache; give a jsonl file of instructions")
+    chats: list[Chat] = []
+    unread, mended = Counter[str](), list[str]()
+    for value, place in records(file, encoding):
+        if not isinstance(value, dict):
+            raise UnveilError(f"{place}: no JSON object")
+        line = _Line(cast(dict[str, Any], value), place)
+        turns = _turns_of(line, prompt, response)
+        unread.update(name for name, it in line.fields.items() if name not in line.read and it not in (None, "", [], {}))
+        unread.update(line.inner)
+        clean = tuple(Turn(turn.role, whole_text(turn.content)) for turn in turns)
+        if any(a.content is not b.content for a, b in zip(clean, turns, strict=True)):
+            mended.append(place)
+        chats.append(Chat(clean, place))
+    if not chats:
+        raise UnveilError(f'{file}: no lines in it; needed is one JSON object a line, as {{"{prompt}": "...", "{response}": "..."}}')
+    if unread:
+        note(f"{file}: fields that are not read: {', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}")
+    if mended:
+        note(f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD; such lines: {len(mended):,}")
+    return chats
+
+
+class _Line:
+    """A line's fields, where it stands, which fields were read, and which of its messages' were not (`inner`)."""
+
+    def __init__(self, fields: dict[str, Any], place: str) -> None:
+        self.fields, self.place, self.read, self.inner = fields, place, set[str](), set[str]()
+
+    def take(self, name: str) -> Any:
+        self.read.add(name)
+        return self.fields.get(name)
+
+    def text(self, names: Sequence[str], otherwise: str = "") -> str:
+        """The text of the first of these fields that has any."""
+        for name in names:
+            value = self.fields.get(name)
+            if value in (None, "", [], {}):
+                self.read.add(name)
+            elif not isinstance(value, str):
+                raise UnveilError(f"{self.place}: the field {name!r} is no text but {type(value).__name__}; make it a text, or take it out")
+            else:
+                return str(self.take(name))
+        return otherwise
+
+
+def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
+    """The turns of a line, whichever of the formats it has."""
+    fields = line.fields
+    lists = ("messages", "conversations")
+    many = next((name for name in lists if isinstance(fields.get(name), list) or (name in fields and prompt not in fields)), None)
+    if many is not None:
+        turns = _messages(line, line.take(many), many)
+    elif any(isinstance(fields.get(name), list) for name in (prompt, response, "completion", "chosen")):
+        begun = fields.get(prompt)
+        turns = _messages(line, line.take(prompt), prompt) if begun is not None else []
+        if isinstance(begun, str):
+            turns = [Turn("user", begun)]
+        name = next((name for name in (response, "completion", "chosen") if name in fields), response)
+        answer = line.take(name)
+        more = [Turn("assistant", answer)] if isinstance(answer, str) else _messages(line, answer, name)
+        turns = more if more[: len(turns)] == turns else [*turns, *more]  # TRL's chosen may hold the prompt, too
+    else:
+        turns = _pair(line, prompt, response)
+    system = line.text(_SYSTEMS)
+    if system and not (turns and turns[0].role == "system"):
+        turns = [Turn("system", system), *turns]
+    if not any(turn.role == "assistant" for turn in turns):
+        raise UnveilError(f"{line.place}: no turn of the assistant in its {many or 'turns'}, so there is no response to learn")
+    return tuple(turns)
+
+
+def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
+    fields, names = line.fields, (prompt, response)
+    if prompt == "prompt" and prompt not in fields and "instruction" in fields and response not in fields:
+        names = ("instruction", "output")  # Alpaca
+    elif response == "response" and response not in fields:
+        names = (prompt, next((name for name in ("completion", "chosen") if name in fields), response))  # TRL
+    has = ", ".join(map(str, fields))[:80] or "nothing"
+    for name, flag in zip(names, ("--prompt-field", "--response-field"), strict=True):
+        if not isinstance(line.take(name), str):
+            raise UnveilError(f"{line.place}: no text in the field {name!r} (it has {has}); name another with {flag}")
+    asked, turns = str(fields[names[0]]), list[Turn]()
+    for name in (name for name in _INPUTS if name not in names):
+        if more := line.text([name]):
+            asked = f"{asked}\n\n{more}" if asked else more
+    for pair in cast(list[Any], line.take("history") or []):
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise UnveilError(f"{line.place}: its history must be a list of [prompt, response], got {str(pair)[:60]}")
+        turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
+    return [*turns, Turn("user", asked), Turn("assistant", str(fields[names[1]]))]
+
+
+def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
+    """Turns of a list of messages, by OpenAI's names of their fields or ShareGPT's."""
+    turns: list[Turn] = []
+    for message in cast(list[Any], messages) if isinstance(messages, list) else []:
+        it = cast(dict[str, Any], message) if isinstance(message, dict) else {}
+        role, content = SPEAKERS.get(str(it.get("role", it.get("from")))), _content(it.get("content", it.get("value")))
+        where = f"{line.place}: turn {len(turns) + 1} of its {name}"
+        if called := next((key for key in ("tool_calls", "function_call") if it.get(key)), None):
+            raise UnveilError(f"{where} has {called}, which cannot be learned; take such lines out")
+        if role is None or content is None:
+            raise UnveilError(f"{where} needs a role ({', '.join(SPEAKERS)}) and a content that is a text, got {str(message)[:60]}")
+        line.inner.update(f"{name}.{key}" for key, value in it.items() if key not in _MESSAGE and value not in (None, "", [], {}))
+        turns.append(Turn(role, content))
+    return turns
+
+
+def _content(content: object) -> str | None:
+    """A text, or the texts of a list of OpenAI's parts, if it has no others."""
+    if isinstance(content, list):
+        parts = cast(list[Any], content)
+        texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+        plain = [str(text) for text in texts if isinstance(text, str)]
+        return "".join(plain) if len(plain) == len(parts) else None
+    return content if isinstance(content, str) else None
+
+
+class Pair(NamedTuple):
+    """What is given, and what is learned, as tokens (N,) of int32; the response ends with the token that ends it."""
+
+    prompt: np.ndarray
+    response: np.ndarray
+
+
+class Examples:
+    """Chats as tokens, each with a pair for every turn of the assistant: all before it is its prompt. Nie et al. 2025, section 2.3.
+
+    Args:
+        context: pairs that are longer are left out, and counted in `left_out`.
+    Raises:
+        UnveilError: a turn holds a special token, or no pair fits.
+    """
+
+    def __init__(self, chats: Sequence[Chat], tokens: Tokens, context: int) -> None:
+        self.eos_id, self.left_out = tokens.eos_id, 0
+        self.chats: list[list[Pair]] = []
+        for chat in chats:
+            try:
+                pairs = [
+                    Pair(*(np.asarray(ids, np.int32) for ids in (encode_chat(tokens, chat.turns[:i]), encode_answer(tokens, turn.content))))
+                    for i, turn in enumerate(chat.turns)
+                    if turn.role == "assistant"
+                ]
+            except UnveilError as error:
+                raise UnveilError(f"{chat.place}: {error}") from error
+            fitting = [pair for pair in pairs if len(pair.prompt) + len(pair.response) <= context]
+            self.left_out += len(pairs) - len(fitting)
+            if fitting:
+                self.chats.append(fitting)
+        if not self.chats:
+            raise UnveilError(f"no prompt with its response fits into {context} tokens, the model's context; give shorter examples")
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """`count` chats at random, of each one turn at random: rows of prompt and response, and where the prompt is.
+
+        Responses are filled up with end-of-text, which is learned like any other token, to the longest row: so it is learned when to end.
+        """
+        chosen = torch.randint(len(self.chats), (count,), generator=generator, device="cpu").tolist()
+        turn = torch.rand(count, generator=generator, device="cpu").tolist()
+        pairs = [self.chats[i][int(u * len(self.chats[i]))] for i, u in zip(chosen, turn, strict=True)]
+        return rows_of(pairs, self.eos_id)
+
+
+def rows_of(pairs: Sequence[Pair], eos_id: int) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+    """Pairs as rows of one length, end-of-text after the shorter ones, and where their prompts are."""
+    longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
+    ids = torch.full((len(pairs), longest), eos_id, device="cpu")
+    for row, pair in zip(ids, pairs, strict=True):
+        row[: len(pair.prompt) + len(pair.response)] = torch.from_numpy(np.concatenate(pair))
+    lengths = torch.tensor([len(pair.prompt) for pair in pairs], device="cpu")
+    return ids, torch.arange(longest, device="cpu") < lengths[:, None]

@@ -1,0 +1,303 @@
+"""Text to token ids and back: bytes, byte-pair encoding by the `tokenizers` library, or other people's tokenizer.json."""
+
+import json
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from unveil.errors import UnveilError
+from unveil.files.atomic import replacing
+
+EOS, MASK = "<|endoftext|>", "<|mask|>"
+FILE = "tokenizer.json"
+LONG = 2**18  # characters that are encoded at once, where they may be cut
+_HALF = re.compile("[\ud800-\udfff]")
+_SEAM = re.compile(r"\S(?= \S)|\S\n(?=\S)")  # a single blank belongs to the word after it, a line's end to none
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """A vocabulary of `size` ids, [MASK] and end-of-text among them.
+
+    Half a character (a lone surrogate, of which no encoding of Unicode has bytes) is encoded as U+FFFD.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def mask_id(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def written(self) -> str:
+        """What `read_tokens` makes the same vocabulary of."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByteTokens:
+    """UTF-8 bytes 0 .. 255, then end-of-text and [MASK]: no text is outside it, and nothing is learned."""
+
+    size: int = 258
+    eos_id: int = 256
+    mask_id: int = 257
+
+    def encode(self, text: str) -> list[int]:
+        return list(whole_text(text).encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out; bytes that are no UTF-8 become the replacement character."""
+        return bytes(i for i in ids if i < 256).decode(errors="replace")
+
+    def written(self) -> str:
+        return json.dumps({"unveil": "bytes"}) + "\n"
+
+
+@dataclass(frozen=True)
+class BpeTokens:
+    """Byte-level byte-pair encoding in the format of the `tokenizers` library.
+
+    Args:
+        text: the contents of a tokenizer.json whose added tokens include end-of-text and the mask.
+    Raises:
+        UnveilError: `tokenizers` is not installed, or the contents are none of its.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        missing = [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]
+        if missing:
+            raise UnveilError(f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data text")
+
+    @cached_property
+    def _library(self) -> Any:
+        return _library_of(self.text)
+
+    @cached_property
+    def cuts_at_words(self) -> bool:
+        """Whether tokens never cross from a word into the next: words are cut as GPT-2's are, and no added token has blanks."""
+        kind = json.loads(self.text)
+        first = kind.get("pre_tokenizer") or {}
+        added = kind.get("added_tokens") or []
+        stripping = any(it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content"))) for it in added)
+        plain = first.get("type") == "ByteLevel" and first.get("use_regex", True) and not first.get("add_prefix_space")
+        return bool(plain and not kind.get("normalizer") and not stripping)
+
+    @cached_property
+    def _numbers(self) -> tuple[int, int, int]:
+        library = self._library
+        return int(library.get_vocab_size(with_added_tokens=True)), int(library.token_to_id(EOS)), int(library.token_to_id(MASK))
+
+    @property
+    def size(self) -> int:
+        return self._numbers[0]
+
+    @property
+    def eos_id(self) -> int:
+        return self._numbers[1]
+
+    @property
+    def mask_id(self) -> int:
+        return self._numbers[2]
+
+    def encode(self, text: str) -> list[int]:
+        return _encoded(self._library, text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out."""
+        return str(self._library.decode(list(ids), skip_special_tokens=True))
+
+    def written(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class LibraryTokens:
+    """Other people's tokenizer.json, with the ids that its weights go by. Special tokens never come out of plain text.
+
+    Args:
+        text: the contents of the file, in the format of the `tokenizers` library.
+        size: V of the weights, which may have rows that no token uses (LLaDA: 126,464 for 126,349 tokens).
+        template: the chat template that lay beside it; it is recognised, never run (`text/data/chat.py`).
+    Raises:
+        UnveilError: `tokenizers` is not installed, the contents are none of its, or it and the weights are of different vocabularies.
+    """
+
+    text: str
+    size: int
+    mask_id: int
+    eos_id: int
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        count = int(self._library.get_vocab_size(with_added_tokens=True))
+        lacking = [i for i in (self.mask_id, self.eos_id) if self._library.id_to_token(i) is None]
+        if count > self.size or lacking:
+            why = f"it lacks the ids {', '.join(map(str, lacking))} of the mask and end-of-text" if lacking else "there are fewer"
+            raise UnveilError(f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer of these weights")
+
+    @cached_property
+    def _library(self) -> Any:
+        library = _library_of(self.text)
+        library.encode_special_tokens = True  # "<|eot_id|>" in a text is text
+        return library
+
+    def special(self, name: str) -> int | None:
+        """The id of a token by its exact text."""
+        found = self._library.token_to_id(name)
+        return None if found is None else int(found)
+
+    def encode(self, text: str) -> list[int]:
+        return _encoded(self._library, text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Special tokens are left out."""
+        return str(self._library.decode(list(ids), skip_special_tokens=True))
+
+    def written(self) -> str:
+        """With the ids and the template, which a tokenizer.json by itself does not say."""
+        return json.dumps(
+            {"unveil": "library", **{name: getattr(self, name) for name in ("size", "mask_id", "eos_id", "template", "text")}}
+        )
+
+
+def whole_text(text: str) -> str:
+    """The same text, with U+FFFD for each half of a character (a lone surrogate) and one character for two halves side by side."""
+    if text.isascii() or _HALF.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
+    """A long text in parts of about `size` characters whose tokens, one after another, are those of the whole; else the text."""
+    start, free = 0, isinstance(tokens, ByteTokens)
+    while free and len(text) - start > size:
+        yield text[start : start + size]
+        start += size
+    if isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_words:
+        yield from _cut(text, size)
+        return
+    yield text[start:] if start else text
+
+
+def _cut(text: str, size: int) -> Iterator[str]:
+    """Parts of a text that end between words, so that its words are those of the parts."""
+    start = 0
+    while (seam := _SEAM.search(text, start + size)) is not None:
+        yield text[start : seam.end()]
+        start = seam.end()
+    yield text[start:] if start else text
+
+
+def _encoded(library: Any, text: str) -> list[int]:
+    with _library_errors("it cannot encode a text"):
+        return list(library.encode(whole_text(text), add_special_tokens=False).ids)
+
+
+@contextmanager
+def _library_errors(what: str) -> Generator[None]:
+    """Errors of the library as ours: it has its own, and panics, which are no `Exception`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise UnveilError(f"tokenizer: {what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})") from error
+
+
+def _library_of(text: str) -> Any:
+    tokenizers = _tokenizers()
+    with _library_errors("not a tokenizer.json"):
+        return tokenizers.Tokenizer.from_str(text)
+
+
+def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
+    """Learn `size` tokens from texts: the 256 bytes, merges of the most frequent neighbours, end-of-text and [MASK].
+
+    Raises:
+        ValueError: fewer than 258.
+        UnveilError: `tokenizers` is not installed.
+    """
+    if size < 258:
+        raise ValueError(f"a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got {size}")
+    library = _tokenizers()
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    tokenizer = library.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[EOS, MASK], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator((part for text in texts for part in _cut(whole_text(text), LONG)), trainer)
+    return BpeTokens(str(tokenizer.to_str()))
+
+
+def read_tokens(file: Path) -> Tokens:
+    """The vocabulary of a tokenizer.json, ours of bytes or the library's.
+
+    Raises:
+        UnveilError: missing, or neither.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        kind: Any = json.loads(text)
+    except OSError as error:
+        raise UnveilError(f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with") from error
+    except (ValueError, RecursionError) as error:
+        raise UnveilError(f"{file}: not a tokenizer.json ({str(error)[:200]})") from error
+    if isinstance(kind, dict) and kind.get("unveil") == "bytes":
+        return ByteTokens()
+    if isinstance(kind, dict) and kind.get("unveil") == "library":
+        return _library_tokens(file, kind)
+    if isinstance(kind, dict) and "model" in kind:
+        with _named(file):
+            return BpeTokens(text)
+    raise UnveilError(
+        f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the tokenizers library"
+    )
+
+
+def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
+    whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
+    if not all(type(kind.get(n)) is int and 0 <= kind[n] < 2**31 for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
+        raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
+    with _named(file):
+        return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
+
+
+@contextmanager
+def _named(file: Path) -> Generator[None]:
+    """Which file it is that is no tokenizer."""
+    try:
+        yield
+    except UnveilError as error:
+        raise UnveilError(f"{file}: {str(error).removeprefix('tokenizer: ')}") from error
+
+
+def write_tokens(tokens: Tokens, file: Path) -> str:
+    """Write a tokenizer.json; returns its SHA-256, by which weights know the vocabulary they were trained with."""
+    text = tokens.written()
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return digest(tokens)
+
+
+def digest(tokens: Tokens) -> str:
+    """SHA-256 of what `write_tokens` writes."""
+    return sha256(tokens.written().encode()).hexdigest()
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UnveilError("byte-pair encoding needs the package tokenizers: pip install 'unveil[text]'") from error
+    return tokenizers

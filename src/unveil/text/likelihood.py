@@ -1,0 +1,157 @@
+"""How likely text is under a model: Monte-Carlo bounds in two forms, exactly where that can be had, and token by token."""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unveil.network.condition import Condition
+from unveil.process.masked_objective import chain_nats, counted_loss, masked_loss, token_nats
+from unveil.sampling.noise import Noise, uniform_like
+from unveil.text.model import TextModel
+from unveil.text.training import Times, block_lengths
+
+LEAST = 1e-9  # of a time of the t-form
+
+
+class Draws(NamedTuple):
+    """All that is random about `text_nats`, to be given, such as recorded from another implementation.
+
+    Args:
+        places: (B, N, draws) in [0, 1), for each draw of each block where its number of masks, or its time, lies; N = 1 without blocks.
+        uniform: (draws, B, L) in [0, 1); positions with the smallest are masked.
+    """
+
+    places: Float[Tensor, "B N K"]
+    uniform: Float[Tensor, "K B L"]
+
+
+@torch.no_grad()
+def text_nats(
+    model: TextModel,
+    ids: Int[Tensor, "B L"],
+    draws: int,
+    generator: Noise = None,
+    known: Bool[Tensor, "B L"] | None = None,
+    valid: Bool[Tensor, "B L"] | None = None,
+    form: Literal["l", "t"] = "l",
+    times: Times = "stratified",
+    drawn: Draws | None = None,
+) -> Float[Tensor, "B N"]:
+    """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their number, in nats a token.
+
+    The rows' mean over draws estimates the bound; stratified or antithetic draws of one row are not independent, so that their own spread
+    does not say how far their mean is off. Nie et al. 2025, eq. 6 and appendix B.5. What is exact (`is_exact`) is computed once: N = 1.
+
+    Args:
+        generator: one for all rows, or one for each, whose numbers then depend on neither the batch nor its padding.
+        known: given, not scored: a prompt.
+        valid: real tokens; padding is neither seen nor scored. Of a model of blocks or a causal one it must be on the right.
+        form: `counted_loss` or `masked_loss`, with times in all of (0, 1].
+        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1 - l.
+        drawn: the random numbers themselves; no generator is used.
+    Raises:
+        ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than the context, ids that are no
+            tokens, or other shapes.
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    if form not in ("l", "t") or times not in get_args(Times):
+        raise ValueError(f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}")
+    if times == "antithetic" and draws % 2:
+        raise ValueError(f"antithetic draws come in pairs; give an even number, got {draws}")
+    unknown = _unknown(model, ids, known, valid)
+    if bool((unknown.sum(1) == 0).any()):
+        raise ValueError("every row needs a token to score; a row is all known or padding")
+    if model.shape.causal:
+        each = chain_nats(model.denoiser, ids, _told(model, ids, valid)) * unknown
+        return (each.sum(1) / unknown.sum(1))[:, None]
+    cond, block, length = _told(model, ids, valid), model.shape.block, ids.shape[1]
+    number = torch.arange(length, device="cpu") // (block or length)
+    blocks = len(block_lengths(length, block))
+    draws = 1 if is_exact(model) and form == "l" else draws
+    nats: list[Tensor] = []
+    hidden = unknown.cpu()
+    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu").index_add_(1, number, hidden.long())
+    if drawn is not None and (drawn.places.shape != (len(ids), blocks, draws) or drawn.uniform.shape != (draws, *ids.shape)):
+        wanted = f"places {(len(ids), blocks, draws)} and uniform {(draws, *ids.shape)}"
+        raise ValueError(f"drawn must be {wanted}, got {tuple(drawn.places.shape)} and {tuple(drawn.uniform.shape)}")
+    places = _spread(totals > 0, draws, times, generator) if drawn is None else drawn.places.cpu().double()
+    for k in range(draws):
+        uniform = uniform_like(hidden, generator, where=hidden).float() if drawn is None else drawn.uniform[k]
+        uniform = uniform.to(ids.device)
+        if form == "l":
+            count = torch.minimum(1 + (places[..., k] * totals).long(), totals)
+            nats.append(counted_loss(model.denoiser, ids, count.to(ids.device), uniform, cond=cond, known=~unknown, block=block))
+        else:
+            t = (1.0 - places[..., k]).clamp(min=LEAST)
+            nats.append(masked_loss(model.denoiser, ids, t[:, number] if block else t[:, 0], uniform, cond=cond, known=~unknown))
+    return torch.stack(nats, dim=1)
+
+
+def is_exact(model: TextModel) -> bool:
+    """Whether the l-form is the likelihood itself: blocks of one token, or a causal model."""
+    return model.shape.causal or model.shape.block == 1
+
+
+@torch.no_grad()
+def conditional_nats(
+    model: TextModel, ids: Int[Tensor, "B L"], known: Bool[Tensor, "B L"] | None = None, valid: Bool[Tensor, "B L"] | None = None
+) -> Float[Tensor, "B L"]:
+    """-log p(token | what a model may know of the others) at every scored position, in nats; 0 at others.
+
+    A masked model: given all other tokens, one call for each position; the sum is a pseudo-likelihood (Salazar et al. 2020), no bound. A
+    model of blocks: given the blocks before and the rest of its own, a call for each place of a block. Causal, or blocks of 1: given all
+    before, and the sum is -log p.
+
+    Args:
+        known, valid: as of `text_nats`; known tokens are seen and not scored.
+    """
+    unknown, cond = _unknown(model, ids, known, valid), _told(model, ids, valid)
+    if model.shape.causal:
+        return chain_nats(model.denoiser, ids, cond) * unknown
+    length, nats = ids.shape[1], torch.zeros(ids.shape, device=ids.device)
+    stride = model.shape.block or length
+    t = torch.full((len(ids),), 1.0 / stride, dtype=torch.float64, device="cpu")
+    for place in range(min(stride, length)):
+        hidden = unknown & (torch.arange(length, device=ids.device) % stride == place)
+        if bool(hidden.any()):
+            nats = nats + token_nats(model.denoiser, ids, ids.masked_fill(hidden, model.tokens.mask_id), t, cond)
+    return nats
+
+
+def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor | None) -> Tensor:
+    """(B, L) bool, what is scored; and all that is given is checked."""
+    for name, it in (("known", known), ("valid", valid)):
+        if it is not None and (it.shape != ids.shape or it.dtype != torch.bool):
+            raise ValueError(f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} {it.dtype}")
+    if ids.ndim != 2 or not ids.numel() or ids.dtype.is_floating_point or ids.shape[1] > model.shape.context:
+        raise ValueError(
+            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got {tuple(ids.shape)} {ids.dtype}"
+        )
+    if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
+        raise ValueError(f"ids must lie in 0 .. {model.tokens.size - 1}, got {int(ids.min())} .. {int(ids.max())}")
+    unknown = torch.ones_like(ids, dtype=torch.bool) if known is None else ~known
+    return unknown if valid is None else unknown & valid
+
+
+def _told(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | None:
+    """Padding, and of a model of blocks the clean text, of which each block sees what is before it."""
+    if valid is not None and model.window and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
+        raise ValueError("a causal model, or one of blocks, scores rows that are padded on the right only")
+    if model.shape.block:
+        return Condition(valid=valid, prefix=model.network.prefill(ids, Condition(valid=valid)))
+    return None if valid is None else Condition(valid=valid)
+
+
+def _spread(where: Tensor, draws: int, times: Times, generator: Noise) -> Tensor:
+    """(B, N, draws) numbers in [0, 1), each uniform, at blocks `where` (B, N) they are wanted: one in each of `draws` strata, pairs u and
+    1 - u, or independent."""
+    count = 1 if times == "stratified" else draws // 2 if times == "antithetic" else draws
+    own = uniform_like(torch.empty((*where.shape, count), dtype=torch.float64, device="cpu"), generator, where=where)
+    if times == "stratified":
+        return (own + torch.arange(draws, dtype=torch.float64, device="cpu") / draws) % 1.0
+    if times == "antithetic":
+        return torch.cat([own, (1.0 - own).clamp(max=1.0 - 2.0**-53)], dim=2)
+    return own

@@ -1,0 +1,41 @@
+"""The card of packaged text models, with their scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unveil.runs.card import flag, flags_of, spent
+
+
+def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+    """The card of a text model, with its scores."""
+    from unveil.text.recipes.config import TRAIN_PRESETS
+
+    minutes, loss = spent(checkpoint)
+    changed = "".join(flag(k, v) for k, v in flags_of(described, TRAIN_PRESETS).items())
+    lines = [
+        f"# {name}",
+        "",
+        f"A masked diffusion model of text: a transformer {described['width']} wide, {described['depth']} deep, of "
+        f"{described['vocabulary']} tokens and a context of {described['context']}.",
+        "",
+        f"- `unveil train text --data {Path(described['data']).name} --preset {described['preset']}{changed} --seed {described['seed']}`: "
+        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f} "
+        "nats a token; the weights are the EMA, in half precision.",
+        f"- Data: `{described.get('prepared_by') or Path(described['data']).name}`, {described['tokens']:,} tokens without the share held "
+        "out; its licence is its own.",
+        "- Licence of the weights: MIT, unveil contributors.",
+    ]
+    for file in results:
+        result = json.loads(file.read_text())
+        lines += [
+            "",
+            f"## {result['protocol']}",
+            "",
+            f"`unveil eval text --checkpoint {name} --data F --draws {result['config']['draws']}`",
+        ]
+        lines += ["", "| metric | unveil |", "|---|---|"]
+        lines += [f"| {key} | {value:.4g} |" for key, value in result["metrics"].items() if value is not None]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,68 @@
+"""`unveil demo text`: a passage appearing out of masks, and a line with a gap filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from shlex import quote
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unveil.text.recipes.config import DemoText
+
+
+def packaged() -> str:
+    """The name of the packaged text model.
+
+    Raises:
+        UnveilError: there is none; the message says how to train one.
+    """
+    from unveil.errors import UnveilError
+    from unveil.runs.checkpoints import ZOO, zoo_names
+    from unveil.runs.config import read_recipe
+
+    names = [name for name in zoo_names() if read_recipe(ZOO / name) == "text"]
+    if not names:
+        raise UnveilError(
+            "no text model is packaged; train one and show it: unveil train text --preset tiny --data FILE.txt --out runs/text, "
+            "then unveil demo text --checkpoint runs/text"
+        )
+    return names[0]
+
+
+def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
+    """Write both, streaming to the terminal; returns what to print."""
+    from unveil.runs.machine import command_name
+    from unveil.sampling.noise import generators
+    from unveil.text.generation import Canvas, TextSettings, gap_canvas, prompt_canvas, until_end, write
+    from unveil.text.recipes.display import printable, shown
+    from unveil.text.recipes.load import load_text_model
+
+    if config.length < 1:
+        raise ValueError(f"--length must be at least 1, got {config.length}")
+    name = config.checkpoint or packaged()
+    model = load_text_model(name, config.device)
+    tokens = model.tokens
+    given = tokens.encode(config.prompt)
+    if len(given) >= model.shape.context:
+        raise ValueError(f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}")
+    length = min(config.length, model.shape.context - len(given))
+
+    def written(canvas: Canvas, settings: TextSettings, every: int = 1) -> tuple[list[int], int]:
+        with shown(model, canvas, True, every) as show:
+            done = write(model, canvas, settings, generators(config.seed, 1), show)
+        return done.ids[0].tolist(), done.calls
+
+    settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
+    row, calls = written(prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8))
+    passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
+    filled, gaps = "", "a model that does not see what follows fills no gaps"
+    if not model.window:
+        line, more = written(gap_canvas([config.infill], tokens, model.device), TextSettings(steps=32, may_end=False))
+        filled, gaps = f"{printable(tokens.decode(line))}\n\n", f"and a gap filled in {more}; known text never changed"
+    program, room = command_name(), min(200, max(1, model.shape.context - len(tokens.encode("JULIET:"))))
+    return f"""{printable(passage)}
+
+{filled}{name}: a passage of {length} tokens in {calls} calls of the network, {gaps}
+next:
+  {program} sample text --checkpoint {quote(name)} --prompt "JULIET:" --length {room} --watch
+  {program} train text --data FILE.txt --out runs/mine"""

@@ -1,1 +1,0 @@
-"""Other people's checkpoints, read without running any of their code, in our names and shapes."""

@@ -1,1 +1,0 @@
-"""Where plans and policies act: simulators, their reference controllers and data collectors."""

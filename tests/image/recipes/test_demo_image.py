@@ -1,0 +1,80 @@
+"""`unveil demo image`: a column for each class, pictures that can be made again, and a way on where nothing is packaged."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.cli import main
+from unveil.image.evaluation.pages import grid, titled
+from unveil.image.recipes.card import drawn_by
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A zoo with a model of 8 x 8 stripes that lie or stand."""
+    folder = tmp_path_factory.mktemp("demo")
+    rng = np.random.default_rng(0)
+    stripes = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (24, 8, 8))
+    np.savez(folder / "stripes.npz", images=stripes.astype(np.uint8), labels=np.arange(24) % 2)
+    small = ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--diffusion-steps", "25", "--device", "cpu"]
+    data = ["--data", str(folder / "stripes.npz"), "--classes", "--steps", "2", "--batch-size", "4", "--out", str(folder / "run")]
+    assert main(["train", "image", "--preset", "tiny", *small, *data]) == 0
+    assert main(["weights", "pack", "--run", str(folder / "run"), "--name", "fashion-mnist", "--into", str(folder / "zoo")]) == 0
+    return folder / "zoo"
+
+
+def test_the_packaged_model_is_shown_by_class_and_repeats(zoo, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("unveil.runs.checkpoints.ZOO", zoo)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "image", "--rows", "3", "--steps", "4", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "6 images, a column for each of 0, 1" in said and "guidance 2" in said and "sample image --checkpoint fashion-mnist" in said
+    with Image.open("demo/images.png") as image:
+        parameters, shown = json.loads(image.text["unveil"]), np.asarray(image).copy()
+    assert parameters["label"] == [0, 1] and shown.shape == (3 * (88 + 4) + 4 + 16, 2 * (88 + 4) + 4)
+    with Image.open("demo/images.gif") as animation:
+        assert animation.size == (2 * (48 + 2) + 2, 3 * (48 + 2) + 2)
+    assert main(["sample", "image", "--from-png", "demo/images.png", "--out", "again", "--device", "cpu"]) == 0
+    with Image.open("again/0001.png") as second:  # of class 1: the first row's second column
+        assert (shown[20:108:11, 96:184:11] == np.asarray(second)).all()
+
+
+def test_an_empty_zoo_says_how_to_train_and_a_run_is_shown(zoo, monkeypatch, tmp_path, capsys):
+    (tmp_path / "zoo").mkdir()
+    monkeypatch.setattr("unveil.runs.checkpoints.ZOO", tmp_path / "zoo")
+    assert main(["demo", "image", "--out", str(tmp_path / "a")]) == 2
+    error = capsys.readouterr().err
+    assert "no image model is packaged" in error and "train image --data fashion-mnist --classes" in error
+    assert main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--rows", "0"]) == 2
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--out", str(tmp_path / "file")]) == 2
+    assert "is a file, but --out needs a folder" in capsys.readouterr().err
+
+
+def test_cards_of_emoji_name_who_drew_them():
+    assert drawn_by("stripes.npz", ()) == "its licence is its own"
+    assert "Twemoji (Twitter" in drawn_by("emoji64.npz", ()) and "CC-BY 4.0" in drawn_by("emoji64.npz", ())
+    assert drawn_by("emoji64.npz", ("noto", "noto-v1")) == "drawings of Noto Emoji (Google, Apache-2.0)"
+
+
+def test_titles_stand_over_their_columns_and_are_cut_to_fit():
+    page = grid(np.full((2, 3, 30, 30), 255, np.uint8), 2)
+    strip = titled(page, ["i", "a name that is far too long"])[: -len(page), :, 0] < 128
+    inked = np.flatnonzero(strip.any(0))
+    left = inked[inked < 33]
+    assert abs(left.mean() - (2 + 16)) < 4 and inked.max() < page.shape[1] - 1 and len(inked) > len(left) > 0
+
+
+def test_the_packaged_fashion_has_trousers_that_are_narrow_and_bags_that_are_wide(tmp_path):
+    """Guided samples of two classes, by the columns of pixels that are lit: weights, classes and signs of guidance all as trained."""
+    flags = ["--class", "1", "8", "--scale", "2", "--steps", "10", "-n", "8", "--device", "cpu"]
+    assert main(["sample", "image", "--checkpoint", "fashion-mnist", *flags, "--out", str(tmp_path / "a")]) == 0
+    widths = []
+    for k in range(8):
+        with Image.open(tmp_path / "a" / f"{k:04d}.png") as picture:
+            lit = np.asarray(picture) > 60
+        widths.append(int((lit.mean(0) > 0.2).sum()))
+    trousers, bags = widths[::2], widths[1::2]
+    assert max(trousers) < min(bags) and sum(trousers) / 4 < 17 and sum(bags) / 4 > 20, widths
