@@ -30,8 +30,8 @@ from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.maze import starting_states
 from unveil.planning.evaluation.maze_references import pursued
 from unveil.planning.evaluation.plan_diagnostics import reference_metrics
-from unveil.planning.recipes.maze.config import EvalMaze
-from unveil.planning.recipes.maze.data import DataMaze, data_path, make_data
+from unveil.planning.recipes.maze.config import DataMaze, EvalMaze
+from unveil.planning.recipes.maze.data import data_path, make_data
 from unveil.planning.recipes.maze.evaluate import driven, evaluate_maze, protocol_name, timed
 from unveil.planning.recipes.maze.load import find_layout, load_planner, read_maze_config
 from unveil.runs.checkpoints import find_checkpoint

@@ -26,7 +26,8 @@ from unveil.planning.evaluation.maze import maze_metrics, roll
 from unveil.planning.evaluation.maze_references import oracle_reference, pursued
 from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics, reference_metrics
 from unveil.planning.planner import Planner
-from unveil.planning.recipes.maze.data import DataMaze, data_path, make_data
+from unveil.planning.recipes.maze.config import DataMaze
+from unveil.planning.recipes.maze.data import data_path, make_data
 from unveil.planning.recipes.maze.load import find_layout, load_planner
 from unveil.planning.worlds.maze.episodes import MazeEpisodes, random_positions
 from unveil.planning.worlds.maze.layout import Layout

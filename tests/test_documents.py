@@ -9,8 +9,8 @@ import pytest
 from test_examples import CONFIGS
 from unveil.cli import VERBS, main, parse
 from unveil.commands.results import Results
-from unveil.image.recipes.demo import DemoImage
-from unveil.policy.recipes.pusht.demo import DemoPushT
+from unveil.image.recipes.config import DemoImage
+from unveil.policy.recipes.pusht.config import DemoPushT
 from unveil.text.recipes.config import DemoText
 from unveil.verbs import fitted, spelled
 

@@ -10,10 +10,10 @@ import pytest
 from unveil.cli import VERBS, main, parse
 from unveil.commands.results import Results
 from unveil.errors import UnveilError
-from unveil.planning.recipes.locomotion.data import DataLocomotion
+from unveil.planning.recipes.locomotion.config import DataLocomotion
 from unveil.planning.recipes.maze import config as maze
-from unveil.planning.recipes.maze.data import DataMaze
-from unveil.policy.recipes.pusht.data import DataPushT
+from unveil.planning.recipes.maze.config import DataMaze
+from unveil.policy.recipes.pusht.config import DataPushT
 from unveil.text.recipes.config import ChatText, DataText
 from unveil.verbs import EVALUATED, SAMPLED, TRAINED, spelled
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import isfinite, isinf, nan
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import cache
+from math import inf, isfinite, isinf, nan
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
+    pass
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
@@ -69,48 +71,99 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: str) -> Float[np.ndarray, ...]:
-    """A float array of this shape, finite in float32.
-
-    Args:
-        shape: None where any length of at least 1 will do.
-        letters: the shape for people, such as "(B, 20)".
-    Raises:
-        ValueError: no array of numbers, another shape, or a number that is not finite, or beyond float32.
-    """
-    import numpy as np
-
-    if isinstance(value, Mapping):
-        raise ValueError(f"{name} must be an array of shape {letters}, got a dict with {[str(key) for key in value][:6]}")
-    try:
-        found = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)  # pyright: ignore[reportAttributeAccessIssue]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of shape {letters}, got {shown(value)}") from error
-    if found.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be numbers of shape {letters}, got {found.dtype}")
-    fits = found.ndim == len(shape) and all(
-        got == want if want is not None else got > 0 for got, want in zip(found.shape, shape, strict=True)
-    )
-    if not fits:
-        one = found.ndim == len(shape) - 1 and found.shape == shape[1:]
-        raise ValueError(f"{name} must have shape {letters}, got {found.shape}{'; of one alone give x[None]' if one else ''}")
-    with np.errstate(over="ignore"):
-        if not np.isfinite(found.astype(np.float32)).all():
-            raise ValueError(f"{name} must be finite numbers")
-    return found
-
-
-def axes_of(value: object) -> int:
-    """How many axes an array, a tensor or nested lists have; -1 where that has no answer, which `numbers` says better."""
-    import numpy as np
-
-    found = getattr(value, "ndim", None)
-    try:
-        return found if isinstance(found, int) else np.ndim(value)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        return -1
-
-
 def shown(value: object) -> str:
     """How a value appears in a refusal: itself where that is short, else its type."""
     return repr(value)[:60] if isinstance(value, str | int | float | bool | None) else f"{type(value).__name__}"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds of a number, declared at the field of a dataclass: `steps: Annotated[int, Bounds(1)] = 20`.
+
+    Args:
+        least, most: the smallest and the largest value.
+        above, below: `least`, or `most`, itself is out of bounds.
+    """
+
+    least: float = -inf
+    most: float = inf
+    above: bool = False
+    below: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Whether the bounds hold; NaN is out of all of them."""
+        inside = self.least <= value <= self.most
+        return inside and not (self.above and value == self.least) and not (self.below and value == self.most)
+
+    def words(self) -> str:
+        """The bounds for people, such as " above 0 and at most 1"."""
+        low = "" if isinf(self.least) else f" {'above' if self.above else 'of at least'} {self.least:g}"
+        high = "" if isinf(self.most) else f" {'below' if self.below else 'at most'} {self.most:g}"
+        return low + (" and" if low and high else "") + high
+
+
+def check_fields(settings: Any) -> None:
+    """Refuse values of a dataclass that are of another type than their fields, or out of the bounds declared there.
+
+    A list becomes the tuple that its field wants, and a whole number a float. Names stand in backquotes, so that the command line can
+    say flags for them.
+
+    Raises:
+        ValueError: the field, what is needed and what was given.
+    """
+    for name, hint in _hints(type(settings)).items():
+        value = getattr(settings, name)
+        fitting, wanted = _fitted(value, hint)
+        if wanted:
+            raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
+        if fitting is not value:
+            object.__setattr__(settings, name, fitting)
+
+
+@cache
+def _hints(kind_: type) -> dict[str, Any]:
+    return get_type_hints(kind_, include_extras=True)
+
+
+def _fitted(value: Any, hint: Any, bounds: Bounds | None = None) -> tuple[Any, str]:
+    """The value as its field wants it, and what is wanted, or "" if it fits."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        declared = next((mark for mark in parts[1:] if isinstance(mark, Bounds)), bounds)
+        return _fitted(value, parts[0], declared)
+    if origin in (Union, types.UnionType):
+        tried = [_fitted(value, part, bounds) for part in parts]
+        good = next((one for one in tried if not one[1]), None)
+        return good or (value, " or ".join(wanted for _, wanted in tried))
+    if hint is type(None):
+        return value, "" if value is None else "None"
+    if origin is Literal:
+        known = any(type(value) is type(word) and value == word for word in parts)
+        return value, "" if known else f"one of {', '.join(map(repr, parts))}"
+    if origin is tuple:
+        return _fitted_tuple(value, parts)
+    if hint is bool:
+        return value, "" if type(value).__name__ in ("bool", "bool_") else "True or False"
+    if hint in (int, float):
+        return _fitted_number(value, hint, bounds or Bounds())
+    known = not isinstance(hint, type) or is_dataclass(hint) or isinstance(value, hint)
+    return value, "" if known else "text" if hint is str else f"a {hint.__name__}"
+
+
+def _fitted_number(value: Any, hint: type, bounds: Bounds) -> tuple[Any, str]:
+    plain = not isinstance(value, bool)
+    if hint is int:
+        good = plain and isinstance(value, Integral) and bounds.hold(int(value))
+        return value, "" if good else f"a whole number{bounds.words()}"
+    good = plain and isinstance(value, Real) and bounds.hold(float(value))
+    return float(
+        value
+    ) if good else value, "" if good else f"a finite number{bounds.words()}" if bounds.below else f"a number{bounds.words()}"
+
+
+def _fitted_tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, str]:
+    wanted = parts[:1] * len(value) if isinstance(value, Sequence) and parts[1:] == (...,) else parts
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(wanted):
+        return value, f"{len(parts)} values" if parts[1:] != (...,) else "a list"
+    fitting = [_fitted(one, hint) for one, hint in zip(cast(Sequence[Any], value), wanted, strict=True)]
+    return tuple(one for one, _ in fitting), next((f"each {words}" for _, words in fitting if words), "")

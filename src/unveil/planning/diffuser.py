@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.checks import axes_of, kind, numbers, whole
+from unveil.arrays import axes_of, numbers
+from unveil.checks import kind, whole
 from unveil.errors import UnveilError
 from unveil.planning.plan import Plan
 from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.checks import axes_of, kind, numbers, whole
+from unveil.arrays import axes_of, numbers
+from unveil.checks import kind, whole
 from unveil.errors import UnveilError
 from unveil.planning.guided_planner_settings import GuidedSettings
 from unveil.planning.networks.temporal_unet import TemporalUNet

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unveil.checks import numbers, whole
+from unveil.arrays import numbers
+from unveil.checks import whole
 from unveil.planning.path_geometry import at_pace
 from unveil.planning.path_model import PathModelShape
 

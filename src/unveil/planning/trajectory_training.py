@@ -117,7 +117,3 @@ def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mappin
     if bool((batch.t == 0.0).any()):
         shares["clean_loss"] = float(squared[(batch.t == 0.0).to(device)].mean().detach())
     return squared.mean(), shares
-
-
-RELEASED_TRAINER = {"warmup": 0, "final_fraction": 1.0, "betas": (0.9, 0.999), "clip": float("inf")}
-"""`Training` as jannerm/diffuser trains: Adam at a constant rate, no clipping. Of every preset `paper`."""

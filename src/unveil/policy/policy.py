@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil.checks import axes_of, flag, kind, number, numbers, whole
+from unveil.arrays import axes_of, numbers
+from unveil.checks import flag, kind, number, whole
 from unveil.policy.checks import DAMAGED, finite, finite_edit, parts_text
 from unveil.policy.data.chunks import check_window
 from unveil.policy.model import PolicyModel

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from unveil.runs.flags import flat, modern
 
 PRIVATE = (
     "out",
@@ -19,9 +20,9 @@ PRIVATE = (
     "device",
     "threads",
     "save_every",
-    "save_freq",
     "keep",
-    "samples",
+    "sample_every",
+    "compile",
     "log",
     "logbase",
 )  # of the machine
@@ -36,7 +37,7 @@ def flag(name: str, value: Any) -> str:
 
 def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of a run that differ from its preset's."""
-    preset = json.loads(json.dumps(asdict(presets[described["preset"]]), default=str))
+    preset, described = json.loads(json.dumps(flat(presets[described["preset"]]), default=str)), modern(described)
     aside = {*PRIVATE, "preset", "maze", "dataset", "seed", "bfloat16"}
     return {name: described.get(name) for name, value in preset.items() if name not in aside and described.get(name, value) != value}
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.atomic import MADE, replacing
+from unveil.runs.flags import flat
 
 
 def finite(value: Any) -> Any:
@@ -52,9 +54,24 @@ def write(target: str, text: str) -> None:
         partial.write_text(text)
 
 
-def record_of(recipe: str, config: Any, result: dict[str, Any]) -> dict[str, Any]:
-    """The result object that scripts rely on."""
+def record_of(recipe: str, config: Any, result: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    """What ran, on what, for how long, and what came out: the object that scripts rely on, of every verb and benchmark.
+
+    Args:
+        recipe: the recipe, or "VERB recipe".
+        config: a config, or its fields by name.
+        result: more fields, such as metrics.
+    """
     from unveil.runs.machine import commit, machine
 
-    described = {"recipe": recipe, "checkpoint": None, **result, "config": asdict(config), "seeds": [config.seed]}
-    return {**described, "commit": commit(), **machine(config.device), "seconds": None}
+    given = dict(config) if isinstance(config, Mapping) else flat(config)
+    described = {"recipe": recipe, "checkpoint": None, **result, "config": given, "seeds": [given.get("seed")]}
+    return {**described, "commit": commit(), **machine(given.get("device", "cpu")), "seconds": seconds}
+
+
+def write_record(run: Path, described: Mapping[str, Any], seconds: float) -> None:
+    """`record.json` of a run folder: how its last training went."""
+    target = run / "record.json"
+    record = record_of(f"train {described['recipe']}", described, {"checkpoint": str(run)}, seconds)
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(finite(record | {"origin": MADE}), indent=1, default=str, allow_nan=False) + "\n")

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.runs.flags import flat, modern
 
 FREE_TO_CHANGE = (
     "steps",
-    "n_train_steps",
     "save_every",
-    "save_freq",
     "keep",
     "device",
     "threads",
@@ -23,7 +22,8 @@ FREE_TO_CHANGE = (
     "out",
     "prepared_by",
     "data",
-    "samples",
+    "sample_every",
+    "compile",
     "log",
 )
 DATA = {  # how much there is to learn from: what may change with --new-data, and its name for people
@@ -112,7 +112,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UnveilError(f"{file}: cannot be read ({error}); copy the run again, or give another --out") from error
     if not isinstance(before, dict):
         raise UnveilError(f"{file}: not the config of a run; give another --out")
-    return before
+    return modern(before)
 
 
 def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, Any]) -> None:
@@ -133,24 +133,21 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
 
 def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
     """The numbers of data that differ and may."""
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in flat(defaults).items()}
     different = [
-        name
-        for name in described
-        if before and name not in FREE_TO_CHANGE and before.get(name, getattr(defaults, name, None)) != described[name]
+        name for name in described if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
     different = [name for name in different if name in before or name not in DATA]  # an older run did not count its data so
     if "windows" in before and "windows" not in different:  # an older run counted demonstrations without a window, too
         different = [name for name in different if name != "demonstrations"]
-    flags = [name for name in different if hasattr(defaults, name)]
+    flags = [name for name in different if name in usual]
     fixed = [name for name in different if name in OF_DATA]
     if fixed:
         was = " and ".join(f"{name} {_word(before.get(name))}, now {_word(described[name])}" for name in fixed)
         raise UnveilError(f"the network of {run} is made for data with {was}; give its own data, or start a new run with another --out")
     if flags:
-        was = " and ".join(
-            f"{_flag(name)} {_word(before.get(name, getattr(defaults, name)))}, not {_word(described[name])}" for name in flags
-        )
-        old = " ".join(_given(name, before.get(name, getattr(defaults, name))) for name in flags)
+        was = " and ".join(f"{_flag(name)} {_word(before.get(name, usual[name]))}, not {_word(described[name])}" for name in flags)
+        old = " ".join(_given(name, before.get(name, usual[name])) for name in flags)
         raise UnveilError(f"{run} was started with {was}; to go on give {old}, or start a new run with another --out")
     for name in set(different) - set(DATA):
         raise UnveilError(f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give another --out")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
 
+    from unveil.runs.flags import RunFlags
     from unveil.runs.progress import Progress
-    from unveil.runs.sinks import SinkName
     from unveil.training.trainer import Training
 
 
@@ -20,7 +20,6 @@ class Task(NamedTuple):
     """What is trained on what.
 
     Args:
-        training: options of `Training` that differ from the recipe's.
         config: what else `config.json` must say for the weights to be used.
         memory: of `train`.
         draws: number of samples -> `draw`, to count the memory of a step before it is taken; None: it is not counted.
@@ -33,7 +32,6 @@ class Task(NamedTuple):
     model: torch.nn.Module
     draw: Callable[[torch.Generator], Any]
     loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
-    training: Mapping[str, Any]
     config: Mapping[str, Any]
     memory: Mapping[str, torch.Tensor] | None = None
     draws: Callable[[int], Callable[[torch.Generator], Any]] | None = None
@@ -43,45 +41,101 @@ class Task(NamedTuple):
     accumulate: str = "--accumulate"
 
 
+def begin(flags: RunFlags, run: Path) -> torch.device:
+    """What comes before data are read: the run folder and the log are usable, torch has its threads, and the device is there.
+
+    Raises:
+        UnveilError: a folder that cannot be a run's, or holds one while `resume` is off; a log without its package; or no such device.
+    """
+    import torch
+
+    from unveil.runs.device import find_device
+    from unveil.runs.resuming import check_folder
+    from unveil.runs.sinks import needed
+
+    if flags.log != "none":
+        needed(flags.log)
+    check_folder(run, flags.resume)
+    if flags.threads:
+        torch.set_num_threads(flags.threads)
+    return find_device(flags.device)
+
+
+def training_of(flags: RunFlags) -> Training:
+    """What `train` wants of them."""
+    from unveil.training.trainer import Training
+
+    return Training(
+        steps=flags.steps,
+        learning_rate=flags.learning_rate,
+        warmup=flags.warmup,
+        final_fraction=flags.final_fraction,
+        weight_decay=flags.weight_decay,
+        betas=flags.betas,
+        clip=flags.clip,
+        ema=flags.ema_decay,
+        ema_power=flags.ema_power,
+        bfloat16=flags.bfloat16,
+        accumulate=flags.accumulate,
+        save_every=flags.save_every,
+        keep=flags.keep,
+        seed=flags.seed,
+        log_every=min(100, flags.steps),
+    )
+
+
 def run_task(
     task: Task,
-    training: Training,
+    flags: RunFlags,
     device: torch.device,
     run: Path,
     described: dict[str, Any],
     defaults: Any,
     progress: Progress,
-    *,
-    resume: bool,
-    log: SinkName,
+    on_sample: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
     on_save: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
 ) -> None:
-    """Train in a run folder: `config.json`, checkpoints, `metrics.jsonl`, and what is shown on the way.
+    """Train in a run folder: `config.json`, checkpoints, `metrics.jsonl`, `record.json`, and what is shown on the way.
 
     Args:
         described: what `config.json` says.
         defaults: the recipe's config, for fields that an older `config.json` lacks.
+        on_sample: called with the step and the averaged weights at checkpoints, as often as `sample_every` says.
+        on_save: called with them at every checkpoint.
     Raises:
         UnveilError: the folder cannot be made, or is another run's; or a step needs more memory than is free.
+        ValueError: samples of a training that makes none.
     """
-    from dataclasses import replace
+    from time import perf_counter
 
     from unveil.errors import UnveilError
     from unveil.runs.device import free_memory
+    from unveil.runs.record import write_record
     from unveil.runs.resuming import check_folder, write_config
     from unveil.runs.sinks import sink
     from unveil.training.trainer import train
 
-    check_folder(run, resume)
+    if on_sample is None and flags.sample_every > 0:
+        raise ValueError(f"`sample_every` {flags.sample_every}: this training makes no samples on the way; leave it out")
+    check_folder(run, flags.resume)
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    said = write_config(run, described, defaults, resume)
+    said = write_config(run, described, defaults, flags.resume)
     if said:
         progress(said, 1, 1, {})
-    training = replace(training, **dict(task.training))
-    with sink(log if os.environ.get("RANK", "0") == "0" else "none", run, described) as record:
+    training = training_of(flags)
+
+    def saved(step: int, averaged: dict[str, torch.Tensor]) -> None:
+        if on_save is not None:
+            on_save(step, averaged)
+        if on_sample is not None and flags.sample_every >= 0 and step % (flags.sample_every or 1) == 0:
+            on_sample(step, averaged)
+
+    leads = os.environ.get("RANK", "0") == "0"
+    began = perf_counter()
+    with sink(flags.log if leads else "none", run, described) as record:
 
         def on_record(numbers: Mapping[str, Any]) -> None:
             record(numbers)
@@ -89,7 +143,27 @@ def run_task(
 
         model = task.model.to(device)
         check_memory(task, training, free_memory(device))
-        train(model, task.draw, task.loss, training, run, resume=resume, on_record=on_record, on_save=on_save, memory=task.memory)
+        if flags.compile:
+            compile_network(model)
+        train(model, task.draw, task.loss, training, run, resume=flags.resume, on_record=on_record, on_save=saved, memory=task.memory)
+    if leads:
+        write_record(run, described, perf_counter() - began)
+
+
+def compile_network(model: torch.nn.Module) -> None:
+    """Compile the network inside a model in its place; names of weights stay.
+
+    Raises:
+        UnveilError: no compiler for C++ on this machine.
+    """
+    from shutil import which
+
+    from unveil.errors import UnveilError
+
+    if next(model.parameters()).device.type == "cpu" and not (which("c++") or which("g++") or which("clang++")):
+        raise UnveilError("torch.compile wants a C++ compiler, and none is found; install one (g++), or leave `compile` out")
+    network = getattr(getattr(model, "denoiser", model), "network", model)
+    network.compile()
 
 
 def check_memory(task: Task, training: Training, free: int | None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from unveil.runs.flags import Run, RunFlags, changed
+from unveil.runs.verb import Verb
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,6 @@ class TrainClassifier:
     """share that is not trained on, where the data have no test images of their own"""
     flip: bool = False
     """mirror half of the images"""
-    out: Path = Path("runs/classifier")
-    """run folder"""
     width: int = 32
     """channels of the first level"""
     multiples: tuple[int, ...] = (1, 2, 2)
@@ -61,45 +62,17 @@ class TrainClassifier:
     """in residual blocks"""
     stem: int = 2
     """work on squares of so many pixels as one place: faster; 1: on pixels"""
-    steps: int = 3_000
-    """optimizer steps"""
-    batch_size: int = 128
-    """images a step"""
-    accumulate: int = 1
-    """batches whose gradients make one step"""
-    learning_rate: float = 1e-3
-    """peak; warm-up, then cosine"""
-    warmup: int = 100
-    """steps of rising rate"""
-    final_fraction: float = 0.02
-    """of the rate, in the end"""
-    weight_decay: float = 0.05
-    """AdamW's, as Dhariwal & Nichol's"""
-    clip: float = 1.0
-    """largest norm of the gradient"""
-    ema_decay: float = 0.999
-    """largest decay of the average of weights"""
-    save_every: int = 1000
-    """steps between checkpoints"""
-    keep: int = 1
-    """newest checkpoints that are kept; 0 keeps all"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where the processor computes in it"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches, times and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(steps=3_000, batch_size=128, warmup=100, weight_decay=0.05, out=Path("runs/classifier"))
 
 
 TRAIN_PRESETS = {
     "default": TrainClassifier(),
-    "tiny": replace(TrainClassifier(), preset="tiny", width=16, multiples=(1, 2), groups=8, steps=800, batch_size=64, save_every=400),
+    "tiny": changed(TrainClassifier(), preset="tiny", width=16, multiples=(1, 2), groups=8, steps=800, batch_size=64, save_every=400),
 }
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "image.recipes.classifier_train:train_classifier",
+    "a classifier of noisy images that guides, or of clean ones that judges",
+    ("preset", "data", "schedule", "clean", "size", "fit", "width", "steps", "batch_size", "learning_rate", "out", "resume"),
+    after="image.recipes.next_step:after_training",
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.runs.flags import flat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     """Train an `ImageClassifier`; returns the run folder."""
-    from dataclasses import asdict
 
     import torch
 
@@ -30,14 +31,11 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.runs.device import enough_memory, find_device
     from unveil.runs.resuming import check_folder
     from unveil.runs.training import Task, as_json, run_task
-    from unveil.training.trainer import Training
 
     check_numbers(config)
-    check_folder(config.out, config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    given = asdict(config) | {"asked_size": config.size, "names": names_before(config.out) if config.resume else ()}
+    check_folder(config.run.folder, config.run.resume)
+    device = find_device(config.run.device)
+    given = flat(config) | {"asked_size": config.size, "names": names_before(config.run.folder) if config.run.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if images.labels is None or len(images.names) < 2:
@@ -59,29 +57,14 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     }
     described = as_json(given | learned)
     shape = shape_of(described)
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)
-    pictures, size = Pictures(images, config.flip), config.batch_size
+    pictures, size = Pictures(images, config.flip), config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return image_batches(pictures, shape, count, 0.0)
 
-    training = Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        final_fraction=config.final_fraction,
-        weight_decay=config.weight_decay,
-        clip=config.clip,
-        ema=config.ema_decay,
-        bfloat16=config.bfloat16,
-        accumulate=config.accumulate,
-        save_every=config.save_every,
-        keep=config.keep,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
-    task = Task(model, draws(size), classifier_loss, {}, {}, draws=draws, size=size, lower="--size or --width")
+    task = Task(model, draws(size), classifier_loss, {}, draws=draws, size=size, lower="--size or --width")
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
-        run_task(task, training, device, config.out, described, TrainClassifier(), progress, resume=config.resume, log=config.log)
-    return config.out
+        run_task(task, config.run, device, config.run.folder, described, TrainClassifier(), progress)
+    return config.run.folder

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from unveil.runs.flags import Run, RunFlags, changed, flat
+from unveil.runs.verb import Verb
+
 
 @dataclass(frozen=True)
 class TrainImage:
@@ -57,8 +60,6 @@ class TrainImage:
     """share that is not trained on, where the data have no test images of their own"""
     flip: bool = False
     """mirror half of the images"""
-    out: Path = Path("runs/image")
-    """run folder"""
     width: int = 48
     """channels of the first level"""
     multiples: tuple[int, ...] = (1, 2, 2)
@@ -80,48 +81,9 @@ class TrainImage:
     stem: int = 0
     """patch size: stem x stem pixels are folded into channels, which is faster; 1: none; above 2 with --predicts x0 --min-snr 5. By default
     4 where colour pictures of 48 pixels or more are predicted, else 2, or what divides the side"""
-    steps: int = 8_000
-    """optimizer steps"""
-    batch_size: int = 0
-    """images a step; by default 128, and 32 where colour pictures are predicted"""
-    accumulate: int = 1
-    """batches whose gradients make one step"""
-    learning_rate: float = 1e-3
-    """peak; warm-up, then cosine"""
-    warmup: int = 200
-    """steps of rising rate"""
-    final_fraction: float = 0.02
-    """of the rate, in the end"""
-    weight_decay: float = 0.0
-    """AdamW's"""
-    clip: float = 1.0
-    """largest norm of the gradient"""
-    ema_decay: float = 0.999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
-    save_every: int = 500
-    """steps between checkpoints"""
-    samples: bool = True
-    """write 16 pictures that the averaged weights make to samples/step-<step>.png at every checkpoint; the training stays the same"""
-    keep: int = 1
-    """newest checkpoints that are kept; 0 keeps all"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
     start_from: str | None = None
     """begin with the weights of this run, checkpoint or zoo name, converted ones too, whose shape and diffusion the new run takes over"""
-    seed: int = 0
-    """of weights, batches, times and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(steps=8_000, save_every=500, out=Path("runs/image"))
 
 
 @dataclass(frozen=True)
@@ -307,7 +269,8 @@ def for_method(config: TrainImage, method: str) -> TrainImage:
 
 def said(config: TrainImage, name: str) -> bool:
     """Whether a field of `UNSAID` was given."""
-    return getattr(config, name) not in ("", None) and (name not in ("stem", "batch_size") or getattr(config, name) != 0)
+    value = flat(config)[name]
+    return value not in ("", None) and (name not in ("stem", "batch_size") or value != 0)
 
 
 def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
@@ -328,21 +291,31 @@ def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
         "method": "" if colours else config.method or "ddpm",
         "schedule": "cosine" if colours else config.schedule or method["schedule"],
         "predicts": "x0" if colours else config.predicts or method["predicts"],
-        "batch_size": config.batch_size or (32 if colours else 128),
+        "batch_size": config.run.batch_size or (32 if colours else 128),
     }
     if config.min_snr is None:
         given["min_snr"] = 5.0 if colours else 0.0
     if not config.stem:
         given["stem"] = next(side for side in ((4, 2, 1) if colours and size >= 48 else (2, 1)) if size % side == 0)
-    return replace(config, **given)  # pyright: ignore[reportArgumentType]
+    return changed(config, **given)
 
 
 TRAIN_PRESETS = {
     "default": TrainImage(),
-    "tiny": TrainImage(
-        preset="tiny", width=32, multiples=(1, 2), groups=8, steps=1_500, batch_size=64, learning_rate=2e-3, warmup=100, save_every=500
+    "tiny": changed(
+        TrainImage(),
+        preset="tiny",
+        width=32,
+        multiples=(1, 2),
+        groups=8,
+        steps=1_500,
+        batch_size=64,
+        learning_rate=2e-3,
+        warmup=100,
+        save_every=500,
     ),
-    "paper": TrainImage(
+    "paper": changed(
+        TrainImage(),
         preset="paper",
         method="ddpm",
         schedule="linear",
@@ -367,3 +340,51 @@ TRAIN_PRESETS = {
         save_every=10_000,
     ),
 }
+
+
+@dataclass(frozen=True)
+class DemoImage:
+    """Make images with a packaged model: a picture with a column for each class, and an animation of how they come out of noise.
+
+    Example: unveil demo image --out demo
+    """
+
+    checkpoint: str | None = None
+    """a zoo name, a run folder or a checkpoint folder; by default a packaged model of images"""
+    rows: int = 6
+    """images of each class"""
+    scale: float = 2.0
+    """of classifier-free guidance, where the model was trained for it"""
+    steps: int = 20
+    """of DPM-Solver++"""
+    out: Path = Path("demo")
+    """folder for images.png and images.gif"""
+    seed: int = 0
+    """of the noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "image.recipes.train:train_image",
+    "a diffusion model of images",
+    ("preset", "data", "classes", "size", "fit", "method", "width", "flip", "steps", "batch_size", "learning_rate", "out", "resume"),
+    fit=lambda config, given: for_method(config, given("method") or config.method),
+    after="image.recipes.next_step:after_training",
+    aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},
+)
+EVAL = Verb(
+    {"default": EvalImage()},
+    "image.recipes.evaluate:evaluate_image",
+    "distances to the data, memorisation, bits per dimension",
+    ("checkpoint", "data", "n", "extractor", "judge", "bits", "solver", "steps", "json"),
+)
+SAMPLE = Verb(
+    {"default": SampleImage()},
+    "image.recipes.sample:sample_image",
+    "images from noise, from classes or from other images",
+    ("checkpoint", "n", "label", "solver", "steps", "scale", "given", "task", "restore", "from_png", "out", "watch", "seed"),
+    aliases={"-n": "--n", "--class": "--label", "--from": "--given"},
+)
+DEMO = Verb({"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", ("checkpoint", "out"))

@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+
+from unveil.image.recipes.config import DemoImage
 
 FIRST = "fashion-mnist"
 MOST = 12  # columns
-
-
-@dataclass(frozen=True)
-class DemoImage:
-    """Make images with a packaged model: a picture with a column for each class, and an animation of how they come out of noise.
-
-    Example: unveil demo image --out demo
-    """
-
-    checkpoint: str | None = None
-    """a zoo name, a run folder or a checkpoint folder; by default a packaged model of images"""
-    rows: int = 6
-    """images of each class"""
-    scale: float = 2.0
-    """of classifier-free guidance, where the model was trained for it"""
-    steps: int = 20
-    """of DPM-Solver++"""
-    out: Path = Path("demo")
-    """folder for images.png and images.gif"""
-    seed: int = 0
-    """of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
 
 
 def packaged_models() -> list[str]:

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 ALIKE = ("size", "channels", "schedule", "diffusion_steps")
 
 
-def after_training(config: TrainImage | TrainClassifier, run: Path, otherwise: str) -> str:
+def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
     """The command for a run: samples of a model; of an upsampler, those of its own data; of a classifier, guided samples or scores by it,
     of a model that it fits, or, where none is found beside it or packaged, the training of such a model.
-
-    Args:
-        otherwise: the command for a model of images.
     """
     from unveil.image.recipes.classifier_config import TrainClassifier
 
@@ -31,20 +28,20 @@ def after_training(config: TrainImage | TrainClassifier, run: Path, otherwise: s
         if fitting is None:
             return _train(config, run)
         if config.clean:
-            return f"eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.data)}{_fewer(described)}"
-        return f"sample image --checkpoint {fitting} --classifier {here} --class 0"
+            return f"unveil eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.data)}{_fewer(described)}"
+        return f"unveil sample image --checkpoint {fitting} --classifier {here} --class 0"
     if config.upsample == 1:
-        return otherwise
+        return f"unveil sample image --checkpoint {here} -n 64"
     from unveil.files.places import found
     from unveil.image.data.source import has_test
 
     if _pictures(place := found(Path(config.data))):
-        return f"sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"
+        return f"unveil sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"
     share = config.hold_out if not has_test(config.data) else 1.0
     held = int(float(described.get("images", 0)) * share / (1.0 - share)) if share < 1.0 else 10**9
     if held < 4:
-        return f"sample image --checkpoint {here} --from PICTURES --degrade --fit crop"
-    return f"eval image --checkpoint {here}{_fewer(described, held)}"
+        return f"unveil sample image --checkpoint {here} --from PICTURES --degrade --fit crop"
+    return f"unveil eval image --checkpoint {here}{_fewer(described, held)}"
 
 
 def _described(run: Path) -> Mapping[str, Any]:
@@ -75,7 +72,7 @@ def _train(config: TrainClassifier, run: Path) -> str:
     method = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}[config.schedule]
     preset = f" --preset {config.preset}" if config.preset != "default" else ""
     out = shlex.quote(str(run.with_name(f"{run.name}-model")))
-    return f"train image --data {shlex.quote(config.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
+    return f"unveil train image --data {shlex.quote(config.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
 
 
 def _reading(config: TrainImage | TrainClassifier, sampling: bool = False) -> str:

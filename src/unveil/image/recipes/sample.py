@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from unveil.image.generation import ImageSettings
     from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.runs.progress import Progress
 
 
 SHOWN = 64  # images of an animation
@@ -112,7 +113,7 @@ class Watched:
         return [np.concatenate(parts) for parts in self.calls]
 
 
-def sample_image(config: SampleImage) -> dict[str, Any]:
+def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     """Make images, write them, and describe them."""
     import time
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
 from unveil.image.recipes.config import TRAIN_PRESETS, UNSAID, TrainImage, said
+from unveil.runs.flags import changed, flat
 
 if TYPE_CHECKING:
     from unveil.image.model import ImageModel
@@ -25,16 +25,16 @@ def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
     `config.json`, if there is a checkpoint."""
     from unveil.training.checkpoint import latest_checkpoint
 
-    if not config.resume or latest_checkpoint(config.out, warn=False) is None:
+    if not config.run.resume or latest_checkpoint(config.run.folder, warn=False) is None:
         return config, None
     try:
-        before = json.loads((config.out / "config.json").read_text())
+        before = json.loads((config.run.folder / "config.json").read_text())
     except (OSError, ValueError):
         return config, None  # `write_config` tells that it is damaged
     if not isinstance(before, dict) or before.get("recipe") != "image" or before.get("origin", "unveil") != "unveil":
         return config, None
     known: dict[str, Any] = {name: before[name] for name in UNSAID if name in before and not said(config, name)}
-    return replace(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
+    return changed(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
 
 
 def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, 
         )
     preset = TRAIN_PRESETS[config.preset]
     for name in TAKEN:
-        asked, usual = getattr(config, name), getattr(preset, name)
+        asked, usual = flat(config)[name], flat(preset)[name]
         given = said(config, name) if name in UNSAID else asked != usual
         if before is None and given and json.loads(json.dumps(asked)) != has.get(name, asked):
             flag = f"--{name.replace('_', '-')}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.image.recipes.load import image_model, shape_of
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,6 @@ def tell(images: Images, progress: Progress) -> None:
 
 def train_image(config: TrainImage, progress: Progress) -> Path:
     """Train an `ImageModel`; returns the run folder."""
-    from dataclasses import asdict
     from functools import partial
 
     import torch
@@ -65,19 +65,16 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.runs.device import enough_memory, find_device
     from unveil.runs.resuming import check_folder
     from unveil.runs.training import Task, as_json, run_task
-    from unveil.training.trainer import Training
 
     config, before = as_begun(config)
     check(resolved(config, 1, 0))
-    check_folder(config.out, config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    named = {"names": names_before(config.out) if config.resume else ()}
+    check_folder(config.run.folder, config.run.resume)
+    device = find_device(config.run.device)
+    named = {"names": names_before(config.run.folder) if config.run.resume else ()}
     with enough_memory("give --size, with --fit resize, or fewer images"):
-        images, _ = images_of(asdict(config) | {"asked_size": config.size} | named)
+        images, _ = images_of(flat(config) | {"asked_size": config.size} | named)
     asked, config = config, resolved(config, *images.pixels.shape[1:3])
-    given = asdict(config) | {"asked_size": config.size} | named
+    given = flat(config) | {"asked_size": config.size} | named
     if config.classes and images.labels is None:
         raise UnveilError(f"{images.unlabelled or f'{config.data} has no classes'}; leave --classes out")
     places = config.stem**2 * images.pixels.shape[1]
@@ -101,41 +98,24 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     if config.start_from:
         described = as_json(taken_over(asked, described, before))
     shape = shape_of(described)
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     model = image_model(described)
     if config.start_from and before is None:
         load_start(model, config.start_from)
     bound = config.loss == "vlb"
     history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
-    pictures, size = Pictures(images, config.flip), config.batch_size
+    pictures, size = Pictures(images, config.flip), config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return image_batches(pictures, shape, count, config.label_drop, history)
 
-    training = Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        final_fraction=config.final_fraction,
-        weight_decay=config.weight_decay,
-        clip=config.clip,
-        ema=config.ema_decay,
-        ema_power=config.ema_power,
-        bfloat16=config.bfloat16,
-        accumulate=config.accumulate,
-        save_every=config.save_every,
-        keep=config.keep,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
     loss = partial(image_loss, gamma=config.min_snr or 0.0, bound=bound, history=history)
     memory, lower = None if history is None else history.memory, "--size or --width"
-    task = Task(model, draws(size), loss, {}, {}, memory, draws=draws, size=size, lower=lower)
-    on_save = sampler(described, pictures, device, config.out, progress) if config.samples else None
-    begun = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
+    task = Task(model, draws(size), loss, {}, memory, draws=draws, size=size, lower=lower)
+    on_sample = sampler(described, pictures, device, config.run.folder, progress)
     with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
-        begun(task, training, device, config.out, described, TrainImage(), progress)
-    return config.out
+        run_task(task, config.run, device, config.run.folder, described, TrainImage(), progress, on_sample)
+    return config.run.folder
 
 
 def names_before(run: Path) -> tuple[str, ...]:
@@ -183,20 +163,15 @@ def check_numbers(config: TrainImage | TrainClassifier) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
-    from unveil.runs.sinks import needed
 
-    if config.log != "none":
-        needed(config.log)
-    for name in ("width", "blocks", "groups", "stem", "steps", "batch_size", "accumulate", "save_every", "diffusion_steps"):
+    for name in ("width", "blocks", "groups", "stem", "diffusion_steps"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("size", "head_width", "warmup", "keep", "threads", "weight_decay"):
+    for name in ("size", "head_width"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    for name in ("hold_out", "dropout", "final_fraction"):
-        if not 0.0 <= getattr(config, name) <= 1.0 or (name != "final_fraction" and getattr(config, name) == 1.0):
+    for name in ("hold_out", "dropout"):
+        if not 0.0 <= getattr(config, name) < 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
-    if not config.learning_rate > 0.0 or not config.clip > 0.0:
-        raise ValueError(f"--learning-rate and --clip must be above 0, got {config.learning_rate}, {config.clip}")
     if not config.multiples or min(config.multiples) < 1:
         raise ValueError(f"--multiples must be numbers of at least 1, got {config.multiples}")

@@ -22,7 +22,7 @@ def check_text(config: TrainText, described: Mapping[str, Any]) -> None:
     from unveil.errors import UnveilError
     from unveil.text.data.tokens import FILE
 
-    out = config.out
+    out = config.run.folder
     try:
         before: Any = json.loads((out / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -30,7 +30,7 @@ def check_text(config: TrainText, described: Mapping[str, Any]) -> None:
     if not isinstance(before, dict) or "recipe" not in before:
         if (out / FILE).exists() and sha256((out / FILE).read_bytes()).hexdigest() != described["tokenizer"]:
             raise UnveilError(f"{out / FILE} exists and was not made by unveil, so it is not replaced; give another folder for the run")
-    elif config.resume and before.get("tokenizer", described["tokenizer"]) != described["tokenizer"]:
+    elif config.run.resume and before.get("tokenizer", described["tokenizer"]) != described["tokenizer"]:
         source = f"--sft {quote(config.sft)}" if config.sft else f"--data {quote(config.data)}"
         raise UnveilError(
             f"{out} was started on other text: the tokenizer is not that of {config.sft or config.data} now. Give the old text to resume, "
@@ -44,18 +44,15 @@ def check(config: TrainText) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
-    from unveil.runs.sinks import needed
     from unveil.text.recipes.config import TRAIN_PRESETS, TrainText
 
-    if config.log != "none":
-        needed(config.log)
-    for name in ("width", "depth", "heads", "context", "steps", "batch_size", "accumulate", "save_every"):
+    for name in ("width", "depth", "heads", "context"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("kv_heads", "hidden", "warmup", "keep", "threads", "weight_decay", "block"):
+    for name in ("kv_heads", "hidden", "block"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    for name in ("truncated", "hold_out", "final_fraction"):
+    for name in ("truncated", "hold_out"):
         if not 0.0 <= getattr(config, name) <= 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
     if config.width % (2 * config.heads) or config.heads % (config.kv_heads or config.heads):
@@ -73,5 +70,5 @@ def check(config: TrainText) -> None:
         raise ValueError(
             f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"
         )
-    if not config.learning_rate > 0.0 or not config.theta > 0.0:
-        raise ValueError(f"--learning-rate and --theta must be above 0, got {config.learning_rate} and {config.theta}")
+    if not config.theta > 0.0:
+        raise ValueError(f"--theta must be above 0, got {config.theta}")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unveil.runs.flags import Run, RunFlags, changed
+from unveil.runs.verb import Verb
+
 
 @dataclass(frozen=True)
 class DataText:
@@ -70,8 +73,6 @@ class TrainText:
     """the changes' scale is alpha / rank"""
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
     """linear maps that LoRA changes; of the feed-forward part: ff_proj, up_proj, ff_out"""
-    out: Path = Path("runs/text")
-    """run folder"""
     width: int = 192
     """of the transformer"""
     depth: int = 6
@@ -100,42 +101,7 @@ class TrainText:
     """how the t of a batch are drawn, or with --block those of a block; of --form t, as the numbers of --form l are stratified"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
-    steps: int = 5_000
-    """optimizer steps"""
-    batch_size: int = 16
-    """pieces a step"""
-    accumulate: int = 1
-    """batches whose gradients make one step"""
-    learning_rate: float = 1e-3
-    """peak; warm-up, then cosine"""
-    warmup: int = 200
-    """steps of rising rate"""
-    final_fraction: float = 0.02
-    """of the rate, in the end"""
-    weight_decay: float = 0.1
-    """AdamW's"""
-    ema_decay: float = 0.999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
-    save_every: int = 1000
-    """steps between checkpoints"""
-    keep: int = 1
-    """newest checkpoints that are kept; 0 keeps all"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches and masks"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(batch_size=16, weight_decay=0.1, betas=(0.9, 0.95), out=Path("runs/text"))
 
 
 @dataclass(frozen=True)
@@ -302,10 +268,11 @@ class EvalText:
 
 TRAIN_PRESETS = {
     "default": TrainText(),
-    "tiny": TrainText(
-        preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, batch_size=16, learning_rate=2e-3, warmup=100, save_every=500
+    "tiny": changed(
+        TrainText(), preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, learning_rate=2e-3, warmup=100, save_every=500
     ),
-    "paper": TrainText(
+    "paper": changed(
+        TrainText(),
         preset="paper",
         width=4096,
         depth=32,
@@ -322,3 +289,32 @@ TRAIN_PRESETS = {
         final_fraction=0.025,
     ),
 }
+DATA = Verb(
+    {"default": DataText()}, "text.recipes.data:make_text_data", "text as tokens", ("data", "tokenizer", "vocabulary", "hold_out", "out")
+)
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "text.recipes.train:train_text",
+    "a masked diffusion model of text, or a chat model from one",
+    ("preset", "data", "sft", "checkpoint", "context", "width", "depth", "steps", "batch_size", "learning_rate", "out", "resume"),
+    after="text.recipes.train:after_training",
+)
+EVAL = Verb(
+    {"default": EvalText()},
+    "text.recipes.evaluate:evaluate_text",
+    "a bound on the negative log-likelihood",
+    ("checkpoint", "data", "draws", "tasks", "json"),
+)
+SAMPLE = Verb(
+    {"default": SampleText()},
+    "text.recipes.sample:sample_text",
+    "text after a prompt, or in the gaps of a pattern",
+    ("checkpoint", "prompt", "infill", "length", "count", "blocks", "order", "steps", "temperature", "watch", "seed"),
+)
+DEMO = Verb({"default": DemoText()}, "text.recipes.demo:run_demo_text", "text out of masks", ("checkpoint", "prompt", "infill", "length"))
+CHAT = Verb(
+    {"default": ChatText()},
+    "text.recipes.chat:converse",
+    "talk to a model that was fine-tuned on instructions",
+    ("checkpoint", "adapter", "prompt", "system", "length", "temperature", "seed"),
+)

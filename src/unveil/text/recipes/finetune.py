@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from unveil.runs.flags import flat
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -32,27 +34,20 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         ValueError: LoRA targets that the network does not have.
     """
     from dataclasses import asdict
-    from functools import partial
 
     import torch
 
     from unveil.errors import UnveilError
     from unveil.network.lora import LoRA, add_lora
-    from unveil.runs.device import find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.training import Task, as_json, begin, run_task
     from unveil.text.data.tokens import FILE, digest, write_tokens
     from unveil.text.recipes.checks import check_text
     from unveil.text.recipes.config import TrainText
-    from unveil.text.recipes.trainer_settings import training_of
     from unveil.text.weights.peft import write_adapter
     from unveil.training.checkpoint import latest_checkpoint
 
-    check_folder(config.out, config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)  # initial weights
+    device = begin(config.run, config.run.folder)
+    torch.manual_seed(config.run.seed)  # initial weights
     model = _started(config)
     if config.sft is not None and model.window:
         raise UnveilError("instructions are for masked models; this one is causal or of blocks")
@@ -61,7 +56,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         progress(f"left out {left_out} conversations that are longer than the context of {model.shape.context}", 1, 1, {})
     base = None if config.checkpoint is None else _place(config.checkpoint)
     more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
-    described = as_json(asdict(config) | more)
+    described = as_json(flat(config) | more)
     check_text(config, described)
     lora = LoRA(config.lora_rank, config.lora_alpha, config.lora_targets) if config.lora_rank else None
     trained: nn.Module = model
@@ -73,20 +68,18 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
 
     def on_save(step: int, averaged: dict[str, Tensor]) -> None:
         if lora is not None:
-            write_adapter(config.out / "adapter", lora, averaged, base or "")
+            write_adapter(config.run.folder / "adapter", lora, averaged, base or "")
 
-    if latest_checkpoint(config.out) is None:
-        write_tokens(model.tokens, config.out / FILE)
+    if latest_checkpoint(config.run.folder) is None:
+        write_tokens(model.tokens, config.run.folder / FILE)
     draws, size, lower = (
         learned.draws,
-        config.batch_size,
+        config.run.batch_size,
         "--context, --width or --depth" if base is None else "what is trained, by --lora-rank",
     )
-    task = Task(trained, draws(size), loss, {}, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower)
-    training = training_of(config)
-    asked = partial(run_task, resume=config.resume, log=config.log, on_save=on_save)
-    asked(task, training, device, config.out, described, TrainText(), progress)
-    return config.out
+    task = Task(trained, draws(size), loss, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower)
+    run_task(task, config.run, device, config.run.folder, described, TrainText(), progress, on_save=on_save)
+    return config.run.folder
 
 
 def _started(config: TrainText) -> TextModel:
@@ -103,7 +96,7 @@ def _started(config: TrainText) -> TextModel:
         return model
     folder = found(Path(config.data))
     tokens: Tokens = read_prepared(folder).tokens if is_prepared(folder) else ByteTokens()
-    return TextModel(shape_of({**vars(config), "vocabulary": tokens.size}), tokens)
+    return TextModel(shape_of({**flat(config), "vocabulary": tokens.size}), tokens)
 
 
 def _check_shape(config: TrainText, shape: TextShape) -> None:
@@ -136,7 +129,7 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
 
     def odd(count: int) -> int:
         """Antithetic times come in pairs, of batches that are only counted, too."""
-        return count % 2 if config.times == "antithetic" and count < config.batch_size else 0
+        return count % 2 if config.times == "antithetic" and count < config.run.batch_size else 0
 
     if config.sft is not None:
         examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field, config.encoding), tokens, shape.context)

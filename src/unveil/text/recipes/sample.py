@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unveil.text.recipes.display import printable, shown
 
 if TYPE_CHECKING:
+    from unveil.runs.progress import Progress
     from unveil.text.generation import TextSettings
     from unveil.text.recipes.config import SampleText
 
@@ -61,7 +62,7 @@ def settings_of(config: SampleText, room: int = LENGTH) -> TextSettings:
     )
 
 
-def sample_text(config: SampleText) -> dict[str, Any]:
+def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
     """Write, and describe."""
     import time
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from unveil.runs.flags import flat
 from unveil.text.recipes.checks import check, check_text
 from unveil.text.recipes.data import prepared_text
 from unveil.text.recipes.load import shape_of
-from unveil.text.recipes.trainer_settings import training_of
 
 if TYPE_CHECKING:
     import torch
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
 
 def train_text(config: TrainText, progress: Progress) -> Path:
     """Train a `TextModel`; returns the run folder."""
-    from dataclasses import asdict
 
     import torch
 
-    from unveil.runs.device import find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.training import Task, as_json, begin, run_task
     from unveil.text.data.documents import Pieces
     from unveil.text.data.tokens import FILE, digest, write_tokens
     from unveil.text.model import TextModel
@@ -39,26 +37,30 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         from unveil.text.recipes.finetune import tune_text
 
         return tune_text(config, progress)
-    check_folder(config.out, config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    device = begin(config.run, config.run.folder)
     prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
     pieces = Pieces(prepared.train, config.context, config.truncated)
     more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
     more |= {"prepared_by": prepared.command} if prepared.command else {}
-    described = as_json(asdict(config) | more)
-    torch.manual_seed(config.seed)  # initial weights
+    described = as_json(flat(config) | more)
+    torch.manual_seed(config.run.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
-        odd = count % 2 if config.times == "antithetic" and count < config.batch_size else 0  # of those that are only counted
+        odd = count % 2 if config.times == "antithetic" and count < config.run.batch_size else 0  # of those that are only counted
         return text_batches(pieces, count + odd, config.form, config.times, block=config.block)
 
     check_text(config, described)
-    if latest_checkpoint(config.out, warn=False) is None:
-        write_tokens(prepared.tokens, config.out / FILE)
-    size = config.batch_size
-    task = Task(model, draws(size), text_loss, {}, {}, draws=draws, size=size, lower="--context, --width or --depth")
-    run_task(task, training_of(config), device, config.out, described, TrainText(), progress, resume=config.resume, log=config.log)
-    return config.out
+    if latest_checkpoint(config.run.folder, warn=False) is None:
+        write_tokens(prepared.tokens, config.run.folder / FILE)
+    size = config.run.batch_size
+    task = Task(model, draws(size), text_loss, {}, draws=draws, size=size, lower="--context, --width or --depth")
+    run_task(task, config.run, device, config.run.folder, described, TrainText(), progress)
+    return config.run.folder
+
+
+def after_training(config: TrainText, run: Path) -> str:
+    """The next command: to talk to what was fine-tuned on instructions, else to write."""
+    if config.sft is not None:
+        return f"unveil chat --checkpoint {quote(str(run))}"
+    return f"unveil sample text --checkpoint {quote(str(run))} --watch"

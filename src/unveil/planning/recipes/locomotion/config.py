@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unveil.planning.data.names import MINARI
+from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed
+from unveil.runs.verb import Given, Verb
 
 
 @dataclass(frozen=True)
@@ -62,40 +64,11 @@ class TrainLocomotion:
     """factor on the error of a plan's first action"""
     loss_discount: float = 1.0
     """factor on the error of each further row"""
-    n_train_steps: int = 8_000
-    """optimizer steps"""
-    batch_size: int = 256
-    """windows a step"""
-    gradient_accumulate_every: int = 1
-    """batches whose gradients make one step"""
-    learning_rate: float = 1e-3
-    """peak; warm-up, then cosine"""
-    ema_decay: float = 0.999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
-    save_freq: int = 2000
-    """steps between checkpoints"""
-    keep: int = 1
-    """newest checkpoints that are kept; 0 keeps all"""
     start_from: Path | None = None
     """run or checkpoint whose weights a new run begins with, such as a converted one; by default they are random"""
     hold_out: float = 0.05
     """share of episodes that are not trained on (`--scale auto` chooses on them)"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(steps=8_000, batch_size=256, save_every=2_000)
 
 
 @dataclass(frozen=True)
@@ -143,40 +116,11 @@ class TrainValue:
     """share of windows without noise: the critic that chooses among finished plans"""
     normed: bool = True
     """learn returns in units of their deviation; the value is in the data's units either way"""
-    n_train_steps: int = 4_000
-    """optimizer steps"""
-    batch_size: int = 256
-    """windows a step"""
-    gradient_accumulate_every: int = 1
-    """batches whose gradients make one step"""
-    learning_rate: float = 5e-4
-    """peak; warm-up, then cosine"""
-    ema_decay: float = 0.999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
-    save_freq: int = 1000
-    """steps between checkpoints"""
-    keep: int = 1
-    """newest checkpoints that are kept; 0 keeps all"""
     start_from: Path | None = None
     """run or checkpoint whose weights a new run begins with, such as a converted one; by default they are random"""
     hold_out: float = 0.05
     """share of episodes that are not trained on"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default the transformer does where that is measured faster when the run begins"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(steps=4_000, batch_size=256, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
@@ -267,16 +211,27 @@ class EvalLocomotion:
     """write the result here; - is standard output; by default <logbase>/<dataset>/plans/..."""
 
 
-PAPER = {"model": "unet", "dim": 32, "batch_size": 32, "gradient_accumulate_every": 2, "learning_rate": 2e-4, "ema_decay": 0.9995}
+PAPER = replace(PUBLISHED, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995)
 TRAIN_PRESETS = {
     "default": TrainLocomotion(),
-    "tiny": TrainLocomotion(preset="tiny", dim=64, depth=2, n_train_steps=1_000, save_freq=500),
-    "paper": replace(TrainLocomotion(preset="paper", shortest=0, n_train_steps=1_000_000, save_freq=2_000, hold_out=0.0), **PAPER),
+    "tiny": changed(TrainLocomotion(), preset="tiny", dim=64, depth=2, steps=1_000, save_every=500),
+    "paper": TrainLocomotion(
+        preset="paper", model="unet", dim=32, shortest=0, hold_out=0.0, run=replace(PAPER, steps=1_000_000, save_every=2_000)
+    ),
 }
 VALUE_PRESETS = {
     "default": TrainValue(),
-    "tiny": TrainValue(preset="tiny", dim=64, n_train_steps=500, save_freq=500),
-    "paper": replace(TrainValue(preset="paper", shortest=0, clean=0.0, normed=False, n_train_steps=200_000, hold_out=0.0), **PAPER),
+    "tiny": changed(TrainValue(), preset="tiny", dim=64, steps=500, save_every=500),
+    "paper": TrainValue(
+        preset="paper",
+        model="unet",
+        dim=32,
+        shortest=0,
+        clean=0.0,
+        normed=False,
+        hold_out=0.0,
+        run=replace(PAPER, steps=200_000, save_every=1_000),
+    ),
 }
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
@@ -320,3 +275,86 @@ def for_dataset(config: Any, dataset: str) -> Any:
     elif config.preset == "paper" and "hopper-medium-expert" in dataset:
         changes = {"scale": "0.0001", "t_stopgrad": 4}
     return replace(config, **{name: value for name, value in changes.items() if hasattr(config, name)})
+
+
+@dataclass(frozen=True)
+class DataLocomotion:
+    """Generate D4RL-style locomotion data: policies of known strength, rolled out with their noise in whole episodes.
+
+    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps 200000 --seed 0
+    """
+
+    body: str = "hopper"
+    """hopper, walker2d or halfcheetah"""
+    mix: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
+    """whose behaviour: a medium policy's, also all its predecessors', also an expert's, or only an expert's"""
+    policies: Path | None = None
+    """folder with trpo_<Body>.npz and tqc_<Body>.npz; by default mujoco_policies below $UNVEIL_DATA or the cache"""
+    steps: int = 200_000
+    """transitions, at least; each policy of the mix gives an equal share in whole episodes"""
+    seed: int = 0
+    """the same seed gives the same file"""
+    version: Literal["v5", "v4"] = "v5"
+    """of gymnasium's worlds; v4 rewards the last, unhealthy step as D4RL's did"""
+    out: Path | None = None
+    """HDF5 file in D4RL's layout, with a card beside it; by default in the cache, $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write the card and the numbers here; - is standard output"""
+
+
+DIFFUSER = {"--n-train-steps": "--steps", "--gradient-accumulate-every": "--accumulate", "--save-freq": "--save-every"}
+"""Diffuser's names of flags."""
+
+
+def fit(config: Any, given: Given) -> Any:
+    """The config with the released overrides for the data set that is named."""
+    return for_dataset(config, given("dataset") or config.dataset)
+
+
+DATA = Verb(
+    {"default": DataLocomotion()},
+    "planning.recipes.locomotion.data:make_locomotion_data",
+    "D4RL-style data of Hopper, Walker2d and HalfCheetah",
+    ("body", "mix", "policies", "steps", "seed", "out"),
+)
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "planning.recipes.locomotion.train:train_locomotion",
+    "a diffusion model of trajectories",
+    ("preset", "dataset", "logbase", "model", "horizon", "returns", "steps", "batch_size", "learning_rate", "resume"),
+    fit=fit,
+    after="planning.recipes.locomotion.next_step:after_diffusion",
+    aliases=DIFFUSER,
+)
+VALUE = Verb(
+    VALUE_PRESETS,
+    "planning.recipes.locomotion.train:train_value",
+    "the value that guides it",
+    ("preset", "dataset", "logbase", "model", "horizon", "discount", "steps", "batch_size", "learning_rate", "resume"),
+    fit=fit,
+    after="planning.recipes.locomotion.next_step:after_value",
+    aliases=DIFFUSER,
+)
+EVAL = Verb(
+    EVAL_PRESETS,
+    "planning.recipes.locomotion.evaluate:evaluate_locomotion",
+    "returns and D4RL's normalised score",
+    (
+        "preset",
+        "dataset",
+        "logbase",
+        "checkpoint",
+        "batch_size",
+        "guidance",
+        "scale",
+        "select",
+        "ask",
+        "sampling_steps",
+        "episodes",
+        "json",
+    ),
+    fit=fit,
+    settle="planning.recipes.locomotion.preset:with_preset",
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.locomotion.config import DataLocomotion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,33 +19,6 @@ SOURCES = {
     "trpo": "TRPO snapshots of github.com/openai/imitation (Ho & Ermon 2016), MIT licence",
     "tqc": "TQC agents of github.com/DLR-RM/rl-trained-agents, MIT licence",
 }
-
-
-@dataclass(frozen=True)
-class DataLocomotion:
-    """Generate D4RL-style locomotion data: policies of known strength, rolled out with their noise in whole episodes.
-
-    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps 200000 --seed 0
-    """
-
-    body: str = "hopper"
-    """hopper, walker2d or halfcheetah"""
-    mix: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
-    """whose behaviour: a medium policy's, also all its predecessors', also an expert's, or only an expert's"""
-    policies: Path | None = None
-    """folder with trpo_<Body>.npz and tqc_<Body>.npz; by default mujoco_policies below $UNVEIL_DATA or the cache"""
-    steps: int = 200_000
-    """transitions, at least; each policy of the mix gives an equal share in whole episodes"""
-    seed: int = 0
-    """the same seed gives the same file"""
-    version: Literal["v5", "v4"] = "v5"
-    """of gymnasium's worlds; v4 rewards the last, unhealthy step as D4RL's did"""
-    out: Path | None = None
-    """HDF5 file in D4RL's layout, with a card beside it; by default in the cache, $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5"""
-    device: str = "auto"
-    """unused here; every verb takes it"""
-    json: str | None = None
-    """write the card and the numbers here; - is standard output"""
 
 
 def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str, Any]:

@@ -2,7 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESETS, folder_name, for_dataset
+
+if TYPE_CHECKING:
+    from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
+
+CARRIED = ("horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")  # name the folder, or must agree
+
+
+def after_diffusion(config: TrainLocomotion, run: Path) -> str:
+    """The training of the value that belongs to it."""
+    line = (
+        f"unveil train value --preset {config.preset} --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    )
+    return line + _carried(config, VALUE_PRESETS[config.preset])
+
+
+def after_value(config: TrainValue, run: Path) -> str:
+    """The evaluation; or, where no world of this body is known, how to plan with it in Python."""
+    place = config.logbase / folder_name(config.dataset)
+    if not has_body(config.dataset, run):
+        return (
+            f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
+            "(no world of this body is known, so `unveil eval locomotion` cannot score it)"
+        )
+    line = f"unveil eval locomotion --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    preset = config.preset if config.preset in EVAL_PRESETS else "default"
+    line += f" --preset {preset}" if preset != "default" else ""
+    line += _carried(config, EVAL_PRESETS[preset])
+    if config.prefix != type(config)().prefix:
+        line += f" --value-loadpath {shlex.quote('f:' + config.prefix + '_H{horizon}_T{n_diffusion_steps}_d{discount}')}"
+    return line
+
+
+def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
+    """Flags that name its folder, or that both must share, where they are not what the next command takes by itself."""
+    default, line = for_dataset(other, config.dataset), ""
+    for name in CARRIED:
+        mine, theirs = getattr(config, name, None), getattr(default, name, None)
+        if None not in (mine, theirs) and mine != theirs:
+            line += f" --{'' if mine is not False else 'no-'}{name.replace('_', '-')}" + ("" if isinstance(mine, bool) else f" {mine}")
+    return line
 
 
 def has_body(dataset: str, run: Any) -> bool:

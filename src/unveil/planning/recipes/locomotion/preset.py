@@ -10,6 +10,7 @@ from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, for_dataset
 
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import EvalLocomotion
+    from unveil.runs.verb import Given
 
 
 def suited(described: Mapping[str, Any]) -> str:
@@ -20,14 +21,16 @@ def suited(described: Mapping[str, Any]) -> str:
     return "paper" if described.get("model", "unet") == "unet" else "default"
 
 
-def with_preset(config: EvalLocomotion, named: str, valued: bool) -> EvalLocomotion:
+def with_preset(config: EvalLocomotion, given: Given) -> EvalLocomotion:
     """The settings that an evaluation's other flags change.
 
     Args:
-        config: the flags over the preset `named`, or over `default` if none is.
-        named: the preset that the user names, which is taken then; "" for none.
-        valued: whether the flags ask for guidance or selection, or name a value: of a run that is told returns, only `default` has them.
+        config: the flags over the preset that is named, or over `default` if none is.
+        given: what the command line says for single flags.
     """
+    named = given("preset") or ""  # is taken then
+    wanted = ("guidance", "select", "value_loadpath", "value_epoch")  # of a run conditional on returns, only `default` has them
+    valued = any((given(name) or "none") != "none" for name in wanted)
     described = _described(config)
     if described is None and not named:  # the published settings may have another load path, as HalfCheetah's horizon has
         described = _described(replace(config, horizon=for_dataset(EVAL_PRESETS["paper"], config.dataset).horizon))

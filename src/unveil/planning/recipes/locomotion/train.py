@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +19,13 @@ if TYPE_CHECKING:
     from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
     from unveil.runs.progress import Progress
     from unveil.runs.training import Task
-    from unveil.training.trainer import Training
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
     """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
-    return config.logbase / folder_name(config.dataset) / (name if discount is None else f"{name}_d{discount}")
+    return config.run.out or config.logbase / folder_name(config.dataset) / (name if discount is None else f"{name}_d{discount}")
 
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
@@ -41,23 +42,18 @@ def _train(
     config: TrainLocomotion | TrainValue, recipe: str, task_of: Callable[[Episodes, dict[str, Any]], Task], progress: Progress
 ) -> Path:
     """The way of both from a data set to a run folder; they differ in the task alone."""
-    import torch
 
-    from unveil.runs.device import find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import run_task
+    from unveil.runs.training import begin, run_task
 
     check(config)
-    check_folder(run_folder(config), config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    flags = config.run if may_autocast(config) or config.run.bfloat16 is not None else replace(config.run, bfloat16=False)
+    device = begin(flags, run_folder(config))
     episodes = training_episodes(config)
     described = _described(config, episodes, recipe)
     task, run = task_of(episodes, described), run_folder(config)
     if config.start_from is not None:
         begin_with(task.model, config.start_from, described)
-    run_task(task, _training(config), device, run, described, type(config)(), progress, resume=config.resume, log=config.log)
+    run_task(task, flags, device, run, described, type(config)(), progress)
     return run
 
 
@@ -96,7 +92,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     from unveil.planning.recipes.locomotion.models import shape_of, trajectory_model
     from unveil.planning.trajectory_training import trajectory_batches, trajectory_loss
 
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     model = trajectory_model(described)
     learn_normalization(model, episodes, config.normalizer)
     told = None
@@ -123,7 +119,7 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
     from unveil.planning.trajectory_training import trajectory_batches, value_loss
 
     targets = returns_to_go(episodes, config.discount, config.termination_penalty)
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     model = value_model(described)
     learn_normalization(model, episodes, config.normalizer)
     if config.normed:
@@ -144,7 +140,7 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
 def _task(config: TrainLocomotion | TrainValue, model: torch.nn.Module, draws: Callable[[int], Any], loss: Callable[..., Any]) -> Task:
     from unveil.runs.training import Task
 
-    task = Task(model, draws(config.batch_size), loss, _published(config), {}, draws=draws, size=config.batch_size)
+    task = Task(model, draws(config.run.batch_size), loss, {}, draws=draws, size=config.run.batch_size)
     return task._replace(lower="--horizon or --dim", accumulate="--gradient-accumulate-every")
 
 
@@ -185,7 +181,6 @@ def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
 
 def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
     """What config.json says: the flags, and what fixes the tensors under the names of `TrajectoryShape`."""
-    from dataclasses import asdict
 
     from unveil.runs.training import as_json
 
@@ -204,35 +199,12 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
         "returns": recipe == "locomotion" and config.model == "transformer" and getattr(config, "returns", None) is not False,
     }
-    return as_json(asdict(config) | sizes)
-
-
-def _training(config: TrainLocomotion | TrainValue) -> Training:
-    from unveil.training.trainer import Training
-
-    return Training(
-        steps=config.n_train_steps,
-        learning_rate=config.learning_rate,
-        ema=config.ema_decay,
-        ema_power=config.ema_power,
-        bfloat16=config.bfloat16 if config.bfloat16 is not None or may_autocast(config) else False,
-        save_every=config.save_freq,
-        keep=config.keep,
-        accumulate=config.gradient_accumulate_every,
-        seed=config.seed,
-        log_every=min(100, config.n_train_steps),
-    )
+    return as_json(flat(config) | sizes)
 
 
 def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
     """Not the published value network: PyTorch 2.13's convolution over a single place has no finite gradient in bfloat16 on CPUs."""
     return config.model == "transformer" or not hasattr(config, "clean")
-
-
-def _published(config: TrainLocomotion | TrainValue) -> dict[str, Any]:
-    from unveil.planning.trajectory_training import RELEASED_TRAINER
-
-    return RELEASED_TRAINER if config.preset == "paper" else {}
 
 
 def check(config: TrainLocomotion | TrainValue) -> None:
@@ -241,11 +213,8 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     Raises:
         ValueError: the field, what was got and what is needed.
     """
-    from unveil.runs.sinks import needed
 
     check_logbase(config.logbase)
-    if config.log != "none":
-        needed(config.log)
     whole = (
         "horizon",
         "n_diffusion_steps",
@@ -253,10 +222,6 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         "depth",
         "heads",
         "patch",
-        "n_train_steps",
-        "batch_size",
-        "gradient_accumulate_every",
-        "save_freq",
     )
     for name in whole:
         if getattr(config, name, 1) < 1:
@@ -267,8 +232,8 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
     if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
         raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
-    if config.threads < 0 or config.shortest < 0 or config.keep < 0 or not config.learning_rate > 0 or not 0.0 <= config.hold_out < 1.0:
-        raise ValueError("--threads, --shortest and --keep must be at least 0, --learning-rate above 0 and --hold-out in [0, 1)")
+    if config.shortest < 0 or not 0.0 <= config.hold_out < 1.0:
+        raise ValueError("--shortest must be at least 0 and --hold-out in [0, 1)")
     if config.model == "unet":
         if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
             raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")

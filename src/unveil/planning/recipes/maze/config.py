@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    pass
+from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed
+from unveil.runs.verb import Verb
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,6 @@ class TrainMaze:
     """transitions to generate if no file is given"""
     data_seed: int = 0
     """seed of the generated data"""
-    steps: int = 16_000
-    """optimizer steps"""
-    batch_size: int = 256
-    """windows a step"""
-    accumulate: int = 1
-    """batches whose gradients make one step, in each process of torchrun"""
-    learning_rate: float = 1e-3
-    """peak; warm-up, then cosine"""
-    ema: float = 0.999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """the average's decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
     width: int = 128
     """width of the transformer"""
     depth: int = 4
@@ -57,35 +45,17 @@ class TrainMaze:
     """with --no-cut: environment steps of the longest window"""
     waypoints: float = 0.3
     """share of windows trained with known positions in between"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
-    save_every: int = 1000
-    """steps between checkpoints"""
-    keep: int = 0
-    """newest checkpoints that are kept; 0 keeps all"""
-    samples: bool = True
-    """draw four plans of the averaged weights at each checkpoint, into samples/ of the run folder"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    out: Path | None = None
-    """run folder; by default runs/maze-<maze>-<preset>"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(steps=16_000, batch_size=256, keep=0)
 
 
 TRAIN_PRESETS = {
     "default": TrainMaze(),
-    "tiny": TrainMaze(preset="tiny", data_steps=400_000, steps=2_000, width=96, depth=3, save_every=500),
-    "paper": TrainMaze(
-        preset="paper", steps=20_000, batch_size=32, accumulate=2, learning_rate=2e-4, ema=0.9995, width=32, save_every=2_000
+    "tiny": changed(TrainMaze(), preset="tiny", data_steps=400_000, steps=2_000, width=96, depth=3, save_every=500),
+    "paper": changed(
+        TrainMaze(),
+        preset="paper",
+        width=32,
+        run=replace(PUBLISHED, steps=20_000, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995, save_every=2_000, keep=0),
     ),
 }
 
@@ -154,3 +124,71 @@ class SampleMaze:
     """auto, cpu, cuda, cuda:0 or mps"""
     json: str | None = None
     """write the path here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Plan and drive through the large maze with the packaged weights: two animations and a score table.
+
+    Example: unveil demo --out demo
+    """
+
+    checkpoint: str = "maze-large"
+    """a zoo name, a run folder or a checkpoint folder"""
+    episodes: int = 100
+    """episodes of the score table"""
+    out: Path = Path("demo")
+    """folder for plan.gif and rollout.gif"""
+    seed: int = 0
+    """of starts, goals and noise"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+@dataclass(frozen=True)
+class DataMaze:
+    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no reset.
+
+    Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
+    """
+
+    maze: str = "large"
+    """umaze, medium, large, eval-umaze, eval-medium, eval-large, or the path of a text map"""
+    steps: int = 1_000_000
+    """transitions to generate"""
+    noise: float = 0.5
+    """standard deviation of the noise on the controller's force"""
+    out: Path | None = None
+    """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
+    seed: int = 0
+    """the same seed gives the same file"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write means and deviations here; - is standard output"""
+
+
+DATA = Verb(
+    {"default": DataMaze()}, "planning.recipes.maze.data:make_data", "D4RL's maze data, generated", ("maze", "steps", "seed", "out")
+)
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "planning.recipes.maze.train:train_maze",
+    "a planner of mazes",
+    ("preset", "maze", "data", "width", "depth", "steps", "batch_size", "learning_rate", "out", "resume"),
+    after="eval maze --maze {maze} --checkpoint {run}",
+    aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1", "--ema": "--ema-decay"},
+)
+EVAL = Verb(
+    {"default": EvalMaze()},
+    "planning.recipes.maze.evaluate:evaluate_maze",
+    "D4RL's score, beside the controller and the shortest path",
+    ("maze", "multi", "checkpoint", "episodes", "candidates", "sampling_steps", "seed", "json"),
+)
+SAMPLE = Verb(
+    {"default": SampleMaze()},
+    "planning.recipes.maze.sample:sample_maze",
+    "one path, drawn",
+    ("checkpoint", "start", "goal", "via", "horizon", "out", "seed"),
+)
+DEMO = Verb({"default": Demo()}, "planning.recipes.maze.demo:run_demo", "a planner solving a maze", ("checkpoint", "maze", "out"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.planning.recipes.maze.config import DataMaze
 from unveil.planning.recipes.maze.load import find_layout
 
 if TYPE_CHECKING:
@@ -13,29 +13,6 @@ if TYPE_CHECKING:
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.worlds.maze.layout import Layout
     from unveil.runs.progress import Progress
-
-
-@dataclass(frozen=True)
-class DataMaze:
-    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no reset.
-
-    Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
-    """
-
-    maze: str = "large"
-    """umaze, medium, large, eval-umaze, eval-medium, eval-large, or the path of a text map"""
-    steps: int = 1_000_000
-    """transitions to generate"""
-    noise: float = 0.5
-    """standard deviation of the noise on the controller's force"""
-    out: Path | None = None
-    """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
-    seed: int = 0
-    """the same seed gives the same file"""
-    device: str = "auto"
-    """unused here; every verb takes it"""
-    json: str | None = None
-    """write means and deviations here; - is standard output"""
 
 
 def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path:

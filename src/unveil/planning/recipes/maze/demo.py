@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
+from unveil.planning.recipes.maze.config import Demo
 from unveil.runs.machine import command_name
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Plan and drive through the large maze with the packaged weights: two animations and a score table.
-
-    Example: unveil demo --out demo
-    """
-
-    checkpoint: str = "maze-large"
-    """a zoo name, a run folder or a checkpoint folder"""
-    episodes: int = 100
-    """episodes of the score table"""
-    out: Path = Path("demo")
-    """folder for plan.gif and rollout.gif"""
-    seed: int = 0
-    """of starts, goals and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
 
 
 def run_demo(config: Demo, progress: Callable[..., None]) -> str:

@@ -56,14 +56,14 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     from unveil.planning.diffuser import maze_shape
     from unveil.planning.recipes.locomotion.train import learn_normalization
     from unveil.planning.trajectory_model import TrajectoryModel
-    from unveil.planning.trajectory_training import RELEASED_TRAINER, trajectory_batches, trajectory_loss
+    from unveil.planning.trajectory_training import trajectory_batches, trajectory_loss
     from unveil.runs.training import Task
 
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
     shape = maze_shape(*published_shape(layout), config.width)
     cut = between_goals(episodes, layout.goal)
-    windows, size = Trajectories(cut, unpadded=shape.horizon), config.batch_size
+    windows, size = Trajectories(cut, unpadded=shape.horizon), config.run.batch_size
     if windows.episodes < len(cut.ends):
         note(
             f"{len(cut.ends) - windows.episodes} of {len(cut.ends)} pieces between visits to the goal are shorter than the horizon of "
@@ -73,9 +73,9 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return trajectory_batches(windows, shape, count)
 
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     model = TrajectoryModel(shape)
     learn_normalization(model, cut, "limits")
     loss = partial(trajectory_loss, known=ends_of)
     described = {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps, "episodes": windows.episodes}
-    return Task(model, draws(size), loss, RELEASED_TRAINER, described, draws=draws, size=size, lower="--width")
+    return Task(model, draws(size), loss, described, draws=draws, size=size, lower="--width")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from unveil.planning.recipes.maze.config import SampleMaze
     from unveil.planning.worlds.maze.layout import Layout
+    from unveil.runs.progress import Progress
 
 
 def parse_cell(text: str, name: str) -> tuple[float, float]:
@@ -66,7 +67,7 @@ def nearest_cells(layout: Layout, position: tuple[float, float]) -> str:
     return " ".join(f"{int(i)},{int(j)}" for i, j in layout.cells[order])
 
 
-def sample_maze(config: SampleMaze) -> dict[str, Any]:
+def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
     """Plan, draw, and describe."""
     import numpy as np
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unveil.planning.recipes.maze.data import load_data, unmarked
 from unveil.planning.recipes.maze.load import driver_of, find_layout
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
         note(f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out")
     if config.cut:
         return windows
-    generator = torch.Generator(device="cpu").manual_seed(config.seed)
+    generator = torch.Generator(device="cpu").manual_seed(config.run.seed)
     return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
 
 
@@ -52,59 +53,37 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
 
     episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
-    torch.manual_seed(config.seed)  # initial weights
+    torch.manual_seed(config.run.seed)  # initial weights
     shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
     model = PathModel(shape)
     if flat := model.learn_statistics(episodes):
         note(f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant")
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
-    described, size = {"longest": windows.longest, "episodes": used}, config.batch_size
+    described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return path_batches(windows, count, config.waypoints)
 
-    return Task(model, draws(size), path_loss, {}, described, draws=draws, size=size, lower="--width or --depth")
+    return Task(model, draws(size), path_loss, described, draws=draws, size=size, lower="--width or --depth")
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
     """Train; returns the run folder."""
-    from dataclasses import asdict
     from functools import partial
-
-    import torch
 
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.recipes.maze.paper import paper_task
-    from unveil.runs.device import find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import as_json, run_task
-    from unveil.training.trainer import Training
+    from unveil.runs.training import as_json, begin, run_task
 
     layout = find_layout(config.maze)
     check_training(config)
-    run = config.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
-    check_folder(run, config.resume)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device = find_device(config.device)
+    run = config.run.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    device = begin(config.run, run)
     episodes = load_data(config, progress)
     task = paper_task(config, episodes, layout) if config.preset == "paper" else path_task(config, episodes, progress)
-    training = Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        ema=config.ema,
-        ema_power=config.ema_power,
-        bfloat16=config.bfloat16,
-        save_every=config.save_every,
-        keep=config.keep,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
-    described = asdict(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
+    described = flat(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
     described = as_json(described | dict(task.config))
-    on_save = partial(draw_samples, layout, described, run) if config.samples else None
-    run_task(task, training, device, run, described, TrainMaze(), progress, resume=config.resume, log=config.log, on_save=on_save)
+    run_task(task, config.run, device, run, described, TrainMaze(), progress, partial(draw_samples, layout, described, run))
     return run
 
 
@@ -150,10 +129,7 @@ def check_training(config: TrainMaze) -> None:
         ValueError: the field, what was got and what is needed.
     """
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
-    from unveil.runs.sinks import needed
 
-    if config.log != "none":
-        needed(config.log)
     if config.preset == "paper":
         for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
             if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
@@ -161,8 +137,6 @@ def check_training(config: TrainMaze) -> None:
         if config.width % 8:
             raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
     for name in (
-        "steps",
-        "batch_size",
         "data_steps",
         "width",
         "depth",
@@ -170,8 +144,6 @@ def check_training(config: TrainMaze) -> None:
         "stride",
         "patch",
         "window_steps",
-        "save_every",
-        "accumulate",
     ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
@@ -180,5 +152,3 @@ def check_training(config: TrainMaze) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
     if config.width % (2 * config.heads):
         raise ValueError(f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}")
-    if config.threads < 0 or config.keep < 0 or not config.learning_rate > 0:
-        raise ValueError("--threads and --keep must be at least 0 and --learning-rate above 0")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Literal
 
-if TYPE_CHECKING:
-    pass
+import tyro
+
+from unveil.runs.flags import Run, RunFlags, changed
+from unveil.runs.verb import Verb
+
+URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,6 @@ class TrainPushT:
     """tiny proves learning in minutes; default takes about an hour on a laptop; paper is as published; other flags change single fields"""
     data: str = "pusht"
     """what `unveil data pusht` wrote, or the path or https address of demonstrations in any format that it reads"""
-    out: Path = Path("runs/pusht")
-    """the run folder"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
     """nine keypoints of the block and the agent's place (20 numbers), both places and the angle (5), or a picture and the agent's place"""
     network: Literal["cnn", "transformer"] = "cnn"
@@ -68,44 +71,23 @@ class TrainPushT:
     """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the calls that it is to be asked for"""
     start_from: Path | None = None
     """run or checkpoint whose network, shape and weights a new run begins with, such as a converted one; by default they are random"""
-    steps: int = 10_000
-    """optimizer steps"""
-    batch_size: int = 256
-    """windows a step; with --distill, states of the teacher's trajectories, four of each"""
-    learning_rate: float = 5e-4
-    """peak; warm-up, then cosine; students want about 1e-4"""
-    warmup: int = 500
-    """steps until the peak"""
-    weight_decay: float = 1e-6
-    """of AdamW"""
-    ema_decay: float = 0.9999
-    """largest decay of the average of weights"""
-    ema_power: float = 0.75
-    """how fast that is reached: the decay of step k is 1 - (1 + k)^-power"""
     hold_out: float = 0.02
     """share of episodes that are not trained on, drawn as published"""
     episodes: int = 0
     """at most so many episodes are trained on, drawn as published; 0: all others"""
     split_seed: int = 42
     """of both draws"""
-    save_every: int = 1000
-    """steps between checkpoints"""
-    keep: int = 2
-    """newest checkpoints that are kept; 0 keeps all"""
-    bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default where that is measured faster when the run begins"""
-    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
-    resume: bool = False
-    """go on from the newest good checkpoint of the run folder"""
-    new_data: bool = False
-    """with --resume: go on although there are more or fewer data than before; averages and statistics stay those of the checkpoint"""
-    seed: int = 0
-    """of weights, batches and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    run: Run = RunFlags(
+        steps=10_000,
+        batch_size=256,
+        learning_rate=5e-4,
+        warmup=500,
+        weight_decay=1e-6,
+        betas=(0.95, 0.999),
+        ema_decay=0.9999,
+        keep=2,
+        out=Path("runs/pusht"),
+    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +160,8 @@ class SamplePushT:
 
 TRAIN_PRESETS = {
     "default": TrainPushT(),
-    "tiny": TrainPushT(
+    "tiny": changed(
+        TrainPushT(),
         preset="tiny",
         widths=(32, 64, 128),
         step_width=64,
@@ -190,7 +173,8 @@ TRAIN_PRESETS = {
         learning_rate=1e-3,
         save_every=500,
     ),
-    "paper": TrainPushT(
+    "paper": changed(
+        TrainPushT(),
         preset="paper",
         predicts="eps",
         widths=(256, 512, 1024),
@@ -198,9 +182,11 @@ TRAIN_PRESETS = {
         step_width=256,
         width=256,
         depth=8,
+        episodes=90,
         steps=205_000,  # 5000 epochs of 41 batches of 256: 90 episodes have about 10,600 windows
         learning_rate=1e-4,
-        episodes=90,
+        final_fraction=0.0,  # the released trainer's rate falls to 0, and it does not clip
+        clip=inf,
         bfloat16=False,
     ),
 }
@@ -211,8 +197,77 @@ EVAL_PRESETS = {
 }
 
 
-def for_network(config: Any, network: str) -> Any:
-    """The published settings of the transformer, on the preset `paper`."""
-    if network == "transformer" and isinstance(config, TrainPushT) and config.preset == "paper":
-        return replace(config, network="transformer", weight_decay=0.1, warmup=1000, steps=328_000)
-    return config
+def for_network(config: TrainPushT, network: str) -> TrainPushT:
+    """What the network means for the optimizer: AdamW's betas, and on the preset `paper` the published settings of the transformer."""
+    if network != "transformer":
+        return config
+    config = changed(config, network="transformer", betas=(0.9, 0.95))
+    return changed(config, weight_decay=0.1, warmup=1000, steps=328_000) if config.preset == "paper" else config
+
+
+@dataclass(frozen=True)
+class DataPushT:
+    """Convert demonstrations of PushT and check them.
+
+    Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
+    """
+
+    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a word of Python's
+    """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
+    out: Path | None = None
+    """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    pictures: bool = True
+    """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
+    seed: int = 0
+    """unused here; every verb takes it"""
+    device: str = "auto"
+    """unused here; every verb takes it"""
+    json: str | None = None
+    """write the card and the numbers here; - is standard output"""
+
+
+@dataclass(frozen=True)
+class DemoPushT:
+    """Push the T onto its mark with a trained policy: an animation with the predicted chunks, and a score.
+
+    Example: unveil demo pusht --out demo
+    """
+
+    checkpoint: str = "pusht-keypoints"
+    """a zoo name, a run folder or a checkpoint folder"""
+    episodes: int = 10
+    """episodes of the score; the first four are shown"""
+    out: Path = Path("demo")
+    """folder for pusht.gif"""
+    seed: int = 100_000
+    """of starts and noise; 100000 and on are the published episodes"""
+    max_steps: int = 300
+    """of an episode"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+
+
+DATA = Verb(
+    {"default": DataPushT()}, "policy.recipes.pusht.data:make_pusht_data", "demonstrations of PushT, ready to train on", ("source", "out")
+)
+TRAIN = Verb(
+    TRAIN_PRESETS,
+    "policy.recipes.pusht.train:train_pusht",
+    "a diffusion policy from demonstrations",
+    ("preset", "data", "observation", "network", "horizon", "n_action", "steps", "batch_size", "learning_rate", "out", "resume"),
+    fit=lambda config, given: for_network(config, given("network") or config.network),
+    after="eval pusht --checkpoint {run} --episodes 50 --seed 100000",
+)
+EVAL = Verb(
+    EVAL_PRESETS,
+    "policy.recipes.pusht.evaluate:evaluate_pusht",
+    "the published score of PushT",
+    ("preset", "checkpoint", "episodes", "solver", "sampling_steps", "video", "seed", "json"),
+)
+SAMPLE = Verb(
+    {"default": SamplePushT()},
+    "policy.recipes.pusht.sample:sample_pusht",
+    "chunks of actions from one start, drawn",
+    ("checkpoint", "start", "candidates", "solver", "sampling_steps", "out", "seed"),
+)
+DEMO = Verb({"default": DemoPushT()}, "policy.recipes.pusht.demo:run_demo_pusht", "a policy pushing a block", ("checkpoint", "out"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
+from unveil.policy.recipes.pusht.config import DataPushT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,32 +13,12 @@ if TYPE_CHECKING:
     from unveil.policy.data.demonstrations import Demonstrations
     from unveil.runs.progress import Progress
 
-URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
+from unveil.policy.recipes.pusht.config import URL
+
 CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
 LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
 LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
 PICTURES = ("img", "image")  # by the published buffer and by LeRobot
-
-
-@dataclass(frozen=True)
-class DataPushT:
-    """Convert demonstrations of PushT and check them.
-
-    Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
-    """
-
-    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a word of Python's
-    """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
-    out: Path | None = None
-    """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
-    pictures: bool = True
-    """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
-    seed: int = 0
-    """unused here; every verb takes it"""
-    device: str = "auto"
-    """unused here; every verb takes it"""
-    json: str | None = None
-    """write the card and the numbers here; - is standard output"""
 
 
 def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:

@@ -3,29 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-
-@dataclass(frozen=True)
-class DemoPushT:
-    """Push the T onto its mark with a trained policy: an animation with the predicted chunks, and a score.
-
-    Example: unveil demo pusht --out demo
-    """
-
-    checkpoint: str = "pusht-keypoints"
-    """a zoo name, a run folder or a checkpoint folder"""
-    episodes: int = 10
-    """episodes of the score; the first four are shown"""
-    out: Path = Path("demo")
-    """folder for pusht.gif"""
-    seed: int = 100_000
-    """of starts and noise; 100000 and on are the published episodes"""
-    max_steps: int = 300
-    """of an episode"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+from unveil.policy.recipes.pusht.config import DemoPushT
 
 
 def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:

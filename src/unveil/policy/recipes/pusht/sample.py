@@ -9,9 +9,10 @@ from unveil.policy.worlds.pusht.observations import seen
 
 if TYPE_CHECKING:
     from unveil.policy.recipes.pusht.config import SamplePushT
+    from unveil.runs.progress import Progress
 
 
-def sample_pusht(config: SamplePushT) -> dict[str, Any]:
+def sample_pusht(config: SamplePushT, progress: Progress) -> dict[str, Any]:
     """Predict, draw, and describe."""
     import json
     from dataclasses import asdict

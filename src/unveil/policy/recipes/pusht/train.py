@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.runs.flags import flat
+
 if TYPE_CHECKING:
     import torch
 
     from unveil.policy.model import PolicyModel
     from unveil.policy.recipes.pusht.config import TrainPushT
     from unveil.runs.progress import Progress
-    from unveil.training.trainer import Training
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     """Train a `PolicyModel`, or a student of one; returns the run folder."""
-    from dataclasses import asdict
 
     import torch
 
@@ -29,15 +29,10 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
     from unveil.policy.training import policy_batches, policy_loss
     from unveil.runs.checkpoints import find_checkpoint
-    from unveil.runs.device import find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.training import Task, as_json, begin, run_task
 
     check(config)
-    check_folder(config.out, config.resume)
-    device = find_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    device = begin(config.run, config.run.folder)
     teacher: PolicyModel | None = None
     if config.distill:
         folder = find_checkpoint(config.distill)
@@ -58,12 +53,12 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         "demonstrations": chunks.episodes,
         "windows": len(chunks),
     }
-    described = as_json(asdict(config) | numbers | carried | {"recipe": "pusht"})
-    torch.manual_seed(config.seed)  # initial weights
+    described = as_json(flat(config) | numbers | carried | {"recipe": "pusht"})
+    torch.manual_seed(config.run.seed)  # initial weights
     model = policy_model(described)
     for what, part, rows in (("observation", model.observed, observations), ("action", model.acted, demonstrations.actions)):
-        if flat := part.learn(rows, "limits"):
-            names = left_out([str(i) for i in flat])
+        if constant := part.learn(rows, "limits"):
+            names = left_out([str(i) for i in constant])
             note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
     if beginning is not None:
         model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())  # with its limits, which the weights are for
@@ -71,15 +66,15 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return policy_batches(chunks, model.shape, count)
 
-    draw, loss = draws(config.batch_size), policy_loss
+    draw, loss = draws(config.run.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())
-        draw = student_batches(draws(max(1, config.batch_size // STATES)), model.shape, config.distill_steps)
+        draw = student_batches(draws(max(1, config.run.batch_size // STATES)), model.shape, config.distill_steps)
         loss = student_loss(teacher, config.distill_steps)
-    task = Task(model, draw, loss, _published(config), {}, size=config.batch_size, lower="--horizon or --widths", accumulate="")
+    task = Task(model, draw, loss, {}, size=config.run.batch_size, lower="--horizon or --widths", accumulate="")
     task = task if teacher is not None else task._replace(draws=draws)  # a student's loss computes with its teacher, too
-    run_task(task, _training(config), device, config.out, described, TrainPushT(), progress, resume=config.resume, log=config.log)
-    return config.out
+    run_task(task, config.run, device, config.run.folder, described, TrainPushT(), progress)
+    return config.run.folder
 
 
 INHERITED = (
@@ -146,30 +141,6 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     return replace(config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0})
 
 
-def _training(config: TrainPushT) -> Training:
-    from unveil.training.trainer import Training
-
-    return Training(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        betas=(0.95, 0.999) if config.network == "cnn" else (0.9, 0.95),
-        ema=config.ema_decay,
-        ema_power=config.ema_power,
-        bfloat16=config.bfloat16,
-        save_every=config.save_every,
-        keep=config.keep,
-        seed=config.seed,
-        log_every=min(100, config.steps),
-    )
-
-
-def _published(config: TrainPushT) -> dict[str, Any]:
-    """The released trainer does not clip gradients, and its rate falls to 0."""
-    return {"clip": float("inf"), "final_fraction": 0.0} if config.preset == "paper" else {}
-
-
 def check(config: TrainPushT) -> None:
     """Refuse impossible numbers.
 
@@ -177,10 +148,7 @@ def check(config: TrainPushT) -> None:
         ValueError: the field, what was got and what is needed.
     """
     from unveil.policy.data.chunks import check_window
-    from unveil.runs.sinks import needed
 
-    if config.log != "none":
-        needed(config.log)
     check_window(config.n_obs, config.horizon, config.n_action)
     if not 0 <= config.prefix <= config.horizon - config.n_obs:
         raise ValueError(f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}")
@@ -196,34 +164,14 @@ def check(config: TrainPushT) -> None:
             f"--image-width must be a multiple of 16, --crop 33 .. 96 and --image-keypoints at least 1, got {config.image_width}, "
             f"{config.crop} and {config.image_keypoints}"
         )
-    for name in (
-        "distill_steps",
-        "diffusion_steps",
-        "image_width",
-        "kernel",
-        "step_width",
-        "width",
-        "depth",
-        "heads",
-        "steps",
-        "batch_size",
-        "save_every",
-    ):
+    for name in ("distill_steps", "diffusion_steps", "image_width", "kernel", "step_width", "width", "depth", "heads"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("threads", "keep", "episodes", "warmup", "split_seed", "seed"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    if not 0.0 < config.learning_rate < float("inf") or not 0.0 <= config.weight_decay < float("inf"):
-        raise ValueError(
-            f"--learning-rate must be a number above 0 and --weight-decay one of at least 0, got {config.learning_rate} and "
-            f"{config.weight_decay}"
-        )
-    for name in ("hold_out", "dropout", "ema_decay"):
+    if config.episodes < 0:
+        raise ValueError(f"--episodes must be at least 0, got {config.episodes}")
+    for name in ("dropout", "hold_out"):
         if not 0.0 <= getattr(config, name) < 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(config, name)}")
-    if not 0.0 <= config.ema_power < float("inf"):
-        raise ValueError(f"--ema-power must be a number of at least 0, got {config.ema_power}")
     if config.network == "cnn":
         if not config.widths or any(w < 8 or w % 8 for w in config.widths) or config.kernel % 2 == 0 or config.step_width % 2:
             raise ValueError(

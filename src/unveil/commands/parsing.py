@@ -1,0 +1,148 @@
+"""From words of a command line to a config: help that shows first what people use, suggestions, errors of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, get_type_hints
+
+from unveil.errors import UnveilError
+from unveil.runs.flags import names_of
+from unveil.runs.verb import Verb, given_in, spelled, wired
+
+HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion, as " (did you mean X?)", or nothing."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def configured(verb: Verb, words: list[str], command: str) -> Any:
+    """The config of a verb that its preset, what follows from single flags, and the flags themselves describe.
+
+    Raises:
+        UnveilError: no such preset or flag, or a value that does not fit.
+        ValueError: values that do not fit each other.
+    """
+    words = spelled(words, verb.aliases)
+    given = given_in(words)
+    preset = (given("preset") or "default") if len(verb.presets) > 1 else "default"
+    if preset not in verb.presets:
+        raise UnveilError(f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: {', '.join(verb.presets)}")
+    default = verb.fit(verb.presets[preset], given)
+    config = parse(type(default), words, command, default, verb.common, verb.aliases)
+    if verb.settle:
+        default = wired(verb.settle)(config, given)
+        config = parse(type(default), words, command, default, verb.common, verb.aliases)
+    return config
+
+
+def parse(
+    config: Any,
+    words: list[str],
+    command: str,
+    default: Any = None,
+    common: tuple[str, ...] = (),
+    aliases: Mapping[str, str] | None = None,
+) -> Any:
+    """The config that flags describe.
+
+    Args:
+        default: what flags change; None: every field without a default of its own must be given.
+        common: fields that --help shows; none: all.
+    Raises:
+        UnveilError: an unknown flag (with a suggestion), or a value that does not fit.
+    """
+    import tyro
+
+    everything, help_ = HELP_ALL in words, bool({*HELP, HELP_ALL} & set(words))
+    shown = io.StringIO()
+    try:
+        with contextlib.nullcontext() if help_ else contextlib.redirect_stderr(shown), contextlib.redirect_stdout(sys.stdout):
+            if help_ and common and not everything:
+                _help(config, command, default, common, aliases or {})
+            parsed, unknown = tyro.cli(
+                config,
+                args=["--help" if word == HELP_ALL else word for word in words],
+                prog=f"unveil {command}",
+                default=default,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UnveilError(f"{_said(shown.getvalue())}; see unveil {command} --help") from None
+    stray = [a for a in unknown if a.startswith("-")] or list(unknown)
+    if stray:
+        name = stray[0].split("=")[0]
+        flags = ["--" + field.replace("_", "-") for field in names_of(parsed)] + list(aliases or {})
+        kind = "unknown flag" if name.startswith("-") else "unexpected word"
+        raise UnveilError(f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help")
+    return parsed
+
+
+def _said(printed: str) -> str:
+    """Tyro's box as one line."""
+    text = re.sub(r"[│╭╮╰╯─┃━]+|-{4,}|\x1b\[[0-9;]*m", " ", printed)
+    message = " ".join(text.split()).split("For full helptext")[0].split("Argument helptext")[0]
+    return re.sub(r"^((Value error|Missing argument|Error parsing [^:]*:)\s*)+", "", message).strip() or "the flags do not fit"
+
+
+def _help(config: Any, command: str, default: Any, common: tuple[str, ...], aliases: Mapping[str, str]) -> None:
+    """Print the flags that people use, and where the others are; ends as tyro's help does."""
+    import tyro
+
+    made = _hiding(config, default, common)
+    try:
+        tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made())
+    except SystemExit:
+        others = len(names_of(default)) - len(common)
+        short = ", ".join(f"{alias} is {flag}" for alias, flag in aliases.items())
+        print(f"{others} more flags: unveil {command} {HELP_ALL}" + (f"\n({short})" if short else ""))
+        raise
+
+
+def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
+    """The config's class with this default, all fields but the common ones hidden from help; those of embedded settings, too."""
+    import tyro
+
+    hints = get_type_hints(config, include_extras=True)
+    annotations: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(default, field.name)
+        values[field.name] = value
+        if is_dataclass(value) and not isinstance(value, type):
+            inner = _hiding(type(value), value, common)
+            annotations[field.name], values[field.name] = tyro.conf.OmitArgPrefixes[inner], inner()
+        else:
+            hint = hints[field.name]
+            annotations[field.name] = hint if field.name in common else Annotated[hint, tyro.conf.Suppress]
+    space = {"__annotations__": annotations, "__module__": config.__module__, "__doc__": config.__doc__, **values}
+    return dataclass(frozen=True)(type(config.__name__, (config,), space))
+
+
+def as_flags(text: str, aliases: Mapping[str, str]) -> str:
+    """A message of the library for the command line: `name` becomes --name, and `name=value` --name value.
+
+    Args:
+        aliases: flag -> the flag that it stands for; a field that has one is called by it.
+    """
+    called = {flag: alias for alias, flag in aliases.items() if " " not in flag}
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found.group(1), found.group(2)
+        dashed = f"--{name.replace('_', '-')}"
+        dashed = called.get(dashed, dashed)
+        if value in ("True", "False"):
+            return dashed if value == "True" else f"--no-{dashed[2:]}"
+        return dashed if value is None else f"{dashed} {value.strip(chr(39) + chr(34))}"
+
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`\s()]+))?`", flag, text)
