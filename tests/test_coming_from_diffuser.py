@@ -1,15 +1,15 @@
 """docs/coming-from-diffuser.md maps the whole original: no key of its configs is missing, and no flag is named that does not exist."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from unveil.cli import VERBS
 from unveil.commands.results import Results
-from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue
+from unveil.planning.recipes.locomotion.config import DIFFUSER, EvalLocomotion, TrainLocomotion, TrainValue
 from unveil.planning.recipes.maze.config import EvalMaze, SampleMaze, TrainMaze
+from unveil.runs.flags import names_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
 LISTED = Path(__file__).resolve().parent / "weights" / "original" / "files.txt"
@@ -35,6 +35,8 @@ KEYS = {
         diffusion_loadpath diffusion_epoch""",
 }
 OURS = dict(zip(KEYS, (TrainLocomotion, TrainValue, EvalLocomotion, TrainMaze, EvalMaze), strict=True))
+SPELLED = {name.removeprefix("--").replace("-", "_") for name in DIFFUSER}
+DIFFUSERS = dict(zip(KEYS, (SPELLED, SPELLED, set(), set(), set()), strict=True))  # its spellings, as aliases
 # Of the programs that other lines show: docker, sbatch, torchrun, the original's scripts and unveil --help
 FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional", "--config", "--debug"}
 NAMED = (  # what the original has besides configs; the tables name each
@@ -62,7 +64,7 @@ def flag(name: str) -> str:
 
 @pytest.mark.parametrize("section", KEYS)
 def test_every_key_is_a_field_or_has_its_reason(section):
-    table, ours = rows(section), {field.name for field in fields(OURS[section])}
+    table, ours = rows(section), set(names_of(OURS[section]())) | DIFFUSERS[section]
     assert set(table) == set(KEYS[section].split())
     for key, cell in table.items():
         if key in ours:
@@ -73,13 +75,21 @@ def test_every_key_is_a_field_or_has_its_reason(section):
 
 
 def test_every_flag_of_the_page_exists():
-    every = {flag(field.name) for c in (*OURS.values(), SampleMaze, Results) for field in fields(c)}
+    every = {flag(name) for c in (*OURS.values(), SampleMaze, Results) for name in names_of(c())}
+    every |= {"--samples", *DIFFUSER}
     every |= {"--no-" + name.removeprefix("--") for name in every}
     text = PAGE.read_text()
     ours = "\n".join(line for line in text.splitlines() if not line.startswith("python scripts/"))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*\w", ours)) - FOREIGN <= every
     for section, config in OURS.items():
-        mine = {flag(field.name) for field in fields(config)} | {"--no-normed", "--no-samples", "--clip-denoised", "--out"}
+        mine = {flag(name) for name in names_of(config())} | {
+            "--no-normed",
+            "--no-samples",
+            "--samples",
+            "--clip-denoised",
+            "--out",
+            *DIFFUSER,
+        }
         cells = " ".join(rows(section).values())
         assert set(re.findall(r"`(--[a-z][a-z-]*\w)", cells)) <= mine
 
@@ -118,8 +128,8 @@ def test_every_file_of_its_branches_has_a_line():
 
 
 def test_the_three_commands_parse():
-    from unveil.cli import parse
-    from unveil.verbs import TRAINED
+    from unveil.commands.parsing import configured, parse
+    from unveil.verbs import RECIPES
 
     commands = [line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")]
     assert [command[1:3] for command in commands] == [
@@ -128,8 +138,7 @@ def test_the_three_commands_parse():
         ["eval", "locomotion"],
         ["results", "logs"],
     ]
-    configs = {"train": lambda recipe: type(TRAINED[recipe][0]["paper"]), "eval": lambda _: EvalLocomotion}
     for _, verb, recipe, *flags in commands[:3]:
-        config = parse(configs[verb](recipe), flags, verb)
+        config = configured(RECIPES[verb][recipe], flags, verb)
         assert (config.preset, config.dataset, str(config.logbase)) == ("paper", "hopper-medium-expert-v2", "logs")
-    assert parse(Results, commands[3][2:], "results").latex == "table.tex"
+    assert parse(Results, commands[3][2:], "results", Results()).latex == "table.tex"

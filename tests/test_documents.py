@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from test_examples import CONFIGS
-from unveil.cli import VERBS, main, parse
+from unveil.cli import VERBS, main
+from unveil.commands.parsing import configured, parse
 from unveil.commands.results import Results
-from unveil.image.recipes.config import DemoImage
-from unveil.policy.recipes.pusht.config import DemoPushT
-from unveil.text.recipes.config import DemoText
-from unveil.verbs import fitted, spelled
+from unveil.verbs import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
@@ -65,13 +62,10 @@ def test_their_commands_parse(page, command, capsys):
         return
     verb, *rest = rest
     assert program == "unveil" and verb in VERBS
-    if verb in CONFIGS:
-        config, flags = CONFIGS[verb][rest[0]], spelled(rest[0], rest[1:]) if verb == "sample" else rest[1:]
-        assert fitted(parse(config, flags, f"{verb} {rest[0]}"), flags) is not None
+    if verb in RECIPES and rest:
+        assert configured(RECIPES[verb][rest[0]], rest[1:], f"{verb} {rest[0]}") is not None
     elif verb == "results":
-        parse(Results, rest, verb)
-    elif verb == "demo" and rest:
-        parse({"pusht": DemoPushT, "image": DemoImage, "text": DemoText}[rest[0]], rest[1:], f"demo {rest[0]}")
+        parse(Results, rest, verb, Results())
     else:
         assert main([verb, "--help"]) == 0
 

@@ -7,15 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unveil.cli import VERBS, main, parse
+from unveil.cli import VERBS, main
+from unveil.commands.parsing import configured, parse
 from unveil.commands.results import Results
 from unveil.errors import UnveilError
-from unveil.planning.recipes.locomotion.config import DataLocomotion
-from unveil.planning.recipes.maze import config as maze
-from unveil.planning.recipes.maze.config import DataMaze
-from unveil.policy.recipes.pusht.config import DataPushT
-from unveil.text.recipes.config import ChatText, DataText
-from unveil.verbs import EVALUATED, SAMPLED, TRAINED, spelled
+from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,33 +45,24 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("unveil ")]
 
 
-CONFIGS = {
-    "train": {name: type(presets["default"]) for name, (presets, *_) in TRAINED.items()},
-    "eval": {name: type(presets["default"]) for name, (presets, _) in EVALUATED.items()},
-    "sample": {name: config for name, (config, _) in SAMPLED.items()},
-    "data": {"maze": DataMaze, "locomotion": DataLocomotion, "pusht": DataPushT, "text": DataText},
-}
-
-
 @pytest.mark.parametrize("command", commands())
 def test_the_readmes_commands_parse(command, capsys):
     """Every flag and value is one that the verb takes."""
     verb, *rest = shlex.split(command)[1:]
     assert verb in VERBS
-    if verb in CONFIGS:
-        flags = spelled(rest[0], rest[1:]) if verb == "sample" else rest[1:]
-        parse(CONFIGS[verb][rest[0]], flags, f"{verb} {rest[0]}")
+    if verb in RECIPES and rest:
+        configured(RECIPES[verb][rest[0]], rest[1:], f"{verb} {rest[0]}")
     elif verb == "chat":
-        parse(ChatText, rest, verb)
+        configured(CHAT, rest, verb)
     elif verb == "results":
-        parse(Results, rest, verb)
+        parse(Results, rest, verb, Results())
     else:
         assert main([verb, "--help"] if verb != "demo" else ["--version"]) == 0
 
 
 def test_an_unknown_flag_in_a_document_would_be_noticed():
     with pytest.raises(UnveilError, match="unknown flag --bogus"):
-        parse(maze.EvalMaze, ["--bogus", "1"], "eval maze")
+        configured(RECIPES["eval"]["maze"], ["--bogus", "1"], "eval maze")
 
 
 def test_own_demonstrations_become_a_policy_in_under_40_lines():

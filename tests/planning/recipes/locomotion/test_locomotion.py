@@ -205,7 +205,7 @@ def test_the_published_overrides_of_single_data_sets():
     from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, TRAIN_PRESETS, for_dataset
 
     cheetah = for_dataset(TRAIN_PRESETS["paper"], "halfcheetah-medium-v2")
-    assert (cheetah.horizon, cheetah.dim_mults, cheetah.attention) == (4, (1, 4, 8), True)
+    assert (cheetah.horizon, cheetah.multiples, cheetah.attention) == (4, (1, 4, 8), True)
     hopper = for_dataset(EVAL_PRESETS["paper"], "hopper-medium-expert-v2")
     assert (hopper.scale, hopper.t_stopgrad, hopper.horizon) == ("0.0001", 4, 32)
     assert for_dataset(EVAL_PRESETS["paper"], "walker2d-medium-v2") == EVAL_PRESETS["paper"]
@@ -280,20 +280,21 @@ def test_the_published_three_commands_run_as_they_are_hinted(base, tmp_path, cap
 def test_the_hint_holds_the_same_episodes_out():
     """Other episodes have another normalisation, with which the value is refused."""
     from unveil.planning.recipes.locomotion.config import TRAIN_PRESETS, TrainLocomotion
-    from unveil.verbs import TRAINED, following
+    from unveil.planning.recipes.locomotion.next_step import after_diffusion
 
-    after = TRAINED["locomotion"][2]
-    assert following(after, TrainLocomotion(hold_out=0.3), "run").endswith("--hold-out 0.3")
-    assert "--hold-out" not in following(after, TrainLocomotion(), "run") + following(after, TRAIN_PRESETS["paper"], "run")
+    run = Path("run")
+    assert after_diffusion(TrainLocomotion(hold_out=0.3), run).endswith("--hold-out 0.3")
+    assert "--hold-out" not in after_diffusion(TrainLocomotion(), run) + after_diffusion(TRAIN_PRESETS["paper"], run)
 
 
-def test_the_hint_after_values_elsewhere_names_their_place():
+def test_the_hint_after_values_elsewhere_names_their_place(monkeypatch):
+    from unveil.planning.recipes.locomotion import next_step
     from unveil.planning.recipes.locomotion.config import TrainValue
-    from unveil.verbs import TRAINED, following
 
-    line = following(TRAINED["value"][2], TrainValue(dataset="my set.npz", prefix="values/mine"), "run")
+    monkeypatch.setattr(next_step, "has_body", lambda *_: True)
+    line = next_step.after_value(TrainValue(dataset="my set.npz", prefix="values/mine"), Path("run"))
     path = "'f:values/mine_H{horizon}_T{n_diffusion_steps}_d{discount}'"
-    assert line == f"eval locomotion --dataset 'my set.npz' --logbase logs --value-loadpath {path}"
+    assert line == f"unveil eval locomotion --dataset 'my set.npz' --logbase logs --value-loadpath {path}"
 
 
 def test_the_originals_logs_of_hopper_are_evaluated_as_they_lie(base, tmp_path):

@@ -38,9 +38,9 @@ class TrainLocomotion:
     """the network predicts the noise instead of the clean trajectory"""
     inverse: bool = False
     """plan observations only, and learn the action between two of them apart"""
-    dim: int = 128
+    width: int = 128
     """width of the network"""
-    dim_mults: tuple[int, ...] = (1, 2, 4, 8)
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
     """channels of the unet's levels, in widths"""
     attention: bool = False
     """linear attention in the unet"""
@@ -96,9 +96,9 @@ class TrainValue:
     """T, of the cosine schedule: that of the diffusion it guides"""
     inverse: bool = False
     """for plans of observations only"""
-    dim: int = 128
+    width: int = 128
     """width of the network"""
-    dim_mults: tuple[int, ...] = (1, 2, 4, 8)
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
     """channels of the unet's levels, in widths"""
     depth: int = 2
     """blocks of the transformer"""
@@ -214,18 +214,18 @@ class EvalLocomotion:
 PAPER = replace(PUBLISHED, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995)
 TRAIN_PRESETS = {
     "default": TrainLocomotion(),
-    "tiny": changed(TrainLocomotion(), preset="tiny", dim=64, depth=2, steps=1_000, save_every=500),
+    "tiny": changed(TrainLocomotion(), preset="tiny", width=64, depth=2, steps=1_000, save_every=500),
     "paper": TrainLocomotion(
-        preset="paper", model="unet", dim=32, shortest=0, hold_out=0.0, run=replace(PAPER, steps=1_000_000, save_every=2_000)
+        preset="paper", model="unet", width=32, shortest=0, hold_out=0.0, run=replace(PAPER, steps=1_000_000, save_every=2_000)
     ),
 }
 VALUE_PRESETS = {
     "default": TrainValue(),
-    "tiny": changed(TrainValue(), preset="tiny", dim=64, steps=500, save_every=500),
+    "tiny": changed(TrainValue(), preset="tiny", width=64, steps=500, save_every=500),
     "paper": TrainValue(
         preset="paper",
         model="unet",
-        dim=32,
+        width=32,
         shortest=0,
         clean=0.0,
         normed=False,
@@ -271,7 +271,7 @@ def for_dataset(config: Any, dataset: str) -> Any:
     """The released overrides for single data sets, on the preset `paper`."""
     changes: dict[str, Any] = {}
     if config.preset == "paper" and "halfcheetah" in dataset:
-        changes = {"horizon": 4, "dim_mults": (1, 4, 8), "attention": True, "scale": "0.001", "t_stopgrad": 4}
+        changes = {"horizon": 4, "multiples": (1, 4, 8), "attention": True, "scale": "0.001", "t_stopgrad": 4}
     elif config.preset == "paper" and "hopper-medium-expert" in dataset:
         changes = {"scale": "0.0001", "t_stopgrad": 4}
     return replace(config, **{name: value for name, value in changes.items() if hasattr(config, name)})
@@ -304,7 +304,13 @@ class DataLocomotion:
     """write the card and the numbers here; - is standard output"""
 
 
-DIFFUSER = {"--n-train-steps": "--steps", "--gradient-accumulate-every": "--accumulate", "--save-freq": "--save-every"}
+DIFFUSER = {
+    "--n-train-steps": "--steps",
+    "--gradient-accumulate-every": "--accumulate",
+    "--save-freq": "--save-every",
+    "--dim": "--width",
+    "--dim-mults": "--multiples",
+}
 """Diffuser's names of flags."""
 
 

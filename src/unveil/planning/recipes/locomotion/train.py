@@ -141,7 +141,7 @@ def _task(config: TrainLocomotion | TrainValue, model: torch.nn.Module, draws: C
     from unveil.runs.training import Task
 
     task = Task(model, draws(config.run.batch_size), loss, {}, draws=draws, size=config.run.batch_size)
-    return task._replace(lower="--horizon or --dim", accumulate="--gradient-accumulate-every")
+    return task._replace(lower="--horizon or --width")
 
 
 def learn_normalization(model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]) -> None:
@@ -188,8 +188,6 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "diffusion_steps": config.n_diffusion_steps,
         "actions": episodes.actions.shape[1],
         "observations": episodes.observations.shape[1],
-        "width": config.dim,
-        "multiples": config.dim_mults,
         "normalized": True,
         "origin": "unveil",
         "transitions": len(episodes),
@@ -218,7 +216,7 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     whole = (
         "horizon",
         "n_diffusion_steps",
-        "dim",
+        "width",
         "depth",
         "heads",
         "patch",
@@ -226,8 +224,8 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     for name in whole:
         if getattr(config, name, 1) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if not config.dim_mults or min(config.dim_mults) < 1:
-        raise ValueError(f"--dim-mults must be whole numbers of at least 1, got {config.dim_mults}")
+    if not config.multiples or min(config.multiples) < 1:
+        raise ValueError(f"--multiples must be whole numbers of at least 1, got {config.multiples}")
     if getattr(config, "returns", None) and config.model == "unet":
         raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
     if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
@@ -235,16 +233,18 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     if config.shortest < 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--shortest must be at least 0 and --hold-out in [0, 1)")
     if config.model == "unet":
-        if config.dim % 8 or (hasattr(config, "clean") and config.dim * config.dim_mults[-1] % 32):
-            raise ValueError(f"--dim must be a multiple of 8, and for values dim times the last of --dim-mults of 32, got {config.dim}")
-        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.dim_mults) - 1):
+        if config.width % 8 or (hasattr(config, "clean") and config.width * config.multiples[-1] % 32):
             raise ValueError(
-                f"--horizon {config.horizon} cannot be halved {len(config.dim_mults) - 1} times; give another, or fewer --dim-mults"
+                f"--width must be a multiple of 8, and for values width times the last of --multiples of 32, got {config.width}"
             )
-        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.dim_mults) - 1):
+        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.multiples) - 1):
             raise ValueError(
-                f"--shortest {config.shortest} cannot be halved {len(config.dim_mults) - 1} times by the unet; give --shortest "
-                f"{2 ** (len(config.dim_mults) - 1)}, or --shortest 0 for windows of --horizon alone"
+                f"--horizon {config.horizon} cannot be halved {len(config.multiples) - 1} times; give another, or fewer --multiples"
             )
-    elif config.dim % (2 * config.heads):
-        raise ValueError(f"--dim must be a multiple of twice --heads, got {config.dim}")
+        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.multiples) - 1):
+            raise ValueError(
+                f"--shortest {config.shortest} cannot be halved {len(config.multiples) - 1} times by the unet; give --shortest "
+                f"{2 ** (len(config.multiples) - 1)}, or --shortest 0 for windows of --horizon alone"
+            )
+    elif config.width % (2 * config.heads):
+        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")
