@@ -42,7 +42,13 @@ from unveil.network.compiled import Measured
 from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings, value_at
 from unveil.planning.networks.temporal_unet import TemporalUNet
 from unveil.planning.networks.temporal_unet_inference import FastUNet
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
+from unveil.planning.trajectory_model import (
+    TrajectoryModel,
+    TrajectoryShape,
+    ValueModel,
+    fast_trajectories,
+    fast_value,
+)
 from unveil.planning.value_guidance import ascent
 from unveil.runs.machine import commit, machine
 

@@ -71,6 +71,7 @@ from unveil.image.recipes.from_pictures import restoration
 from unveil.image.recipes.load import load_classifier, load_image, read_classifier_config, read_image_config
 from unveil.image.recipes.train import train_image
 from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.flags import changed
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95, paired_ci95
 from unveil.training.checkpoint import latest_checkpoint
@@ -78,11 +79,11 @@ from unveil.training.checkpoint import latest_checkpoint
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
 RUNS, KEPT = Path("runs"), Path(__file__).resolve().parent / "weights"
 DATA, PACKAGED = "fashion-mnist", "fashion-mnist"
-BASE = TrainImage(data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
-JUDGE = TrainClassifier(data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
+BASE = changed(TrainImage(), data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
+JUDGE = changed(TrainClassifier(), data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
 MODELS = {f"{name}{more}": seed for name in (*CELLS, "classes") for more, seed in (("", 0), ("-s1", 1))}
-CLASSIFIERS = {"judge": JUDGE, "guide": replace(JUDGE, clean=False, steps=2_000)}
+CLASSIFIERS = {"judge": JUDGE, "guide": changed(JUDGE, clean=False, steps=2_000)}
 WHO, SEEDS = ("ours", "lucidrains", "diffusers"), (0, 1)
 DUELS = [f"duel-{who}-s{seed}" for who in WHO for seed in SEEDS]
 FEW, MANY, BOUNDED, DEFAULTS = 512, 1024, 128, 256  # images of table 1, of the others, of bits, of a duel's defaults
@@ -95,7 +96,7 @@ class NotRunError(Exception):
 
 def config_of(name: str) -> TrainImage:
     """The flags of a model: a cell's schedule and loss, or classes."""
-    config = replace(BASE, out=RUNS / f"image-{name}", seed=MODELS[name])
+    config = changed(BASE, out=RUNS / f"image-{name}", seed=MODELS[name])
     if name.startswith("classes"):
         return replace(for_method(config, "ddpm"), classes=True)
     schedule, loss = name.split("-")[:2]
@@ -128,11 +129,11 @@ def train_one(name: str, minutes: float, threads: int) -> None:
             duel(*duellist(name), "--minutes", str(minutes), "--threads", str(threads))
         return
     trains: Callable[..., Path] = train_image
-    config: Any = config_of(name) if name in MODELS else replace(CLASSIFIERS[name], out=RUNS / f"image-{name}")
+    config: Any = config_of(name) if name in MODELS else changed(CLASSIFIERS[name], out=RUNS / f"image-{name}")
     if name in CLASSIFIERS:
         trains = train_classifier
     began = time.perf_counter()
-    trains(replace(config, threads=threads, resume=config.out.is_dir()), lambda *_: None)
+    trains(changed(config, threads=threads, resume=config.run.folder.is_dir()), lambda *_: None)
     print(f"{name}: {(time.perf_counter() - began) / 60.0:.1f} minutes", flush=True)
 
 

@@ -40,6 +40,7 @@ from unveil.planning.recipes.locomotion.planner import planner_of
 from unveil.planning.recipes.locomotion.train import run_folder, train_locomotion, train_value
 from unveil.planning.worlds.locomotion.body import body_of, normalized_score
 from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
+from unveil.runs.flags import changed
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95
 from unveil.runs.training import as_json
@@ -56,9 +57,9 @@ def configs(preset: str, data: str, threads: int) -> list[Any]:
     """The trainings of a method on a set: the diffusion, and the value if the method uses one."""
     common = {"dataset": data, "logbase": LOGS[preset], "threads": threads, "resume": True, "keep": 1}
     diffusion, value = STEPS[preset]
-    found = [replace(for_dataset(TRAIN_PRESETS[TRAINED[preset]], data), n_train_steps=diffusion, save_freq=1_000, **common)]
+    found = [changed(for_dataset(TRAIN_PRESETS[TRAINED[preset]], data), steps=diffusion, save_every=1_000, **common)]
     if value:
-        found.append(replace(for_dataset(VALUE_PRESETS[preset], data), n_train_steps=value, save_freq=1_000, **common))
+        found.append(changed(for_dataset(VALUE_PRESETS[preset], data), steps=value, save_every=1_000, **common))
     return found
 
 
@@ -66,7 +67,7 @@ def train_missing(data: str, threads: int) -> None:
     """Both methods' models on one set; finished ones are left alone, interrupted ones go on."""
     for preset in LOGS:
         for config, run in zip(configs(preset, data, threads), (train_locomotion, train_value), strict=False):
-            if not (run_folder(config) / f"checkpoint-{config.n_train_steps}" / "manifest.json").is_file():
+            if not (run_folder(config) / f"checkpoint-{config.run.steps}" / "manifest.json").is_file():
                 began = perf_counter()
                 run(config, lambda what, done, total, numbers: print(f"{what}: {done}/{total}", flush=True) if done % 1000 == 0 else None)
                 print(f"{run_folder(config)}: {(perf_counter() - began) / 60:.1f} min", flush=True)

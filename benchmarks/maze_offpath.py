@@ -24,7 +24,11 @@ from unveil.planning.data.episodes import Episodes
 from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.maze import maze_metrics, roll
 from unveil.planning.evaluation.maze_references import oracle_reference, pursued
-from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics, reference_metrics
+from unveil.planning.evaluation.plan_diagnostics import (
+    execution_diagnostics,
+    plan_diagnostics,
+    reference_metrics,
+)
 from unveil.planning.planner import Planner
 from unveil.planning.recipes.maze.config import DataMaze
 from unveil.planning.recipes.maze.data import data_path, make_data

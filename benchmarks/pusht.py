@@ -74,6 +74,7 @@ from unveil.policy.training import policy_batches
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
 from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.flags import flat
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95, paired_ci95
 from unveil.sampling.noise import generators
@@ -146,7 +147,7 @@ def rolled(actor: Any, observation: str, episodes: int, seed: int) -> dict[str, 
 
 def cnn_config() -> dict[str, Any]:
     """How runs/pusht-cnn was trained; what packaged weights do not say of it is as by default."""
-    return vars(TrainPushT()) | read_policy_config(finished("pusht-cnn"))
+    return flat(TrainPushT()) | read_policy_config(finished("pusht-cnn"))
 
 
 def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:

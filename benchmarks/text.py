@@ -56,6 +56,7 @@ import torch
 from torch import Tensor
 
 from unveil.files.atomic import replacing
+from unveil.runs.flags import changed
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95
 from unveil.runs.training import Task, as_json, run_task
@@ -74,14 +75,13 @@ from unveil.text.model import TextModel, TextShape
 from unveil.text.recipes.config import TrainText
 from unveil.text.recipes.load import load_text, read_text_config, shape_of
 from unveil.text.recipes.train import train_text
-from unveil.text.recipes.trainer_settings import training_of
 from unveil.text.training import text_batches, text_loss
 from unveil.training.checkpoint import latest_checkpoint
 
 RESULTS = Path(__file__).resolve().parent / "results" / "text.json"
 RUNS = Path("runs")
 DATA, LARGE = RUNS / "text-data", RUNS / "text-data-8192"
-BASE = TrainText(width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu", bfloat16=True)
+BASE = changed(TrainText(), width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu", bfloat16=True)
 SMALL = {"width": 128, "depth": 4, "heads": 4}  # of the rows of speed: what the exact mode saves lies in the head, not in the trunk
 FACTS, LEARNED, ASKED, ANSWER = 400, 4_000, 100, 16  # facts; instructions of each task to learn from and to ask; room for an answer
 JUDGED = 32  # rows of speed
@@ -135,15 +135,15 @@ def trained(name: str) -> TextModel:
 def train_model(name: str, minutes: float | None, steps: int) -> None:
     """Train runs/text-<name>, or go on with it."""
     plan = MODELS[name]
-    config = replace(BASE, **{"data": str(DATA), "out": RUNS / f"text-{name}"} | dict(plan.flags))
-    if (config.out / "config.json").is_file():
-        steps = int(read_text_config(config.out)["steps"])
+    config = changed(BASE, **{"data": str(DATA), "out": RUNS / f"text-{name}"} | dict(plan.flags))
+    if (config.run.folder / "config.json").is_file():
+        steps = int(read_text_config(config.run.folder)["steps"])
     elif plan.like is not None and not steps:
         steps = int(read_text_config(RUNS / f"text-{plan.like}")["steps"])
     elif not steps:
         steps = plan.steps or max(10, int(60.0 * (minutes or plan.minutes) / seconds_a_step(config)))
     print(f"{name}: {steps} steps", flush=True)
-    config = replace(config, steps=steps, warmup=min(config.warmup, steps), resume=config.out.is_dir())
+    config = changed(config, steps=steps, warmup=min(config.run.warmup, steps), resume=config.run.folder.is_dir())
     if name.startswith("reversal"):
         train_facts(config)
         return
@@ -159,25 +159,24 @@ def train_facts(config: TrainText) -> None:
     facts = one_directional_facts(FACTS, 0)
     tokens = train_bpe([statement for fact in facts for statement in (fact.statement, fact.turned.statement)], 4096)
     described = as_json(asdict(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)})
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.run.seed)
     model = TextModel(shape_of(described), tokens)
-    draw = text_batches(Rows([tokens.encode(fact.statement) for fact in facts]), config.batch_size, config.form, config.times)
-    write_tokens(tokens, config.out / "tokenizer.json")
-    task = Task(model, draw, text_loss, {}, {})
-    where = (training_of(config), torch.device("cpu"), config.out, described, TrainText(), lambda *_: None)
-    run_task(task, *where, resume=config.resume, log="none")
+    draw = text_batches(Rows([tokens.encode(fact.statement) for fact in facts]), config.run.batch_size, config.form, config.times)
+    write_tokens(tokens, config.run.folder / "tokenizer.json")
+    task = Task(model, draw, text_loss, {})
+    run_task(task, config.run, torch.device("cpu"), config.run.folder, described, TrainText(), lambda *_: None)
 
 
 def seconds_a_step(config: TrainText, count: int = 12) -> float:
     """The median of the processor's time over some steps, of which the first do not count: other programs do not lengthen it."""
     prepared = read_prepared(Path(config.data))
     model = TextModel(shape_of(vars(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
-    draw = text_batches(Pieces(prepared.train, config.context, 0.0), config.batch_size, config.form, block=config.block)
+    draw = text_batches(Pieces(prepared.train, config.context, 0.0), config.run.batch_size, config.form, block=config.block)
     generator, spent = torch.Generator().manual_seed(0), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for _ in range(count):
         began = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(config.bfloat16)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(config.run.bfloat16)):
             loss, _ = text_loss(model, draw(generator))
         optimizer.zero_grad()
         loss.backward()

@@ -4,7 +4,16 @@ import torch
 from torch import Tensor
 
 from unveil.process.denoised import GaussianDenoised
-from unveil.process.schedule import Cosine, Flow, Karras, LinearBeta, ScaledLinearBeta, Tabulated, linear_betas, tabulated
+from unveil.process.schedule import (
+    Cosine,
+    Flow,
+    Karras,
+    LinearBeta,
+    ScaledLinearBeta,
+    Tabulated,
+    linear_betas,
+    tabulated,
+)
 
 CONTINUOUS = [LinearBeta(), Cosine(), ScaledLinearBeta(), Flow(), Karras(sigma_max=10.0)]
 TABLE: Tabulated = tabulated(linear_betas())

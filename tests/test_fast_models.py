@@ -10,7 +10,13 @@ import torch
 from unveil.network.condition import Condition
 from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings
 from unveil.planning.networks.temporal_unet_inference import FastUNet, FastValue
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
+from unveil.planning.trajectory_model import (
+    TrajectoryModel,
+    TrajectoryShape,
+    ValueModel,
+    fast_trajectories,
+    fast_value,
+)
 from unveil.planning.value_guidance import ascent, belief_shift
 from unveil.policy.model import PolicyModel, PolicyShape, fast_policy
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet

@@ -9,7 +9,15 @@ import pytest
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output, made_by_unveil, output
-from unveil.files.pictures import read_parameters, video_suffixes, write_animation, write_gif, write_picture, write_png, write_video
+from unveil.files.pictures import (
+    read_parameters,
+    video_suffixes,
+    write_animation,
+    write_gif,
+    write_picture,
+    write_png,
+    write_video,
+)
 from unveil.planning.data.d4rl import write_d4rl
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.data.source import read_file

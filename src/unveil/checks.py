@@ -85,12 +85,12 @@ class Bounds:
         above, below: `least`, or `most`, itself is out of bounds.
     """
 
-    least: float = -inf
-    most: float = inf
+    least: int | float = -inf
+    most: int | float = inf
     above: bool = False
     below: bool = False
 
-    def hold(self, value: float) -> bool:
+    def hold(self, value: int | float) -> bool:
         """Whether the bounds hold; NaN is out of all of them."""
         inside = self.least <= value <= self.most
         return inside and not (self.above and value == self.least) and not (self.below and value == self.most)

@@ -6,7 +6,13 @@ import torch
 
 from unveil.planning.diffuser import Diffuser, maze_shape
 from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, fast_trajectories, fast_value
+from unveil.planning.trajectory_model import (
+    TrajectoryModel,
+    TrajectoryShape,
+    ValueModel,
+    fast_trajectories,
+    fast_value,
+)
 from unveil.planning.trajectory_training import TrajectoryBatch, trajectory_loss
 from unveil.planning.value_guidance import ascent
 

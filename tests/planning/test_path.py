@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.planning.path_geometry import at_pace, first_within, polyline_distance, resampled, retimed, travel_time
+from unveil.planning.path_geometry import (
+    at_pace,
+    first_within,
+    polyline_distance,
+    resampled,
+    retimed,
+    travel_time,
+)
 
 BOTH = np.array([1.0, 1.0])
 

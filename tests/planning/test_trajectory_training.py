@@ -7,7 +7,12 @@ import torch
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.data.trajectories import Trajectories
 from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
-from unveil.planning.trajectory_training import TrajectoryBatch, trajectory_batches, trajectory_loss, value_loss
+from unveil.planning.trajectory_training import (
+    TrajectoryBatch,
+    trajectory_batches,
+    trajectory_loss,
+    value_loss,
+)
 
 
 class Zero(torch.nn.Module):

@@ -9,7 +9,15 @@ from torch import nn
 from analytic import ALL, NAMES, TABLE, VARIANCE_PRESERVING
 from unveil.process.corrupt import corrupt
 from unveil.process.denoiser import GaussianDenoiser
-from unveil.process.objective import bound_loss, bound_term, denoising_loss, discretized_nll, gaussian_kl, hybrid_loss, min_snr
+from unveil.process.objective import (
+    bound_loss,
+    bound_term,
+    denoising_loss,
+    discretized_nll,
+    gaussian_kl,
+    hybrid_loss,
+    min_snr,
+)
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Cosine, Flow, cosine_betas, linear_betas, tabulated
 

@@ -11,7 +11,15 @@ from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.grid import karras, respaced, trailing, uniform
 from unveil.process.objective import denoising_loss, hybrid_loss, min_snr
 from unveil.process.parameterization import eps, v
-from unveil.process.schedule import Cosine, Flow, Karras, LinearBeta, ScaledLinearBeta, linear_betas, tabulated
+from unveil.process.schedule import (
+    Cosine,
+    Flow,
+    Karras,
+    LinearBeta,
+    ScaledLinearBeta,
+    linear_betas,
+    tabulated,
+)
 from unveil.sampling.edit import Ascend, Inpaint, Replace, chain
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted

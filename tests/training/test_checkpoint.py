@@ -14,7 +14,13 @@ from test_trainer import network, records, run
 
 from unveil.errors import UnveilError
 from unveil.files.safetensors import read_tensors
-from unveil.training.checkpoint import latest_checkpoint, pack_optimizer, read_optimizer, save_checkpoint, verify_checkpoint
+from unveil.training.checkpoint import (
+    latest_checkpoint,
+    pack_optimizer,
+    read_optimizer,
+    save_checkpoint,
+    verify_checkpoint,
+)
 
 FILES = ["network.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 

@@ -5,7 +5,15 @@ import torch
 from test_trainer import draw, loss, network
 from torch import nn
 
-from unveil.training.memory import BACKWARD, DRAWN, SLACK, counting, step_bytes, training_bytes, without_numbers
+from unveil.training.memory import (
+    BACKWARD,
+    DRAWN,
+    SLACK,
+    counting,
+    step_bytes,
+    training_bytes,
+    without_numbers,
+)
 
 
 def rows(width: int):

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, get_type_hints
 
 from unveil.errors import UnveilError
-from unveil.runs.flags import names_of
+from unveil.runs.flags import flat, names_of
 from unveil.runs.verb import Verb, given_in, spelled, wired
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
@@ -85,6 +85,8 @@ def parse(
         flags = ["--" + field.replace("_", "-") for field in names_of(parsed)] + list(aliases or {})
         kind = "unknown flag" if name.startswith("-") else "unexpected word"
         raise UnveilError(f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help")
+    if (threads := flat(parsed).get("threads", 0)) < 0:
+        raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
     return parsed
 
 
@@ -135,7 +137,7 @@ def as_flags(text: str, aliases: Mapping[str, str]) -> str:
     Args:
         aliases: flag -> the flag that it stands for; a field that has one is called by it.
     """
-    called = {flag: alias for alias, flag in aliases.items() if " " not in flag}
+    called = {"--adam-betas": "--betas"} | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(found: re.Match[str]) -> str:
         name, value = found.group(1), found.group(2)

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 
@@ -35,7 +35,9 @@ class RunFlags:
     """last learning rate as a fraction of the peak; 1 keeps it constant"""
     weight_decay: Annotated[float, Bounds(0, below=True)] = 0.0
     """weight decay of AdamW"""
-    betas: tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]] = (0.9, 0.99)
+    adam_betas: Annotated[
+        tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]], arg(name="betas")
+    ] = (0.9, 0.99)  # `betas` of config.json are those of a noise schedule
     """decay rates of AdamW's two moments"""
     clip: Annotated[float, Bounds(0, above=True)] = 1.0
     """largest norm of the gradient; inf disables clipping"""
@@ -62,7 +64,7 @@ class RunFlags:
     """continue from the newest good checkpoint of the run folder"""
     new_data: bool = False
     """with --resume: continue although the data have grown or shrunk; statistics stay those of the checkpoint"""
-    seed: Annotated[int, Bounds(-(2**63), 2**63 - 1)] = 0
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of weights, batches, times and noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
@@ -86,7 +88,7 @@ class RunFlags:
 Run = OmitArgPrefixes[RunFlags]
 """`RunFlags` as a field of a config, its flags without a prefix."""
 
-PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, betas=(0.9, 0.999), clip=inf)
+PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
 """How jannerm/diffuser trains: Adam at a constant rate, no clipping."""
 
 RENAMED = {  # fields of configs of older versions

@@ -133,7 +133,8 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
 
 def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
     """The numbers of data that differ and may."""
-    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in flat(defaults).items()}
+    given = {} if defaults is None else flat(defaults)
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     different = [
         name for name in described if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]

@@ -71,7 +71,7 @@ def training_of(flags: RunFlags) -> Training:
         warmup=flags.warmup,
         final_fraction=flags.final_fraction,
         weight_decay=flags.weight_decay,
-        betas=flags.betas,
+        betas=flags.adam_betas,
         clip=flags.clip,
         ema=flags.ema_decay,
         ema_power=flags.ema_power,

@@ -20,7 +20,16 @@ from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
 from unveil.sampling.loop import sample
 from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, remembered
 from unveil.sampling.noise import Noise
-from unveil.text.block_cache import Window, advanced, blocks_by_place, place_window, remembered_rest, row_places, shown_window, whole_window
+from unveil.text.block_cache import (
+    Window,
+    advanced,
+    blocks_by_place,
+    place_window,
+    remembered_rest,
+    row_places,
+    shown_window,
+    whole_window,
+)
 from unveil.text.canvas import Canvas, check_room, checked, gap_canvas, listed, padded, prompt_canvas
 from unveil.text.data.tokens import Tokens
 from unveil.text.model import TextModel

@@ -7,7 +7,13 @@ import torch
 from unveil.errors import UnveilError
 from unveil.files.pictures import read_parameters, write_picture
 from unveil.image.data.images import Images
-from unveil.image.evaluation.distances import frechet_distance, kernel_distance, memorised_share, nearest, precision_recall
+from unveil.image.evaluation.distances import (
+    frechet_distance,
+    kernel_distance,
+    memorised_share,
+    nearest,
+    precision_recall,
+)
 from unveil.image.evaluation.features import Pixels, SqueezeNet, extractor
 from unveil.image.evaluation.linear_probe import ridge_classifier
 from unveil.image.evaluation.metrics import gaussian_images, image_metrics

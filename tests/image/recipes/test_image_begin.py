@@ -1,7 +1,6 @@
 """How trainings of images begin: by defaults that follow from the pictures, from other weights, and with pictures on the way."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -13,6 +12,7 @@ from unveil.cli import main
 from unveil.files.safetensors import read_tensors
 from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage, for_method, resolved
 from unveil.loading import load
+from unveil.runs.flags import changed, flat
 
 SMALL = ["--preset", "tiny", "--width", "16", "--multiples", "1", "2", "--groups", "4", "--batch-size", "4", "--device", "cpu"]
 SMALL += ["--diffusion-steps", "25", "--warmup", "1", "--hold-out", "0", "--bfloat16", "False"]
@@ -21,7 +21,7 @@ DIFFUSION = ("method", "schedule", "predicts", "learned_variance", "min_snr", "s
 
 def chosen(config: TrainImage, channels: int, size: int) -> tuple:
     made = resolved(config, channels, size)
-    return tuple(getattr(made, name) for name in DIFFUSION)
+    return tuple(flat(made)[name] for name in DIFFUSION)
 
 
 def test_colour_pictures_are_predicted_and_grey_ones_are_as_they_were():
@@ -50,7 +50,7 @@ def test_colour_pictures_are_predicted_and_grey_ones_are_as_they_were():
     ],
 )
 def test_what_is_said_of_colour_pictures_stays(flags, expected):
-    assert chosen(replace(TrainImage(), **flags), 3, 64) == expected
+    assert chosen(changed(TrainImage(), **flags), 3, 64) == expected
 
 
 def test_a_method_means_what_it_did():

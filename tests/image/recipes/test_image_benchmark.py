@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unveil.image.evaluation.distances import frechet_distance
+from unveil.runs.flags import flat
 
 BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "images.py"))
 
@@ -31,8 +32,8 @@ def test_cells_are_one_network_under_each_objective():
     kinds = ((False, "simple"), (True, "hybrid"), (True, "vlb"))
     assert found == {(schedule, learned, loss) for schedule in ("linear", "cosine") for learned, loss in kinds}
     same = ("width", "multiples", "steps", "batch_size", "learning_rate", "predicts", "data")
-    assert len({tuple(getattr(c, name) for name in same) for c in configs.values()}) == 1
-    assert configs["cosine-vlb-s1"].seed == 1 and configs["classes"].classes and len({c.out for c in configs.values()}) == len(configs)
+    assert len({tuple(flat(c)[name] for name in same) for c in configs.values()}) == 1
+    assert configs["cosine-vlb-s1"].run.seed == 1 and configs["classes"].classes and len({c.run.out for c in configs.values()}) == len(configs)
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_flags_that_would_do_nothing_or_begin_with_dashes(base, tmp_path, capsys
     refused(capsys, ["weights", "inspect", str(tmp_path / "x.pt"), "--flags", "--num_heads 4"], "x.pt")
     assert "Missing value" not in capsys.readouterr().err
     for verb in (["train", "image"], ["train", "maze"], ["sample", "image"], ["eval", "image"], ["train", "text"], ["train", "locomotion"]):
-        refused(capsys, [*verb, "--threads", "-3"], "--threads must be at least 0")
+        refused(capsys, [*verb, "--threads", "-3"], "--threads must be")
     small = save(tmp_path / "p" / "whole.png")
     up = ["--data", str(base / "data"), "--upsample", "2", "--hold-out", "0", "--out", str(tmp_path / "up")]
     assert main(["train", "image", *TINY, *up]) == 0

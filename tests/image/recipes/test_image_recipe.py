@@ -229,7 +229,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["train", "--method", "edm", "--loss", "vlb"], "need a table of steps"),
         (["sample", "--solver", "ddim", "--respacing", "9,x"], "by counts such as"),
         (["sample", "--respacing", "5"], "is of ddim and ddpm on a table"),
-        (["train", "--steps", "0"], "--steps must be at least 1"),
+        (["train", "--steps", "0"], "--steps must be a whole number of at least 1"),
         (["train", "--method", "flow", "--predicts", "eps"], "begins where alpha is 0"),
         (["train", "--stem", "4", "--attention", "2"], "such models make noise; take --predicts x0 --min-snr 5"),
         (["sample", "--temperature", "0.5"], "--temperature is of --solver ddpm"),
@@ -241,7 +241,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--threads", "-3"], "--threads must be at least 0"),
         (
             ["sample", "--steps", "0"],
-            "--steps must be at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got 0, 1.0, 1.0 and 0.0",
+            "--steps must be a whole number of at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got 0, 1.0, 1.0 and 0.0",
         ),
         (["sample", "--checkpoint", "STRIPES"], "unveil weights convert"),
         (["eval", "--checkpoint", "EDM", "--bits", "4", "--n", "4"], "--bits 4: bits a dimension need a model with a table"),

@@ -13,7 +13,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foreign_images import DIFFUSERS, EVERY, LABELS, MILESTONES, OPENAI, drawn, filled, golden, milestone, pipeline, times, trained, written
+from foreign_images import (
+    DIFFUSERS,
+    EVERY,
+    LABELS,
+    MILESTONES,
+    OPENAI,
+    drawn,
+    filled,
+    golden,
+    milestone,
+    pipeline,
+    times,
+    trained,
+    written,
+)
 from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError

@@ -5,7 +5,12 @@ import pytest
 
 from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.maze import MazeRollout, maze_metrics, roll, starting_states
-from unveil.planning.evaluation.maze_references import ShortestPaths, controller_reference, oracle_reference, pursued
+from unveil.planning.evaluation.maze_references import (
+    ShortestPaths,
+    controller_reference,
+    oracle_reference,
+    pursued,
+)
 from unveil.planning.evaluation.plan_diagnostics import (
     crosses_wall,
     deviations,

@@ -11,7 +11,14 @@ import pytest
 
 from unveil.cli import main
 from unveil.errors import UnveilError
-from unveil.planning.evaluation.experiments import LARGEST_FILE, described, experiments_below, is_d4rl, printable, read_outcome
+from unveil.planning.evaluation.experiments import (
+    LARGEST_FILE,
+    described,
+    experiments_below,
+    is_d4rl,
+    printable,
+    read_outcome,
+)
 from unveil.runs.statistics import bootstrap_ci95, interquartile_mean, standard_error
 from unveil.runs.tables import last_record
 

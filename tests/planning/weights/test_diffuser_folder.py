@@ -10,7 +10,13 @@ from originals import ATTENTION, DATASET, PLAIN, VALUE, Runs, config_like, rewri
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.loading import load
-from unveil.planning.weights.diffuser_folder import Checkpoint, epochs, experiments, read_checkpoint, read_configs
+from unveil.planning.weights.diffuser_folder import (
+    Checkpoint,
+    epochs,
+    experiments,
+    read_checkpoint,
+    read_configs,
+)
 
 DIFFUSION = {"horizon": 8, "observation_dim": 3, "action_dim": 2, "n_timesteps": 20, "predict_epsilon": False}
 

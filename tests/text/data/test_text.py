@@ -19,7 +19,16 @@ from unveil.text.data.documents import (
     split_documents,
     write_prepared,
 )
-from unveil.text.data.tokens import EOS, MASK, BpeTokens, ByteTokens, digest, read_tokens, train_bpe, write_tokens
+from unveil.text.data.tokens import (
+    EOS,
+    MASK,
+    BpeTokens,
+    ByteTokens,
+    digest,
+    read_tokens,
+    train_bpe,
+    write_tokens,
+)
 
 POEM = "To be, or not to be: that is the question.\nNaïve Œuvre, 你好 🙂\n" * 20
 

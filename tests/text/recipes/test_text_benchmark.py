@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unveil.cli import main
+from unveil.runs.flags import changed
 from unveil.text.generation import TextSettings
 from unveil.text.model import TextModel, TextShape
 
@@ -26,7 +27,7 @@ def benchmark(tmp_path_factory):
     root = tmp_path_factory.mktemp("benchmark")
     module.RUNS, module.DATA, module.RESULTS, module.TASKS = root, root / "text-data", root / "text.json", root / "tasks.jsonl"
     tiny = {"width": 16, "depth": 1, "heads": 1}
-    module.BASE = replace(module.BASE, **tiny, context=128, batch_size=2, save_every=2)
+    module.BASE = changed(module.BASE, **tiny, context=128, batch_size=2, save_every=2)
     small = {"batch_size": 2, "sft": str(module.TASKS), "checkpoint": str(root / "text-masked")}
     for name, plan in module.MODELS.items():
         changes = {**tiny, **{key: value for key, value in small.items() if key in plan.flags}}

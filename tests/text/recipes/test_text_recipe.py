@@ -140,7 +140,7 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["eval", "--data", "nowhere.txt"], "no such file or folder"),
         (["train", "--heads", "5"], "--width must be a multiple of twice --heads"),
         (["train", "--data", "nowhere"], "no such file or folder"),
-        (["train", "--steps", "0"], "--steps must be at least 1"),
+        (["train", "--steps", "0"], "--steps must be a whole number of at least 1"),
         (["data", "--vocabulary", "9"], "at least 258"),
         (["data", "--field", "x", "--data", "JSONL"], "line 1: no text in the field 'x'"),
     ],

@@ -7,7 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from unveil.image.data.images import Images
-from unveil.image.evaluation.distances import frechet_distance, kernel_distance, memorised_share, precision_recall
+from unveil.image.evaluation.distances import (
+    frechet_distance,
+    kernel_distance,
+    memorised_share,
+    precision_recall,
+)
 from unveil.image.evaluation.linear_probe import ridge_classifier
 
 Pixels4 = UInt8[np.ndarray, "_ C H W"]

@@ -124,7 +124,12 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     from unveil.image.evaluation.pages import grid
     from unveil.image.generation import generate
     from unveil.image.recipes.from_pictures import prepare, quality
-    from unveil.image.recipes.load import load_image, named_classifier, read_classifier_config, read_image_config
+    from unveil.image.recipes.load import (
+        load_image,
+        named_classifier,
+        read_classifier_config,
+        read_image_config,
+    )
     from unveil.image.recipes.reproduce import clear, differs, free_folder, parameters, repeated
     from unveil.runs.checkpoints import find_checkpoint
     from unveil.runs.machine import commit, machine

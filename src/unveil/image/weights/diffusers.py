@@ -13,7 +13,14 @@ from unveil.files.json_objects import read_object
 from unveil.files.pickles import nothing
 from unveil.files.safetensors import read_tensors
 from unveil.files.torch_save import Form, read_torch
-from unveil.image.weights.description import DescribedImages, ImageWeights, UNet2dShape, check_images, placed, state_dict
+from unveil.image.weights.description import (
+    DescribedImages,
+    ImageWeights,
+    UNet2dShape,
+    check_images,
+    placed,
+    state_dict,
+)
 from unveil.process.schedule import cosine_betas, linear_betas, scaled_linear_betas
 
 RELEASE = "diffusers"

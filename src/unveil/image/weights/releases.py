@@ -11,7 +11,14 @@ from unveil.files.torch_save import Form, read_torch
 from unveil.image.weights import denoising_diffusion_pytorch as denoising_diffusion
 from unveil.image.weights import openai as openai_diffusion
 from unveil.image.weights import openai_classifier
-from unveil.image.weights.description import Classifier2dShape, ImageWeights, LinearUNet2dShape, UNet2dShape, placed, state_dict
+from unveil.image.weights.description import (
+    Classifier2dShape,
+    ImageWeights,
+    LinearUNet2dShape,
+    UNet2dShape,
+    placed,
+    state_dict,
+)
 
 
 def _plain(tree: Any) -> Any:

@@ -63,7 +63,12 @@ def convert_diffuser(folder: Path, out: Path, epoch: str, raw: bool, dataset: st
         UnveilError: weights that are not there, a foreign data set, or a folder that holds something else.
     """
     from unveil.planning.weights.diffuser_folder import read_checkpoint
-    from unveil.planning.weights.diffuser_models import chosen_weights, found_experiments, learn_normalization, model_of
+    from unveil.planning.weights.diffuser_models import (
+        chosen_weights,
+        found_experiments,
+        learn_normalization,
+        model_of,
+    )
     from unveil.runs.checkpoints import check_free, write_converted
 
     lines: list[str] = []

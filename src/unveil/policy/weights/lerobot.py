@@ -16,7 +16,15 @@ from unveil.errors import UnveilError
 from unveil.files.json_objects import read_object
 from unveil.files.safetensors import read_tensors
 from unveil.policy.networks.observation import Part
-from unveil.policy.weights.description import Described, Linear, PolicyWeights, UNetShape, renamed, unet_shape, window
+from unveil.policy.weights.description import (
+    Described,
+    Linear,
+    PolicyWeights,
+    UNetShape,
+    renamed,
+    unet_shape,
+    window,
+)
 from unveil.policy.weights.names import Names, encoder_names, unet_names
 
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"

@@ -101,7 +101,7 @@ class TrainText:
     """how the t of a batch are drawn, or with --block those of a block; of --form t, as the numbers of --form l are stratified"""
     truncated: float = 0.01
     """share of batches cut to a random length"""
-    run: Run = RunFlags(batch_size=16, weight_decay=0.1, betas=(0.9, 0.95), out=Path("runs/text"))
+    run: Run = RunFlags(batch_size=16, weight_decay=0.1, adam_betas=(0.9, 0.95), out=Path("runs/text"))
 
 
 @dataclass(frozen=True)

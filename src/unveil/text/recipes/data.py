@@ -16,7 +16,14 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     """Learn the vocabulary on what is trained on, and write the folder."""
     from unveil.errors import UnveilError
     from unveil.files.places import home
-    from unveil.text.data.documents import Prepared, made_by_data_text, pack, read_documents, split_documents, write_prepared
+    from unveil.text.data.documents import (
+        Prepared,
+        made_by_data_text,
+        pack,
+        read_documents,
+        split_documents,
+        write_prepared,
+    )
     from unveil.text.data.tokens import FILE, ByteTokens, train_bpe
 
     if config.out is not None and config.out.exists() and not config.out.is_dir():
@@ -63,7 +70,14 @@ def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prep
     """A folder of `unveil data text`, or other text as bytes with its tail held out."""
     from unveil.files.notes import note
     from unveil.files.places import found
-    from unveil.text.data.documents import Prepared, is_prepared, pack, read_documents, read_prepared, split_documents
+    from unveil.text.data.documents import (
+        Prepared,
+        is_prepared,
+        pack,
+        read_documents,
+        read_prepared,
+        split_documents,
+    )
     from unveil.text.data.tokens import ByteTokens
 
     folder = found(Path(data))

@@ -225,7 +225,12 @@ def test_observation_plans_with_inverse_dynamics_train_and_act(base, tmp_path):
 
 
 def test_every_data_set_has_a_folder_of_its_own(tmp_path):
-    from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue, folder_name
+    from unveil.planning.recipes.locomotion.config import (
+        EvalLocomotion,
+        TrainLocomotion,
+        TrainValue,
+        folder_name,
+    )
     from unveil.planning.recipes.locomotion.evaluate import record_path
     from unveil.planning.recipes.locomotion.models import folder_of
     from unveil.planning.recipes.locomotion.train import run_folder

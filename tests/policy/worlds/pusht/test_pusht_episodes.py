@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from pusht_recorded import recorded
-from unveil.policy.worlds.pusht.block import GOAL, initial_state, keypoint_observation, keypoints, states_of, vertices
+from unveil.policy.worlds.pusht.block import (
+    GOAL,
+    initial_state,
+    keypoint_observation,
+    keypoints,
+    states_of,
+    vertices,
+)
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
 

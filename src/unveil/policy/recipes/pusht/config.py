@@ -83,7 +83,7 @@ class TrainPushT:
         learning_rate=5e-4,
         warmup=500,
         weight_decay=1e-6,
-        betas=(0.95, 0.999),
+        adam_betas=(0.95, 0.999),
         ema_decay=0.9999,
         keep=2,
         out=Path("runs/pusht"),
@@ -201,7 +201,7 @@ def for_network(config: TrainPushT, network: str) -> TrainPushT:
     """What the network means for the optimizer: AdamW's betas, and on the preset `paper` the published settings of the transformer."""
     if network != "transformer":
         return config
-    config = changed(config, network="transformer", betas=(0.9, 0.95))
+    config = changed(config, network="transformer", adam_betas=(0.9, 0.95))
     return changed(config, weight_decay=0.1, warmup=1000, steps=328_000) if config.preset == "paper" else config
 
 
