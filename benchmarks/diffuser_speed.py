@@ -162,7 +162,10 @@ def openvino(network: TemporalUNet, x: Tensor, time: Tensor) -> dict[str, Any]:
     calls: dict[str, Callable[[], object]] = {"eager": lambda: network(x, time)}
     row: dict[str, Any] = {}
     for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
-        compiled, ours = core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": name}), FastUNet(network, dtype)
+        compiled, ours = (
+            core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": name}),
+            FastUNet(network, dtype),
+        )
         row[f"error_{name}"] = float(np.abs(compiled(given)[0] - eager.numpy()).max())
         calls |= {name: partial(compiled, given), f"ours_{name}": partial(ours, x, time)}
     for call in calls.values():
@@ -191,7 +194,11 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
         ours = planner(fast, faster, batch)
         with torch.no_grad():
             forward_error = float((fast.denoiser.network(x, time) - unet(x, time)).abs().max())
-        rows[name] = {"error": float(np.abs(plans - expected).max()), "forward_error": forward_error, "first_plan_s": first}
+        rows[name] = {
+            "error": float(np.abs(plans - expected).max()),
+            "forward_error": forward_error,
+            "first_plan_s": first,
+        }
         calls[name] = lambda ours=ours: ours.act(known)
 
     def parts() -> None:
@@ -207,18 +214,34 @@ def cell(batch: int, compiled: bool) -> dict[str, Any]:
     times = shortest(calls, SECONDS.get(batch, 30.0))
     load = os.getloadavg()[0]
     best = {name: min(taken) for name, taken in times.items()}
-    work, peaks = STEPS * arithmetic(model, value, batch), {d: peak(d) for d in (torch.float32, torch.bfloat16)}
+    work, peaks = (
+        STEPS * arithmetic(model, value, batch),
+        {d: peak(d) for d in (torch.float32, torch.bfloat16)},
+    )
     rows["parts"] = {}
     for name, row in rows.items():
         most = peaks[torch.bfloat16 if "bfloat16" in name else torch.float32]
-        row |= {"decision_ms": 1e3 * best[name], "decisions_per_second": 1.0 / best[name], "steps_per_second": STEPS / best[name]}
+        row |= {
+            "decision_ms": 1e3 * best[name],
+            "decisions_per_second": 1.0 / best[name],
+            "steps_per_second": STEPS / best[name],
+        }
         row |= {"times_eager": best["eager"] / best[name], "of_peak": work / best[name] / most}
         row |= {"median_ms": 1e3 * float(np.median(times[name])), "rounds": len(times[name])}
     rows["eager"]["of_parts"] = best["eager"] / best["parts"]
     with torch.no_grad():
         rows["openvino"] = openvino(unet, x, time)
-    described = {"threads": torch.get_num_threads(), "batch": batch, "compiled": compiled, "load": load, "commit": commit()}
-    return described | {"peak_gflops": {str(d).removeprefix("torch."): p / 1e9 for d, p in peaks.items()}, "rows": rows}
+    described = {
+        "threads": torch.get_num_threads(),
+        "batch": batch,
+        "compiled": compiled,
+        "load": load,
+        "commit": commit(),
+    }
+    return described | {
+        "peak_gflops": {str(d).removeprefix("torch."): p / 1e9 for d, p in peaks.items()},
+        "rows": rows,
+    }
 
 
 def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: int) -> list[float]:
@@ -234,7 +257,9 @@ def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: i
     from unveil.planning.worlds.locomotion.body import body_of
     from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
-    config = replace(for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates)
+    config = replace(
+        for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates
+    )
     world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(replace(config, fast=fast))
     acting.reset()
     shown = partial(print, f"{dataset} fast {fast} step", flush=True)
@@ -254,45 +279,75 @@ def paired(played: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 1, 512])
     parser.add_argument("--compile", choices=["off", "auto"], default="off")
     parser.add_argument("--minutes", type=float, default=14.0, help="no cell begins later")
     parser.add_argument("--again", action="store_true", help="measure cells anew that are there")
     parser.add_argument("--out", type=Path, default=FILE)
-    parser.add_argument("--returns", type=int, default=0, help="episodes of the paired returns, instead of timing")
+    parser.add_argument(
+        "--returns", type=int, default=0, help="episodes of the paired returns, instead of timing"
+    )
     parser.add_argument("--dataset", default="hopper-medium-expert")
     parser.add_argument("--logbase", type=Path, default=Path("runs/locomotion-paper"))
     parser.add_argument("--candidates", type=int, default=8)
     parser.add_argument("--cell", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads[0])
-    if arguments.cell:  # a process of its own: what is compiled for one number of threads does not serve another
+    if (
+        arguments.cell
+    ):  # a process of its own: what is compiled for one number of threads does not serve another
         print(json.dumps(cell(arguments.batches[0], arguments.compile == "auto")))
         return
-    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"recipe": "diffuser-speed", "cells": []}
+    result: dict[str, Any] = (
+        json.loads(arguments.out.read_text())
+        if arguments.out.is_file()
+        else {"recipe": "diffuser-speed", "cells": []}
+    )
     if arguments.returns:
         settings = {"dataset": arguments.dataset, "candidates": arguments.candidates, "n": arguments.returns}
         before: dict[str, Any] = result.get("returns", {})
         if arguments.again or any(before.get(name) != value for name, value in settings.items()):
             before = dict(settings)
-        for fast in [f for f in ("off", "bfloat16", "float32") if f not in before]:  # each kept when it is done
-            played: dict[str, list[float]] = {f: before[f]["returns"] for f in ("off", "bfloat16") if f in before}
-            played[fast] = returns(fast, arguments.returns, arguments.logbase, arguments.dataset, arguments.candidates)
-            before = result["returns"] = settings | {"commit": commit(), "threads": torch.get_num_threads()} | paired(played)
+        for fast in [
+            f for f in ("off", "bfloat16", "float32") if f not in before
+        ]:  # each kept when it is done
+            played: dict[str, list[float]] = {
+                f: before[f]["returns"] for f in ("off", "bfloat16") if f in before
+            }
+            played[fast] = returns(
+                fast, arguments.returns, arguments.logbase, arguments.dataset, arguments.candidates
+            )
+            before = result["returns"] = (
+                settings | {"commit": commit(), "threads": torch.get_num_threads()} | paired(played)
+            )
             arguments.out.write_text(json.dumps(result | machine(), indent=1) + "\n")
         return
     began, cells = perf_counter(), result["cells"]
     for compiled in [False, True][: 1 + (arguments.compile == "auto")]:
         for batch in arguments.batches:
             for threads in arguments.threads:
-                same = [c for c in cells if (c["threads"], c["batch"], c["compiled"]) == (threads, batch, compiled)]
+                same = [
+                    c
+                    for c in cells
+                    if (c["threads"], c["batch"], c["compiled"]) == (threads, batch, compiled)
+                ]
                 label = f"batch {batch}, {threads} threads{', compiled' if compiled else ''}"
                 if (same and not arguments.again) or perf_counter() - began > 60.0 * arguments.minutes:
                     print(f"{label}: {'there already' if same else 'not run'}", flush=True)
                     continue
-                command = [sys.executable, __file__, "--cell", "--threads", str(threads), "--batches", str(batch)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--cell",
+                    "--threads",
+                    str(threads),
+                    "--batches",
+                    str(batch),
+                ]
                 command += ["--compile", "auto" if compiled else "off"]
                 kernels = Path(tempfile.gettempdir()) / f"unveil-diffuser-speed-{os.getuid()}-{threads}"
                 environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(kernels)}

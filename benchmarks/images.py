@@ -79,14 +79,31 @@ from unveil.training.checkpoint import latest_checkpoint
 RESULTS = Path(__file__).resolve().parent / "results" / "images.json"
 RUNS, KEPT = Path("runs"), Path(__file__).resolve().parent / "weights"
 DATA, PACKAGED = "fashion-mnist", "fashion-mnist"
-BASE = changed(TrainImage(), data=DATA, width=32, steps=2_400, batch_size=64, warmup=100, save_every=100, bfloat16=False, device="cpu")
-JUDGE = changed(TrainClassifier(), data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu")
+BASE = changed(
+    TrainImage(),
+    data=DATA,
+    width=32,
+    steps=2_400,
+    batch_size=64,
+    warmup=100,
+    save_every=100,
+    bfloat16=False,
+    device="cpu",
+)
+JUDGE = changed(
+    TrainClassifier(), data=DATA, clean=True, steps=1_500, save_every=100, bfloat16=False, device="cpu"
+)
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
 MODELS = {f"{name}{more}": seed for name in (*CELLS, "classes") for more, seed in (("", 0), ("-s1", 1))}
 CLASSIFIERS = {"judge": JUDGE, "guide": changed(JUDGE, clean=False, steps=2_000)}
 WHO, SEEDS = ("ours", "lucidrains", "diffusers"), (0, 1)
 DUELS = [f"duel-{who}-s{seed}" for who in WHO for seed in SEEDS]
-FEW, MANY, BOUNDED, DEFAULTS = 512, 1024, 128, 256  # images of table 1, of the others, of bits, of a duel's defaults
+FEW, MANY, BOUNDED, DEFAULTS = (
+    512,
+    1024,
+    128,
+    256,
+)  # images of table 1, of the others, of bits, of a duel's defaults
 REFERENCE = "objective-linear-simple"
 
 
@@ -116,7 +133,8 @@ def finished(name: str, recipe: str = "image") -> Path:
     newest = latest_checkpoint(run) if run.is_dir() else None
     if (
         newest is None
-        or newest.name != f"checkpoint-{(read_classifier_config if recipe == 'classifier' else read_image_config)(run)['steps']}"
+        or newest.name
+        != f"checkpoint-{(read_classifier_config if recipe == 'classifier' else read_image_config)(run)['steps']}"
     ):
         raise NotRunError(f"{run} is missing or not finished: python benchmarks/images.py --train {name}")
     return newest
@@ -129,7 +147,9 @@ def train_one(name: str, minutes: float, threads: int) -> None:
             duel(*duellist(name), "--minutes", str(minutes), "--threads", str(threads))
         return
     trains: Callable[..., Path] = train_image
-    config: Any = config_of(name) if name in MODELS else changed(CLASSIFIERS[name], out=RUNS / f"image-{name}")
+    config: Any = (
+        config_of(name) if name in MODELS else changed(CLASSIFIERS[name], out=RUNS / f"image-{name}")
+    )
     if name in CLASSIFIERS:
         trains = train_classifier
     began = time.perf_counter()
@@ -175,13 +195,20 @@ def references(n: int) -> tuple[np.ndarray, dict[str, Any]]:
         "held_out": data(test=True).pixels[rng.permutation(len(data(test=True)))[:n]],
         "gaussian": gaussian_images(train[order[:10_000]], n, rng),
     }
-    return real, {"extractor": judge().name, **{name: frechet_distance(real, judge()(pixels)) for name, pixels in others.items()}}
+    return real, {
+        "extractor": judge().name,
+        **{name: frechet_distance(real, judge()(pixels)) for name, pixels in others.items()},
+    }
 
 
 def frechet_ci95(real: np.ndarray, made: np.ndarray, resamples: int = 200) -> float:
     """1.96 deviations of the distance over resamples of `made`; their mean, which repeats within a resample push up, is not used."""
     rng = np.random.default_rng(0)
-    return 1.96 * float(np.std([frechet_distance(real, made[rng.integers(len(made), size=len(made))]) for _ in range(resamples)]))
+    return 1.96 * float(
+        np.std(
+            [frechet_distance(real, made[rng.integers(len(made), size=len(made))]) for _ in range(resamples)]
+        )
+    )
 
 
 def share_ci95(share: float, n: int) -> float:
@@ -198,9 +225,16 @@ def scored(pixels: np.ndarray, nfe: int, asked: np.ndarray | None = None) -> dic
     real, bounds = references(n)
     made = judge()(pixels)
     precision, recall = precision_recall(real, made)
-    row = {"frechet_distance": frechet_distance(real, made), "frechet_distance_ci95": frechet_ci95(real, made)}
+    row = {
+        "frechet_distance": frechet_distance(real, made),
+        "frechet_distance_ci95": frechet_ci95(real, made),
+    }
     row |= {"kernel_distance": kernel_distance(real, made)}
-    row |= {"kernel_distance_ci95": mean_ci95(np.array([kernel_distance(real, part) for part in np.array_split(made, 8)]))[1]}
+    row |= {
+        "kernel_distance_ci95": mean_ci95(
+            np.array([kernel_distance(real, part) for part in np.array_split(made, 8)])
+        )[1]
+    }
     for name, share in (("precision", precision), ("recall", recall)):
         row |= {name: share, f"{name}_ci95": share_ci95(share, n)}
     if asked is not None:
@@ -230,21 +264,32 @@ def sampled(name: str, n: int, given: Given = NOTHING, told: bool = False, **set
     noise = torch.Generator().manual_seed(MODELS.get(name, 0))
     made = generate(model, labels, n, ImageSettings(**settings), noise, 128, given=given)
     seconds = time.perf_counter() - began
-    return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {"images_per_second": n / seconds}
+    return scored(made.pixels.numpy(), made.calls, None if labels is None else labels.numpy()) | {
+        "images_per_second": n / seconds
+    }
 
 
 def objective(name: str) -> dict[str, Any]:
     """The whole bound of the first test images (a fixed variance is the large one), and samples."""
     model, generator = trained(name), torch.Generator().manual_seed(0)
-    bits = bits_per_dim(model, torch.from_numpy(np.array(data(test=True).pixels[:BOUNDED])), None, generator, "large").total.numpy()
+    bits = bits_per_dim(
+        model, torch.from_numpy(np.array(data(test=True).pixels[:BOUNDED])), None, generator, "large"
+    ).total.numpy()
     mean, half = mean_ci95(bits)
-    row = {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(bits), "bits": bits.round(5).tolist()}
+    row = {
+        "bits_per_dim": mean,
+        "bits_per_dim_ci95": half,
+        "bits_n": len(bits),
+        "bits": bits.round(5).tolist(),
+    }
     return sampled(name, MANY, solver="ddpm", steps=100) | row
 
 
 def led(scale: float, more: str) -> dict[str, Any]:
     guide = load_classifier(finished("guide", "classifier"), "cpu")
-    return sampled(f"linear-simple{more}", MANY, Given(guide), True, solver="ddim", steps=25, classifier_scale=scale)
+    return sampled(
+        f"linear-simple{more}", MANY, Given(guide), True, solver="ddim", steps=25, classifier_scale=scale
+    )
 
 
 @cache
@@ -256,7 +301,12 @@ def solution(name: str) -> np.ndarray:
 def solved(name: str, solver: str, steps: int, n: int = FEW // 8) -> np.ndarray:
     settings: Any = ImageSettings(solver=solver, steps=steps)  # pyright: ignore[reportArgumentType]
     noise = torch.randn((n, 1, 28, 28), generator=torch.Generator().manual_seed(2))
-    return generate(trained(name), None, n, settings, torch.Generator().manual_seed(0), n, noise=noise).pixels.numpy() / 1.0
+    return (
+        generate(
+            trained(name), None, n, settings, torch.Generator().manual_seed(0), n, noise=noise
+        ).pixels.numpy()
+        / 1.0
+    )
 
 
 def ordered(solver: str, calls: int, more: str) -> dict[str, Any]:
@@ -280,16 +330,29 @@ def restored(task: str, name: str, n: int = FEW // 8, samples: int = 4) -> dict[
         damage = torch.Generator().manual_seed(MODELS[name])
         ready = restoration(config, model, torch.from_numpy(np.array(truth)), None, damage)
     generator = torch.Generator().manual_seed(MODELS[name])
-    made = [generate(model, None, n, ImageSettings(steps=50), generator, n, given=ready.given) for _ in range(samples)]
+    made = [
+        generate(model, None, n, ImageSettings(steps=50), generator, n, given=ready.given)
+        for _ in range(samples)
+    ]
     several = np.stack([one.pixels.numpy() for one in made])
-    scores = {"psnr": psnr(truth, several[0]), "psnr_of_means": psnr(truth, several.mean(0).round().astype(np.uint8))}
+    scores = {
+        "psnr": psnr(truth, several[0]),
+        "psnr_of_means": psnr(truth, several.mean(0).round().astype(np.uint8)),
+    }
     scores |= {f"{other}_psnr": psnr(truth, pixels) for other, pixels in ready.others.items()}
     best = max((other for other in scores if other.endswith("_psnr")), key=lambda other: scores[other].mean())
-    row: dict[str, Any] = {"nfe": made[0].calls, "n": n, "noise": config.noise, "best_other": best.removesuffix("_psnr")}
+    row: dict[str, Any] = {
+        "nfe": made[0].calls,
+        "n": n,
+        "noise": config.noise,
+        "best_other": best.removesuffix("_psnr"),
+    }
     for score, found in scores.items():
         row[f"{score}_mean"], row[f"{score}_ci95"] = mean_ci95(found)
     for score in ("psnr", "psnr_of_means"):
-        row[f"{score}_minus_best_other_mean"], row[f"{score}_minus_best_other_ci95"] = paired_ci95(scores[score], scores[best])
+        row[f"{score}_minus_best_other_mean"], row[f"{score}_minus_best_other_ci95"] = paired_ci95(
+            scores[score], scores[best]
+        )
     return row
 
 
@@ -297,7 +360,9 @@ def duelled(name: str, threads: int) -> dict[str, Any]:
     """Images of a trained duellist, by equal settings and by default."""
     folder = RUNS / name
     if not (folder / "trained.json").is_file():
-        raise NotRunError(f"{folder} is missing: python benchmarks/images.py --train {name} --minutes 20 --threads 2")
+        raise NotRunError(
+            f"{folder} is missing: python benchmarks/images.py --train {name} --minutes 20 --threads 2"
+        )
     if not (folder / "made.json").is_file():
         duel(*duellist(name), "--threads", str(threads))
     said = json.loads((folder / "made.json").read_text())
@@ -317,25 +382,42 @@ def rates(threads: int) -> dict[str, Any]:
 def rows(threads: int = 1) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
     made: dict[str, Callable[[], dict[str, Any]]] = {}
-    kinds = {"ddim": {"solver": "ddim"}, "ddpm": {"solver": "ddpm"}, "ddpm-large": {"solver": "ddpm", "variance": "large"}}
+    kinds = {
+        "ddim": {"solver": "ddim"},
+        "ddpm": {"solver": "ddpm"},
+        "ddpm-large": {"solver": "ddpm", "variance": "large"},
+    }
     for steps, (kind, settings) in product((10, 20, 50, 100), kinds.items()):
         made[f"packaged-{kind}-{steps}"] = partial(sampled, PACKAGED, FEW, told=True, steps=steps, **settings)
     for more in ("", "-s1"):
         for steps, (kind, settings) in product((10, 20, 50, 100, 1000), kinds.items()):
-            made[f"solvers-{kind}-{steps}{more}"] = partial(sampled, f"linear-simple{more}", FEW, steps=steps, **settings)
+            made[f"solvers-{kind}-{steps}{more}"] = partial(
+                sampled, f"linear-simple{more}", FEW, steps=steps, **settings
+            )
         made |= {f"objective-{cell}{more}": partial(objective, f"{cell}{more}") for cell in CELLS}
         for schedule, kind, steps in product(("linear", "cosine"), ("learned", "small", "large"), (25, 50)):
-            row = partial(sampled, f"{schedule}-hybrid{more}", MANY, solver="ddpm", variance=kind, steps=steps)
+            row = partial(
+                sampled, f"{schedule}-hybrid{more}", MANY, solver="ddpm", variance=kind, steps=steps
+            )
             made[f"variance-{schedule}-{kind}-{steps}{more}"] = row
-        made |= {f"guide-classifier-{scale}{more}": partial(led, float(scale), more) for scale in ("0", "0.5", "1", "2", "4", "10")}
+        made |= {
+            f"guide-classifier-{scale}{more}": partial(led, float(scale), more)
+            for scale in ("0", "0.5", "1", "2", "4", "10")
+        }
         for scale in ("0", "1", "1.5", "2", "3", "4", "8"):
-            row = partial(sampled, f"classes{more}", MANY, told=True, solver="ddim", steps=25, scale=float(scale))
+            row = partial(
+                sampled, f"classes{more}", MANY, told=True, solver="ddim", steps=25, scale=float(scale)
+            )
             made[f"guide-free-{scale}{more}"] = row
         for solver, calls in product(("ddim", "dpmpp", "heun"), (5, 10, 15, 20)):
             made[f"order-{solver}-{calls}{more}"] = partial(ordered, solver, calls, more)
         for task in ("denoise", "inpaint", "deblur", "superres"):
             made[f"restore-{task}{more}"] = partial(restored, task, f"linear-simple{more}")
-    return made | {name: partial(duelled, name, threads) for name in DUELS} | {"duel-rates": partial(rates, threads)}
+    return (
+        made
+        | {name: partial(duelled, name, threads) for name in DUELS}
+        | {"duel-rates": partial(rates, threads)}
+    )
 
 
 def stored() -> dict[str, Any]:
@@ -343,9 +425,18 @@ def stored() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="+", default=[], choices=list(rows()), metavar="ROW")
-    parser.add_argument("--train", nargs="*", default=[], choices=[*CLASSIFIERS, *MODELS, *DUELS], metavar="NAME", help="train these first")
+    parser.add_argument(
+        "--train",
+        nargs="*",
+        default=[],
+        choices=[*CLASSIFIERS, *MODELS, *DUELS],
+        metavar="NAME",
+        help="train these first",
+    )
     parser.add_argument("--minutes", type=float, default=20.0, help="of a duel's training")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -367,13 +458,19 @@ def main() -> None:
             print(f"{row}: not run ({reason})", flush=True)
             continue
         result = stored()  # another process may have written
-        result["metrics"][row] = {"seed": int(row.endswith("-s1")), "threads": arguments.threads, "commit": commit()} | metrics | machine()
+        result["metrics"][row] = (
+            {"seed": int(row.endswith("-s1")), "threads": arguments.threads, "commit": commit()}
+            | metrics
+            | machine()
+        )
         reference = result["metrics"].get(REFERENCE)
         for other in result["metrics"].values():  # the same images under each, so in pairs
             if reference and "bits" in other:
                 paired = paired_ci95(np.array(other["bits"]), np.array(reference["bits"]))
                 other["bits_minus_linear_simple_mean"], other["bits_minus_linear_simple_ci95"] = paired
-        print(f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True)
+        print(
+            f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True
+        )
         result |= {"protocol": "Fashion-MNIST; see benchmarks/images.py", "seeds": [0, 1]}
         with replacing(RESULTS) as partial_file:
             partial_file.write_text(json.dumps(result, indent=1) + "\n")

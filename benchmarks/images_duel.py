@@ -76,18 +76,27 @@ def ours(seed: int) -> Player:
     model, averaged, random = ImageModel(shape), ImageModel(shape), torch.Generator().manual_seed(seed)
     training = Training(steps=1_000_000, warmup=100)
     average = EMA(model, training.ema, training.ema_power)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, betas=training.betas, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=training.learning_rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
     done = 0
 
     def step(pixels: Tensor, spent: float) -> None:
         nonlocal done
-        batch = image_batches(Pictures(Images(pixels[:1].numpy())), shape, len(pixels))(random)._replace(pixels=pixels)
+        batch = image_batches(Pictures(Images(pixels[:1].numpy())), shape, len(pixels))(random)._replace(
+            pixels=pixels
+        )
         loss, _ = image_loss(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
         warm = min(1.0, (done + 1) / training.warmup)
-        optimizer.param_groups[0]["lr"] = warm * training.rate(training.warmup + int(spent * (training.steps - training.warmup)))
+        optimizer.param_groups[0]["lr"] = warm * training.rate(
+            training.warmup + int(spent * (training.steps - training.warmup))
+        )
         optimizer.step()
         done += 1
         average.update(model, done)
@@ -116,7 +125,9 @@ def lucidrains(seed: int) -> Player:
             if sys.modules.get(module.__name__) is module:
                 del sys.modules[module.__name__]
     torch.manual_seed(seed)
-    diffusion = GaussianDiffusion(Unet(dim=28, dim_mults=(1, 2, 2), channels=1), image_size=SIDE, timesteps=1000, sampling_timesteps=250)
+    diffusion = GaussianDiffusion(
+        Unet(dim=28, dim_mults=(1, 2, 2), channels=1), image_size=SIDE, timesteps=1000, sampling_timesteps=250
+    )
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=8e-5, betas=(0.9, 0.99))
     average = EMA(diffusion, beta=0.995, update_every=10)
     averaged = average.ema_model.eval()
@@ -153,7 +164,9 @@ def diffusers(seed: int) -> Player:
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8
+    )
     average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     averaged = deepcopy(network).eval()
     done = 0
@@ -162,10 +175,14 @@ def diffusers(seed: int) -> Player:
         nonlocal done
         clean = pixels.float() / 127.5 - 1.0
         noise, times = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),))
-        loss = torch.nn.functional.mse_loss(network(scheduler.add_noise(clean, noise, times), times).sample, noise)
+        loss = torch.nn.functional.mse_loss(
+            network(scheduler.add_noise(clean, noise, times), times).sample, noise
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = 1e-4 * min(1.0, done / 500) * 0.5 * (1.0 + math.cos(math.pi * spent))
+        optimizer.param_groups[0]["lr"] = (
+            1e-4 * min(1.0, done / 500) * 0.5 * (1.0 + math.cos(math.pi * spent))
+        )
         optimizer.step()
         optimizer.zero_grad()
         done += 1
@@ -203,18 +220,30 @@ def learn(who: str, seconds: float, seed: int, clock: Callable[[], float], out: 
     while (spent := clock() - began) < seconds:
         player.step(pixels[torch.randint(len(pixels), (BATCH,), generator=generator)], spent / seconds)
         steps += 1
-    said: dict[str, Any] = {"parameters": player.parameters, "steps": steps, "clock_seconds": spent, "seconds": time.perf_counter() - wall}
+    said: dict[str, Any] = {
+        "parameters": player.parameters,
+        "steps": steps,
+        "clock_seconds": spent,
+        "seconds": time.perf_counter() - wall,
+    }
     said |= {"training_images_per_second": steps * BATCH / spent, "batch_size": BATCH, "seed": seed}
     player.settle()
     out.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in player.averaged.state_dict().items()}, out / "averaged.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in player.averaged.state_dict().items()},
+        out / "averaged.safetensors",
+    )
     (out / "trained.json").write_text(json.dumps(said, indent=1) + "\n")
     print(f"{who}: {said}", flush=True)
 
 
 def draw(who: str, seed: int, counts: tuple[int, int], out: Path) -> None:
     """Make images by equal settings and by default, from what was kept."""
-    said, player, made = json.loads((out / "trained.json").read_text()), PLAYERS[who](seed), dict[str, np.ndarray]()
+    said, player, made = (
+        json.loads((out / "trained.json").read_text()),
+        PLAYERS[who](seed),
+        dict[str, np.ndarray](),
+    )
     player.averaged.load_state_dict(load_file(out / "averaged.safetensors"))
     torch.manual_seed(seed)
     for name, count, asked in (("equal", counts[0], EQUAL_STEPS), ("default", counts[1], None)):
@@ -248,7 +277,9 @@ def rates(clock: Callable[[], float], rounds: int, count: int, out: Path) -> Non
     for k in range(rounds):
         for who, player in players.items():
             timed(
-                f"{who}_training_images_per_second", 2 * BATCH, lambda p=player: [p.step(pixels[i * BATCH :][:BATCH], 0.0) for i in (0, 1)]
+                f"{who}_training_images_per_second",
+                2 * BATCH,
+                lambda p=player: [p.step(pixels[i * BATCH :][:BATCH], 0.0) for i in (0, 1)],
             )
             timed(f"{who}_equal_images_per_second", count, lambda p=player: p.draw(count, 10))
             if k == rounds - 1:
@@ -264,20 +295,32 @@ def rates(clock: Callable[[], float], rounds: int, count: int, out: Path) -> Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--who", choices=list(PLAYERS), default="ours")
     parser.add_argument("--rates", action="store_true")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    parser.add_argument("--counts", type=int, nargs=2, default=[EQUAL, DEFAULTS], help="images by equal settings, and by default")
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs=2,
+        default=[EQUAL, DEFAULTS],
+        help="images by equal settings, and by default",
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True, help="folder; where it holds a trained one images are drawn")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder; where it holds a trained one images are drawn"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     os.environ.setdefault("TQDM_DISABLE", "1")  # before a peer imports it
-    clock = time.perf_counter if arguments.clock == "wall" else lambda: time.process_time() / arguments.threads
+    clock = (
+        time.perf_counter if arguments.clock == "wall" else lambda: time.process_time() / arguments.threads
+    )
     try:
         if arguments.rates:
             rates(clock, arguments.rounds, 16, arguments.out)

@@ -22,15 +22,26 @@ SOLVERS = {
     "order-heun": "Heun",
     "order-ddim": "DDIM",
 }
-SEEDS: dict[str, dict[str, Any]] = {"": {"marker": "o"}, "-s1": {"marker": ".", "linestyle": "--"}}  # a line a seed
-SHOWN = {"frechet_distance": "Frechet distance", "class_hit_rate": "class hits", "precision": "precision", "recall": "recall"}
+SEEDS: dict[str, dict[str, Any]] = {
+    "": {"marker": "o"},
+    "-s1": {"marker": ".", "linestyle": "--"},
+}  # a line a seed
+SHOWN = {
+    "frechet_distance": "Frechet distance",
+    "class_hit_rate": "class hits",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
 def points(rows: dict[str, Any], prefix: str, seed: str = "") -> list[tuple[float, dict[str, Any]]]:
     """Rows `<prefix>-<number>` of a seed ("" or "-s1") by their number."""
     names = [name for name in rows if name.endswith("-s1") == bool(seed)]
     found = ((name.removesuffix("-s1").rpartition("-"), rows[name]) for name in names)
-    return sorted(((float(number), row) for (before, _, number), row in found if before == prefix), key=lambda point: point[0])
+    return sorted(
+        ((float(number), row) for (before, _, number), row in found if before == prefix),
+        key=lambda point: point[0],
+    )
 
 
 def bounds(axes: Any, row: dict[str, Any]) -> None:
@@ -46,10 +57,17 @@ def steps(rows: dict[str, Any], out: Path) -> bool:
         last: dict[str, Any] | None = None
         for k, (prefix, label) in enumerate(SOLVERS.items()):
             for seed, style in SEEDS.items():
-                there = [(row["nfe"], row) for _, row in points(rows, prefix, seed)] if prefix.startswith(table) else []
+                there = (
+                    [(row["nfe"], row) for _, row in points(rows, prefix, seed)]
+                    if prefix.startswith(table)
+                    else []
+                )
                 if there:
                     last = there[-1][1]
-                    y, widths = [row["frechet_distance"] for _, row in there], [row["frechet_distance_ci95"] for _, row in there]
+                    y, widths = (
+                        [row["frechet_distance"] for _, row in there],
+                        [row["frechet_distance_ci95"] for _, row in there],
+                    )
                     drawn = style | {"color": f"C{k}", "label": label if not seed else None}
                     axes.errorbar([x for x, _ in there], y, widths, capsize=3, **drawn)
         axes.set(xlabel="calls of the network", ylabel=SHOWN["frechet_distance"], xscale="log", yscale="log")
@@ -64,7 +82,9 @@ def steps(rows: dict[str, Any], out: Path) -> bool:
 
 def guidance(rows: dict[str, Any], out: Path) -> bool:
     """A panel a metric, a line a guidance; whether anything was there."""
-    lines = {(kind, seed): points(rows, f"guide-{kind}", seed) for kind in ("classifier", "free") for seed in SEEDS}
+    lines = {
+        (kind, seed): points(rows, f"guide-{kind}", seed) for kind in ("classifier", "free") for seed in SEEDS
+    }
     if not any(lines.values()):
         return False
     figure, panels = plt.subplots(1, 4, figsize=(12.8, 3.4), layout="constrained")

@@ -47,9 +47,21 @@ from unveil.runs.training import as_json
 from unveil.training.trainer import Training, train
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
-STEPS = {"default": (8_000, 4_000), "paper": (6_000, 4_000), "ask": (8_000, 0)}  # steps of diffusion and value
-LOGS = {"default": Path("runs/locomotion"), "paper": Path("runs/locomotion-paper"), "ask": Path("runs/locomotion")}
+SETS = [
+    f"{body}-{mix}"
+    for body in ("hopper", "walker2d", "halfcheetah")
+    for mix in ("medium-expert", "medium", "medium-replay")
+]
+STEPS = {
+    "default": (8_000, 4_000),
+    "paper": (6_000, 4_000),
+    "ask": (8_000, 0),
+}  # steps of diffusion and value
+LOGS = {
+    "default": Path("runs/locomotion"),
+    "paper": Path("runs/locomotion-paper"),
+    "ask": Path("runs/locomotion"),
+}
 TRAINED = {"default": "default", "paper": "paper", "ask": "default"}  # preset of training
 
 
@@ -57,9 +69,15 @@ def configs(preset: str, data: str, threads: int) -> list[Any]:
     """The trainings of a method on a set: the diffusion, and the value if the method uses one."""
     common = {"dataset": data, "logbase": LOGS[preset], "threads": threads, "resume": True, "keep": 1}
     diffusion, value = STEPS[preset]
-    found = [changed(for_dataset(TRAIN_PRESETS[TRAINED[preset]], data), steps=diffusion, save_every=1_000, **common)]
+    found = [
+        changed(
+            for_dataset(TRAIN_PRESETS[TRAINED[preset]], data), steps=diffusion, save_every=1_000, **common
+        )
+    ]
     if value:
-        found.append(changed(for_dataset(VALUE_PRESETS[preset], data), steps=value, save_every=1_000, **common))
+        found.append(
+            changed(for_dataset(VALUE_PRESETS[preset], data), steps=value, save_every=1_000, **common)
+        )
     return found
 
 
@@ -69,7 +87,12 @@ def train_missing(data: str, threads: int) -> None:
         for config, run in zip(configs(preset, data, threads), (train_locomotion, train_value), strict=False):
             if not (run_folder(config) / f"checkpoint-{config.run.steps}" / "manifest.json").is_file():
                 began = perf_counter()
-                run(config, lambda what, done, total, numbers: print(f"{what}: {done}/{total}", flush=True) if done % 1000 == 0 else None)
+                run(
+                    config,
+                    lambda what, done, total, numbers: (
+                        print(f"{what}: {done}/{total}", flush=True) if done % 1000 == 0 else None
+                    ),
+                )
                 print(f"{run_folder(config)}: {(perf_counter() - began) / 60:.1f} min", flush=True)
 
 
@@ -80,7 +103,11 @@ def minutes(preset: str, data: str) -> float:
         before = 0
         for line in (run_folder(config) / "metrics.jsonl").read_text().splitlines():
             record = json.loads(line)
-            spent += (record["step"] - before) * record.get("cpu_seconds_per_step", 1.0 / record["steps_per_second"]) / 60.0
+            spent += (
+                (record["step"] - before)
+                * record.get("cpu_seconds_per_step", 1.0 / record["steps_per_second"])
+                / 60.0
+            )
             before = record["step"]
     return spent
 
@@ -123,7 +150,9 @@ def told(what: str, step: int) -> None:
 
 def planned(preset: str, data: str, episodes: int, decisions: int, **changes: Any) -> dict[str, Any]:
     """A planner on a set: metrics over episodes (none: only the rate), and what it cost."""
-    config = replace(for_dataset(EVAL_PRESETS[preset], data), dataset=data, logbase=LOGS[preset], seed=0, **changes)
+    config = replace(
+        for_dataset(EVAL_PRESETS[preset], data), dataset=data, logbase=LOGS[preset], seed=0, **changes
+    )
     planner = planner_of(config)
     body = body_of(data)
     metrics: dict[str, Any] = {}
@@ -133,19 +162,38 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
         if preset == "paper":  # its episodes take an hour; the float32 layout is equal to 1e-5
             acting = planner_of(replace(config, fast="float32"))
         acting.reset()
-        roll(world, acting.act, on_step=partial(told, f"{data} {preset} K={config.batch_size}"), only_running=preset == "paper")
+        roll(
+            world,
+            acting.act,
+            on_step=partial(told, f"{data} {preset} K={config.batch_size}"),
+            only_running=preset == "paper",
+        )
         metrics = locomotion_metrics(world) | ({"episodes_fast": "float32"} if preset == "paper" else {})
     rate = decisions_per_second(body, planner.act, planner.reset, decisions, 0)
     metrics |= {"decisions_per_second": rate, "decisions_n": decisions, "minutes": minutes(preset, data)}
-    return metrics | {"candidates": config.batch_size, "sampling_steps": config.sampling_steps, "settings": as_json(asdict(config))}
+    return metrics | {
+        "candidates": config.batch_size,
+        "sampling_steps": config.sampling_steps,
+        "settings": as_json(asdict(config)),
+    }
 
 
 def part(data: str, episode: int) -> dict[str, Any]:
     """One episode of the published planner with its published 64 candidates, which takes up to half an hour."""
-    config = replace(for_dataset(EVAL_PRESETS["paper"], data), dataset=data, logbase=LOGS["paper"], seed=episode, fast="float32")
+    config = replace(
+        for_dataset(EVAL_PRESETS["paper"], data),
+        dataset=data,
+        logbase=LOGS["paper"],
+        seed=episode,
+        fast="float32",
+    )
     world, planner = LocomotionEpisodes(body_of(data), 1, episode), planner_of(config)
     roll(world, planner.act, on_step=partial(told, f"{data} K=64 episode {episode}"))
-    return {"return": float(world.returns[0]), "length": int(world.lengths[0]), "terminated": bool(world.terminated[0])}
+    return {
+        "return": float(world.returns[0]),
+        "length": int(world.lengths[0]),
+        "terminated": bool(world.terminated[0]),
+    }
 
 
 def together(data: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -186,13 +234,35 @@ def time_again(data: str, rows: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", nargs="+", default=SETS)
-    parser.add_argument("--rows", nargs="*", default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"])
+    parser.add_argument(
+        "--rows",
+        nargs="*",
+        default=["behaviour", "bc", "bc10", "unveil", "unveil-ask", "diffuser", "diffuser-64"],
+    )
     parser.add_argument("--train", action="store_true", help="train what is missing first")
-    parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of denoising steps k, for rows warm-<k> and cold-<k>")
-    parser.add_argument("--parts", type=int, nargs="*", default=[], help="episodes of diffuser-64 to play now, each kept when it is over")
-    parser.add_argument("--rates", action="store_true", help="measure the decision rates of the rows that are there again: an idle machine")
+    parser.add_argument(
+        "--curve",
+        type=int,
+        nargs="*",
+        default=[],
+        help="numbers of denoising steps k, for rows warm-<k> and cold-<k>",
+    )
+    parser.add_argument(
+        "--parts",
+        type=int,
+        nargs="*",
+        default=[],
+        help="episodes of diffuser-64 to play now, each kept when it is over",
+    )
+    parser.add_argument(
+        "--rates",
+        action="store_true",
+        help="measure the decision rates of the rows that are there again: an idle machine",
+    )
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -204,7 +274,9 @@ def main() -> None:
             train_missing(data, arguments.threads)
         file = RESULTS / f"locomotion-{data}.json"
         result: dict[str, Any] = (
-            json.loads(file.read_text()) if file.is_file() else {"recipe": "locomotion", "dataset": data, "metrics": {}}
+            json.loads(file.read_text())
+            if file.is_file()
+            else {"recipe": "locomotion", "dataset": data, "metrics": {}}
         )
         made: dict[str, Any] = {
             "bc": lambda d=data: cloned(d, 1.0, 30),
@@ -224,9 +296,18 @@ def main() -> None:
             made["diffuser-64"] = lambda d=data, parts=parts: together(d, list(parts.values()))
         elif data.endswith("medium-expert") and data != "hopper-medium-expert":
             made["diffuser-64"] = lambda d=data: made_row("diffuser-64", d, 0)
-        made |= {f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k) for k in arguments.curve}
-        made |= {f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k) for k in arguments.curve}
-        for row in [*arguments.rows, *(f"{start}-{k}" for k in arguments.curve for start in ("cold", "warm"))]:
+        made |= {
+            f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k)
+            for k in arguments.curve
+        }
+        made |= {
+            f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k)
+            for k in arguments.curve
+        }
+        for row in [
+            *arguments.rows,
+            *(f"{start}-{k}" for k in arguments.curve for start in ("cold", "warm")),
+        ]:
             if row in result["metrics"] or (row == "diffuser-64" and row not in made):
                 continue
             try:
@@ -234,12 +315,23 @@ def main() -> None:
             except Exception as error:  # a set without data or models is "not run", and the others go on
                 print(f"{data} {row}: not run ({error})", flush=True)
                 continue
-            result = json.loads(file.read_text()) if file.is_file() else result  # another process may have added rows meanwhile
+            result = (
+                json.loads(file.read_text()) if file.is_file() else result
+            )  # another process may have added rows meanwhile
             for name, metrics in rows.items():
-                result["metrics"][name] = metrics | {"threads": arguments.threads, "commit": commit(), "mujoco": mujoco.__version__}
-                shown = {k: round(v, 1) for k, v in metrics.items() if isinstance(v, float) and np.isfinite(v)}
+                result["metrics"][name] = metrics | {
+                    "threads": arguments.threads,
+                    "commit": commit(),
+                    "mujoco": mujoco.__version__,
+                }
+                shown = {
+                    k: round(v, 1) for k, v in metrics.items() if isinstance(v, float) and np.isfinite(v)
+                }
                 print(f"{data} {name}: {shown}", flush=True)
-            described = {"protocol": f"gymnasium v5, mujoco {mujoco.__version__}, D4RL-style data, D4RL's normalised score", "seeds": [0]}
+            described = {
+                "protocol": f"gymnasium v5, mujoco {mujoco.__version__}, D4RL-style data, D4RL's normalised score",
+                "seeds": [0],
+            }
             file.write_text(json.dumps(result | described | machine(), indent=1) + "\n")
 
 

@@ -17,17 +17,28 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--set", default="hopper-medium-expert")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "warm-start.png")
     arguments = parser.parse_args()
-    rows = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{arguments.set}.json").read_text())["metrics"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{arguments.set}.json").read_text())[
+        "metrics"
+    ]
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    for start, label, colour in (("warm", "from the last plan, noised again", "tab:blue"), ("cold", "from noise", "tab:orange")):
-        points = sorted((int(name.split("-")[1]), row) for name, row in rows.items() if name.startswith(f"{start}-"))
+    for start, label, colour in (
+        ("warm", "from the last plan, noised again", "tab:blue"),
+        ("cold", "from noise", "tab:orange"),
+    ):
+        points = sorted(
+            (int(name.split("-")[1]), row) for name, row in rows.items() if name.startswith(f"{start}-")
+        )
         if points:
             means, widths = [row["score_mean"] for _, row in points], [row["score_ci95"] for _, row in points]
-            axes.errorbar([k for k, _ in points], means, widths, marker="o", capsize=3, label=label, color=colour)
+            axes.errorbar(
+                [k for k, _ in points], means, widths, marker="o", capsize=3, label=label, color=colour
+            )
     for name, label in (("behaviour", "behaviour in the data"), ("bc", "behaviour cloning")):
         if name in rows:
             axes.axhline(rows[name]["score_mean"], linestyle=":", color="grey")

@@ -110,7 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mazes", nargs="+", default=["umaze", "medium", "large"])
     parser.add_argument("--episodes", type=int, default=1200)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), help="besides the packaged planner and its references")
+    parser.add_argument(
+        "--rows",
+        nargs="*",
+        default=list(ROWS),
+        choices=list(ROWS),
+        help="besides the packaged planner and its references",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -126,11 +132,22 @@ def main() -> None:
             }
             described |= {
                 "seeds": [arguments.seed],
-                "config": {"maze": maze, "multi": multi, "episodes": arguments.episodes, "seed": arguments.seed},
+                "config": {
+                    "maze": maze,
+                    "multi": multi,
+                    "episodes": arguments.episodes,
+                    "seed": arguments.seed,
+                },
             }
             main_file = RESULTS / f"{stem}.json"
             if not main_file.is_file():
-                config = EvalMaze(maze=maze, multi=multi, checkpoint=f"maze-{maze}", episodes=arguments.episodes, seed=arguments.seed)
+                config = EvalMaze(
+                    maze=maze,
+                    multi=multi,
+                    checkpoint=f"maze-{maze}",
+                    episodes=arguments.episodes,
+                    seed=arguments.seed,
+                )
                 main_file.write_text(json.dumps(described | evaluate_maze(config, quiet), indent=1) + "\n")
             for name in arguments.rows:
                 file = RESULTS / f"{stem}-{name}.json"
@@ -144,7 +161,9 @@ def main() -> None:
                     row_of = {"row": name, "checkpoint": weights, "metrics": metrics}
                     file.write_text(json.dumps(described | row_of, indent=1) + "\n")
                 shown = json.loads(file.read_text())["metrics"]
-                print(f"{stem:<24} {name:<18} {shown['score_mean']:.1f} ± {shown['score_ci95']:.1f}", flush=True)
+                print(
+                    f"{stem:<24} {name:<18} {shown['score_mean']:.1f} ± {shown['score_ci95']:.1f}", flush=True
+                )
 
 
 if __name__ == "__main__":

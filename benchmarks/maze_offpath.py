@@ -41,7 +41,10 @@ from unveil.runs.statistics import mean_ci95
 
 HERE = Path(__file__).resolve().parent
 SPIRAL = HERE / "maps" / "spiral.txt"
-CORNERS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (lambda p: (p < 2.5).all(-1), lambda p: (p > 4.5).all(-1))
+CORNERS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    lambda p: (p < 2.5).all(-1),
+    lambda p: (p > 4.5).all(-1),
+)
 
 
 def quiet(*_: object) -> None:
@@ -78,9 +81,15 @@ def corner_to_corner(layout: Layout, count: int, seed: int) -> MazeEpisodes:
     rng = np.random.default_rng(seed)
     ends = [[c for c in layout.cells if corner(c)] for corner in CORNERS]
     world = MazeEpisodes(layout, count)
-    draws = [np.array([side[int(rng.integers(len(side)))] for _ in range(count)]) + rng.uniform(-0.1, 0.1, (count, 2)) for side in ends]
+    draws = [
+        np.array([side[int(rng.integers(len(side)))] for _ in range(count)])
+        + rng.uniform(-0.1, 0.1, (count, 2))
+        for side in ends
+    ]
     turned = (np.arange(count) % 2 == 1)[:, None]
-    world.state = np.concatenate([np.where(turned, draws[1], draws[0]), 0.1 * rng.standard_normal((count, 2))], axis=1)
+    world.state = np.concatenate(
+        [np.where(turned, draws[1], draws[0]), 0.1 * rng.standard_normal((count, 2))], axis=1
+    )
     world.goal = np.where(turned, draws[0], draws[1])
     return world
 
@@ -103,11 +112,20 @@ def planned(world: MazeEpisodes, planner: Planner) -> dict:
 def unconnected(runs: Path, count: int, seed: int) -> dict:
     layout = find_layout("medium")
     rows = {}
-    for name, checkpoint in (("unveil", str(runs / "maze-unconnected")), ("unveil, trained on connected data", "maze-medium")):
-        rows[name] = planned(corner_to_corner(layout, count, seed), load_planner(find_checkpoint(checkpoint), "cpu", seed))
+    for name, checkpoint in (
+        ("unveil", str(runs / "maze-unconnected")),
+        ("unveil, trained on connected data", "maze-medium"),
+    ):
+        rows[name] = planned(
+            corner_to_corner(layout, count, seed), load_planner(find_checkpoint(checkpoint), "cpu", seed)
+        )
     graph = DataGraph(read_d4rl(unconnected_data()))
-    rows["graph search over the same data"] = reference_metrics(layout, pursued(corner_to_corner(layout, count, seed), graph.path))
-    rows["oracle, given the map"] = reference_metrics(layout, oracle_reference(corner_to_corner(layout, count, seed)))
+    rows["graph search over the same data"] = reference_metrics(
+        layout, pursued(corner_to_corner(layout, count, seed), graph.path)
+    )
+    rows["oracle, given the map"] = reference_metrics(
+        layout, oracle_reference(corner_to_corner(layout, count, seed))
+    )
     return rows
 
 
@@ -115,7 +133,9 @@ def spiral(runs: Path, count: int, seed: int) -> dict:
     layout = find_layout(str(SPIRAL))
     planner = load_planner(find_checkpoint(str(runs / "maze-spiral")), "cpu", seed)
     rows = {"unveil": planned(random_pairs(layout, count, seed), planner)}
-    rows["oracle, given the map"] = reference_metrics(layout, oracle_reference(random_pairs(layout, count, seed)))
+    rows["oracle, given the map"] = reference_metrics(
+        layout, oracle_reference(random_pairs(layout, count, seed))
+    )
     return rows
 
 
@@ -147,23 +167,36 @@ def via(count: int, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["prepare", "evaluate"])
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds maze-unconnected and maze-spiral")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="folder that holds maze-unconnected and maze-spiral"
+    )
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "prepare":
-        print(f"unveil train maze --maze medium --data {unconnected_data()} --steps 4000 --out {arguments.runs}/maze-unconnected")
-        print(f"unveil train maze --maze {SPIRAL} --data-steps 1000000 --steps 3000 --out {arguments.runs}/maze-spiral")
+        print(
+            f"unveil train maze --maze medium --data {unconnected_data()} --steps 4000 --out {arguments.runs}/maze-unconnected"
+        )
+        print(
+            f"unveil train maze --maze {SPIRAL} --data-steps 1000000 --steps 3000 --out {arguments.runs}/maze-spiral"
+        )
         return
     results = {
         "unconnected": unconnected(arguments.runs, arguments.episodes, arguments.seed),
         "spiral": spiral(arguments.runs, arguments.episodes, arguments.seed),
         "via": via(arguments.episodes, arguments.seed),
     }
-    described = {"recipe": "maze", "protocol": "off the data's path, see benchmarks/maze_offpath.py", "commit": commit(), **machine()}
+    described = {
+        "recipe": "maze",
+        "protocol": "off the data's path, see benchmarks/maze_offpath.py",
+        "commit": commit(),
+        **machine(),
+    }
     described |= {"seeds": [arguments.seed], "metrics": results}
     (HERE / "results" / "maze-offpath.json").write_text(json.dumps(described, indent=1) + "\n")
     print(json.dumps(results, indent=1))

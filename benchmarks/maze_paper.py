@@ -59,7 +59,10 @@ def curve(run: Path, maze: str, every: int, episodes: int = 100, seed: int = 100
             continue
         folder = run / f"checkpoint-{step}"
         scores = {task: score(folder, maze, task == "multi", episodes, seed) for task in ("single", "multi")}
-        entry = {"step": step, "minutes": next((m for s, m in spent.items() if s >= step), max(spent.values()))}
+        entry = {
+            "step": step,
+            "minutes": next((m for s, m in spent.items() if s >= step), max(spent.values())),
+        }
         entries.append(entry | {f"{task}_score_mean": m["score_mean"] for task, m in scores.items()})
         described = {
             "recipe": "maze",
@@ -69,20 +72,32 @@ def curve(run: Path, maze: str, every: int, episodes: int = 100, seed: int = 100
         }
         config = {name: value for name, value in read_maze_config(folder).items() if name not in PRIVATE}
         file.write_text(
-            json.dumps(described | machine() | {"config": config, "metrics": {"curve": entries, "n": episodes}}, indent=1) + "\n"
+            json.dumps(
+                described | machine() | {"config": config, "metrics": {"curve": entries, "n": episodes}},
+                indent=1,
+            )
+            + "\n"
         )
         print(
-            f"{maze} step {step}: {entry['minutes']:.0f} min, " + ", ".join(f"{k} {m['score_mean']:.1f}" for k, m in scores.items()),
+            f"{maze} step {step}: {entry['minutes']:.0f} min, "
+            + ", ".join(f"{k} {m['score_mean']:.1f}" for k, m in scores.items()),
             flush=True,
         )
     return sorted(entries, key=lambda entry: entry["step"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mazes", nargs="+", default=["umaze", "medium", "large"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--every", type=int, default=1, help="score only checkpoints at multiples of this step, and the newest")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        help="score only checkpoints at multiples of this step, and the newest",
+    )
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -95,18 +110,32 @@ def main() -> None:
         fair = [entry for entry in entries if entry["minutes"] <= OURS[maze]]
         rows = {"paper": entries[-1]}
         if fair:
-            rows["paper-same-minutes"] = max(fair, key=lambda entry: entry["single_score_mean"] + entry["multi_score_mean"])
+            rows["paper-same-minutes"] = max(
+                fair, key=lambda entry: entry["single_score_mean"] + entry["multi_score_mean"]
+            )
         for name, entry in rows.items():
             for multi in (False, True):
                 file = RESULTS / f"maze-{maze}-{'multi' if multi else 'single'}-{name}.json"
                 if file.is_file() and json.loads(file.read_text())["step"] == entry["step"]:
                     continue
                 metrics = score(run / f"checkpoint-{entry['step']}", maze, multi, 300, 0)
-                described = {"recipe": "maze", "row": name, "protocol": protocol_name(find_layout(maze), multi), "seeds": [0]}
-                described |= {"commit": commit(), **machine(), "step": entry["step"], "minutes": entry["minutes"], "metrics": metrics}
+                described = {
+                    "recipe": "maze",
+                    "row": name,
+                    "protocol": protocol_name(find_layout(maze), multi),
+                    "seeds": [0],
+                }
+                described |= {
+                    "commit": commit(),
+                    **machine(),
+                    "step": entry["step"],
+                    "minutes": entry["minutes"],
+                    "metrics": metrics,
+                }
                 file.write_text(json.dumps(described, indent=1) + "\n")
                 print(
-                    f"{maze} {'multi' if multi else 'single'} {name}: {metrics['score_mean']:.1f} ± {metrics['score_ci95']:.1f}", flush=True
+                    f"{maze} {'multi' if multi else 'single'} {name}: {metrics['score_mean']:.1f} ± {metrics['score_ci95']:.1f}",
+                    flush=True,
                 )
 
 

@@ -43,10 +43,22 @@ TRAINING = {
     "large": "--window-steps 900 --stride 10 --patch 3 --steps 6000",
     "giant": "--window-steps 1800 --stride 15 --patch 4 --steps 6000",
 }
-GAINS = PursuitGains(gain=20.0, damping=0.0, look_ahead=0.6, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2)
-SETTINGS = PlannerSettings(candidates=32, pace=(1.0, 2.0), steps=8, temperature=0.7, gains=GAINS)  # chosen on seeds 777000 and up
+GAINS = PursuitGains(
+    gain=20.0, damping=0.0, look_ahead=0.6, hold_gain=20.0, hold_damping=0.0, hold_radius=0.2
+)
+SETTINGS = PlannerSettings(
+    candidates=32, pace=(1.0, 2.0), steps=8, temperature=0.7, gains=GAINS
+)  # chosen on seeds 777000 and up
 PUBLISHED = {  # OGBench's six baselines and SAW as the paper of SAW prints them (Zhou & Kao 2025), ALPS by its own paper
-    "large": {"GCBC": (29, 6), "GCIVL": (45, 5), "GCIQL": (34, 3), "QRL": (86, 9), "CRL": (39, 7), "HIQL": (58, 5), "SAW": (85, 10)},
+    "large": {
+        "GCBC": (29, 6),
+        "GCIVL": (45, 5),
+        "GCIQL": (34, 3),
+        "QRL": (86, 9),
+        "CRL": (39, 7),
+        "HIQL": (58, 5),
+        "SAW": (85, 10),
+    },
     "giant": {
         "GCBC": (1, 2),
         "GCIVL": (0, 0),
@@ -112,7 +124,10 @@ def collect(maze: str, path: Path, seed: int = 0) -> None:
     actions = np.empty_like(observations)
     row = 0
     for episode in range(episodes):
-        task = {"init_ij": starts[np.random.randint(len(starts))], "goal_ij": goals[np.random.randint(len(goals))]}
+        task = {
+            "init_ij": starts[np.random.randint(len(starts))],
+            "goal_ij": goals[np.random.randint(len(goals))],
+        }
         xy, _ = env.reset(options={"task_info": task}, seed=seed * 1_000_000 + episode)
         for _ in range(steps):
             action = np.clip(act(xy) + np.random.normal(0, 0.5, 2), -1, 1)
@@ -125,7 +140,10 @@ def collect(maze: str, path: Path, seed: int = 0) -> None:
             print(f"{maze}: {episode + 1} of {episodes} episodes", flush=True)
     ends = np.zeros(row, bool)
     ends[steps - 1 :: steps] = True
-    write_d4rl(path, Episodes(cells(observations).copy(), actions, np.zeros(row, np.float32), ends, np.zeros(row, bool)))
+    write_d4rl(
+        path,
+        Episodes(cells(observations).copy(), actions, np.zeros(row, np.float32), ends, np.zeros(row, bool)),
+    )
 
 
 def files(maze: str) -> tuple[Path, Path]:
@@ -135,7 +153,9 @@ def files(maze: str) -> tuple[Path, Path]:
     return folder / f"{maze}.hdf5", folder / f"ogbench-{maze}.txt"
 
 
-def drive(env: gymnasium.Env, task: int, seed: int, policy: Callable[[np.ndarray, np.ndarray], Act]) -> tuple[float, int]:
+def drive(
+    env: gymnasium.Env, task: int, seed: int, policy: Callable[[np.ndarray, np.ndarray], Act]
+) -> tuple[float, int]:
     """One episode of a task: success, and steps."""
     np.random.seed(seed)
     env.action_space.seed(seed)
@@ -148,7 +168,9 @@ def drive(env: gymnasium.Env, task: int, seed: int, policy: Callable[[np.ndarray
     return 0.0, 1000
 
 
-def pursuing(path_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], Act]:
+def pursuing(
+    path_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray, np.ndarray], Act]:
     """The planner's executor on any source of paths."""
 
     def policy(xy: np.ndarray, goal: np.ndarray) -> Act:
@@ -172,7 +194,10 @@ def evaluate(maze: str, checkpoint: Path, episodes: int, seed: int) -> dict:
     env, plan_world = world(maze, 1000, True), layout(maze)
     planner = load_planner(find_checkpoint(str(checkpoint)), "cpu", seed)
     planner.settings = SETTINGS
-    rows = {"unveil": planning(planner), "graph search over the data": pursuing(DataGraph(read_d4rl(data)).path)}
+    rows = {
+        "unveil": planning(planner),
+        "graph search over the data": pursuing(DataGraph(read_d4rl(data)).path),
+    }
     act = oracle(env)
     rows["oracle, given the map"] = lambda xy, goal: act
     metrics: dict = {}
@@ -185,7 +210,9 @@ def evaluate(maze: str, checkpoint: Path, episodes: int, seed: int) -> dict:
                     plan = planner.plans[0]
                     replans += planner.replans
                     chosen.append(crosses_wall(plan_world, plan.path))
-                    crossed += [crosses_wall(plan_world, plan.candidates[i, :n]) for i, n in enumerate(plan.lengths)]
+                    crossed += [
+                        crosses_wall(plan_world, plan.candidates[i, :n]) for i, n in enumerate(plan.lengths)
+                    ]
         tasks, success, steps = np.array(outcomes).T
         mean, interval = mean_ci95(success)
         metrics[name] = {
@@ -196,17 +223,27 @@ def evaluate(maze: str, checkpoint: Path, episodes: int, seed: int) -> dict:
             "n": len(success),
         }
         if name == "unveil":
-            rates = {"wall_crossing_rate": float(np.mean(crossed)), "chosen_wall_crossing_rate": float(np.mean(chosen))}
+            rates = {
+                "wall_crossing_rate": float(np.mean(crossed)),
+                "chosen_wall_crossing_rate": float(np.mean(chosen)),
+            }
             metrics[name] |= rates | {"replans_mean": replans / len(success)}
-        print(f"{maze:<6} {name:<28} {100 * mean:.1f} ± {100 * interval:.1f} %, {steps.mean():.0f} steps", flush=True)
+        print(
+            f"{maze:<6} {name:<28} {100 * mean:.1f} ± {100 * interval:.1f} %, {steps.mean():.0f} steps",
+            flush=True,
+        )
     return metrics
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["collect", "evaluate"])
     parser.add_argument("--mazes", nargs="+", default=["large", "giant"])
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds ogbench-large and ogbench-giant")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="folder that holds ogbench-large and ogbench-giant"
+    )
     parser.add_argument("--episodes", type=int, default=50, help="episodes of each of the five tasks")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -217,11 +254,22 @@ def main() -> None:
             text.write_text("\n".join(layout(maze).rows) + "\n")
             if not data.is_file():
                 collect(maze, data)
-            print(f"unveil train maze --maze {text} --data {data} --no-cut {TRAINING[maze]} --out runs/ogbench-{maze}")
+            print(
+                f"unveil train maze --maze {text} --data {data} --no-cut {TRAINING[maze]} --out runs/ogbench-{maze}"
+            )
             continue
         metrics = evaluate(maze, arguments.runs / f"ogbench-{maze}", arguments.episodes, arguments.seed)
-        described = {"recipe": "maze", "protocol": f"OGBench pointmaze-{maze}-navigate-v0, 5 tasks, success within 1000 steps"}
-        described |= {"commit": commit(), **machine(), "seeds": [arguments.seed], "training": TRAINING[maze], "config": asdict(SETTINGS)}
+        described = {
+            "recipe": "maze",
+            "protocol": f"OGBench pointmaze-{maze}-navigate-v0, 5 tasks, success within 1000 steps",
+        }
+        described |= {
+            "commit": commit(),
+            **machine(),
+            "seeds": [arguments.seed],
+            "training": TRAINING[maze],
+            "config": asdict(SETTINGS),
+        }
         described |= {"metrics": metrics, "published": PUBLISHED[maze]}
         (RESULTS / f"ogbench-pointmaze-{maze}.json").write_text(json.dumps(described, indent=1) + "\n")
 

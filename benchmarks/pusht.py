@@ -94,7 +94,17 @@ SOLVERS = [
 RATES, SEEDS = ("0.0001", "0.0003", "0.001"), (0, 1, 2)
 DELAYED, DELAYS = "pusht-prefix", range(9)
 MODES = ("wait", "naive", "prefix", "soft")
-EPS = [("ddpm", 100), ("ddim", 1), ("ddim", 3), ("ddim", 5), ("ddim", 6), ("ddim", 7), ("ddim", 8), ("ddim", 10), ("dpmpp", 3)]
+EPS = [
+    ("ddpm", 100),
+    ("ddim", 1),
+    ("ddim", 3),
+    ("ddim", 5),
+    ("ddim", 6),
+    ("ddim", 7),
+    ("ddim", 8),
+    ("ddim", 10),
+    ("dpmpp", 3),
+]
 
 
 class NotRunError(Exception):
@@ -125,7 +135,9 @@ def evaluated(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, 
     known = {field.name for field in fields(EvalPushT)}
     if changes.keys() - known:
         raise NotRunError(f"this version has no {sorted(changes.keys() - known)}")
-    config = replace(EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu"), **changes)
+    config = replace(
+        EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu"), **changes
+    )
     result = evaluate_pusht(config, lambda *_: None)
     return scored(np.array(result["scores"]), result["metrics"])
 
@@ -153,7 +165,9 @@ def cnn_config() -> dict[str, Any]:
 def windows(config: dict[str, Any], held_out: bool = False) -> Chunks:
     """The windows that a run was trained on, or those of the episodes that it was not."""
     demonstrations = pusht_demonstrations(config["data"])
-    kept = published_split(len(demonstrations.episode_ends), config["hold_out"], config["episodes"], config["split_seed"])
+    kept = published_split(
+        len(demonstrations.episode_ends), config["hold_out"], config["episodes"], config["split_seed"]
+    )
     part = demonstrations.chosen(~kept if held_out else kept)
     sizes = config["n_obs"], config["horizon"], config["n_action"]
     return Chunks(observations_of(part, config["observation"]), part.actions, part.episode_ends, *sizes)
@@ -166,7 +180,11 @@ def clone_of(head: Head) -> tuple[ChunkClone, dict[str, Any]]:
     model.observed, model.acted = policy.observed, policy.acted
     outputs, told = head.outputs(policy.shape.actions), policy.shape.n_obs * policy.shape.observations
     torch.manual_seed(0)
-    return ChunkClone(ConditionalUNet(outputs, told, tuple(config["widths"]), config["kernel"], config["step_width"]), head, model), config
+    return ChunkClone(
+        ConditionalUNet(outputs, told, tuple(config["widths"]), config["kernel"], config["step_width"]),
+        head,
+        model,
+    ), config
 
 
 def train_clone(name: str) -> None:
@@ -175,9 +193,19 @@ def train_clone(name: str) -> None:
     run = RUNS / f"pusht-{name}"
     names = ("steps", "learning_rate", "warmup", "weight_decay", "save_every", "keep")
     average = {"ema": config["ema_decay"], "ema_power": config["ema_power"]}
-    training = Training(**{key: config[key] for key in names}, **average, betas=(0.95, 0.999), bfloat16=config["bfloat16"])
+    training = Training(
+        **{key: config[key] for key in names}, **average, betas=(0.95, 0.999), bfloat16=config["bfloat16"]
+    )
     draw = policy_batches(windows(config), clone.shape, config["batch_size"])
-    train(clone, draw, chunk_loss, training, run, resume=True, on_record=lambda record: print(name, record, flush=True))
+    train(
+        clone,
+        draw,
+        chunk_loss,
+        training,
+        run,
+        resume=True,
+        on_record=lambda record: print(name, record, flush=True),
+    )
 
 
 def cloned(name: str) -> ChunkClone:
@@ -196,7 +224,11 @@ def cloned(name: str) -> ChunkClone:
 
 def clone_row(name: str, episodes: int, seed: int) -> dict[str, Any]:
     clone, own = cloned(name), generators(seed, episodes)
-    actor = ChunkActor(lambda o: clone.predict(torch.from_numpy(o), own).double().numpy(), clone.shape.n_obs, clone.shape.n_action)
+    actor = ChunkActor(
+        lambda o: clone.predict(torch.from_numpy(o), own).double().numpy(),
+        clone.shape.n_obs,
+        clone.shape.n_action,
+    )
     return rolled(actor, read_policy_config(finished("pusht-cnn"))["observation"], episodes, seed)
 
 
@@ -212,7 +244,9 @@ def raw_row(episodes: int, seed: int) -> dict[str, Any]:
         raise NotRunError("packaged weights are averages alone; runs/pusht-cnn is needed")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
-    return rolled(policy_with(quick(model), seed), read_policy_config(checkpoint)["observation"], episodes, seed)
+    return rolled(
+        policy_with(quick(model), seed), read_policy_config(checkpoint)["observation"], episodes, seed
+    )
 
 
 def replay_row(*_: object) -> dict[str, Any]:
@@ -220,7 +254,12 @@ def replay_row(*_: object) -> dict[str, Any]:
     if not file.is_file():
         raise NotRunError(f"{file} is missing: python benchmarks/pusht_replay.py")
     m = json.loads(file.read_text())["metrics"]
-    return {"score_mean": m["reward_mean"], "score_ci95": m["reward_ci95"], "success_rate": m["success_rate"], "n": m["n"]}
+    return {
+        "score_mean": m["reward_mean"],
+        "score_ci95": m["reward_ci95"],
+        "success_rate": m["success_rate"],
+        "n": m["n"],
+    }
 
 
 def energy_row(_: int, seed: int) -> dict[str, Any]:
@@ -240,7 +279,9 @@ def energy_row(_: int, seed: int) -> dict[str, Any]:
     for name, draw in drawers.items():
         draws, first = np.stack([draw() for _ in range(16)]), config["n_obs"] - 1
         for h in (1, 2, 4, 8):
-            row[f"{name}-{h}"] = energy_score(draws[:, :, first : first + h], done.numpy()[:, first : first + h])
+            row[f"{name}-{h}"] = energy_score(
+                draws[:, :, first : first + h], done.numpy()[:, first : first + h]
+            )
     return row | {"n": len(done)}
 
 
@@ -260,37 +301,69 @@ def ways_row(_: int, seed: int) -> dict[str, Any]:
     start = symmetric_state()
     world, agents = rolled_out(np.tile(start, (100, 1)), 300)
     found = sides(agents, start)
-    grid = [symmetric_state(distance, agent) for distance in (30.0, 60.0, 90.0, 120.0, 150.0) for agent in (130.0, 160.0, 190.0, 220.0)]
+    grid = [
+        symmetric_state(distance, agent)
+        for distance in (30.0, 60.0, 90.0, 120.0, 150.0)
+        for agent in (130.0, 160.0, 190.0, 220.0)
+    ]
     _, passed = rolled_out(np.repeat(grid, 8, axis=0), 80)
     shares = [sides(passed[:, 8 * i : 8 * i + 8], state).left for i, state in enumerate(grid)]
     both = float(np.mean([0.0 < share < 1.0 for share in shares]))
-    row = {"left_rate": found.left, "right_rate": found.right, "committed_rate": found.committed, "both_ways_of_20_starts": both}
+    row = {
+        "left_rate": found.left,
+        "right_rate": found.right,
+        "committed_rate": found.committed,
+        "both_ways_of_20_starts": both,
+    }
     return row | {"left_rates_of_20_starts": shares} | pusht_metrics(world)
 
 
 def rows() -> dict[str, Callable[[int, int], dict[str, Any]]]:
     """All rows by name: (episodes, seed) -> metrics."""
     made: dict[str, Callable[[int, int], dict[str, Any]]] = {"replay": replay_row}
-    made |= {f"knn-{k}": partial(neighbours, k) for k in (1, 5)} | {name: partial(clone_row, name) for name in HEADS}
-    made |= {name: partial(evaluated, f"pusht-{name}") for name in ("cnn", "transformer")} | {"cnn-raw": raw_row}
-    made |= {f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS}
+    made |= {f"knn-{k}": partial(neighbours, k) for k in (1, 5)} | {
+        name: partial(clone_row, name) for name in HEADS
+    }
+    made |= {name: partial(evaluated, f"pusht-{name}") for name in ("cnn", "transformer")} | {
+        "cnn-raw": raw_row
+    }
+    made |= {
+        f"pareto-{s}-{k}": partial(evaluated, "pusht-cnn", solver=s, sampling_steps=k) for s, k in SOLVERS
+    }
     made |= {f"eps-{s}-{k}": partial(evaluated, "pusht-eps", solver=s, sampling_steps=k) for s, k in EPS}
-    made |= {f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k) for k in (1, 2, 3)}
+    made |= {
+        f"student-{k}": partial(evaluated, "pusht-student", solver="consistency", sampling_steps=k)
+        for k in (1, 2, 3)
+    }
     made["pixels"] = partial(evaluated, "pusht-pixels")
-    made |= {f"n-action-{n}": partial(evaluated, DELAYED, n_action=n, sampling_steps=5) for n in (1, 4, 8, 16)}
+    made |= {
+        f"n-action-{n}": partial(evaluated, DELAYED, n_action=n, sampling_steps=5) for n in (1, 4, 8, 16)
+    }
     made |= {f"lr{r}-s{s}": partial(evaluated, f"pusht-lr{r}-s{s}") for r in RATES for s in SEEDS}
-    made |= {f"delay-{d}-{m}": partial(delayed, DELAYED, delay=d, asynchronous=m, sampling_steps=5) for m in MODES for d in DELAYS}
+    made |= {
+        f"delay-{d}-{m}": partial(delayed, DELAYED, delay=d, asynchronous=m, sampling_steps=5)
+        for m in MODES
+        for d in DELAYS
+    }
     return made | {"energy": energy_row, "ways": ways_row}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="+", default=list(rows()))
-    parser.add_argument("--train", nargs="*", default=[], choices=list(HEADS), help="heads to train first, where they are not")
+    parser.add_argument(
+        "--train", nargs="*", default=[], choices=list(HEADS), help="heads to train first, where they are not"
+    )
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--times", action="store_true", help="measure the times of decisions of rows that are there again: an idle machine")
+    parser.add_argument(
+        "--times",
+        action="store_true",
+        help="measure the times of decisions of rows that are there again: an idle machine",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.train:
@@ -307,8 +380,13 @@ def main() -> None:
             except NotRunError as reason:
                 print(f"{row}: not timed ({reason})", flush=True)
                 continue
-            result["metrics"][row] |= {f"decision_ms_{p}": metrics[f"decision_ms_{p}"] for p in ("p50", "p95")}
-            print(f"{row}: {metrics['decision_ms_p50']:.1f} ms, 95 % below {metrics['decision_ms_p95']:.1f}", flush=True)
+            result["metrics"][row] |= {
+                f"decision_ms_{p}": metrics[f"decision_ms_{p}"] for p in ("p50", "p95")
+            }
+            print(
+                f"{row}: {metrics['decision_ms_p50']:.1f} ms, 95 % below {metrics['decision_ms_p95']:.1f}",
+                flush=True,
+            )
             file.write_text(json.dumps(result, indent=1) + "\n")
         return
     for row in arguments.rows:
@@ -322,7 +400,9 @@ def main() -> None:
         where = {"seed": arguments.seed, "threads": arguments.threads, "commit": commit()}
         result["metrics"][row] = metrics | where | machine()
         for name, other in result["metrics"].items():  # paired, as soon as the reference is there
-            reference = result["metrics"].get("eps-ddpm-100" if name.startswith("eps-") else "pareto-ddpm-100")
+            reference = result["metrics"].get(
+                "eps-ddpm-100" if name.startswith("eps-") else "pareto-ddpm-100"
+            )
             if reference and len(other.get("scores", [])) == len(reference["scores"]):
                 paired = paired_ci95(np.array(other["scores"]), np.array(reference["scores"]))
                 other["minus_ddpm_mean"], other["minus_ddpm_ci95"] = paired
@@ -330,8 +410,16 @@ def main() -> None:
         print(f"{row}: {shown}", flush=True)
         spread = [result["metrics"][n]["score_mean"] for n in result["metrics"] if n.startswith("lr")]
         if len(spread) > 1:
-            result["rates_and_seeds"] = {"mean": mean_ci95(np.array(spread))[0], "min": min(spread), "max": max(spread), "n": len(spread)}
-        described = {"protocol": "PushT as published, largest reward of 300 steps; reference of pairs: DDPM in 100 steps", "seeds": [0]}
+            result["rates_and_seeds"] = {
+                "mean": mean_ci95(np.array(spread))[0],
+                "min": min(spread),
+                "max": max(spread),
+                "n": len(spread),
+            }
+        described = {
+            "protocol": "PushT as published, largest reward of 300 steps; reference of pairs: DDPM in 100 steps",
+            "seeds": [0],
+        }
         file.write_text(json.dumps(result | described, indent=1) + "\n")
 
 

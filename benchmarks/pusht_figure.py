@@ -31,7 +31,11 @@ def axes_with(rows: dict[str, Any], xlabel: str, episodes: int) -> Any:
     if "replay" in rows:
         axes.axhline(rows["replay"]["score_mean"], linestyle=":", color="grey")
         axes.annotate(
-            "human demonstrations", (0.02, rows["replay"]["score_mean"]), xycoords=("axes fraction", "data"), fontsize=8, va="bottom"
+            "human demonstrations",
+            (0.02, rows["replay"]["score_mean"]),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            va="bottom",
         )
     axes.set(xlabel=xlabel, ylabel=f"score, {episodes} episodes", ylim=(0, 1.02))
     return axes
@@ -39,7 +43,10 @@ def axes_with(rows: dict[str, Any], xlabel: str, episodes: int) -> Any:
 
 def delays(rows: dict[str, Any], out: Path) -> bool:
     """A line a mode; whether anything was there."""
-    lines = {mode: [(d, rows[f"delay-{d}-{mode}"]) for d in range(9) if f"delay-{d}-{mode}" in rows] for mode in MODES}
+    lines = {
+        mode: [(d, rows[f"delay-{d}-{mode}"]) for d in range(9) if f"delay-{d}-{mode}" in rows]
+        for mode in MODES
+    }
     if not any(lines.values()):
         return False
     axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s", 100)
@@ -48,7 +55,15 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
         if points:
             means, widths = [row["score_mean"] for _, row in points], [row["score_ci95"] for _, row in points]
             beside = 0.09 * (i - 1.5)  # so that intervals do not hide each other
-            axes.errorbar([d + beside for d, _ in points], means, widths, marker="o", markersize=4, capsize=2, label=MODES[mode])
+            axes.errorbar(
+                [d + beside for d, _ in points],
+                means,
+                widths,
+                marker="o",
+                markersize=4,
+                capsize=2,
+                label=MODES[mode],
+            )
     axes.legend(fontsize=8, loc="lower left")
     axes.figure.savefig(out, dpi=120)
     return True
@@ -69,13 +84,18 @@ def pareto(rows: dict[str, Any], out: Path) -> bool:
     colours = {kind: f"C{i}" for i, kind in enumerate(("ddim", "dpmpp", "heun", "ddpm", "student"))}
     for kind, points in sorted(found.items()):
         points.sort(key=lambda point: point[0])
-        x, y = [row["decision_ms_p50"] for _, row in points], [max(LOWEST, row["score_mean"]) for _, row in points]
+        x, y = (
+            [row["decision_ms_p50"] for _, row in points],
+            [max(LOWEST, row["score_mean"]) for _, row in points],
+        )
         solver, _, noise = kind.partition(",")
         look = {"linestyle": "--", "markerfacecolor": "white"} if noise else {"linestyle": "-"}
         axes.plot(x, y, "o", label=kind, color=colours[solver], **look)
         for (steps, row), left, up in zip(points, x, y, strict=True):
             label = str(steps) if row["score_mean"] >= LOWEST else f"{steps}: {row['score_mean']:.2f}"
-            axes.annotate(label, (left, up), fontsize=8, xytext=(3, -11 if noise else 5), textcoords="offset points")
+            axes.annotate(
+                label, (left, up), fontsize=8, xytext=(3, -11 if noise else 5), textcoords="offset points"
+            )
     for name in ("mse", "bins", "mdn", "transformer"):
         if name in rows:
             place = rows[name]["decision_ms_p50"], max(LOWEST, rows[name]["score_mean"])

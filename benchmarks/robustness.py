@@ -51,7 +51,19 @@ LARGEST, LONGEST, LONGEST_LINE = 10**9, 10.0, 1000
 HARD = 4 * 2**30  # bytes of address space above the beginning, beyond which allocations fail
 PATIENCE = 20.0  # seconds without an answer after which a process is killed: making an input counts, too
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory, so that no disk is waited for
-PACKAGES = ("unveil", "torch", "numpy", "safetensors", "h5py", "zarr", "numcodecs", "pyarrow", "pillow", "tokenizers", "imageio-ffmpeg")
+PACKAGES = (
+    "unveil",
+    "torch",
+    "numpy",
+    "safetensors",
+    "h5py",
+    "zarr",
+    "numcodecs",
+    "pyarrow",
+    "pillow",
+    "tokenizers",
+    "imageio-ffmpeg",
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,14 @@ def verdict(error: BaseException, root: Path) -> tuple[str, str]:
     line = str(error)
     if not isinstance(error, UnveilError | ValueError) or isinstance(error, UnicodeError):
         trace = traceback.extract_tb(error.__traceback__)
-        ours = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(trace) if "unveil" in Path(f.filename).parts), "?")
+        ours = next(
+            (
+                f"{Path(f.filename).name}:{f.lineno}"
+                for f in reversed(trace)
+                if "unveil" in Path(f.filename).parts
+            ),
+            "?",
+        )
         return "fault", f"{type(error).__name__} at {ours}: {line[:160]}"
     line = line.replace(str(root), "")
     if not line or not line.isprintable() or len(line) > LONGEST_LINE:
@@ -132,7 +151,11 @@ def _memory(peak: bool = False) -> int:
 
 def _work(name: str, sources: list[Source], seed: int, first: int, last: int, answers: Any) -> None:
     """Inputs first .. last - 1 of a reader, each answered with its outcome."""
-    size = next(1024 * int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize:"))
+    size = next(
+        1024 * int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmSize:")
+    )
     resource.setrlimit(resource.RLIMIT_AS, (size + HARD, size + HARD))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -189,7 +212,9 @@ def valid(name: str) -> Generator[list[Source]]:
             root.mkdir()
             write(source.files, root)
             outcome = tried(source.read, root, number)
-            assert outcome.kind == "value" or (number and outcome.kind == "refusal"), f"{name}: valid source {number} ends as {outcome}"
+            assert outcome.kind == "value" or (number and outcome.kind == "refusal"), (
+                f"{name}: valid source {number} ends as {outcome}"
+            )
             rmtree(root)
         yield sources
 
@@ -219,7 +244,10 @@ def shown(name: str, row: dict[str, Any]) -> str:
     kinds: dict[str, list[int]] = {}
     for fault in row["faults"]:
         kinds.setdefault(fault["what"][:110], []).append(fault["index"])
-    told = "".join(f"    {len(where):4} x {what}   (index {where[0]})\n" for what, where in sorted(kinds.items(), key=lambda k: -len(k[1])))
+    told = "".join(
+        f"    {len(where):4} x {what}   (index {where[0]})\n"
+        for what, where in sorted(kinds.items(), key=lambda k: -len(k[1]))
+    )
     counts = f"{row['values']:5} values {row['refusals']:5} refusals {len(row['faults']):4} faults"
     return f"{name:<30}{counts}   {row['largest_mb']:7.1f} MB {row['longest_seconds']:6.2f} s   {row['seconds']:5.0f} s in all\n{told}"
 
@@ -235,7 +263,9 @@ def again(name: str, seed: int, index: int, keep: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reader", action="append", choices=list(READERS), help="by default all of them")
     parser.add_argument("--inputs", type=int, default=INPUTS, help="for each reader")
     parser.add_argument("--seed", type=int, default=SEED)
@@ -262,8 +292,16 @@ def main() -> None:
     for name in READERS:
         if name not in rows:
             rows[name] = measured(name, options.seed, options.inputs)
-            result = {**same, "limits": limits, **machine("cpu"), "versions": {p: version(p) for p in PACKAGES}}
-            result |= {"minutes": round(sum(row["seconds"] for row in rows.values()) / 60, 1), "readers": rows}
+            result = {
+                **same,
+                "limits": limits,
+                **machine("cpu"),
+                "versions": {p: version(p) for p in PACKAGES},
+            }
+            result |= {
+                "minutes": round(sum(row["seconds"] for row in rows.values()) / 60, 1),
+                "readers": rows,
+            }
             with replacing(RESULT) as partial:
                 partial.write_text(json.dumps(result, indent=1) + "\n")
         print(shown(name, rows[name]), end="", flush=True)

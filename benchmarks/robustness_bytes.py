@@ -22,7 +22,28 @@ from typing import Any
 Tree = dict[str, bytes]
 Damage = Callable[[bytes, random.Random], bytes]
 
-WHOLE = [0, 1, 2, 3, 7, 127, 128, 255, 256, 32767, 65535, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
+WHOLE = [
+    0,
+    1,
+    2,
+    3,
+    7,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    65535,
+    10**6,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**40,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+]
 STRINGS = [
     "",
     "\0",
@@ -39,8 +60,39 @@ STRINGS = [
     "pickle",
     "float128",
 ]
-STRINGS += ["|O", "<f8", "object", "None", "true", "image", "video", "zstd", "lz4", "v2.1", "F64", "I8", "BF16", "text", "maze", "weights"]
-NUMBERS: list[Any] = [*WHOLE, -1, -(2**31), -(2**63), 10**400, 0.0, -0.5, 0.5, 1e-300, 1e308, float("nan"), float("inf"), float("-inf")]
+STRINGS += [
+    "|O",
+    "<f8",
+    "object",
+    "None",
+    "true",
+    "image",
+    "video",
+    "zstd",
+    "lz4",
+    "v2.1",
+    "F64",
+    "I8",
+    "BF16",
+    "text",
+    "maze",
+    "weights",
+]
+NUMBERS: list[Any] = [
+    *WHOLE,
+    -1,
+    -(2**31),
+    -(2**63),
+    10**400,
+    0.0,
+    -0.5,
+    0.5,
+    1e-300,
+    1e308,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+]
 RAW = [  # JSON that json.dumps does not write
     "[" * 100_000,
     "[" * 3000 + "]" * 3000,
@@ -129,7 +181,21 @@ def bytes_damage(data: bytes, rng: random.Random) -> bytes:
 
 def value(rng: random.Random) -> Any:
     """A JSON value that nobody waits for."""
-    return rng.choice([None, True, False, [], {}, [[]], [None], {"": None}, rng.choice(NUMBERS), rng.choice(NUMBERS), rng.choice(STRINGS)])
+    return rng.choice(
+        [
+            None,
+            True,
+            False,
+            [],
+            {},
+            [[]],
+            [None],
+            {"": None},
+            rng.choice(NUMBERS),
+            rng.choice(NUMBERS),
+            rng.choice(STRINGS),
+        ]
+    )
 
 
 def spoiled(tree: Any, rng: random.Random) -> Any:
@@ -137,7 +203,9 @@ def spoiled(tree: Any, rng: random.Random) -> Any:
     places: list[tuple[Any, Any]] = []
 
     def walk(node: Any) -> None:
-        for key in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        for key in (
+            list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        ):
             places.append((node, key))
             if len(places) < 4000:
                 walk(node[key])
@@ -159,14 +227,22 @@ def spoiled(tree: Any, rng: random.Random) -> Any:
         case 5:
             node.insert(rng.randrange(len(node) + 1), value(rng))
         case 6 if isinstance(old, int | float) and not isinstance(old, bool):
-            node[key] = rng.choice((-old, old + 1, old - 1, old * 1000, old * 10**9, old / 3, str(old), [old]))
+            node[key] = rng.choice(
+                (-old, old + 1, old - 1, old * 1000, old * 10**9, old / 3, str(old), [old])
+            )
         case 6 if isinstance(old, str):
-            node[key] = rng.choice((old + "x", old[:-1], old[::-1], old.upper(), [old], {old: old}, old * 200))
+            node[key] = rng.choice(
+                (old + "x", old[:-1], old[::-1], old.upper(), [old], {old: old}, old * 200)
+            )
         case 6 if isinstance(old, list):
-            node[key] = rng.choice((old * 2, old[:-1], old[::-1], [old], old * 3000, {str(i): v for i, v in enumerate(old)}))
+            node[key] = rng.choice(
+                (old * 2, old[:-1], old[::-1], [old], old * 3000, {str(i): v for i, v in enumerate(old)})
+            )
         case 7:
             other, name = rng.choice(places)
-            if (other is not node or name != key) and (name in other if isinstance(other, dict) else name < len(other)):
+            if (other is not node or name != key) and (
+                name in other if isinstance(other, dict) else name < len(other)
+            ):
                 node[key] = json.loads(json.dumps(other[name]))
         case _ if isinstance(node, dict):
             node[rng.choice(STRINGS)] = value(rng)
@@ -212,7 +288,9 @@ def text_damage(data: bytes, rng: random.Random) -> bytes:
         case 1:
             return b"\xef\xbb\xbf" + data
         case 2:
-            return rng.choice((b"", b"\n", b" " * 1000, b"\0" * 1000, b"\n" * 100_000, b"\xff\xfe", b"\xed\xa0\x80"))
+            return rng.choice(
+                (b"", b"\n", b" " * 1000, b"\0" * 1000, b"\n" * 100_000, b"\xff\xfe", b"\xed\xa0\x80")
+            )
         case 3:
             return data.replace(b"\n", rng.choice((b"\r\n", b"\r", b"\0", "\u2028".encode(), b"")))
         case 4:
@@ -236,15 +314,50 @@ def npy_damage(data: bytes, rng: random.Random) -> bytes:
         case 0:
             said["shape"] = tuple([*shape[:-1], rng.choice(WHOLE)] if shape else [rng.choice(WHOLE)])
         case 1:
-            said["shape"] = rng.choice(((), (0,), (-1,), (2**40, 0), (1,) * 70, (len(body),), ("3",), (2.0,), 5, None, (True,), (10**30,)))
+            said["shape"] = rng.choice(
+                (
+                    (),
+                    (0,),
+                    (-1,),
+                    (2**40, 0),
+                    (1,) * 70,
+                    (len(body),),
+                    ("3",),
+                    (2.0,),
+                    5,
+                    None,
+                    (True,),
+                    (10**30,),
+                )
+            )
         case 2:
-            types = ("|O", "<f8", ">f4", "<f2", "<f16", "<c8", "|S8", "<U4", "|V4", "<M8[s]", "|b1", "<i8", ">u2", "x", "", "|u1", "<u8")
+            types = (
+                "|O",
+                "<f8",
+                ">f4",
+                "<f2",
+                "<f16",
+                "<c8",
+                "|S8",
+                "<U4",
+                "|V4",
+                "<M8[s]",
+                "|b1",
+                "<i8",
+                ">u2",
+                "x",
+                "",
+                "|u1",
+                "<u8",
+            )
             said["descr"] = rng.choice(types)
         case 3:
             deep: Any = "<f4"
             for _ in range(rng.choice((1, 40, 400))):
                 deep = [("a", deep)]
-            said["descr"] = rng.choice((deep, [("a", "<f4", (3,))], [("a", "|O")], None, 4, ("<f4", (2,)), [("", ""), ("", "")]))
+            said["descr"] = rng.choice(
+                (deep, [("a", "<f4", (3,))], [("a", "|O")], None, 4, ("<f4", (2,)), [("", ""), ("", "")])
+            )
         case 4:
             said["fortran_order"] = rng.choice((not said["fortran_order"], "False", None, 0))
         case 5:
@@ -255,7 +368,15 @@ def npy_damage(data: bytes, rng: random.Random) -> bytes:
             said["shape"] = tuple(rng.sample(shape, len(shape)) if len(shape) > 1 else [*shape, 1])
         case _:
             header = rng.choice(
-                ("(" * 5000, "[" * 200 + "]" * 200, "{'a': 10**10**10}", "__import__('os')", "{" * 9000, "9" * 9000, "'" * 99)
+                (
+                    "(" * 5000,
+                    "[" * 200 + "]" * 200,
+                    "{'a': 10**10**10}",
+                    "__import__('os')",
+                    "{" * 9000,
+                    "9" * 9000,
+                    "'" * 99,
+                )
             )
             return data[:8] + struct.pack("<H", len(header)) + header.encode() + body
     text = repr(said).encode("latin-1", errors="replace")
@@ -279,7 +400,9 @@ def bombed(data: bytes, name: str, megabytes: int, size: int | None = None) -> b
     """An archive with one member more, of zeros packed a thousandfold; `size`: what is declared of it."""
     packed, crc = zeros(megabytes)
     info, real = name.encode(errors="replace"), megabytes << 20
-    told = struct.pack("<HHHIIIHH", 8, 0, 33, crc, len(packed), (real if size is None else size) % 2**32, len(info), 0)
+    told = struct.pack(
+        "<HHHIIIHH", 8, 0, 33, crc, len(packed), (real if size is None else size) % 2**32, len(info), 0
+    )
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         start, count = archive.start_dir, len(archive.infolist())
     body, directory = data[:start], data[start:]
@@ -324,7 +447,9 @@ def zip_damage(inner: Callable[[str], Damage] | None = None) -> Damage:
                 )
                 fresh = zipfile.ZipInfo(rng.choice(names) or "x")
                 fresh.external_attr = rng.choice((0, 0o120777 << 16, 0o60777 << 16, 0o40777 << 16, 0x10))
-                members.insert(rng.randrange(len(members) + 1), (fresh, b"" if fresh.filename.endswith("/") else content))
+                members.insert(
+                    rng.randrange(len(members) + 1), (fresh, b"" if fresh.filename.endswith("/") else content)
+                )
             case 6:
                 members.append((zipfile.ZipInfo(info.filename), content))
                 import warnings
@@ -348,13 +473,25 @@ def zip_damage(inner: Callable[[str], Damage] | None = None) -> Damage:
                 out = bytearray(zipped(members))  # the directory tells another size, method, flag, place
                 spots = [i for i in range(len(out) - 46) if out[i : i + 4] == b"PK\1\2"]
                 spot = rng.choice(spots)
-                field, size = rng.choice(((8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (38, 4), (42, 4)))
-                out[spot + field : spot + field + size] = (rng.choice(WHOLE) % 2 ** (8 * size)).to_bytes(size, "little")
+                field, size = rng.choice(
+                    ((8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (38, 4), (42, 4))
+                )
+                out[spot + field : spot + field + size] = (rng.choice(WHOLE) % 2 ** (8 * size)).to_bytes(
+                    size, "little"
+                )
                 return bytes(out)
             case 11:
                 members[at] = (
                     info,
-                    rng.choice((b"", content[:-1], content + b"\0", rng.randbytes(64), members[rng.randrange(len(members))][1])),
+                    rng.choice(
+                        (
+                            b"",
+                            content[:-1],
+                            content + b"\0",
+                            rng.randbytes(64),
+                            members[rng.randrange(len(members))][1],
+                        )
+                    ),
                 )
             case _:
                 members[at] = (info, bytes_damage(content, rng))
@@ -377,19 +514,47 @@ def tar_damage(data: bytes, rng: random.Random) -> bytes:
     form = rng.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT))
     match rng.randrange(6):
         case 0:
-            info.name = rng.choice(("../x", "/x", "a\\b", "x\ny", "a/../b", "x" * 300, "é", members[0][0].name.upper(), "nul\0x", "."))
+            info.name = rng.choice(
+                (
+                    "../x",
+                    "/x",
+                    "a\\b",
+                    "x\ny",
+                    "a/../b",
+                    "x" * 300,
+                    "é",
+                    members[0][0].name.upper(),
+                    "nul\0x",
+                    ".",
+                )
+            )
         case 1:
             info.type = rng.choice(
-                (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, b"S", b"V", b"\xff")
+                (
+                    tarfile.SYMTYPE,
+                    tarfile.LNKTYPE,
+                    tarfile.CHRTYPE,
+                    tarfile.FIFOTYPE,
+                    tarfile.DIRTYPE,
+                    b"S",
+                    b"V",
+                    b"\xff",
+                )
             )
             info.linkname = rng.choice(("/etc/passwd", "../..", info.name, ""))
         case 2:
             members.append((info, content))
         case 3:
             info.pax_headers = {
-                rng.choice(("size", "path", "mtime", "GNU.sparse.size", "GNU.sparse.map", "x", "hdrcharset")): rng.choice(STRINGS[1:])
+                rng.choice(
+                    ("size", "path", "mtime", "GNU.sparse.size", "GNU.sparse.map", "x", "hdrcharset")
+                ): rng.choice(STRINGS[1:])
             }
-            info.pax_headers |= {rng.choice(("size", "path", "GNU.sparse.realsize", "GNU.sparse.major")): str(rng.choice(NUMBERS))}
+            info.pax_headers |= {
+                rng.choice(("size", "path", "GNU.sparse.realsize", "GNU.sparse.major")): str(
+                    rng.choice(NUMBERS)
+                )
+            }
             form = tarfile.PAX_FORMAT
         case 4:
             del members[at]
@@ -408,10 +573,29 @@ def tar_damage(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:  # a header's field, its checksum made right
         head = 512 * rng.randrange(max(1, len(out) // 512 // 4))
         field, size = rng.choice(
-            ((0, 100), (100, 8), (124, 12), (124, 12), (156, 1), (157, 100), (257, 8), (345, 155), (386, 12), (482, 1))
+            (
+                (0, 100),
+                (100, 8),
+                (124, 12),
+                (124, 12),
+                (156, 1),
+                (157, 100),
+                (257, 8),
+                (345, 155),
+                (386, 12),
+                (482, 1),
+            )
         )
         new = rng.choice(
-            (b"\xff" * size, b"7" * size, b"\x80" + b"\0" * (size - 5) + b"\xff" * 4, b"-1", b"x", bytes(size), rng.randbytes(size))
+            (
+                b"\xff" * size,
+                b"7" * size,
+                b"\x80" + b"\0" * (size - 5) + b"\xff" * 4,
+                b"-1",
+                b"x",
+                bytes(size),
+                rng.randbytes(size),
+            )
         )
         out[head + field : head + field + min(size, len(new))] = new[:size]
         out[head + 148 : head + 156] = b" " * 8
@@ -425,7 +609,11 @@ def gzip_damage(inner: Damage) -> Damage:
     def damage(data: bytes, rng: random.Random) -> bytes:
         kind = rng.randrange(10)
         if kind == 0:
-            return bomb_gzip(rng.choice((300, 300, 300, 3000))) if rng.random() < 0.3 else bytes_damage(data, rng)
+            return (
+                bomb_gzip(rng.choice((300, 300, 300, 3000)))
+                if rng.random() < 0.3
+                else bytes_damage(data, rng)
+            )
         if kind == 1:
             return data + rng.choice((data, b"\0" * 9, b"x", b"\x1f\x8b", data[:-4]))
         if kind < 4:
@@ -457,7 +645,23 @@ OPERATIONS = [
         b"\x86",
         b"N",
     ),
-    *(b".", b"Q", b"P1\n", b"\x93", b"\x92", b"\x94", b"o", b"ios\nsystem\n", b"d", b"l", b"\x88", b"\x8f", b"\x90", b"\x91", b"\x97"),
+    *(
+        b".",
+        b"Q",
+        b"P1\n",
+        b"\x93",
+        b"\x92",
+        b"\x94",
+        b"o",
+        b"ios\nsystem\n",
+        b"d",
+        b"l",
+        b"\x88",
+        b"\x8f",
+        b"\x90",
+        b"\x91",
+        b"\x97",
+    ),
     *(
         b"\x82\x01",
         b"\x83\x01\x02",
@@ -552,7 +756,9 @@ def safetensors_damage(data: bytes, rng: random.Random) -> bytes:
         return bytes_damage(data, rng)
     head, body = data[8 : 8 + size], data[8 + size :]
     if kind == 1:
-        return (rng.choice([*WHOLE, len(data), size + 1, size - 1]) % 2**64).to_bytes(8, "little") + head + body
+        return (
+            (rng.choice([*WHOLE, len(data), size + 1, size - 1]) % 2**64).to_bytes(8, "little") + head + body
+        )
     if kind == 2:
         return data[:8] + head + rng.choice((b"", body[:-1], body + b"\0", body * 2))
     if kind == 3:
@@ -610,9 +816,13 @@ def damaged(tree: Tree, kinds: Callable[[str], Damage], rng: random.Random) -> T
             out = tree_damage(tree, rng)
         else:
             names = sorted(tree)
-            short = [name for name in names if len(tree[name]) < 200_000 or len(names) == 1]  # configs before numbers
+            short = [
+                name for name in names if len(tree[name]) < 200_000 or len(names) == 1
+            ]  # configs before numbers
             name = rng.choice(short or names)
-            out = tree | {name: kinds(name)(tree[name], rng) if rng.random() < 0.8 else bytes_damage(tree[name], rng)}
+            out = tree | {
+                name: kinds(name)(tree[name], rng) if rng.random() < 0.8 else bytes_damage(tree[name], rng)
+            }
         if out != tree:
             return out
     return tree | {sorted(tree)[0]: b""}

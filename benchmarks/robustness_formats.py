@@ -58,14 +58,21 @@ def png_damage(data: bytes, rng: random.Random) -> bytes:
                 chunks.insert(rng.choice((1, len(chunks) - 1)), rng.choice(texts))
             case 6:
                 more: list[tuple[bytes, bytes]] = [
-                    *((b"tRNS", rng.randbytes(rng.choice((0, 1, 2, 6, 300)))), (b"PLTE", rng.randbytes(rng.choice((0, 3, 7, 768, 900))))),
+                    *(
+                        (b"tRNS", rng.randbytes(rng.choice((0, 1, 2, 6, 300)))),
+                        (b"PLTE", rng.randbytes(rng.choice((0, 3, 7, 768, 900)))),
+                    ),
                     *(
                         (b"gAMA", rng.randbytes(rng.choice((0, 4)))),
                         (b"pHYs", rng.randbytes(3)),
                         (b"eXIf", rng.randbytes(40)),
                         (b"sRGB", b""),
                     ),
-                    *((b"tEXt", b"unveil\0" + rng.choice(STRINGS).encode(errors="surrogatepass")), (b"tEXt", b""), (b"cHRM", b"\0")),
+                    *(
+                        (b"tEXt", b"unveil\0" + rng.choice(STRINGS).encode(errors="surrogatepass")),
+                        (b"tEXt", b""),
+                        (b"cHRM", b"\0"),
+                    ),
                     *(
                         (b"acTL", struct.pack(">II", rng.choice((0, 1, 2**31)), 0)),
                         (b"fdAT", b"\0\0\0\1x"),
@@ -82,13 +89,23 @@ def png_damage(data: bytes, rng: random.Random) -> bytes:
                     raw = zlib.decompress(body)
                 except zlib.error:
                     raw = body
-                chunks[k] = (kind, zlib.compress(rng.choice((raw[:-1], raw * 3, b"", bytes_damage(raw, rng), b"\xff" * len(raw)))))
+                chunks[k] = (
+                    kind,
+                    zlib.compress(
+                        rng.choice((raw[:-1], raw * 3, b"", bytes_damage(raw, rng), b"\xff" * len(raw)))
+                    ),
+                )
             case _:
                 chunks[k] = (kind, body[: rng.randrange(len(body) + 1)])
     out = data[:8]
     wrong = rng.randrange(len(chunks)) if rng.random() < 0.1 else -1
     for k, (kind, body) in enumerate(chunks):
-        out += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ (k == wrong))
+        out += (
+            struct.pack(">I", len(body))
+            + kind
+            + body
+            + struct.pack(">I", zlib.crc32(kind + body) ^ (k == wrong))
+        )
     return out
 
 
@@ -111,7 +128,9 @@ def jpeg_damage(data: bytes, rng: random.Random) -> bytes:
                 if frames:
                     frame = bytearray(parts[frames[0]])
                     field = rng.randrange(max(1, len(frame) - 4))
-                    new = rng.choice((b"\xff\xff", b"\0\0", b"\xff\xdc", b"\x00\x01", b"\x44", b"\x04", b"\x0c"))
+                    new = rng.choice(
+                        (b"\xff\xff", b"\0\0", b"\xff\xdc", b"\x00\x01", b"\x44", b"\x04", b"\x0c")
+                    )
                     frame[4 + field : 4 + field + len(new)] = new
                     frame[1] = rng.choice((frame[1], 0xC1, 0xC2, 0xC3, 0xC9, 0xCA))
                     parts[frames[0]] = bytes(frame)
@@ -140,7 +159,14 @@ def jpeg_damage(data: bytes, rng: random.Random) -> bytes:
                 parts.insert(rng.randrange(len(parts) + 1), mark + struct.pack(">H", len(body) + 2) + body)
             case 6:
                 scan = rng.choice(
-                    (scan[: rng.randrange(len(scan))], scan * 3, bytes_damage(scan, rng), b"", scan[:-2], scan[:-2] + parts[k] + scan)
+                    (
+                        scan[: rng.randrange(len(scan))],
+                        scan * 3,
+                        bytes_damage(scan, rng),
+                        b"",
+                        scan[:-2],
+                        scan[:-2] + parts[k] + scan,
+                    )
                 )
             case _:
                 scan = bytes_damage(scan, rng)
@@ -156,7 +182,9 @@ def hdf5_damage(data: bytes, rng: random.Random) -> bytes:
         names: list[str] = []
         file.visit(lambda name: names.append(name))
         for _ in range(rng.choice((1, 1, 2))):
-            with suppress(ValueError, RuntimeError, OSError, KeyError, TypeError):  # what h5py does not write; what was taken out stays out
+            with suppress(
+                ValueError, RuntimeError, OSError, KeyError, TypeError
+            ):  # what h5py does not write; what was taken out stays out
                 _hdf5_change(file, rng.choice(names), rng)
     out = stream.getvalue()
     return bytes_damage(out, rng) if out == data or rng.random() < 0.1 else out
@@ -166,20 +194,36 @@ def _hdf5_change(file: h5py.File, name: str, rng: random.Random) -> None:
     if name not in file:
         return
     old = file[name]
-    ours = isinstance(old, h5py.Dataset) and not old.is_virtual and not old.external  # HDF5 crashes on what is a view of itself
-    held = old[()] if ours and old.shape is not None and old.size < 10**6 and old.dtype.kind in "fiub" else None
+    ours = (
+        isinstance(old, h5py.Dataset) and not old.is_virtual and not old.external
+    )  # HDF5 crashes on what is a view of itself
+    held = (
+        old[()] if ours and old.shape is not None and old.size < 10**6 and old.dtype.kind in "fiub" else None
+    )
     shape = (4, 2) if held is None else held.shape
     kind = rng.randrange(15)
     if kind == 0:
-        file.move(name, rng.choice(("observation", "a/b", "episode_99999999999999999999", "demo_7", "é", "x" * 1000, f"{name}_2")))
+        file.move(
+            name,
+            rng.choice(
+                ("observation", "a/b", "episode_99999999999999999999", "demo_7", "é", "x" * 1000, f"{name}_2")
+            ),
+        )
         return
     del file[name]
     match kind:
         case 1:
             pass
         case 2:
-            links: list[Any] = [h5py.SoftLink(f"/{name}"), h5py.SoftLink("/"), h5py.SoftLink("/nowhere"), h5py.ExternalLink("o.h5", "/x")]
-            file[name] = rng.choice([*links, h5py.ExternalLink("/etc/passwd", "/"), h5py.ExternalLink("/dev/zero", "/")])
+            links: list[Any] = [
+                h5py.SoftLink(f"/{name}"),
+                h5py.SoftLink("/"),
+                h5py.SoftLink("/nowhere"),
+                h5py.ExternalLink("o.h5", "/x"),
+            ]
+            file[name] = rng.choice(
+                [*links, h5py.ExternalLink("/etc/passwd", "/"), h5py.ExternalLink("/dev/zero", "/")]
+            )
         case 3:
             file[name] = file["/"]  # a group within itself
         case 4:
@@ -196,19 +240,55 @@ def _hdf5_change(file: h5py.File, name: str, rng: random.Random) -> None:
             )
             value = rng.choice(values)
             file.create_dataset(
-                name, data=value, dtype=h5py.string_dtype() if isinstance(value, np.ndarray) and value.dtype.hasobject else None
+                name,
+                data=value,
+                dtype=h5py.string_dtype()
+                if isinstance(value, np.ndarray) and value.dtype.hasobject
+                else None,
             )
         case 5:
             file.create_dataset(name, data=file.ref, dtype=h5py.ref_dtype)
         case 6 | 7:
-            huge = ((10**6,), (10**7, 2), (5 * 10**7, 4), (10**9,), (2**40,), (2**62, 2), (2**31, 2**31), (6 * 10**6, 2), (1, 10**7))
+            huge = (
+                (10**6,),
+                (10**7, 2),
+                (5 * 10**7, 4),
+                (10**9,),
+                (2**40,),
+                (2**62, 2),
+                (2**31, 2**31),
+                (6 * 10**6, 2),
+                (1, 10**7),
+            )
             dtype = rng.choice(("f4", "f8", "u1", "?", "i8"))
             options: dict[str, Any] = {"chunks": True} if rng.random() < 0.8 else {}
-            file.create_dataset(name, rng.choice(huge), dtype=dtype, **options, fillvalue=rng.choice((None, 1)))
+            file.create_dataset(
+                name, rng.choice(huge), dtype=dtype, **options, fillvalue=rng.choice((None, 1))
+            )
         case 8:
-            types = ("f2", ">f8", "i1", ">u8", "c8", "S3", "O", [("a", "f4")], ("f4", (3,)), "V5", "?", "f4", "g")
+            types = (
+                "f2",
+                ">f8",
+                "i1",
+                ">u8",
+                "c8",
+                "S3",
+                "O",
+                [("a", "f4")],
+                ("f4", (3,)),
+                "V5",
+                "?",
+                "f4",
+                "g",
+            )
             dtype = rng.choice(types)
-            dtype = h5py.vlen_dtype(np.float32) if dtype == "O" else h5py.enum_dtype({"A": 0}, basetype="i1") if dtype == "V5" else dtype
+            dtype = (
+                h5py.vlen_dtype(np.float32)
+                if dtype == "O"
+                else h5py.enum_dtype({"A": 0}, basetype="i1")
+                if dtype == "V5"
+                else dtype
+            )
             file.create_dataset(name, shape, dtype=np.dtype(dtype))
         case 9:
             numbers = np.zeros(shape) if held is None else np.array(held, np.float64)
@@ -230,7 +310,9 @@ def _hdf5_change(file: h5py.File, name: str, rng: random.Random) -> None:
             layout[...] = h5py.VirtualSource(rng.choice((".", "/dev/zero", "o.h5")), name, shape or (1,))
             file.create_virtual_dataset(name, layout)
         case 12:
-            file.create_dataset(name, (1000, 2), "f4", external=[(rng.choice(("/dev/zero", "/etc/passwd")), 0, 8000)])
+            file.create_dataset(
+                name, (1000, 2), "f4", external=[(rng.choice(("/dev/zero", "/etc/passwd")), 0, 8000)]
+            )
         case 13:
             packings: tuple[dict[str, Any], ...] = (
                 {"compression": "gzip"},
@@ -253,7 +335,9 @@ def _hdf5_change(file: h5py.File, name: str, rng: random.Random) -> None:
 def endless_parquet(columns: tuple[str, ...], groups: int = 12) -> bytes:
     """Rows of zeros: a million a group in a few hundred bytes."""
     stream = io.BytesIO()
-    rows = pa.table({name: pa.array(np.zeros(2**20, np.float64 if "index" not in name else np.int64)) for name in columns})
+    rows = pa.table(
+        {name: pa.array(np.zeros(2**20, np.float64 if "index" not in name else np.int64)) for name in columns}
+    )
     with pq.ParquetWriter(stream, rows.schema, compression="zstd", use_dictionary=True) as writer:
         for _ in range(groups):
             writer.write_table(rows)
@@ -263,7 +347,10 @@ def endless_parquet(columns: tuple[str, ...], groups: int = 12) -> bytes:
 @cache
 def wide_parquet(columns: tuple[str, ...]) -> bytes:
     """Few rows of very long lists of zeros."""
-    rows = {name: pa.array([np.zeros(2**21)] * 8) if "index" not in name else pa.array(np.arange(8)) for name in columns}
+    rows = {
+        name: pa.array([np.zeros(2**21)] * 8) if "index" not in name else pa.array(np.arange(8))
+        for name in columns
+    }
     stream = io.BytesIO()
     pq.write_table(pa.table(rows), stream, compression="zstd", use_dictionary=True)
     return stream.getvalue()
@@ -294,7 +381,9 @@ def parquet_damage(data: bytes, rng: random.Random) -> bytes:
     }[kind]()
     table = table.set_column(names.index(name), rng.choice((name, name, name, name.upper(), "index")), new)
     if rng.random() < 0.2:
-        table = rng.choice((table.slice(0, 0), table.slice(1), table.remove_column(rng.randrange(table.num_columns))))
+        table = rng.choice(
+            (table.slice(0, 0), table.slice(1), table.remove_column(rng.randrange(table.num_columns)))
+        )
     stream = io.BytesIO()
     pq.write_table(table, stream, compression=rng.choice(("snappy", "zstd", "gzip", "none", "lz4", "brotli")))
     out = stream.getvalue()
@@ -305,7 +394,9 @@ def chunk_damage(data: bytes, rng: random.Random) -> bytes:
     """A zarr chunk: its bytes, blosc's header, or one that unpacks without end."""
     kind = rng.randrange(8)
     if kind == 0:
-        return rng.choice((bomb_gzip(300), bomb_zlib(300), bomb_gzip(900), bomb_zlib(900), b"", rng.randbytes(40)))
+        return rng.choice(
+            (bomb_gzip(300), bomb_zlib(300), bomb_gzip(900), bomb_zlib(900), b"", rng.randbytes(40))
+        )
     if kind < 4 and len(data) > 16:
         out = bytearray(data)
         field, size = rng.choice(((0, 1), (1, 1), (2, 1), (3, 1), (4, 4), (8, 4), (12, 4), (16, 4)))
@@ -318,4 +409,8 @@ def chunk_damage(data: bytes, rng: random.Random) -> bytes:
 
 def zarr_damage(name: str) -> Any:
     """What a file of a store is: JSON, or a chunk."""
-    return json_damage if name.rpartition("/")[2] in (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json") else chunk_damage
+    return (
+        json_damage
+        if name.rpartition("/")[2] in (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
+        else chunk_damage
+    )

@@ -111,8 +111,15 @@ def signed(tree: Tree) -> Tree:
     out = dict(tree)
     for name in [n for n in tree if n.rpartition("/")[2] == "manifest.json"]:
         folder = name.removesuffix("manifest.json")
-        beside = {n: v for n, v in tree.items() if n.startswith(folder) and "/" not in n[len(folder) :] and n != name}
-        sums = {n[len(folder) :]: {"bytes": len(v), "sha256": hashlib.sha256(v).hexdigest()} for n, v in beside.items()}
+        beside = {
+            n: v
+            for n, v in tree.items()
+            if n.startswith(folder) and "/" not in n[len(folder) :] and n != name
+        }
+        sums = {
+            n[len(folder) :]: {"bytes": len(v), "sha256": hashlib.sha256(v).hexdigest()}
+            for n, v in beside.items()
+        }
         out[name] = json.dumps(sums).encode()
     return out
 
@@ -135,7 +142,9 @@ def episodes() -> Any:
     from unveil.planning.data.episodes import Episodes
 
     rng = np.random.default_rng(0)
-    numbers = [rng.normal(size=shape).astype(np.float32) for shape in ((20, 3), (20, 2), (20,), (3, 3), (20, 2))]
+    numbers = [
+        rng.normal(size=shape).astype(np.float32) for shape in ((20, 3), (20, 2), (20,), (3, 3), (20, 2))
+    ]
     ends = np.zeros((2, 20), bool)
     ends[0, 6], ends[1, 13] = True, True
     return Episodes(*numbers[:3], *ends, numbers[3], {"goal": numbers[4]})
@@ -145,7 +154,9 @@ def episode_arrays(folder: Path) -> list[Source]:
     from unveil.planning.data.d4rl import read_npz
 
     it = episodes()
-    arrays = {name: getattr(it, name) for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
+    arrays = {
+        name: getattr(it, name) for name in ("observations", "actions", "rewards", "terminals", "timeouts")
+    }
     np.savez(folder / "plain.npz", **arrays)
     np.savez_compressed(folder / "packed.npz", **{n: v.astype(np.float64) for n, v in arrays.items()})
     return [one(folder / f"{name}.npz", read_npz) for name in ("plain", "packed")]
@@ -168,7 +179,9 @@ def image_arrays(folder: Path) -> list[Source]:
     np.savez_compressed(folder / "plain.npz", arr_0=pixels[..., 0])
     np.save(folder / "bare.npy", pixels.transpose(0, 3, 1, 2))
     records = [{"group": f"g{i % 2}", "code": f"c{i}", "style": "a"} for i in range(12)]
-    both = tree_of(folder / "named.npz") | {"named.json.gz": gzip.compress(json.dumps(records).encode(), mtime=0)}
+    both = tree_of(folder / "named.npz") | {
+        "named.json.gz": gzip.compress(json.dumps(records).encode(), mtime=0)
+    }
     read = lambda path: read_images(str(path), Reading())  # noqa: E731
     sources = [one(folder / name, read) for name in ("named.npz", "plain.npz", "bare.npy")]
     return [*sources, Source(both, lambda root: read(root / "named.npz"))]
@@ -181,8 +194,13 @@ def hdf5_episodes(folder: Path) -> list[Source]:
 
     write_d4rl(folder / "d4rl.hdf5", episodes())
     write_minari(folder / "minari.hdf5", episodes())
-    whole = [one(folder / f"{name}.hdf5", lambda path: read_episodes(str(path))) for name in ("d4rl", "minari")]
-    inside = {"m/data/main_data.hdf5": (folder / "minari.hdf5").read_bytes(), "m/data/metadata.json": b'{"total_episodes": 3}'}
+    whole = [
+        one(folder / f"{name}.hdf5", lambda path: read_episodes(str(path))) for name in ("d4rl", "minari")
+    ]
+    inside = {
+        "m/data/main_data.hdf5": (folder / "minari.hdf5").read_bytes(),
+        "m/data/metadata.json": b'{"total_episodes": 3}',
+    }
     return [*whole, Source(inside, lambda root: read_episodes(str(root / "m")))]
 
 
@@ -208,13 +226,26 @@ def zarr_folders(version: int) -> Callable[[Path], list[Source]]:
 
         it = demonstrations()
         write_zarr(folder / "a.zarr", it, version)
-        packers = {2: "Blosc GZip Zlib LZ4 Zstd BZ2 LZMA", 3: "BloscCodec GzipCodec ZstdCodec BytesCodec"}[version]
-        found = [Source({f"zarr/{n}": v for n, v in tree_of(folder / "a.zarr").items()}, lambda root: read_zarr(root / "zarr", True))]
+        packers = {2: "Blosc GZip Zlib LZ4 Zstd BZ2 LZMA", 3: "BloscCodec GzipCodec ZstdCodec BytesCodec"}[
+            version
+        ]
+        found = [
+            Source(
+                {f"zarr/{n}": v for n, v in tree_of(folder / "a.zarr").items()},
+                lambda root: read_zarr(root / "zarr", True),
+            )
+        ]
         import numcodecs
 
         for packer in packers.split():
             root = zarr.open_group(str(folder / packer), mode="w", zarr_format=version)
-            codec = getattr(numcodecs, packer)() if version == 2 else getattr(zarr.codecs, packer)() if packer != "BytesCodec" else None
+            codec = (
+                getattr(numcodecs, packer)()
+                if version == 2
+                else getattr(zarr.codecs, packer)()
+                if packer != "BytesCodec"
+                else None
+            )
             for name, values in {
                 "data/action": it.actions,
                 "data/state": it.observations["state"],
@@ -237,9 +268,17 @@ def zarr_zips(folder: Path) -> list[Source]:
         tree = tree_of(write_zarr(folder / f"{version}.zarr", demonstrations(), version))
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w") as archive:
-            for name, data in {"readme.txt": b"x", **{f"replay.zarr/{n}": v for n, v in tree.items()}}.items():
+            for name, data in {
+                "readme.txt": b"x",
+                **{f"replay.zarr/{n}": v for n, v in tree.items()},
+            }.items():
                 archive.writestr(zipfile.ZipInfo(name), data)
-        found.append(Source({f"{version}.zip": stream.getvalue()}, lambda root, v=version: read_zarr(root / f"{v}.zip", True)))
+        found.append(
+            Source(
+                {f"{version}.zip": stream.getvalue()},
+                lambda root, v=version: read_zarr(root / f"{v}.zip", True),
+            )
+        )
     return found
 
 
@@ -250,10 +289,16 @@ def lerobot_folders(video: bool) -> Callable[[Path], list[Source]]:
 
         it = demonstrations()
         if video:
-            it = replace(it, observations=it.observations | {"image": it.observations["image"].repeat(2, 1).repeat(2, 2)})
+            it = replace(
+                it,
+                observations=it.observations | {"image": it.observations["image"].repeat(2, 1).repeat(2, 2)},
+            )
         versions = ("v2.1", "v3.0")
         return [
-            Source(tree_of(write_lerobot(folder / version, it, version, video)), lambda root: read_lerobot(root, True))
+            Source(
+                tree_of(write_lerobot(folder / version, it, version, video)),
+                lambda root: read_lerobot(root, True),
+            )
             for version in versions
         ]
 
@@ -273,12 +318,23 @@ def pictures(kinds: str) -> Callable[[Path], list[Source]]:
         modes = {"png": ("L", "RGB", "RGBA", "P", "1", "LA", "I;16"), "jpg": ("L", "RGB", "CMYK")}
         for end in kinds.split():
             for mode in modes.get(end, ("L", "RGB")):
-                picture = Image.fromarray(colours[..., 0].astype(np.uint16) * 257) if mode == "I;16" else full.convert(mode)
-                more = {"jpg": {"progressive": mode == "RGB", "quality": 90}, "tif": {"compression": "tiff_deflate"}}.get(end, {})
+                picture = (
+                    Image.fromarray(colours[..., 0].astype(np.uint16) * 257)
+                    if mode == "I;16"
+                    else full.convert(mode)
+                )
+                more = {
+                    "jpg": {"progressive": mode == "RGB", "quality": 90},
+                    "tif": {"compression": "tiff_deflate"},
+                }.get(end, {})
                 stream = io.BytesIO()
                 picture.save(stream, {"jpg": "jpeg", "tif": "tiff"}.get(end, end), **more)
                 reading = Reading(8, "crop", "white")
-                found.append(Source({f"cat/{mode}.{end}": stream.getvalue()}, lambda root, r=reading: read_folder(root, r)))
+                found.append(
+                    Source(
+                        {f"cat/{mode}.{end}": stream.getvalue()}, lambda root, r=reading: read_folder(root, r)
+                    )
+                )
         return found
 
     return sources
@@ -316,10 +372,19 @@ def texts(folder: Path) -> list[Source]:
     from unveil.text.data.documents import read_documents
 
     text = "To be, or not to be.\nThat is the question: ¿qué?\n" * 4
-    lines = "".join(json.dumps({"text": f"line {i}", "n": i, "more": {"a": [1, None]}}) + "\n" for i in range(6))
-    files = {"a.txt": text.encode(), "b.jsonl": lines.encode(), "c.txt.gz": gzip.compress(text.encode(), mtime=0)}
+    lines = "".join(
+        json.dumps({"text": f"line {i}", "n": i, "more": {"a": [1, None]}}) + "\n" for i in range(6)
+    )
+    files = {
+        "a.txt": text.encode(),
+        "b.jsonl": lines.encode(),
+        "c.txt.gz": gzip.compress(text.encode(), mtime=0),
+    }
     files |= {"d.jsonl.gz": gzip.compress(lines.encode(), mtime=0)}
-    whole = [Source({name: data}, lambda root, name=name: read_documents(root / name)) for name, data in files.items()]
+    whole = [
+        Source({name: data}, lambda root, name=name: read_documents(root / name))
+        for name, data in files.items()
+    ]
     return [*whole, Source(files, read_documents)]
 
 
@@ -327,10 +392,16 @@ def chats(folder: Path) -> list[Source]:
     from unveil.text.data.instructions import read_chats
 
     turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
-    lines = [{"messages": turns}, {"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d", "n": 1.5}]
+    lines = [
+        {"messages": turns},
+        {"prompt": "a", "response": "b"},
+        {"prompt": "c", "response": "d", "n": 1.5},
+    ]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     files = {"a.jsonl": data, "b.jsonl.gz": gzip.compress(data, mtime=0)}
-    return [Source({name: data}, lambda root, name=name: read_chats(root / name)) for name, data in files.items()]
+    return [
+        Source({name: data}, lambda root, name=name: read_chats(root / name)) for name, data in files.items()
+    ]
 
 
 def prepared_text(folder: Path) -> list[Source]:
@@ -368,7 +439,12 @@ def safetensors(folder: Path) -> list[Source]:
 
     from unveil.files.safetensors import read_tensors
 
-    tensors = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3).half(), "n": torch.tensor(3), "e": torch.empty(0, 2)}
+    tensors = {
+        "a.weight": torch.arange(12.0).reshape(3, 4),
+        "a.bias": torch.ones(3).half(),
+        "n": torch.tensor(3),
+        "e": torch.empty(0, 2),
+    }
     save_file(tensors, folder / "t.safetensors", {"format": "pt"})
     expected = lambda path: read_tensors(path, tensors, halves=True)  # noqa: E731
     return [one(folder / "t.safetensors", read_tensors), one(folder / "t.safetensors", expected)]
@@ -388,7 +464,10 @@ def adapters(folder: Path) -> list[Source]:
     from unveil.network.lora import LoRA
     from unveil.text.weights.peft import read_adapter, write_adapter
 
-    tensors = {f"blocks.0.q_proj.lora_{side}.weight": torch.ones(shape) for side, shape in (("A", (2, 4)), ("B", (4, 2)))}
+    tensors = {
+        f"blocks.0.q_proj.lora_{side}.weight": torch.ones(shape)
+        for side, shape in (("A", (2, 4)), ("B", (4, 2)))
+    }
     write_adapter(folder / "a", LoRA(2, 4.0, ("q_proj",)), tensors, "base")
     return [Source(tree_of(folder / "a"), read_adapter)]
 
@@ -401,7 +480,9 @@ def older(data: bytes) -> bytes:
     storage._cdata = property(lambda self: known.setdefault(address.__get__(self), 10**12 + len(known)))
     try:
         stream = io.BytesIO()
-        torch.save(torch.load(io.BytesIO(data), weights_only=True), stream, _use_new_zipfile_serialization=False)
+        torch.save(
+            torch.load(io.BytesIO(data), weights_only=True), stream, _use_new_zipfile_serialization=False
+        )
     finally:
         del storage._cdata
     return stream.getvalue()
@@ -412,7 +493,21 @@ def diffuser_files(folder: Path) -> list[Source]:
     from unveil.planning.weights.diffuser import Original
     from unveil.planning.weights.diffuser_folder import read_checkpoint
 
-    shape = Original("diffusion", 8, 6, 2, 3, 8, (1, 2), False, "x0", "GaussianNormalizer", "hopper-medium-v2", "SequenceDataset", True)
+    shape = Original(
+        "diffusion",
+        8,
+        6,
+        2,
+        3,
+        8,
+        (1, 2),
+        False,
+        "x0",
+        "GaussianNormalizer",
+        "hopper-medium-v2",
+        "SequenceDataset",
+        True,
+    )
     forge(folder / "zip", shape)
     forge(folder / "maze", replace(shape, loader="GoalDataset", normalizer="LimitsNormalizer"))
     old = tree_of(folder / "zip")
@@ -443,7 +538,10 @@ def image_files(folder: Path) -> list[Source]:
     for name in ("adm", *MILESTONES):
         file, more = written(name, folder)
         found.append(one(file, lambda path, more=more: read_images(path, **more)))
-        old = Source({file.name: older(file.read_bytes())}, lambda root, file=file, more=more: read_images(root / file.name, **more))
+        old = Source(
+            {file.name: older(file.read_bytes())},
+            lambda root, file=file, more=more: read_images(root / file.name, **more),
+        )
         found.append(old)
     return found
 
@@ -469,12 +567,27 @@ def archives(folder: Path) -> list[Source]:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    files = {"a.zip": stream.getvalue(), "a.tar": tar.getvalue(), "a.tgz": gzip.compress(tar.getvalue(), mtime=0)}
-    return [Source({name: data}, lambda root, name=name: extract(root / name, root / "out")) for name, data in files.items()]
+    files = {
+        "a.zip": stream.getvalue(),
+        "a.tar": tar.getvalue(),
+        "a.tgz": gzip.compress(tar.getvalue(), mtime=0),
+    }
+    return [
+        Source({name: data}, lambda root, name=name: extract(root / name, root / "out"))
+        for name, data in files.items()
+    ]
 
 
 SMALL: dict[str, dict[str, Any]] = {  # packaged configs, made small
-    "fashion-mnist": {"width": 8, "multiples": [1, 2], "groups": 4, "size": 8, "stem": 1, "attention": [4], "diffusion_steps": 30},
+    "fashion-mnist": {
+        "width": 8,
+        "multiples": [1, 2],
+        "groups": 4,
+        "size": 8,
+        "stem": 1,
+        "attention": [4],
+        "diffusion_steps": 30,
+    },
     "text-shakespeare": {"width": 8, "depth": 1, "heads": 2, "context": 16},
     "maze-umaze": {"width": 8, "depth": 1, "heads": 2},
     "pusht-keypoints": {"widths": [8, 16], "step_width": 8, "width": 8, "diffusion_steps": 10},
@@ -501,7 +614,9 @@ def models() -> dict[str, tuple[dict[str, Any], torch.nn.Module, Tree]]:
 
     tokens = ByteTokens()
     text = run_config("text-shakespeare") | {"vocabulary": tokens.size, "tokenizer": digest(tokens)}
-    image, maze, policy, body = (run_config(name) for name in ("fashion-mnist", "maze-umaze", "pusht-keypoints", "hopper-medium"))
+    image, maze, policy, body = (
+        run_config(name) for name in ("fashion-mnist", "maze-umaze", "pusht-keypoints", "hopper-medium")
+    )
     unet = body | {"model": "unet"}
     classifier = image | {"recipe": "classifier", "clean": False}
     paper = maze | {"preset": "paper", "diffusion_steps": 8, "longest": 16}
@@ -525,7 +640,12 @@ def runs(folder: Path) -> list[Source]:
     for name, (config, model, beside) in models().items():
         save_checkpoint(folder / name / "checkpoint-3", {"ema": model.state_dict()}, {"step": 3})
         tree = {**tree_of(folder / name), "config.json": json.dumps(config).encode(), **beside}
-        found.append(Source({f"{name}/{n}": v for n, v in tree.items()}, lambda root, name=name: unveil.load(root / name, "cpu")))
+        found.append(
+            Source(
+                {f"{name}/{n}": v for n, v in tree.items()},
+                lambda root, name=name: unveil.load(root / name, "cpu"),
+            )
+        )
     return found
 
 
@@ -543,8 +663,13 @@ def resumed(folder: Path) -> list[Source]:
         return train(net(), draw, loss, training, run, resume=True)
 
     going(folder / "run", 2)
-    records = [{"step": k, "loss": 1.5, "gradient_norm": 0.5, "learning_rate": 1e-3, "steps_per_second": 90.0} for k in (1, 2)]
-    (folder / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))  # rates are of the moment
+    records = [
+        {"step": k, "loss": 1.5, "gradient_norm": 0.5, "learning_rate": 1e-3, "steps_per_second": 90.0}
+        for k in (1, 2)
+    ]
+    (folder / "run" / "metrics.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in records)
+    )  # rates are of the moment
     return [Source(tree_of(folder / "run"), lambda root: going(root, 3))]
 
 
@@ -574,7 +699,10 @@ def picture_parameters(folder: Path) -> list[Source]:
     from unveil.image.recipes.reproduce import HERE, ingredients, repeated
 
     config = SampleImage(checkpoint="fashion-mnist")
-    said = {name: value for name, value in asdict(config).items() if name not in HERE} | {"weights": ingredients(config), "device": "cpu"}
+    said = {name: value for name, value in asdict(config).items() if name not in HERE} | {
+        "weights": ingredients(config),
+        "device": "cpu",
+    }
     write_picture(folder / "a.png", np.zeros((8, 8, 3), np.uint8), json.dumps(said, default=str))
 
     def parameters(data: bytes, rng: random.Random) -> bytes:
@@ -582,12 +710,21 @@ def picture_parameters(folder: Path) -> list[Source]:
 
         info, stream = PngImagePlugin.PngInfo(), io.BytesIO()
         text = json_damage(json.dumps(said, default=str).encode(), rng).decode(errors="replace")
-        rng.choice((info.add_text, info.add_itxt))("unveil", text.encode("latin-1", errors="replace").decode("latin-1"))
+        rng.choice((info.add_text, info.add_itxt))(
+            "unveil", text.encode("latin-1", errors="replace").decode("latin-1")
+        )
         Image.new("L", (4, 4)).save(stream, "png", pnginfo=info)
         return stream.getvalue()
 
-    BY_END[".parameters"] = lambda data, rng: parameters(data, rng) if rng.random() < 0.6 else png_damage(data, rng)
-    return [Source({"a.parameters": (folder / "a.png").read_bytes()}, lambda root: repeated(SampleImage(from_png=root / "a.parameters")))]
+    BY_END[".parameters"] = lambda data, rng: (
+        parameters(data, rng) if rng.random() < 0.6 else png_damage(data, rng)
+    )
+    return [
+        Source(
+            {"a.parameters": (folder / "a.png").read_bytes()},
+            lambda root: repeated(SampleImage(from_png=root / "a.parameters")),
+        )
+    ]
 
 
 def maps(folder: Path) -> list[Source]:
@@ -618,7 +755,9 @@ READERS: dict[str, Reader] = {
     "zarr 2": Reader(zarr_folders(2)),
     "zarr 3": Reader(zarr_folders(3)),
     "zarr, zipped": Reader(zarr_zips),
-    "parquet: LeRobot": Reader(lerobot_folders(video=False), columns=(*COLUMNS[:2], "observation.image", *COLUMNS[2:])),
+    "parquet: LeRobot": Reader(
+        lerobot_folders(video=False), columns=(*COLUMNS[:2], "observation.image", *COLUMNS[2:])
+    ),
     "video: LeRobot": Reader(lerobot_folders(video=True), columns=COLUMNS),
     "png": Reader(pictures("png")),
     "jpeg": Reader(pictures("jpg")),

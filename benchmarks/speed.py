@@ -17,7 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 RESULT = Path(__file__).resolve().parent / "results" / "speed.json"
-HELP = {"help": ["--help"], "train_maze_help": ["train", "maze", "--help"], "sample_text_help": ["sample", "text", "--help"]}
+HELP = {
+    "help": ["--help"],
+    "train_maze_help": ["train", "maze", "--help"],
+    "sample_text_help": ["sample", "text", "--help"],
+}
 
 
 def best(call: Callable[[], object], turns: int) -> float:
@@ -65,7 +69,10 @@ def main() -> None:
     from unveil.runs.machine import commit, machine
 
     torch.set_num_threads(1)
-    metrics = {f"{name}_seconds": best(started("-m", "unveil.cli", *arguments), 7) for name, arguments in HELP.items()}
+    metrics = {
+        f"{name}_seconds": best(started("-m", "unveil.cli", *arguments), 7)
+        for name, arguments in HELP.items()
+    }
     metrics["import_seconds"] = best(started("-c", "import unveil"), 7)
     metrics["python_seconds"] = best(started("-c", "pass"), 7)
     for name, work in (("environment_steps_per_second", stepped), ("data_steps_per_second", collected)):
@@ -73,7 +80,9 @@ def main() -> None:
     planner = unveil.load("maze-large", device="cpu")
     metrics["plan_ms"] = 1e3 * best(lambda: planner.plan((1.0, 1.0, 0.0, 0.0), (7.0, 9.0)), 30)
     planner.plan((1.0, 1.0, 0.0, 0.0), (7.0, 9.0), budget_ms=400.0)
-    metrics["plan_in_400_ms"] = 1e3 * best(lambda: planner.plan((1.0, 1.0, 0.0, 0.0), (7.0, 9.0), budget_ms=400.0), 5)
+    metrics["plan_in_400_ms"] = 1e3 * best(
+        lambda: planner.plan((1.0, 1.0, 0.0, 0.0), (7.0, 9.0), budget_ms=400.0), 5
+    )
     shown = {name: round(value, 3 if value < 100 else 0) for name, value in metrics.items()}
     result = {
         "recipe": "speed",

@@ -81,9 +81,28 @@ from unveil.training.checkpoint import latest_checkpoint
 RESULTS = Path(__file__).resolve().parent / "results" / "text.json"
 RUNS = Path("runs")
 DATA, LARGE = RUNS / "text-data", RUNS / "text-data-8192"
-BASE = changed(TrainText(), width=192, depth=6, heads=6, context=256, batch_size=16, save_every=500, device="cpu", bfloat16=True)
-SMALL = {"width": 128, "depth": 4, "heads": 4}  # of the rows of speed: what the exact mode saves lies in the head, not in the trunk
-FACTS, LEARNED, ASKED, ANSWER = 400, 4_000, 100, 16  # facts; instructions of each task to learn from and to ask; room for an answer
+BASE = changed(
+    TrainText(),
+    width=192,
+    depth=6,
+    heads=6,
+    context=256,
+    batch_size=16,
+    save_every=500,
+    device="cpu",
+    bfloat16=True,
+)
+SMALL = {
+    "width": 128,
+    "depth": 4,
+    "heads": 4,
+}  # of the rows of speed: what the exact mode saves lies in the head, not in the trunk
+FACTS, LEARNED, ASKED, ANSWER = (
+    400,
+    4_000,
+    100,
+    16,
+)  # facts; instructions of each task to learn from and to ask; room for an answer
 JUDGED = 32  # rows of speed
 TASKS = RUNS / "text-tasks.jsonl"
 
@@ -104,7 +123,9 @@ MODELS: dict[str, Plan] = {
     "block-1-t": Plan({"block": 1, "form": "t"}, like="causal"),
     **{f"block-{n}": Plan({"block": n}) for n in (4, 8, 16)},
     "masked": Plan({}),
-    "causal-8192": Plan({"causal": True, "data": str(LARGE), "context": 288} | SMALL),  # room for prompts before 256 tokens
+    "causal-8192": Plan(
+        {"causal": True, "data": str(LARGE), "context": 288} | SMALL
+    ),  # room for prompts before 256 tokens
     "masked-8192": Plan({"data": str(LARGE), "context": 288} | SMALL),
     "reversal-causal": Plan(FACT | {"causal": True}, steps=10_000),
     "reversal-masked": Plan(FACT, steps=10_000),
@@ -143,13 +164,18 @@ def train_model(name: str, minutes: float | None, steps: int) -> None:
     elif not steps:
         steps = plan.steps or max(10, int(60.0 * (minutes or plan.minutes) / seconds_a_step(config)))
     print(f"{name}: {steps} steps", flush=True)
-    config = changed(config, steps=steps, warmup=min(config.run.warmup, steps), resume=config.run.folder.is_dir())
+    config = changed(
+        config, steps=steps, warmup=min(config.run.warmup, steps), resume=config.run.folder.is_dir()
+    )
     if name.startswith("reversal"):
         train_facts(config)
         return
     if config.sft is not None:
         trained("masked")
-        lines = (json.dumps({"prompt": it.prompt, "response": it.response}) for it in instructions(LEARNED, ASKED, 0)[0])
+        lines = (
+            json.dumps({"prompt": it.prompt, "response": it.response})
+            for it in instructions(LEARNED, ASKED, 0)[0]
+        )
         TASKS.write_text("\n".join(lines) + "\n")
     train_text(config, lambda *_: None)
 
@@ -157,21 +183,34 @@ def train_model(name: str, minutes: float | None, steps: int) -> None:
 def train_facts(config: TrainText) -> None:
     """On whole statements, all of one length, as `unveil train text` trains."""
     facts = one_directional_facts(FACTS, 0)
-    tokens = train_bpe([statement for fact in facts for statement in (fact.statement, fact.turned.statement)], 4096)
-    described = as_json(asdict(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)})
+    tokens = train_bpe(
+        [statement for fact in facts for statement in (fact.statement, fact.turned.statement)], 4096
+    )
+    described = as_json(
+        asdict(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)}
+    )
     torch.manual_seed(config.run.seed)
     model = TextModel(shape_of(described), tokens)
-    draw = text_batches(Rows([tokens.encode(fact.statement) for fact in facts]), config.run.batch_size, config.form, config.times)
+    draw = text_batches(
+        Rows([tokens.encode(fact.statement) for fact in facts]),
+        config.run.batch_size,
+        config.form,
+        config.times,
+    )
     write_tokens(tokens, config.run.folder / "tokenizer.json")
     task = Task(model, draw, text_loss, {})
-    run_task(task, config.run, torch.device("cpu"), config.run.folder, described, TrainText(), lambda *_: None)
+    run_task(
+        task, config.run, torch.device("cpu"), config.run.folder, described, TrainText(), lambda *_: None
+    )
 
 
 def seconds_a_step(config: TrainText, count: int = 12) -> float:
     """The median of the processor's time over some steps, of which the first do not count: other programs do not lengthen it."""
     prepared = read_prepared(Path(config.data))
     model = TextModel(shape_of(vars(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
-    draw = text_batches(Pieces(prepared.train, config.context, 0.0), config.run.batch_size, config.form, block=config.block)
+    draw = text_batches(
+        Pieces(prepared.train, config.context, 0.0), config.run.batch_size, config.form, block=config.block
+    )
     generator, spent = torch.Generator().manual_seed(0), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for _ in range(count):
@@ -209,10 +248,19 @@ def chain_row(count: int = 8, draws: int = 32) -> dict[str, Any]:
         logits = model.denoiser(seen, torch.ones(count)).logits[:, -1]
         logits[:, model.tokens.mask_id] = float("-inf")
         one_by_one -= logits.double().log_softmax(-1).gather(1, pieces[:, i, None])[:, 0]
-    drawn = text_nats(model, pieces, draws, torch.Generator().manual_seed(0), form="t", times="independent").mean(0).double()
+    drawn = (
+        text_nats(model, pieces, draws, torch.Generator().manual_seed(0), form="t", times="independent")
+        .mean(0)
+        .double()
+    )
     mean, half = mean_ci95(drawn.numpy())
     difference = float((bound - one_by_one / length).abs().max())
-    row = {"bound_nats_mean": float(bound.mean()), "difference_max": difference, "drawn_nats_mean": mean, "drawn_nats_ci95": half}
+    row = {
+        "bound_nats_mean": float(bound.mean()),
+        "difference_max": difference,
+        "drawn_nats_mean": mean,
+        "drawn_nats_ci95": half,
+    }
     return row | {"within_interval": abs(mean - float(bound.mean())) <= half, "n": count}
 
 
@@ -222,8 +270,16 @@ def estimators_row(count: int = 32, estimates: int = 8) -> dict[str, Any]:
     pieces = held_pieces(model, count)
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
         generator = torch.Generator().manual_seed(0)
-        nats = torch.stack([text_nats(model, pieces, 8, generator, form=form, times=times).mean(1).double() for _ in range(estimates)])
-        row[f"{form}_{times}_nats_mean"], row[f"{form}_{times}_variance"] = float(nats.mean()), float(nats.var(0).mean())
+        nats = torch.stack(
+            [
+                text_nats(model, pieces, 8, generator, form=form, times=times).mean(1).double()
+                for _ in range(estimates)
+            ]
+        )
+        row[f"{form}_{times}_nats_mean"], row[f"{form}_{times}_variance"] = (
+            float(nats.mean()),
+            float(nats.var(0).mean()),
+        )
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
         row[f"{form}_{times}_variance_ratio"] = row[f"{form}_{times}_variance"] / row["l_stratified_variance"]
     return row | {"n": len(pieces)}
@@ -253,7 +309,9 @@ def toy_row(length: int = 5, draws: int = 400) -> dict[str, Any]:
     model = TextModel(TextShape(5, context=length, width=16, depth=2, heads=2), letters)
     random = torch.Generator().manual_seed(0)
     steps = (torch.rand(20_000, generator=random) < 0.3).long() + 1  # mostly a b c a b c
-    draw = text_batches(Pieces(Stream((steps.cumsum(0) % 3).int().numpy(), len(steps)), length, truncated=0.0), 64)
+    draw = text_batches(
+        Pieces(Stream((steps.cumsum(0) % 3).int().numpy(), len(steps)), length, truncated=0.0), 64
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(300):
         with torch.enable_grad():
@@ -262,7 +320,10 @@ def toy_row(length: int = 5, draws: int = 400) -> dict[str, Any]:
             loss.backward()
         optimizer.step()
     every = torch.tensor(list(product(range(4), repeat=length)))
-    likelihoods, bound = {(): torch.ones(len(every), dtype=torch.float64)}, torch.zeros(len(every), dtype=torch.float64)
+    likelihoods, bound = (
+        {(): torch.ones(len(every), dtype=torch.float64)},
+        torch.zeros(len(every), dtype=torch.float64),
+    )
     for count in range(1, length + 1):
         sets = list(combinations(range(length), count))
         for masked in sets:
@@ -275,11 +336,28 @@ def toy_row(length: int = 5, draws: int = 400) -> dict[str, Any]:
             rest = [logs[:, i].exp() * likelihoods[tuple(k for k in masked if k != i)] for i in masked]
             likelihoods[masked] = torch.stack(rest).mean(0)
     exact = -likelihoods[tuple(range(length))].log()
-    drawn = text_nats(model, every[:64].repeat(draws, 1), 1, random)[:, 0].double().unflatten(0, (draws, 64)).mean(1) * length
+    drawn = (
+        text_nats(model, every[:64].repeat(draws, 1), 1, random)[:, 0]
+        .double()
+        .unflatten(0, (draws, 64))
+        .mean(1)
+        * length
+    )
     mean, half = mean_ci95(drawn.numpy())
-    row = {"probability_sum": float((-exact).exp().sum()), "exact_nats_mean": float(exact.mean()), "bound_nats_mean": float(bound.mean())}
-    row |= {"bound_minus_exact_min": float((bound - exact).min()), "bound_minus_exact_max": float((bound - exact).max())}
-    row |= {"drawn_nats_mean": mean, "drawn_nats_ci95": half, "bound_of_drawn_nats_mean": float(bound[:64].mean())}
+    row = {
+        "probability_sum": float((-exact).exp().sum()),
+        "exact_nats_mean": float(exact.mean()),
+        "bound_nats_mean": float(bound.mean()),
+    }
+    row |= {
+        "bound_minus_exact_min": float((bound - exact).min()),
+        "bound_minus_exact_max": float((bound - exact).max()),
+    }
+    row |= {
+        "drawn_nats_mean": mean,
+        "drawn_nats_ci95": half,
+        "bound_of_drawn_nats_mean": float(bound[:64].mean()),
+    }
     return row | {"n": len(every)}
 
 
@@ -288,7 +366,11 @@ def reversal_row() -> dict[str, Any]:
     for kind in ("causal", "masked"):
         found = recall_metrics(trained(f"reversal-{kind}"), facts)
         row |= {f"{kind}_{name}": value for name, value in found.items() if name not in ("n", "chance_rate")}
-    return row | {"chance_rate": 1.0 / FACTS, "n": FACTS, "steps": read_text_config(RUNS / "text-reversal-masked")["steps"]}
+    return row | {
+        "chance_rate": 1.0 / FACTS,
+        "n": FACTS,
+        "steps": read_text_config(RUNS / "text-reversal-masked")["steps"],
+    }
 
 
 def sft_row(block: int) -> dict[str, Any]:
@@ -332,7 +414,12 @@ def held_prompts(model: TextModel, count: int, tokens: int = 32) -> list[list[in
 
 
 def speed_rows(
-    model: TextModel, ways: Mapping[str, TextSettings], length: int, repeats: int, prompts: list[list[int]], judge: TextModel | None = None
+    model: TextModel,
+    ways: Mapping[str, TextSettings],
+    length: int,
+    repeats: int,
+    prompts: list[list[int]],
+    judge: TextModel | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The plain loop and each of our ways, one after the other, one row at a time, for `repeats` prompts; and what the judge says of all
     other prompts' rows, in one batch, beside the first way of the same temperature."""
@@ -367,7 +454,11 @@ def speed_rows(
             "processor_ratio": median(worked["plain"]) / median(worked[name]),
             "equal_tokens_rate": float((ids["plain"] == ids[name])[:, first:].double().mean()),
             "nfe": median(calls[name]),
-            **{f"exact_{key}": value for key, value in quality[exact[ways[name].temperature]].items() if key != "n"},
+            **{
+                f"exact_{key}": value
+                for key, value in quality[exact[ways[name].temperature]].items()
+                if key != "n"
+            },
             **{f"ours_{key}": value for key, value in quality[name].items() if key != "n"},
             "judged_n": quality[name].get("n", 0),
             "n": repeats,
@@ -387,18 +478,25 @@ def exactly(length: int) -> TextSettings:
 def cached_ways(length: int) -> dict[str, TextSettings]:
     """Row by row: the exact mode, and what is remembered and committed in parallel; at temperature 0, then drawn."""
     kinds = list(product(("auto", "prefix", "dual"), (None, 0.9)))
-    named = {f"speed-{cache}-{threshold or 'one'}": {"cache": cache, "threshold": threshold} for cache, threshold in kinds}
+    named = {
+        f"speed-{cache}-{threshold or 'one'}": {"cache": cache, "threshold": threshold}
+        for cache, threshold in kinds
+    }
     named = {"speed-exact": named.pop("speed-auto-one")} | named
     drawn = replace(exactly(length), order="random", temperature=1.0)
     ways = {name: replace(exactly(length), **changes) for name, changes in named.items()}
-    return ways | {f"speed-drawn-{cache}-{n}": replace(drawn, cache=cache, steps=length // n) for cache, n in DRAWN}
+    return ways | {
+        f"speed-drawn-{cache}-{n}": replace(drawn, cache=cache, steps=length // n) for cache, n in DRAWN
+    }
 
 
 @cache
 def trained_speeds(length: int, repeats: int) -> dict[str, dict[str, Any]]:
     """All rows of one model, so that they share its plain loops."""
     model, judge = trained("masked-8192"), trained("causal-8192")
-    return speed_rows(model, cached_ways(length), length, repeats, held_prompts(model, repeats + JUDGED), judge)
+    return speed_rows(
+        model, cached_ways(length), length, repeats, held_prompts(model, repeats + JUDGED), judge
+    )
 
 
 def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
@@ -422,20 +520,31 @@ def random_speed(vocabulary: int, length: int, repeats: int) -> dict[str, Any]:
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.08
     generator = torch.Generator().manual_seed(0)
-    return speed_rows(model, {"exact": exactly(length)}, length, repeats, [ordinary(model, generator) for _ in range(repeats)])["exact"]
+    return speed_rows(
+        model,
+        {"exact": exactly(length)},
+        length,
+        repeats,
+        [ordinary(model, generator) for _ in range(repeats)],
+    )["exact"]
 
 
 def eos_row(settings: TextSettings, length: int, repeats: int) -> dict[str, Any]:
     """Calls and time with and without stopping, EOS allowed, of a model that has learned to end; on so many held-out instructions."""
     model, row = trained("sft"), dict[str, Any]()
-    prompts = [encode_chat(model.tokens, [Turn("user", it.prompt)]) for it in instructions(LEARNED, ASKED, 0)[1][:repeats]]
+    prompts = [
+        encode_chat(model.tokens, [Turn("user", it.prompt)])
+        for it in instructions(LEARNED, ASKED, 0)[1][:repeats]
+    ]
     length = min(length, (model.shape.context - max(map(len, prompts))) // 32 * 32)
     settings = replace(settings, length=length, steps=length, may_end=True)
     for name, stop in (("stop", True), ("full", False)):
         spent, calls = [], []
         for prompt in prompts:
             began = time.perf_counter()
-            written = write(model, prompt_canvas([prompt], length, model.tokens), replace(settings, stop=stop))
+            written = write(
+                model, prompt_canvas([prompt], length, model.tokens), replace(settings, stop=stop)
+            )
             spent.append(time.perf_counter() - began)
             calls.append(written.calls)
         row |= {f"{name}_seconds": median(spent), f"{name}_nfe": median(calls)}
@@ -455,7 +564,9 @@ def quality_row(order: str, steps: int, count: int = 64) -> dict[str, Any]:
 def rows(length: int, repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
     own = ("causal", "block-1", "block-1-t", "block-4", "block-8", "block-16", "masked")
-    made: dict[str, Callable[[], dict[str, Any]]] = {name: partial(likelihood_row, name, DATA) for name in own}
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        name: partial(likelihood_row, name, DATA) for name in own
+    }
     made |= {f"kjv-{kind}": partial(likelihood_row, f"{kind}-8192", LARGE) for kind in ("causal", "masked")}
     made |= {"chain": chain_row, "estimators": estimators_row, "toy": toy_row, "reversal": reversal_row}
     made |= {f"sft-{block}": partial(sft_row, block) for block in BLOCKS}
@@ -472,10 +583,22 @@ def stored() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="+", default=[])
-    parser.add_argument("--train", nargs="*", default=[], choices=list(MODELS), help="models to train first, where they are not")
-    parser.add_argument("--minutes", type=float, help="of each training that is not of a number of steps; by default the plan's")
+    parser.add_argument(
+        "--train",
+        nargs="*",
+        default=[],
+        choices=list(MODELS),
+        help="models to train first, where they are not",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="of each training that is not of a number of steps; by default the plan's",
+    )
     parser.add_argument("--steps", type=int, default=0, help="of each training instead, for a trial")
     parser.add_argument("--length", type=int, default=256, help="tokens of the rows of speed")
     parser.add_argument("--repeats", type=int, default=5)
@@ -496,9 +619,13 @@ def main() -> None:
             print(f"{row}: not run ({reason})", flush=True)
             continue
         result = stored()  # another process may have made other rows meanwhile
-        where = {"threads": arguments.threads, "commit": commit()} | ({"length": arguments.length} if row.startswith("speed") else {})
+        where = {"threads": arguments.threads, "commit": commit()} | (
+            {"length": arguments.length} if row.startswith("speed") else {}
+        )
         result["metrics"][row] = metrics | where | machine()
-        print(f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True)
+        print(
+            f"{row}: { ({k: round(v, 3) for k, v in metrics.items() if isinstance(v, float)}) }", flush=True
+        )
         result |= {"protocol": "one trunk, held-out tail of each text; see benchmarks/text.py", "seeds": [0]}
         with replacing(RESULTS) as partial_file:
             partial_file.write_text(json.dumps(result, indent=1) + "\n")

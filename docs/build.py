@@ -67,7 +67,13 @@ def metrics(maze: str, multi: bool, end: str = "", reference: str = "") -> dict 
     return result["reference"][reference] if reference else result["metrics"]
 
 
-def table_row(name: str, scores: list[float | None], shown: list[str], bold: bool = False, averages: list[str] | None = None) -> str:
+def table_row(
+    name: str,
+    scores: list[float | None],
+    shown: list[str],
+    bold: bool = False,
+    averages: list[str] | None = None,
+) -> str:
     """A row with the averages over the three mazes after the single-goal and after the Multi2D columns; some are only known as given."""
     cells = []
     for k in (0, 3):
@@ -97,7 +103,11 @@ def trainings() -> str | None:
     if max(len(column) for column in columns) < 2:
         return None
     shown = [f"{fmean(c):.1f} (sd {stdev(c):.1f}, {len(c)})" if len(c) > 1 else "-" for c in columns]
-    return table_row("several trainings: mean (deviation, how many)", [fmean(c) if len(c) > 1 else None for c in columns], shown)
+    return table_row(
+        "several trainings: mean (deviation, how many)",
+        [fmean(c) if len(c) > 1 else None for c in columns],
+        shown,
+    )
 
 
 def published() -> list[str]:
@@ -106,7 +116,9 @@ def published() -> list[str]:
         scores = [*row["single"], *(row["multi"] or [None] * 3)]
         shown = ["-" if value is None else str(value) for value in scores]
         averages = [f"({row['average']}, latched)", "-"] if row.get("latched") else None
-        rows.append(table_row(f"{row['name']}, published [{row['source']}]", scores, shown, averages=averages))
+        rows.append(
+            table_row(f"{row['name']}, published [{row['source']}]", scores, shown, averages=averages)
+        )
     return rows
 
 
@@ -117,7 +129,11 @@ def details() -> list[str]:
     lines.append("|---" * 8 + "|")
     for maze, multi in TASKS:
         if m := metrics(maze, multi):
-            cells = [f"{100 * m['success_rate']:.1f} %", f"{m['arrival_step_mean']:.0f}", f"{m['latched_score_mean']:.1f}"]
+            cells = [
+                f"{100 * m['success_rate']:.1f} %",
+                f"{m['arrival_step_mean']:.0f}",
+                f"{m['latched_score_mean']:.1f}",
+            ]
             cells += [
                 f"{m['plans_per_second']:.0f}",
                 f"{100 * m['wall_crossing_rate']:.1f} %",
@@ -149,7 +165,11 @@ def in_full() -> str:
         ("a training with seed 1", "-seed1", ""),
         ("with seed 2", "-seed2", ""),
     ]
-    for name, end, reference in [*rows, ("oracle, given the map", "", "oracle"), ("data controller, given the map", "", "controller")]:
+    for name, end, reference in [
+        *rows,
+        ("oracle, given the map", "", "oracle"),
+        ("data controller, given the map", "", "controller"),
+    ]:
         for maze, multi in TASKS:
             m = metrics(maze, multi, end, reference)
             if m is None:
@@ -161,11 +181,20 @@ def in_full() -> str:
                 f"{m['arrival_step_mean']:.0f}",
                 f"{m['replans_mean']:.3f}" if "replans_mean" in m else "-",
             ]
-            cells += [f"{m['plans_per_second']:.3g}" if "plans_per_second" in m else "-", f"{100 * m['wall_crossing_rate']:.1f} %"]
+            cells += [
+                f"{m['plans_per_second']:.3g}" if "plans_per_second" in m else "-",
+                f"{100 * m['wall_crossing_rate']:.1f} %",
+            ]
             cells.append("-" if searched else f"{100 * m['chosen_wall_crossing_rate']:.1f} %")
             cells += [f"{m['plan_deviation_mean']:.2f}", f"{m['plan_deviation_max_mean']:.2f}"]
-            cells.append(f"{100 * m['plan_deviation_over_0.3_rate']:.0f} %" if "plan_deviation_over_0.3_rate" in m else "-")
-            lines.append(f"| {name}: {maze}, {'Multi2D' if multi else 'single goal'} | " + " | ".join(cells) + " |")
+            cells.append(
+                f"{100 * m['plan_deviation_over_0.3_rate']:.0f} %"
+                if "plan_deviation_over_0.3_rate" in m
+                else "-"
+            )
+            lines.append(
+                f"| {name}: {maze}, {'Multi2D' if multi else 'single goal'} | " + " | ".join(cells) + " |"
+            )
     lines += ["", "What differs between the published planners and ours, besides data and physics:", ""]
     for row in json.loads((ROOT / "benchmarks" / "published.json").read_text()):
         lines.append(f"- {row['name']} ({row['source']}): {row['differs']}.")
@@ -192,7 +221,10 @@ def section() -> str:
     lines = [INTRODUCTION, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     rows = [measured(name, end) for name, end in ROWS.items()]
     rows.insert(1, trainings())
-    rows += [measured("oracle, given the map", reference="oracle"), measured("data controller, given the map", reference="controller")]
+    rows += [
+        measured("oracle, given the map", reference="oracle"),
+        measured("data controller, given the map", reference="controller"),
+    ]
     lines += [row for row in rows if row] + published()
     return "\n".join([*lines, "", *details(), "", CONCLUSION])
 
@@ -205,13 +237,21 @@ def offpath() -> str:
     found = json.loads(file.read_text())["metrics"]
     lines = ["`python benchmarks/maze_offpath.py evaluate`, 200 episodes each, seed 0.", ""]
     lines += ["| | arrive | at step | raw samples across a wall |", "|---|---|---|---|"]
-    names = {"unconnected": "medium, corner to corner, no training episode connects them", "spiral": "a spiral of one's own, random pairs"}
+    names = {
+        "unconnected": "medium, corner to corner, no training episode connects them",
+        "spiral": "a spiral of one's own, random pairs",
+    }
     for task, name in names.items():
         for row, m in found[task].items():
             crossing = f"{100 * m['wall_crossing_rate']:.1f} %" if row.startswith("unveil") else "-"
-            lines.append(f"| {name}: {row} | {100 * m['success_rate']:.1f} % | {m['arrival_step_mean']:.0f} | {crossing} |")
+            lines.append(
+                f"| {name}: {row} | {100 * m['success_rate']:.1f} % | {m['arrival_step_mean']:.0f} | {crossing} |"
+            )
     m = found["via"]
-    lines += ["", f"Waypoints, maze `large`, {m['n']} random (start, waypoint, goal): the ball comes within 0.3 cells of the waypoint in"]
+    lines += [
+        "",
+        f"Waypoints, maze `large`, {m['n']} random (start, waypoint, goal): the ball comes within 0.3 cells of the waypoint in",
+    ]
     lines.append(
         f"{100 * m['within_0.3_rate']:.1f} % (on average {m['distance_mean']:.3f}, at worst {m['distance_max']:.2f} cells), and then"
     )
@@ -232,20 +272,29 @@ def ogbench() -> str:
         shown = [f"{100 * m['success_rate']:.1f} ± {100 * m['success_ci95']:.1f}" for m in cells]
         lines.append(f"| {row} | " + " | ".join(shown) + " |")
     for row in dict.fromkeys(row for result in found.values() for row in result["published"]):
-        cells = ["{} ± {}".format(*result["published"][row]) if row in result["published"] else "-" for result in found.values()]
+        cells = [
+            "{} ± {}".format(*result["published"][row]) if row in result["published"] else "-"
+            for result in found.values()
+        ]
         lines.append(f"| {row}, published | " + " | ".join(cells) + " |")
     lines.append("")
     for maze, result in found.items():
         m = result["metrics"]["unveil"]
-        samples = (
-            f"{100 * m['wall_crossing_rate']:.0f} % of the samples and {100 * m['chosen_wall_crossing_rate']:.0f} % of the chosen ones"
+        samples = f"{100 * m['wall_crossing_rate']:.0f} % of the samples and {100 * m['chosen_wall_crossing_rate']:.0f} % of the chosen ones"
+        lines.append(
+            f"`{maze}`: {samples} cross a wall somewhere; an episode takes {m['replans_mean']:.1f} new plans on average."
         )
-        lines.append(f"`{maze}`: {samples} cross a wall somewhere; an episode takes {m['replans_mean']:.1f} new plans on average.")
-    lines.append("So these plans are weak, and rescued by choosing among 32 and by planning again, unlike those of Maze2D.")
+    lines.append(
+        "So these plans are weak, and rescued by choosing among 32 and by planning again, unlike those of Maze2D."
+    )
     return "\n".join(lines)
 
 
-SETS = [f"{body}-{mix}" for body in ("hopper", "walker2d", "halfcheetah") for mix in ("medium-expert", "medium", "medium-replay")]
+SETS = [
+    f"{body}-{mix}"
+    for body in ("hopper", "walker2d", "halfcheetah")
+    for mix in ("medium-expert", "medium", "medium-replay")
+]
 BODIES = {  # name in the table: row of benchmarks/locomotion.py
     "behaviour in the data": "behaviour",
     "its best episode": "best",
@@ -272,9 +321,14 @@ def locomotion() -> str:
     for name in SETS:
         file = RESULTS / f"locomotion-{name}.json"
         result = json.loads(file.read_text()) if file.is_file() else {"metrics": {}}
-        version = re.search(r"mujoco ([\w.]+)", str(result.get("protocol", "")))  # of rows that do not say theirs
+        version = re.search(
+            r"mujoco ([\w.]+)", str(result.get("protocol", ""))
+        )  # of rows that do not say theirs
         common = {"mujoco": version[1]} if version else {}
-        found = {row: (common if "threads" in metrics else {}) | metrics for row, metrics in result["metrics"].items()}
+        found = {
+            row: (common if "threads" in metrics else {}) | metrics
+            for row, metrics in result["metrics"].items()
+        }
         cells = [body_cell(found.get(row)) for row in BODIES.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -291,9 +345,13 @@ def body_cell(row: dict | None) -> str:
     else:
         parts.append("no episodes")
     if "candidates" in row:
-        parts.append(f"K {row['candidates']}, {row['sampling_steps']} step{'s' if row['sampling_steps'] > 1 else ''}")
+        parts.append(
+            f"K {row['candidates']}, {row['sampling_steps']} step{'s' if row['sampling_steps'] > 1 else ''}"
+        )
     if "decisions_per_second" in row:
-        parts.append(f"{row['decisions_per_second']:.3g}/s, {row['threads']} thread{'s' if row['threads'] > 1 else ''}")
+        parts.append(
+            f"{row['decisions_per_second']:.3g}/s, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        )
     if "mujoco" in row:
         parts.append(f"MuJoCo {row['mujoco']}")
     if "minutes" in row:
@@ -308,7 +366,11 @@ WARM = """![Return against denoising steps a decision, from the last plan and fr
 
 def warm_start() -> str:
     """The curve of return against denoising steps, if it was made."""
-    return WARM if (ROOT / "docs" / "warm-start.png").is_file() else "Warm-started planning again, return against denoising steps: not run."
+    return (
+        WARM
+        if (ROOT / "docs" / "warm-start.png").is_file()
+        else "Warm-started planning again, return against denoising steps: not run."
+    )
 
 
 SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 ascents each), ours against an eager implementation of
@@ -335,7 +397,11 @@ def speed() -> str:
         for name, row in cell["rows"].items():
             if "decision_ms" in row:
                 error = f"{row['error']:.1e}" if "error" in row else "-"
-                shown = [f"{row['decision_ms']:.3g}", f"{row['decisions_per_second']:.3g}", f"{row['steps_per_second']:.3g}"]
+                shown = [
+                    f"{row['decision_ms']:.3g}",
+                    f"{row['decisions_per_second']:.3g}",
+                    f"{row['steps_per_second']:.3g}",
+                ]
                 shown += [f"{row['times_eager']:.2f}", error, f"{100 * row['of_peak']:.0f} %"]
                 lines.append(f"| {where} | {name} | " + " | ".join(shown) + " |")
             elif not cell["compiled"]:
@@ -344,7 +410,10 @@ def speed() -> str:
     if paired := found.get("returns"):
         for name in [n for n in ("float32", "bfloat16") if n in paired]:
             row = paired[name]
-            lines += ["", f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f} (n {paired['n']},"]
+            lines += [
+                "",
+                f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f} (n {paired['n']},",
+            ]
             lines.append(
                 f"{paired['dataset']}, K = {paired['candidates']}); plain {paired['off']['mean']:.1f} ± {paired['off']['ci95']:.1f}."
             )
@@ -355,10 +424,18 @@ def goals(cells: list[dict[str, Any]]) -> str:
     """Where the two goals of speed are reached, by batch and threads."""
     said = []
     for most, times in ((1e-3, 1.5), (3e-2, 2.0)):
-        near = [(cell, row) for cell in cells for row in cell["rows"].values() if row.get("error", inf) <= most]
-        reached = sorted({f"({cell['batch']}, {cell['threads']})" for cell, row in near if row["times_eager"] >= times})
+        near = [
+            (cell, row) for cell in cells for row in cell["rows"].values() if row.get("error", inf) <= most
+        ]
+        reached = sorted(
+            {f"({cell['batch']}, {cell['threads']})" for cell, row in near if row["times_eager"] >= times}
+        )
         best = max((row["times_eager"] for _, row in near), default=0.0)
-        where = f"at (batch, threads) {', '.join(reached)}, {best:.2f} at best" if reached else f"nowhere; {best:.2f} at best"
+        where = (
+            f"at (batch, threads) {', '.join(reached)}, {best:.2f} at best"
+            if reached
+            else f"nowhere; {best:.2f} at best"
+        )
         said.append(f"{times:g} times eager at an error of at most {most:g} is reached {where}.")
     return " ".join(said)
 
@@ -373,7 +450,17 @@ def told(row: dict[str, Any]) -> str:
     return f"one pass of the U-Net, {single}; {half} (errors {row['error_f32']:.0e}, {row['error_bf16']:.0e})"
 
 
-SOLVERS = (("ddpm", 100), ("ddim", 1), ("ddim", 2), ("ddim", 3), ("ddim", 5), ("ddim", 16), ("dpmpp", 2), ("dpmpp", 3), ("dpmpp", 5))
+SOLVERS = (
+    ("ddpm", 100),
+    ("ddim", 1),
+    ("ddim", 2),
+    ("ddim", 3),
+    ("ddim", 5),
+    ("ddim", 16),
+    ("dpmpp", 2),
+    ("dpmpp", 3),
+    ("dpmpp", 5),
+)
 NOISE = (("ddpm", 100), ("ddim", 10), ("ddim", 5), ("ddim", 1), ("dpmpp", 3))
 POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "replayed human demonstrations (a reference, not a limit)": "replay",
@@ -402,19 +489,29 @@ def pusht() -> str:
     """The table of policies; what was not run says so."""
     file = RESULTS / "pusht.json"
     found = json.loads(file.read_text())["metrics"] if file.is_file() else {}
-    lines = [PUSHT, "", "| | score | published 50 | minus DDPM 100 | covered 0.95 | decision |", "|---|---|---|---|---|---|"]
+    lines = [
+        PUSHT,
+        "",
+        "| | score | published 50 | minus DDPM 100 | covered 0.95 | decision |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, row in POLICIES.items():
         m = found.get(row)
         if m is None:
             lines.append(f"| {name} | not run | - | - | - | - |")
             continue
         first = f"{m['published_mean']:.3f}" if "published_mean" in m else "-"
-        paired = f"{m['minus_ddpm_mean']:+.3f} ± {m['minus_ddpm_ci95']:.3f}" if "minus_ddpm_mean" in m else "-"
+        paired = (
+            f"{m['minus_ddpm_mean']:+.3f} ± {m['minus_ddpm_ci95']:.3f}" if "minus_ddpm_mean" in m else "-"
+        )
         spent = f"{m['decision_ms_p50']:.1f} ms" if "decision_ms_p50" in m else "-"
         score = f"{m['score_mean']:.3f} ± {m['score_ci95']:.3f} (n {m['n']})"
         lines.append(f"| {name} | {score} | {first} | {paired} | {100 * m['success_rate']:.0f} % | {spent} |")
     if ways := found.get("ways"):
-        lines += ["", f"From the symmetric start {100 * ways['left_rate']:.0f} % went left and {100 * ways['right_rate']:.0f} % right;"]
+        lines += [
+            "",
+            f"From the symmetric start {100 * ways['left_rate']:.0f} % went left and {100 * ways['right_rate']:.0f} % right;",
+        ]
         lines.append(
             f"{100 * ways['committed_rate']:.0f} % of those kept to their side. Of 20 symmetric starts, nearer the mark and farther,"
         )
@@ -442,7 +539,9 @@ def delays(found: dict[str, Any]) -> list[str]:
     for d in range(9):
         scores = {mode: np.array(found[f"delay-{d}-{mode}"]["scores"]) for mode in modes}
         pairs = [paired_ci95(scores["prefix"], scores[mode]) for mode in modes[:3]]
-        cells = [f"{scores[mode].mean():.3f}" for mode in modes] + [f"{mean:+.3f} ± {width:.3f}" for mean, width in pairs]
+        cells = [f"{scores[mode].mean():.3f}" for mode in modes] + [
+            f"{mean:+.3f} ± {width:.3f}" for mean, width in pairs
+        ]
         lines.append(f"| {d / 10:.1f} | " + " | ".join(cells) + " |")
     return lines
 
@@ -451,7 +550,12 @@ def forecasts(energy: dict[str, Any] | None) -> list[str]:
     """The energy scores of held-out chunks: a row a head, a column a number of actions."""
     if energy is None:
         return []
-    heads = {"diffusion, DDIM 10": "cnn", "mixture density network": "mdn", "bins": "bins", "mean (MSE)": "mse"}
+    heads = {
+        "diffusion, DDIM 10": "cnn",
+        "mixture density network": "mdn",
+        "bins": "bins",
+        "mean (MSE)": "mse",
+    }
     lines = [
         "",
         f"Energy score, px, of {energy['n']} held-out windows over their first *h* executed actions, *h* x 2 numbers, 16 draws each;",
@@ -462,7 +566,9 @@ def forecasts(energy: dict[str, Any] | None) -> list[str]:
     ]
     for name, head in heads.items():
         if f"{head}-1" in energy:
-            lines.append(f"| {name} | " + " | ".join(f"{energy[f'{head}-{h}']:.2f}" for h in (1, 2, 4, 8)) + " |")
+            lines.append(
+                f"| {name} | " + " | ".join(f"{energy[f'{head}-{h}']:.2f}" for h in (1, 2, 4, 8)) + " |"
+            )
     return lines
 
 
@@ -479,7 +585,11 @@ def rates(found: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for rate in chosen:
-        lines.append(f"| {rate} | " + " | ".join(f"{found[f'lr{rate}-s{seed}']['score_mean']:.3f}" for seed in seeds) + " |")
+        lines.append(
+            f"| {rate} | "
+            + " | ".join(f"{found[f'lr{rate}-s{seed}']['score_mean']:.3f}" for seed in seeds)
+            + " |"
+        )
     return lines
 
 
@@ -513,7 +623,9 @@ def main() -> None:
     for name, results in (("README.md", section()), ("README.zh-CN.md", chinese(section()))):
         readme = ROOT / name
         readme.write_text(replaced(readme.read_text(encoding="utf-8"), "results", results), encoding="utf-8")
-    inner = section().replace("[docs/protocol.md](docs/protocol.md)", "[What the numbers mean](../protocol.md)")
+    inner = section().replace(
+        "[docs/protocol.md](docs/protocol.md)", "[What the numbers mean](../protocol.md)"
+    )
     inner = inner.replace(" says what every number means", " defines all of them")
     text = page.read_text()
     for mark, content in (

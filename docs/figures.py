@@ -17,7 +17,13 @@ import torch
 from PIL import Image, ImageDraw
 
 DOCS = Path(__file__).resolve().parent
-LINES = ["to be, or not to be", "the rest is silence", "what a piece of work", "to thine own self be", "the play's the thing"]
+LINES = [
+    "to be, or not to be",
+    "the rest is silence",
+    "what a piece of work",
+    "to thine own self be",
+    "the play's the thing",
+]
 
 
 def locomotion() -> plt.Figure:
@@ -41,7 +47,10 @@ def locomotion() -> plt.Figure:
 
     roll(world, act, 140)
     figure, axes = plt.subplots(2, 1, figsize=(7.2, 4.2), sharex=True, layout="constrained")
-    columns = (("height of the torso, m", 3, heights), ("torque of the thigh, of 1", 0, torques))  # rows are 3 torques, 11 observations
+    columns = (
+        ("height of the torso, m", 3, heights),
+        ("torque of the thigh, of 1", 0, torques),
+    )  # rows are 3 torques, 11 observations
     for axis, (name, column, done) in zip(axes, columns, strict=True):
         for step, drawn in plans.items():
             x = step + np.arange(drawn.shape[1])
@@ -50,7 +59,11 @@ def locomotion() -> plt.Figure:
             axis.axvline(step, color="lightgrey", linewidth=0.8, zorder=0)
         axis.plot(done, color="black", linewidth=1.2)
         axis.set(ylabel=name, xlim=(50, 140))
-    for colour, label in (("black", "what the body did"), ("tab:blue", "16 plans"), ("tab:orange", "the one of the highest value")):
+    for colour, label in (
+        ("black", "what the body did"),
+        ("tab:blue", "16 plans"),
+        ("tab:orange", "the one of the highest value"),
+    ):
         axes[0].plot([], [], color=colour, label=label)
     axes[0].legend(loc="lower right", fontsize=8)
     axes[1].set_xlabel("step; a decision is made at every one, four are drawn")
@@ -68,8 +81,12 @@ def pusht() -> plt.Figure:
         row = int(demonstrations.starts[episode]) + step
         world = PushTEpisodes(1, 0)
         world.reset_to(demonstrations.observations["state"][row : row + 1].astype(np.float64))
-        chunk = demonstrations.actions[row - 1 : row + 15].astype(np.float64)  # as trained on: one action before, one now, 14 to come
-        pictures.append(with_chunk(world.pictures(288)[0], chunk, slice(1, 9), f"demonstration {episode}, step {step}"))
+        chunk = demonstrations.actions[row - 1 : row + 15].astype(
+            np.float64
+        )  # as trained on: one action before, one now, 14 to come
+        pictures.append(
+            with_chunk(world.pictures(288)[0], chunk, slice(1, 9), f"demonstration {episode}, step {step}")
+        )
     sheet = tiled(np.stack(pictures))
     figure = plt.figure(figsize=(sheet.shape[1] / 100, sheet.shape[0] / 100), dpi=100)
     figure.add_axes((0, 0, 1, 1)).imshow(sheet)
@@ -146,7 +163,9 @@ def text() -> plt.Figure:
     data = torch.tensor([[letters.index(c) for c in line.ljust(length)] for line in LINES])
 
     def exact(x: torch.Tensor, t: torch.Tensor) -> MaskedDenoised:
-        fits = ((x[:, None] == mask) | (x[:, None] == data)).all(2).double()  # lines that the letters so far allow
+        fits = (
+            ((x[:, None] == mask) | (x[:, None] == data)).all(2).double()
+        )  # lines that the letters so far allow
         share = torch.einsum("bk,klv->blv", fits, torch.nn.functional.one_hot(data, mask + 1).double())
         return MaskedDenoised((share / fits.sum(1)[:, None, None]).clamp(min=1e-30).log())
 

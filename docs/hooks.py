@@ -31,7 +31,9 @@ def names(file: Path) -> set[str]:
 def owner(file: Path, name: str) -> str:
     """`Class.name` for a method, else the name."""
     for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.ClassDef) and any(isinstance(part, ast.FunctionDef) and part.name == name for part in node.body):
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(part, ast.FunctionDef) and part.name == name for part in node.body
+        ):
             return f"{node.name}.{name}"
     return name
 
@@ -46,7 +48,10 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
             raise PluginError(f"{page.file.src_uri}: {place}/{path} has no {name}")
         if place == "src/unveil":
             module = f"unveil.{path.removesuffix('.py').replace('/', '.')}"
-            target, anchor = f"api/{path.removesuffix('.py')}.md", f"{module}.{owner(file, name)}" if name else module
+            target, anchor = (
+                f"api/{path.removesuffix('.py')}.md",
+                f"{module}.{owner(file, name)}" if name else module,
+            )
         else:
             target, anchor = f"tests/{path.removesuffix('.py')}.md", name
         return f"]({relpath(target, Path(page.file.src_uri).parent.as_posix() or '.')}{f'#{anchor}' if anchor else ''})"
@@ -68,7 +73,11 @@ def on_files(files, config, **_: object):
         module = ".".join(("unveil", *path.parts))
         about = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
         modules.append(f"- [{path.as_posix()}](api/{path.as_posix()}.md): {about}")
-        files.append(File.generated(config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"))
+        files.append(
+            File.generated(
+                config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"
+            )
+        )
     files.append(File.generated(config, "api.md", content="\n".join(modules)))
     for file in sorted(PLACES["tests"].rglob("*.py")):
         source = file.read_text()
@@ -78,7 +87,9 @@ def on_files(files, config, **_: object):
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
             if isinstance(node, ast.FunctionDef):
                 parts.append(f"## {node.name} {{#{node.name}}}\n")
-            block = "\n".join(lines[after if not isinstance(node, ast.FunctionDef) else first : node.end_lineno]).strip("\n")
+            block = "\n".join(
+                lines[after if not isinstance(node, ast.FunctionDef) else first : node.end_lineno]
+            ).strip("\n")
             parts.append(f"```python\n{block}\n```\n")
             after = node.end_lineno
         path = file.relative_to(PLACES["tests"]).with_suffix(".md").as_posix()

@@ -14,7 +14,12 @@ WHO = {
     "lucidrains": "denoising-diffusion-pytorch 2.3.4",
     "diffusers": "a training loop of diffusers 0.42.1",
 }
-TASKS = {"denoise": "denoise", "inpaint": "inpaint the middle quarter", "deblur": "deblur, 1.5 pixels", "superres": "superres, 2 x"}
+TASKS = {
+    "denoise": "denoise",
+    "inpaint": "inpaint the middle quarter",
+    "deblur": "deblur, 1.5 pixels",
+    "superres": "superres, 2 x",
+}
 
 
 def bounds(rows: Rows, row: str) -> str:
@@ -36,9 +41,16 @@ def picture(name: str, said: str) -> list[str]:
 
 def solvers(rows: Rows) -> list[str]:
     kinds = {"ddim": "DDIM", "ddpm": "DDPM, small variance", "ddpm-large": "DDPM, large variance"}
-    body = [[str(steps), *(cell(rows, f"solvers-{kind}-{steps}", "frechet_distance") for kind in kinds)] for steps in STEPS]
+    body = [
+        [str(steps), *(cell(rows, f"solvers-{kind}-{steps}", "frechet_distance") for kind in kinds)]
+        for steps in STEPS
+    ]
     packaged = [
-        [str(steps), *(cell(rows, f"packaged-{kind}-{steps}", "frechet_distance", seeds=("",)) for kind in kinds)] for steps in STEPS[:-1]
+        [
+            str(steps),
+            *(cell(rows, f"packaged-{kind}-{steps}", "frechet_distance", seeds=("",)) for kind in kinds),
+        ]
+        for steps in STEPS[:-1]
     ]
     return [
         "### 1. DDIM against DDPM by steps",
@@ -57,21 +69,40 @@ def objectives(rows: Rows) -> list[str]:
     for name in CELLS:
         row = f"objective-{name}"
         numbers = [cell(rows, row, "bits_per_dim", 3), cell(rows, row, "bits_minus_linear_simple_mean", 3)]
-        body.append([name.replace("-", ", "), *numbers, cell(rows, row, "frechet_distance"), cell(rows, row, "kernel_distance", 2)])
+        body.append(
+            [
+                name.replace("-", ", "),
+                *numbers,
+                cell(rows, row, "frechet_distance"),
+                cell(rows, row, "kernel_distance", 2),
+            ]
+        )
     return [
         "### 2. Schedules and losses",
         "The paper: a learned variance and the cosine schedule lower the bits; the bound alone lowers them most, with the worst pictures.",
         "Bits are of the same test images under each, so differences from `linear, simple` are in pairs; pictures by 100 ancestral steps.",
         bounds(rows, "objective-linear-simple"),
         "",
-        *table(["schedule, loss", "bits a dimension", "minus linear, simple", "Frechet distance", "kernel distance"], body),
+        *table(
+            [
+                "schedule, loss",
+                "bits a dimension",
+                "minus linear, simple",
+                "Frechet distance",
+                "kernel distance",
+            ],
+            body,
+        ),
     ]
 
 
 def variances(rows: Rows) -> list[str]:
     kinds = ("learned", "small", "large")
     body = [
-        [f"{schedule}, {steps}", *(cell(rows, f"variance-{schedule}-{kind}-{steps}", "frechet_distance") for kind in kinds)]
+        [
+            f"{schedule}, {steps}",
+            *(cell(rows, f"variance-{schedule}-{kind}-{steps}", "frechet_distance") for kind in kinds),
+        ]
         for schedule in ("linear", "cosine")
         for steps in (25, 50)
     ]
@@ -90,7 +121,9 @@ def guidance(rows: Rows) -> list[str]:
         "The papers: more guidance hits the class more often and is more precise, and loses recall; distance is best in between. DDIM in",
         f"25 steps, classes as often as in the data. {bounds(rows, 'guide-free-1')}",
         "",
-        *picture("images-guidance.png", "Distance, hits, precision and recall against the scale of both guidances"),
+        *picture(
+            "images-guidance.png", "Distance, hits, precision and recall against the scale of both guidances"
+        ),
     ]
     for kind, said in (("classifier", "a classifier's scale"), ("free", "classifier-free scale (1: none)")):
         body = [
@@ -110,9 +143,14 @@ def guidance(rows: Rows) -> list[str]:
 def orders(rows: Rows) -> list[str]:
     kinds = {"ddim": "DDIM", "dpmpp": "DPM-Solver++", "heun": "Heun"}
     errors = [[cell(rows, f"order-{kind}-{calls}", "error", 2) for kind in kinds] for calls in CALLS]
-    distances = [[cell(rows, f"order-{kind}-{calls}", "frechet_distance") for kind in kinds] for calls in CALLS]
+    distances = [
+        [cell(rows, f"order-{kind}-{calls}", "frechet_distance") for kind in kinds] for calls in CALLS
+    ]
     body = [[str(calls), *a, *b] for calls, a, b in zip(CALLS, errors, distances, strict=True)]
-    heads = [*(f"{name}, error" for name in kinds.values()), *(f"{name}, distance" for name in kinds.values())]
+    heads = [
+        *(f"{name}, error" for name in kinds.values()),
+        *(f"{name}, distance" for name in kinds.values()),
+    ]
     return [
         "### 5. Orders of solvers",
         "Calls of the network; the error is the root mean square of what 64 pictures differ from those of the exact flow (Heun, 199 calls)",
@@ -132,7 +170,10 @@ def duel(rows: Rows) -> list[str]:
         "default_frechet_distance": ("by default, n 256: distance", 1),
         "default_nfe": ("calls by default", 0),
     }
-    body = [[said, *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items())] for who, said in WHO.items()]
+    body = [
+        [said, *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items())]
+        for who, said in WHO.items()
+    ]
     lines = [
         "### 6. Equal minutes",
         "Twenty minutes of training on the same two cores, the same batches, each program at its own recommended rate and with its",
@@ -144,7 +185,11 @@ def duel(rows: Rows) -> list[str]:
     if rates is None:
         return [*lines, "Rates, taking turns in one process: not run.", ""]
     heads = {"training": "training", "equal": "sampling, equal steps", "default": "sampling, defaults"}
-    ratios = [[WHO[who], *(f"{rates[f'ours_by_{who}_{kind}']:.2f}" for kind in heads)] for who in WHO if f"ours_by_{who}_training" in rates]
+    ratios = [
+        [WHO[who], *(f"{rates[f'ours_by_{who}_{kind}']:.2f}" for kind in heads)]
+        for who in WHO
+        if f"ours_by_{who}_training" in rates
+    ]
     return [
         *lines,
         "Our images a second by theirs, medians of rounds in which all take turns in one process:",
@@ -158,8 +203,14 @@ def restoration(rows: Rows) -> list[str]:
     for task, said in TASKS.items():
         best = rows.get(f"restore-{task}", {}).get("best_other", "")
         numbers = [cell(rows, f"restore-{task}", name, 1) for name in ("psnr_mean", "psnr_of_means_mean")]
-        other = f"{cell(rows, f'restore-{task}', f'{best}_psnr_mean', 1)} ({best.replace('_', ' ')})" if best else "not run"
-        body.append([said, *numbers, other, cell(rows, f"restore-{task}", "psnr_of_means_minus_best_other_mean", 1)])
+        other = (
+            f"{cell(rows, f'restore-{task}', f'{best}_psnr_mean', 1)} ({best.replace('_', ' ')})"
+            if best
+            else "not run"
+        )
+        body.append(
+            [said, *numbers, other, cell(rows, f"restore-{task}", "psnr_of_means_minus_best_other_mean", 1)]
+        )
     return [
         "### 7. Restoration",
         "PSNR in dB of 64 test pictures damaged alike, with noise of 10 levels of 255; best of bicubic, median, leaving them. A sample",

@@ -23,7 +23,12 @@ def cell(rows: Rows, row: str, name: str, digits: int = 1, seeds: Sequence[str] 
 
 def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """Lines, the last one empty."""
-    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(line)} |" for line in body), ""]
+    return [
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(f"| {' | '.join(line)} |" for line in body),
+        "",
+    ]
 
 
 def replaced(text: str, mark: str, content: str) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 from result_tables import replaced, table
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADS = ("reader", "valid sources", "inputs", "values", "refused in a line", "faults", "most memory, MB", "longest, s")
+HEADS = (
+    "reader",
+    "valid sources",
+    "inputs",
+    "values",
+    "refused in a line",
+    "faults",
+    "most memory, MB",
+    "longest, s",
+)
 
 
 def section(result: Mapping[str, Any]) -> str:
@@ -18,13 +27,24 @@ def section(result: Mapping[str, Any]) -> str:
         return "Not run."
     names = ("sources", "inputs", "values", "refusals")
     body = [
-        [name, *(f"{row[key]:,}" for key in names), f"{len(row['faults'])}", f"{row['largest_mb']:.0f}", f"{row['longest_seconds']:.2f}"]
+        [
+            name,
+            *(f"{row[key]:,}" for key in names),
+            f"{len(row['faults'])}",
+            f"{row['largest_mb']:.0f}",
+            f"{row['longest_seconds']:.2f}",
+        ]
         for name, row in readers.items()
     ]
     sums = [sum(row[key] for row in readers.values()) for key in names]
     faults = [(name, fault) for name, row in readers.items() for fault in row["faults"]]
-    worst = (max(row["largest_mb"] for row in readers.values()), max(row["longest_seconds"] for row in readers.values()))
-    body.append(["**all**", *(f"{n:,}" for n in sums), f"{len(faults)}", f"{worst[0]:.0f}", f"{worst[1]:.2f}"])
+    worst = (
+        max(row["largest_mb"] for row in readers.values()),
+        max(row["longest_seconds"] for row in readers.values()),
+    )
+    body.append(
+        ["**all**", *(f"{n:,}" for n in sums), f"{len(faults)}", f"{worst[0]:.0f}", f"{worst[1]:.2f}"]
+    )
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"Seed {result['seed']}, {result['minutes']:.0f} minutes in all on one core that other work shared; {versions}.",

@@ -34,7 +34,11 @@ WAYS = {
     "speed-drawn-dual-2": "drawn, prefix and rest remembered, 2 tokens a call",
     "speed-drawn-dual-4": "drawn, prefix and rest remembered, 4 tokens a call",
 }
-ORDERS = {"ancestral": "the model's own process", "confidence": "surest first, drawn", "confidence-greedy": "surest first, temperature 0"}
+ORDERS = {
+    "ancestral": "the model's own process",
+    "confidence": "surest first, drawn",
+    "confidence-greedy": "surest first, temperature 0",
+}
 STEPS = (8, 16, 32, 64, 128)
 
 
@@ -43,7 +47,10 @@ def likelihoods(rows: Rows) -> list[str]:
         found = rows.get(name)
         interval = "" if found is None or found.get("ci95") is None else f" ± {found['ci95']:.3f}"
         nats = "not run" if found is None else f"{found['nats_per_token']:.3f}{interval}"
-        more = [cell(rows, name, metric, digits, ONE) for metric, digits in (("bits_per_char", 3), ("perplexity", 1), ("steps", 0))]
+        more = [
+            cell(rows, name, metric, digits, ONE)
+            for metric, digits in (("bits_per_char", 3), ("perplexity", 1), ("steps", 0))
+        ]
         return [said, nats, *more]
 
     heads = ["model", "nats a token", "bits a character", "perplexity", "steps"]
@@ -113,13 +120,29 @@ def estimators(rows: Rows) -> list[str]:
 
 
 def reversal(rows: Rows) -> list[str]:
-    heads = {"forward_rate": "forward", "infilled_reverse_rate": "reverse, infilled", "reprompted_reverse_rate": "reverse, re-prompted"}
+    heads = {
+        "forward_rate": "forward",
+        "infilled_reverse_rate": "reverse, infilled",
+        "reprompted_reverse_rate": "reverse, re-prompted",
+    }
     found = rows.get("reversal")
     body = [
-        [kind, *("-" if found and f"{kind}_{name}" not in found else cell(rows, "reversal", f"{kind}_{name}", 3, ONE) for name in heads)]
+        [
+            kind,
+            *(
+                "-"
+                if found and f"{kind}_{name}" not in found
+                else cell(rows, "reversal", f"{kind}_{name}", 3, ONE)
+                for name in heads
+            ),
+        ]
         for kind in ("causal", "masked")
     ]
-    said = "" if found is None else f" {found['n']} facts, {found['steps']:,} steps each; chance is {found['chance_rate']:.4f}."
+    said = (
+        ""
+        if found is None
+        else f" {found['n']} facts, {found['steps']:,} steps each; chance is {found['chance_rate']:.4f}."
+    )
     return [
         "### 3. The reversal curse",
         f"Facts learned in one direction only, asked in both; whole answers that are right.{said} LLaDA, poems, forward and reverse: GPT-4o"
@@ -132,7 +155,10 @@ def reversal(rows: Rows) -> list[str]:
 def tuned(rows: Rows) -> list[str]:
     names = [f"{task}_exact_rate" for task in TASKS]
     body = [
-        [str(block), *(cell(rows, f"sft-{block}", name, 2, ONE) for name in (*names, "exact_rate", "end_rate", "nfe"))]
+        [
+            str(block),
+            *(cell(rows, f"sft-{block}", name, 2, ONE) for name in (*names, "exact_rate", "end_rate", "nfe")),
+        ]
         for block in (1, 4, 8, 16)
     ]
     return [
@@ -150,13 +176,30 @@ def speeds(rows: Rows) -> list[str]:
             return [said, *["not run"] * 6]
         judged = ["-", "-"]
         if "ours_judge_nats_mean" in found:
-            pairs = [(found[f"ours_{key}"], found[f"exact_{key}"]) for key in ("judge_nats_mean", "unigram_entropy")]
+            pairs = [
+                (found[f"ours_{key}"], found[f"exact_{key}"])
+                for key in ("judge_nats_mean", "unigram_entropy")
+            ]
             judged = [f"{ours:.2f} ({100.0 * (ours / exact - 1.0):+.1f} %)" for ours, exact in pairs]
         metrics = (("speed_ratio", 2), ("processor_ratio", 2), ("equal_tokens_rate", 3), ("nfe", 0))
         numbers = [cell(rows, name, key, digits, ONE) for key, digits in metrics]
-        return [said, *numbers[:2], "-" if name.startswith("speed-drawn") else numbers[2], numbers[3], *judged]
+        return [
+            said,
+            *numbers[:2],
+            "-" if name.startswith("speed-drawn") else numbers[2],
+            numbers[3],
+            *judged,
+        ]
 
-    heads = ["mode", "by the plain loop, wall", "processor", "equal tokens", "calls", "judge's nats", "unigram entropy"]
+    heads = [
+        "mode",
+        "by the plain loop, wall",
+        "processor",
+        "equal tokens",
+        "calls",
+        "judge's nats",
+        "unigram entropy",
+    ]
     eos = rows.get("speed-eos")
     return [
         "### 5. Speed against a plain loop",
@@ -180,7 +223,11 @@ def speeds(rows: Rows) -> list[str]:
 
 def reached(rows: Rows) -> list[str]:
     """Which ways keep what the table asks of what is remembered and parallel."""
-    found = {said: rows[name] for name, said in WAYS.items() if name in rows and "ours_judge_nats_mean" in rows[name]}
+    found = {
+        said: rows[name]
+        for name, said in WAYS.items()
+        if name in rows and "ours_judge_nats_mean" in rows[name]
+    }
     if not found:
         return []
 
@@ -190,14 +237,23 @@ def reached(rows: Rows) -> list[str]:
     kept = [
         said
         for said, row in found.items()
-        if row["speed_ratio"] >= 8.0 and off(row, "judge_nats_mean") <= 0.05 and off(row, "unigram_entropy") <= 0.03
+        if row["speed_ratio"] >= 8.0
+        and off(row, "judge_nats_mean") <= 0.05
+        and off(row, "unigram_entropy") <= 0.03
     ]
     return [f"Eight times, within both bounds: {'; '.join(kept) or '**none**'}.", ""]
 
 
 def quality(rows: Rows) -> list[str]:
     body = [
-        [said, str(steps), *(cell(rows, f"nfe-{order}-{steps}", key, 2, ONE) for key in ("judge_nats_mean", "unigram_entropy"))]
+        [
+            said,
+            str(steps),
+            *(
+                cell(rows, f"nfe-{order}-{steps}", key, 2, ONE)
+                for key in ("judge_nats_mean", "unigram_entropy")
+            ),
+        ]
         for order, said in ORDERS.items()
         for steps in STEPS
     ]

@@ -27,7 +27,12 @@ def measured(limited: bool, episodes: int, steps: int) -> dict[str, float]:
         planner.steer = unveil.costing(planner.model, too_high, scale=300.0, until=0.5)
     world = LocomotionEpisodes(body_of("hopper"), episodes, seed=0)
     seen: list[np.ndarray] = []
-    roll(world, planner.act, steps, lambda _: seen.append(np.where(world.running, world.observations[:, 0], np.nan)))
+    roll(
+        world,
+        planner.act,
+        steps,
+        lambda _: seen.append(np.where(world.running, world.observations[:, 0], np.nan)),
+    )
     heights = np.array(seen)
     heights = heights[np.isfinite(heights)]
     above = float((heights > LIMIT).mean())
@@ -43,7 +48,10 @@ def measured(limited: bool, episodes: int, steps: int) -> dict[str, float]:
 def main(episodes: int = 8, steps: int = 250) -> dict[str, dict[str, float]]:
     results = {name: measured(name == "limited", episodes, steps) for name in ("free", "limited")}
     for name, r in results.items():
-        print(f"{name:<8} highest {r['highest']:.2f} m, mean {r['mean']:.2f} m, above {LIMIT} m {r['above']:.1%} of the time; ", end="")
+        print(
+            f"{name:<8} highest {r['highest']:.2f} m, mean {r['mean']:.2f} m, above {LIMIT} m {r['above']:.1%} of the time; ",
+            end="",
+        )
         print(f"return {r['return']:.0f} in {steps} steps, {r['fell']:.0%} fell")
     return results
 

@@ -45,10 +45,16 @@ def measured(checkpoint: str, steered: bool, scale: float, episodes: int, steps:
     }
 
 
-def main(checkpoint: str = "pusht-keypoints", scale: float = 10.0, episodes: int = 20, steps: int = 300) -> dict[str, dict[str, float]]:
-    results = {name: measured(checkpoint, name == "steered", scale, episodes, steps) for name in ("free", "steered")}
+def main(
+    checkpoint: str = "pusht-keypoints", scale: float = 10.0, episodes: int = 20, steps: int = 300
+) -> dict[str, dict[str, float]]:
+    results = {
+        name: measured(checkpoint, name == "steered", scale, episodes, steps) for name in ("free", "steered")
+    }
     for name, r in results.items():
-        print(f"{name:<8} in the zone {r['steps']:.1%} of all steps and in {r['episodes']:.0%} of episodes; score {r['score']:.3f}")
+        print(
+            f"{name:<8} in the zone {r['steps']:.1%} of all steps and in {r['episodes']:.0%} of episodes; score {r['score']:.3f}"
+        )
     return results
 
 

@@ -52,7 +52,9 @@ class GaussianData:
 class MixtureData:
     """x_0 ~ sum_k w_k N(m_k, d^2), one number a sample (B, 1): a nonlinear denoiser in closed form."""
 
-    def __init__(self, schedule, means=(-1.5, 0.3, 2.0), weights=(0.3, 0.5, 0.2), deviation: float = 0.25) -> None:
+    def __init__(
+        self, schedule, means=(-1.5, 0.3, 2.0), weights=(0.3, 0.5, 0.2), deviation: float = 0.25
+    ) -> None:
         self.schedule = schedule
         self.means = torch.tensor(means, dtype=torch.float64)
         self.weights = torch.tensor(weights, dtype=torch.float64)

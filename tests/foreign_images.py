@@ -20,19 +20,28 @@ OPENAI = {
 MILESTONES = ("milestone", "milestone_full")
 EVERY = (*DIFFUSERS, *OPENAI, *MILESTONES)
 LABELS = {"conditional": torch.tensor([4, 1]), "adm": torch.tensor([6, 2])}
-TIMES = {"improved": [13, 2000], "milestone": [3, 60], "milestone_full": [3, 30]}  # entries of the table, counted from 0
+TIMES = {
+    "improved": [13, 2000],
+    "milestone": [3, 60],
+    "milestone_full": [3, 30],
+}  # entries of the table, counted from 0
 
 
 def golden(name: str) -> dict[str, Any]:
     """What the original computed; its names and shapes, and its configs, are JSON."""
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as arrays:
-        return {key: torch.from_numpy(arrays[key]) if arrays[key].ndim else json.loads(str(arrays[key])) for key in arrays.files}
+        return {
+            key: torch.from_numpy(arrays[key]) if arrays[key].ndim else json.loads(str(arrays[key]))
+            for key in arrays.files
+        }
 
 
 def drawn(name: str) -> Tensor:
     """The input of all golden numbers: uniform in [-2, 2], seed 1."""
     channels = 1 if name in ("conditional", "adm", "milestone_full") else 3
-    return 2 * torch.from_numpy(np.random.RandomState(1).uniform(-1, 1, (2, channels, 8, 8)).astype(np.float32))
+    return 2 * torch.from_numpy(
+        np.random.RandomState(1).uniform(-1, 1, (2, channels, 8, 8)).astype(np.float32)
+    )
 
 
 def times(name: str) -> list[int]:
@@ -44,7 +53,9 @@ def pipeline(name: str, folder: Path, **changes: Any) -> Path:
     it = golden(name)
     (folder / "unet").mkdir(parents=True)
     (folder / "scheduler").mkdir()
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}))
+    (folder / "model_index.json").write_text(
+        json.dumps({"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]})
+    )
     (folder / "unet" / "config.json").write_text(json.dumps(it["config"] | changes))
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(it["scheduler"]))
     save_file(filled(it["shapes"]), folder / "unet" / "diffusion_pytorch_model.safetensors")
@@ -54,11 +65,17 @@ def pipeline(name: str, folder: Path, **changes: Any) -> Path:
 def milestone(name: str, seed: float = 0.0) -> dict[str, Any]:
     """What `Trainer.save` hands to `torch.save`: model, average (its weights 1.1 times as large), optimizer, step."""
     it = golden(name)
-    table = {key: torch.full((len(it["betas"]),), seed) for key in it["buffers"]} | {k: it[k] for k in ("betas", "loss_weight")}
+    table = {key: torch.full((len(it["betas"]),), seed) for key in it["buffers"]} | {
+        k: it[k] for k in ("betas", "loss_weight")
+    }
     network = {f"model.{key}": value for key, value in filled(it["shapes"]).items()}
-    average = {key: value * (1.1 if key.startswith("model.") else 1.0) for key, value in (table | network).items()}
+    average = {
+        key: value * (1.1 if key.startswith("model.") else 1.0) for key, value in (table | network).items()
+    }
     ema: dict[str, Tensor] = {"initted": torch.tensor(True), "step": torch.tensor(7)}
-    ema |= {f"online_model.{k}": v.detach() for k, v in (table | network).items()} | {f"ema_model.{k}": v for k, v in average.items()}
+    ema |= {f"online_model.{k}": v.detach() for k, v in (table | network).items()} | {
+        f"ema_model.{k}": v for k, v in average.items()
+    }
     groups = [{"lr": 8e-5, "betas": (0.9, 0.99), "fused": None, "params": [0]}]
     opt = {"state": {0: {"step": torch.tensor(7.0), "exp_avg": torch.zeros(3)}}, "param_groups": groups}
     return {"step": 7, "model": table | network, "opt": opt, "ema": ema, "scaler": None, "version": "2.3.4"}

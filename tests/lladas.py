@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-SPECIAL = ["<|startoftext|>", "<|endoftext|>", "<|mdm_mask|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+SPECIAL = [
+    "<|startoftext|>",
+    "<|endoftext|>",
+    "<|mdm_mask|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+]
 TEMPLATE = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
     "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
@@ -58,21 +65,30 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=290, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=290, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     tokenizer.train_from_iterator(["user and assistant, the one and the other, and so on"] * 8, trainer)
     tokenizer.add_special_tokens(SPECIAL)
     return tokenizer
 
 
-def save_llada(folder: Path, dtype: torch.dtype = torch.float32, shards: int = 2, **changes) -> dict[str, np.ndarray]:
+def save_llada(
+    folder: Path, dtype: torch.dtype = torch.float32, shards: int = 2, **changes
+) -> dict[str, np.ndarray]:
     """Write a random model of that layout; returns its tensors, in float64, by their published names."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_tokenizer()
-    ids = {"mask_token_id": tokenizer.token_to_id(SPECIAL[2]), "eos_token_id": tokenizer.token_to_id(SPECIAL[1])}
+    ids = {
+        "mask_token_id": tokenizer.token_to_id(SPECIAL[2]),
+        "eos_token_id": tokenizer.token_to_id(SPECIAL[1]),
+    }
     config = {**CONFIG, **ids, "pad_token_id": ids["eos_token_id"], **changes}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
-    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": SPECIAL[0], "chat_template": TEMPLATE}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"bos_token": SPECIAL[0], "chat_template": TEMPLATE})
+    )
     width, hidden, vocabulary = config["d_model"], config["mlp_hidden_size"], config["embedding_size"]
     keys = width // config["n_heads"] * config["n_kv_heads"]
     generator = torch.Generator().manual_seed(3)
@@ -84,7 +100,9 @@ def save_llada(folder: Path, dtype: torch.dtype = torch.float32, shards: int = 2
     tensors = {"wte": random(vocabulary, width) * width**0.5, "ln_f": random(width)}
     tensors["wte"][ids["mask_token_id"]] *= 0.05  # so that what a mask becomes depends on where it is
     tensors["ff_out"] = random(vocabulary, width)
-    tensors["ff_out"][ids["mask_token_id"]] = 0.0  # a probability, though never the best: as trained weights have it
+    tensors["ff_out"][ids["mask_token_id"]] = (
+        0.0  # a probability, though never the best: as trained weights have it
+    )
     for i in range(config["n_layers"]):
         shapes = {
             "q_proj": (width, width),
@@ -97,7 +115,10 @@ def save_llada(folder: Path, dtype: torch.dtype = torch.float32, shards: int = 2
             "attn_norm": (width,),
             "ff_norm": (width,),
         }
-        tensors |= {f"blocks.{i}.{name}": random(*shape) * (2.0 if name[:2] in ("q_", "k_") else 1.0) for name, shape in shapes.items()}
+        tensors |= {
+            f"blocks.{i}.{name}": random(*shape) * (2.0 if name[:2] in ("q_", "k_") else 1.0)
+            for name, shape in shapes.items()
+        }
     named = {f"model.transformer.{name}.weight": value.to(dtype) for name, value in tensors.items()}
     write_shards(folder, named, shards)
     return {name: value.double().numpy() for name, value in named.items()}
@@ -108,14 +129,25 @@ def write_shards(folder: Path, named: dict[str, torch.Tensor], shards: int) -> N
     if shards == 1:
         save_file(named, folder / "model.safetensors")
         return
-    places = {name: f"model-{i % shards + 1:05d}-of-{shards:05d}.safetensors" for i, name in enumerate(sorted(named))}
+    places = {
+        name: f"model-{i % shards + 1:05d}-of-{shards:05d}.safetensors"
+        for i, name in enumerate(sorted(named))
+    }
     for file in set(places.values()):
-        save_file({name: named[name] for name, place in places.items() if place == file}, folder / file, {"format": "pt"})
+        save_file(
+            {name: named[name] for name, place in places.items() if place == file},
+            folder / file,
+            {"format": "pt"},
+        )
     size = sum(value.numel() * value.element_size() for value in named.values())
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": size}, "weight_map": places})
+    )
 
 
-def plain_logits(tensors: dict[str, np.ndarray], ids: np.ndarray, theta: float = 500000.0, heads: int = 4) -> np.ndarray:
+def plain_logits(
+    tensors: dict[str, np.ndarray], ids: np.ndarray, theta: float = 500000.0, heads: int = 4
+) -> np.ndarray:
     """LLaDA's forward pass for rows (B, L), of its paper's section 2.1 and its layout alone: float64, rotations as complex numbers."""
 
     def weight(name: str) -> np.ndarray:
@@ -145,7 +177,11 @@ def plain_logits(tensors: dict[str, np.ndarray], ids: np.ndarray, theta: float =
         h = h + mixed.reshape(h.shape) @ weight(f"blocks.{i}.attn_out").T
         x = norm(h, f"blocks.{i}.ff_norm")
         gate = x @ weight(f"blocks.{i}.ff_proj").T
-        h = h + (gate / (1.0 + np.exp(-gate)) * (x @ weight(f"blocks.{i}.up_proj").T)) @ weight(f"blocks.{i}.ff_out").T
+        h = (
+            h
+            + (gate / (1.0 + np.exp(-gate)) * (x @ weight(f"blocks.{i}.up_proj").T))
+            @ weight(f"blocks.{i}.ff_out").T
+        )
     return norm(h, "ln_f") @ weight("ff_out").T
 
 
@@ -188,10 +224,14 @@ def published_generate(
             chances = np.exp(logits[here] - logits[here].max(-1, keepdims=True))
             if temperature > 0.0:
                 uniform = np.full((block, logits.shape[-1]), 0.5)
-                uniform[rows] = torch.rand((1, len(rows), logits.shape[-1]), dtype=torch.float64, generator=rng).numpy()[0]
+                uniform[rows] = torch.rand(
+                    (1, len(rows), logits.shape[-1]), dtype=torch.float64, generator=rng
+                ).numpy()[0]
                 noise = (-np.log(np.maximum(uniform, 2.0**-60))) ** temperature
             chosen = (chances / noise).argmax(-1)
-            confidence = np.take_along_axis(chances / chances.sum(-1, keepdims=True), chosen[:, None], -1)[:, 0]
+            confidence = np.take_along_axis(chances / chances.sum(-1, keepdims=True), chosen[:, None], -1)[
+                :, 0
+            ]
             if remasking == "random":
                 confidence = np.zeros(block)
                 confidence[rows] = torch.rand((1, len(rows)), dtype=torch.float64, generator=rng).numpy()[0]

@@ -37,8 +37,12 @@ def rewrite(experiment: Path, change: Any) -> None:
     """Apply `change` to what the state file of an experiment holds."""
     (file,) = experiment.glob("state_*.pt")
     state = change(torch.load(file, weights_only=True))
-    apart = lambda v: {k: t.clone() if isinstance(t, Tensor) else t for k, t in v.items()} if isinstance(v, dict) else v  # noqa: E731
-    torch.save({key: apart(value) for key, value in state.items()} if isinstance(state, dict) else state, file)
+    apart = lambda v: (
+        {k: t.clone() if isinstance(t, Tensor) else t for k, t in v.items()} if isinstance(v, dict) else v
+    )  # noqa: E731
+    torch.save(
+        {key: apart(value) for key, value in state.items()} if isinstance(state, dict) else state, file
+    )
 
 
 class Runs:
@@ -58,7 +62,9 @@ def config_like(name: str, arguments: Mapping[str, Any]) -> bytes:
     body = pickle.dumps({"_device": "cuda", "_dict": dict(arguments)}, protocol=2)[2:-1]
     module, kind = name.rsplit(".", 1)
     named = f"cdiffuser.{module}\n{kind}\n".encode()
-    return b"\x80\x02cdiffuser.utils.config\nConfig\n)\x81" + body + b"X\x06\x00\x00\x00_class" + named + b"sb."
+    return (
+        b"\x80\x02cdiffuser.utils.config\nConfig\n)\x81" + body + b"X\x06\x00\x00\x00_class" + named + b"sb."
+    )
 
 
 def forge(experiment: Path, original: Original, seed: int = 0) -> Path:
@@ -67,18 +73,36 @@ def forge(experiment: Path, original: Original, seed: int = 0) -> Path:
     steps, maze = original.diffusion_steps, original.loader == "GoalDataset"
     features, shape = original.actions + original.observations, (original.width, original.multiples)
     diffusion = original.kind == "diffusion"
-    network = TemporalUNet(features, *shape, attention=original.attention) if diffusion else ValueNetwork(features, *shape)
-    ours = {("denoiser.network." if diffusion else "network.") + name: value for name, value in network.state_dict().items()}
+    network = (
+        TemporalUNet(features, *shape, attention=original.attention)
+        if diffusion
+        else ValueNetwork(features, *shape)
+    )
+    ours = {
+        ("denoiser.network." if diffusion else "network.") + name: value
+        for name, value in network.state_dict().items()
+    }
     betas = cosine_betas(steps)
     tensors = {name: torch.zeros(steps) for name in SCHEDULE}
     tensors |= {"betas": betas.float(), "alphas_cumprod": (1.0 - betas).cumprod(0).float()}
     tensors |= {theirs: ours[mine] for theirs, mine in names(original, places=not maze).items()}
     experiment.mkdir(parents=True)
-    torch.save({"step": 3, "model": tensors, "ema": {name: t.clone() for name, t in tensors.items()}}, experiment / "state_0.pt")
-    sizes = {"horizon": original.horizon, "observation_dim": original.observations, "action_dim": original.actions}
+    torch.save(
+        {"step": 3, "model": tensors, "ema": {name: t.clone() for name, t in tensors.items()}},
+        experiment / "state_0.pt",
+    )
+    sizes = {
+        "horizon": original.horizon,
+        "observation_dim": original.observations,
+        "action_dim": original.actions,
+    }
     sizes |= {"n_timesteps": steps, "predict_epsilon": False, "clip_denoised": original.clip_denoised}
     drawn = {"env": original.dataset, "normalizer": original.normalizer, "horizon": original.horizon}
     drawn |= {} if original.discount is None else {"discount": original.discount}
-    (experiment / "diffusion_config.pkl").write_bytes(config_like("models.diffusion.GaussianDiffusion", sizes))
-    (experiment / "dataset_config.pkl").write_bytes(config_like(f"datasets.sequence.{original.loader}", drawn))
+    (experiment / "diffusion_config.pkl").write_bytes(
+        config_like("models.diffusion.GaussianDiffusion", sizes)
+    )
+    (experiment / "dataset_config.pkl").write_bytes(
+        config_like(f"datasets.sequence.{original.loader}", drawn)
+    )
     return experiment

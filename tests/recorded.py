@@ -19,7 +19,9 @@ def finite(generator: np.random.Generator, *shape: int) -> np.ndarray:
     return np.where(np.isfinite(bits), bits, np.float32(1.5))
 
 
-def make(seed: int, lengths: list[int], marks: list[int], width: int = 3, force: int = 2, marked: bool = True) -> Episodes:
+def make(
+    seed: int, lengths: list[int], marks: list[int], width: int = 3, force: int = 2, marked: bool = True
+) -> Episodes:
     """Episodes of these lengths; each ends with a terminal (1), a timeout (2) or both (3); the last one may end without a mark."""
     generator, count = np.random.default_rng(seed), sum(lengths)
     ends, kinds = np.cumsum(lengths) - 1, np.resize(marks, len(lengths))
@@ -48,4 +50,8 @@ def refusal(read: Callable[[Path], Episodes], path: Path) -> str:
 
 
 EXAMPLE = make(0, [9, 4, 12], [1, 2, 3])
-FEW = Demonstrations({"state": np.arange(24.0, dtype=np.float32).reshape(12, 2)}, np.ones((12, 2), np.float32), np.array([5, 12]))
+FEW = Demonstrations(
+    {"state": np.arange(24.0, dtype=np.float32).reshape(12, 2)},
+    np.ones((12, 2), np.float32),
+    np.array([5, 12]),
+)

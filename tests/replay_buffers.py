@@ -24,7 +24,9 @@ def write_zarr(path, demonstrations, version=2, **more):
 
 def write_robomimic(path, demonstrations):
     with h5py.File(path, "w") as file:
-        for i, (start, end) in enumerate(zip(demonstrations.starts, demonstrations.episode_ends, strict=True)):
+        for i, (start, end) in enumerate(
+            zip(demonstrations.starts, demonstrations.episode_ends, strict=True)
+        ):
             demo = file.create_group(f"data/demo_{i}")
             demo["actions"] = demonstrations.actions[start:end].astype(np.float64)
             for name, values in demonstrations.observations.items():
@@ -34,7 +36,9 @@ def write_robomimic(path, demonstrations):
 
 def write_lerobot(path, demonstrations, version, video=False):
     """Pictures are PNG files in cells or, with `video`, as lossless as x264 is, one file an episode (v2) or for all (v3)."""
-    episode = np.repeat(np.arange(len(demonstrations.episode_ends)), demonstrations.episode_ends - demonstrations.starts)
+    episode = np.repeat(
+        np.arange(len(demonstrations.episode_ends)), demonstrations.episode_ends - demonstrations.starts
+    )
     columns = {"action": pa.array(demonstrations.actions.tolist(), pa.list_(pa.float32()))}
     kinds = {"observation.image": "video"}
     for name, values in demonstrations.observations.items():
@@ -46,13 +50,21 @@ def write_lerobot(path, demonstrations, version, video=False):
                     place = f"chunk-000/observation.{name}/episode_{i:06d}.mp4"
                     place = f"observation.{name}/chunk-000/file-{i:03d}.mp4" if version == "v3.0" else place
                     (path / "videos" / place).parent.mkdir(parents=True, exist_ok=True)
-                    codec = {"codec": "libx264rgb", "pixelformat": "rgb24", "output_params": ["-crf", "0"], "macro_block_size": 1}
+                    codec = {
+                        "codec": "libx264rgb",
+                        "pixelformat": "rgb24",
+                        "output_params": ["-crf", "0"],
+                        "macro_block_size": 1,
+                    }
                     iio.imwrite(path / "videos" / place, values[start:end], plugin="FFMPEG", fps=10, **codec)
             else:
                 cells = [
-                    {"bytes": iio.imwrite("<bytes>", picture, extension=".png"), "path": f"{i}.png"} for i, picture in enumerate(values)
+                    {"bytes": iio.imwrite("<bytes>", picture, extension=".png"), "path": f"{i}.png"}
+                    for i, picture in enumerate(values)
                 ]
-                columns[f"observation.{name}"] = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+                columns[f"observation.{name}"] = pa.array(
+                    cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+                )
             continue
         width = values[0].size
         flat = pa.array(values.reshape(-1), pa.float32())
@@ -70,9 +82,13 @@ def write_lerobot(path, demonstrations, version, video=False):
     else:
         for i in range(len(demonstrations.episode_ends)):
             pq.write_table(table.filter(pa.array(episode == i)), folder / f"episode_{i:06d}.parquet")
-    features = {name: {"dtype": "float32"} for name in columns} | {name: {"dtype": kind} for name, kind in kinds.items()}
+    features = {name: {"dtype": "float32"} for name in columns} | {
+        name: {"dtype": kind} for name, kind in kinds.items()
+    }
     (path / "meta").mkdir()
-    (path / "meta" / "info.json").write_text(json.dumps({"codebase_version": version, "total_frames": len(episode), "features": features}))
+    (path / "meta" / "info.json").write_text(
+        json.dumps({"codebase_version": version, "total_frames": len(episode), "features": features})
+    )
     return path
 
 

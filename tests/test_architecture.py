@@ -9,7 +9,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "src" / "unveil").rglob("*.py"))
-FOREIGN_INTERFACES = {"nn.Module", "Protocol", "Exception", "NamedTuple", "TorchDispatchMode", "gymnasium.Env", "gym.Env"}
+FOREIGN_INTERFACES = {
+    "nn.Module",
+    "Protocol",
+    "Exception",
+    "NamedTuple",
+    "TorchDispatchMode",
+    "gymnasium.Env",
+    "gym.Env",
+}
 
 
 def name_of(base: ast.expr) -> str:
@@ -17,7 +25,13 @@ def name_of(base: ast.expr) -> str:
 
 
 def test_imports_go_one_way():
-    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports")], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -46,11 +60,22 @@ def test_public_things_have_docstrings():
     assert not missing
 
 
-CLOCKS = {"sleep", "perf_counter", "process_time", "monotonic", "time_ns", "perf_counter_ns", "getrusage", "thread_time"}
+CLOCKS = {
+    "sleep",
+    "perf_counter",
+    "process_time",
+    "monotonic",
+    "time_ns",
+    "perf_counter_ns",
+    "getrusage",
+    "thread_time",
+}
 STARTED = {"run", "call", "check_call", "check_output"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "tests")))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "tests"))
+)
 def test_tests_judge_no_time_and_wait_for_no_process_without_end(path):
     """What is slow is a benchmark, or is counted; no sleep decides a result; a process that hangs fails its test, not the suite."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -59,7 +84,9 @@ def test_tests_judge_no_time_and_wait_for_no_process_without_end(path):
         owner, called = ast.unparse(node.func.value), node.func.attr
         assert not (owner in ("time", "resource") and called in CLOCKS), f"line {node.lineno} asks a clock"
         waits = (owner == "subprocess" and called in STARTED) or called == "communicate"
-        assert not waits or any(word.arg == "timeout" for word in node.keywords), f"line {node.lineno} waits without a timeout"
+        assert not waits or any(word.arg == "timeout" for word in node.keywords), (
+            f"line {node.lineno} waits without a timeout"
+        )
 
 
 def test_public_names_resolve():
@@ -75,10 +102,22 @@ def test_public_names_resolve():
 def test_tests_lie_where_the_tree_has_what_they_test():
     """A folder of tests is a folder of the source; what concerns several rooms lies above them. Fixtures have folders of their own."""
     fixtures = {"demonstrations", "golden", "weights"}
-    folders = {p.parent.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("*.py") if p.parent != ROOT / "tests"}
-    strange = {f for f in folders if f.parts[0] not in fixtures and not (ROOT / "src" / "unveil" / f / "__init__.py").is_file()}
+    folders = {
+        p.parent.relative_to(ROOT / "tests")
+        for p in (ROOT / "tests").rglob("*.py")
+        if p.parent != ROOT / "tests"
+    }
+    strange = {
+        f
+        for f in folders
+        if f.parts[0] not in fixtures and not (ROOT / "src" / "unveil" / f / "__init__.py").is_file()
+    }
     assert not strange
-    rooms = {p.parent.relative_to(ROOT / "src" / "unveil").parts[0] for p in MODULES if p.parent != ROOT / "src" / "unveil"} - {"zoo"}
+    rooms = {
+        p.parent.relative_to(ROOT / "src" / "unveil").parts[0]
+        for p in MODULES
+        if p.parent != ROOT / "src" / "unveil"
+    } - {"zoo"}
     assert rooms <= {f.parts[0] for f in folders}
     names = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names)), "without __init__, names of test files differ"

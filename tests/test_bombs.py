@@ -58,9 +58,15 @@ def test_gzip_bombs_are_refused_wherever_gzip_is_read(bomb, tmp_path, monkeypatc
     np.savez(tmp_path / "e.npz", images=np.zeros((2, 4, 4), np.uint8))
     (tmp_path / "e.json.gz").write_bytes(bomb)
     readers = [lambda: read_documents(tmp_path / "a.jsonl.gz"), lambda: read_chats(tmp_path / "a.jsonl.gz")]
-    readers += [lambda: read_images(str(tmp_path), Reading()), lambda: read_images(str(tmp_path / "e.npz"), Reading())]
+    readers += [
+        lambda: read_images(str(tmp_path), Reading()),
+        lambda: read_images(str(tmp_path / "e.npz"), Reading()),
+    ]
     for read in readers:
-        with pytest.raises(UnveilError, match=r"unpacks to more than [\d,]+ bytes; if it is sound, unpack|not an IDX file of bytes"):
+        with pytest.raises(
+            UnveilError,
+            match=r"unpacks to more than [\d,]+ bytes; if it is sound, unpack|not an IDX file of bytes",
+        ):
             read()
 
 
@@ -108,10 +114,15 @@ def test_npz_is_not_read_in_packings_whose_pieces_have_no_bound(tmp_path):
 def test_zarr_chunks_unpack_to_their_numbers_and_no_more(codec, tmp_path):
     write_zarr(tmp_path / "d.zarr", FEW)
     root = zarr.open_group(str(tmp_path / "d.zarr"), mode="r+", zarr_format=2)
-    root.create_array("data/state", data=FEW.observations["state"], chunks=(12, 2), compressors=codec, overwrite=True)
+    root.create_array(
+        "data/state", data=FEW.observations["state"], chunks=(12, 2), compressors=codec, overwrite=True
+    )
     assert (read_zarr(tmp_path / "d.zarr").observations["state"] == FEW.observations["state"]).all()
     (tmp_path / "d.zarr" / "data" / "state" / "0.0").write_bytes(bytes(codec.encode(bytes(2**24))))
-    with pytest.raises(UnveilError, match=r"'data/state' is damaged or cut short \(chunk 0.0 (unpacks to more than|has .* for) .*96 bytes"):
+    with pytest.raises(
+        UnveilError,
+        match=r"'data/state' is damaged or cut short \(chunk 0.0 (unpacks to more than|has .* for) .*96 bytes",
+    ):
         read_zarr(tmp_path / "d.zarr")
 
 
@@ -154,11 +165,17 @@ def test_parquet_rows_without_end_are_refused_before_they_are_read(tmp_path, mon
     file = folder / "data" / "chunk-000" / "file-000.parquet"
     monkeypatch.setattr(lerobot, "room", lambda size: 2**20)
     assert len(read_lerobot(folder)) == 12
-    numbers = {"observation.state": np.zeros(2**19), "episode_index": np.zeros(2**19, int), "index": np.zeros(2**19, int)}
+    numbers = {
+        "observation.state": np.zeros(2**19),
+        "episode_index": np.zeros(2**19, int),
+        "index": np.zeros(2**19, int),
+    }
     pq.write_table(pa.table({"action": np.zeros(2**19), **numbers}), file)
     with pytest.raises(UnveilError, match="unpacks to more than 1,048,576 bytes"):
         read_lerobot(folder)
-    cells = pa.table({"action": pa.array([bytes(2**14)] * 200), **{name: values[:200] for name, values in numbers.items()}})
+    cells = pa.table(
+        {"action": pa.array([bytes(2**14)] * 200), **{name: values[:200] for name, values in numbers.items()}}
+    )
     pq.write_table(cells, file)
     assert file.stat().st_size < 2**16
     with pytest.raises(UnveilError, match="unpacks to more than 1,048,576 bytes"):

@@ -19,7 +19,11 @@ def fails(capsys, *arguments: str) -> str:
     """Run, expect status 2 and exactly one line on standard error, notes before it aside; returns it."""
     assert main(list(arguments)) == 2
     captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("unveil: ") and not line.startswith("unveil: note: ")]
+    lines = [
+        line
+        for line in captured.err.splitlines()
+        if line.startswith("unveil: ") and not line.startswith("unveil: note: ")
+    ]
     assert len(lines) == 1
     assert captured.err.rstrip().endswith(lines[0])
     assert "Traceback" not in captured.err
@@ -80,11 +84,19 @@ def test_bad_folders_and_files(capsys, tmp_path):
     empty.mkdir()
     assert "is a file, but a run needs a folder" in fails(capsys, "train", "maze", "--out", str(file))
     assert "is a file, but --out needs a folder" in fails(capsys, "demo", "--out", str(file))
-    assert "is a folder; --out needs a file name" in fails(capsys, "data", "maze", "--steps", "10", "--out", str(empty))
-    assert "is a file, but a checkpoint is a folder" in fails(capsys, "eval", "maze", "--checkpoint", str(file))
+    assert "is a folder; --out needs a file name" in fails(
+        capsys, "data", "maze", "--steps", "10", "--out", str(empty)
+    )
+    assert "is a file, but a checkpoint is a folder" in fails(
+        capsys, "eval", "maze", "--checkpoint", str(file)
+    )
     assert "no good checkpoint" in fails(capsys, "eval", "maze", "--checkpoint", str(empty))
-    assert "no such file" in fails(capsys, "train", "maze", "--data", str(tmp_path / "no.hdf5"), "--out", str(tmp_path / "r"))
-    assert "not a whole HDF5 file" in fails(capsys, "train", "maze", "--data", str(file), "--out", str(tmp_path / "r"))
+    assert "no such file" in fails(
+        capsys, "train", "maze", "--data", str(tmp_path / "no.hdf5"), "--out", str(tmp_path / "r")
+    )
+    assert "not a whole HDF5 file" in fails(
+        capsys, "train", "maze", "--data", str(file), "--out", str(tmp_path / "r")
+    )
 
 
 def copied(tmp_path: Path) -> Path:
@@ -100,7 +112,9 @@ def test_damaged_and_foreign_checkpoints(capsys, tmp_path):
     weights = bytearray((folder / "weights.safetensors").read_bytes())
     weights[-100] ^= 4
     (folder / "weights.safetensors").write_bytes(weights)
-    assert "weights.safetensors is missing or damaged" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
+    assert "weights.safetensors is missing or damaged" in fails(
+        capsys, "eval", "maze", "--checkpoint", str(folder)
+    )
     (folder / "manifest.json").write_text("{}")
     (folder / "config.json").write_text(json.dumps({"recipe": "image"}))
     assert "was trained by recipe 'image'" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
@@ -123,15 +137,32 @@ def test_a_full_disk_is_one_line(capsys, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small file system needs root"
+)
 def test_a_small_disk_that_fills_up_is_one_line(capsys, home, tmp_path):
     """A 600 kB tmpfs: the run's config fits, its first checkpoint does not, and no half of it stays."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, timeout=300).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, timeout=300
+    ).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        train = ["train", "maze", "--maze", "umaze", "--preset", "tiny", "--data-steps", "3000", "--steps", "2", "--batch-size", "8"]
+        train = [
+            "train",
+            "maze",
+            "--maze",
+            "umaze",
+            "--preset",
+            "tiny",
+            "--data-steps",
+            "3000",
+            "--steps",
+            "2",
+            "--batch-size",
+            "8",
+        ]
         assert "No space left on device" in fails(capsys, *train, "--out", str(disk / "r"))
         assert not list((disk / "r").glob("checkpoint-*"))
         assert "No space left on device" in fails(capsys, "sample", "maze", "--out", str(disk / "p.gif"))
@@ -156,23 +187,56 @@ def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monke
     """The whole main job on the smallest maze, a few steps: files, flags and JSON; not quality."""
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "u.hdf5"
-    assert main(["data", "maze", "--maze", "umaze", "--steps", "6000", "--out", str(data), "--json", "data.json"]) == 0
+    assert (
+        main(
+            ["data", "maze", "--maze", "umaze", "--steps", "6000", "--out", str(data), "--json", "data.json"]
+        )
+        == 0
+    )
     described = json.loads(Path("data.json").read_text())
     assert described["metrics"]["n"] == 6000
     assert described["metrics"]["observation_std"] == pytest.approx([0.9, 0.71, 2.21, 2.47], rel=0.25)
-    train = ["train", "maze", "--maze", "umaze", "--preset", "tiny", "--data", str(data), "--out", "r", "--batch-size", "16", "--seed", "3"]
+    train = [
+        "train",
+        "maze",
+        "--maze",
+        "umaze",
+        "--preset",
+        "tiny",
+        "--data",
+        str(data),
+        "--out",
+        "r",
+        "--batch-size",
+        "16",
+        "--seed",
+        "3",
+    ]
     assert main([*train, "--steps", "6", "--save-every", "3"]) == 0
     assert sorted(p.name for p in Path("r").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     assert main([*train, "--steps", "8", "--save-every", "3", "--resume"]) == 0
     before = Path("r/config.json").read_bytes()
     assert "already holds checkpoint-8" in fails(capsys, *train, "--steps", "8", "--width", "64")
-    assert "was started with --width 96, not 64" in fails(capsys, *train, "--steps", "9", "--width", "64", "--resume")
+    assert "was started with --width 96, not 64" in fails(
+        capsys, *train, "--steps", "9", "--width", "64", "--resume"
+    )
     assert Path("r/config.json").read_bytes() == before
     wrong = ["train", "maze", "--maze", "medium", "--data", str(data), "--out", "s"]
     assert "lie inside walls of maze medium" in fails(capsys, *wrong)
     config = json.loads(Path("r/config.json").read_text())
     assert (config["recipe"], config["maze"], config["width"]) == ("maze", "umaze", 96)
-    evaluate = ["eval", "maze", "--maze", "umaze", "--checkpoint", "r/checkpoint-8", "--episodes", "3", "--plan-pairs", "3"]
+    evaluate = [
+        "eval",
+        "maze",
+        "--maze",
+        "umaze",
+        "--checkpoint",
+        "r/checkpoint-8",
+        "--episodes",
+        "3",
+        "--plan-pairs",
+        "3",
+    ]
     capsys.readouterr()
     assert main([*evaluate, "--json", "-"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -189,26 +253,94 @@ def test_data_train_resume_eval_sample_and_results(home, tmp_path, capsys, monke
         "seconds",
         "reference",
     }
-    wanted = {"score_mean", "score_ci95", "latched_score_mean", "success_rate", "arrival_step_mean", "plans_per_second", "act_ms_p95"}
+    wanted = {
+        "score_mean",
+        "score_ci95",
+        "latched_score_mean",
+        "success_rate",
+        "arrival_step_mean",
+        "plans_per_second",
+        "act_ms_p95",
+    }
     assert set(result["metrics"]) >= wanted | {"wall_crossing_rate", "plan_deviation_mean", "n"}
     for name in ("controller", "oracle"):
         assert result["reference"][name]["n"] == 3
         assert result["reference"][name]["score_mean"] > 50
         assert set(result["reference"][name]) >= wanted | {"wall_crossing_rate", "plan_deviation_mean"}
-    assert main(["sample", "maze", "--checkpoint", "r", "--start", "3,1", "--goal", "1,1", "--out", "plan.png", "--json", "plan.json"]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "maze",
+                "--checkpoint",
+                "r",
+                "--start",
+                "3,1",
+                "--goal",
+                "1,1",
+                "--out",
+                "plan.png",
+                "--json",
+                "plan.json",
+            ]
+        )
+        == 0
+    )
     assert len(json.loads(Path("plan.json").read_text())["path"]) >= 2
     assert main(["results", "."]) == 0
     assert "r " in capsys.readouterr().out
     assert main(["weights", "pack", "--run", "r", "--name", "mine", "--into", "zoo"]) == 0
-    assert main(["sample", "maze", "--checkpoint", "zoo/mine", "--start", "3,1", "--goal", "1,1", "--out", "plan.gif"]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "maze",
+                "--checkpoint",
+                "zoo/mine",
+                "--start",
+                "3,1",
+                "--goal",
+                "1,1",
+                "--out",
+                "plan.gif",
+            ]
+        )
+        == 0
+    )
 
 
 def test_a_custom_map_is_a_maze_of_its_own(home, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("ring.txt").write_text("#####\n#OOO#\n#O#O#\n#OOG#\n#####\n")
-    train = ["train", "maze", "--maze", "ring.txt", "--preset", "tiny", "--data-steps", "4000", "--steps", "2", "--batch-size", "8"]
+    train = [
+        "train",
+        "maze",
+        "--maze",
+        "ring.txt",
+        "--preset",
+        "tiny",
+        "--data-steps",
+        "4000",
+        "--steps",
+        "2",
+        "--batch-size",
+        "8",
+    ]
     assert main([*train, "--out", "r"]) == 0
-    evaluate = ["eval", "maze", "--maze", "ring.txt", "--checkpoint", "r", "--episodes", "2", "--plan-pairs", "1", "--json", "e.json"]
+    evaluate = [
+        "eval",
+        "maze",
+        "--maze",
+        "ring.txt",
+        "--checkpoint",
+        "r",
+        "--episodes",
+        "2",
+        "--plan-pairs",
+        "1",
+        "--json",
+        "e.json",
+    ]
     assert main(evaluate) == 0
     metrics = json.loads(Path("e.json").read_text())["metrics"]
     assert "return_mean" in metrics  # no published constants, so no score
@@ -244,7 +376,9 @@ HELPED = [
 def test_help_shows_an_example_and_imports_little():
     """What makes help slow is what it imports: no library that computes or draws, few modules. Seconds: benchmarks/speed.py."""
     asked = "".join(" ".join(arguments) + "\n" for arguments in HELPED)
-    done = subprocess.run([sys.executable, "-c", HELP], input=asked, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", HELP], input=asked, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert sum(map(int, done.stdout.split())) < 600
 
@@ -268,7 +402,9 @@ def test_data_of_different_maps_noise_and_seeds_never_share_a_file(home):
 def test_a_pipe_is_not_replaced_by_a_file(capsys, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert "a device or pipe" in fails(capsys, "sample", "maze", "--json", str(pipe), "--out", str(tmp_path / "p.png"))
+    assert "a device or pipe" in fails(
+        capsys, "sample", "maze", "--json", str(pipe), "--out", str(tmp_path / "p.png")
+    )
     assert pipe.is_fifo()
 
 
@@ -311,6 +447,8 @@ def test_debug_shows_where_an_error_came_from():
 
 
 def test_the_module_runs_as_a_script():
-    done = subprocess.run([sys.executable, "-m", "unveil.cli", "nope"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "unveil.cli", "nope"], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("unveil: unknown verb")

@@ -22,14 +22,26 @@ ema_decay save_freq sample_freq n_saves save_parallel n_reference {} bucket devi
 # 8b2df9696cc00ce24bec969443b7b653794abbb1 (branch maze2d): the keys of `base`
 KEYS = {
     "config/locomotion.py, diffusion": TRAINED.format(
-        "action_weight loss_weights loss_discount predict_epsilon", "attention", "", "clip_denoised", "", "seed"
+        "action_weight loss_weights loss_discount predict_epsilon",
+        "attention",
+        "",
+        "clip_denoised",
+        "",
+        "seed",
     ),
-    "config/locomotion.py, values": TRAINED.format("", "", "discount termination_penalty normed", "", "", "seed"),
+    "config/locomotion.py, values": TRAINED.format(
+        "", "", "discount termination_penalty normed", "", "", "seed"
+    ),
     "config/locomotion.py, plan": """guide policy max_episode_length batch_size preprocess_fns device seed n_guide_steps scale t_stopgrad
         scale_grad_by_std loadbase logbase prefix exp_name vis_freq max_render horizon n_diffusion_steps discount diffusion_loadpath
         value_loadpath diffusion_epoch value_epoch verbose suffix""",
     "config/maze2d.py, diffusion": TRAINED.format(
-        "action_weight loss_weights loss_discount predict_epsilon", "", "termination_penalty", "clip_denoised", "n_samples", ""
+        "action_weight loss_weights loss_discount predict_epsilon",
+        "",
+        "termination_penalty",
+        "clip_denoised",
+        "n_samples",
+        "",
     ),
     "config/maze2d.py, plan": """batch_size device horizon n_diffusion_steps normalizer vis_freq logbase prefix exp_name suffix conditional
         diffusion_loadpath diffusion_epoch""",
@@ -70,7 +82,9 @@ def test_every_key_is_a_field_or_has_its_reason(section):
         if key in ours:
             assert f"`{flag(key)}" in cell.split(";")[0], f"{key} is a field, but its line does not say so"
         else:
-            assert re.match(r"not there(?: under this name)?: |a setting of planning", cell), f"{key} needs a reason"
+            assert re.match(r"not there(?: under this name)?: |a setting of planning", cell), (
+                f"{key} needs a reason"
+            )
             assert not re.search(rf"`{flag(key)}\b[^`]*`(?! of `unveil)", cell), f"{key} is no field"
 
 
@@ -97,7 +111,9 @@ def test_every_flag_of_the_page_exists():
 def test_every_script_and_file_is_named_and_every_verb_exists():
     text = PAGE.read_text()
     assert [name for name in NAMED.split() if name not in text] == []
-    assert set(re.findall(r"unveil (?:\(`--multi`\) )?([a-z]+)\b", re.sub(r"(?m)^- .*$", "", text))) <= set(VERBS)
+    assert set(re.findall(r"unveil (?:\(`--multi`\) )?([a-z]+)\b", re.sub(r"(?m)^- .*$", "", text))) <= set(
+        VERBS
+    )
 
 
 def named() -> tuple[set[str], set[str]]:
@@ -123,7 +139,9 @@ def test_every_file_of_its_branches_has_a_line():
     assert "__init__.py" in files
     missing = [path for path in listed if path not in files and not path.endswith("/__init__.py")]
     assert [path for path in missing if not path.startswith(tuple(folders))] == []
-    assert {"config/locomotion.py", "config/maze2d.py", "scripts/kuka.py"} <= files & set(listed), "a whole folder is no mapping of these"
+    assert {"config/locomotion.py", "config/maze2d.py", "scripts/kuka.py"} <= files & set(listed), (
+        "a whole folder is no mapping of these"
+    )
     assert not {"scripts/", "config/", "diffuser/"} & folders
 
 
@@ -131,7 +149,9 @@ def test_the_three_commands_parse():
     from unveil.commands.parsing import configured, parse
     from unveil.verbs import RECIPES
 
-    commands = [line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")]
+    commands = [
+        line.split("#")[0].split() for line in PAGE.read_text().splitlines() if line.startswith("unveil ")
+    ]
     assert [command[1:3] for command in commands] == [
         ["train", "locomotion"],
         ["train", "value"],
@@ -140,5 +160,9 @@ def test_the_three_commands_parse():
     ]
     for _, verb, recipe, *flags in commands[:3]:
         config = configured(RECIPES[verb][recipe], flags, verb)
-        assert (config.preset, config.dataset, str(config.logbase)) == ("paper", "hopper-medium-expert-v2", "logs")
+        assert (config.preset, config.dataset, str(config.logbase)) == (
+            "paper",
+            "hopper-medium-expert-v2",
+            "logs",
+        )
     assert parse(Results, commands[3][2:], "results", Results()).latex == "table.tex"

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_dockerfile_copies_what_is_there_and_is_let_through():
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^(ARG BASE|FROM) ?=?(\S*)", text, re.MULTILINE)[1] == ("FROM", "${BASE}")
-    copied = [source for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for source in line.split()]
+    copied = [
+        source for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for source in line.split()
+    ]
     assert "src" in copied
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"

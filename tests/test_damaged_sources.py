@@ -27,7 +27,9 @@ def test_json_nested_without_end_is_refused_by_every_reader(tmp_path):
     (folder / "meta" / "info.json").write_text(DEEP)
     (tmp_path / "c.jsonl").write_text(DEEP)
     (tmp_path / "tokenizer.json").write_text(DEEP)
-    write_prepared(Prepared(ByteTokens(), pack(["a"], ByteTokens()), pack(["b"], ByteTokens())), tmp_path / "p")
+    write_prepared(
+        Prepared(ByteTokens(), pack(["a"], ByteTokens()), pack(["b"], ByteTokens())), tmp_path / "p"
+    )
     (tmp_path / "p" / "streams.json").write_text(DEEP)
     for read, place in (
         (read_zarr, tmp_path / "a.zarr"),
@@ -40,7 +42,9 @@ def test_json_nested_without_end_is_refused_by_every_reader(tmp_path):
             read(place)
 
 
-@pytest.mark.parametrize("stream", [np.array([3.0]), np.array([[1]]), np.array([-1]), np.array([2**32]), np.array(["a"])], ids=str)
+@pytest.mark.parametrize(
+    "stream", [np.array([3.0]), np.array([[1]]), np.array([-1]), np.array([2**32]), np.array(["a"])], ids=str
+)
 def test_streams_are_rows_of_tokens(stream, tmp_path):
     """-1 would be the last row of an embedding, and 2^32 the token 0 once it is cut to 32 bits."""
     write_prepared(Prepared(ByteTokens(), pack(["a"], ByteTokens()), pack(["b"], ByteTokens())), tmp_path)
@@ -50,7 +54,13 @@ def test_streams_are_rows_of_tokens(stream, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "header", [b"{'descr': '<f4', 'fortran_order': False, 'shape': (2**40,)}", b"(" * 5000, b"'" * 9, b"{'descr': '<f4'"]
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (2**40,)}",
+        b"(" * 5000,
+        b"'" * 9,
+        b"{'descr': '<f4'",
+    ],
 )
 def test_headers_of_npy_that_are_none(header, tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
@@ -68,7 +78,9 @@ def test_features_of_lerobot_that_are_no_descriptions(said, tmp_path):
         read_lerobot(folder)
 
 
-@pytest.mark.parametrize(("name", "values"), [("index", ["a"] * 12), ("episode_index", [[0]] * 12), ("index", [0.5] * 12)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "values"), [("index", ["a"] * 12), ("episode_index", [[0]] * 12), ("index", [0.5] * 12)], ids=str
+)
 def test_indices_of_lerobot_are_whole_numbers(name, values, tmp_path):
     folder = write_lerobot(tmp_path / "d", FEW, "v3.0")
     file = folder / "data" / "chunk-000" / "file-000.parquet"
@@ -82,7 +94,9 @@ def test_files_of_lerobot_with_unlike_rows(tmp_path):
     folder = write_lerobot(tmp_path / "d", FEW, "v2.1")
     file = folder / "data" / "chunk-000" / "episode_000001.parquet"
     table = pq.read_table(file)
-    pq.write_table(table.set_column(table.column_names.index("action"), "action", pa.array([[1.0, 2.0, 3.0]] * 7)), file)
+    pq.write_table(
+        table.set_column(table.column_names.index("action"), "action", pa.array([[1.0, 2.0, 3.0]] * 7)), file
+    )
     with pytest.raises(UnveilError, match="rows of unlike shapes"):
         read_lerobot(folder)
 

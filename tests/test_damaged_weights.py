@@ -83,7 +83,10 @@ def test_headers_that_only_safetensors_itself_refuses(tmp_path):
 @pytest.mark.parametrize("number", [1e400, "x", None, [1]], ids=str)
 def test_headers_of_numbers_that_are_none(number, tmp_path):
     save_llada(tmp_path, torch.float32, 1, **SMALL)
-    changed(tmp_path / "model.safetensors", lambda head: head["model.transformer.ln_f.weight"].update(data_offsets=[0, number]))
+    changed(
+        tmp_path / "model.safetensors",
+        lambda head: head["model.transformer.ln_f.weight"].update(data_offsets=[0, number]),
+    )
     with pytest.raises(UnveilError, match="truncated or damaged"):
         header(tmp_path / "model.safetensors")
 

@@ -13,7 +13,13 @@ from unveil.verbs import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
-HEADINGS = ["The idea", "The commands", "What is measured", "What differs from the paper and from the released code", "Results"]
+HEADINGS = [
+    "The idea",
+    "The commands",
+    "What is measured",
+    "What differs from the paper and from the released code",
+    "Results",
+]
 
 
 def sections(page: Path) -> dict[str, str]:
@@ -31,14 +37,27 @@ def sections(page: Path) -> dict[str, str]:
 def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
-        for block in re.findall(r"^```sh\n(.*?)^```$", sections(page)["The commands"], re.MULTILINE | re.DOTALL):
+        for block in re.findall(
+            r"^```sh\n(.*?)^```$", sections(page)["The commands"], re.MULTILINE | re.DOTALL
+        ):
             lines = [line.split("  #")[0].strip() for line in block.splitlines()]
-            found += [(page.stem, command.strip()) for line in lines for command in line.split("&&") if command.strip()]
+            found += [
+                (page.stem, command.strip())
+                for line in lines
+                for command in line.split("&&")
+                if command.strip()
+            ]
     return found
 
 
 def test_there_is_a_page_for_each_application():
-    assert {page.stem for page in PAGES} == {"planning-maze", "planning-locomotion", "policy-pusht", "images", "text"}
+    assert {page.stem for page in PAGES} == {
+        "planning-maze",
+        "planning-locomotion",
+        "policy-pusht",
+        "images",
+        "text",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -83,4 +102,7 @@ def test_the_documents_lead_to_every_page(place):
 
 def test_the_first_page_leads_to_the_tree_the_decisions_and_the_api():
     text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert all(f"({name}.md)" in text for name in ("architecture", "decisions", "api", "theory", "papers", "extend", "protocol", "log"))
+    assert all(
+        f"({name}.md)" in text
+        for name in ("architecture", "decisions", "api", "theory", "papers", "extend", "protocol", "log")
+    )

@@ -64,7 +64,9 @@ def test_2_the_euler_step_of_flow_matching_is_ddim(t, share, seed):
     belief = GaussianData(Flow(), 0.4, 0.8)
     velocity = (x - belief(x, now.expand(3)).mean) / now  # dx/dt = eps - x_0
     euler = x + (after - now) * velocity
-    torch.testing.assert_close(DDIM(Flow()).step(belief, x, now, after, None, None)[0], euler, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(
+        DDIM(Flow()).step(belief, x, now, after, None, None)[0], euler, rtol=1e-9, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("schedule", VARIANCE_PRESERVING)
@@ -88,7 +90,10 @@ def test_3_larger_variances_keep_the_mean_and_are_no_other_eta():
     def belief(x_t, time):
         return GaussianDenoised(0.3 * x_t, torch.full_like(x_t, 0.5))
 
-    means = {kind: Ancestral(TABLE, kind, temperature=0.0).step(belief, x, t, s, None, None)[0] for kind in ("small", "large", "learned")}
+    means = {
+        kind: Ancestral(TABLE, kind, temperature=0.0).step(belief, x, t, s, None, None)[0]
+        for kind in ("small", "large", "learned")
+    }
     assert means["small"] == means["large"] == means["learned"]
     c = posterior_coefficients(TABLE, t, s)
     eta = (c.large / c.small).sqrt()  # the eta that would have beta's variance
@@ -103,7 +108,9 @@ def test_4_cfg_moves_the_natural_parameter_of_both_families(generator):
     gaussian = GaussianDenoised(b).toward(GaussianDenoised(a), 1 + w)
     torch.testing.assert_close(gaussian.mean, (1 + w) * a - w * b)
     logits = MaskedDenoised(b).toward(MaskedDenoised(a), 1 + w)
-    torch.testing.assert_close(logits.logits, b + (w + 1) * (a - b))  # LLaDA: un_logits + (cfg_scale + 1) * (logits - un_logits)
+    torch.testing.assert_close(
+        logits.logits, b + (w + 1) * (a - b)
+    )  # LLaDA: un_logits + (cfg_scale + 1) * (logits - un_logits)
 
 
 def test_4_cfg_serves_tokens_with_a_view_in_place_of_a_condition(generator):
@@ -115,7 +122,9 @@ def test_4_cfg_serves_tokens_with_a_view_in_place_of_a_condition(generator):
         return MaskedDenoised(table[x])
 
     x, t = torch.tensor([[1, 2, 3]]), torch.tensor([0.5])
-    guided = cfg(denoiser, Branch(), Branch(view=lambda tokens: torch.where(tokens == 1, 0, tokens)), 3.0)(x, t)
+    guided = cfg(denoiser, Branch(), Branch(view=lambda tokens: torch.where(tokens == 1, 0, tokens)), 3.0)(
+        x, t
+    )
     hidden = torch.tensor([[0, 2, 3]])
     torch.testing.assert_close(guided.logits, table[hidden] + 3.0 * (table[x] - table[hidden]))
     assert len(calls) == 1
@@ -154,7 +163,10 @@ def test_5_cfg_is_tilting_by_the_implicit_classifier(generator):
             terms.append(-0.5 * (x_t - alpha * data.mean) ** 2 / ((alpha * data.deviation) ** 2 + sigma**2))
         return (terms[0] - terms[1]).sum(1)
 
-    x, t = torch.randn((4, 2), generator=generator, dtype=torch.float64), torch.full((4,), 0.4, dtype=torch.float64)
+    x, t = (
+        torch.randn((4, 2), generator=generator, dtype=torch.float64),
+        torch.full((4,), 0.4, dtype=torch.float64),
+    )
     by_tilt = tilted(null, log_ratio, schedule, scale=w)(x, t).mean
     torch.testing.assert_close(by_tilt, null(x, t).toward(cond(x, t), w).mean, rtol=1e-8, atol=1e-10)
 
@@ -180,7 +192,10 @@ def test_7_the_mean_shift_is_a_belief_shift_with_gain_sigma_s2_over_alpha_s(gene
 @pytest.mark.parametrize("s", [0.45, 0.0])
 def test_7_what_one_gradient_does_in_each_form(s, generator):
     """The table of docs/theory.md, section 12: shifts of x_s by one constant gradient g, in a step with beta-tilde; (c) is exact here."""
-    x, g = torch.randn((4, 2), generator=generator, dtype=torch.float64), torch.tensor([0.4, -1.1], dtype=torch.float64)
+    x, g = (
+        torch.randn((4, 2), generator=generator, dtype=torch.float64),
+        torch.tensor([0.4, -1.1], dtype=torch.float64),
+    )
     t, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
     belief, w, gain = GaussianData(TABLE, 0.1, 0.6), 0.3, 0.02
     alpha, sigma = TABLE.alpha(t), TABLE.sigma(t)
@@ -196,11 +211,15 @@ def test_7_what_one_gradient_does_in_each_form(s, generator):
 
     still = Ancestral(TABLE, temperature=0.0)
     by_belief = moved(still, tilted(belief, log_h, TABLE, w))
-    torch.testing.assert_close(by_belief, (w * c.large / (alpha / TABLE.alpha(s)) * g).expand(4, 2), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(
+        by_belief, (w * c.large / (alpha / TABLE.alpha(s)) * g).expand(4, 2), rtol=1e-8, atol=1e-12
+    )
     by_mean = moved(Ancestral(TABLE, temperature=0.0, log_h=log_h, scale=w))
     torch.testing.assert_close(by_mean, (w * c.small * g).expand(4, 2), rtol=1e-8, atol=1e-12)
     by_state = moved(still, x_t=Ascend(log_h, gain=lambda time: gain)(x, t, None))
-    torch.testing.assert_close(by_state, (gain * (c.x_t_weight + c.x_0_weight * slope) * g).expand(4, 2), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(
+        by_state, (gain * (c.x_t_weight + c.x_0_weight * slope) * g).expand(4, 2), rtol=1e-8, atol=1e-12
+    )
 
 
 def test_7_at_diffusers_first_step_the_belief_shift_is_32_times_the_mean_shift():
@@ -212,7 +231,10 @@ def test_7_at_diffusers_first_step_the_belief_shift_is_32_times_the_mean_shift()
 
 
 def test_7_ascent_on_the_state_is_a_third_thing(generator):
-    x, t = torch.randn((2, 3), generator=generator, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    x, t = (
+        torch.randn((2, 3), generator=generator, dtype=torch.float64),
+        torch.tensor(0.5, dtype=torch.float64),
+    )
     twice = Ascend(lambda x_t, time: -0.5 * (x_t**2).sum(1), gain=lambda time: 0.25, steps=2)(x, t, None)
     torch.testing.assert_close(twice, x * 0.75**2)
 
@@ -231,4 +253,6 @@ def test_heun_is_edms_with_alpha_1_and_the_trapezoid_of_the_velocity_with_flow(g
         euler = y + (clock(s) - clock(t)) * first
         second = slope(euler, belief(euler, s.expand(3)).mean, s)
         expected = y + (clock(s) - clock(t)) * 0.5 * (first + second)
-        torch.testing.assert_close(Heun(schedule).step(belief, y, t, s, None, None)[0], expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            Heun(schedule).step(belief, y, t, s, None, None)[0], expected, rtol=1e-9, atol=1e-12
+        )

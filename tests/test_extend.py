@@ -64,7 +64,9 @@ def test_schedule_has_its_closed_form():
     ends = at(0.0, 1.0)
     for schedule in (shifted(), shifted(32), shifted(256)):
         torch.testing.assert_close(schedule.time(log_snr(schedule, t)), t, rtol=0, atol=1e-9)
-        torch.testing.assert_close(schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14
+        )
         assert schedule.alpha(ends.float()).dtype == torch.float64
         assert (float(schedule.alpha(ends)[0]), float(schedule.sigma(ends)[0])) == (1.0, 0.0)
         assert float(log_snr(schedule, ends)[1]) == pytest.approx(-20.0)
@@ -76,7 +78,9 @@ def test_schedule_makes_averaged_pixels_as_noisy_as_a_small_image():
     torch.testing.assert_close(log_snr(large, t) + 2.0 * math.log(2.0), log_snr(small, t))
     x_t = corrupt(large, torch.ones((1, 8, 128, 128), dtype=torch.float64), t, normal(1, 8, 128, 128))
     averaged = torch.nn.functional.avg_pool2d(x_t, 2)
-    assert float(averaged.mean() / averaged.std()) == pytest.approx(float(small.alpha(t) / small.sigma(t)), rel=0.03)
+    assert float(averaged.mean() / averaged.std()) == pytest.approx(
+        float(small.alpha(t) / small.sigma(t)), rel=0.03
+    )
 
 
 def test_schedule_serves_grids_and_solvers():
@@ -85,7 +89,9 @@ def test_schedule_serves_grids_and_solvers():
     schedule = namespace["ShiftedCosine"]()
     belief, times = GaussianData(schedule, 0.7, 0.3), karras(schedule, 40, sigma_max=50.0)
     x = normal(3, 1) * 2.0
-    torch.testing.assert_close(sample(belief, Heun(schedule), x, times), belief.flowed(x, times[0], times[-1]), rtol=0, atol=0.01)
+    torch.testing.assert_close(
+        sample(belief, Heun(schedule), x, times), belief.flowed(x, times[0], times[-1]), rtol=0, atol=0.01
+    )
 
 
 # A solver
@@ -123,7 +129,11 @@ def test_solver_starts_with_ddim_and_reaches_the_data():
     namespace = run("solver")
     assert float(namespace["samples"].std()) == pytest.approx(0.5, rel=0.03)
     for schedule in (Cosine(), Flow()):  # Flow begins at alpha = 0
-        belief, solver, x = GaussianData(schedule, 0.7, 0.3), namespace["AdamsBashforth"](schedule), normal(4, 2)
+        belief, solver, x = (
+            GaussianData(schedule, 0.7, 0.3),
+            namespace["AdamsBashforth"](schedule),
+            normal(4, 2),
+        )
         assert sample(belief, solver, x, uniform(1)).equal(sample(belief, DDIM(schedule), x, uniform(1)))
         exact = belief.flowed(x, at(1.0)[0], at(0.0)[0])
         torch.testing.assert_close(sample(belief, solver, x, uniform(100)), exact, rtol=0, atol=0.01)
@@ -134,17 +144,26 @@ def test_solver_starts_with_ddim_and_reaches_the_data():
 
 def test_guidance_is_blend_turned():
     projected, schedule = run("guidance")["projected"], Cosine()
-    cond, null = GaussianData(schedule, at(2.0, 0.0, 0.5), 0.4), GaussianData(schedule, at(1.0, 1.0, 0.0), 0.9)
+    cond, null = (
+        GaussianData(schedule, at(2.0, 0.0, 0.5), 0.4),
+        GaussianData(schedule, at(1.0, 1.0, 0.0), 0.9),
+    )
     x, t = normal(5, 3), at(0.3, 0.5, 0.6, 0.7, 0.9)
     mean, other = cond(x, t).mean, null(x, t).mean
     assert projected(cond, null, 1.0)(x, t).mean.equal(mean)
-    torch.testing.assert_close(projected(cond, null, 3.0, parallel=1.0)(x, t).mean, blend(null, cond, 3.0)(x, t).mean)
+    torch.testing.assert_close(
+        projected(cond, null, 3.0, parallel=1.0)(x, t).mean, blend(null, cond, 3.0)(x, t).mean
+    )
     turned = projected(cond, null, 3.0)(x, t).mean
     torch.testing.assert_close((turned * mean).sum(1), (mean**2).sum(1))  # not stretched
-    across = (mean - other) - ((mean - other) * mean).sum(1, keepdim=True) / (mean**2).sum(1, keepdim=True) * mean
+    across = (mean - other) - ((mean - other) * mean).sum(1, keepdim=True) / (mean**2).sum(
+        1, keepdim=True
+    ) * mean
     torch.testing.assert_close(turned - mean, 2.0 * across)
     moved = projected(cond, null, 3.0, parallel=1.0, largest=0.05)(x, t).mean - mean
-    torch.testing.assert_close(torch.linalg.vector_norm(moved, dim=1), torch.full((5,), 0.1, dtype=torch.float64))
+    torch.testing.assert_close(
+        torch.linalg.vector_norm(moved, dim=1), torch.full((5,), 0.1, dtype=torch.float64)
+    )
 
 
 def test_guidance_turns_samples_away_from_null_without_stretching_them():
@@ -156,7 +175,9 @@ def test_guidance_turns_samples_away_from_null_without_stretching_them():
     x = normal(1000, 2)
     stretched = sample(blend(null, cond, 3.0), Heun(schedule), x, uniform(30))
     kept = sample(namespace["projected"](cond, null, 3.0), Heun(schedule), x, uniform(30))
-    assert float(stretched[:, 0].mean()) == pytest.approx(4.0, abs=0.05)  # 1 + 3 (2 - 1): exactly the data N(4, 0.2^2)
+    assert float(stretched[:, 0].mean()) == pytest.approx(
+        4.0, abs=0.05
+    )  # 1 + 3 (2 - 1): exactly the data N(4, 0.2^2)
     assert float(kept[:, 0].mean()) == pytest.approx(2.0, abs=0.1)
 
 
@@ -174,7 +195,9 @@ def test_edit_sets_the_average_and_leaves_the_rest():
     average = hold(x, t, generator)[..., 0].mean(1)
     assert float(average.mean()) == pytest.approx(0.7 * float(schedule.alpha(t)), abs=0.01)
     assert float(average.std()) == pytest.approx(float(schedule.sigma(t)) / 5**0.5, rel=0.02)
-    image = run("edit")["HoldAverage"](at(0.5).reshape(1, 1, 1, 1), schedule, (2, 3))(normal(2, 3, 4, 4), at(0.0)[0], generator)
+    image = run("edit")["HoldAverage"](at(0.5).reshape(1, 1, 1, 1), schedule, (2, 3))(
+        normal(2, 3, 4, 4), at(0.0)[0], generator
+    )
     torch.testing.assert_close(image.mean((2, 3)), torch.full((2, 3), 0.5, dtype=torch.float64))
 
 
@@ -213,7 +236,9 @@ def test_world_physics_have_closed_forms(ring):
     normal = after[:, :2] / radius[:, None]
     along = np.stack([-normal[:, 1], normal[:, 0]], axis=1)
     np.testing.assert_allclose((after[:, 2:] * normal).sum(1), 0.0, atol=1e-12)  # the wall takes this
-    np.testing.assert_allclose((after[:, 2:] * along).sum(1), (0.95 * state[:, 2:] * along).sum(1), atol=1e-12)  # and leaves that
+    np.testing.assert_allclose(
+        (after[:, 2:] * along).sum(1), (0.95 * state[:, 2:] * along).sum(1), atol=1e-12
+    )  # and leaves that
 
 
 def test_world_data_are_trips_of_the_physics(ring):

@@ -57,7 +57,9 @@ def test_guided_plans_are_the_same():
     model, value = models()
     for form in (released, tilted):
         expected = plans(model, value, form)
-        np.testing.assert_allclose(plans(fast_trajectories(model), fast_value(value), form), expected, atol=1e-4)
+        np.testing.assert_allclose(
+            plans(fast_trajectories(model), fast_value(value), form), expected, atol=1e-4
+        )
         near = plans(fast_trajectories(model, torch.bfloat16), fast_value(value, torch.bfloat16), form)
         assert 0.0 < np.abs(near - expected).mean() < 0.1
         value.scale.zero_()
@@ -126,7 +128,11 @@ def test_a_policys_model_is_copied_pickled_and_doubled():
     fast, _ = policies()
     seen = np.random.default_rng(0).normal(size=(2, 2, 4)).clip(-1, 1)
     wanted = acting(fast.model).predict(seen)
-    for model in (copy.deepcopy(fast.model), pickle.loads(pickle.dumps(fast.model)), copy.deepcopy(fast.model).double()):
+    for model in (
+        copy.deepcopy(fast.model),
+        pickle.loads(pickle.dumps(fast.model)),
+        copy.deepcopy(fast.model).double(),
+    ):
         np.testing.assert_allclose(acting(model).predict(seen), wanted, atol=1e-4)
     twin = copy.deepcopy(fast)
     np.testing.assert_array_equal(twin.predict(seen), fast.predict(seen))  # its generators are as far
@@ -150,7 +156,10 @@ def test_no_time_is_frozen_in_a_recorded_denoiser(predicts):
     x, vector = torch.randn(1, 8, 2, generator=torch.Generator().manual_seed(0)), torch.ones(1, 8)
     arguments = (x, torch.tensor([0.9], dtype=torch.float64), vector)
     Flat()(*arguments)
-    for graph in (torch.jit.trace(Flat().eval(), arguments, check_trace=False), torch.export.export(Flat().eval(), arguments).module()):
+    for graph in (
+        torch.jit.trace(Flat().eval(), arguments, check_trace=False),
+        torch.export.export(Flat().eval(), arguments).module(),
+    ):
         for time in (0.9, 0.4, 0.1):
             t = torch.tensor([time], dtype=torch.float64)
             torch.testing.assert_close(graph(x, t, vector), Flat()(x, t, vector), rtol=1e-4, atol=1e-5)

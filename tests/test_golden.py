@@ -63,7 +63,9 @@ def table(name: str) -> schedule.Tabulated:
     return schedule.tabulated(golden("tables")[name])
 
 
-def denoiser(process: schedule.Schedule, parameterization: means.Parameterization, learned: bool = False) -> GaussianDenoiser:
+def denoiser(
+    process: schedule.Schedule, parameterization: means.Parameterization, learned: bool = False
+) -> GaussianDenoiser:
     return GaussianDenoiser(Toy(learned), process, parameterization, lambda t: t * 1000.0 - 1.0, learned)
 
 
@@ -76,7 +78,13 @@ def visited(timesteps: Tensor) -> Tensor:
 def states(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
     """Every state of a run after x, with the noise that the reference drew; all of it must be used."""
 
-    def run(denoise: GaussianDenoiser, solver: Solver[GaussianDenoised], x: Tensor, times: Tensor, noise: Iterable[Tensor] = ()) -> Tensor:
+    def run(
+        denoise: GaussianDenoiser,
+        solver: Solver[GaussianDenoised],
+        x: Tensor,
+        times: Tensor,
+        noise: Iterable[Tensor] = (),
+    ) -> Tensor:
         draws, seen = iter(noise), []
         monkeypatch.setattr(gaussian, "normal_like", lambda x, generator: next(draws))
         sample(denoise, solver, x, times, on_step=lambda x, s: seen.append(x))
@@ -87,12 +95,16 @@ def states(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
-@pytest.mark.parametrize(("name", "variance"), [("fixed_small", "small"), ("fixed_large", "large"), ("learned_range", "learned")])
+@pytest.mark.parametrize(
+    ("name", "variance"), [("fixed_small", "small"), ("fixed_large", "large"), ("learned_range", "learned")]
+)
 def test_ancestral_is_ddpm(states: Callable[..., Tensor], spacing: str, name: str, variance: str) -> None:
     reference, process = golden("ddpm"), table("linear")
     solver = gaussian.Ancestral(process, variance)  # type: ignore[arg-type]
     denoise = denoiser(process, means.eps, learned=variance == "learned")
-    got = states(denoise, solver, reference["x"], visited(reference[f"{spacing}_timesteps"]), reference["noise"][:-1])
+    got = states(
+        denoise, solver, reference["x"], visited(reference[f"{spacing}_timesteps"]), reference["noise"][:-1]
+    )
     wanted = reference[f"{spacing}_{name}"]
     # diffusers leaves the noise out only at index 0. With "trailing" its last step goes from index 49 to clean and still draws: 1e-10 z
     # (the clamped beta-tilde) for fixed_small, sqrt(beta) z for fixed_large. unveil draws nothing into s = 0 (Ho et al. 2020, Alg. 2).
@@ -105,7 +117,13 @@ def test_ancestral_is_ddpm_as_shipped(states: Callable[..., Tensor]) -> None:
     reference, process = golden("ddpm"), schedule.tabulated(schedule.linear_betas())
     times = visited(reference["trailing_timesteps"])
     torch.testing.assert_close(times, grid.trailing(1000, 20), rtol=0.0, atol=0.0)
-    got = states(denoiser(process, means.eps), gaussian.Ancestral(process), reference["x"], times, reference["noise"][:-1])
+    got = states(
+        denoiser(process, means.eps),
+        gaussian.Ancestral(process),
+        reference["x"],
+        times,
+        reference["noise"][:-1],
+    )
     follows(got, reference["shipped_trailing_fixed_small"], 1e-5)
 
 
@@ -120,7 +138,10 @@ def test_ddim(states: Callable[..., Tensor], name: str, prediction: str, eta: fl
     follows(got, reference[f"{name}_{prediction}_{eta}"], EXACT)
 
 
-@pytest.mark.parametrize(("name", "prediction"), [("linear", "epsilon"), ("scaled_linear", "v_prediction"), ("cosine", "v_prediction")])
+@pytest.mark.parametrize(
+    ("name", "prediction"),
+    [("linear", "epsilon"), ("scaled_linear", "v_prediction"), ("cosine", "v_prediction")],
+)
 def test_dpm_solver_multistep(states: Callable[..., Tensor], name: str, prediction: str) -> None:
     """diffusers rounds the state and its sigmas to float32 in every step; `test_karras_solvers` has the same solver in float64."""
     reference, process = golden("dpm"), table(name)
@@ -167,7 +188,11 @@ def test_heun_with_churn(states: Callable[..., Tensor], churn: int) -> None:
 def test_edm_loss() -> None:
     reference, process, denoise, _ = karras()
     times = process.time(-2.0 * reference["loss_sigma"].log())
-    close(denoising_loss(denoise, reference["loss_x_0"], times, reference["loss_noise"]), reference["loss"], EXACT)
+    close(
+        denoising_loss(denoise, reference["loss_x_0"], times, reference["loss_noise"]),
+        reference["loss"],
+        EXACT,
+    )
 
 
 @pytest.mark.parametrize("name", ["euler", "euler_shift_3", "heun"])
@@ -195,7 +220,11 @@ def test_min_snr(name: str) -> None:
     """The weights that diffusers' training scripts make of `compute_snr` (which returns float32)."""
     reference, process = golden("objective"), table(name)
     times, snr = visited(reference["timesteps"])[:-1], reference[f"{name}_snr"].double()
-    wanted = {means.eps: snr.clamp(max=5.0) / snr, means.v: snr.clamp(max=5.0) / (snr + 1.0), means.x0: snr.clamp(max=5.0)}
+    wanted = {
+        means.eps: snr.clamp(max=5.0) / snr,
+        means.v: snr.clamp(max=5.0) / (snr + 1.0),
+        means.x0: snr.clamp(max=5.0),
+    }
     for parameterization, weight in wanted.items():
         torch.testing.assert_close(min_snr(process, parameterization)(times), weight, rtol=SINGLE, atol=0.0)
 
@@ -212,7 +241,11 @@ def test_guidance_and_rescale(scale: float, rescale: float) -> None:
         return GaussianDenoised(condition.vector.view_as(x))
 
     guided = cfg(told, cond, null, scale, rescale=rescale)
-    close(guided(torch.zeros_like(reference["cond"]), torch.ones(2)).mean, reference[f"cfg_{scale}_{rescale}"], EXACT)
+    close(
+        guided(torch.zeros_like(reference["cond"]), torch.ones(2)).mean,
+        reference[f"cfg_{scale}_{rescale}"],
+        EXACT,
+    )
 
 
 @pytest.mark.parametrize(("name", "factor"), [("threshold_far", 4.0), ("threshold_near", 0.1)])
@@ -225,10 +258,18 @@ def test_dynamic_threshold(name: str, factor: float) -> None:
 def test_tables_and_grids() -> None:
     """The reference's betas are float32: relative to each entry, 1e-6 from linspace; cosine entries are float64 rounded once."""
     reference = golden("tables")
-    mine = {"linear": schedule.linear_betas(), "scaled_linear": schedule.scaled_linear_betas(), "cosine": schedule.cosine_betas(1000)}
+    mine = {
+        "linear": schedule.linear_betas(),
+        "scaled_linear": schedule.scaled_linear_betas(),
+        "cosine": schedule.cosine_betas(1000),
+    }
     for name, betas in mine.items():
-        torch.testing.assert_close(betas, reference[name].double(), rtol=1e-7 if name == "cosine" else SINGLE, atol=0.0)
+        torch.testing.assert_close(
+            betas, reference[name].double(), rtol=1e-7 if name == "cosine" else SINGLE, atol=0.0
+        )
     for steps in (7, 20, 30, 64):
-        torch.testing.assert_close(grid.trailing(1000, steps), visited(reference[f"trailing_{steps}"]), rtol=0.0, atol=0.0)
+        torch.testing.assert_close(
+            grid.trailing(1000, steps), visited(reference[f"trailing_{steps}"]), rtol=0.0, atol=0.0
+        )
     sigmas = schedule.Karras().sigma(grid.karras(schedule.Karras(), 18))
     torch.testing.assert_close(sigmas, reference["karras_18"], rtol=EXACT, atol=0.0)

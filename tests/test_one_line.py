@@ -25,7 +25,9 @@ def test_lines_keep_words_and_lose_what_steers(said, line):
 
 def test_long_lines_are_cut():
     assert str(UnveilError("x" * 900)) == "x" * 900
-    assert len(str(UnveilError("x" * 10**6))) == LONGEST_LINE and str(UnveilError("x" * 2000)).endswith("x...")
+    assert len(str(UnveilError("x" * 10**6))) == LONGEST_LINE and str(UnveilError("x" * 2000)).endswith(
+        "x..."
+    )
 
 
 def test_the_command_line_says_it_of_every_exception(monkeypatch, capsys):
@@ -35,11 +37,18 @@ def test_the_command_line_says_it_of_every_exception(monkeypatch, capsys):
     monkeypatch.setitem(cli._VERB_RUNS, "doctor", wrong)
     assert main(["doctor", "\x1b"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("unveil: ?[31m['\\x1b'] yyy") and said.count("\n") == 1 and len(said) < 1100 and "\x1b" not in said
+    assert (
+        said.startswith("unveil: ?[31m['\\x1b'] yyy")
+        and said.count("\n") == 1
+        and len(said) < 1100
+        and "\x1b" not in said
+    )
 
 
 def test_names_too_long_for_a_file_are_named_so(monkeypatch, capsys):
-    with pytest.raises(UnveilError, match=r"checkpoint 'x{40}'\.\.\.: no name of a file or folder, it has 5,000 characters"):
+    with pytest.raises(
+        UnveilError, match=r"checkpoint 'x{40}'\.\.\.: no name of a file or folder, it has 5,000 characters"
+    ):
         find_checkpoint("x" * 5000)
 
     def wrong(rest):

@@ -21,7 +21,9 @@ def order(errors: list[float], steps: list[int]) -> float:
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
 
 
-@pytest.mark.parametrize(("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"])
+@pytest.mark.parametrize(
+    ("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"]
+)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_deterministic_solvers_converge_at_their_order(solver, expected, schedule):
     belief = GaussianData(schedule, 0.7, 0.3)
@@ -29,7 +31,10 @@ def test_deterministic_solvers_converge_at_their_order(solver, expected, schedul
     x = torch.tensor([[-1.3], [0.2], [2.0]], dtype=torch.float64) * float(schedule.sigma(t))
     exact = belief.flowed(x, t, s)
     steps = [32, 64, 128]
-    errors = [float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max()) for n in steps]
+    errors = [
+        float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max())
+        for n in steps
+    ]
     assert order(errors, steps) == pytest.approx(expected, abs=0.2), errors
 
 
@@ -39,13 +44,18 @@ def fine_reference() -> torch.Tensor:
     return sample(MixtureData(Cosine()), Heun(Cosine()), x, uniform(2000, START, END))
 
 
-@pytest.mark.parametrize(("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"])
+@pytest.mark.parametrize(
+    ("solver", "expected"), [(DDIM, 1), (Heun, 2), (DPMpp2M, 2)], ids=["DDIM", "Heun", "DPMpp2M"]
+)
 def test_orders_hold_on_a_nonlinear_denoiser(solver, expected):
     schedule = Cosine()
     belief, x = MixtureData(schedule), torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     exact = fine_reference()
     steps = [64, 128, 256]
-    errors = [float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max()) for n in steps]
+    errors = [
+        float((sample(belief, solver(schedule), x, uniform(n, START, END)) - exact).abs().max())
+        for n in steps
+    ]
     assert order(errors, steps) == pytest.approx(expected, abs=0.25), errors
 
 
@@ -62,7 +72,9 @@ def test_ancestral_sampling_converges_weakly_at_order_1(kind, schedule):
         variance = deviation**2
         for t, s in pairwise(times):
             still, _ = Ancestral(schedule, kind, temperature=0.0).step(belief, probe, t, s, None, None)
-            moved, _ = Ancestral(schedule, kind).step(belief, probe, t, s, None, torch.Generator().manual_seed(0))
+            moved, _ = Ancestral(schedule, kind).step(
+                belief, probe, t, s, None, torch.Generator().manual_seed(0)
+            )
             noise = torch.randn((2, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
             added = float(((moved - still) / noise)[0]) ** 2
             gain, shift = float(still[1] - still[0]), float(still[0])
@@ -75,7 +87,14 @@ def test_ancestral_sampling_converges_weakly_at_order_1(kind, schedule):
 @pytest.mark.parametrize("schedule", CONTINUOUS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize(
     ("solver", "steps"),
-    [(DDIM, 120), (lambda s: DDIM(s, 0.5), 200), (lambda s: DDIM(s, 1.0), 200), (Ancestral, 200), (Heun, 50), (DPMpp2M, 50)],
+    [
+        (DDIM, 120),
+        (lambda s: DDIM(s, 0.5), 200),
+        (lambda s: DDIM(s, 1.0), 200),
+        (Ancestral, 200),
+        (Heun, 50),
+        (DPMpp2M, 50),
+    ],
     ids=["DDIM", "DDIM-0.5", "DDIM-1", "Ancestral", "Heun", "DPMpp2M"],
 )
 def test_every_solver_recovers_a_mixture(solver, steps, schedule):
@@ -98,7 +117,9 @@ def test_churn_keeps_the_distribution():
     belief = MixtureData(schedule)
     generator = torch.Generator().manual_seed(0)
     x = 10.0 * torch.randn((8000, 1), generator=generator, dtype=torch.float64)
-    out = sample(belief, Heun(schedule, churn=0.3, churn_range=(0.05, 5.0)), x, uniform(60), generator=generator)[:, 0]
+    out = sample(
+        belief, Heun(schedule, churn=0.3, churn_range=(0.05, 5.0)), x, uniform(60), generator=generator
+    )[:, 0]
     shares = [float(((out[:, None] - belief.means).abs().argmin(1) == k).double().mean()) for k in range(3)]
     assert shares == pytest.approx([0.3, 0.5, 0.2], abs=0.03)
     still = sample(belief, Heun(schedule), x, uniform(60))

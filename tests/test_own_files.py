@@ -35,7 +35,11 @@ def episodes():
 
 def demonstrations():
     rng = np.random.default_rng(0)
-    return Demonstrations({"state": rng.normal(size=(9000, 9)).astype("f4")}, rng.normal(size=(9000, 2)).astype("f4"), np.array([9000]))
+    return Demonstrations(
+        {"state": rng.normal(size=(9000, 9)).astype("f4")},
+        rng.normal(size=(9000, 2)).astype("f4"),
+        np.array([9000]),
+    )
 
 
 WRITERS = {
@@ -46,7 +50,9 @@ WRITERS = {
     "plan.gif": lambda path: write_gif(path, [FRAME, 255 - FRAME]),
     "data.hdf5": lambda path: write_d4rl(path, episodes()),
     "data.npz": lambda path: write_demonstrations(path, demonstrations()),
-} | ({"video.mp4": lambda path: write_video(path, [FRAME, 255 - FRAME])} if ".mp4" in video_suffixes() else {})
+} | (
+    {"video.mp4": lambda path: write_video(path, [FRAME, 255 - FRAME])} if ".mp4" in video_suffixes() else {}
+)
 
 
 @pytest.mark.parametrize("name", list(WRITERS))

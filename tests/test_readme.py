@@ -55,7 +55,9 @@ def test_the_same_links_and_each_links_to_the_other():
 
 
 def test_the_same_numbers_in_the_same_cells():
-    rows = [[line for line in results(text).splitlines() if line.startswith("|")] for text in (ENGLISH, CHINESE)]
+    rows = [
+        [line for line in results(text).splitlines() if line.startswith("|")] for text in (ENGLISH, CHINESE)
+    ]
     assert len(rows[0]) == len(rows[1]) > 10
     for mine, theirs in zip(*rows, strict=True):
         assert mine.count("|") == theirs.count("|")

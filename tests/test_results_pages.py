@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-RATE = {"decisions_per_second": 0.5234, "threads": 1, "minutes": 14.6, "mujoco": "3.3.0", "candidates": 64, "sampling_steps": 20}
+RATE = {
+    "decisions_per_second": 0.5234,
+    "threads": 1,
+    "minutes": 14.6,
+    "mujoco": "3.3.0",
+    "candidates": 64,
+    "sampling_steps": 20,
+}
 ROW = RATE | {"score_mean": 88.123, "score_ci95": 4.26, "n": 10}
 
 
@@ -28,14 +35,19 @@ def cells(table: str, name: str) -> dict[str, str]:
 
 def test_a_cell_says_what_it_cost(build, tmp_path):
     ours = ROW | {"candidates": 1, "sampling_steps": 1, "n": 30, "threads": 2}
-    rows = {"behaviour": {"score_mean": 79.0, "score_ci95": 2.0, "n": 200}, "best": {"score_mean": 99.0, "score_ci95": 0.0, "n": 1}}
+    rows = {
+        "behaviour": {"score_mean": 79.0, "score_ci95": 2.0, "n": 200},
+        "best": {"score_mean": 99.0, "score_ci95": 0.0, "n": 1},
+    }
     rows |= {"diffuser": ROW, "diffuser-64": RATE, "unveil-ask": ours, "warm-3": ROW}
     (tmp_path / "locomotion-hopper-medium.json").write_text(json.dumps({"metrics": rows}))
     found = cells(build["locomotion"](), "hopper-medium")
     cost = "K 64, 20 steps<br>0.523/s, 1 thread<br>MuJoCo 3.3.0<br>15 min"
     assert found["Diffuser as published, K = 8"] == f"88.1 ± 4.3 (n 10)<br>{cost}"
     assert found["the same, K = 64"] == f"no episodes<br>{cost}"
-    assert found["**unveil**, asked for the best return"].startswith("88.1 ± 4.3 (n 30)<br>K 1, 1 step<br>0.523/s, 2 threads<br>")
+    assert found["**unveil**, asked for the best return"].startswith(
+        "88.1 ± 4.3 (n 30)<br>K 1, 1 step<br>0.523/s, 2 threads<br>"
+    )
     assert found["its best episode"] == "99.0 (n 1)"
     assert found["behaviour cloning, till it converges"] == "not run"
 
@@ -47,7 +59,13 @@ def test_sets_without_results_say_so_in_every_cell(build):
 
 def test_the_speed_table_has_a_line_a_row(build, tmp_path):
     assert "not run" in build["speed"]() and "not run" in build["warm_start"]()
-    timed = {"decision_ms": 1900.0, "decisions_per_second": 0.526, "steps_per_second": 10.5, "times_eager": 2.04, "of_peak": 0.631}
+    timed = {
+        "decision_ms": 1900.0,
+        "decisions_per_second": 0.526,
+        "steps_per_second": 10.5,
+        "times_eager": 2.04,
+        "of_peak": 0.631,
+    }
     rows = {"eager": timed, "float32": timed | {"error": 3.2e-5}, "openvino": {"note": "not installed"}}
     slower = {"batch": 64, "threads": 1, "compiled": True, "rows": {"bfloat16, compiled": timed}}
     result = {"cells": [slower, {"batch": 1, "threads": 2, "compiled": False, "rows": rows}]}
@@ -56,7 +74,9 @@ def test_the_speed_table_has_a_line_a_row(build, tmp_path):
     (tmp_path / "diffuser-speed.json").write_text(json.dumps(result))
     (tmp_path / "docs" / "warm-start.png").write_bytes(b"")
     lines = build["speed"]().splitlines()
-    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][1:] == ["| 1, 2"] * 3 + ["| 64, 1, compiled"]
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][1:] == ["| 1, 2"] * 3 + [
+        "| 64, 1, compiled"
+    ]
     assert "| 1, 2 | float32 | 1.9e+03 | 0.526 | 10.5 | 2.04 | 3.2e-05 | 63 % |" in lines
     assert "| 1, 2 | openvino: not installed | - | - | - | - | - | - |" in lines
     assert "-1.2 ± 9.0 (n 30," in " ".join(lines) or "-1.3 ± 9.0 (n 30," in " ".join(lines)
@@ -67,8 +87,12 @@ def test_the_packaged_cards_hold_the_table_s_numbers():
     """A card is made again with each row of its set: `unveil weights pack --results`."""
     for data in ("hopper-medium", "hopper-medium-replay", "hopper-medium-expert"):
         card = (ROOT / "src" / "unveil" / "zoo" / data / "card.md").read_text()
-        rows = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{data}.json").read_text())["metrics"]
+        rows = json.loads((ROOT / "benchmarks" / "results" / f"locomotion-{data}.json").read_text())[
+            "metrics"
+        ]
         for name in ("unveil", "unveil-ask", "diffuser"):
             row = rows[name]
-            assert f"| {name} | {row['score_mean']:.1f} ± {row['score_ci95']:.1f} | {row['n']} |" in card, data
+            assert f"| {name} | {row['score_mean']:.1f} ± {row['score_ci95']:.1f} | {row['n']} |" in card, (
+                data
+            )
         assert "| warm-" not in card and "| cold-" not in card, "points of a curve are no rows"

@@ -21,7 +21,9 @@ def walk(steps: int = 400) -> Episodes:
     places = rng.normal(size=(steps, 2)).cumsum(0).astype(np.float32)
     marks = np.zeros(steps, bool)
     marks[99::100] = True
-    return Episodes(places, np.zeros((steps, 1), np.float32), np.zeros(steps, np.float32), np.zeros(steps, bool), marks)
+    return Episodes(
+        places, np.zeros((steps, 1), np.float32), np.zeros(steps, np.float32), np.zeros(steps, bool), marks
+    )
 
 
 def paths():
@@ -44,7 +46,9 @@ def trajectories():
 @pytest.mark.parametrize("made", [paths, trajectories])
 def test_resumed_equals_uninterrupted(tmp_path, made, bfloat16):
     """Killed after the save of step 3, in the middle of a record."""
-    training = Training(steps=6, learning_rate=1e-2, warmup=2, save_every=3, log_every=2, keep=0, bfloat16=bfloat16)
+    training = Training(
+        steps=6, learning_rate=1e-2, warmup=2, save_every=3, log_every=2, keep=0, bfloat16=bfloat16
+    )
     whole = train(*made(), training, tmp_path / "whole")
 
     class Killed(Exception):
@@ -58,5 +62,8 @@ def test_resumed_equals_uninterrupted(tmp_path, made, bfloat16):
     parts = train(*made(), training, tmp_path / "parts", resume=True)
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     for file in ("network", "ema", "optimizer"):
-        a, b = (read_tensors(tmp_path / part / "checkpoint-6" / f"{file}.safetensors") for part in ("whole", "parts"))
+        a, b = (
+            read_tensors(tmp_path / part / "checkpoint-6" / f"{file}.safetensors")
+            for part in ("whole", "parts")
+        )
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

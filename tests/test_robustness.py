@@ -17,7 +17,13 @@ import robustness  # noqa: E402
 import robustness_formats  # noqa: E402
 from robustness_readers import READERS, Reader, Source, kind_of  # noqa: E402
 
-FEWER = {"video: LeRobot": 5, "torch.save: image models": 12, "run folders": 16, "safetensors by index: LLaDA": 10, "results": 10}
+FEWER = {
+    "video: LeRobot": 5,
+    "torch.save: image models": 12,
+    "run folders": 16,
+    "safetensors by index: LLaDA": 10,
+    "results": 10,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +56,9 @@ def test_thirty_inputs_end_in_a_value_or_a_line(name, tmp_path):
 
 
 def test_inputs_follow_from_reader_seed_and_index():
-    source = Source({"a.json": b'{"a": [1, 2, {"b": "c"}], "d": null}', "b.txt": b"words and more words"}, str)
+    source = Source(
+        {"a.json": b'{"a": [1, 2, {"b": "c"}], "d": null}', "b.txt": b"words and more words"}, str
+    )
     made = [
         [robustness.malformed(name, Reader(str), [source], seed, i)[0] for i in range(40)]
         for name, seed in (("x", 0), ("x", 0), ("x", 1), ("y", 0))
@@ -85,13 +93,19 @@ def test_what_is_a_fault_and_what_comes_after_a_crash(monkeypatch):
     monkeypatch.setattr(robustness, "BOMBS", ())
     monkeypatch.setitem(READERS, "bytes", Reader(lambda folder: []))
     order = "klvnemcr"
-    monkeypatch.setattr(robustness, "malformed", lambda name, reader, sources, seed, i: ({"a": order[i].encode()}, sources[0]))
+    monkeypatch.setattr(
+        robustness, "malformed", lambda name, reader, sources, seed, i: ({"a": order[i].encode()}, sources[0])
+    )
     ended = list(robustness.outcomes("bytes", [Source({"a": b""}, reads)], 0, len(order)))
     assert [outcome.index for outcome in ended] == list(range(len(order)))
     kinds = {order[outcome.index]: outcome.kind for outcome in ended}
     assert kinds == dict.fromkeys("knemc", "fault") | dict.fromkeys("lv", "refusal") | {"r": "value"}
     said = {order[outcome.index]: outcome.what for outcome in ended}
-    assert "KeyError at ?: 'a'" in said["k"] and said["l"] == "cut short" and "not one printable line" in said["n"]
+    assert (
+        "KeyError at ?: 'a'" in said["k"]
+        and said["l"] == "cut short"
+        and "not one printable line" in said["n"]
+    )
     assert " GB of memory (value)" in said["m"] and said["c"] == "the process ended with -9"
 
 
@@ -103,7 +117,21 @@ def test_an_input_that_takes_too_long_is_a_fault(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["a.json", "a.npy", "a.npz", "a.png", "a.jpg", "a.pt", "a.pkl", "a.safetensors", "a.hdf5", "a.tar", "a.jsonl.gz", "zarr/c/0"]
+    "name",
+    [
+        "a.json",
+        "a.npy",
+        "a.npz",
+        "a.png",
+        "a.jpg",
+        "a.pt",
+        "a.pkl",
+        "a.safetensors",
+        "a.hdf5",
+        "a.tar",
+        "a.jsonl.gz",
+        "zarr/c/0",
+    ],
 )
 def test_files_that_are_no_longer_of_their_kind_are_damaged_further(name):
     """What was swapped or cut before must not stop the generator."""

@@ -6,7 +6,15 @@ from pathlib import Path
 import robustness_table
 
 ROOT = Path(__file__).resolve().parent.parent
-ROW = {"sources": 2, "inputs": 2000, "values": 400, "refusals": 1599, "faults": [], "largest_mb": 12.4, "longest_seconds": 0.25}
+ROW = {
+    "sources": 2,
+    "inputs": 2000,
+    "values": 400,
+    "refusals": 1599,
+    "faults": [],
+    "largest_mb": 12.4,
+    "longest_seconds": 0.25,
+}
 
 
 def test_rows_sums_and_faults():
@@ -16,7 +24,9 @@ def test_rows_sums_and_faults():
     lines = robustness_table.section(made).splitlines()
     assert "| png | 2 | 2,000 | 400 | 1,599 | 0 | 12 | 0.25 |" in lines
     assert "| **all** | 4 | 4,000 | 800 | 3,198 | 1 | 900 | 0.25 |" in lines
-    assert lines[-2:] == ["Faults:", "- zarr 2, input 17: KeyError at a.py:3: 'x'"] and lines[0].startswith("Seed 3, 6 minutes")
+    assert lines[-2:] == ["Faults:", "- zarr 2, input 17: KeyError at a.py:3: 'x'"] and lines[0].startswith(
+        "Seed 3, 6 minutes"
+    )
     made["readers"].pop("zarr 2")
     assert robustness_table.section(made).endswith("No input ended in a fault.")
 

@@ -24,7 +24,9 @@ def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: st
     import numpy as np
 
     if isinstance(value, Mapping):
-        raise ValueError(f"{name} must be an array of shape {letters}, got a dict with {[str(key) for key in value][:6]}")
+        raise ValueError(
+            f"{name} must be an array of shape {letters}, got a dict with {[str(key) for key in value][:6]}"
+        )
     try:
         found = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)  # pyright: ignore[reportAttributeAccessIssue]
     except (TypeError, ValueError) as error:
@@ -36,7 +38,9 @@ def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: st
     )
     if not fits:
         one = found.ndim == len(shape) - 1 and found.shape == shape[1:]
-        raise ValueError(f"{name} must have shape {letters}, got {found.shape}{'; of one alone give x[None]' if one else ''}")
+        raise ValueError(
+            f"{name} must have shape {letters}, got {found.shape}{'; of one alone give x[None]' if one else ''}"
+        )
     with np.errstate(over="ignore"):
         if not np.isfinite(found.astype(np.float32)).all():
             raise ValueError(f"{name} must be finite numbers")

@@ -66,14 +66,19 @@ def flag(name: str, value: object) -> bool:
     Raises:
         ValueError: something else.
     """
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's, under both of its names
+    if not isinstance(value, bool) and type(value).__name__ not in (
+        "bool",
+        "bool_",
+    ):  # numpy's, under both of its names
         raise ValueError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def shown(value: object) -> str:
     """How a value appears in a refusal: itself where that is short, else its type."""
-    return repr(value)[:60] if isinstance(value, str | int | float | bool | None) else f"{type(value).__name__}"
+    return (
+        repr(value)[:60] if isinstance(value, str | int | float | bool | None) else f"{type(value).__name__}"
+    )
 
 
 @dataclass(frozen=True)
@@ -156,9 +161,10 @@ def _fitted_number(value: Any, hint: type, bounds: Bounds) -> tuple[Any, str]:
         good = plain and isinstance(value, Integral) and bounds.hold(int(value))
         return value, "" if good else f"a whole number{bounds.words()}"
     good = plain and isinstance(value, Real) and bounds.hold(float(value))
-    return float(
-        value
-    ) if good else value, "" if good else f"a finite number{bounds.words()}" if bounds.below else f"a number{bounds.words()}"
+    return (
+        float(value) if good else value,
+        "" if good else f"a finite number{bounds.words()}" if bounds.below else f"a number{bounds.words()}",
+    )
 
 
 def _fitted_tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, str]:

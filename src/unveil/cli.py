@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"unveil: internal error, {type(error).__name__}: {_one_line(error)} (--debug shows where)", file=sys.stderr)
+        print(
+            f"unveil: internal error, {type(error).__name__}: {_one_line(error)} (--debug shows where)",
+            file=sys.stderr,
+        )
         return 2
 
 
@@ -78,7 +81,13 @@ def _aliases(arguments: list[str]) -> dict[str, str]:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
         missing = (error.name or "").partition(".")[0]
-        extra = "pusht" if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow") else "image" if missing == "PIL" else "maze"
+        extra = (
+            "pusht"
+            if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow")
+            else "image"
+            if missing == "PIL"
+            else "maze"
+        )
         return f"{one_line(str(error))}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return one_line(f"{error.filename or ''}: {error.strerror}".lstrip(": "))
@@ -103,7 +112,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = ["unveil: generate behaviour, images and text by undoing corruption", "", "usage: unveil VERB [RECIPE] [FLAGS]"]
+    lines = [
+        "unveil: generate behaviour, images and text by undoing corruption",
+        "",
+        "usage: unveil VERB [RECIPE] [FLAGS]",
+    ]
     for title, group in MAP:
         lines += ["", title, *(f"  {verb:<8} {about:<38} {example}" for verb, about, example in group)]
     recipes = "Recipes: maze, locomotion and value plan; pusht controls a robot; image and classifier draw; text writes."
@@ -117,9 +130,13 @@ def _overview() -> str:
 def _recipe(name: str, rest: list[str], known: dict[str, Verb]) -> tuple[str, list[str]]:
     if not rest or (rest[0].startswith("-") and not {*HELP, HELP_ALL} & set(rest[:1])):
         first = next(iter(known))
-        raise UnveilError(f"{name} what? The recipe comes next: unveil {name} {first} ...; recipes: {', '.join(known)}")
+        raise UnveilError(
+            f"{name} what? The recipe comes next: unveil {name} {first} ...; recipes: {', '.join(known)}"
+        )
     if rest[0] not in known:
-        raise UnveilError(f"unknown recipe {rest[0]!r}{did_you_mean(rest[0], known)}; recipes: {', '.join(known)}")
+        raise UnveilError(
+            f"unknown recipe {rest[0]!r}{did_you_mean(rest[0], known)}; recipes: {', '.join(known)}"
+        )
     return rest[0], rest[1:]
 
 
@@ -127,9 +144,15 @@ def _recipes_help(name: str, known: dict[str, Verb]) -> str:
     """The recipes of a verb, each with an example."""
     lines = [f"usage: unveil {name} RECIPE [FLAGS]", ""]
     for recipe, verb in known.items():
-        examples = [line.strip().removeprefix("Example: ") for line in (verb.config.__doc__ or "").splitlines() if "Example:" in line]
+        examples = [
+            line.strip().removeprefix("Example: ")
+            for line in (verb.config.__doc__ or "").splitlines()
+            if "Example:" in line
+        ]
         lines += [f"  {recipe:<11} {verb.about}", *(f"  {'':<11}   {example}" for example in examples[:1])]
-    return "\n".join([*lines, "", f"unveil {name} RECIPE --help shows the flags that are used most, --help-all every one."])
+    return "\n".join(
+        [*lines, "", f"unveil {name} RECIPE --help shows the flags that are used most, --help-all every one."]
+    )
 
 
 def _of_recipe(name: str, rest: list[str]) -> tuple[str, Verb, Any] | None:
@@ -150,7 +173,10 @@ def _out(text: str, json_target: str | None = None) -> None:
 
 
 def _demo(rest: list[str]) -> int:
-    if asked := _of_recipe("demo", rest if rest and (not rest[0].startswith("-") or {*HELP, HELP_ALL} & set(rest)) else ["maze", *rest]):
+    if asked := _of_recipe(
+        "demo",
+        rest if rest and (not rest[0].startswith("-") or {*HELP, HELP_ALL} & set(rest)) else ["maze", *rest],
+    ):
         _, verb, config = asked
         with shown_progress() as progress:
             print(wired(verb.does)(config, progress))
@@ -175,7 +201,12 @@ def _eval(rest: list[str]) -> int:
         with shown_progress() as progress:
             result: dict[str, Any] = wired(verb.does)(config, progress)
         target = config.json or result.pop("record", None)
-        result = record_of(recipe, config, {"checkpoint": getattr(config, "checkpoint", None)} | result, perf_counter() - began)
+        result = record_of(
+            recipe,
+            config,
+            {"checkpoint": getattr(config, "checkpoint", None)} | result,
+            perf_counter() - began,
+        )
         write_json(target, result)
         _out(metrics_table(result), config.json)
     return 0
@@ -262,7 +293,9 @@ def _weights(rest: list[str]) -> int:
 
 def _doctor(rest: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
-        print("usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor")
+        print(
+            "usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor"
+        )
         return 0
     if rest:
         raise UnveilError(f"unexpected {rest[0]}; usage: unveil doctor")

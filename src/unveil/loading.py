@@ -55,7 +55,11 @@ def load(
         return load_text_model(str(path_or_name), device, **settings)
     if Path(path_or_name).is_dir() and is_maze(Path(path_or_name)):
         return load_original_maze(Path(path_or_name), device, seed, **settings)
-    if Path(path_or_name).is_dir() and str(path_or_name) not in zoo_names() and places_below(Path(path_or_name)):
+    if (
+        Path(path_or_name).is_dir()
+        and str(path_or_name) not in zoo_names()
+        and places_below(Path(path_or_name))
+    ):
         return load_pair(str(path_or_name), device, seed, **settings)
     folder = find_checkpoint(str(path_or_name))
     recipe = read_recipe(folder)
@@ -63,13 +67,17 @@ def load(
         return load_pair(str(path_or_name), device, seed, **settings)
     if recipe == "text":
         if set(settings) - {"adapter"}:
-            raise TypeError(f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings")
+            raise TypeError(
+                f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings"
+            )
         return load_text_model(str(path_or_name), device, **settings)
     if recipe == "image":
         from unveil.image.recipes.load import load_image
 
         if settings:
-            raise TypeError(f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings")
+            raise TypeError(
+                f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings"
+            )
         return load_image(folder, device)
     if recipe == "classifier":
         from unveil.image.recipes.load import load_classifier

@@ -22,7 +22,13 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "image": image.TRAIN,
         "classifier": classifier.TRAIN,
     },
-    "eval": {"maze": maze.EVAL, "locomotion": locomotion.EVAL, "pusht": pusht.EVAL, "text": text.EVAL, "image": image.EVAL},
+    "eval": {
+        "maze": maze.EVAL,
+        "locomotion": locomotion.EVAL,
+        "pusht": pusht.EVAL,
+        "text": text.EVAL,
+        "image": image.EVAL,
+    },
     "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
 }
 CHAT = text.CHAT

@@ -93,11 +93,19 @@ def test_an_archive_is_downloaded_once_unpacked_and_recorded(server, tmp_path):
 
 def test_a_known_hash_or_size_is_held_against_it(server, tmp_path, monkeypatch):
     entry = public_archives()["diffuser-maze2d"]
-    monkeypatch.setattr("unveil.planning.weights.public_archives.public_archives", lambda: {"a": entry._replace(sha256="0" * 64)})
+    monkeypatch.setattr(
+        "unveil.planning.weights.public_archives.public_archives",
+        lambda: {"a": entry._replace(sha256="0" * 64)},
+    )
     assert "is needed; it was thrown away" in refused(Pull("a"), server)
-    monkeypatch.setattr("unveil.planning.weights.public_archives.public_archives", lambda: {"a": entry._replace(size=10**6)})
+    monkeypatch.setattr(
+        "unveil.planning.weights.public_archives.public_archives", lambda: {"a": entry._replace(size=10**6)}
+    )
     assert f"{len(server.body):,} bytes, not 1,000,000" in refused(Pull("a"), server)
-    assert not list((tmp_path / "home" / "archives").glob("maze2d-logs.zip*")) and not (tmp_path / "logs").exists()
+    assert (
+        not list((tmp_path / "home" / "archives").glob("maze2d-logs.zip*"))
+        and not (tmp_path / "logs").exists()
+    )
 
 
 def test_a_page_instead_of_the_archive_is_not_kept(server, tmp_path):

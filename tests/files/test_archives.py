@@ -78,15 +78,30 @@ def test_what_is_there_already_stays(tmp_path):
         extract(tmp_path / "b.tar", tmp_path / "new")
 
 
-NAMES = ["/etc/passwd", "../a", "a/../../b", "a/..", "a//b", "..\\a", "C:a", "a\x1b[2Ja", "a\x00b", "a\udc80b"]
+NAMES = [
+    "/etc/passwd",
+    "../a",
+    "a/../../b",
+    "a/..",
+    "a//b",
+    "..\\a",
+    "C:a",
+    "a\x1b[2Ja",
+    "a\x00b",
+    "a\udc80b",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_lead_elsewhere(tmp_path, name):
     if "\x00" not in name:  # no tar has one
-        assert "plain relative name" in refused(tar(tmp_path / "a", [*FILES.items(), (name, b"x")]), tmp_path / "out")
+        assert "plain relative name" in refused(
+            tar(tmp_path / "a", [*FILES.items(), (name, b"x")]), tmp_path / "out"
+        )
     if "\udc80" not in name:  # no zip has one
-        assert "plain relative name" in refused(zipped(tmp_path / "a", [*FILES.items(), (name, b"x")]), tmp_path / "out")
+        assert "plain relative name" in refused(
+            zipped(tmp_path / "a", [*FILES.items(), (name, b"x")]), tmp_path / "out"
+        )
     assert {place.name for place in tmp_path.iterdir()} == {"a"}
 
 
@@ -111,7 +126,15 @@ def test_names_that_meet(tmp_path, names):
     assert "stands in it twice, or beside" in refused(path, tmp_path / "out")
 
 
-TYPES = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE, b"Z"]
+TYPES = [
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.FIFOTYPE,
+    tarfile.CONTTYPE,
+    b"Z",
+]
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -123,19 +146,28 @@ def test_only_files_and_folders_come_out_of_a_tar(tmp_path, kind):
 
 
 def test_sparse_files_are_refused(tmp_path):
-    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a", "GNU.sparse.realsize": "100000000000"}
+    pax = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "a",
+        "GNU.sparse.realsize": "100000000000",
+    }
     content = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
     refused(tar(tmp_path / "a", [("GNUSparseFile.0/a", content, {"pax_headers": pax})]), tmp_path / "out")
 
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
 def test_only_files_and_folders_come_out_of_a_zip(tmp_path, mode):
-    path = zipped(tmp_path / "a", [*FILES.items(), ("link", b"/etc/passwd", {"external_attr": (mode | 0o777) << 16})])
+    path = zipped(
+        tmp_path / "a", [*FILES.items(), ("link", b"/etc/passwd", {"external_attr": (mode | 0o777) << 16})]
+    )
     assert "neither a file nor a folder" in refused(path, tmp_path / "out")
 
 
 def test_other_packings_of_a_zip_are_refused(tmp_path):
-    assert "packed in another way" in refused(zipped(tmp_path / "a", FILES.items(), zipfile.ZIP_LZMA), tmp_path / "out")
+    assert "packed in another way" in refused(
+        zipped(tmp_path / "a", FILES.items(), zipfile.ZIP_LZMA), tmp_path / "out"
+    )
 
 
 def test_bombs_are_refused_before_they_swell(tmp_path):
@@ -147,37 +179,58 @@ def test_bombs_are_refused_before_they_swell(tmp_path):
     header.size = 2**60
     (tmp_path / "c").write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**16)))
     assert "larger than" in refused(tmp_path / "c", tmp_path / "out")
-    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):  # a name of gigabytes, which tarfile would read at once
+    for kind in (
+        tarfile.XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+    ):  # a name of gigabytes, which tarfile would read at once
         header.type, header.size = kind, 2**33
         (tmp_path / "d").write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**16)))
         assert "a header of" in refused(tmp_path / "d", tmp_path / "out")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
-    (tmp_path / "e").write_bytes(gzip.compress((header.tobuf() + b"a".ljust(512, b"\0")) * 5000))  # headers of headers of headers
+    (tmp_path / "e").write_bytes(
+        gzip.compress((header.tobuf() + b"a".ljust(512, b"\0")) * 5000)
+    )  # headers of headers of headers
     assert "headers of headers" in refused(tmp_path / "e", tmp_path / "out")
 
 
 def test_too_many_members(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST", 10)
-    assert "more than 10 members" in refused(tar(tmp_path / "a", [(f"{i}", b"") for i in range(11)]), tmp_path / "out")
+    assert "more than 10 members" in refused(
+        tar(tmp_path / "a", [(f"{i}", b"") for i in range(11)]), tmp_path / "out"
+    )
 
 
 def test_damage_anywhere_is_noticed_or_harmless(tmp_path):
     """Cut or flipped, an archive gives what was in it, or nothing; never a part."""
     noise = np.random.default_rng(0).bytes(5000)
     members = [("pretrained/a", noise), ("pretrained/b", noise[::-1])]
-    for path in (tar(tmp_path / "a.tar", members, "w"), tar(tmp_path / "a.tgz", members), zipped(tmp_path / "a.zip", members)):
+    for path in (
+        tar(tmp_path / "a.tar", members, "w"),
+        tar(tmp_path / "a.tgz", members),
+        zipped(tmp_path / "a.zip", members),
+    ):
         whole = path.read_bytes()
-        for cut in (0, 3, 100, len(whole) // 2, len(whole) - 9000 if path.suffix == ".tar" else len(whole) - 30):
+        for cut in (
+            0,
+            3,
+            100,
+            len(whole) // 2,
+            len(whole) - 9000 if path.suffix == ".tar" else len(whole) - 30,
+        ):
             (tmp_path / "cut").write_bytes(whole[: max(cut, 0)])
             refused(tmp_path / "cut", tmp_path / "out")
         for place in np.random.default_rng(1).integers(0, len(whole), 60):
-            (tmp_path / "flipped").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+            (tmp_path / "flipped").write_bytes(
+                whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+            )
             out = tmp_path / f"{path.suffix}{place}"
             with suppress(UnveilError):
                 extract(tmp_path / "flipped", out)
             assert not out.exists() or len([file for file in out.rglob("*") if file.is_file()]) == 2
     damaged = bytearray((tmp_path / "a.tar").read_bytes())
-    damaged[damaged.rindex(b"pretrained/b") + 150] ^= 1  # the second header's checksum: tarfile would stop there, content
+    damaged[damaged.rindex(b"pretrained/b") + 150] ^= (
+        1  # the second header's checksum: tarfile would stop there, content
+    )
     (tmp_path / "half").write_bytes(damaged)
     assert "no end where the last file ends" in refused(tmp_path / "half", tmp_path / "out")
 
@@ -206,14 +259,20 @@ def test_pages_are_told_from_archives(tmp_path):
     for content in (b"<!DOCTYPE html><html>", b"\n\n <HTML>", b"\xef\xbb\xbf<!doctype HTML>"):
         (tmp_path / "page").write_bytes(content)
         assert is_page(tmp_path / "page")
-    assert not is_page(tar(tmp_path / "a", FILES.items(), "w")) and not is_page(zipped(tmp_path / "b", FILES.items()))
+    assert not is_page(tar(tmp_path / "a", FILES.items(), "w")) and not is_page(
+        zipped(tmp_path / "b", FILES.items())
+    )
 
 
 def test_the_manifest_is_https_and_names_its_sources():
     public = public_archives()
     assert set(public) == {"diffuser-locomotion", "diffuser-maze2d", "diffuser-kuka"}
     for it in public.values():
-        assert it.url.startswith("https://") and it.page.startswith("https://") and "github.com/jannerm/diffuser" in it.source
+        assert (
+            it.url.startswith("https://")
+            and it.page.startswith("https://")
+            and "github.com/jannerm/diffuser" in it.source
+        )
         assert "/" not in it.file and it.file.endswith((".tar", ".zip", ".tar.gz"))
         assert it.size is None or it.size > 0
         assert it.sha256 is None or (len(it.sha256) == 64 and int(it.sha256, 16))

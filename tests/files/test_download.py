@@ -37,12 +37,17 @@ class Server:
                     return
                 self.send_response(206 if first else 200)
                 if first:
-                    self.send_header("Content-Range", f"bytes {first + outer.shift}-{len(outer.body) - 1}/{len(outer.body)}")
+                    self.send_header(
+                        "Content-Range",
+                        f"bytes {first + outer.shift}-{len(outer.body) - 1}/{len(outer.body)}",
+                    )
                 if outer.tag:
                     self.send_header("ETag", outer.tag)
                 self.send_header("Content-Length", str(outer.claim or len(outer.body) - first))
                 self.end_headers()
-                with suppress(BrokenPipeError, ConnectionResetError):  # a client that has seen enough hangs up
+                with suppress(
+                    BrokenPipeError, ConnectionResetError
+                ):  # a client that has seen enough hangs up
                     self.wfile.write(outer.body[first : outer.cut])
 
             def log_message(self, *_):
@@ -55,7 +60,9 @@ class Server:
     def open(self, request: urllib.request.Request):
         """What `https` would be if this server were the internet."""
         assert request.full_url == URL
-        local = urllib.request.Request(f"http://127.0.0.1:{self.http.server_port}/a", headers=dict(request.header_items()))
+        local = urllib.request.Request(
+            f"http://127.0.0.1:{self.http.server_port}/a", headers=dict(request.header_items())
+        )
         return urllib.request.urlopen(local, timeout=10)
 
 
@@ -77,10 +84,17 @@ def refused(*arguments, **settings) -> str:
 
 def test_a_download_is_whole_recorded_and_not_repeated(server, tmp_path):
     path, seen = tmp_path / "deep" / "a.hdf5", []
-    assert download(URL, path, opener=server.open, progress=lambda done, total: seen.append((done, total))) == path
+    assert (
+        download(URL, path, opener=server.open, progress=lambda done, total: seen.append((done, total)))
+        == path
+    )
     assert path.read_bytes() == BODY
-    assert seen[-1] == (len(BODY), len(BODY)) and [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert (tmp_path / "deep" / "a.hdf5.sha256").read_text() == f"{hashlib.sha256(BODY).hexdigest()}  a.hdf5\n"
+    assert seen[-1] == (len(BODY), len(BODY)) and [done for done, _ in seen] == sorted(
+        done for done, _ in seen
+    )
+    assert (
+        tmp_path / "deep" / "a.hdf5.sha256"
+    ).read_text() == f"{hashlib.sha256(BODY).hexdigest()}  a.hdf5\n"
     assert {file.name for file in path.parent.iterdir()} == {"a.hdf5", "a.hdf5.sha256"}
     download(URL, path, opener=server.open)
     assert len(server.asked) == 1 and "Range" not in server.asked[0]
@@ -139,7 +153,9 @@ def test_a_part_longer_than_the_file_is_started_again(server, tmp_path):
 def test_the_wrong_file_is_thrown_away(server, tmp_path):
     path = tmp_path / "a.hdf5"
     assert "is needed; it was thrown away" in refused(URL, path, "0" * 64, opener=server.open)
-    assert not list(tmp_path.glob("a.hdf5*")) or [file.name for file in tmp_path.iterdir()] == ["a.hdf5.part.tag"]
+    assert not list(tmp_path.glob("a.hdf5*")) or [file.name for file in tmp_path.iterdir()] == [
+        "a.hdf5.part.tag"
+    ]
     download(URL, path, hashlib.sha256(BODY).hexdigest().upper(), opener=server.open)
     assert "damaged" in refused(URL, path, "0" * 64)
 
@@ -149,7 +165,11 @@ def test_no_network_no_such_file_no_room(server, tmp_path):
         raise urllib.error.URLError(OSError(-2, "Name or service not known"))
 
     message = refused(URL, tmp_path / "a.hdf5", opener=offline)
-    assert f"cannot download {URL} (" in message and "Name or service not known" in message and str(tmp_path / "a.hdf5") in message
+    assert (
+        f"cannot download {URL} (" in message
+        and "Name or service not known" in message
+        and str(tmp_path / "a.hdf5") in message
+    )
     server.status = 404
     assert f"cannot download {URL} (HTTP 404)" in refused(URL, tmp_path / "a.hdf5", opener=server.open)
     (tmp_path / "file").write_text("x")
@@ -161,6 +181,8 @@ def test_only_https(server, tmp_path, monkeypatch):
         assert "only https://" in refused(url, tmp_path / "a.hdf5", opener=server.open)
     real = urllib.request.urlopen
     plain = f"http://127.0.0.1:{server.http.server_port}/a"
-    monkeypatch.setattr(urllib.request, "urlopen", lambda request, timeout: real(plain, timeout=timeout))  # a redirect, followed
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda request, timeout: real(plain, timeout=timeout)
+    )  # a redirect, followed
     with pytest.raises(UnveilError, match=r"redirects to http://127\.0\.0\.1"):
         https(urllib.request.Request(URL))

@@ -74,14 +74,23 @@ def test_minari_dictionary_observations_in_numeric_order(tmp_path):
     expected = np.concatenate([i + np.arange(2 + i % 3) / 100 for i in range(12)]).astype(np.float32)
     np.testing.assert_allclose(episodes.observations[:, 0], expected)
     np.testing.assert_allclose(episodes.infos["goal"][:, 0], expected + 0.25, rtol=1e-6)
-    np.testing.assert_allclose(episodes.final_observations[:, 0], [i + (2 + i % 3) / 100 for i in range(12)], rtol=1e-6)
+    np.testing.assert_allclose(
+        episodes.final_observations[:, 0], [i + (2 + i % 3) / 100 for i in range(12)], rtol=1e-6
+    )
     np.testing.assert_array_equal(episodes.rewards, np.floor(expected))
-    assert np.diff(episodes.ends, prepend=0).tolist() == [2 + i % 3 for i in range(12)] and episodes.actions.dtype == np.float32
+    assert (
+        np.diff(episodes.ends, prepend=0).tolist() == [2 + i % 3 for i in range(12)]
+        and episodes.actions.dtype == np.float32
+    )
 
 
 def test_d4rl_of_the_oldest_kind_and_of_other_numbers(tmp_path):
     with h5py.File(tmp_path / "old.hdf5", "w") as file:
-        file["observations"], file["actions"], file["rewards"] = np.ones((5, 2), np.float64), np.ones((5, 1), np.float16), np.arange(5)
+        file["observations"], file["actions"], file["rewards"] = (
+            np.ones((5, 2), np.float64),
+            np.ones((5, 1), np.float16),
+            np.arange(5),
+        )
         file["terminals"] = np.array([0, 0, 1, 0, 0], np.uint8)
         file["infos/deep/group"], file["metadata"] = np.zeros(3), "text"
     episodes = read_d4rl(tmp_path / "old.hdf5")
@@ -109,7 +118,10 @@ def test_a_failed_write_leaves_the_old_file(kind, monkeypatch):
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
     with pytest.raises(UnveilError, match="a folder is in the way"):
         write(path.parent, other)
-    for impossible in (path / "below" / "a.hdf5", path.with_name("x" * 250)):  # in a file; too long with the temporary's suffix
+    for impossible in (
+        path / "below" / "a.hdf5",
+        path.with_name("x" * 250),
+    ):  # in a file; too long with the temporary's suffix
         with pytest.raises(UnveilError, match="cannot write"):
             write(impossible, other)
     with path.open("rb") as reader:
@@ -128,6 +140,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
             (tmp_path / "a.hdf5").write_text("old, made by unveil")
             with pytest.raises(UnveilError, match=r"a\.hdf5: cannot write \(No space left on device\)"):
                 write(tmp_path / "a.hdf5", make(0, [4000], [1]))
-            assert (tmp_path / "a.hdf5").read_text() == "old, made by unveil" and os.listdir(tmp_path) == ["a.hdf5"]
+            assert (tmp_path / "a.hdf5").read_text() == "old, made by unveil" and os.listdir(tmp_path) == [
+                "a.hdf5"
+            ]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True, timeout=300)

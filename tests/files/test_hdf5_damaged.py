@@ -16,7 +16,15 @@ from unveil.planning.data.minari import read_minari, write_minari
 def test_cut_files(kind):
     path, read, _ = kind
     whole = path.read_bytes()
-    for size in {0, 1, 7, 8, 9, len(whole) - 1, *np.random.default_rng(0).integers(1, len(whole), 60).tolist()}:
+    for size in {
+        0,
+        1,
+        7,
+        8,
+        9,
+        len(whole) - 1,
+        *np.random.default_rng(0).integers(1, len(whole), 60).tolist(),
+    }:
         path.write_bytes(whole[:size])
         refusal(read, path)
 
@@ -65,8 +73,21 @@ def swap(path: Path, name: str, values) -> None:
             file[name] = values
 
 
-D4RL = {"observations": (25, 3), "actions": (25, 2), "rewards": (25,), "terminals": (25,), "timeouts": (25,), "infos/goal": (25, 2)}
-MINARI = {"observations": (5, 3), "actions": (4, 2), "rewards": (4,), "terminations": (4,), "truncations": (4,)}  # of episode_1
+D4RL = {
+    "observations": (25, 3),
+    "actions": (25, 2),
+    "rewards": (25,),
+    "terminals": (25,),
+    "timeouts": (25,),
+    "infos/goal": (25, 2),
+}
+MINARI = {
+    "observations": (5, 3),
+    "actions": (4, 2),
+    "rewards": (4,),
+    "terminations": (4,),
+    "truncations": (4,),
+}  # of episode_1
 WRONG = [(read_d4rl, write_d4rl, name, shape) for name, shape in D4RL.items()]
 WRONG += [(read_minari, write_minari, f"episode_1/{name}", shape) for name, shape in MINARI.items()]
 
@@ -75,8 +96,18 @@ WRONG += [(read_minari, write_minari, f"episode_1/{name}", shape) for name, shap
 @pytest.mark.parametrize(("read", "write", "name", "shape"), WRONG, ids=[name for _, _, name, _ in WRONG])
 def test_missing_misshapen_or_foreign_arrays(tmp_path, read, write, name, shape):
     count, *rest = shape
-    broken = [np.ones((count - 1, *rest)), np.ones((count + 1, *rest)), np.ones(()), b"text", h5py.Empty("f4")]
-    broken += [h5py.SoftLink("/rewards"), h5py.SoftLink("/nowhere"), h5py.ExternalLink("other.hdf5", "/rewards")]
+    broken = [
+        np.ones((count - 1, *rest)),
+        np.ones((count + 1, *rest)),
+        np.ones(()),
+        b"text",
+        h5py.Empty("f4"),
+    ]
+    broken += [
+        h5py.SoftLink("/rewards"),
+        h5py.SoftLink("/nowhere"),
+        h5py.ExternalLink("other.hdf5", "/rewards"),
+    ]
     if name not in ("timeouts", "infos/goal"):  # these two may be missing
         broken += [None, np.zeros((0, *rest))]
     if name != "infos/goal":

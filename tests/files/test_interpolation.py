@@ -34,7 +34,12 @@ CONFIG = {
 
 def test_names_are_replaced_by_what_they_say():
     found = resolved(CONFIG)
-    assert found["n_obs"] == 2 and found["keys"] == ["a", 16] and found["name"] == "train_pusht_16" and found["nested"] == "pusht"
+    assert (
+        found["n_obs"] == 2
+        and found["keys"] == ["a", 16]
+        and found["name"] == "train_pusht_16"
+        and found["nested"] == "pusht"
+    )
     assert found["policy"] == {"n_obs": 2, "steps": 17, "same": 2, "above": "pusht", "first": 16}
     assert found["input"] == 2 and found["both"] == -9.0
     assert found["task"]["all"]["n_obs"] == 2
@@ -59,7 +64,20 @@ def test_what_cannot_be_resolved_stays(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["f(1)", "a", "1 + ", "[1]", "'a' * 9", "1 / 0", "10**9", "x.y", "lambda: 1", "10000000 * 10000000", "(" * 900]
+    "text",
+    [
+        "f(1)",
+        "a",
+        "1 + ",
+        "[1]",
+        "'a' * 9",
+        "1 / 0",
+        "10**9",
+        "x.y",
+        "lambda: 1",
+        "10000000 * 10000000",
+        "(" * 900,
+    ],
 )
 def test_only_arithmetic_is_computed(text):
     with pytest.raises(ValueError, match=r"arithmetic|beyond"):
@@ -75,13 +93,20 @@ def test_a_checkpoint_whose_config_names_things_is_read(tmp_path):
     again = saved(tmp_path / "again.ckpt", cfg, state["state_dicts"]["model"])
     assert read_policy(again).described == wanted
     cfg["policy"]["horizon"] = "${now:%H}"
-    with pytest.raises(UnveilError, match=r"its config says horizon is \$\{now:%H\}, which cannot be resolved here"):
+    with pytest.raises(
+        UnveilError, match=r"its config says horizon is \$\{now:%H\}, which cannot be resolved here"
+    ):
         read_policy(saved(tmp_path / "again.ckpt", cfg, state["state_dicts"]["model"]))
 
 
 def test_checkpoints_of_other_programs_are_named(tmp_path):
-    torch.save({"state_dict": {"a": torch.ones(1)}, "pytorch-lightning_version": "2.0.0", "epoch": 1}, tmp_path / "l.ckpt")
-    with pytest.raises(UnveilError, match=r"it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy") as told:
+    torch.save(
+        {"state_dict": {"a": torch.ones(1)}, "pytorch-lightning_version": "2.0.0", "epoch": 1},
+        tmp_path / "l.ckpt",
+    )
+    with pytest.raises(
+        UnveilError, match=r"it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"
+    ) as told:
         read_policy(tmp_path / "l.ckpt")
     torch.save({"state_dict": {"a": torch.ones(1)}, "args": told.type}, tmp_path / "s.ckpt")
     with pytest.raises(UnveilError, match="it holds a state_dict, and is of another program"):

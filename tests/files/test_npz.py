@@ -21,7 +21,9 @@ def path(tmp_path):
 
 def member(header: dict, data: bytes = b"", version=(1, 0)) -> bytes:
     stream = io.BytesIO()
-    (np.lib.format.write_array_header_1_0 if version == (1, 0) else np.lib.format.write_array_header_2_0)(stream, header)
+    (np.lib.format.write_array_header_1_0 if version == (1, 0) else np.lib.format.write_array_header_2_0)(
+        stream, header
+    )
     return stream.getvalue() + data
 
 
@@ -34,8 +36,12 @@ def with_member(path, name: str, stored: bytes) -> None:
 
 def test_numbers_come_back_bit_for_bit_in_any_order_and_dtype(path, tmp_path):
     assert_same(read_npz(path), EXAMPLE)
-    doubles = {k: v.astype(np.float64) if v.dtype.kind == "f" else v.astype(np.uint8) for k, v in GOOD.items()}
-    np.savez(tmp_path / "f.npz", **{k: np.asfortranarray(v) for k, v in doubles.items()}, extra=np.array(["text"]))
+    doubles = {
+        k: v.astype(np.float64) if v.dtype.kind == "f" else v.astype(np.uint8) for k, v in GOOD.items()
+    }
+    np.savez(
+        tmp_path / "f.npz", **{k: np.asfortranarray(v) for k, v in doubles.items()}, extra=np.array(["text"])
+    )
     assert_same(read_npz(tmp_path / "f.npz"), EXAMPLE)
 
 
@@ -65,7 +71,9 @@ def test_cut_and_flipped(path):
             damaged[place] ^= int(generator.integers(1, 256))
         path.write_bytes(damaged)
         try:
-            assert_same(read_npz(path), EXAMPLE, [name for name in COLUMNS if name != "timeouts"])  # its name may be what was hit
+            assert_same(
+                read_npz(path), EXAMPLE, [name for name in COLUMNS if name != "timeouts"]
+            )  # its name may be what was hit
         except Exception:
             refused += 1
             refusal(read_npz, path)
@@ -105,7 +113,14 @@ def test_claims_that_the_file_cannot_hold(path):
     good = {"descr": "<f4", "fortran_order": False, "shape": (25,)}
     with_member(path, "rewards", member(good, GOOD["rewards"].tobytes()))
     assert_same(read_npz(path), EXAMPLE)
-    for shape in ((2**40,), (24,), (26,), (2**32, 2**32), (-1, -25), (0,)):  # 2^64 numbers are 0 bytes in 64 bits
+    for shape in (
+        (2**40,),
+        (24,),
+        (26,),
+        (2**32, 2**32),
+        (-1, -25),
+        (0,),
+    ):  # 2^64 numbers are 0 bytes in 64 bits
         with_member(path, "rewards", member(good | {"shape": shape}, GOOD["rewards"].tobytes()))
         assert "which do not fit" in refusal(read_npz, path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:  # bzip2 packs a million times

@@ -19,7 +19,9 @@ PLAIN = {
 
 
 def read(data: bytes, names: str = "diffuser"):
-    return read_pickle(io.BytesIO(data), lambda symbol: symbol.module.split(".")[0] == names or symbol == ORDERED_DICT)
+    return read_pickle(
+        io.BytesIO(data), lambda symbol: symbol.module.split(".")[0] == names or symbol == ORDERED_DICT
+    )
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -30,7 +32,11 @@ def test_plain_data_come_back(protocol):
 
 def test_the_next_pickle_of_a_file_can_be_read_after_it():
     file = io.BytesIO(pickle.dumps([1]) + pickle.dumps({"a": 2}, 2) + b"rest")
-    assert (read_pickle(file, lambda s: False), read_pickle(file, lambda s: False), file.read()) == ([1], {"a": 2}, b"rest")
+    assert (read_pickle(file, lambda s: False), read_pickle(file, lambda s: False), file.read()) == (
+        [1],
+        {"a": 2},
+        b"rest",
+    )
 
 
 def test_names_are_recorded_and_never_imported(tmp_path):
@@ -44,7 +50,10 @@ def test_names_are_recorded_and_never_imported(tmp_path):
     assert isinstance(beside, Stored) and beside.identity == "a"
 
 
-@pytest.mark.parametrize("nest", [lambda x: x, lambda x: [x], lambda x: {"a": [x]}, lambda x: ((x,), 1), lambda x: OrderedDict(a=x)])
+@pytest.mark.parametrize(
+    "nest",
+    [lambda x: x, lambda x: [x], lambda x: {"a": [x]}, lambda x: ((x,), 1), lambda x: OrderedDict(a=x)],
+)
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_a_call_of_the_system_is_refused_at_any_depth_and_runs_nothing(tmp_path, nest, protocol):
     marker = tmp_path / "ran"
@@ -100,7 +109,9 @@ def test_what_refers_to_itself_or_stands_in_two_places_is_refused():
     for _ in range(100):
         bomb = (bomb, bomb)  # 2 ** 100 leaves
     for protocol in (2, 4):
-        with pytest.raises(ValueError, match=r"two places|deep"):  # at once: walking its leaves would never end
+        with pytest.raises(
+            ValueError, match=r"two places|deep"
+        ):  # at once: walking its leaves would never end
             read(pickle.dumps(bomb, protocol))
     flat = (1, 2)
     assert read(pickle.dumps([flat, flat])) == [flat, flat]

@@ -25,8 +25,19 @@ def saved(path: Path, value: object, zipped: bool) -> Path:
 def state() -> dict:
     torch.manual_seed(0)
     whole = torch.randn(4, 6)
-    tensors = OrderedDict(a=torch.randn(3, 2), part=whole[1:3], one=torch.tensor(2.5), none=torch.empty(0), half=torch.randn(3).half())
-    tensors |= {"int": torch.arange(5), "double": torch.randn(2, dtype=torch.float64), "whole": whole, "turned": torch.randn(1, 5, 1)}
+    tensors = OrderedDict(
+        a=torch.randn(3, 2),
+        part=whole[1:3],
+        one=torch.tensor(2.5),
+        none=torch.empty(0),
+        half=torch.randn(3).half(),
+    )
+    tensors |= {
+        "int": torch.arange(5),
+        "double": torch.randn(2, dtype=torch.float64),
+        "whole": whole,
+        "turned": torch.randn(1, 5, 1),
+    }
     return {"step": 7, "model": tensors, "note": ["x", 1.5, None, True]}
 
 
@@ -34,7 +45,11 @@ def state() -> dict:
 def test_what_was_saved_comes_back(tmp_path, zipped):
     wanted = state()
     found = read_torch(saved(tmp_path / "s.pt", wanted, zipped))
-    assert found["step"] == 7 and found["note"] == wanted["note"] and list(found["model"]) == list(wanted["model"])
+    assert (
+        found["step"] == 7
+        and found["note"] == wanted["note"]
+        and list(found["model"]) == list(wanted["model"])
+    )
     for name, value in wanted["model"].items():
         assert found["model"][name].dtype == value.dtype
         torch.testing.assert_close(found["model"][name], value, rtol=0, atol=0)
@@ -42,7 +57,9 @@ def test_what_was_saved_comes_back(tmp_path, zipped):
 
 @FORMATS
 def test_it_agrees_with_torch_on_a_module(tmp_path, zipped):
-    module = torch.nn.Sequential(torch.nn.Conv1d(2, 8, 3), torch.nn.GroupNorm(8, 8))  # its state dict carries _metadata
+    module = torch.nn.Sequential(
+        torch.nn.Conv1d(2, 8, 3), torch.nn.GroupNorm(8, 8)
+    )  # its state dict carries _metadata
     file = saved(tmp_path / "s.pt", {"model": module.state_dict()}, zipped)
     found, wanted = read_torch(file)["model"], torch.load(file, weights_only=True)["model"]
     assert found.keys() == wanted.keys()
@@ -115,8 +132,12 @@ def test_zip_bombs_and_lies_are_refused(tmp_path):
     cases = {
         "compressed": rezipped(saved(tmp_path / "a.pt", value, True), same, zipfile.ZIP_DEFLATED),
         "twice": rezipped(saved(tmp_path / "b.pt", value, True), same, again=True),
-        "not in the file": rezipped(saved(tmp_path / "c.pt", value, True), lambda n, d: d[:-4] if n.endswith("data/0") else d),
-        "not little-endian": rezipped(saved(tmp_path / "d.pt", value, True), lambda n, d: b"big" if n.endswith("byteorder") else d),
+        "not in the file": rezipped(
+            saved(tmp_path / "c.pt", value, True), lambda n, d: d[:-4] if n.endswith("data/0") else d
+        ),
+        "not little-endian": rezipped(
+            saved(tmp_path / "d.pt", value, True), lambda n, d: b"big" if n.endswith("byteorder") else d
+        ),
     }
     with zipfile.ZipFile(tmp_path / "e.pt", "w") as archive:
         archive.writestr("e/other", b"x")

@@ -81,7 +81,9 @@ def follow(scheduler, network, x, **step):
     for i, t in enumerate(scheduler.timesteps):
         here = {key: value(i) if callable(value) else value for key, value in step.items()}
         x = scheduler.step(network(x, t), t, x, **here).prev_sample
-        if getattr(scheduler, "state_in_first_order", True) or i == len(scheduler.timesteps) - 1:  # Heun reports its half steps, too
+        if (
+            getattr(scheduler, "state_in_first_order", True) or i == len(scheduler.timesteps) - 1
+        ):  # Heun reports its half steps, too
             states.append(x)
     return torch.stack(states)
 
@@ -99,10 +101,17 @@ def tables(sampling):
 def ddpm():
     x, steps = normal(0, *SHAPE), 20
     generator = torch.Generator().manual_seed(1)
-    out = {"x": x, "noise": torch.stack([randn_tensor(SHAPE, generator=generator, dtype=torch.float64) for _ in range(steps)])}
+    out = {
+        "x": x,
+        "noise": torch.stack(
+            [randn_tensor(SHAPE, generator=generator, dtype=torch.float64) for _ in range(steps)]
+        ),
+    }
     for spacing in ("trailing", "leading"):
         for variance in ("fixed_small", "fixed_large", "learned_range"):
-            scheduler = diffusers.DDPMScheduler(variance_type=variance, clip_sample=False, timestep_spacing=spacing, **BETAS["linear"])
+            scheduler = diffusers.DDPMScheduler(
+                variance_type=variance, clip_sample=False, timestep_spacing=spacing, **BETAS["linear"]
+            )
             shipped_also = (scheduler, double(diffusers.DDPMScheduler.from_config(scheduler.config)))
             for kind, scheduler in zip(("shipped_", ""), shipped_also, strict=True):
                 if kind and (variance, spacing) != ("fixed_small", "trailing"):
@@ -123,18 +132,28 @@ def ddim():
         for prediction in ("epsilon", "v_prediction"):
             for eta in (0.0, 0.5, 1.0):
                 scheduler = diffusers.DDIMScheduler(
-                    prediction_type=prediction, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing", **arguments
+                    prediction_type=prediction,
+                    clip_sample=False,
+                    set_alpha_to_one=True,
+                    timestep_spacing="trailing",
+                    **arguments,
                 )
                 double(scheduler).set_timesteps(steps)
                 out["timesteps"] = scheduler.timesteps
-                out[f"{name}_{prediction}_{eta}"] = follow(scheduler, toy, x, eta=eta, variance_noise=lambda i: noise[i])
+                out[f"{name}_{prediction}_{eta}"] = follow(
+                    scheduler, toy, x, eta=eta, variance_noise=lambda i: noise[i]
+                )
     save("ddim", out)
 
 
 def dpm():
     x = normal(4, *SHAPE)
     out = {"x": x}
-    for name, prediction in (("linear", "epsilon"), ("scaled_linear", "v_prediction"), ("cosine", "v_prediction")):
+    for name, prediction in (
+        ("linear", "epsilon"),
+        ("scaled_linear", "v_prediction"),
+        ("cosine", "v_prediction"),
+    ):
         scheduler = diffusers.DPMSolverMultistepScheduler(
             algorithm_type="dpmsolver++",
             solver_order=2,
@@ -161,21 +180,32 @@ def edm(sampling, layers):
     def run(sampler, **arguments):
         states = []
         torch.manual_seed(6)
-        last = sampler(model, x, sigmas, callback=lambda info: states.append(info["x"]), disable=True, **arguments)
-        return torch.stack([*states[1:], last])  # with churn, states after the first hold the added noise, too
+        last = sampler(
+            model, x, sigmas, callback=lambda info: states.append(info["x"]), disable=True, **arguments
+        )
+        return torch.stack(
+            [*states[1:], last]
+        )  # with churn, states after the first hold the added noise, too
 
     out["heun"] = run(sampling.sample_heun)
     out["euler"] = run(sampling.sample_euler)
     out["dpmpp_2m"] = run(sampling.sample_dpmpp_2m)
     for churn in (5.0, 40.0):
-        out[f"heun_churn_{churn:g}"] = run(sampling.sample_heun, s_churn=churn, s_tmin=0.05, s_tmax=50.0, s_noise=1.003)[-1:]
+        out[f"heun_churn_{churn:g}"] = run(
+            sampling.sample_heun, s_churn=churn, s_tmin=0.05, s_tmax=50.0, s_noise=1.003
+        )[-1:]
     for eta in (0.5, 1.0):
         draws = iter(noise)
         sampler = {"eta": eta, "noise_sampler": lambda now, after, draws=draws: next(draws)}
         out[f"euler_ancestral_{eta}"] = run(sampling.sample_euler_ancestral, **sampler)
     levels = torch.tensor([0.002, 0.05, 0.5, 2.0, 10.0, 80.0], dtype=torch.float64)
     clean, added = normal(7, 6, 3, 4), normal(8, 6, 3, 4)
-    out |= {"loss_x_0": clean, "loss_noise": added, "loss_sigma": levels, "loss": model.loss(clean, added, levels)}
+    out |= {
+        "loss_x_0": clean,
+        "loss_noise": added,
+        "loss_sigma": levels,
+        "loss": model.loss(clean, added, levels),
+    }
     save("edm", out)
 
 
@@ -201,8 +231,13 @@ def objective():
         scheduler = double(diffusers.DDPMScheduler(**arguments))
         x_t = scheduler.add_noise(clean, noise, timesteps)
         out[f"{name}_x_t"] = x_t
-        for prediction, target in (("epsilon", noise), ("v_prediction", scheduler.get_velocity(clean, noise, timesteps))):
-            out[f"{name}_{prediction}"] = torch.nn.functional.mse_loss(toy(x_t, timesteps), target, reduction="none").flatten(1).mean(1)
+        for prediction, target in (
+            ("epsilon", noise),
+            ("v_prediction", scheduler.get_velocity(clean, noise, timesteps)),
+        ):
+            out[f"{name}_{prediction}"] = (
+                torch.nn.functional.mse_loss(toy(x_t, timesteps), target, reduction="none").flatten(1).mean(1)
+            )
         out[f"{name}_snr"] = compute_snr(scheduler, timesteps)
     save("objective", out)
 
@@ -215,7 +250,11 @@ def guidance():
             guider = diffusers.ClassifierFreeGuidance(guidance_scale=scale, guidance_rescale=rescale)
             out[f"cfg_{scale}_{rescale}"] = guider.forward(cond, null).pred
     scheduler = diffusers.DDIMScheduler(
-        prediction_type="sample", clip_sample=False, thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_value=1e6
+        prediction_type="sample",
+        clip_sample=False,
+        thresholding=True,
+        dynamic_thresholding_ratio=0.9,
+        sample_max_value=1e6,
     )
     scheduler.set_timesteps(10)
     for name, mean in (("threshold_far", 4.0 * cond), ("threshold_near", 0.1 * cond)):

@@ -21,7 +21,10 @@ WAYS = {
     "ddim": ({"solver": "ddim", "steps": 4, "eta": 1.0}, {}),
     "guided": ({"solver": "ddpm", "steps": 4, "scale": 2.0, "rescale": 0.7, "threshold": 0.9}, {}),
     "begun": ({"solver": "ddpm", "steps": 4}, {"begin": VALUE}),
-    "filled": ({"solver": "dpmpp", "steps": 4, "jumps": 2, "jump_length": 2}, {"known": KNOWN, "value": VALUE}),
+    "filled": (
+        {"solver": "dpmpp", "steps": 4, "jumps": 2, "jump_length": 2},
+        {"known": KNOWN, "value": VALUE},
+    ),
     "restored": ({"solver": "ddpm", "steps": 4}, {}),
 }
 
@@ -29,7 +32,9 @@ WAYS = {
 def some(given: dict, rows: slice, model: ImageModel, measured: bool) -> Given:
     parts = {name: it[rows] for name, it in given.items()}
     if measured:
-        parts["cost"] = lambda r: measurement_cost(Hide(KNOWN[rows][r]), VALUE[rows][r] * KNOWN[rows][r], 0.1, model.denoiser.schedule)
+        parts["cost"] = lambda r: measurement_cost(
+            Hide(KNOWN[rows][r]), VALUE[rows][r] * KNOWN[rows][r], 0.1, model.denoiser.schedule
+        )
     return Given(**parts)
 
 
@@ -41,7 +46,13 @@ def test_an_image_depends_on_its_own_seed_alone(way):
     def made(rows, seed, batch):
         labels = LABELS[rows]
         return generate(
-            model, labels, len(labels), ImageSettings(**settings), seed, batch, given=some(given, rows, model, way == "restored")
+            model,
+            labels,
+            len(labels),
+            ImageSettings(**settings),
+            seed,
+            batch,
+            given=some(given, rows, model, way == "restored"),
         ).pixels
 
     whole = made(every, 7, 5)
@@ -69,7 +80,9 @@ def test_the_bits_of_an_image_do_not_depend_on_the_others_and_can_be_recorded():
     pixels = pixels_of(VALUE)
     whole = bits_per_dim(model, pixels, LABELS, 3).terms
     torch.testing.assert_close(bits_per_dim(model, pixels[2:4], LABELS[2:4], 5).terms, whole[2:4])
-    noise = torch.stack([torch.randn((30, 1, 4, 4), generator=torch.Generator().manual_seed(3 + i)) for i in range(5)], dim=1)
+    noise = torch.stack(
+        [torch.randn((30, 1, 4, 4), generator=torch.Generator().manual_seed(3 + i)) for i in range(5)], dim=1
+    )
     torch.testing.assert_close(bits_per_dim(model, pixels, LABELS, noise=noise).terms, whole)
     other = bits_per_dim(model, pixels, LABELS, noise=noise.flip(0)).terms
     assert float((other - whole).abs().max()) > 1e-3  # row i - 1 belongs to t = i / T
@@ -85,7 +98,9 @@ def test_recorded_noise_is_taken_as_it_is_where_asked():
     scaled = generate(model, LABELS, 5, settings, noise=noise).pixels
     assert torch.equal(generate(model, LABELS, 5, settings, noise=80.0 * noise, scaled=False).pixels, scaled)
     assert not torch.equal(generate(model, LABELS, 5, settings, noise=noise, scaled=False).pixels, scaled)
-    state, of_one = (inverted(model, pixels_of(VALUE), LABELS, settings, scaled=which) for which in (False, True))
+    state, of_one = (
+        inverted(model, pixels_of(VALUE), LABELS, settings, scaled=which) for which in (False, True)
+    )
     torch.testing.assert_close(state, 80.0 * of_one)
     with pytest.raises(ValueError, match="give noise"):
         generate(model, LABELS, 5, settings, scaled=False)
@@ -114,22 +129,63 @@ UP = {"classes": 0, "null": False, "upsample": 2}
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: generate(m, LABELS, 0, ImageSettings(), 0), "count must be a whole number of at least 1, got 0"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, batch=0), "batch must be a whole number of at least 1, got 0"),
-        (lambda m: generate(m, LABELS[:4], 5, ImageSettings(), 0), r"5 images need as many classes, of shape \(5,\), got \(4,\)"),
+        (
+            lambda m: generate(m, LABELS, 0, ImageSettings(), 0),
+            "count must be a whole number of at least 1, got 0",
+        ),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, batch=0),
+            "batch must be a whole number of at least 1, got 0",
+        ),
+        (
+            lambda m: generate(m, LABELS[:4], 5, ImageSettings(), 0),
+            r"5 images need as many classes, of shape \(5,\), got \(4,\)",
+        ),
         (lambda m: generate(m, LABELS[:, None], 5, ImageSettings(), 0), r"got \(5, 1\)"),
-        (lambda m: generate(m, LABELS.float(), 5, ImageSettings(), 0), "whole numbers, such as torch.int64, got torch.float32"),
+        (
+            lambda m: generate(m, LABELS.float(), 5, ImageSettings(), 0),
+            "whole numbers, such as torch.int64, got torch.float32",
+        ),
         (lambda m: generate(m, LABELS - 1, 5, ImageSettings(), 0), "class -1: there are 0 .. 1"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(scale=2.0, negative=2), 0), "--negative 2: there are 0 .. 1"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=VALUE[:4]), r"noise must be .* \(5, 1, 4, 4\), got .*\(4, 1, 4, 4\)"),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(scale=2.0, negative=2), 0),
+            "--negative 2: there are 0 .. 1",
+        ),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=VALUE[:4]),
+            r"noise must be .* \(5, 1, 4, 4\), got .*\(4, 1, 4, 4\)",
+        ),
         (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=NAN), "noise must be finite"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=pixels_of(VALUE)), "noise must be .*got torch.uint8"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(begin=VALUE[..., :3])), r"given.begin must be of shape"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(begin=NAN)), "given.begin must be finite"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(known=KNOWN)), "given.known and given.value belong together"),
-        (lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(known=KNOWN.float(), value=VALUE)), "known must be bool"),
-        (lambda m: bits_per_dim(m, VALUE, LABELS, 0), "pixels must be whole numbers 0 .. 255, got torch.float32 in -1 .. 1"),
-        (lambda m: bits_per_dim(m, pixels_of(VALUE).int() + 200, LABELS, 0), r"got torch.int32 in 200 .. 455"),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=pixels_of(VALUE)),
+            "noise must be .*got torch.uint8",
+        ),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(begin=VALUE[..., :3])),
+            r"given.begin must be of shape",
+        ),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(begin=NAN)),
+            "given.begin must be finite",
+        ),
+        (
+            lambda m: generate(m, LABELS, 5, ImageSettings(), 0, given=Given(known=KNOWN)),
+            "given.known and given.value belong together",
+        ),
+        (
+            lambda m: generate(
+                m, LABELS, 5, ImageSettings(), 0, given=Given(known=KNOWN.float(), value=VALUE)
+            ),
+            "known must be bool",
+        ),
+        (
+            lambda m: bits_per_dim(m, VALUE, LABELS, 0),
+            "pixels must be whole numbers 0 .. 255, got torch.float32 in -1 .. 1",
+        ),
+        (
+            lambda m: bits_per_dim(m, pixels_of(VALUE).int() + 200, LABELS, 0),
+            r"got torch.int32 in 200 .. 455",
+        ),
         (lambda m: bits_per_dim(m, pixels_of(VALUE)[:0], LABELS[:0], 0), "with B at least 1"),
         (lambda m: bits_per_dim(m, pixels_of(VALUE), LABELS.double(), 0), "whole numbers"),
         (lambda m: inverted(m, VALUE, LABELS, ImageSettings("ddim")), "pixels must be whole numbers"),

@@ -13,7 +13,16 @@ from unveil.image.model import ImageModel, ImageShape
 from unveil.image.training import image_batches
 from unveil.sampling.guidance import tilted
 
-SMALL = {"size": 4, "channels": 1, "width": 8, "multiples": (1,), "blocks": 1, "attention": (), "groups": 4, "stem": 1}
+SMALL = {
+    "size": 4,
+    "channels": 1,
+    "width": 8,
+    "multiples": (1,),
+    "blocks": 1,
+    "attention": (),
+    "groups": 4,
+    "stem": 1,
+}
 MEANS, DEVIATION = (-0.5, 0.5), 0.1
 
 
@@ -65,7 +74,9 @@ def pair(steps: int = 100):
     shape = ImageShape(**SMALL | {"schedule": "linear", "diffusion_steps": steps})
     model = ImageModel(shape)
     model.denoiser.network = Network(model)
-    classifier = ImageClassifier(ImageShape(**SMALL | {"schedule": "linear", "diffusion_steps": steps, "classes": 2}))
+    classifier = ImageClassifier(
+        ImageShape(**SMALL | {"schedule": "linear", "diffusion_steps": steps, "classes": 2})
+    )
     classifier.network = Network(classifier, classes=True)
     return model, classifier
 
@@ -78,12 +89,16 @@ def test_the_moved_belief_is_the_belief_of_the_class(generator):
     x_t = column(schedule.sigma(t), torch.ones(1)) * torch.randn((4, 1, 4, 4), generator=generator)
     labels = torch.tensor([0, 1, 1, 0])
     moved = tilted(model.denoiser, classifier.log_probability(labels), schedule)(x_t, t).mean
-    exact = torch.cat([Mixture(schedule).belief_of(int(k), x_t[i : i + 1], t[i : i + 1]) for i, k in enumerate(labels)])
+    exact = torch.cat(
+        [Mixture(schedule).belief_of(int(k), x_t[i : i + 1], t[i : i + 1]) for i, k in enumerate(labels)]
+    )
     torch.testing.assert_close(moved, exact, rtol=1e-3, atol=1e-3)
     assert float((model.denoiser(x_t, t).mean - exact).abs().max()) > 0.2
 
 
-@pytest.mark.parametrize(("form", "solver", "steps"), [("belief", "dpmpp", 40), ("belief", "ddim", 60), ("mean", "ddpm", 100)])
+@pytest.mark.parametrize(
+    ("form", "solver", "steps"), [("belief", "dpmpp", 40), ("belief", "ddim", 60), ("mean", "ddpm", 100)]
+)
 def test_guided_images_are_of_the_class_that_was_asked(form, solver, steps):
     """Mean and deviation of the class's Gaussian; without guidance both classes come."""
     model, classifier = pair()
@@ -95,7 +110,12 @@ def test_guided_images_are_of_the_class_that_was_asked(form, solver, steps):
         assert float(x[labels == k].mean()) == pytest.approx(MEANS[k], abs=0.03)
         assert float(x[labels == k].std()) == pytest.approx(DEVIATION, rel=0.25)
     free = generate(
-        model, labels, 48, ImageSettings(solver, steps, classifier_scale=0.0), torch.Generator().manual_seed(0), given=Given(classifier)
+        model,
+        labels,
+        48,
+        ImageSettings(solver, steps, classifier_scale=0.0),
+        torch.Generator().manual_seed(0),
+        given=Given(classifier),
     )
     signs = free.pixels.float().flatten(1).mean(1) > 127.5
     assert 0.2 < float(signs.float().mean()) < 0.8
@@ -110,7 +130,9 @@ def test_a_classifier_leads_within_the_interval_alone(form, solver):
 
     def made(**more):
         settings = ImageSettings(solver, 10, classifier_form=form, **more)
-        return generate(model, labels, 8, settings, torch.Generator().manual_seed(0), given=Given(classifier)).pixels
+        return generate(
+            model, labels, 8, settings, torch.Generator().manual_seed(0), given=Given(classifier)
+        ).pixels
 
     free, led = made(classifier_scale=0.0), made()
     assert (made(interval=(0.001, 0.002)) == free).all() and (led != free).any()
@@ -157,9 +179,15 @@ def guided(settings=None, labels=True, **more):
     model, classifier = pair()
     told = torch.zeros(2, dtype=torch.long) if labels else None
     given = Given(
-        ImageClassifier(ImageShape(**SMALL | {"classes": 2, "schedule": "linear", "diffusion_steps": 100} | more)) if more else classifier
+        ImageClassifier(
+            ImageShape(**SMALL | {"classes": 2, "schedule": "linear", "diffusion_steps": 100} | more)
+        )
+        if more
+        else classifier
     )
-    return generate(model, told, 2, settings or ImageSettings(steps=2), torch.Generator().manual_seed(0), given=given)
+    return generate(
+        model, told, 2, settings or ImageSettings(steps=2), torch.Generator().manual_seed(0), given=given
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,6 +208,15 @@ def test_what_cannot_be_guided_is_said(call, message):
 
 def test_a_judge_of_clean_images_does_not_guide():
     model, _ = pair()
-    judge = ImageClassifier(ImageShape(**SMALL | {"classes": 2, "schedule": "linear", "diffusion_steps": 100}), clean=True)
+    judge = ImageClassifier(
+        ImageShape(**SMALL | {"classes": 2, "schedule": "linear", "diffusion_steps": 100}), clean=True
+    )
     with pytest.raises(ValueError, match="knows noisy ones"):
-        generate(model, torch.zeros(2, dtype=torch.long), 2, ImageSettings(steps=2), torch.Generator(), given=Given(judge))
+        generate(
+            model,
+            torch.zeros(2, dtype=torch.long),
+            2,
+            ImageSettings(steps=2),
+            torch.Generator(),
+            given=Given(judge),
+        )

@@ -15,7 +15,16 @@ from unveil.image.training import image_batches, image_loss
 from unveil.process.importance import LossHistory
 from unveil.process.schedule import Karras
 
-SMALL = {"size": 4, "channels": 1, "width": 8, "multiples": (1,), "blocks": 1, "attention": (), "groups": 4, "stem": 1}
+SMALL = {
+    "size": 4,
+    "channels": 1,
+    "width": 8,
+    "multiples": (1,),
+    "blocks": 1,
+    "attention": (),
+    "groups": 4,
+    "stem": 1,
+}
 METHODS = {
     "ddpm": {"schedule": "linear", "predicts": "eps"},
     "iddpm": {"schedule": "cosine", "predicts": "eps", "learned_variance": True},
@@ -38,11 +47,18 @@ class Says(nn.Module):
         (model,) = self.model
         shape, denoiser = model.shape, model.denoiser
         self.told.append(time)
-        t = (time.double() + 1) / shape.diffusion_steps if shape.schedule in ("linear", "cosine") else time.double() / shape.diffusion_steps
+        t = (
+            (time.double() + 1) / shape.diffusion_steps
+            if shape.schedule in ("linear", "cosine")
+            else time.double() / shape.diffusion_steps
+        )
         if shape.schedule == "karras":
             t = Karras().time(-8.0 * time.double())
         skip, out, scale = (c.to(x.dtype)[:, None, None, None] for c in denoiser.coefficients(t))
-        alpha, sigma = (c.to(x.dtype)[:, None, None, None] for c in (denoiser.schedule.alpha(t), denoiser.schedule.sigma(t)))
+        alpha, sigma = (
+            c.to(x.dtype)[:, None, None, None]
+            for c in (denoiser.schedule.alpha(t), denoiser.schedule.sigma(t))
+        )
         x_t = x / scale
         mean = torch.tensor([-0.5, 0.5, 0.0])[cond.label][:, None, None, None] if cond is not None else 0.0
         gain = alpha * self.deviation**2 / ((alpha * self.deviation) ** 2 + sigma**2)
@@ -52,7 +68,9 @@ class Says(nn.Module):
 
 
 def exact(method: str, **more) -> ImageModel:
-    model = ImageModel(ImageShape(**SMALL | METHODS[method] | {"classes": 2, "null": True, "diffusion_steps": 100} | more))
+    model = ImageModel(
+        ImageShape(**SMALL | METHODS[method] | {"classes": 2, "null": True, "diffusion_steps": 100} | more)
+    )
     model.denoiser.network = Says(model)
     return model
 
@@ -68,14 +86,22 @@ def test_every_solver_on_every_method_makes_the_data(method, solver):
     x = made.pixels.float() / 127.5 - 1.0
     for k, mean in ((0, -0.5), (1, 0.5)):
         assert float(x[labels == k].mean()) == pytest.approx(mean, abs=0.02)
-        assert float(x[labels == k].std()) == pytest.approx(0.1, rel=0.3 if solver in ("ddim", "ddpm") else 0.1)
+        assert float(x[labels == k].std()) == pytest.approx(
+            0.1, rel=0.3 if solver in ("ddim", "ddpm") else 0.1
+        )
     assert made.calls == (2 * steps - 1 if solver == "heun" else steps)
 
 
 def test_guidance_moves_from_no_class_through_the_class_and_beyond():
     model, means = exact("ddpm"), []
     for scale in (0.0, 1.0, 1.5):
-        made = generate(model, torch.ones(8, dtype=torch.long), 8, ImageSettings(scale=scale), torch.Generator().manual_seed(0))
+        made = generate(
+            model,
+            torch.ones(8, dtype=torch.long),
+            8,
+            ImageSettings(scale=scale),
+            torch.Generator().manual_seed(0),
+        )
         means.append(float(made.pixels.float().mean()) / 127.5 - 1.0)
     assert means == pytest.approx([0.0, 0.5, 0.75], abs=0.03)
     alone = generate(model, None, 8, ImageSettings(), torch.Generator().manual_seed(0))
@@ -106,11 +132,21 @@ def test_slerp_keeps_the_norm_and_halves_the_angle():
 def test_the_network_is_told_what_each_paper_tells_it():
     """DDPM the step's index from 0, EDM ln(sigma) / 4."""
     ddpm, edm = exact("ddpm"), exact("edm")
-    generate(ddpm, torch.zeros(2, dtype=torch.long), 2, ImageSettings("ddpm", 100), torch.Generator().manual_seed(0))
+    generate(
+        ddpm,
+        torch.zeros(2, dtype=torch.long),
+        2,
+        ImageSettings("ddpm", 100),
+        torch.Generator().manual_seed(0),
+    )
     assert [round(float(t[0]), 3) for t in ddpm.denoiser.network.told] == list(range(99, -1, -1))
-    generate(edm, torch.zeros(2, dtype=torch.long), 2, ImageSettings("heun", 3), torch.Generator().manual_seed(0))
+    generate(
+        edm, torch.zeros(2, dtype=torch.long), 2, ImageSettings("heun", 3), torch.Generator().manual_seed(0)
+    )
     told = [float(t[0]) for t in edm.denoiser.network.told]
-    assert told[0] == pytest.approx(log(80) / 4, rel=1e-4) and told[-1] == pytest.approx(log(0.002) / 4, rel=1e-4)
+    assert told[0] == pytest.approx(log(80) / 4, rel=1e-4) and told[-1] == pytest.approx(
+        log(0.002) / 4, rel=1e-4
+    )
 
 
 def test_the_second_order_solvers_stay_within_the_table():
@@ -146,10 +182,14 @@ def test_training_learns_and_its_batches_are_as_published(method):
         assert set((many * 50).round().int().tolist()) == set(range(1, 51))
     elif shape.schedule == "karras":
         logs = Karras().sigma(many).log()
-        assert float(logs.mean()) == pytest.approx(-1.2, abs=0.1) and float(logs.std()) == pytest.approx(1.2, abs=0.1)
+        assert float(logs.mean()) == pytest.approx(-1.2, abs=0.1) and float(logs.std()) == pytest.approx(
+            1.2, abs=0.1
+        )
     else:
         logits = (many / (1 - many)).log()
-        assert float(logits.mean()) == pytest.approx(0, abs=0.1) and float(logits.std()) == pytest.approx(1, abs=0.1)
+        assert float(logits.mean()) == pytest.approx(0, abs=0.1) and float(logits.std()) == pytest.approx(
+            1, abs=0.1
+        )
 
 
 def test_dropped_classes_are_told_as_none(generator):
@@ -169,10 +209,14 @@ def test_min_snr_weighs_in_output_space(predicts, factor, generator):
     model = exact("v" if predicts == "v" else "ddpm", diffusion_steps=1000)
     model.denoiser.network.weight.data.fill_(1.0)  # an error of its own
     pixels = torch.full((64, 1, 4, 4), 128, dtype=torch.uint8).numpy()
-    batch = image_batches(Pictures(Images(pixels, torch.zeros(64, dtype=torch.long).numpy())), model.shape, 8, 0.0)(generator)
+    batch = image_batches(
+        Pictures(Images(pixels, torch.zeros(64, dtype=torch.long).numpy())), model.shape, 8, 0.0
+    )(generator)
     for snr, expected in ((1.0, factor), (25.0, 5 / 25 if predicts == "eps" else 5 / 26)):
         t = model.denoiser.schedule.time(torch.tensor([log(snr)], dtype=torch.float64)).expand(8)
-        plain, weighed = (float(image_loss(model, batch._replace(t=t), gamma)[0].detach()) for gamma in (0.0, 5.0))
+        plain, weighed = (
+            float(image_loss(model, batch._replace(t=t), gamma)[0].detach()) for gamma in (0.0, 5.0)
+        )
         assert weighed / plain == pytest.approx(expected, rel=1e-3)
 
 
@@ -181,7 +225,13 @@ def test_bits_of_gaussian_images_are_their_entropy(method):
     """x_0 ~ N(1/2, 0.1^2) by the exact denoiser: the bound lies just above the entropy of a pixel in bins of 2 / 255."""
     model = exact(method, diffusion_steps=200)
     noise = torch.randn((24, 1, 4, 4), generator=torch.Generator().manual_seed(5))
-    bits = bits_per_dim(model, pixels_of(0.5 + 0.1 * noise), torch.ones(24, dtype=torch.long), torch.Generator().manual_seed(0), "large")
+    bits = bits_per_dim(
+        model,
+        pixels_of(0.5 + 0.1 * noise),
+        torch.ones(24, dtype=torch.long),
+        torch.Generator().manual_seed(0),
+        "large",
+    )
     drawn = float((0.5 * noise**2).mean()) / log(2)  # of these very samples
     entropy = 0.5 * log(2 * pi * 0.1**2) / log(2) + drawn - log(2 / 255) / log(2)
     assert entropy - 0.02 < float(bits.total.mean()) < entropy + 0.25
@@ -193,8 +243,14 @@ def test_the_bits_count_what_the_noisy_end_still_knows():
     """L_T of white pixels, x_0 = 1: -log2(1 - alpha^2) / 2; of grey ones, x_0 = 0: alpha^2 less, and next to nothing."""
     model = exact("ddpm", diffusion_steps=30)
     alpha = model.denoiser.schedule.alpha(torch.ones(1, dtype=torch.float64))
-    white, grey = torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), torch.full((1, 1, 4, 4), 127, dtype=torch.uint8)
-    found = [float(bits_per_dim(model, p, torch.ones(1, dtype=torch.long), torch.Generator()).prior) for p in (white, grey)]
+    white, grey = (
+        torch.full((1, 1, 4, 4), 255, dtype=torch.uint8),
+        torch.full((1, 1, 4, 4), 127, dtype=torch.uint8),
+    )
+    found = [
+        float(bits_per_dim(model, p, torch.ones(1, dtype=torch.long), torch.Generator()).prior)
+        for p in (white, grey)
+    ]
     assert found[0] == pytest.approx(float(-0.5 * torch.log1p(-(alpha**2))) / log(2), rel=0.1)  # float32
     assert abs(found[1]) < 0.1 * found[0]
 
@@ -208,7 +264,10 @@ def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
     bits = bits_per_dim(model, pixels, labels, torch.Generator().manual_seed(0))
     expected = float((bits.total - bits.prior).mean())
     history, values = LossHistory(20), []
-    draw, generator = image_batches(Pictures(images), model.shape, 256, 0.0, history), torch.Generator().manual_seed(1)
+    draw, generator = (
+        image_batches(Pictures(images), model.shape, 256, 0.0, history),
+        torch.Generator().manual_seed(1),
+    )
     for _ in range(24):
         values.append(float(image_loss(model, draw(generator), bound=True, history=history)[0].detach()))
     assert sum(values[4:]) / 20 == pytest.approx(expected, rel=0.02)
@@ -222,14 +281,19 @@ def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
 
 def test_a_wrong_model_costs_bits():
     model, pixels = exact("ddpm", diffusion_steps=30), torch.full((4, 1, 4, 4), 191, dtype=torch.uint8)
-    right, wrong = (float(bits_per_dim(model, pixels, torch.full((4,), k), torch.Generator().manual_seed(0)).total.mean()) for k in (1, 0))
+    right, wrong = (
+        float(bits_per_dim(model, pixels, torch.full((4,), k), torch.Generator().manual_seed(0)).total.mean())
+        for k in (1, 0)
+    )
     assert wrong > right + 1.0
 
 
 def test_the_linear_table_is_ddpms_and_every_length_ends_in_noise():
     table = exact("ddpm", diffusion_steps=1000).denoiser.schedule
     expected = (1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
-    torch.testing.assert_close(table.alpha(torch.arange(1, 1001, dtype=torch.float64) / 1000.0) ** 2, expected, rtol=1e-9, atol=0.0)
+    torch.testing.assert_close(
+        table.alpha(torch.arange(1, 1001, dtype=torch.float64) / 1000.0) ** 2, expected, rtol=1e-9, atol=0.0
+    )
     for steps in (50, 4000):
         assert float(exact("ddpm", diffusion_steps=steps).denoiser.schedule.alpha(torch.ones(1))) < 0.01
 
@@ -259,7 +323,10 @@ def test_pixels_go_there_and_back():
         (lambda: run("ddpm", {"null": False}, labels=None), "give --class"),
         (lambda: run("ddpm", {}, labels=torch.tensor([0, 2])), r"class 2: there are 0 .. 1"),
         (lambda: run("ddpm", {}, solver="ddpm", variance="learned"), "did not learn its variance"),
-        (lambda: bits_per_dim(exact("flow"), torch.zeros(1, 1, 4, 4).byte(), None, torch.Generator()), "a table of steps"),
+        (
+            lambda: bits_per_dim(exact("flow"), torch.zeros(1, 1, 4, 4).byte(), None, torch.Generator()),
+            "a table of steps",
+        ),
     ],
 )
 def test_what_a_model_cannot_do_is_said(call, message):
@@ -269,4 +336,6 @@ def test_what_a_model_cannot_do_is_said(call, message):
 
 def run(method, more, labels="both", **settings):
     labels = torch.tensor([0, 1]) if isinstance(labels, str) else labels
-    return generate(exact(method, **more), labels, 2, ImageSettings(**settings), torch.Generator().manual_seed(0))
+    return generate(
+        exact(method, **more), labels, 2, ImageSettings(**settings), torch.Generator().manual_seed(0)
+    )

@@ -16,7 +16,12 @@ from unveil.process.schedule import Cosine
 from unveil.sampling.guidance import steered
 
 KNOWN = (torch.arange(16) % 3 != 0).reshape(1, 1, 4, 4)
-OPERATORS = {"denoise": Hide(torch.ones_like(KNOWN)), "inpaint": Hide(KNOWN), "deblur": Blur(0.7), "superres": Shrink(2)}
+OPERATORS = {
+    "denoise": Hide(torch.ones_like(KNOWN)),
+    "inpaint": Hide(KNOWN),
+    "deblur": Blur(0.7),
+    "superres": Shrink(2),
+}
 PRIOR = 0.5
 
 
@@ -42,7 +47,9 @@ def test_the_inverse_is_that_of_the_matrix(name, generator):
     operator, a = OPERATORS[name], matrix(OPERATORS[name])
     y = torch.randn((1, len(a)), generator=generator, dtype=torch.float64)
     side = int(len(a) ** 0.5)
-    got = operator.solved(y.reshape(1, 1, side, side), 0.3, torch.tensor([[[[0.2]]]], dtype=torch.float64)).flatten(1)
+    got = operator.solved(
+        y.reshape(1, 1, side, side), 0.3, torch.tensor([[[[0.2]]]], dtype=torch.float64)
+    ).flatten(1)
     expected = torch.linalg.solve(0.09 * torch.eye(len(a), dtype=torch.float64) + 0.2 * a @ a.T, y.T).T
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
@@ -53,7 +60,9 @@ def test_what_the_operators_do():
     torch.testing.assert_close(a, a.T)
     torch.testing.assert_close(a.sum(1), torch.ones(16, dtype=torch.float64))  # light is kept
     assert float(a[0].argmax()) == 0 and float(a[0, 1]) == pytest.approx(float(a[0, 3]))  # round the edge
-    torch.testing.assert_close(matrix(Shrink(2))[0, [0, 1, 4, 5]], torch.full((4,), 0.25, dtype=torch.float64))
+    torch.testing.assert_close(
+        matrix(Shrink(2))[0, [0, 1, 4, 5]], torch.full((4,), 0.25, dtype=torch.float64)
+    )
 
 
 def test_a_blurred_point_is_a_gaussian():
@@ -69,7 +78,10 @@ def test_a_blurred_point_is_a_gaussian():
 def test_the_steered_belief_is_the_posterior(name, generator):
     """The belief N(mean, r^2 I), conditioned on y = A x_0 + noise: mean + r^2 A' (A A' r^2 + noise^2)^-1 (y - A mean), exactly."""
     prior, operator, a = Smooth(), OPERATORS[name], matrix(OPERATORS[name])
-    x, t = torch.randn((1, 1, 4, 4), generator=generator, dtype=torch.float64), torch.tensor([0.6], dtype=torch.float64)
+    x, t = (
+        torch.randn((1, 1, 4, 4), generator=generator, dtype=torch.float64),
+        torch.tensor([0.6], dtype=torch.float64),
+    )
     y = torch.randn((1, len(a)), generator=generator, dtype=torch.float64)
     side = int(len(a) ** 0.5)
     if isinstance(operator, Hide):
@@ -112,14 +124,29 @@ def test_restored_images_are_samples_of_the_posterior(name):
     if isinstance(operator, Hide):
         operator = Hide(operator.known.expand(200, -1, -1, -1))
     y = operator.apply(truth.expand(200, -1, -1, -1))
-    given = Given(cost=lambda some: measurement_cost(operator.rows(some), y[some], 0.05, model.denoiser.schedule, PRIOR))
-    made = generate(model, None, 200, ImageSettings("heun", 30, clip=False), torch.Generator().manual_seed(0), batch=100, given=given)
+    given = Given(
+        cost=lambda some: measurement_cost(operator.rows(some), y[some], 0.05, model.denoiser.schedule, PRIOR)
+    )
+    made = generate(
+        model,
+        None,
+        200,
+        ImageSettings("heun", 30, clip=False),
+        torch.Generator().manual_seed(0),
+        batch=100,
+        given=given,
+    )
     x = made.pixels.float().flatten(1) / 127.5 - 1.0
     covariance = torch.linalg.inv(torch.eye(16) / PRIOR**2 + a.T @ a / 0.05**2)
     mean = covariance @ a.T @ y[0].flatten() / 0.05**2
-    assert float((x.mean(0) - mean).abs().max()) < 0.12  # 3.4 standard errors where nothing is known, and pixels end at -1 and 1
+    assert (
+        float((x.mean(0) - mean).abs().max()) < 0.12
+    )  # 3.4 standard errors where nothing is known, and pixels end at -1 and 1
     torch.testing.assert_close(x.std(0), covariance.diag().sqrt(), rtol=0, atol=0.09)
-    low, high = (operator.apply(x[:200].reshape(200, 1, 4, 4)) - y).abs().mean(), (x.reshape(200, 1, 4, 4) - truth).abs().mean()
+    low, high = (
+        (operator.apply(x[:200].reshape(200, 1, 4, 4)) - y).abs().mean(),
+        (x.reshape(200, 1, 4, 4) - truth).abs().mean(),
+    )
     assert float(low) < 0.06 < float(high)
 
 
@@ -129,11 +156,21 @@ def test_known_pixels_are_exact_and_the_others_are_made_up():
     value = torch.full((150, 1, 4, 4), 0.4)
     known = KNOWN.expand(150, 1, 4, 4)
     settings = ImageSettings("heun", 20, jumps=3, jump_length=5, clip=False)
-    made = generate(model, None, 150, settings, torch.Generator().manual_seed(0), batch=150, given=Given(known=known, value=value))
+    made = generate(
+        model,
+        None,
+        150,
+        settings,
+        torch.Generator().manual_seed(0),
+        batch=150,
+        given=Given(known=known, value=value),
+    )
     assert made.calls == 3 * 39
     assert torch.equal(made.pixels[known], pixels_of(value)[known])
     free = made.pixels[~known].float() / 127.5 - 1.0
-    assert float(free.mean()) == pytest.approx(0.0, abs=0.06) and float(free.std()) == pytest.approx(PRIOR, rel=0.12)
+    assert float(free.mean()) == pytest.approx(0.0, abs=0.06) and float(free.std()) == pytest.approx(
+        PRIOR, rel=0.12
+    )
 
 
 @pytest.mark.parametrize("solver", ["ddpm", "dpmpp"])
@@ -148,14 +185,21 @@ def test_image_to_image_keeps_as_much_as_its_strength_leaves(solver):
         x = made.pixels.float().flatten() / 127.5 - 1.0
         kept.append(float(torch.corrcoef(torch.stack([x, begin.flatten()]))[0, 1]))
         times = torch.tensor(strength, dtype=torch.float64)
-        alpha, sigma = float(model.denoiser.schedule.alpha(times)), float(model.denoiser.schedule.sigma(times))
+        alpha, sigma = (
+            float(model.denoiser.schedule.alpha(times)),
+            float(model.denoiser.schedule.sigma(times)),
+        )
         signal = (alpha * PRIOR) ** 2
-        expected = signal / (signal + sigma**2) if solver == "ddpm" else (signal / (signal + sigma**2)) ** 0.5  # the flow adds no new noise
+        expected = (
+            signal / (signal + sigma**2) if solver == "ddpm" else (signal / (signal + sigma**2)) ** 0.5
+        )  # the flow adds no new noise
         assert kept[-1] == pytest.approx(expected, abs=0.06)
     assert kept[0] > kept[1] > kept[2]
 
 
-@pytest.mark.parametrize(("solver", "begins"), [("ddim", 0.52), ("ddpm", 0.52), ("dpmpp", 0.512), ("heun", 0.512)])
+@pytest.mark.parametrize(
+    ("solver", "begins"), [("ddim", 0.52), ("ddpm", 0.52), ("dpmpp", 0.512), ("heun", 0.512)]
+)
 def test_image_to_image_begins_at_its_strength_however_few_the_steps(solver, begins):
     """Of a table of 25 steps ddim and ddpm begin at the nearest entry, 13; the times after it fall, and the last is the grid's."""
     model, seen = smooth_model(25), []
@@ -163,8 +207,20 @@ def test_image_to_image_begins_at_its_strength_however_few_the_steps(solver, beg
     for steps in (1, 2, 5, 25):
         seen.clear()
         settings = ImageSettings(solver, steps, strength=0.512)
-        generate(model, None, 2, settings, torch.Generator(), on_step=lambda _, t: seen.append(float(t)), given=begin)
-        assert seen[0] == pytest.approx(begins, abs=1e-9) and all(b <= a for a, b in pairwise(seen)) and len(seen) <= 2 * steps
+        generate(
+            model,
+            None,
+            2,
+            settings,
+            torch.Generator(),
+            on_step=lambda _, t: seen.append(float(t)),
+            given=begin,
+        )
+        assert (
+            seen[0] == pytest.approx(begins, abs=1e-9)
+            and all(b <= a for a, b in pairwise(seen))
+            and len(seen) <= 2 * steps
+        )
     generate(model, None, 2, ImageSettings(solver, 3, strength=0.004), torch.Generator(), given=begin)
 
 
@@ -175,10 +231,14 @@ def test_negative_conditions_lead_away_from_a_class_in_one_call():
     model.denoiser.network.register_forward_pre_hook(lambda _, given: seen.append(given[2].label))
     settings = ImageSettings(scale=1.5, negative=0)
     made = generate(model, torch.ones(8, dtype=torch.long), 8, settings, torch.Generator().manual_seed(0))
-    assert float(made.pixels.float().mean()) / 127.5 - 1.0 == pytest.approx(-0.5 + 1.5 * 1.0, abs=0.05)  # from -1/2 past 1/2
+    assert float(made.pixels.float().mean()) / 127.5 - 1.0 == pytest.approx(
+        -0.5 + 1.5 * 1.0, abs=0.05
+    )  # from -1/2 past 1/2
     assert all(label.tolist() == [0] * 8 + [1] * 8 for label in seen) and len(seen) == made.calls
     without = exact("ddpm", null=False)
-    generate(without, torch.ones(2, dtype=torch.long), 2, settings, torch.Generator().manual_seed(0))  # needs no class-free belief
+    generate(
+        without, torch.ones(2, dtype=torch.long), 2, settings, torch.Generator().manual_seed(0)
+    )  # needs no class-free belief
     with pytest.raises(ValueError, match="give --scale above 1"):
         generate(model, torch.ones(2, dtype=torch.long), 2, ImageSettings(negative=0), torch.Generator())
 

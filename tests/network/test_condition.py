@@ -7,7 +7,11 @@ from unveil.network.condition import Condition
 
 
 def sample_condition(value: float, count: int = 2) -> Condition:
-    return Condition(label=torch.full((count,), value), vector=torch.full((count, 3), value), prefix=(torch.full((count, 1), value),))
+    return Condition(
+        label=torch.full((count,), value),
+        vector=torch.full((count, 3), value),
+        prefix=(torch.full((count, 1), value),),
+    )
 
 
 def test_cat_joins_every_field_in_order():
@@ -41,7 +45,9 @@ def test_drop_replaces_marked_rows_only():
     assert dropped.vector.tolist() == [[1, 1], [0, 0], [1, 1]]
     assert dropped.label is not None
     assert dropped.label.tolist() == [1, 0, 3]
-    cache = Condition(prefix=(torch.ones(2, 3),)).drop(torch.tensor([True, False]), Condition(prefix=(torch.zeros(1, 3),)))
+    cache = Condition(prefix=(torch.ones(2, 3),)).drop(
+        torch.tensor([True, False]), Condition(prefix=(torch.zeros(1, 3),))
+    )
     assert isinstance(cache.prefix, tuple)
     assert cache.prefix[0].tolist() == [[0, 0, 0], [1, 1, 1]]
     with pytest.raises(ValueError, match="cannot drop rows of object"):

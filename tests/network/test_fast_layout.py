@@ -67,7 +67,16 @@ def in_inference_mode(plain):
             weight.mul_(1.3)
 
 
-CHANGES = [by_optimizer, by_data, by_numpy, by_replaced_memory, by_a_new_parameter, by_a_new_module, by_loading, in_inference_mode]
+CHANGES = [
+    by_optimizer,
+    by_data,
+    by_numpy,
+    by_replaced_memory,
+    by_a_new_parameter,
+    by_a_new_module,
+    by_loading,
+    in_inference_mode,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -126,7 +135,11 @@ def test_weights_are_saved_under_the_plain_names_and_read_under_both(x):
     plain, laid = unet(), FastUNet(unet())
     both = torch.nn.ModuleDict({"network": laid, "plainer": torch.nn.Linear(1, 1)})
     assert list(laid.state_dict()) == list(plain.state_dict())
-    assert set(both.state_dict()) == {"plainer.weight", "plainer.bias", *(f"network.{name}" for name in plain.state_dict())}
+    assert set(both.state_dict()) == {
+        "plainer.weight",
+        "plainer.bias",
+        *(f"network.{name}" for name in plain.state_dict()),
+    }
     changed = {name: 1.3 * weight for name, weight in plain.state_dict().items()}
     for prefix in ("network.", "network.plain."):
         by_data(laid)

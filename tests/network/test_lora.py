@@ -36,8 +36,12 @@ def test_nothing_changes_at_first_and_only_the_matrices_learn():
     assert torch.equal(net(X), before)
     net(X).square().sum().backward()
     learning = {name for name, weight in net.named_parameters() if weight.requires_grad}
-    assert learning == {f"blocks.{i}.{m}.lora_{ab}.weight" for i in range(2) for m in ("q_proj", "ff_out") for ab in "AB"}
-    assert {name: tuple(value.shape) for name, value in parts.state_dict().items() if ".0.ff_out" in name} == {
+    assert learning == {
+        f"blocks.{i}.{m}.lora_{ab}.weight" for i in range(2) for m in ("q_proj", "ff_out") for ab in "AB"
+    }
+    assert {
+        name: tuple(value.shape) for name, value in parts.state_dict().items() if ".0.ff_out" in name
+    } == {
         "blocks.0.ff_out.lora_A.weight": (3, 64),
         "blocks.0.ff_out.lora_B.weight": (16, 3),
     }
@@ -88,13 +92,24 @@ def test_pefts_layout_is_written_and_read(tmp_path):
     changed(net)
     write_adapter(tmp_path, LoRA(2, 6.0, ("v_proj", "ff_out")), parts.state_dict(), "GSAI-ML/LLaDA-8B-Base")
     config = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert (config["peft_type"], config["r"], config["lora_alpha"], config["bias"]) == ("LORA", 2, 6.0, "none")
+    assert (config["peft_type"], config["r"], config["lora_alpha"], config["bias"]) == (
+        "LORA",
+        2,
+        6.0,
+        "none",
+    )
     import re
 
-    for name, hit in (("model.transformer.blocks.11.ff_out", True), ("model.transformer.ff_out", False)):  # PEFT: a full match
+    for name, hit in (
+        ("model.transformer.blocks.11.ff_out", True),
+        ("model.transformer.ff_out", False),
+    ):  # PEFT: a full match
         assert bool(re.fullmatch(config["target_modules"], name)) is hit
     file = load_file(tmp_path / "adapter_model.safetensors")
-    assert file["base_model.model.model.transformer.blocks.1.v_proj.lora_B.weight"].shape == (16, 2) and len(file) == 8
+    assert (
+        file["base_model.model.model.transformer.blocks.1.v_proj.lora_B.weight"].shape == (16, 2)
+        and len(file) == 8
+    )
     lora, tensors = read_adapter(tmp_path)
     assert lora == LoRA(2, 6.0, ("ff_out", "v_proj"))
     again = add_lora(other, lora)
@@ -125,7 +140,10 @@ def test_adapters_of_other_models_are_refused(tmp_path):
     lora = LoRA(2, 4.0)
     write_adapter(tmp_path, lora, add_lora(network(), lora).state_dict(), "base")
     torch.manual_seed(0)
-    for depth, width, message in ((3, 16, "blocks.2.attn_out.lora_A.weight is missing"), (2, 32, "for another model: blocks")):
+    for depth, width, message in (
+        (3, 16, "blocks.2.attn_out.lora_A.weight is missing"),
+        (2, 32, "for another model: blocks"),
+    ):
         wanted = add_lora(LanguageTransformer(12, width=width, depth=depth, heads=2), lora).state_dict()
         with pytest.raises(UnveilError, match=message):
             fitting(tmp_path, read_adapter(tmp_path)[1], wanted)

@@ -32,12 +32,17 @@ def test_ranks_are_the_share_below_and_ties_share_theirs():
 
 
 def test_a_rank_is_told_and_nan_is_silence():
-    torch.testing.assert_close(asked(torch.tensor([0.0, 0.75, torch.nan])).vector, torch.tensor([[-1.0, 1.0], [0.5, 1.0], [0.0, 0.0]]))
+    torch.testing.assert_close(
+        asked(torch.tensor([0.0, 0.75, torch.nan])).vector,
+        torch.tensor([[-1.0, 1.0], [0.5, 1.0], [0.0, 0.0]]),
+    )
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, 4.0), (3.0, 6.0), (0.0, 3.0)])
 def test_guidance_goes_from_plans_of_any_return_towards_the_asked(scale, expected):
-    belief = asking(TrajectoryModel(SHAPE, Told()), 0.75, scale)(torch.zeros(2, 1, 2), torch.full((2,), 0.5, dtype=torch.float64))
+    belief = asking(TrajectoryModel(SHAPE, Told()), 0.75, scale)(
+        torch.zeros(2, 1, 2), torch.full((2,), 0.5, dtype=torch.float64)
+    )
     torch.testing.assert_close(belief.mean, torch.full((2, 1, 2), expected))
 
 
@@ -46,24 +51,33 @@ def test_a_planner_that_asks_for_nothing_says_so():
     model = TrajectoryModel(SHAPE, Told())
     model.normalization.least.fill_(-1e3)
     model.normalization.most.fill_(1e3)
-    planner = GuidedPlanner(model, unguided(DDIM(model.denoiser.schedule)), None, GuidedSettings(1, 2, clip=False))
+    planner = GuidedPlanner(
+        model, unguided(DDIM(model.denoiser.schedule)), None, GuidedSettings(1, 2, clip=False)
+    )
     torch.testing.assert_close(planner.best(np.zeros((2, 1)))[:, 0, 0], torch.full((2,), 3.0))
     x = torch.full((4, 1, 2), 5.0)
-    torch.testing.assert_close(surprise(model, x), torch.full((4,), 0.5 * (5.0 - 3.0) ** 2))  # of two numbers one is the known state
+    torch.testing.assert_close(
+        surprise(model, x), torch.full((4,), 0.5 * (5.0 - 3.0) ** 2)
+    )  # of two numbers one is the known state
 
 
 def test_asked_plans_are_those_that_followed_such_returns():
     """Actions are standard normal and the return is the action: of rank u it is the normal quantile of u, and untold its mean is 0."""
     generator = np.random.default_rng(0)
     actions = generator.normal(size=(4096, 1)).astype(np.float32)
-    episodes = Episodes(np.zeros((4096, 1), np.float32), actions, actions[:, 0], np.ones(4096, bool), np.zeros(4096, bool))
+    episodes = Episodes(
+        np.zeros((4096, 1), np.float32), actions, actions[:, 0], np.ones(4096, bool), np.zeros(4096, bool)
+    )
     torch.manual_seed(0)
     model = TrajectoryModel(SHAPE, SequenceTransformer(2, 32, 1, 2, 1, told=2))
     model.normalization.least.fill_(-1e3)
     model.normalization.most.fill_(1e3)
     told = torch.from_numpy(ranks(actions[:, 0]))
     draw = trajectory_batches(Trajectories(episodes), SHAPE, 256, told, untold=0.25)
-    optimizer, source = torch.optim.Adam(model.parameters(), 3e-3), torch.Generator(device="cpu").manual_seed(0)
+    optimizer, source = (
+        torch.optim.Adam(model.parameters(), 3e-3),
+        torch.Generator(device="cpu").manual_seed(0),
+    )
     for step in range(300):
         loss, _ = trajectory_loss(model, draw(source))
         optimizer.param_groups[0]["lr"] = 3e-3 * (1.0 - step / 300)
@@ -72,16 +86,30 @@ def test_asked_plans_are_those_that_followed_such_returns():
         optimizer.step()
     for ask in (0.1, 0.5, 0.9):
         planner = GuidedPlanner(
-            model, unguided(DDIM(model.denoiser.schedule)), None, GuidedSettings(1, 1, temperature=0.0, ask=ask, clip=False)
+            model,
+            unguided(DDIM(model.denoiser.schedule)),
+            None,
+            GuidedSettings(1, 1, temperature=0.0, ask=ask, clip=False),
         )
-        assert float(planner.best(np.zeros((1, 1)))[0, 0, 0]) == pytest.approx(NormalDist().inv_cdf(ask), abs=0.2)
-    untold = GuidedPlanner(model, unguided(DDIM(model.denoiser.schedule)), None, GuidedSettings(1, 1, temperature=0.0, clip=False))
+        assert float(planner.best(np.zeros((1, 1)))[0, 0, 0]) == pytest.approx(
+            NormalDist().inv_cdf(ask), abs=0.2
+        )
+    untold = GuidedPlanner(
+        model,
+        unguided(DDIM(model.denoiser.schedule)),
+        None,
+        GuidedSettings(1, 1, temperature=0.0, clip=False),
+    )
     assert float(untold.best(np.zeros((1, 1)))[0, 0, 0]) == pytest.approx(0.0, abs=0.35)
 
 
 def test_a_share_of_targets_is_hidden():
     episodes = Episodes(
-        np.zeros((8, 1), np.float32), np.zeros((8, 1), np.float32), np.zeros(8, np.float32), np.zeros(8, bool), np.zeros(8, bool)
+        np.zeros((8, 1), np.float32),
+        np.zeros((8, 1), np.float32),
+        np.zeros(8, np.float32),
+        np.zeros(8, bool),
+        np.zeros(8, bool),
     )
     draw = trajectory_batches(Trajectories(episodes), SHAPE, 4000, torch.arange(8.0), untold=0.3)
     target = draw(torch.Generator(device="cpu").manual_seed(0)).target

@@ -33,7 +33,9 @@ def test_surprise_is_the_expected_squared_error_in_closed_form():
         a, s = float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))
         gain = a * 0.25 / (a**2 * 0.25 + s**2)
         expected += (((gain * a - 1) * c) ** 2 + (gain * s) ** 2) / len(LEVELS)
-    assert float(found) == pytest.approx(expected * 10 / 12, rel=0.02)  # 2 of 12 numbers are the known first state
+    assert float(found) == pytest.approx(
+        expected * 10 / 12, rel=0.02
+    )  # 2 of 12 numbers are the known first state
 
 
 def test_the_largest_scale_within_the_data_is_taken():

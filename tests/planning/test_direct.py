@@ -19,7 +19,11 @@ def wanderer(steps: int, seed: int) -> Episodes:
         place += 0.1 * np.sign(goal - place)
     zeros = np.zeros(steps, dtype=bool)
     return Episodes(
-        np.array(places, dtype=np.float32)[:, None], np.zeros((steps, 1), np.float32), np.zeros(steps, np.float32), zeros, zeros
+        np.array(places, dtype=np.float32)[:, None],
+        np.zeros((steps, 1), np.float32),
+        np.zeros(steps, np.float32),
+        zeros,
+        zeros,
     )
 
 
@@ -38,6 +42,10 @@ def test_windows_that_turn_back_are_left_out():
     assert (kept > 0.9).float().mean() > 0.9
     assert 7_000 < len(kept) < 70_000
     assert listed.strides.max() > 40  # long trips are kept too, not only short ones
-    repeated = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000)
-    again = direct_windows(windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000)
+    repeated = direct_windows(
+        windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000
+    )
+    again = direct_windows(
+        windows, torch.Generator(device="cpu").manual_seed(1), steps=5, rows=64, proposals=66_000
+    )
     assert torch.equal(repeated.first, again.first)

@@ -29,7 +29,9 @@ def trained(model):
     """One step of training of a planner's own model."""
     generator = torch.Generator().manual_seed(0)
     rows, noise = (torch.randn((8, 4, 5), generator=generator) for _ in range(2))
-    batch = TrajectoryBatch(rows, torch.ones(8, 4, dtype=torch.bool), torch.full((8,), 0.6, dtype=torch.float64), noise)
+    batch = TrajectoryBatch(
+        rows, torch.ones(8, 4, dtype=torch.bool), torch.full((8,), 0.6, dtype=torch.float64), noise
+    )
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
     trajectory_loss(model, batch)[0].backward()
     optimizer.step()
@@ -47,9 +49,13 @@ def test_training_a_loaded_planners_model_trains_what_acts():
     trained(fast.model)
     after = planner_of(fast.model, value).plan(STATE)
     assert np.abs(after - before).max() > 1e-2
-    np.testing.assert_allclose(after, planner_of(model, value).plan(STATE), atol=1e-4)  # the same weights, laid out or not
+    np.testing.assert_allclose(
+        after, planner_of(model, value).plan(STATE), atol=1e-4
+    )  # the same weights, laid out or not
     fresh = TrajectoryModel(SHAPE)
-    fresh.load_state_dict(fast.model.state_dict())  # what was trained is saved under the names that training uses
+    fresh.load_state_dict(
+        fast.model.state_dict()
+    )  # what was trained is saved under the names that training uses
     fresh.normalization.learn(np.random.default_rng(0).normal(size=(100, 5)), "gaussian")
     np.testing.assert_allclose(planner_of(fresh, value).plan(STATE), after, atol=1e-4)
 

@@ -41,7 +41,9 @@ class Analytic(torch.nn.Module):
 
 def model(mean: float = 0.0, inverse: bool = False) -> TrajectoryModel:
     torch.manual_seed(0)
-    made = TrajectoryModel(TrajectoryShape(4, STEPS, actions=1, observations=2, inverse=inverse), Analytic(mean))
+    made = TrajectoryModel(
+        TrajectoryShape(4, STEPS, actions=1, observations=2, inverse=inverse), Analytic(mean)
+    )
     made.normalization.low.copy_(torch.tensor([-2.0, 0.0, 10.0]))
     made.normalization.high.copy_(torch.tensor([2.0, 4.0, 30.0]))
     made.normalization.least.fill_(-1e3)
@@ -67,12 +69,16 @@ def drawn(form) -> float:
     generator = torch.Generator(device="cpu").manual_seed(1)
     x = torch.randn((20_000, 1, 1), generator=generator)
     denoise = form.guide(model().denoiser)
-    return float(sample(denoise, form.solver, x, uniform(STEPS), edit=form.edit(NOTHING), generator=generator).mean())
+    return float(
+        sample(denoise, form.solver, x, uniform(STEPS), edit=form.edit(NOTHING), generator=generator).mean()
+    )
 
 
 def test_a_shift_of_the_belief_is_bayes_rule():
     """N(0, 1) times exp(0.5 x) is N(0.5, 1)."""
-    assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 1.0, until=1.0)) == pytest.approx(0.5, abs=0.03)
+    assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 1.0, until=1.0)) == pytest.approx(
+        0.5, abs=0.03
+    )
     assert drawn(belief_shift(linear, SCHEDULE, DDIM(SCHEDULE, eta=1.0), 0.0)) == pytest.approx(0.0, abs=0.03)
 
 
@@ -82,7 +88,9 @@ def test_the_belief_is_shifted_up_to_its_time_and_not_above():
     guided = belief_shift(linear, SCHEDULE, DDIM(SCHEDULE), 1.0).guide(model().denoiser)
     for t, expected in ((0.95, 0.0), (0.9, 0.5), (0.3, 0.5)):
         time = torch.tensor([t], dtype=torch.float64)
-        assert float(guided(x, time).mean) == pytest.approx(expected * float(SCHEDULE.sigma(time)) ** 2, rel=1e-4)
+        assert float(guided(x, time).mean) == pytest.approx(
+            expected * float(SCHEDULE.sigma(time)) ** 2, rel=1e-4
+        )
 
 
 def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
@@ -92,7 +100,9 @@ def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
     for t, s in pairwise(times):
         c = posterior_coefficients(SCHEDULE, t, s)
         alpha = float(SCHEDULE.alpha(t))
-        expected = (float(c.x_t_weight) + float(c.x_0_weight) * alpha) * expected + float(c.small) * 0.5 * alpha
+        expected = (float(c.x_t_weight) + float(c.x_0_weight) * alpha) * expected + float(
+            c.small
+        ) * 0.5 * alpha
     assert 0.3 < expected < 0.45
     assert drawn(mean_shift(linear, SCHEDULE, 1.0)) == pytest.approx(expected, abs=0.03)
 
@@ -131,7 +141,9 @@ def test_an_ascent_puts_known_numbers_back_after_each_of_its_steps():
 
     known = torch.tensor([True, False])[None, :, None]
     form = ascent(product, SCHEDULE, STEPS, scale=0.1, steps=3, stop=0, by_variance=False)
-    moved = form.edit(Inpaint(known, torch.full((1, 2, 1), 2.0)))(torch.ones(1, 2, 1), uniform(STEPS)[0], None)
+    moved = form.edit(Inpaint(known, torch.full((1, 2, 1), 2.0)))(
+        torch.ones(1, 2, 1), uniform(STEPS)[0], None
+    )
     assert moved[0, :, 0].tolist() == pytest.approx([2.0, 1.0 + 3 * 0.1 * 2.0])
     assert seen == [2.0, 2.0, 2.0]
 
@@ -161,12 +173,17 @@ def test_the_best_candidate_of_each_episode_acts():
     observations = np.array([[1.0, 25.0], [3.0, 12.0], [2.0, 20.0]])
     settings = GuidedSettings(candidates=6, steps=5, rows=12)  # two episodes a batch
     made = planner(settings, first_action)
-    made.model.normalization.high[0], made.model.normalization.low[0] = 0.2, -0.2  # so that nothing is clipped
+    made.model.normalization.high[0], made.model.normalization.low[0] = (
+        0.2,
+        -0.2,
+    )  # so that nothing is clipped
     actions = made.act(observations)
     free = planner(settings)
     free.model.normalization.high[0], free.model.normalization.low[0] = 0.2, -0.2
     known = free._known(observations)
-    both = free._candidates(known, 6, None, generators(4, 3)).reshape(3, 6, 4, 3)  # episode i draws with seed + i
+    both = free._candidates(known, 6, None, generators(4, 3)).reshape(
+        3, 6, 4, 3
+    )  # episode i draws with seed + i
     np.testing.assert_allclose(actions[:, 0], 0.2 * both[:, :, 0, 0].amax(1), rtol=1e-5)
 
 
@@ -177,8 +194,12 @@ def test_a_weighted_mean_goes_from_the_plain_mean_to_the_best():
     torch.testing.assert_close(chosen(x, scores, None), x[:, 1])
     torch.testing.assert_close(chosen(x, scores, 60.0), x[:, 1], rtol=1e-4, atol=1e-4)
     weights = (torch.tensor([-0.5, 1.5, 0.5, -1.5]) / 1.25**0.5).exp()
-    torch.testing.assert_close(chosen(x, scores, 1.0), ((weights / weights.sum())[None, :, None, None] * x).sum(1))
-    torch.testing.assert_close(chosen(x, 7.0 * scores + 3.0, 1.0), chosen(x, scores, 1.0))  # units of the value do not matter
+    torch.testing.assert_close(
+        chosen(x, scores, 1.0), ((weights / weights.sum())[None, :, None, None] * x).sum(1)
+    )
+    torch.testing.assert_close(
+        chosen(x, 7.0 * scores + 3.0, 1.0), chosen(x, scores, 1.0)
+    )  # units of the value do not matter
 
 
 def test_an_anchored_mean_is_the_beliefs_where_values_say_nothing_and_has_less_variance_where_they_do():
@@ -233,7 +254,16 @@ def test_a_warm_start_begins_from_the_last_plan_moved_on_and_noised_to_its_own_l
     last = torch.arange(2 * 4 * 3.0).reshape(2, 4, 3)
     moved = alpha * last[:, [1, 2, 3, 3]]
     for temperature, candidates in ((0.0, 2), (1.0, 2000)):
-        made = planner(GuidedSettings(candidates=candidates, steps=10, warm_steps=3, temperature=temperature, clip=False, rows=10_000))
+        made = planner(
+            GuidedSettings(
+                candidates=candidates,
+                steps=10,
+                warm_steps=3,
+                temperature=temperature,
+                clip=False,
+                rows=10_000,
+            )
+        )
         states = []
         made.steer = lambda denoise, states=states: lambda x, t: states.append(x) or denoise(x, t)
         made._last = dict(enumerate(last))
@@ -305,7 +335,9 @@ def test_a_steering_cost_moves_the_plans():
         return moved
 
     plain = planner(GuidedSettings(candidates=4, steps=5)).plan(np.array([1.0, 25.0]))
-    made = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=4, steps=5), steer=steer, seed=4)
+    made = GuidedPlanner(
+        model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=4, steps=5), steer=steer, seed=4
+    )
     pushed = made.plan(np.array([1.0, 25.0]))
     assert (pushed[:, 1:] > plain[:, 1:]).all()
 
@@ -337,7 +369,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
 def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
     with pytest.raises(ValueError, match=rf"GuidedSettings: {name} must (be|lie)") as caught:
         GuidedSettings(**({"steps": 5} | {name: value}))
@@ -355,7 +389,10 @@ def test_numpys_numbers_are_numbers_and_settings_that_need_each_other_say_so(unc
     for seed in (-1, 1.0, "0"):
         with pytest.raises(ValueError, match="seed must be a whole number"):
             GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), seed=seed)
-    for make in (lambda n: belief_shift(linear, SCHEDULE, DDIM(SCHEDULE), n), lambda n: mean_shift(linear, SCHEDULE, n)):
+    for make in (
+        lambda n: belief_shift(linear, SCHEDULE, DDIM(SCHEDULE), n),
+        lambda n: mean_shift(linear, SCHEDULE, n),
+    ):
         for scale in (float("nan"), float("inf"), "1"):
             with pytest.raises(ValueError, match="guidance: scale must be a finite number"):
                 make(scale)
@@ -376,7 +413,14 @@ def test_observations_of_another_shape_are_refused_and_the_size_is_told(shape, u
 
 def test_other_things_than_numbers_are_refused(unchecked):
     made = planner(GuidedSettings(candidates=1, steps=1))
-    for wrong in (None, "state", {"observation": [1.0, 2.0]}, [[1.0], [1.0, 2.0]], np.array([["a", "b"]]), np.array([[np.nan, 0.0]])):
+    for wrong in (
+        None,
+        "state",
+        {"observation": [1.0, 2.0]},
+        [[1.0], [1.0, 2.0]],
+        np.array([["a", "b"]]),
+        np.array([[np.nan, 0.0]]),
+    ):
         for call in (made.act, made.best, made.plan):
             with pytest.raises(ValueError, match="guided planner"):
                 call(wrong)
@@ -386,11 +430,21 @@ def test_one_observation_is_one_episode(unchecked):
     """As a list, a tensor, whole numbers or numbers of the other byte order, too."""
     expected = planner(GuidedSettings(candidates=2, steps=4)).act(np.array([[1.0, 25.0]]))
     assert expected.shape == (1, 1)
-    kinds = ([1.0, 25.0], torch.tensor([1.0, 25.0]), np.array([1, 25]), np.array([1.0, 25.0], ">f4"), np.array([1.0, 25.0]))
+    kinds = (
+        [1.0, 25.0],
+        torch.tensor([1.0, 25.0]),
+        np.array([1, 25]),
+        np.array([1.0, 25.0], ">f4"),
+        np.array([1.0, 25.0]),
+    )
     for observation in kinds:
-        np.testing.assert_array_equal(planner(GuidedSettings(candidates=2, steps=4)).act(observation), expected[0])
+        np.testing.assert_array_equal(
+            planner(GuidedSettings(candidates=2, steps=4)).act(observation), expected[0]
+        )
     single = planner(GuidedSettings(candidates=2, steps=4)).best(np.array([1.0, 25.0]))
-    torch.testing.assert_close(single, planner(GuidedSettings(candidates=2, steps=4)).best(np.array([[1.0, 25.0]]))[0])
+    torch.testing.assert_close(
+        single, planner(GuidedSettings(candidates=2, steps=4)).best(np.array([[1.0, 25.0]]))[0]
+    )
 
 
 STATES = np.array([[1.0, 25.0], [3.0, 12.0], [2.0, 20.0]])
@@ -400,7 +454,10 @@ NOISY = {"ancestral": lambda: unguided(Ancestral(SCHEDULE)), "ddim": lambda: ung
 def streams(form: str, warm: int | None = None, rows: int = 1024) -> GuidedPlanner:
     settings = GuidedSettings(candidates=3, steps=4, warm_steps=warm, rows=rows)
     made = GuidedPlanner(model(), NOISY[form](), lambda x: x[:, 0, 0], settings, seed=4)
-    made.model.normalization.high[0], made.model.normalization.low[0] = 0.2, -0.2  # so that no action is clipped
+    made.model.normalization.high[0], made.model.normalization.low[0] = (
+        0.2,
+        -0.2,
+    )  # so that no action is clipped
     return made
 
 
@@ -421,7 +478,9 @@ def test_an_episodes_actions_do_not_depend_on_those_beside_it(form, warm):
     left_out = streams(form, warm)
     np.testing.assert_allclose(left_out.act(STATES), expected[0], atol=1e-6)
     for step in (1, 2):
-        np.testing.assert_allclose(left_out.act(STATES[[2, 0]] + step, episodes=[2, 0]), expected[step, [2, 0]], atol=1e-6)
+        np.testing.assert_allclose(
+            left_out.act(STATES[[2, 0]] + step, episodes=[2, 0]), expected[step, [2, 0]], atol=1e-6
+        )
 
 
 def test_the_number_of_episodes_does_not_change_without_a_word(unchecked):
@@ -432,7 +491,9 @@ def test_the_number_of_episodes_does_not_change_without_a_word(unchecked):
     with pytest.raises(ValueError, match="3 episodes before, 1 now"):
         made.act(STATES[0])
     for episodes in ([0], [0, 0], [0, 3], [-1, 0], [0.5, 1]):
-        with pytest.raises(ValueError, match=r"guided planner: (episodes must be 2 different|a number of episodes)"):
+        with pytest.raises(
+            ValueError, match=r"guided planner: (episodes must be 2 different|a number of episodes)"
+        ):
             made.act(STATES[:2], episodes=episodes)
     made.reset()
     assert made.act(STATES[:2]).shape == (2, 1)
@@ -440,24 +501,45 @@ def test_the_number_of_episodes_does_not_change_without_a_word(unchecked):
 
 def test_recorded_noise_takes_the_place_of_what_is_drawn():
     """The numbers that the generators would draw, given: to begin with, and for each step."""
-    each = [torch.stack([torch.randn((3, 4, 3), generator=own) for _ in range(5)]) for own in generators(4, 3)]
+    each = [
+        torch.stack([torch.randn((3, 4, 3), generator=own) for _ in range(5)]) for own in generators(4, 3)
+    ]
     drawn = torch.stack(each, dim=1)  # (1 + S, B, K, H, F)
     plain, given = streams("ancestral"), streams("ancestral")
     expected = plain.act(STATES)
     np.testing.assert_allclose(given.act(STATES, noise=drawn), expected, atol=1e-6)
     given.reset()
     assert np.abs(given.act(STATES, noise=-drawn) - expected).max() > 1e-2
-    np.testing.assert_allclose(streams("ddim").act(STATES, noise=drawn[0]), streams("ddim").act(STATES), atol=1e-6)
+    np.testing.assert_allclose(
+        streams("ddim").act(STATES, noise=drawn[0]), streams("ddim").act(STATES), atol=1e-6
+    )
     own = each[0]
-    np.testing.assert_allclose(streams("ancestral").plan(STATES[0], noise=own), streams("ancestral").plan(STATES[0]), atol=1e-6)
-    assert np.abs(streams("ancestral").plan(STATES[0], noise=own.flip(2)) - streams("ancestral").plan(STATES[0])).max() > 1e-2
-    torch.testing.assert_close(streams("ddim").best(STATES[0], noise=drawn[0, :1]), streams("ddim").best(STATES[0]))
+    np.testing.assert_allclose(
+        streams("ancestral").plan(STATES[0], noise=own), streams("ancestral").plan(STATES[0]), atol=1e-6
+    )
+    assert (
+        np.abs(
+            streams("ancestral").plan(STATES[0], noise=own.flip(2)) - streams("ancestral").plan(STATES[0])
+        ).max()
+        > 1e-2
+    )
+    torch.testing.assert_close(
+        streams("ddim").best(STATES[0], noise=drawn[0, :1]), streams("ddim").best(STATES[0])
+    )
 
 
 def test_recorded_noise_is_not_scaled_and_what_does_not_fit_is_refused(unchecked):
-    cold = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=3, steps=4, temperature=0.0), seed=4)
+    cold = GuidedPlanner(
+        model(),
+        unguided(DDIM(SCHEDULE)),
+        None,
+        GuidedSettings(candidates=3, steps=4, temperature=0.0),
+        seed=4,
+    )
     noise = torch.randn((3, 4, 3), generator=torch.Generator().manual_seed(0)).numpy()
-    warm = GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=3, steps=4), seed=4)
+    warm = GuidedPlanner(
+        model(), unguided(DDIM(SCHEDULE)), None, GuidedSettings(candidates=3, steps=4), seed=4
+    )
     np.testing.assert_array_equal(cold.plan(STATES[0], noise=noise), warm.plan(STATES[0], noise=noise))
     for wrong in (noise[:2], noise[:, :3], noise[None, None], np.full_like(noise, np.nan), "noise"):
         with pytest.raises(ValueError, match="guided planner: noise must"):
@@ -482,17 +564,26 @@ def steep(x, t):
 @pytest.mark.parametrize("form", HUGE)
 @pytest.mark.parametrize("clip", [False, True])
 def test_guidance_that_is_too_strong_is_named(form, clip):
-    made = GuidedPlanner(model(), HUGE[form](1e30), None, GuidedSettings(candidates=2, steps=5, clip=clip), seed=4)
+    made = GuidedPlanner(
+        model(), HUGE[form](1e30), None, GuidedSettings(candidates=2, steps=5, clip=clip), seed=4
+    )
     for call in (made.act, made.plan, made.best):
         with pytest.raises(ValueError, match=r"the value's guidance of scale 1e\+30 is too strong"):
             call(STATES[0])
-    assert np.isfinite(GuidedPlanner(model(), HUGE[form](1e-3), None, GuidedSettings(candidates=2, steps=5), seed=4).act(STATES)).all()
+    assert np.isfinite(
+        GuidedPlanner(model(), HUGE[form](1e-3), None, GuidedSettings(candidates=2, steps=5), seed=4).act(
+            STATES
+        )
+    ).all()
 
 
 @pytest.mark.parametrize("jacobian", [False, True])
 def test_a_steering_cost_that_is_too_strong_or_not_finite_is_named(jacobian):
     made = planner(GuidedSettings(candidates=2, steps=5, clip=False))
-    for cost, scale in ((lambda plan: (plan**4).flatten(1).sum(1), 1e30), (lambda plan: plan.sum((1, 2)) * torch.nan, 1.0)):
+    for cost, scale in (
+        (lambda plan: (plan**4).flatten(1).sum(1), 1e30),
+        (lambda plan: plan.sum((1, 2)) * torch.nan, 1.0),
+    ):
         made.steer = costing(made.model, cost, scale, jacobian=jacobian)
         with pytest.raises(ValueError, match=r"the steering cost \(steer\) is too strong"):
             made.act(STATES)

@@ -35,7 +35,11 @@ def test_from_rest_along_a_line_is_the_trapezoid_formula(length, speed, accelera
     """t = sqrt(2 d / a) while accelerating, then d = v^2 / 2a + v (t - v / a)."""
     times = retimed(line(length), speed * BOTH, acceleration * BOTH)
     ramp = speed**2 / (2 * acceleration)
-    expected = (2 * length / acceleration) ** 0.5 if ramp >= length else speed / acceleration + (length - ramp) / speed
+    expected = (
+        (2 * length / acceleration) ** 0.5
+        if ramp >= length
+        else speed / acceleration + (length - ramp) / speed
+    )
     assert times[-1] == pytest.approx(expected, rel=0.01)
     assert bool((np.diff(times) > 0).all())
 
@@ -46,7 +50,9 @@ def test_a_sharp_corner_costs_time_and_a_diagonal_uses_both_axes():
     assert corner > straight + 1.0
     diagonal = np.array([[0.0, 0.0], [3.0, 3.0]])
     assert travel_time(diagonal, BOTH) == pytest.approx(3.0)
-    assert travel_time(np.stack([diagonal, 2 * diagonal]), np.array([1.0, 2.0])).tolist() == pytest.approx([3.0, 6.0])
+    assert travel_time(np.stack([diagonal, 2 * diagonal]), np.array([1.0, 2.0])).tolist() == pytest.approx(
+        [3.0, 6.0]
+    )
 
 
 def test_distance_to_a_polyline():

@@ -20,7 +20,9 @@ def walk(seed: int = 0, count: int = 4000) -> Episodes:
     ends[499::500] = True
     position += 50.0 * (np.cumsum(ends) - ends)[:, None]  # the jump between episodes is no speed
     obs = np.concatenate([position, velocity], axis=1).astype(np.float32)
-    return Episodes(obs, np.zeros((count, 2), np.float32), np.zeros(count, np.float32), np.zeros(count, bool), ends)
+    return Episodes(
+        obs, np.zeros((count, 2), np.float32), np.zeros(count, np.float32), np.zeros(count, bool), ends
+    )
 
 
 def model_of(episodes: Episodes) -> PathModel:
@@ -59,8 +61,14 @@ def test_an_axis_that_hardly_changes_becomes_zero_and_limits_nothing(size):
     seen = torch.from_numpy(with_an_axis(size + noise).observations[::7, :2])
     normal = model.normalized(seen)
     assert float(normal[:, 1].abs().max()) < 1e-3 and float(normal[:, 0].abs().max()) > 1.0
-    assert bool(model.supported(seen).all()) and not bool(model.supported(seen + 1e6 * torch.tensor([1.0, 0.0])).any())
-    assert bool((model.speed_limit > 0).all()) and bool((model.acceleration_limit > 0).all()) and float(model.speed_limit[1]) >= 1.0
+    assert bool(model.supported(seen).all()) and not bool(
+        model.supported(seen + 1e6 * torch.tensor([1.0, 0.0])).any()
+    )
+    assert (
+        bool((model.speed_limit > 0).all())
+        and bool((model.acceleration_limit > 0).all())
+        and float(model.speed_limit[1]) >= 1.0
+    )
     plan = Planner(model).plan(seen[3].numpy(), seen[50].numpy())
     assert np.isfinite(plan.path).all() and np.isfinite(plan.times).all()
 
@@ -79,7 +87,9 @@ def test_support_is_where_data_went():
     assert bool(model.supported(visited).all())
     low, high = visited.min(0).values, visited.max(0).values
     assert not bool(model.supported(torch.stack([low - 1.0, high + 1.0])).any())
-    assert not bool(model.supported(torch.stack([low[0], high[1]])[None]).any())  # a corner that the diagonal never saw
+    assert not bool(
+        model.supported(torch.stack([low[0], high[1]])[None]).any()
+    )  # a corner that the diagonal never saw
 
 
 def test_both_ends_are_known_and_padding_counts_as_goal():

@@ -15,7 +15,9 @@ def walk(steps: int = 400) -> Episodes:
     places = rng.normal(size=(steps, 2)).cumsum(0).astype(np.float32)
     marks = np.zeros(steps, bool)
     marks[99::100] = True
-    return Episodes(places, np.zeros((steps, 1), np.float32), np.zeros(steps, np.float32), np.zeros(steps, bool), marks)
+    return Episodes(
+        places, np.zeros((steps, 1), np.float32), np.zeros(steps, np.float32), np.zeros(steps, bool), marks
+    )
 
 
 def model_of(windows: PathWindows) -> PathModel:
@@ -55,7 +57,9 @@ def test_the_loss_does_not_see_noise_on_known_numbers_and_sees_it_elsewhere():
     windows = PathWindows(walk(), 2, 2)
     model, batch = model_of(windows), path_batches(windows, 16)(seeded(1))
     value, parts = path_loss(model, batch)
-    assert float(value.detach()) == pytest.approx(parts["denoising_loss"] + 0.1 * parts["travel_loss"], rel=1e-5)
+    assert float(value.detach()) == pytest.approx(
+        parts["denoising_loss"] + 0.1 * parts["travel_loss"], rel=1e-5
+    )
     fresh = torch.randn(batch.noise.shape, generator=seeded(2))
     same = batch._replace(noise=torch.where(batch.known, fresh, batch.noise))
     other = batch._replace(noise=torch.where(batch.known, batch.noise, fresh))

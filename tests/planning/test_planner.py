@@ -30,7 +30,9 @@ def test_plans_join_start_and_goal_without_crossing_walls(planner):
         plan = planner.plan(state, goal)
         np.testing.assert_allclose(plan.path[0], state[:2], atol=1e-5)
         np.testing.assert_allclose(plan.path[-1], goal, atol=1e-5)
-        np.testing.assert_allclose(plan.candidates[:, 0], np.tile(state[:2], (len(plan.candidates), 1)), atol=1e-5)
+        np.testing.assert_allclose(
+            plan.candidates[:, 0], np.tile(state[:2], (len(plan.candidates), 1)), atol=1e-5
+        )
         assert bool((np.diff(plan.times) > 0).all())
         crossed += crosses_wall(LARGE, plan.path)
     assert crossed <= 3
@@ -38,7 +40,9 @@ def test_plans_join_start_and_goal_without_crossing_walls(planner):
 
 def test_waypoints_hold_exactly_at_their_index_and_nan_leaves_a_coordinate_free(planner):
     plan = planner.plan(START, GOAL, via=[(40, (3.0, 6.0)), (55, (5.0, float("nan")))])
-    np.testing.assert_allclose(plan.candidates[:, 40], np.tile([3.0, 6.0], (len(plan.candidates), 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        plan.candidates[:, 40], np.tile([3.0, 6.0], (len(plan.candidates), 1)), atol=1e-5
+    )
     np.testing.assert_allclose(plan.candidates[:, 55, 0], 5.0, atol=1e-5)
     assert plan.candidates[:, 55, 1].std() > 1e-4
 
@@ -69,7 +73,9 @@ def test_a_faster_pace_gives_shorter_straighter_paths():
 
 
 def test_seeds_decide_and_seeds_differ():
-    a, b, c = (unveil.load("maze-large", device="cpu", seed=s).plan(START, GOAL).candidates for s in (1, 1, 2))
+    a, b, c = (
+        unveil.load("maze-large", device="cpu", seed=s).plan(START, GOAL).candidates for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(a, b)
     assert a.shape != c.shape or not np.array_equal(a, c)
 
@@ -179,7 +185,9 @@ def test_a_plans_noise_does_not_depend_on_those_beside_it():
         longest = max(single.lengths)
         np.testing.assert_allclose(single.candidates[:, :longest], plan.candidates[:, :longest], atol=1e-4)
     assert np.abs(fresh().plan(*GOAL_AND_BACK).candidates - together[0].candidates).max() < 1e-4
-    assert np.abs(alone.plan(*GOAL_AND_BACK).candidates - together[0].candidates).max() > 1e-3, "a later plan has other noise"
+    assert np.abs(alone.plan(*GOAL_AND_BACK).candidates - together[0].candidates).max() > 1e-3, (
+        "a later plan has other noise"
+    )
 
 
 GOAL_AND_BACK = (START, GOAL)
@@ -208,13 +216,22 @@ def test_recorded_noise_takes_the_place_of_what_is_drawn_and_is_not_scaled():
     longest = -(-fresh().longest // 4) * 4
     drawn = torch.randn((2, longest, 2), generator=torch.Generator().manual_seed(3))
     expected = fresh().plan(START, GOAL)
-    for noise in (0.5 * drawn, (0.5 * drawn).numpy(), 0.5 * drawn[:, : max(expected.lengths)]):  # temperature 0.5
+    for noise in (
+        0.5 * drawn,
+        (0.5 * drawn).numpy(),
+        0.5 * drawn[:, : max(expected.lengths)],
+    ):  # temperature 0.5
         np.testing.assert_allclose(fresh().plan(START, GOAL, noise=noise).path, expected.path, atol=1e-4)
     np.testing.assert_allclose(
-        fresh().plan_many(np.array([START]), np.array([GOAL]), noise=0.5 * drawn[None])[0].path, expected.path, atol=1e-4
+        fresh().plan_many(np.array([START]), np.array([GOAL]), noise=0.5 * drawn[None])[0].path,
+        expected.path,
+        atol=1e-4,
     )
     cold = fresh(temperature=0.0)
-    assert np.abs(cold.plan(START, GOAL, noise=drawn).candidates - cold.plan(START, GOAL).candidates).max() > 1e-2
+    assert (
+        np.abs(cold.plan(START, GOAL, noise=drawn).candidates - cold.plan(START, GOAL).candidates).max()
+        > 1e-2
+    )
     via = [(None, (3.0, 9.0))]
     legs = fresh().plan(START, GOAL, via=via, noise=np.stack([0.5 * drawn, 0.5 * drawn]))
     assert np.abs(legs.path - fresh().plan(START, GOAL, via=via).path[: len(legs.path)]).max() > 1e-4
@@ -243,7 +260,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
 def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
     with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
         PlannerSettings(**{name: value})

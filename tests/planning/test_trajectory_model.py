@@ -17,10 +17,17 @@ def test_both_kinds_of_normalisation_are_their_formulas_and_invert():
     x = limits.normalized(tensor)
     torch.testing.assert_close(x.amin(0), -torch.ones(3))
     torch.testing.assert_close(x.amax(0), torch.ones(3))
-    torch.testing.assert_close(gaussian.normalized(tensor), (tensor - tensor.mean(0)) / tensor.std(0, correction=0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        gaussian.normalized(tensor),
+        (tensor - tensor.mean(0)) / tensor.std(0, correction=0),
+        atol=1e-4,
+        rtol=1e-4,
+    )
     for made in (limits, gaussian):
         torch.testing.assert_close(made.denormalized(made.normalized(tensor)), tensor)
-        torch.testing.assert_close(made.normalized(tensor[:, 1:], slice(1, None)), made.normalized(tensor)[:, 1:])
+        torch.testing.assert_close(
+            made.normalized(tensor[:, 1:], slice(1, None)), made.normalized(tensor)[:, 1:]
+        )
 
 
 @pytest.mark.parametrize("kind", ["limits", "gaussian"])
@@ -57,10 +64,16 @@ def test_units_do_not_matter_where_numbers_vary(kind, unit, offset):
         pytest.skip("beyond float32")
     made, flat = learned((column * unit).astype(np.float32), kind)
     seen = torch.from_numpy((column * unit).astype(np.float32))[:, None]
-    centre, half = ((column.max() + column.min()) / 2, np.ptp(column) / 2) if kind == "limits" else (column.mean(), column.std())
+    centre, half = (
+        ((column.max() + column.min()) / 2, np.ptp(column) / 2)
+        if kind == "limits"
+        else (column.mean(), column.std())
+    )
     assert flat == ()
     np.testing.assert_allclose(made.normalized(seen)[:, 0], (column - centre) / half, atol=2e-4)
-    np.testing.assert_allclose(made.denormalized(made.normalized(seen)) / unit, seen / unit, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        made.denormalized(made.normalized(seen)) / unit, seen / unit, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["limits", "gaussian"])
@@ -76,7 +89,9 @@ def test_a_constant_of_any_size_becomes_zero_and_comes_back(kind, size):
 @pytest.mark.parametrize("kind", ["limits", "gaussian"])
 def test_what_float32_does_not_resolve_is_constant_and_what_it_does_is_not(kind):
     rng = np.random.default_rng(0)
-    assert learned(1.7e9 + 128.0 * rng.integers(0, 2, 100), kind)[1] == (0,)  # two neighbouring numbers of float32
+    assert learned(1.7e9 + 128.0 * rng.integers(0, 2, 100), kind)[1] == (
+        0,
+    )  # two neighbouring numbers of float32
     made, flat = learned(4.5e6 + 40.0 * rng.random(100), kind)  # metres of a map's grid, 0.5 apart
     assert flat == () and float(made.normalized(torch.tensor([4.5e6 + 60.0]))) > 1.5
 

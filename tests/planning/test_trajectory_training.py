@@ -36,7 +36,9 @@ def batch(seed: int = 0, t: float = 0.5) -> TrajectoryBatch:
     generator = torch.Generator(device="cpu").manual_seed(seed)
     rows, noise = torch.randn(3, 4, 3, generator=generator), torch.randn(3, 4, 3, generator=generator)
     times = torch.full((3,), t, dtype=torch.float64)
-    return TrajectoryBatch(rows, torch.ones(3, 4, dtype=torch.bool), times, noise, torch.tensor([1.0, 2.0, 3.0]))
+    return TrajectoryBatch(
+        rows, torch.ones(3, 4, dtype=torch.bool), times, noise, torch.tensor([1.0, 2.0, 3.0])
+    )
 
 
 def test_the_first_action_weighs_ten_times_and_known_numbers_nothing():
@@ -110,7 +112,9 @@ def test_batches_hold_their_windows_times_targets_and_lengths():
     ends = np.zeros(count, bool)
     ends[24] = ends[49] = True
     episodes = Episodes(np.stack([step, step], axis=1), step[:, None], step, ends, np.zeros(count, bool))
-    draw = trajectory_batches(Trajectories(episodes), SHAPE, 400, torch.from_numpy(10.0 * step), clean=0.3, horizons=(2, 4))
+    draw = trajectory_batches(
+        Trajectories(episodes), SHAPE, 400, torch.from_numpy(10.0 * step), clean=0.3, horizons=(2, 4)
+    )
     generator = torch.Generator(device="cpu").manual_seed(0)
     lengths = set()
     for _ in range(8):

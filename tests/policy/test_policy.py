@@ -39,9 +39,13 @@ def test_the_rows_from_the_newest_observation_on_are_executed_then_it_sees_again
     policy, network = counting()
     said = [float(policy.act(np.array([[k / 100]]))[0, 0]) for k in range(20)]
     seen = [0] * 8 + [8] * 8 + [16] * 4
-    np.testing.assert_allclose(said, [0.01 * (1 + k % 8) + 0.001 * now for k, now in enumerate(seen)], atol=1e-6)
+    np.testing.assert_allclose(
+        said, [0.01 * (1 + k % 8) + 0.001 * now for k, now in enumerate(seen)], atol=1e-6
+    )
     assert policy.decisions == 3 and len(network.conditions) == 6
-    np.testing.assert_allclose(network.conditions[0], [[0.0, 0.0]])  # the first observation stands for those before it
+    np.testing.assert_allclose(
+        network.conditions[0], [[0.0, 0.0]]
+    )  # the first observation stands for those before it
     np.testing.assert_allclose(network.conditions[2], [[0.07, 0.08]], atol=1e-7)  # oldest first
 
 
@@ -52,7 +56,9 @@ def test_environments_that_begin_anew_decide_at_once_while_others_go_on():
     policy.reset(np.array([True, False]))
     both = policy.act(np.array([[0.5], [0.03]]))
     np.testing.assert_allclose(both[:, 0], [0.01 + 0.05, 0.04], atol=1e-6)
-    np.testing.assert_allclose(network.conditions[-1], [[0.5, 0.5]])  # nothing of the last episode; the other row is not asked
+    np.testing.assert_allclose(
+        network.conditions[-1], [[0.5, 0.5]]
+    )  # nothing of the last episode; the other row is not asked
     both = policy.act(np.array([[0.6], [0.04]]))
     np.testing.assert_allclose(both[:, 0], [0.02 + 0.05, 0.01 + 0.004], atol=1e-6)
 
@@ -81,7 +87,9 @@ def test_units_are_the_datas_and_beliefs_stay_within_its_limits():
     np.testing.assert_allclose(policy.act(np.array([[20.0]])), [[200.0 + 100.0 * 0.1]], rtol=1e-5)
     np.testing.assert_allclose(network.conditions[0], [[1.0]])
     policy.reset()
-    np.testing.assert_allclose(policy.act(np.array([[1000.0]])), [[300.0]], rtol=1e-5)  # 19.8 in [-1, 1] units, clipped
+    np.testing.assert_allclose(
+        policy.act(np.array([[1000.0]])), [[300.0]], rtol=1e-5
+    )  # 19.8 in [-1, 1] units, clipped
 
 
 class Conjugate(nn.Module):
@@ -93,7 +101,10 @@ class Conjugate(nn.Module):
 
     def forward(self, x, time, cond=None):
         t = (time.double() + 1.0) / self.shape.diffusion_steps
-        alpha, sigma = self.schedule.alpha(t).float()[:, None, None], self.schedule.sigma(t).float()[:, None, None]
+        alpha, sigma = (
+            self.schedule.alpha(t).float()[:, None, None],
+            self.schedule.sigma(t).float()[:, None, None],
+        )
         mean, power = cond.vector[:, -1, None, None], self.deviation**2
         x_0 = mean + alpha * power / (alpha**2 * power + sigma**2) * (x - alpha * mean)
         noise = (x - alpha * x_0) / sigma
@@ -101,7 +112,8 @@ class Conjugate(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("predicts", "solver", "steps"), [("eps", Ancestral, 100), ("eps", DDIM, 50), ("flow", DDIM, 60), ("flow", Heun, 30)]
+    ("predicts", "solver", "steps"),
+    [("eps", Ancestral, 100), ("eps", DDIM, 50), ("flow", DDIM, 60), ("flow", Heun, 30)],
 )
 def test_samples_have_the_conditional_mean_and_deviation(predicts, solver, steps):
     shape = PolicyShape(1, 1, 1, 4, 4, predicts=predicts)
@@ -124,7 +136,10 @@ class Joint(nn.Module):
     def forward(self, x, time, cond=None):
         self.xs.append(x.clone())
         t = (time.double() + 1.0) / self.shape.diffusion_steps
-        alpha, sigma = self.schedule.alpha(t).float()[:, None, None], self.schedule.sigma(t).float()[:, None, None]
+        alpha, sigma = (
+            self.schedule.alpha(t).float()[:, None, None],
+            self.schedule.sigma(t).float()[:, None, None],
+        )
         mean, power = x[:, self.shape.n_obs - 1, 1:, None] * torch.tensor([1.0, -1.0]), self.deviation**2
         x_0 = mean + alpha * power / (alpha**2 * power + sigma**2) * (x - alpha * mean)
         x_0[:, : self.shape.n_obs, 1] = 0.77
@@ -145,7 +160,9 @@ def test_inpainted_observations_are_kept_and_actions_have_the_mean_given_them():
     np.testing.assert_allclose(chunks.std((1, 2)), 12.5, rtol=0.1)
     assert len(network.xs) == 100
     for x in network.xs:
-        np.testing.assert_allclose(x[:, :2, 1], (seen[..., 0] - 10.0) / 5.0, atol=1e-6)  # exactly, at every step
+        np.testing.assert_allclose(
+            x[:, :2, 1], (seen[..., 0] - 10.0) / 5.0, atol=1e-6
+        )  # exactly, at every step
     known = np.array([[[60.0], [70.0]]] * 1200)
     assert (policy.predict(seen, known)[:, 1:3] == known).all()
     np.testing.assert_allclose(network.xs[-1][:, 1:3, 0], [[-0.8, -0.6]] * 1200, atol=1e-6)
@@ -181,7 +198,11 @@ class Continues(nn.Module):
         self.shape = shape
 
     def forward(self, x, time, cond=None):
-        told = cond.tokens[:, -1, -self.shape.prefix :] if self.shape.told == "tokens" else cond.vector[:, -self.shape.prefix :]
+        told = (
+            cond.tokens[:, -1, -self.shape.prefix :]
+            if self.shape.told == "tokens"
+            else cond.vector[:, -self.shape.prefix :]
+        )
         first = self.shape.n_obs - 1
         known = x[:, first : first + self.shape.prefix, 0] * told
         return (known.sum(1) / told.sum(1).clamp(min=1))[:, None, None].expand_as(x)
@@ -215,7 +236,9 @@ def test_a_cost_in_the_datas_units_moves_the_actions_down_its_gradient(jacobian)
     policy = Policy(model, DDIM(model.denoiser.schedule), 50, seed=2)
     see = np.zeros((400, 1, 1), np.float32)
     free = policy.predict(see).mean()
-    policy.steer = costing(model, lambda chunk: 0.5 * (chunk - 9.0).square().sum((1, 2)), scale=0.1, jacobian=jacobian)
+    policy.steer = costing(
+        model, lambda chunk: 0.5 * (chunk - 9.0).square().sum((1, 2)), scale=0.1, jacobian=jacobian
+    )
     moved = policy.predict(see).mean() - free
     assert free == pytest.approx(5.0, abs=0.1)
     if jacobian:  # in pixels: variance 1.25^2, gradient 0.1 * 4, lessened by what has moved already
@@ -240,7 +263,9 @@ def test_an_environments_actions_do_not_depend_on_those_beside_it(real_time):
         done = []
         for k in range(9):
             if k in anew:
-                policy.reset(np.arange(count) == count - 1)  # which then decides at other steps than the others
+                policy.reset(
+                    np.arange(count) == count - 1
+                )  # which then decides at other steps than the others
             done.append(policy.act(np.full((count, 1), 0.1))[:, 0])
         return np.stack(done, axis=1)
 
@@ -255,8 +280,12 @@ def test_a_longer_episode_beside_goes_on_with_its_own_noise():
     """`predict` for some environments alone takes theirs, not the first ones'."""
     both, alone = drawing(seed=3), drawing(seed=4)
     seen = np.zeros((2, 1, 1), np.float32)
-    np.testing.assert_allclose(both.predict(seen[:1], environments=np.array([1])), alone.predict(seen[:1]), atol=1e-6)
-    np.testing.assert_allclose(both.predict(seen)[1:], alone.predict(seen[:1]), atol=1e-6)  # the second chunk of each
+    np.testing.assert_allclose(
+        both.predict(seen[:1], environments=np.array([1])), alone.predict(seen[:1]), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        both.predict(seen)[1:], alone.predict(seen[:1]), atol=1e-6
+    )  # the second chunk of each
     with pytest.raises(ValueError, match="2 different numbers"):
         both.predict(seen, environments=np.array([1, 1]))
 
@@ -286,11 +315,17 @@ def test_guidance_that_overflows_is_an_error_and_never_an_action(jacobian, clip)
 
     policy = drawing(clip=clip)
     policy.steer = costing(policy.model, cost, scale=1e40, jacobian=jacobian)
-    with pytest.raises(ValueError, match=r"guidance \(policy.steer\) made actions that are not finite at t = 0\.\d+; give a smaller scale"):
+    with pytest.raises(
+        ValueError,
+        match=r"guidance \(policy.steer\) made actions that are not finite at t = 0\.\d+; give a smaller scale",
+    ):
         policy.act(np.zeros((2, 1)))
     policy.steer = None
     with pytest.raises(ValueError, match=r"guidance \(steer=\)"):
-        policy.predict(np.zeros((2, 1, 1)), steer=costing(policy.model, lambda chunk: (chunk - chunk).sqrt().sum((1, 2)), 1.0))
+        policy.predict(
+            np.zeros((2, 1, 1)),
+            steer=costing(policy.model, lambda chunk: (chunk - chunk).sqrt().sum((1, 2)), 1.0),
+        )
     with pytest.raises(ValueError, match=r"the edit .* made actions that are not finite"):
         policy.predict(np.zeros((2, 1, 1)), edit=lambda x, t, generator: x / (x - x))
     assert np.isfinite(policy.act(np.zeros((2, 1)))).all()
@@ -303,7 +338,10 @@ def test_guidance_that_overflows_is_an_error_and_never_an_action(jacobian, clip)
 def test_one_observation_and_other_things_are_refused_by_name():
     policy = drawing()
     for wrong, said in (
-        (np.zeros(1), r"policy: observations must have shape \(B, 1\), got \(1,\); of one alone give x\[None\]"),
+        (
+            np.zeros(1),
+            r"policy: observations must have shape \(B, 1\), got \(1,\); of one alone give x\[None\]",
+        ),
         (np.zeros((0, 1)), r"shape \(B, 1\), got \(0, 1\)"),
         ({"state": np.zeros((1, 1))}, r"got a dict with \['state'\]"),
         (np.array([["a"]]), "must be numbers"),
@@ -319,7 +357,9 @@ def test_one_observation_and_other_things_are_refused_by_name():
             marks(wrong, 2)
     with pytest.raises(ValueError, match=r"shape \(2,\), got bool of shape \(3,\)"):
         policy.reset(np.ones(3, bool))
-    with pytest.raises(ValueError, match=r"policy: observations must have shape \(B, 1, 1\), got \(2, 2, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"policy: observations must have shape \(B, 1, 1\), got \(2, 2, 1\)"
+    ):
         policy.predict(np.zeros((2, 2, 1)))
     with pytest.raises(ValueError, match=r"policy: prefix must have shape \(2, d, 1\)"):
         policy.predict(np.zeros((2, 1, 1)), np.zeros((2, 1, 2)))
@@ -382,7 +422,11 @@ def test_a_cost_is_checked_when_it_is_given(settings, said):
         (number, True, "got True"),
         (number, [1.0], "got list"),
         (flag, 1, "x must be True or False, got 1"),
-        (lambda name, value: kind(name, value, Policy, ", such as this"), "ddim", "x must be a Policy, such as this, got 'ddim'"),
+        (
+            lambda name, value: kind(name, value, Policy, ", such as this"),
+            "ddim",
+            "x must be a Policy, such as this, got 'ddim'",
+        ),
         (lambda name, value: one_of(name, value, ("a", "b")), None, "x must be one of a, b, got None"),
     ],
 )
@@ -392,4 +436,9 @@ def test_values_of_other_types_are_named(check, wrong, said):
 
 
 def test_numpys_numbers_are_numbers():
-    assert whole("x", np.int64(3)) == 3 and number("x", np.float32(0.5)) == 0.5 and number("x", 2) == 2.0 and flag("x", np.bool_(True))
+    assert (
+        whole("x", np.int64(3)) == 3
+        and number("x", np.float32(0.5)) == 0.5
+        and number("x", 2) == 2.0
+        and flag("x", np.bool_(True))
+    )

@@ -33,7 +33,9 @@ def batch_of(count=6):
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((count, 8, 1), generator=generator)
     known = torch.tensor([0, 1, 2, 3, 3, 0])
-    windows = PolicyBatch(torch.zeros(count, 2, 1), torch.full((count, 8, 1), 0.25), torch.zeros(count), noise, 0, known)
+    windows = PolicyBatch(
+        torch.zeros(count, 2, 1), torch.full((count, 8, 1), 0.25), torch.zeros(count), noise, 0, known
+    )
     return at_places(windows, torch.arange(STATES))
 
 
@@ -50,7 +52,9 @@ def test_the_loss_compares_with_the_teachers_end_and_leaves_known_actions_out():
         loss, _ = student_loss(PolicyModel(shape, Says(0.7)), 5)(PolicyModel(shape, Says(value)), batch)
         unknown = (8 - batch.windows.known).float()
         np.testing.assert_allclose(loss.detach(), (expected * unknown.sqrt()).mean(), atol=3e-3)
-    loss, _ = student_loss(PolicyModel(shape, Says(7.0)), 5)(PolicyModel(shape, Says(1.0)), batch)  # what is taught is within the limits
+    loss, _ = student_loss(PolicyModel(shape, Says(7.0)), 5)(
+        PolicyModel(shape, Says(1.0)), batch
+    )  # what is taught is within the limits
     np.testing.assert_allclose(loss.detach(), 0.0, atol=3e-3)
 
 
@@ -120,7 +124,9 @@ def test_a_student_with_its_teachers_weights_has_learned_a_trajectory_of_one_ste
     """However both are told: its end is the teacher's belief. What another environment observed says something else."""
     teacher, windows = told_by(how)
     student, loss = deepcopy(teacher), student_loss(teacher, 1)
-    batch = StudentBatch(windows, torch.zeros((6, STATES), dtype=torch.int64), torch.ones((6, STATES), dtype=torch.float64))
+    batch = StudentBatch(
+        windows, torch.zeros((6, STATES), dtype=torch.int64), torch.ones((6, STATES), dtype=torch.float64)
+    )
     assert float(loss(student, batch)[0].detach()) < 1e-4
     with torch.no_grad():
         list(student.denoiser.network.parameters())[-2].mul_(1.5)
@@ -129,9 +135,14 @@ def test_a_student_with_its_teachers_weights_has_learned_a_trajectory_of_one_ste
     changed.backward()
     assert all(number.grad is None for number in teacher.parameters())
     if how == "pixels":
-        assert any(number.grad is not None and bool((number.grad != 0).any()) for number in student.encoder.parameters())
+        assert any(
+            number.grad is not None and bool((number.grad != 0).any())
+            for number in student.encoder.parameters()
+        )
     other = windows._replace(observations=windows.observations.flip(0))
-    assert float((belief(teacher, windows) - belief(teacher, other)).abs().max()) > 1e-3  # so what was observed does reach it
+    assert (
+        float((belief(teacher, windows) - belief(teacher, other)).abs().max()) > 1e-3
+    )  # so what was observed does reach it
 
 
 def belief(model, windows):
@@ -143,7 +154,9 @@ def belief(model, windows):
 
 
 def test_every_trajectory_is_learned_from_its_noise_and_from_places_before_its_end():
-    batch = student_batches(lambda g: batch_of().windows, PolicyShape(1, 1, 2, 8, 4, 100, "v"), 20)(torch.Generator().manual_seed(0))
+    batch = student_batches(lambda g: batch_of().windows, PolicyShape(1, 1, 2, 8, 4, 100, "v"), 20)(
+        torch.Generator().manual_seed(0)
+    )
     torch.testing.assert_close(batch.t, 1.0 - 0.05 * batch.places.double())
     assert batch.places.shape == (6, STATES) and bool((batch.places[:, 0] == 0).all())
     assert int(batch.places.min()) >= 0 and 0 < int(batch.places.max()) < 20
@@ -155,7 +168,9 @@ def test_a_student_acts_in_one_call_and_keeps_known_actions():
     calls = []
     model.denoiser.network.register_forward_pre_hook(lambda *_: calls.append(1))
     prefix = np.full((2, 2, 1), -0.3)
-    chunk = Policy(model, Consistency(model.denoiser.schedule), 1).predict(np.zeros((2, 2, 1), np.float32), prefix)
+    chunk = Policy(model, Consistency(model.denoiser.schedule), 1).predict(
+        np.zeros((2, 2, 1), np.float32), prefix
+    )
     assert len(calls) == 1
     np.testing.assert_array_equal(chunk[:, 1:3], prefix)
     np.testing.assert_allclose(chunk[:, 3:], 0.7, rtol=1e-6)

@@ -32,7 +32,9 @@ def wave(episodes=12, length=40, seed=0):
     """Two observations o, and the action 100 + 50 (o_0 - o_1) of the same row; episodes are slow random waves."""
     rng = np.random.default_rng(seed)
     time = np.arange(length)[:, None]
-    seen = np.concatenate([np.sin(0.1 * time + rng.uniform(0, 6, 2)) for _ in range(episodes)]).astype(np.float32)
+    seen = np.concatenate([np.sin(0.1 * time + rng.uniform(0, 6, 2)) for _ in range(episodes)]).astype(
+        np.float32
+    )
     actions = (100.0 + 50.0 * (seen[:, :1] - seen[:, 1:])).astype(np.float32)
     return Chunks(seen, actions, length * np.arange(1, episodes + 1), 2, 8, 4), seen, actions
 
@@ -49,7 +51,12 @@ def test_loss_is_the_mean_square_of_what_the_network_should_say(predicts, genera
     x_0 = 2 * (batch.actions - actions.min()) / float(actions.max() - actions.min()) - 1
     schedule = model.denoiser.schedule
     alpha, sigma = (f(batch.t).float()[:, None, None] for f in (schedule.alpha, schedule.sigma))
-    target = {"eps": batch.noise, "x0": x_0, "v": alpha * batch.noise - sigma * x_0, "flow": batch.noise - x_0}[predicts]
+    target = {
+        "eps": batch.noise,
+        "x0": x_0,
+        "v": alpha * batch.noise - sigma * x_0,
+        "flow": batch.noise - x_0,
+    }[predicts]
     assert float(loss) == pytest.approx(float(target.square().mean()), rel=1e-4)
     network = model.denoiser.network
     torch.testing.assert_close(network.time, (50 * batch.t - 1).float())
@@ -108,7 +115,10 @@ def test_batches_depend_on_the_generator_alone():
     chunks, _, _ = wave()
     draw = policy_batches(chunks, PolicyShape(2, 1, 2, 8, 4), 8)
     first, second = (draw(torch.Generator(device="cpu").manual_seed(3)) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first[:4], second[:4], strict=True)) and first.seed == second.seed
+    assert (
+        all(torch.equal(a, b) for a, b in zip(first[:4], second[:4], strict=True))
+        and first.seed == second.seed
+    )
     assert float(first.t.min()) >= 0.01 and float(first.t.max()) <= 1.0
 
 
@@ -134,7 +144,9 @@ def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(ge
     middle = torch.from_numpy(pixels[row, 2:38, 2:42]).permute(2, 0, 1)[None] / 127.5 - 1.0
     acting = model.condition(observations).vector
     torch.testing.assert_close(acting[:, 12:], encoder.encoders[0](middle), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(acting[:, 10:12], model.observed.normalized(torch.from_numpy(seen[row : row + 1])))
+    torch.testing.assert_close(
+        acting[:, 10:12], model.observed.normalized(torch.from_numpy(seen[row : row + 1]))
+    )
     with pytest.raises(ValueError, match=r"20 observed numbers are not \(2,\) and \(3, 40, 44\)"):
         PolicyShape(20, 1, parts=parts)
 
@@ -144,7 +156,9 @@ def test_dropout_depends_on_the_batch_alone(generator):
     shape = PolicyShape(2, 1, 2, 8, 4, told="tokens")
     model = PolicyModel(shape, PolicyTransformer(1, 8, 2, 2, width=32, depth=2, heads=2, dropout=0.3)).train()
     batch = policy_batches(chunks, shape, 8)(generator)
-    first, second, other = (float(policy_loss(model, b)[0].detach()) for b in (batch, batch, batch._replace(seed=batch.seed + 1)))
+    first, second, other = (
+        float(policy_loss(model, b)[0].detach()) for b in (batch, batch, batch._replace(seed=batch.seed + 1))
+    )
     assert first == second != other
 
 
@@ -163,7 +177,9 @@ def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
     model.observed.learn(seen, "limits")
     model.acted.learn(actions, "limits")
     options = Training(120, 6e-3, warmup=10, ema=0.95, ema_power=0.0, save_every=1000, log_every=250)
-    model.load_state_dict(train(model, policy_batches(chunks, shape, 64), policy_loss, options, tmp_path / "run"))
+    model.load_state_dict(
+        train(model, policy_batches(chunks, shape, 64), policy_loss, options, tmp_path / "run")
+    )
     policy = Policy(model, DDIM(model.denoiser.schedule), 4)
     held, _, done = wave(6, 40, seed=9)
     windows, wanted = held.windows(torch.arange(0, len(held), 3))

@@ -70,7 +70,9 @@ def test_a_policy_that_keeps_its_plan_is_not_disturbed_by_delay(method, delay):
 
 
 def test_a_decision_takes_over_as_many_steps_after_it_began_as_the_delay():
-    said = {method: acted(RealTimePolicy(policy_of(Tired()), 3, method), 24)[:, 0] for method in ("naive", "wait")}
+    said = {
+        method: acted(RealTimePolicy(policy_of(Tired()), 3, method), 24)[:, 0] for method in ("naive", "wait")
+    }
     np.testing.assert_allclose(100 * said["naive"], [1] * 9 + [2] * 6 + [3] * 6 + [4] * 3, atol=1e-4)
     held = [1] * 6 + [1] * 3 + [2] * 6 + [2] * 3 + [3] * 6
     np.testing.assert_allclose(100 * said["wait"], held, atol=1e-4)
@@ -95,7 +97,10 @@ def test_what_is_carried_out_meanwhile_stands_in_the_next_chunk():
         policy = RealTimePolicy(policy_of(Follows(), steps=3), 4, method)
         done = acted(policy, 11, 2)
         assert policy.chunks is not None
-        chunks[method] = policy.chunks[:, 1:5, 0], done[6:10].T  # of the chunk that was begun at step 6, and what was done until it came
+        chunks[method] = (
+            policy.chunks[:, 1:5, 0],
+            done[6:10].T,
+        )  # of the chunk that was begun at step 6, and what was done until it came
     np.testing.assert_array_equal(*chunks["prefix"])
     assert np.abs(chunks["naive"][0] - chunks["naive"][1]).min() > 1e-3
 
@@ -185,9 +190,16 @@ def test_with_flow_matching_the_pull_is_real_time_chunkings(most, generator):
 def test_with_independent_normal_actions_full_weight_is_exact_and_none_leaves_them(schedule, generator):
     """N(0, 1): mean' = target where w = 1, the posterior of an exact measurement; (1 - w) mean + w target in between."""
     x, target = torch.randn((2, 3, 4, 2), generator=generator, dtype=torch.float64)
-    weights, t = torch.tensor([1.0, 0.4, 0.0, 0.0], dtype=torch.float64), torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    weights, t = (
+        torch.tensor([1.0, 0.4, 0.0, 0.0], dtype=torch.float64),
+        torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64),
+    )
     data = GaussianData(schedule)
-    got, mean, w = pulled(target, weights, schedule, most=1e9)(data)(x, t).mean, data(x, t).mean, weights[:, None]
+    got, mean, w = (
+        pulled(target, weights, schedule, most=1e9)(data)(x, t).mean,
+        data(x, t).mean,
+        weights[:, None],
+    )
     torch.testing.assert_close(got, (1 - w) * mean + w * target, rtol=1e-9, atol=1e-10)
 
 
@@ -199,11 +211,17 @@ def test_actions_after_the_delay_are_pulled_towards_their_conditional_mean(gener
     def belief(x, t):
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         gain = torch.stack(
-            [a * covariance @ torch.linalg.inv(a**2 * covariance + s**2 * torch.eye(6)) for a, s in zip(alpha, sigma, strict=True)]
+            [
+                a * covariance @ torch.linalg.inv(a**2 * covariance + s**2 * torch.eye(6))
+                for a, s in zip(alpha, sigma, strict=True)
+            ]
         )
         return GaussianDenoised(gain @ x)
 
-    target, weights = torch.full((400, 6, 1), 1.5, dtype=torch.float64), torch.tensor([1.0, 1, 0, 0, 0, 0], dtype=torch.float64)
+    target, weights = (
+        torch.full((400, 6, 1), 1.5, dtype=torch.float64),
+        torch.tensor([1.0, 1, 0, 0, 0, 0], dtype=torch.float64),
+    )
     noise = torch.randn((400, 6, 1), generator=generator, dtype=torch.float64)
 
     def drawn(denoise):
@@ -221,7 +239,9 @@ def test_soft_and_hard_come_nearer_to_the_last_chunk_than_naive():
     for method in ("naive", "soft", "hard"):
         policy = RealTimePolicy(policy_of(Follows(), steps=8), 4, method)
         said = acted(policy, 60, 16, see=lambda k: 0.0)
-        jumps[method] = np.abs(np.diff(said, axis=0))[9::6].mean()  # from action 9 + 6 j to the first of the new chunk
+        jumps[method] = np.abs(np.diff(said, axis=0))[
+            9::6
+        ].mean()  # from action 9 + 6 j to the first of the new chunk
     assert jumps["soft"] < 0.8 * jumps["naive"] and jumps["hard"] < jumps["naive"]
 
 
@@ -230,7 +250,9 @@ class Small(nn.Module):
 
     def __init__(self, rows: int, told: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(rows + told + 1, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, rows))
+        self.layers = nn.Sequential(
+            nn.Linear(rows + told + 1, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, rows)
+        )
 
     def forward(self, x, time, cond=None):
         return self.layers(torch.cat([x.flatten(1), cond.vector, time[:, None] / 20], dim=1))[..., None]
@@ -255,7 +277,9 @@ def test_a_trained_prefix_commits_where_two_ways_are_equally_good():
     for method in ("naive", "soft", "prefix"):
         policy = RealTimePolicy(Policy(model, DDIM(model.denoiser.schedule), 10), 3, method)
         said = np.sign(acted(policy, 31, 64, see=lambda k: 0.0))
-        changed[method] = (said[1:] != said[:-1])[6::4].mean()  # from action 6 + 4 j to the first of the new chunk
+        changed[method] = (said[1:] != said[:-1])[
+            6::4
+        ].mean()  # from action 6 + 4 j to the first of the new chunk
     assert changed["naive"] > 0.3 and changed["prefix"] < 0.02 and changed["soft"] < 0.5 * changed["naive"]
 
 
@@ -263,7 +287,10 @@ def test_a_trained_prefix_commits_where_two_ways_are_equally_good():
     ("settings", "message"),
     [
         ({"delay": 7, "execute": 6}, "delay <= execute"),
-        ({"delay": 8, "execute": 8}, r"n_obs - 1 \+ delay \+ execute <= horizon are needed, got delay 8, execute 8"),
+        (
+            {"delay": 8, "execute": 8},
+            r"n_obs - 1 \+ delay \+ execute <= horizon are needed, got delay 8, execute 8",
+        ),
         ({"delay": -1}, "at least 0"),
         ({"delay": 5, "method": "prefix"}, "prefixes of up to 4 actions, the delay is 5"),
     ],

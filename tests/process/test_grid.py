@@ -10,7 +10,9 @@ from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_li
 
 def test_uniform_and_trailing():
     torch.testing.assert_close(uniform(4), torch.tensor([1, 0.75, 0.5, 0.25, 0], dtype=torch.float64))
-    torch.testing.assert_close(uniform(2, start=0.6, end=0.2), torch.tensor([0.6, 0.4, 0.2], dtype=torch.float64))
+    torch.testing.assert_close(
+        uniform(2, start=0.6, end=0.2), torch.tensor([0.6, 0.4, 0.2], dtype=torch.float64)
+    )
     assert (trailing(1000, 4) * 1000).tolist() == [1000, 750, 500, 250, 0]
     assert (trailing(10, 3) * 10).round().tolist() == [10, 7, 3, 0]
 
@@ -29,7 +31,11 @@ def test_karras_spacing_holds_on_every_schedule(schedule):
 def test_respaced_takes_each_sections_own_count():
     places = (respaced(1000, (10, 15, 20)) * 1000).round().long().flip(0)[1:] - 1
     assert len(places) == 45
-    assert [int(((places >= a) & (places < b)).sum()) for a, b in ((0, 334), (334, 667), (667, 1000))] == [10, 15, 20]
+    assert [int(((places >= a) & (places < b)).sum()) for a, b in ((0, 334), (334, 667), (667, 1000))] == [
+        10,
+        15,
+        20,
+    ]
     assert int(places[0]) == 0
     assert int(places[-1]) == 999  # both ends of the last section are taken
     # improved-diffusion: space_timesteps(10, [2, 3]) = {0, 4, 5, 7, 9}
@@ -44,7 +50,15 @@ def test_a_range_that_the_schedule_does_not_have_is_refused():
         karras(Karras(), 18, sigma_min=0.0005)
 
 
-@pytest.mark.parametrize("call", [lambda: uniform(0), lambda: trailing(10, 11), lambda: respaced(10, (6, 5)), lambda: uniform(2, 0.2, 0.5)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: uniform(0),
+        lambda: trailing(10, 11),
+        lambda: respaced(10, (6, 5)),
+        lambda: uniform(2, 0.2, 0.5),
+    ],
+)
 def test_impossible_grids_are_refused(call):
     with pytest.raises(ValueError, match="grid"):
         call()

@@ -44,7 +44,10 @@ def test_the_weighted_mean_is_the_even_mean_and_its_spread_is_smaller(generator)
     places, weights = history.draw(20_000, generator)
     torch.testing.assert_close(weights, every[places])
     assert float((weights * true[places]).mean()) == pytest.approx(float(true.mean()), rel=0.01)
-    weighed, plain = (weights * true[places]).std(), true[torch.randint(5, (20_000,), generator=generator)].std()
+    weighed, plain = (
+        (weights * true[places]).std(),
+        true[torch.randint(5, (20_000,), generator=generator)].std(),
+    )
     assert float(weighed) < 0.1 * float(plain)
 
 

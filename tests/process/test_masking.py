@@ -58,7 +58,9 @@ def test_the_rate_is_one_over_t_and_the_cosine_closed_form():
     t = torch.tensor([1e-3, 0.2, 0.5, 0.9, 1.0], dtype=torch.float64)
     torch.testing.assert_close(mask_rate(Flow(), t), 1 / t, rtol=1e-7, atol=0)
     angle = 0.5 * torch.pi * t
-    torch.testing.assert_close(mask_rate(MaskedCosine(), t), 0.5 * torch.pi * angle.cos() / angle.sin(), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        mask_rate(MaskedCosine(), t), 0.5 * torch.pi * angle.cos() / angle.sin(), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -181,7 +183,9 @@ def test_known_positions_stay_and_do_not_count(generator):
     state = [0, 1, MASK, MASK]
     nats = -table.log_p(state, 2, 2) - table.log_p(state, 3, 0)
     assert float(loss) == pytest.approx(2.0 * nats / 2, rel=1e-6)
-    counted = counted_loss(denoiser, x_0, torch.tensor([1]), torch.tensor([[0.0, 0.0, 0.9, 0.5]]), known=known)
+    counted = counted_loss(
+        denoiser, x_0, torch.tensor([1]), torch.tensor([[0.0, 0.0, 0.9, 0.5]]), known=known
+    )
     assert float(counted) == pytest.approx(-table.log_p([0, 1, 2, MASK], 3, 0), rel=1e-6)
     with pytest.raises(ValueError, match=r"1 \.\. unknown positions"):
         counted_loss(denoiser, x_0, torch.tensor([3]), torch.rand((1, 4)), known=known)
@@ -191,7 +195,9 @@ def test_strata_hold_one_time_each_and_counts_are_uniform():
     t = stratified(torch.tensor([0.37]), 8, least=0.0)
     assert sorted((t * 8).long().tolist()) == list(range(8))
     pairs = antithetic(torch.tensor([0.1, 0.4]), least=0.0)
-    torch.testing.assert_close(pairs, torch.tensor([0.1, 0.9, 0.4, 0.6], dtype=torch.float64), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        pairs, torch.tensor([0.1, 0.9, 0.4, 0.6], dtype=torch.float64), rtol=0, atol=1e-7
+    )
     offsets = (torch.arange(100) + 0.5) / 100
     found = stratified_counts(offsets.repeat(2), 5, torch.tensor([10, 20]).repeat_interleave(100))
     assert torch.bincount(found[:100].flatten(), minlength=11).tolist() == [0] + [50] * 10
@@ -201,7 +207,9 @@ def test_strata_hold_one_time_each_and_counts_are_uniform():
 
 def test_the_mask_gets_no_probability():
     logits = torch.zeros((2, 4))
-    torch.testing.assert_close(without_mask(logits, 3).softmax(-1), torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0.0]]).expand(2, 4))
+    torch.testing.assert_close(
+        without_mask(logits, 3).softmax(-1), torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0.0]]).expand(2, 4)
+    )
     assert without_mask(logits, 4) is logits
     table = Table(3)
     x_0, t = torch.tensor([[0, 1, 2, 0]]), torch.ones(1, dtype=torch.float64)

@@ -47,7 +47,14 @@ def draws(generator, *shape):
         (x0, lambda x, e, a, g: x),
         (v, lambda x, e, a, g: a * e - g * x),
         (flow, lambda x, e, a, g: e - x),
-        (EDM(0.7), lambda x, e, a, g: (x - 0.49 / (0.49 + (g / a) ** 2) * (x + g / a * e)) * (0.49 + (g / a) ** 2) ** 0.5 / (0.7 * g / a)),
+        (
+            EDM(0.7),
+            lambda x, e, a, g: (
+                (x - 0.49 / (0.49 + (g / a) ** 2) * (x + g / a * e))
+                * (0.49 + (g / a) ** 2) ** 0.5
+                / (0.7 * g / a)
+            ),
+        ),
     ],
 )
 @pytest.mark.parametrize("schedule", ALL, ids=NAMES)
@@ -73,12 +80,18 @@ def test_the_output_that_has_no_loss_gives_x_0_back(parameterization, generator)
             return perfect
 
     denoiser = GaussianDenoiser(Perfect(), schedule, parameterization)
-    torch.testing.assert_close(denoising_loss(denoiser, x_0, t, noise), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-16)
+    torch.testing.assert_close(
+        denoising_loss(denoiser, x_0, t, noise), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-16
+    )
     torch.testing.assert_close(denoiser(x_t, t).mean, x_0)
 
 
 def test_known_positions_are_clean_and_without_loss(generator):
-    x_0, noise, t = draws(generator, 2, 4), draws(generator, 2, 4), torch.tensor([0.9, 0.5], dtype=torch.float64)
+    x_0, noise, t = (
+        draws(generator, 2, 4),
+        draws(generator, 2, 4),
+        torch.tensor([0.9, 0.5], dtype=torch.float64),
+    )
     known = torch.tensor([[True, False, False, True]])
     seen = []
 
@@ -103,7 +116,11 @@ def test_min_snr_weights(schedule):
 
 def test_weighting_in_output_space_is_weighting_of_x_0(generator):
     """weight * c_out^2 on the output error is weight on the error of x_0, for every parameterization."""
-    x_0, noise, t = draws(generator, 3, 5), draws(generator, 3, 5), torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
+    x_0, noise, t = (
+        draws(generator, 3, 5),
+        draws(generator, 3, 5),
+        torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64),
+    )
     schedule = Cosine()
     snr = (schedule.alpha(t) / schedule.sigma(t)) ** 2
     for parameterization in PARAMETERIZATIONS:
@@ -122,9 +139,13 @@ def test_kl_is_torchs(generator):
 def test_discretized_likelihood_is_a_distribution_over_the_256_levels():
     levels = torch.linspace(-1, 1, 256, dtype=torch.float64)
     for mean, scale in ((0.0, 0.1), (-0.9, 0.3), (1.2, 0.05)):
-        nll = discretized_nll(levels, torch.full_like(levels, mean), torch.full_like(levels, math.log(scale)), 2 / 255)
+        nll = discretized_nll(
+            levels, torch.full_like(levels, mean), torch.full_like(levels, math.log(scale)), 2 / 255
+        )
         assert float((-nll).exp().sum()) == pytest.approx(1.0, abs=1e-8)
-    narrow = discretized_nll(levels[100:101], levels[100:101], torch.full((1,), -8.0, dtype=torch.float64), 2 / 255)
+    narrow = discretized_nll(
+        levels[100:101], levels[100:101], torch.full((1,), -8.0, dtype=torch.float64), 2 / 255
+    )
     assert float(narrow) == pytest.approx(0.0, abs=1e-6)
 
 
@@ -176,11 +197,19 @@ def test_the_noisy_end_costs_what_the_papers_say():
     """
     linear = tabulated(linear_betas())
     alpha_bar = float(sum(torch.log1p(-torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))).exp())
-    assert noisy_end(linear, 1.0) == pytest.approx(-0.5 * math.log1p(-alpha_bar), rel=1e-6) == pytest.approx(2.018e-5, rel=1e-3)
+    assert (
+        noisy_end(linear, 1.0)
+        == pytest.approx(-0.5 * math.log1p(-alpha_bar), rel=1e-6)
+        == pytest.approx(2.018e-5, rel=1e-3)
+    )
     assert noisy_end(linear, 0.27**0.5) / math.log(2.0) == pytest.approx(1e-5, rel=0.5)
-    angle = 0.5 * math.pi * (0.999 + 0.008) / 1.008  # the last but one entry; the last beta is clipped to 0.999
+    angle = (
+        0.5 * math.pi * (0.999 + 0.008) / 1.008
+    )  # the last but one entry; the last beta is clipped to 0.999
     alpha_bar = 0.001 * (math.cos(angle) / math.cos(0.5 * math.pi * 0.008 / 1.008)) ** 2
-    assert noisy_end(tabulated(cosine_betas(1000)), 1.0) == pytest.approx(-0.5 * math.log1p(-alpha_bar), rel=1e-4)
+    assert noisy_end(tabulated(cosine_betas(1000)), 1.0) == pytest.approx(
+        -0.5 * math.log1p(-alpha_bar), rel=1e-4
+    )
     assert noisy_end(Cosine(), 1.0) == pytest.approx(1.03e-9, rel=0.01) and noisy_end(Flow(), 1.0) == 0.0
 
 
@@ -189,7 +218,10 @@ def test_hybrid_loss_teaches_the_mean_by_l_simple_alone(generator):
     t = torch.tensor([0.3, 0.5, 0.001, 1.0], dtype=torch.float64)
     s = t - 0.001
     s[2] = 0.0
-    mean, fraction = nn.Parameter(torch.tensor(0.1, dtype=torch.float64)), nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+    mean, fraction = (
+        nn.Parameter(torch.tensor(0.1, dtype=torch.float64)),
+        nn.Parameter(torch.tensor(0.2, dtype=torch.float64)),
+    )
 
     class Two(nn.Module):
         def forward(self, x, time, cond):
@@ -221,12 +253,20 @@ def test_a_parameterization_without_meaning_is_refused_instead_of_nan():
     for parameterization in (eps, EDM(0.5)):
         with pytest.raises(ValueError, match="undefined where alpha"):
             GaussianDenoiser(Constant(), Flow(), parameterization)(torch.ones((1, 1), dtype=torch.float64), t)
-    assert bool(torch.isfinite(GaussianDenoiser(Constant(), Flow(), v)(torch.ones((1, 1), dtype=torch.float64), t).mean).all())
+    assert bool(
+        torch.isfinite(
+            GaussianDenoiser(Constant(), Flow(), v)(torch.ones((1, 1), dtype=torch.float64), t).mean
+        ).all()
+    )
 
 
 def test_the_bound_alone_teaches_mean_and_variance_and_is_the_hybrids_second_term(generator):
     """Value: the difference of L_hybrid and L_simple. Gradient: along the mean too, and downhill."""
-    x_0, noise, t = draws(generator, 6, 2, 3), draws(generator, 6, 2, 3), torch.linspace(0.1, 1.0, 6, dtype=torch.float64)
+    x_0, noise, t = (
+        draws(generator, 6, 2, 3),
+        draws(generator, 6, 2, 3),
+        torch.linspace(0.1, 1.0, 6, dtype=torch.float64),
+    )
     s, schedule = t - 0.1, tabulated(linear_betas(10, 0.01, 0.9))
     model = GaussianDenoiser(Constant(0.2, 2), schedule, eps, learned_variance=True)
     bound = bound_loss(model, x_0, t, s, noise)

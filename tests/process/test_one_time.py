@@ -16,7 +16,8 @@ class Halving(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "parameterization"), [(tabulated(cosine_betas(100)), eps), (Cosine(), v), (Flow(), flow), (Cosine(), x0)]
+    ("schedule", "parameterization"),
+    [(tabulated(cosine_betas(100)), eps), (Cosine(), v), (Flow(), flow), (Cosine(), x0)],
 )
 def test_expanded_times_give_the_same_bits(schedule, parameterization, generator):
     denoiser = GaussianDenoiser(Halving(), schedule, parameterization, lambda t: 100.0 * t - 1.0)
@@ -24,7 +25,10 @@ def test_expanded_times_give_the_same_bits(schedule, parameterization, generator
     for time in (0.97, 0.5, 0.01, 0.5):
         t = torch.tensor(time, dtype=torch.float64)
         for rows in (1, 3):
-            once, each = denoiser(x[:rows], t.expand(rows)).mean, denoiser(x[:rows], t.repeat(rows) + torch.zeros(rows)).mean
+            once, each = (
+                denoiser(x[:rows], t.expand(rows)).mean,
+                denoiser(x[:rows], t.repeat(rows) + torch.zeros(rows)).mean,
+            )
             torch.testing.assert_close(once, each, rtol=0, atol=0)
 
 
@@ -42,7 +46,13 @@ def test_a_step_is_computed_once_for_each_schedule():
         seen.append((schedule, t))
         return t + (schedule == Cosine(0.5))
 
-    assert [found(Cosine(), 0.5), found(Cosine(), 0.5), found(Cosine(0.5), 0.5), found([], 0.5), found([], 0.5)] == [
+    assert [
+        found(Cosine(), 0.5),
+        found(Cosine(), 0.5),
+        found(Cosine(0.5), 0.5),
+        found([], 0.5),
+        found([], 0.5),
+    ] == [
         0.5,
         0.5,
         1.5,

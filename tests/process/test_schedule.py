@@ -45,12 +45,16 @@ def test_signal_falls_and_the_clean_end_is_exact(schedule):
 @pytest.mark.parametrize("schedule", VARIANCE_PRESERVING)
 def test_variance_is_preserved(schedule):
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
-    torch.testing.assert_close(schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14
+    )
 
 
 def test_closed_forms():
     t = 0.37
-    torch.testing.assert_close(LinearBeta().alpha(at(t)), at(math.exp(-0.5 * (0.1 * t + 0.5 * 19.9 * t * t))), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        LinearBeta().alpha(at(t)), at(math.exp(-0.5 * (0.1 * t + 0.5 * 19.9 * t * t))), rtol=1e-12, atol=0
+    )
     ratio = math.cos(0.5 * math.pi * (t + 0.008) / 1.008) / math.cos(0.5 * math.pi * 0.008 / 1.008)
     torch.testing.assert_close(Cosine().alpha(at(t)), at(ratio), rtol=1e-12, atol=0)
     assert float(Flow().alpha(at(t))) == pytest.approx(1 - t)
@@ -84,7 +88,9 @@ def test_tables_hold_their_entries_and_interpolate_log_snr():
     i = torch.tensor([1, 2, 500, 1000])
     torch.testing.assert_close(TABLE.alpha(i.double() / 1000) ** 2, alpha_bar[i - 1], rtol=1e-12, atol=0)
     between = log_snr(TABLE, at(0.5005))
-    torch.testing.assert_close(between, (log_snr(TABLE, at(0.5)) + log_snr(TABLE, at(0.501))) / 2, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        between, (log_snr(TABLE, at(0.5)) + log_snr(TABLE, at(0.501))) / 2, rtol=1e-12, atol=0
+    )
 
 
 @pytest.mark.parametrize("table", [[0.9, 0.95], [1.0, 0.5], [0.5, 0.0], []])

@@ -45,7 +45,11 @@ def test_a_state_that_is_none_is_named(change, tmp_path):
     place = tmp_path / "checkpoint-2"
     state = json.loads((place / "state.json").read_text())
     (place / "state.json").write_text("[" * 100_000 if change is None else json.dumps(state | change))
-    manifest = {p.name: {"bytes": p.stat().st_size, "sha256": _digest(p)} for p in place.iterdir() if p.name != "manifest.json"}
+    manifest = {
+        p.name: {"bytes": p.stat().st_size, "sha256": _digest(p)}
+        for p in place.iterdir()
+        if p.name != "manifest.json"
+    }
     (place / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UnveilError, match=r"checkpoint-2/state\.json: not the state of a training"):
         going(tmp_path, 3)
@@ -67,7 +71,8 @@ def test_foreign_lines_of_a_log_are_let_go(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "manifest", ["[" * 100_000, '{"a": {"bytes": 1e400, "sha256": ""}}', json.dumps({LONG: {"bytes": 1, "sha256": ""}})]
+    "manifest",
+    ["[" * 100_000, '{"a": {"bytes": 1e400, "sha256": ""}}', json.dumps({LONG: {"bytes": 1, "sha256": ""}})],
 )
 def test_manifests_that_are_none(manifest, tmp_path):
     save_checkpoint(tmp_path / "c", {}, {})
@@ -84,7 +89,9 @@ def test_configs_that_are_none(config, tmp_path):
     with pytest.raises(UnveilError, match="not a config of unveil"):
         read_image_config(tmp_path)
     save_checkpoint(tmp_path / "checkpoint-1", {}, {})
-    with pytest.raises(UnveilError, match=r"cannot be read|not the config of a run|is made for data with size 8, now 9"):
+    with pytest.raises(
+        UnveilError, match=r"cannot be read|not the config of a run|is made for data with size 8, now 9"
+    ):
         write_config(tmp_path, {"recipe": "image", "size": 9}, None, resume=True)
 
 

@@ -41,8 +41,17 @@ def test_other_work_is_timed_from_its_first_line(clock, capsys):
         clock.at += 20.0
         show("scoring", 50, 100, {})
         show("packing", 1, 3, {})
-    assert capsys.readouterr().err.splitlines() == ["scoring: 10/100", "scoring: 50/100 ETA 0:00:25", "packing: 1/3"]
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 10/100",
+        "scoring: 50/100 ETA 0:00:25",
+        "packing: 1/3",
+    ]
 
 
 def test_clocks_carry():
-    assert [as_clock(s) for s in (0.4, 59.6, 3599.7, 86_400.0)] == ["0:00:00", "0:01:00", "1:00:00", "24:00:00"]
+    assert [as_clock(s) for s in (0.4, 59.6, 3599.7, 86_400.0)] == [
+        "0:00:00",
+        "0:01:00",
+        "1:00:00",
+        "24:00:00",
+    ]

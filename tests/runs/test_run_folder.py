@@ -34,14 +34,61 @@ SMALL = {
     ],
     "value": ["--horizon", "8"],
     "pusht": ["--data", str(TWO), "--widths", "8", "16"],
-    "pusht transformer": ["--data", str(TWO), "--network", "transformer", "--width", "16", "--heads", "2", "--depth", "1"],
+    "pusht transformer": [
+        "--data",
+        str(TWO),
+        "--network",
+        "transformer",
+        "--width",
+        "16",
+        "--heads",
+        "2",
+        "--depth",
+        "1",
+    ],
     "text": ["--width", "16", "--depth", "1", "--heads", "2", "--context", "16"],
     "text blocks": ["--width", "16", "--depth", "1", "--heads", "2", "--context", "16", "--block", "4"],
     "text causal": ["--width", "16", "--depth", "1", "--heads", "2", "--context", "16", "--causal"],
-    "text antithetic": ["--width", "16", "--depth", "1", "--heads", "2", "--context", "16", "--form", "t", "--times", "antithetic"],
+    "text antithetic": [
+        "--width",
+        "16",
+        "--depth",
+        "1",
+        "--heads",
+        "2",
+        "--context",
+        "16",
+        "--form",
+        "t",
+        "--times",
+        "antithetic",
+    ],
     "image": ["--width", "8", "--multiples", "1", "2", "--groups", "4"],
-    "image classes": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--classes", "--dropout", "0.1"],
-    "image vlb": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--method", "iddpm", "--loss", "vlb"],
+    "image classes": [
+        "--width",
+        "8",
+        "--multiples",
+        "1",
+        "2",
+        "--groups",
+        "4",
+        "--classes",
+        "--dropout",
+        "0.1",
+    ],
+    "image vlb": [
+        "--width",
+        "8",
+        "--multiples",
+        "1",
+        "2",
+        "--groups",
+        "4",
+        "--method",
+        "iddpm",
+        "--loss",
+        "vlb",
+    ],
     "image hybrid": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--method", "iddpm"],
     "image edm": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--method", "edm"],
     "image upsample": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--upsample", "2"],
@@ -66,7 +113,11 @@ def data(tmp_path_factory) -> dict[str, list[str]]:
     )
     write_d4rl(folder / "hopper-tiny.hdf5", Episodes(rows, *arrays))
     (folder / "poem.txt").write_text("To be, or not to be, that is the question.\n" * 12)
-    np.savez(folder / "images.npz", images=rng.integers(0, 255, (12, 8, 8), dtype=np.uint8), labels=np.arange(12) % 2)
+    np.savez(
+        folder / "images.npz",
+        images=rng.integers(0, 255, (12, 8, 8), dtype=np.uint8),
+        labels=np.arange(12) % 2,
+    )
     body = ["--dataset", str(folder / "hopper-tiny.hdf5"), "--logbase", str(folder / "logs")]
     pixels = ["--data", str(folder / "images.npz"), "--hold-out", "0", "--out", str(folder / "run")]
     return {
@@ -85,7 +136,9 @@ def free(monkeypatch, count: int | None) -> None:
 
 
 def needs(said: str) -> float:
-    found = re.search(r"a step of --batch-size \d+ needs about (\S+) GB of memory, but 9.31e-10 GB are free; ", said)
+    found = re.search(
+        r"a step of --batch-size \d+ needs about (\S+) GB of memory, but 9.31e-10 GB are free; ", said
+    )
     assert found is not None, said
     return float(found[1])
 
@@ -108,7 +161,10 @@ def test_the_batch_that_fits_is_named_and_fits(data, monkeypatch, capsys):
     flags = ["train", "text", *CPU, *SMALL["text"], *data["text"], "--steps", "1", "--accumulate", "3"]
     free(monkeypatch, 3 * 10**6)
     assert main([*flags, "--batch-size", "64"]) == 2
-    found = re.search(r"give (--batch-size (\d+) with --accumulate (\d+)), or lower --context, --width or --depth", capsys.readouterr().err)
+    found = re.search(
+        r"give (--batch-size (\d+) with --accumulate (\d+)), or lower --context, --width or --depth",
+        capsys.readouterr().err,
+    )
     assert found is not None and int(found[2]) * int(found[3]) >= 3 * 64 and 1 < int(found[2]) < 64
     assert main([*flags, *found[1].replace(" with", "").split()]) == 0
 
@@ -116,12 +172,45 @@ def test_the_batch_that_fits_is_named_and_fits(data, monkeypatch, capsys):
 def test_counting_changes_no_bit_of_a_training(data, monkeypatch):
     """A model that remembers its losses and drops out, where counting is on, and where nothing is known of memory."""
     weights = []
-    flags = ["--method", "iddpm", "--loss", "vlb", "--dropout", "0.2", "--diffusion-steps", "25", "--steps", "3", "--batch-size", "4"]
+    flags = [
+        "--method",
+        "iddpm",
+        "--loss",
+        "vlb",
+        "--dropout",
+        "0.2",
+        "--diffusion-steps",
+        "25",
+        "--steps",
+        "3",
+        "--batch-size",
+        "4",
+    ]
     for known in (10**12, None):
         free(monkeypatch, known)
         out = Path(data["image"][-1]).with_name(f"counted-{known}")
-        assert main(["train", "image", *CPU, *SMALL["image"], *data["image"][:-1], str(out), *flags, "--bfloat16", "False"]) == 0
-        weights.append([(out / "checkpoint-3" / f"{name}.safetensors").read_bytes() for name in ("network", "optimizer", "memory")])
+        assert (
+            main(
+                [
+                    "train",
+                    "image",
+                    *CPU,
+                    *SMALL["image"],
+                    *data["image"][:-1],
+                    str(out),
+                    *flags,
+                    "--bfloat16",
+                    "False",
+                ]
+            )
+            == 0
+        )
+        weights.append(
+            [
+                (out / "checkpoint-3" / f"{name}.safetensors").read_bytes()
+                for name in ("network", "optimizer", "memory")
+            ]
+        )
     assert weights[0] == weights[1]
 
 
@@ -146,7 +235,11 @@ def test_what_is_free_is_the_least_of_the_machine_and_its_groups(tmp_path):
         "sys/fs/cgroup/memory/b",
         {"memory.limit_in_bytes": 400, "memory.usage_in_bytes": 500, "memory.stat": "total_inactive_file 20"},
     )
-    group(tmp_path, "sys/fs/cgroup/memory", {"memory.limit_in_bytes": 2**63 - 4096, "memory.usage_in_bytes": 9, "memory.stat": ""})
+    group(
+        tmp_path,
+        "sys/fs/cgroup/memory",
+        {"memory.limit_in_bytes": 2**63 - 4096, "memory.usage_in_bytes": 9, "memory.stat": ""},
+    )
     assert _groups(tmp_path) == [0, 2**63 - 4096 - 9]
 
 
@@ -161,20 +254,39 @@ def grown(data, tmp_path):
     pixels, labels = np.concatenate([few["images"], few["images"][:3] // 2]), np.arange(15) % 2
     np.savez(tmp_path / "more.npz", images=pixels, labels=labels)
     np.savez(tmp_path / "wide.npz", images=np.zeros((12, 16, 16), np.uint8), labels=labels[:12])
-    train = ["train", "image", *CPU, *SMALL["image"], "--hold-out", "0", "--out", str(tmp_path / "run"), "--batch-size", "4"]
+    train = [
+        "train",
+        "image",
+        *CPU,
+        *SMALL["image"],
+        "--hold-out",
+        "0",
+        "--out",
+        str(tmp_path / "run"),
+        "--batch-size",
+        "4",
+    ]
     assert main([*train, "--data", data["image"][1], "--steps", "2"]) == 0
-    return {name: [*train, "--data", path] for name, path in (("few", data["image"][1]), ("more", str(tmp_path / "more.npz")))}
+    return {
+        name: [*train, "--data", path]
+        for name, path in (("few", data["image"][1]), ("more", str(tmp_path / "more.npz")))
+    }
 
 
 def test_a_run_whose_data_have_grown_says_so_and_goes_on_when_told(grown, tmp_path, capsys):
     more = grown["more"]
     assert main([*more, "--steps", "4", "--resume"]) == 2
-    assert "was started with 12 images, now there are 15 images; add --new-data to go on with these, give the old ones, or" in last(capsys)
+    assert (
+        "was started with 12 images, now there are 15 images; add --new-data to go on with these, give the old ones, or"
+        in last(capsys)
+    )
     assert main([*more, "--steps", "4", "--resume", "--new-data"]) == 0
     assert "going on from checkpoint-2 with 15 images instead of 12 images" in capsys.readouterr().err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["images"] == 15 and config["data_before"] == [{"until_step": 2, "images": 12}]
-    assert main([*more, "--steps", "5", "--resume"]) == 0  # now these are its data, and what was is remembered
+    assert (
+        main([*more, "--steps", "5", "--resume"]) == 0
+    )  # now these are its data, and what was is remembered
     assert main([*grown["few"], "--steps", "6", "--resume", "--new-data"]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data_before"] == [{"until_step": 2, "images": 12}, {"until_step": 5, "images": 15}]
@@ -184,7 +296,10 @@ def test_other_flags_are_told_as_they_are_typed_and_then_accepted(grown, capsys)
     train = [*grown["few"], "--steps", "3", "--resume"]
     assert main([*train, "--width", "16", "--flip", "--multiples", "1", "1"]) == 2
     said = last(capsys)
-    assert "was started with --flip False, not True and --width 8, not 16 and --multiples 1 2, not 1 1; to go on give " in said
+    assert (
+        "was started with --flip False, not True and --width 8, not 16 and --multiples 1 2, not 1 1; to go on give "
+        in said
+    )
     offered = said.split("to go on give ")[1].split(",")[0].split()
     assert offered == ["--no-flip", "--width", "8", "--multiples", "1", "2"]
     assert main([*train, *offered]) == 0
@@ -193,7 +308,10 @@ def test_other_flags_are_told_as_they_are_typed_and_then_accepted(grown, capsys)
 def test_a_network_for_other_data_cannot_go_on(grown, tmp_path, capsys):
     wide = ["--data", str(tmp_path / "wide.npz")]
     assert main([*grown["few"][:-2], *wide, "--steps", "3", "--resume", "--new-data"]) == 2
-    assert "is made for data with size 8, now 16; give its own data, or start a new run with another --out" in last(capsys)
+    assert (
+        "is made for data with size 8, now 16; give its own data, or start a new run with another --out"
+        in last(capsys)
+    )
 
 
 def test_a_run_of_another_recipe_and_a_damaged_config_are_told(grown, data, tmp_path, capsys):
@@ -208,7 +326,13 @@ def test_a_run_of_another_recipe_and_a_damaged_config_are_told(grown, data, tmp_
 @pytest.mark.parametrize("recipe", ["locomotion", "value", "text", "pusht", "classifier"])
 def test_every_recipe_takes_new_data(data, recipe, capsys):
     """What each of them counts of its data is among what may change."""
-    counted = {"locomotion": "transitions", "value": "transitions", "text": "tokens", "pusht": "windows", "classifier": "images"}[recipe]
+    counted = {
+        "locomotion": "transitions",
+        "value": "transitions",
+        "text": "tokens",
+        "pusht": "windows",
+        "classifier": "images",
+    }[recipe]
     out = Path(data[recipe][-1]).with_name(f"new-{recipe}")
     place = ["--logbase", str(out)] if recipe in ("locomotion", "value") else ["--out", str(out)]
     small = [*CPU, *SMALL[recipe], *data[recipe][:-2], "--batch-size", "4"]
@@ -232,5 +356,8 @@ def test_a_converted_run_says_what_can_be_done(tmp_path, capsys):
     save_checkpoint(tmp_path / "run" / "checkpoint-7", {"ema": {}}, {})
     (tmp_path / "run" / "config.json").write_text(json.dumps({"recipe": "pusht", "origin": "lerobot"}))
     for resume in (True, False):
-        with pytest.raises(UnveilError, match=r"was converted from lerobot, without the state of its optimizer, .* another --out$"):
+        with pytest.raises(
+            UnveilError,
+            match=r"was converted from lerobot, without the state of its optimizer, .* another --out$",
+        ):
             write_config(tmp_path / "run", {"recipe": "pusht"}, None, resume)

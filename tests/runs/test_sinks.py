@@ -8,22 +8,34 @@ import pytest
 from unveil.errors import UnveilError
 from unveil.runs.sinks import sink
 
-RECORDS = [{"step": 100, "loss": 0.5, "learning_rate": 0.1}, {"step": 200, "loss": 0.25, "learning_rate": 0.05}]
+RECORDS = [
+    {"step": 100, "loss": 0.5, "learning_rate": 0.1},
+    {"step": 200, "loss": 0.25, "learning_rate": 0.05},
+]
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_trackers_get_every_record_and_go_on_after_a_resume(monkeypatch, tmp_path, name):
     began, logged, ended = [], [], []
     fake = SimpleNamespace(
-        init=lambda **how: began.append(how), log=lambda values, step: logged.append((values, step)), finish=lambda: ended.append(True)
+        init=lambda **how: began.append(how),
+        log=lambda values, step: logged.append((values, step)),
+        finish=lambda: ended.append(True),
     )
     monkeypatch.setitem(sys.modules, name, fake)
     with sink(name, tmp_path / "run-7", {"seed": 3}) as write:
         for record in RECORDS:
             write(record)
         assert not ended
-    assert began[0]["config"] == {"seed": 3} and began[0]["name"].startswith("run-7-") and began[0]["resume"] == "allow"
-    assert logged == [({"loss": 0.5, "learning_rate": 0.1}, 100), ({"loss": 0.25, "learning_rate": 0.05}, 200)]
+    assert (
+        began[0]["config"] == {"seed": 3}
+        and began[0]["name"].startswith("run-7-")
+        and began[0]["resume"] == "allow"
+    )
+    assert logged == [
+        ({"loss": 0.5, "learning_rate": 0.1}, 100),
+        ({"loss": 0.25, "learning_rate": 0.05}, 200),
+    ]
     assert ended == [True]
     for folder in ("run-7", "run-8"):
         with sink(name, tmp_path / folder, {}):
@@ -33,7 +45,9 @@ def test_trackers_get_every_record_and_go_on_after_a_resume(monkeypatch, tmp_pat
 
 def test_a_tracker_is_closed_after_an_error(monkeypatch, tmp_path):
     ended = []
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: None, finish=lambda: ended.append(True)))
+    monkeypatch.setitem(
+        sys.modules, "wandb", SimpleNamespace(init=lambda **_: None, finish=lambda: ended.append(True))
+    )
     with pytest.raises(KeyboardInterrupt), sink("wandb", tmp_path, {}):
         raise KeyboardInterrupt
     assert ended == [True]
@@ -66,7 +80,13 @@ def test_tensorboard_gets_every_scalar_with_its_step_and_is_closed(monkeypatch, 
         for record in RECORDS:
             write(record)
     assert told[:2] == [("at", str(tmp_path / "run" / "tensorboard")), ("config", "    seed: 3")]
-    assert told[2:] == [("loss", 0.5, 100), ("learning_rate", 0.1, 100), ("loss", 0.25, 200), ("learning_rate", 0.05, 200), ("closed",)]
+    assert told[2:] == [
+        ("loss", 0.5, 100),
+        ("learning_rate", 0.1, 100),
+        ("loss", 0.25, 200),
+        ("learning_rate", 0.05, 200),
+        ("closed",),
+    ]
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UnveilError, match="pip install tensorboard"), sink("tensorboard", tmp_path, {}):
         pass

@@ -21,7 +21,15 @@ def test_known_positions_are_untouched_in_every_state_that_is_shown(solver, sche
     belief = GaussianData(schedule, 0.3, 0.5)
     x = torch.randn((3, 4), generator=generator, dtype=torch.float64)
     times = uniform(5, start=0.95)
-    sample(belief, solver(schedule), x, times, edit=Inpaint(KNOWN, VALUE), generator=generator, on_step=lambda x, s: shown.append(x))
+    sample(
+        belief,
+        solver(schedule),
+        x,
+        times,
+        edit=Inpaint(KNOWN, VALUE),
+        generator=generator,
+        on_step=lambda x, s: shown.append(x),
+    )
     assert len(shown) == 5
     for state in shown:
         torch.testing.assert_close(state[:, [0, 3]], VALUE[:, [0, 3]].expand(3, 2), rtol=0, atol=0)
@@ -67,7 +75,14 @@ def test_replace_with_jumps_infers_the_unknown_from_the_known():
     x = torch.randn((400, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     edit = Replace(torch.tensor([[True, False]]), torch.tensor([[1.2, 0.0]], dtype=torch.float64), schedule)
-    out = sample(belief, Renoise(DDIM(schedule, 1.0), schedule), x, times, edit=edit, generator=torch.Generator().manual_seed(1))
+    out = sample(
+        belief,
+        Renoise(DDIM(schedule, 1.0), schedule),
+        x,
+        times,
+        edit=edit,
+        generator=torch.Generator().manual_seed(1),
+    )
     assert float((out[:, 1] > 0).double().mean()) > 0.95
 
 
@@ -76,7 +91,9 @@ def test_ascend_stops_where_its_gain_is_zero_and_keeps_what_is_put_between():
     ascend = Ascend(lambda x_t, t: 3.0 * x_t.sum(1), gain=lambda t: 0.1 if float(t) > 0.5 else 0.0, steps=2)
     torch.testing.assert_close(ascend(x, torch.tensor(0.9), None), x + 0.6)
     torch.testing.assert_close(ascend(x, torch.tensor(0.4), None), x, rtol=0, atol=0)
-    kept = chain(Ascend(lambda x_t, t: x_t.sum(1), lambda t: 1.0, 3, between=Inpaint(KNOWN, VALUE)), identity)(x, torch.tensor(0.9), None)
+    kept = chain(
+        Ascend(lambda x_t, t: x_t.sum(1), lambda t: 1.0, 3, between=Inpaint(KNOWN, VALUE)), identity
+    )(x, torch.tensor(0.9), None)
     torch.testing.assert_close(kept[:, [0, 3]], VALUE[:, [0, 3]].expand(2, 2), rtol=0, atol=0)
     torch.testing.assert_close(kept[:, 1:3], torch.full((2, 2), 4.0, dtype=torch.float64))
 
@@ -101,4 +118,6 @@ def test_going_up_keeps_the_marginals(schedule):
     assert float(x_s.std()) == pytest.approx(data.marginal(s)[1], rel=0.015)
     kept = float(schedule.alpha(s) / schedule.alpha(t)) * deviation / data.marginal(s)[1]
     assert float(torch.corrcoef(torch.cat([x_t, x_s], 1).T)[0, 1]) == pytest.approx(kept, abs=0.02)
-    torch.testing.assert_close(solver.step(data, x_s, s, t, None, None)[0], DDIM(schedule).step(data, x_s, s, t, None, None)[0])
+    torch.testing.assert_close(
+        solver.step(data, x_s, s, t, None, None)[0], DDIM(schedule).step(data, x_s, s, t, None, None)[0]
+    )

@@ -92,7 +92,10 @@ def test_the_conditional_sides_variance_is_taken_at_every_scale(generator):
     def denoiser(x_t, t, cond):
         return GaussianDenoised(cond.label[:, None] * x_t, cond.label[:, None].expand_as(x_t))
 
-    null, cond = Branch(Condition(label=torch.full((3,), 0.25))), Branch(Condition(label=torch.full((3,), 0.75)))
+    null, cond = (
+        Branch(Condition(label=torch.full((3,), 0.25))),
+        Branch(Condition(label=torch.full((3,), 0.75))),
+    )
     for scale in (0.0, 1.0, 3.0):
         fraction = cfg(denoiser, cond, null, scale)(x, t).variance_fraction
         assert fraction is not None
@@ -150,14 +153,18 @@ def test_dynamic_threshold_divides_by_the_quantile_only_when_it_exceeds_1():
     q = float(values.abs().quantile(0.9))
     torch.testing.assert_close(out, values.clamp(-q, q) / q)
     small = 0.3 * values
-    torch.testing.assert_close(dynamic_threshold(lambda x_t, t: GaussianDenoised(x_t), 0.9)(small, torch.tensor([0.5])).mean, small)
+    torch.testing.assert_close(
+        dynamic_threshold(lambda x_t, t: GaussianDenoised(x_t), 0.9)(small, torch.tensor([0.5])).mean, small
+    )
 
 
 def test_tapped_shows_every_belief_and_changes_nothing():
     schedule, seen = Cosine(), []
     belief = MixtureData(schedule)
     x = torch.randn((4, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    watched = sample(tapped(belief, lambda d, t: seen.append((d, float(t[0])))), DDIM(schedule), x, uniform(5))
+    watched = sample(
+        tapped(belief, lambda d, t: seen.append((d, float(t[0])))), DDIM(schedule), x, uniform(5)
+    )
     torch.testing.assert_close(watched, sample(belief, DDIM(schedule), x, uniform(5)), rtol=0, atol=0)
     assert [t for _, t in seen] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
 
@@ -172,6 +179,12 @@ def test_guidance_acts_where_churn_lifts_t_above_1():
 
     x = 80.0 * torch.randn((4, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     times = uniform(3)
-    sample(tilted(belief, log_h, schedule, 0.01), Heun(schedule, churn=0.4), x, times, generator=torch.Generator().manual_seed(0))
+    sample(
+        tilted(belief, log_h, schedule, 0.01),
+        Heun(schedule, churn=0.4),
+        x,
+        times,
+        generator=torch.Generator().manual_seed(0),
+    )
     assert guided[0] > 1.0
     assert len(guided) == 5

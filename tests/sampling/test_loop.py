@@ -67,7 +67,10 @@ def test_the_loop_serves_tokens_and_carries_a_clock():
             return x_t.scatter(1, place[:, None], token.gather(1, place[:, None])), (carry or 0) + 1
 
     out = sample(
-        lambda x_t, t: MaskedDenoised(table.expand(len(x_t), 4, 5)), RevealOne(), torch.zeros((2, 4), dtype=torch.long), uniform(4)
+        lambda x_t, t: MaskedDenoised(table.expand(len(x_t), 4, 5)),
+        RevealOne(),
+        torch.zeros((2, 4), dtype=torch.long),
+        uniform(4),
     )
     assert out.tolist() == [[1, 2, 3, 4]] * 2
 
@@ -93,15 +96,40 @@ def test_no_tensor_is_made_without_a_device():
     t = torch.tensor([0.3, 0.6], device="cpu")
     torch.set_default_device("meta")
     try:
-        schedules = [LinearBeta(), Cosine(), ScaledLinearBeta(), Flow(), Karras(), tabulated(linear_betas(50))]
+        schedules = [
+            LinearBeta(),
+            Cosine(),
+            ScaledLinearBeta(),
+            Flow(),
+            Karras(),
+            tabulated(linear_betas(50)),
+        ]
         for schedule in schedules:
             denoiser = GaussianDenoiser(Tiny(), schedule, v)
-            edit = chain(Replace(known, x, schedule), Ascend(lambda y, u: -(y**2).sum(1), lambda u: 0.01), Inpaint(known, x))
-            guided = cfg(denoiser, Branch(Condition(label=label)), Branch(Condition(label=label)), 2.0, rescale=0.5)
-            guided = tilted(clipped(guided, -1.0, 1.0), lambda y, u: -(y**2).sum(1), schedule, 0.1, (0.0, 0.9))
+            edit = chain(
+                Replace(known, x, schedule),
+                Ascend(lambda y, u: -(y**2).sum(1), lambda u: 0.01),
+                Inpaint(known, x),
+            )
+            guided = cfg(
+                denoiser, Branch(Condition(label=label)), Branch(Condition(label=label)), 2.0, rescale=0.5
+            )
+            guided = tilted(
+                clipped(guided, -1.0, 1.0), lambda y, u: -(y**2).sum(1), schedule, 0.1, (0.0, 0.9)
+            )
             guided = steered(dynamic_threshold(guided), lambda y, u: (y**2).sum(1), schedule, 0.1, False)
-            for solver in (DDIM(schedule, 0.5), Ancestral(schedule), Heun(schedule, churn=0.1), DPMpp2M(schedule)):
-                for times in (uniform(3, 0.9), karras(schedule, 3, 0.05, 0.5), trailing(50, 4)[1:], respaced(50, (2, 2))[1:]):
+            for solver in (
+                DDIM(schedule, 0.5),
+                Ancestral(schedule),
+                Heun(schedule, churn=0.1),
+                DPMpp2M(schedule),
+            ):
+                for times in (
+                    uniform(3, 0.9),
+                    karras(schedule, 3, 0.05, 0.5),
+                    trailing(50, 4)[1:],
+                    respaced(50, (2, 2))[1:],
+                ):
                     out = sample(guided, solver, x, times, edit=edit)
                     assert out.device.type == "cpu"
                     assert bool(torch.isfinite(out).all())

@@ -17,7 +17,9 @@ from unveil.sampling.loop import sample
 from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, draw_tokens
 
 MASK, WORDS, LENGTH = 2, 2, 3
-JOINT = torch.tensor([0.30, 0.02, 0.08, 0.10, 0.05, 0.25, 0.15, 0.05], dtype=torch.float64)  # p(x) of the 2^3 words
+JOINT = torch.tensor(
+    [0.30, 0.02, 0.08, 0.10, 0.05, 0.25, 0.15, 0.05], dtype=torch.float64
+)  # p(x) of the 2^3 words
 
 
 def exact(x_t, t):
@@ -27,7 +29,9 @@ def exact(x_t, t):
     weight = fits * JOINT
     mass = torch.stack([(weight[:, :, None] * (words == w)).sum(1) for w in range(WORDS)], dim=-1)
     logits = (mass / weight.sum(1)[:, None, None]).clamp(min=1e-30).log()
-    return MaskedDenoised(torch.cat([logits, torch.full_like(logits[..., :1], 3.0)], dim=-1))  # the mask looks likely: SUBS must forbid it
+    return MaskedDenoised(
+        torch.cat([logits, torch.full_like(logits[..., :1], 3.0)], dim=-1)
+    )  # the mask looks likely: SUBS must forbid it
 
 
 def frequencies(x) -> torch.Tensor:
@@ -56,9 +60,14 @@ def test_ancestral_samples_the_joint_on_a_fine_grid_and_not_on_a_coarse_one(gene
     single = sample(exact, AncestralUnmask(Flow(), MASK), masks(6000), uniform(1), generator=generator)
     alone = exact(masks(1), None).logits[0, :, :2].softmax(-1)
     independent = torch.tensor(
-        [float(torch.tensor([alone[i, w] for i, w in enumerate(word)]).prod()) for word in product((0, 1), repeat=3)]
+        [
+            float(torch.tensor([alone[i, w] for i, w in enumerate(word)]).prod())
+            for word in product((0, 1), repeat=3)
+        ]
     )
-    assert chi_square(frequencies(single), independent.double()) > 0.01 > chi_square(frequencies(single), JOINT)
+    assert (
+        chi_square(frequencies(single), independent.double()) > 0.01 > chi_square(frequencies(single), JOINT)
+    )
 
 
 AGAIN = partial(AncestralUnmask, remask=0.5)
@@ -103,7 +112,12 @@ FOUR = table([0.5, 0.45, 0.05], [0.4, 0.31, 0.29], [0.1, 0.8, 0.1], [0.0, 0.42, 
 
 @pytest.mark.parametrize(
     ("order", "expected"),
-    [("confidence", [2, 3, 0, 1]), ("margin", [2, 3, 1, 0]), ("entropy", [2, 3, 0, 1]), ("left-to-right", [0, 1, 2, 3])],
+    [
+        ("confidence", [2, 3, 0, 1]),
+        ("margin", [2, 3, 1, 0]),
+        ("entropy", [2, 3, 0, 1]),
+        ("left-to-right", [0, 1, 2, 3]),
+    ],
 )
 def test_the_orders(order, expected):
     seen: list[int] = []
@@ -116,19 +130,29 @@ def test_the_orders(order, expected):
 
 
 def test_the_random_order_is_uniform(generator):
-    out = sample(FOUR, ConfidentUnmask(Flow(), 3, "random"), torch.full((4000, 4), 3), uniform(1, end=0.75), generator=generator)
+    out = sample(
+        FOUR,
+        ConfidentUnmask(Flow(), 3, "random"),
+        torch.full((4000, 4), 3),
+        uniform(1, end=0.75),
+        generator=generator,
+    )
     assert ((out != 3).sum(1) == 1).all()
     assert chi_square((out != 3).sum(0).double(), torch.ones(4).double()) > 0.01
 
 
-@pytest.mark.parametrize(("masked", "steps", "expected"), [(10, 4, [3, 3, 2, 2]), (4, 4, [1, 1, 1, 1]), (3, 5, [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("masked", "steps", "expected"), [(10, 4, [3, 3, 2, 2]), (4, 4, [1, 1, 1, 1]), (3, 5, [1, 1, 1])]
+)
 def test_tokens_a_step_are_lladas_and_no_call_is_wasted(masked, steps, expected):
     """floor(n / steps), one more in the first n mod steps; with more steps than masks the rest of the steps call nothing."""
     calls, left = [0], [masked]
 
     def belief(x_t, t):
         calls[0] += 1
-        return MaskedDenoised(torch.randn((len(x_t), masked, 4), generator=torch.Generator().manual_seed(calls[0])))
+        return MaskedDenoised(
+            torch.randn((len(x_t), masked, 4), generator=torch.Generator().manual_seed(calls[0]))
+        )
 
     def watch(x, s):
         left.append(int((x == 3).sum()))
@@ -149,7 +173,10 @@ def test_threshold_and_factor_commit_in_parallel():
     assert committed() == [2]
     assert committed(threshold=0.85) == [1, 2]
     assert committed(threshold=0.99) == [2]  # at least one
-    assert committed(factor=0.31) == [1, 2]  # r = 2 needs 1 - .31/3 = .897 (has .9), r = 3 needs .923 (has .8)
+    assert committed(factor=0.31) == [
+        1,
+        2,
+    ]  # r = 2 needs 1 - .31/3 = .897 (has .9), r = 3 needs .923 (has .8)
     assert committed(factor=1.0) == [1, 2, 3]  # r = 3 needs .75, r = 4 needs .8 (has .5)
     with pytest.raises(ValueError, match="order 'confidence'"):
         ConfidentUnmask(Flow(), 3, "random", threshold=0.9)
@@ -159,8 +186,15 @@ def test_gumbel_samples_the_tempered_belief(generator):
     logits = torch.tensor([0.0, 1.0, 2.0]).expand(20_000, 3)
     for temperature in (0.5, 1.0, 2.0):
         token, chance = draw_tokens(logits, temperature, generator)
-        assert chi_square(torch.bincount(token, minlength=3).double(), (logits[0] / temperature).softmax(-1).double()) > 0.01
-        torch.testing.assert_close(chance, logits.softmax(-1).gather(1, token[:, None])[:, 0])  # of the untempered belief
+        assert (
+            chi_square(
+                torch.bincount(token, minlength=3).double(), (logits[0] / temperature).softmax(-1).double()
+            )
+            > 0.01
+        )
+        torch.testing.assert_close(
+            chance, logits.softmax(-1).gather(1, token[:, None])[:, 0]
+        )  # of the untempered belief
     assert draw_tokens(logits, 0.0, None)[0].unique().tolist() == [2]
 
 
@@ -177,7 +211,14 @@ def test_what_is_revealed_never_changes_and_nothing_stays_masked(make, generator
     x = masks(300)
     x[:, 1] = 1
     states = [x]
-    out = sample(exact, make(), x, uniform(5), generator=generator, on_step=lambda state, s: states.append(state) and None)
+    out = sample(
+        exact,
+        make(),
+        x,
+        uniform(5),
+        generator=generator,
+        on_step=lambda state, s: states.append(state) and None,
+    )
     for before, after in pairwise(states):
         kept = before != MASK
         assert torch.equal(after[kept], before[kept])
@@ -186,7 +227,9 @@ def test_what_is_revealed_never_changes_and_nothing_stays_masked(make, generator
 
 @pytest.mark.parametrize("make", SOLVERS)
 def test_only_the_positions_asked_for_are_decided(make, generator):
-    out = sample(exact, make(among=torch.tensor([False, True, True])), masks(50), uniform(3), generator=generator)
+    out = sample(
+        exact, make(among=torch.tensor([False, True, True])), masks(50), uniform(3), generator=generator
+    )
     assert bool((out[:, 0] == MASK).all()) and not bool((out[:, 1:] == MASK).any())
 
 
@@ -195,7 +238,10 @@ def test_prompts_outlive_masking_again(remask, generator):
     known = torch.tensor([True, False, False])
     value = torch.tensor([1, 0, 0])
     states = []
-    for solver in (AncestralUnmask(Flow(), MASK, remask=remask), ConfidentUnmask(Flow(), MASK, remask=remask)):
+    for solver in (
+        AncestralUnmask(Flow(), MASK, remask=remask),
+        ConfidentUnmask(Flow(), MASK, remask=remask),
+    ):
         out = sample(
             exact,
             solver,
@@ -218,7 +264,10 @@ def test_a_belief_at_some_positions_is_the_belief_at_all(make):
     def some(x_t, t):
         return MaskedDenoised(exact(x_t, t).logits[:, places], places.expand(len(x_t), -1))
 
-    whole, part = (sample(b, make(), masks(64), uniform(4), generator=torch.Generator().manual_seed(1)) for b in (exact, some))
+    whole, part = (
+        sample(b, make(), masks(64), uniform(4), generator=torch.Generator().manual_seed(1))
+        for b in (exact, some)
+    )
     assert torch.equal(whole, part)
     backwards = torch.tensor([2, 0])
 
@@ -246,10 +295,15 @@ def test_guidance_at_scale_1_is_the_conditional_and_0_the_null():
         guided = cfg(denoiser, Branch(), Branch(view=blind), scale)(x, t)
         torch.testing.assert_close(guided.logits, expected.logits)
     u, c = exact(blind(x), t).logits, exact(x, t).logits
-    torch.testing.assert_close(cfg(denoiser, Branch(), Branch(view=blind), 2.5)(x, t).logits, u + 2.5 * (c - u))
+    torch.testing.assert_close(
+        cfg(denoiser, Branch(), Branch(view=blind), 2.5)(x, t).logits, u + 2.5 * (c - u)
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"remask": 1.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"remask": 1.5}],
+)
 def test_solvers_refuse_settings_of_no_meaning(wrong):
     for solver in (AncestralUnmask, FirstHittingUnmask, ConfidentUnmask):
         if solver is not FirstHittingUnmask or "temperature" in wrong:

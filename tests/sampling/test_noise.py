@@ -34,7 +34,9 @@ def test_only_wanted_numbers_are_drawn() -> None:
     where = torch.tensor([[True, False, True], [False, False, False]])
     own = generators(0, 2)
     numbers = uniform_like(torch.empty(2, 3), own, where=where)
-    assert torch.equal(numbers[0, [0, 2]], torch.rand(2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(
+        numbers[0, [0, 2]], torch.rand(2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )
     assert float(uniform_like(torch.empty(2, 1), own)[1]) == float(
         torch.rand(1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     )
@@ -59,7 +61,9 @@ def test_gaussian_solvers_do_not_mix_samples(solver: object) -> None:
 
     def made(first: int, count: int) -> torch.Tensor:
         own = generators(3, count, first)
-        return sample(denoise, solver, normal_like(torch.empty(count, 3), own), times, edit=edit, generator=own)
+        return sample(
+            denoise, solver, normal_like(torch.empty(count, 3), own), times, edit=edit, generator=own
+        )
 
     assert torch.equal(made(0, 4), torch.cat([made(i, 1) for i in range(4)]))
 

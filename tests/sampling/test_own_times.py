@@ -25,7 +25,9 @@ def test_rows_may_step_from_times_of_their_own(eta, generator):
     both, _ = DDIM(schedule, eta).step(denoise, x, t, s, None, torch.Generator().manual_seed(0))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     for k in range(2):
-        alone, _ = DDIM(schedule, eta).step(denoise, x[k : k + 1], t[k], s[k], None, torch.Generator().manual_seed(0))
+        alone, _ = DDIM(schedule, eta).step(
+            denoise, x[k : k + 1], t[k], s[k], None, torch.Generator().manual_seed(0)
+        )
         fresh = torch.randn((1, 5), generator=torch.Generator().manual_seed(0))
         deviation = (posterior_coefficients(schedule, t[k], s[k]).small.sqrt() * eta).float()
         torch.testing.assert_close(both[k : k + 1] - deviation * noise[k : k + 1], alone - deviation * fresh)

@@ -38,7 +38,9 @@ KINDS = [{"block": 1}, {"block": 3}, {"causal": True}]
 
 def random_model(scale: float = 0.4, **options) -> TextModel:
     torch.manual_seed(0)
-    model = TextModel(TextShape(5, context=32, width=16, depth=2, heads=2, theta=30.0, **options), LETTERS).eval()
+    model = TextModel(
+        TextShape(5, context=32, width=16, depth=2, heads=2, theta=30.0, **options), LETTERS
+    ).eval()
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * scale
@@ -47,7 +49,12 @@ def random_model(scale: float = 0.4, **options) -> TextModel:
 
 def log_p(model, context: list[int], block: list[int], place: int) -> torch.Tensor:
     """(V,) log-probabilities at a place of a block after clean context, from the whole sequence read at once."""
-    logits = model.denoiser(torch.tensor([context + block]), torch.ones(1)).logits[0, len(context) + place].detach().clone()
+    logits = (
+        model.denoiser(torch.tensor([context + block]), torch.ones(1))
+        .logits[0, len(context) + place]
+        .detach()
+        .clone()
+    )
     logits[LETTERS.mask_id] = float("-inf")
     return logits.log_softmax(-1)
 
@@ -56,20 +63,28 @@ def test_block_1_at_mask_rate_1_is_the_chain_rule():
     """The vectorised bound, both copies at once, against one token at a time: 1e-5; its Monte-Carlo form agrees within its interval."""
     model = random_model(block=1)
     ids = torch.randint(3, (3, 9), generator=torch.Generator().manual_seed(2))
-    by_hand = torch.tensor([[-float(log_p(model, row[:i], [4], 0)[row[i]]) for i in range(9)] for row in ids.tolist()])
+    by_hand = torch.tensor(
+        [[-float(log_p(model, row[:i], [4], 0)[row[i]]) for i in range(9)] for row in ids.tolist()]
+    )
     cond = Condition(prefix=model.network.prefill(ids))
     uniform = torch.rand(ids.shape)
-    counted = counted_loss(model.denoiser, ids, torch.ones((3, 9), dtype=torch.long), uniform, cond=cond, block=1)
+    counted = counted_loss(
+        model.denoiser, ids, torch.ones((3, 9), dtype=torch.long), uniform, cond=cond, block=1
+    )
     torch.testing.assert_close(counted * 9, by_hand.sum(1), rtol=0, atol=1e-5)
     certain = masked_loss(model.denoiser, ids, torch.ones((3, 9), dtype=torch.float64), uniform, cond=cond)
     torch.testing.assert_close(certain.float() * 9, by_hand.sum(1), rtol=0, atol=1e-5)
     torch.testing.assert_close(conditional_nats(model, ids), by_hand, rtol=0, atol=1e-5)
     exact = text_nats(model, ids, 7, torch.Generator())
     assert is_exact(model) and exact.shape == (3, 1)
-    drawn = text_nats(model, ids.repeat(60, 1), 8, torch.Generator().manual_seed(0), form="t", times="independent")
+    drawn = text_nats(
+        model, ids.repeat(60, 1), 8, torch.Generator().manual_seed(0), form="t", times="independent"
+    )
     for row in range(3):
         mine = drawn[row::3].flatten()
-        assert float(mine.mean()) == pytest.approx(float(exact[row]), abs=3.0 * float(mine.std()) / len(mine) ** 0.5)
+        assert float(mine.mean()) == pytest.approx(
+            float(exact[row]), abs=3.0 * float(mine.std()) / len(mine) ** 0.5
+        )
 
 
 @pytest.mark.parametrize("options", [{"causal": True}, {"block": 1}])
@@ -82,7 +97,9 @@ def test_exact_likelihoods_of_all_sequences_sum_to_one(options):
 def test_a_causal_models_likelihood_is_its_next_token_probabilities():
     model, row = random_model(causal=True), [2, 0, 0, 1, 2, 1]
     expected = [-float(log_p(model, row[:i], [0], 0)[row[i]]) for i in range(6)]
-    torch.testing.assert_close(conditional_nats(model, torch.tensor([row]))[0], torch.tensor(expected), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        conditional_nats(model, torch.tensor([row]))[0], torch.tensor(expected), rtol=0, atol=1e-5
+    )
     known = torch.tensor([[True, True, False, False, False, False]])
     nats = text_nats(model, torch.tensor([row]), 1, torch.Generator(), known=known)
     assert float(nats) == pytest.approx(sum(expected[2:]) / 4, abs=1e-5)
@@ -130,7 +147,11 @@ def test_estimators_have_one_mean_and_l_the_least_variance(options):
     ids = torch.randint(3, (1, 8), generator=torch.Generator().manual_seed(5)).repeat(500, 1)
     found = {}
     for form, times in product(("l", "t"), ("stratified", "antithetic", "independent")):
-        nats = text_nats(model, ids, 4, torch.Generator().manual_seed(2), form=form, times=times).mean(1).double()
+        nats = (
+            text_nats(model, ids, 4, torch.Generator().manual_seed(2), form=form, times=times)
+            .mean(1)
+            .double()
+        )
         found[form, times] = (float(nats.mean()), float(nats.std()))
     mean, _ = found["l", "stratified"]
     for other, spread in found.values():
@@ -155,7 +176,11 @@ def plain_loop(model, prompt: list[int], length: int) -> list[int]:
     for start in range(0, len(row), size):
         stop = min(start + size, len(row))
         while 4 in row[start:stop]:
-            tables = {i: log_p(model, row[:start], row[start:stop], i - start) for i in range(start, stop) if row[i] == 4}
+            tables = {
+                i: log_p(model, row[:start], row[start:stop], i - start)
+                for i in range(start, stop)
+                if row[i] == 4
+            }
             place = max(tables, key=lambda i: (float(tables[i].max()), -i))
             row[place] = int(tables[place].argmax())
     return row
@@ -179,7 +204,12 @@ def test_what_is_remembered_changes_no_sample(options, order):
     model, canvas = random_model(**options), prompt_canvas([[0, 1], [2]], 10, LETTERS)
     settings = TextSettings(steps=30, order=order, temperature=1.0, stop=False)
     out = [
-        write(model, canvas, TextSettings(**{**vars(settings), "cache": cache}), torch.Generator().manual_seed(3)).ids
+        write(
+            model,
+            canvas,
+            TextSettings(**{**vars(settings), "cache": cache}),
+            torch.Generator().manual_seed(3),
+        ).ids
         for cache in ("auto", "none")
     ]
     assert torch.equal(out[0], out[1]) and not bool((out[0] == 4).any())
@@ -194,7 +224,9 @@ def learned(steps: int = 120, **options) -> TextModel:
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.25)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
-    draw = text_batches(Pieces(Stream(torch.arange(300).int().numpy() % 3, 300), 12), 32, form, block=options.get("block", 0))
+    draw = text_batches(
+        Pieces(Stream(torch.arange(300).int().numpy() % 3, 300), 12), 32, form, block=options.get("block", 0)
+    )
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
@@ -242,22 +274,39 @@ def test_toys_are_learned_and_written(options, generator):
     """log 3 nats for the first letter and nothing for the others; prompts go on, in whatever part of a block they end."""
     model = learned(**options)
     ids = torch.tensor([[0, 1, 2] * 4, [1, 2, 0] * 4]).repeat(8, 1)
-    assert float(text_nats(model, ids, 4, generator).mean()) * 12 == pytest.approx(log(3), abs=1.0)  # a guess is 12 log 3
+    assert float(text_nats(model, ids, 4, generator).mean()) * 12 == pytest.approx(
+        log(3), abs=1.0
+    )  # a guess is 12 log 3
     settings = TextSettings(length=7, order="first-hitting")
-    assert continue_text(model, ["abc", "ca", "b"], settings, generators(0, 3)) == ["abcabca", "bcabcab", "cabcabc"]
+    assert continue_text(model, ["abc", "ca", "b"], settings, generators(0, 3)) == [
+        "abcabca",
+        "bcabcab",
+        "cabcabc",
+    ]
     if options.get("block") == 4:
         assert fill_gaps(model, ["abcabc[*2]c"], TextSettings(steps=4, may_end=False)) == ["abcabcabc"]
 
 
 def test_every_block_has_its_own_number_of_masks():
-    draw = text_batches(Pieces(Stream(torch.zeros(40, dtype=torch.int32).numpy(), 40), 10, truncated=0.0), 6, "l", block=4)
+    draw = text_batches(
+        Pieces(Stream(torch.zeros(40, dtype=torch.int32).numpy(), 40), 10, truncated=0.0), 6, "l", block=4
+    )
     masks = draw(torch.Generator().manual_seed(0)).masks
     assert masks is not None and masks.shape == (6, 3) and block_lengths(10, 4).tolist() == [4, 4, 2]
-    assert bool((masks >= 1).all()) and bool((masks <= torch.tensor([4, 4, 2])).all()) and len(masks[:, 0].unique()) > 2
-    t = text_batches(Pieces(Stream(torch.zeros(40, dtype=torch.int32).numpy(), 40), 10, truncated=0.0), 6, "t", block=4)(
-        torch.Generator()
-    ).t
-    assert t is not None and t.shape == (6, 10) and bool((t[:, :4] == t[:, :1]).all()) and bool((t[:, 4] != t[:, 3]).all())
+    assert (
+        bool((masks >= 1).all())
+        and bool((masks <= torch.tensor([4, 4, 2])).all())
+        and len(masks[:, 0].unique()) > 2
+    )
+    t = text_batches(
+        Pieces(Stream(torch.zeros(40, dtype=torch.int32).numpy(), 40), 10, truncated=0.0), 6, "t", block=4
+    )(torch.Generator()).t
+    assert (
+        t is not None
+        and t.shape == (6, 10)
+        and bool((t[:, :4] == t[:, :1]).all())
+        and bool((t[:, 4] != t[:, 3]).all())
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +329,13 @@ def test_a_causal_model_has_no_blocks_and_is_padded_on_the_right():
         random_model(causal=True, block=2)
     with pytest.raises(ValueError, match="padded on the right only"):
         text_nats(
-            random_model(block=2), torch.zeros((1, 3), dtype=torch.long), 1, torch.Generator(), valid=torch.tensor([[False, True, True]])
+            random_model(block=2),
+            torch.zeros((1, 3), dtype=torch.long),
+            1,
+            torch.Generator(),
+            valid=torch.tensor([[False, True, True]]),
         )
     with pytest.raises(ValueError, match="in pairs"):
-        text_nats(random_model(), torch.zeros((1, 3), dtype=torch.long), 3, torch.Generator(), times="antithetic")
+        text_nats(
+            random_model(), torch.zeros((1, 3), dtype=torch.long), 3, torch.Generator(), times="antithetic"
+        )

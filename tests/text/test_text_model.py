@@ -35,7 +35,10 @@ SMALL = TextShape(TOKENS.size, context=24, width=32, depth=2, heads=2, theta=30.
 
 def random_model(**options) -> TextModel:
     torch.manual_seed(0)
-    model = TextModel(TextShape(**{**{name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__}, **options}), TOKENS).eval()
+    model = TextModel(
+        TextShape(**{**{name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__}, **options}),
+        TOKENS,
+    ).eval()
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.25
@@ -95,7 +98,9 @@ def test_a_toy_is_learned_to_its_entropy(cycle, generator):
     assert float(text_nats(cycle, wrong, 12, generator).mean()) > 0.3
 
 
-@pytest.mark.parametrize("order", ["confidence", "margin", "entropy", "left-to-right", "first-hitting", "ancestral"])
+@pytest.mark.parametrize(
+    "order", ["confidence", "margin", "entropy", "left-to-right", "first-hitting", "ancestral"]
+)
 def test_the_toy_is_written_from_prompts_and_into_gaps(cycle, order, generator):
     settings = TextSettings(length=7, steps=40 if order == "ancestral" else 7, order=order)
     assert continue_text(cycle, ["abc", "ca", "b"], settings, generator) == ["abcabca", "bcabcab", "cabcabc"]
@@ -104,7 +109,9 @@ def test_the_toy_is_written_from_prompts_and_into_gaps(cycle, order, generator):
 
 
 def test_first_hitting_writes_all_three_sequences(cycle, generator):
-    out = continue_text(cycle, [""] * 45, TextSettings(length=10, order="first-hitting", temperature=1.0), generator)
+    out = continue_text(
+        cycle, [""] * 45, TextSettings(length=10, order="first-hitting", temperature=1.0), generator
+    )
     assert sum(is_cycle(text) for text in out) >= 35
     starts = [sum(text[0] == letter for text in out) for letter in "abc"]
     assert min(starts) >= 6
@@ -155,7 +162,10 @@ def test_both_forms_of_training_have_the_same_mean(generator):
 PROMPTS = ["abcde", "x", "two words"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"block": 4}, {"scale": 2.5}, {"order": "margin", "block": 3, "steps": 8}, {"threshold": 0.05}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"block": 4}, {"scale": 2.5}, {"order": "margin", "block": 3, "steps": 8}, {"threshold": 0.05}],
+)
 def test_ragged_prompts_in_one_batch_are_what_they_are_alone(changes):
     model = random_model()
     settings = TextSettings(**({"length": 10, "steps": 10, "stop": False} | changes))
@@ -167,7 +177,11 @@ def test_ragged_prompts_in_one_batch_are_what_they_are_alone(changes):
 
 
 @pytest.mark.parametrize(
-    "settings", [TextSettings(steps=5, remask=0.5, temperature=1.0), TextSettings(steps=5, order="ancestral", remask=1.0)]
+    "settings",
+    [
+        TextSettings(steps=5, remask=0.5, temperature=1.0),
+        TextSettings(steps=5, order="ancestral", remask=1.0),
+    ],
 )
 def test_gaps_keep_the_text_around_them(settings, generator):
     model = random_model()
@@ -201,11 +215,19 @@ def test_guidance_is_lladas_line_and_scale_1_is_none(generator):
 def test_blocks_are_finished_from_left_to_right():
     wanted = torch.tensor([[False, True, True, False, True], [True, False, False, False, False]])
     blocks = blocks_of(wanted, 2)
-    assert [b.int().tolist() for b in blocks] == [[[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]], [[0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]]
+    assert [b.int().tolist() for b in blocks] == [
+        [[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]],
+        [[0, 0, 0, 0, 1], [0, 0, 0, 0, 0]],
+    ]
     assert torch.equal(blocks_of(wanted, 0)[0], wanted)
     model, states = random_model(), []
     canvas = prompt_canvas([TOKENS.encode("ab")], 9, TOKENS)
-    written = write(model, canvas, TextSettings(block=3, steps=6, stop=False), on_step=lambda x: states.append(x[0, 2:] != TOKENS.mask_id))
+    written = write(
+        model,
+        canvas,
+        TextSettings(block=3, steps=6, stop=False),
+        on_step=lambda x: states.append(x[0, 2:] != TOKENS.mask_id),
+    )
     assert [int(s.sum()) for s in states] == [2, 3, 5, 6, 8, 9] and written.calls == 6
     for state in states:
         done = int(state.sum()) // 3 * 3
@@ -213,7 +235,9 @@ def test_blocks_are_finished_from_left_to_right():
 
 
 def test_steps_without_a_mask_to_fill_call_nothing():
-    written = write(random_model(), prompt_canvas([TOKENS.encode("ab")], 4, TOKENS), TextSettings(steps=50, stop=False))
+    written = write(
+        random_model(), prompt_canvas([TOKENS.encode("ab")], 4, TOKENS), TextSettings(steps=50, stop=False)
+    )
     assert written.calls == 4
 
 
@@ -228,7 +252,9 @@ def test_without_a_length_text_grows_part_by_part_to_the_end_of_the_context():
             part = min(5, model.shape.context - grown)
             ids = write(model, prompt_canvas([ids], part, TOKENS), settings).ids[0].tolist()
             grown += part
-        assert row[3 - len(prompt) :] == ids + [TOKENS.mask_id] * (len(prompt) - 1)  # the shorter prompt has room for more
+        assert row[3 - len(prompt) :] == ids + [TOKENS.mask_id] * (
+            len(prompt) - 1
+        )  # the shorter prompt has room for more
     assert done.ids.shape == (2, 3 + model.shape.context - 1)
     with pytest.raises(ValueError, match="guidance masks the prompt"):
         write_on(model, prompts, TextSettings(scale=2.0))
@@ -242,7 +268,13 @@ def test_rows_end_at_the_end_of_text():
     settings = TextSettings(length=12, steps=12, block=4)
     canvas = prompt_canvas([TOKENS.encode("ab"), TOKENS.encode("c")], 12, TOKENS)
     wanted = canvas.ids == TOKENS.mask_id
-    row = torch.tensor([[7, 7, TOKENS.mask_id, TOKENS.eos_id], [7, 7, TOKENS.eos_id, TOKENS.mask_id], [TOKENS.eos_id, 7, 7, 7]])
+    row = torch.tensor(
+        [
+            [7, 7, TOKENS.mask_id, TOKENS.eos_id],
+            [7, 7, TOKENS.eos_id, TOKENS.mask_id],
+            [TOKENS.eos_id, 7, 7, 7],
+        ]
+    )
     after_prompt = torch.tensor([[False, True, True, True]]).expand(3, -1)
     assert ended(row, after_prompt, TOKENS).tolist() == [False, True, False]
     out = write(model, canvas, TextSettings(length=12, steps=12, block=4, may_end=False)).ids
@@ -264,14 +296,26 @@ def test_rows_end_at_the_end_of_text():
     ("run", "message"),
     [
         (lambda m: continue_text(m, ["x" * 20], TextSettings(length=5)), "the model's context is 24"),
-        (lambda m: continue_text(m, ["x"], TextSettings(length=8, block=2, steps=3)), "3 steps are fewer than the 4 blocks"),
+        (
+            lambda m: continue_text(m, ["x"], TextSettings(length=8, block=2, steps=3)),
+            "3 steps are fewer than the 4 blocks",
+        ),
         (lambda m: prompt_canvas([[5, TOKENS.mask_id]], 3, TOKENS), "holds the mask token"),
         (lambda m: fill_gaps(m, ["no gap"]), "has no gap"),
         (lambda m: continue_text(m, ["x"], TextSettings(length=0)), "at least 1 token"),
         (lambda m: continue_text(m, []), "nothing to write"),
-        (lambda m: text_nats(m, torch.zeros((1, 3), dtype=torch.long), 0, torch.Generator()), "draws must be at least 1"),
         (
-            lambda m: text_nats(m, torch.zeros((1, 3), dtype=torch.long), 1, torch.Generator(), known=torch.ones((1, 3), dtype=torch.bool)),
+            lambda m: text_nats(m, torch.zeros((1, 3), dtype=torch.long), 0, torch.Generator()),
+            "draws must be at least 1",
+        ),
+        (
+            lambda m: text_nats(
+                m,
+                torch.zeros((1, 3), dtype=torch.long),
+                1,
+                torch.Generator(),
+                known=torch.ones((1, 3), dtype=torch.bool),
+            ),
             "needs a token to score",
         ),
     ],
@@ -290,13 +334,17 @@ def test_padding_is_neither_seen_nor_scored():
     model = random_model()
     ids = torch.tensor([[1, 2, 3, 4, 9, 9]])
     valid = torch.tensor([[True] * 4 + [False] * 2])
-    many = text_nats(model, ids.repeat(100, 1), 4, torch.Generator().manual_seed(0), valid=valid.repeat(100, 1))
+    many = text_nats(
+        model, ids.repeat(100, 1), 4, torch.Generator().manual_seed(0), valid=valid.repeat(100, 1)
+    )
     alone = text_nats(model, ids[:, :4].repeat(100, 1), 4, torch.Generator().manual_seed(1))
     spread = float((many.var() / 400 + alone.var() / 400) ** 0.5)
     assert float(many.mean()) == pytest.approx(float(alone.mean()), abs=4 * spread)
     changed = ids.clone()
     changed[0, 4:] = 100
-    before, after = (text_nats(model, x, 4, torch.Generator().manual_seed(1), valid=valid) for x in (ids, changed))
+    before, after = (
+        text_nats(model, x, 4, torch.Generator().manual_seed(1), valid=valid) for x in (ids, changed)
+    )
     torch.testing.assert_close(before, after)
 
 
@@ -311,7 +359,10 @@ def alone_and_together(model, patterns: list[list[int]], settings: TextSettings)
 M = TOKENS.mask_id
 RAGGED = [[5, 6, 7, *[M] * 10], [9, *[M] * 10], [5, 5, M, M, M, 8, 8, M, M], [M] * 8]
 WAYS = [
-    *({"order": order, "temperature": 1.0} for order in ("confidence", "margin", "entropy", "random", "left-to-right", "ancestral")),
+    *(
+        {"order": order, "temperature": 1.0}
+        for order in ("confidence", "margin", "entropy", "random", "left-to-right", "ancestral")
+    ),
     {"order": "first-hitting", "temperature": 1.0},
     {"temperature": 0.9, "block": 4},
     {"order": "first-hitting", "temperature": 0.9, "block": 3},
@@ -351,14 +402,19 @@ def test_rows_of_models_of_blocks_are_what_they_are_alone(options, order):
     with torch.no_grad():
         model.network.ff_out.weight[TOKENS.eos_id] += 0.4
     prompts = [[*prompt, *[M] * 6] for prompt in ([5, 6, 7], [1, 2, 3, 4, 5, 6, 7], [])]
-    settings = TextSettings(length=6, steps=9, order=order, temperature=1.0, cache="none" if order == "ancestral" else "auto")
+    settings = TextSettings(
+        length=6, steps=9, order=order, temperature=1.0, cache="none" if order == "ancestral" else "auto"
+    )
     alone_and_together(model, prompts, settings)
     if order == "confidence":
         alone_and_together(model, prompts, TextSettings(length=6, steps=9, temperature=1.0, remask=0.5))
 
 
 def test_text_without_a_length_does_not_depend_on_the_rows_beside_it(often_ending):
-    prompts, settings = [[5, 6, 7], [9], [5, 6], [1]], TextSettings(length=4, steps=4, order="first-hitting", temperature=1.0)
+    prompts, settings = (
+        [[5, 6, 7], [9], [5, 6], [1]],
+        TextSettings(length=4, steps=4, order="first-hitting", temperature=1.0),
+    )
     together = write_on(often_ending, prompts, settings, generators(3, 4)).ids
     lengths = set()
     for i, prompt in enumerate(prompts):
@@ -371,7 +427,9 @@ def test_text_without_a_length_does_not_depend_on_the_rows_beside_it(often_endin
 
 def test_one_generator_serves_a_batch_and_generators_must_be_as_many_as_rows():
     model, settings = random_model(), TextSettings(length=6, steps=6, temperature=1.0)
-    one = [continue_text(model, ["ab", "c"], settings, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    one = [
+        continue_text(model, ["ab", "c"], settings, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    ]
     assert one[0] == one[1] != one[2]
     with pytest.raises(ValueError, match="generators cannot serve"):
         continue_text(model, ["ab", "c", "d"], settings, generators(0, 2))
@@ -382,7 +440,11 @@ def test_one_generator_serves_a_batch_and_generators_must_be_as_many_as_rows():
 WRONG = [
     *({name: value} for name in ("length", "steps") for value in (0, -3, 2.0, True, "8", None, float("nan"))),
     *({name: value} for name in ("block", "edit_steps") for value in (-2, 1.5, None, False)),
-    *({name: value} for name in ("temperature", "scale", "remask") for value in (float("nan"), float("inf"), None, "1", True)),
+    *(
+        {name: value}
+        for name in ("temperature", "scale", "remask")
+        for value in (float("nan"), float("inf"), None, "1", True)
+    ),
     *({name: value} for name in ("temperature", "remask") for value in (-1.0, -1e-9)),
     *({name: value} for name in ("threshold", "edit") for value in (5.0, 0.0, -0.1, float("nan"), "1", True)),
     *({"factor": value} for value in (0.0, -1.0, float("nan"), float("inf"), "1")),
@@ -395,7 +457,9 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_settings_are_checked_where_they_are_made(wrong):
-    settings = object.__new__(TextSettings)  # not made the usual way, where the tests' own check of types comes first
+    settings = object.__new__(
+        TextSettings
+    )  # not made the usual way, where the tests' own check of types comes first
     vars(settings).update(vars(TextSettings()) | wrong)
     with pytest.raises(ValueError, match=f"^TextSettings: {next(iter(wrong))} "):
         settings.__post_init__()
@@ -407,16 +471,25 @@ CANVAS = padded([[5, M, M]], TOKENS.eos_id)
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda m: continue_text(m, "abc"), r"prompts must be a list of texts, got one text; write \['abc'\]"),
+        (
+            lambda m: continue_text(m, "abc"),
+            r"prompts must be a list of texts, got one text; write \['abc'\]",
+        ),
         (lambda m: fill_gaps(m, "a[*2]"), "patterns must be a list of texts, got one text"),
         (lambda m: continue_text(m, ["x"], TextSettings(length=10**9)), "the model's context is 24"),
         (lambda m: fill_gaps(m, ["[*99999999999]"]), "a gap of 99999999999 tokens"),
         (lambda m: fill_gaps(m, ["[*0] only"]), "has no gap"),
-        (lambda m: prompt_canvas([[5, 999]], 3, TOKENS), "a prompt holds 999, which is none of the vocabulary's ids"),
+        (
+            lambda m: prompt_canvas([[5, 999]], 3, TOKENS),
+            "a prompt holds 999, which is none of the vocabulary's ids",
+        ),
         (lambda m: prompt_canvas([[5, -1]], 3, TOKENS), "a prompt holds -1"),
         (lambda m: write(m, Canvas(CANVAS.ids * 0, CANVAS.valid), TextSettings()), "holds no mask"),
         (lambda m: write(m, Canvas(CANVAS.ids + 1, CANVAS.valid), TextSettings()), "holds no mask|holds ids"),
-        (lambda m: write(m, Canvas(CANVAS.ids, torch.tensor([[True, True, False]])), TextSettings()), "padded on the left"),
+        (
+            lambda m: write(m, Canvas(CANVAS.ids, torch.tensor([[True, True, False]])), TextSettings()),
+            "padded on the left",
+        ),
         (lambda m: write(m, Canvas(CANVAS.ids[:0], CANVAS.valid[:0]), TextSettings()), "nothing to write"),
         (lambda m: write_on(m, [[5] * 24], TextSettings(length=4, steps=4)), "the model's context is 24"),
     ],
@@ -450,13 +523,21 @@ def test_a_padded_row_is_scored_as_it_is_alone(options, form):
 
 def test_recorded_numbers_give_the_losses_they_stand_for():
     model, ids = random_model(), torch.arange(12).reshape(2, 6)
-    drawn = Draws(torch.tensor([[[0.1, 0.9]], [[0.5, 0.3]]]), torch.rand((2, 2, 6), generator=torch.Generator().manual_seed(1)))
+    drawn = Draws(
+        torch.tensor([[[0.1, 0.9]], [[0.5, 0.3]]]),
+        torch.rand((2, 2, 6), generator=torch.Generator().manual_seed(1)),
+    )
     counted = text_nats(model, ids, 2, drawn=drawn)
     noised = text_nats(model, ids, 2, form="t", drawn=drawn)
     for k in range(2):
         count = 1 + (6 * drawn.places[:, 0, k]).long()
-        torch.testing.assert_close(counted[:, k], counted_loss(model.denoiser, ids, count, drawn.uniform[k]).detach())
-        torch.testing.assert_close(noised[:, k], masked_loss(model.denoiser, ids, 1.0 - drawn.places[:, 0, k], drawn.uniform[k]).detach())
+        torch.testing.assert_close(
+            counted[:, k], counted_loss(model.denoiser, ids, count, drawn.uniform[k]).detach()
+        )
+        torch.testing.assert_close(
+            noised[:, k],
+            masked_loss(model.denoiser, ids, 1.0 - drawn.places[:, 0, k], drawn.uniform[k]).detach(),
+        )
     with pytest.raises(ValueError, match=r"drawn must be places \(2, 1, 3\)"):
         text_nats(model, ids, 3, drawn=drawn)
 
@@ -479,9 +560,17 @@ def test_likelihoods_check_what_they_are_given(ids, message):
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({name: value} for name in ("context", "width", "depth", "heads", "vocabulary") for value in (0, -1, 1.5, True, None)),
+        *(
+            {name: value}
+            for name in ("context", "width", "depth", "heads", "vocabulary")
+            for value in (0, -1, 1.5, True, None)
+        ),
         *({name: value} for name in ("kv_heads", "hidden", "block") for value in (-1, 0.5)),
-        *({name: value} for name in ("theta", "epsilon") for value in (0.0, -1.0, float("nan"), float("inf"), "1")),
+        *(
+            {name: value}
+            for name in ("theta", "epsilon")
+            for value in (0.0, -1.0, float("nan"), float("inf"), "1")
+        ),
         {"epsilon": 1.0},
         {"schedule": "sine"},
         {"width": 20, "heads": 3},

@@ -34,7 +34,9 @@ def test_the_loss_is_equation_5_by_hand():
     examples = Examples([pair("a", "xy"), pair("bcd", "uvwxyz")], TOKENS, 48)
     generator = torch.Generator().manual_seed(2)
     batch = next(
-        b for b in iter(lambda: tuning_batches(examples, 4, "t", "independent")(generator), None) if len(set(b.known.sum(1).tolist())) > 1
+        b
+        for b in iter(lambda: tuning_batches(examples, 4, "t", "independent")(generator), None)
+        if len(set(b.known.sum(1).tolist())) > 1
     )
     loss = float(tuning_loss(model, batch)[0].detach())
     by_hand = []
@@ -60,7 +62,9 @@ def test_prompts_are_never_masked_and_both_forms_have_one_mean(form, times, gene
         for _ in range(12):
             batch = draw(generator)
             found.append(float(tuning_loss(model, batch)[0]))
-            assert torch.equal(seen[-1][batch.known], batch.ids[batch.known]) and bool((seen[-1] == TOKENS.mask_id).any())
+            assert torch.equal(seen[-1][batch.known], batch.ids[batch.known]) and bool(
+                (seen[-1] == TOKENS.mask_id).any()
+            )
     spread = float((wanted.var() / 12 + torch.tensor(found).var() / 12) ** 0.5)
     assert sum(found) / 12 == pytest.approx(float(wanted.mean()), abs=4 * spread)
     if form == "l":
@@ -81,7 +85,10 @@ def tuned() -> TextModel:
     """Trained to answer one letter by as many of the next: a -> b, b -> cc, c -> ddd."""
     model = random_model()
     draw = tuning_batches(Examples([pair("a", "b"), pair("b", "cc"), pair("c", "ddd")], TOKENS, 48), 12)
-    optimizer, generator = torch.optim.AdamW(model.parameters(), weight_decay=0.0), torch.Generator().manual_seed(0)
+    optimizer, generator = (
+        torch.optim.AdamW(model.parameters(), weight_decay=0.0),
+        torch.Generator().manual_seed(0),
+    )
     for step in range(100):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 100)
         loss, _ = tuning_loss(model, draw(generator))
@@ -96,7 +103,11 @@ def test_answers_end_where_they_were_learned_to_and_stop_the_sampler(tuned):
     done = answer(tuned, chats, TextSettings(length=16, steps=16, block=4))
     assert done.texts == ["ddd", "b", "cc"] and done.tokens == 6
     assert done.ended == [True] * 3
-    assert answer(tuned, chats, TextSettings(length=2, steps=2)).ended == [False, True, False]  # no room for the end
+    assert answer(tuned, chats, TextSettings(length=2, steps=2)).ended == [
+        False,
+        True,
+        False,
+    ]  # no room for the end
     assert done.calls == 4  # the first block of 4 has every end: 12 of 16 calls are saved
 
 
@@ -109,4 +120,6 @@ def test_chats_of_different_lengths_are_what_they_are_alone():
     ]
     settings = TextSettings(length=8, steps=8, block=4, stop=False)
     together = answer(model, chats, settings).texts
-    assert together == [answer(model, [chat], settings).texts[0] for chat in chats] and len(set(together)) == 3
+    assert (
+        together == [answer(model, [chat], settings).texts[0] for chat in chats] and len(set(together)) == 3
+    )

@@ -25,7 +25,9 @@ def random_model(scale: float = 0.25, **options) -> TextModel:
 
 
 @torch.no_grad()
-def plain_loop(model, prompt: list[int], length: int, steps: int, block: int, w: float, may_end: bool) -> tuple[list[int], int]:
+def plain_loop(
+    model, prompt: list[int], length: int, steps: int, block: int, w: float, may_end: bool
+) -> tuple[list[int], int]:
     """LLaDA's sampler at temperature 0, in full: all positions at every step, also where nothing is committed; (tokens, calls).
 
     Nie et al. 2025, algorithm 5, with the published code's even share of commits; its null branch masks the prompt.
@@ -56,14 +58,23 @@ def plain_loop(model, prompt: list[int], length: int, steps: int, block: int, w:
 
 @pytest.mark.parametrize(
     ("steps", "block", "w", "may_end"),
-    [(12, 12, 0.0, False), (6, 12, 0.0, True), (5, 12, 1.5, False), (12, 4, 0.0, True), (30, 6, 0.0, False), (36, 12, 0.5, True)],
+    [
+        (12, 12, 0.0, False),
+        (6, 12, 0.0, True),
+        (5, 12, 1.5, False),
+        (12, 4, 0.0, True),
+        (30, 6, 0.0, False),
+        (36, 12, 0.5, True),
+    ],
 )
 def test_the_exact_mode_writes_the_tokens_of_a_plain_loop(steps, block, w, may_end):
     """Most where steps do not divide the tokens, exceed them, or fall into blocks; fewer calls where nothing would be committed."""
     model = random_model()
     for prompt in ([*b"To be"], [*b"x"]):
         expected, calls = plain_loop(model, prompt, 12, steps, block, w, may_end)
-        settings = TextSettings(length=12, steps=steps, block=block, scale=1.0 + w, stop=False, may_end=may_end)
+        settings = TextSettings(
+            length=12, steps=steps, block=block, scale=1.0 + w, stop=False, may_end=may_end
+        )
         written = write(model, prompt_canvas([prompt], 12, TOKENS), settings)
         assert written.ids[0].tolist() == expected
         assert written.calls == min(calls, 12)
@@ -88,12 +99,16 @@ def test_remembered_surroundings_are_exact_where_nothing_has_changed(cache):
     model = random_model()
     for scale in (1.0, 2.0):
         once = TextSettings(steps=3, block=4, stop=False, scale=scale)
-        plain, quick = (write(model, canvas, TextSettings(**{**vars(once), "cache": c})) for c in ("none", cache))
+        plain, quick = (
+            write(model, canvas, TextSettings(**{**vars(once), "cache": c})) for c in ("none", cache)
+        )
         assert torch.equal(plain.ids, quick.ids) and quick.calls == plain.calls + 3
     for weight in model.network.blocks:
         weight.attn_out.weight.data *= 0.02
     many = TextSettings(steps=12, block=4, stop=False)
-    plain, quick = (write(model, canvas, TextSettings(**{**vars(many), "cache": c})).ids for c in ("none", cache))
+    plain, quick = (
+        write(model, canvas, TextSettings(**{**vars(many), "cache": c})).ids for c in ("none", cache)
+    )
     assert float((plain == quick).float().mean()) > 0.9
 
 
@@ -102,7 +117,11 @@ def test_what_a_cache_shows_and_remembers(cache, shown):
     among = torch.tensor([[False] * 3 + [True] * 2 + [False] * 3])
     window, rest = shown_window(among, torch.ones_like(among), cache)
     assert window.columns.tolist() == [shown] and rest.tolist() == [[c for c in range(8) if c not in shown]]
-    assert window.among.tolist() == [[c in (3, 4) for c in shown]] and window.places is not None and window.places.tolist() == [shown]
+    assert (
+        window.among.tolist() == [[c in (3, 4) for c in shown]]
+        and window.places is not None
+        and window.places.tolist() == [shown]
+    )
     x = torch.arange(8)[None] + 60
     prefix = remembered_rest(random_model(), x, torch.ones_like(among), rest)
     assert prefix[0].tolist() == [[c + 60 for c in rest[0].tolist()]] and prefix[1].tolist() == rest.tolist()
@@ -143,7 +162,9 @@ def test_written_tokens_are_edited_and_given_ones_never():
     never = write(model, canvas, TextSettings(steps=8, stop=False, edit=1.0))
     assert torch.equal(plain.ids, never.ids)
     states = []
-    edited = write(model, canvas, TextSettings(steps=8, stop=False, edit=1e-9, edit_steps=30), on_step=states.append)
+    edited = write(
+        model, canvas, TextSettings(steps=8, stop=False, edit=1e-9, edit_steps=30), on_step=states.append
+    )
     for state in states:
         assert torch.equal(state[canvas.ids != MASK], canvas.ids[canvas.ids != MASK])
     assert not torch.equal(edited.ids, plain.ids) and not bool((edited.ids == MASK).any())
@@ -176,7 +197,12 @@ def test_an_end_that_may_be_masked_again_does_not_stop_a_block(order):
     for seed in range(8):
         settings = TextSettings(8, steps=24, order=order, temperature=1.0, remask=0.9)
         stopped, whole = (
-            write(model, prompt_canvas([[0]], 7, model.tokens), replace(settings, stop=stop), torch.Generator().manual_seed(seed)).ids[0]
+            write(
+                model,
+                prompt_canvas([[0]], 7, model.tokens),
+                replace(settings, stop=stop),
+                torch.Generator().manual_seed(seed),
+            ).ids[0]
             for stop in (True, False)
         )
         if 3 in whole[1:]:  # what stands after the end is not kept

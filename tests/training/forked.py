@@ -17,7 +17,9 @@ class Child:
         self._read, write = os.pipe()
         self._held = b""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forks of a process with threads; none of ours holds a lock here
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # forks of a process with threads; none of ours holds a lock here
             self.pid = os.fork()
         if self.pid:
             os.close(write)

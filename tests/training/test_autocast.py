@@ -76,13 +76,19 @@ def test_its_time_is_bounded(clock):
             return loss(model, batch)
 
         faster_in_bfloat16(
-            network(), draw, lambda m, x, c=counted, s=single: (setattr(clock, "at", clock.at + s), c(m, x))[1], CPU, turns=5
+            network(),
+            draw,
+            lambda m, x, c=counted, s=single: (setattr(clock, "at", clock.at + s), c(m, x))[1],
+            CPU,
+            turns=5,
         )
         assert len(seen) == calls, single
 
 
 def trained(folder, bfloat16, steps=8, **options):
-    training = Training(steps=steps, learning_rate=1e-2, warmup=2, save_every=4, log_every=2, keep=0, bfloat16=bfloat16)
+    training = Training(
+        steps=steps, learning_rate=1e-2, warmup=2, save_every=4, log_every=2, keep=0, bfloat16=bfloat16
+    )
     return train(network(), draw, loss, training, folder, **options)
 
 
@@ -137,4 +143,6 @@ def test_a_run_in_bfloat16_resumes_bit_for_bit(tmp_path):
     again = trained(tmp_path, True, resume=True)
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     after = read_tensors(tmp_path / "checkpoint-8" / "optimizer.safetensors")
-    assert after.keys() == optimizer.keys() and all(torch.equal(after[name], optimizer[name]) for name in optimizer)
+    assert after.keys() == optimizer.keys() and all(
+        torch.equal(after[name], optimizer[name]) for name in optimizer
+    )

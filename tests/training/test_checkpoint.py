@@ -51,7 +51,11 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(copied, capsys, name, place):
     assert capsys.readouterr().err == ""
     assert latest_checkpoint(copied) == copied / "checkpoint-30"
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{copied / 'checkpoint-40'}: " in said and said.endswith("; checkpoint-30 serves instead\n")
+    assert (
+        said.count("\n") == 1
+        and f"{copied / 'checkpoint-40'}: " in said
+        and said.endswith("; checkpoint-30 serves instead\n")
+    )
     assert latest_checkpoint(copied, warn=False) == copied / "checkpoint-30" and capsys.readouterr().err == ""
 
 
@@ -68,7 +72,12 @@ def test_a_write_cut_short_is_one_line_and_the_run_goes_on_from_the_last_checkpo
     """After step 10 the system writes only so many bytes of a file and refuses the rest (EFBIG; Python ignores the signal). Once there
     is room the run goes on, bit for bit."""
     sizes = {file: (trained / "checkpoint-30" / file).stat().st_size for file in FILES}
-    assert sizes["network.safetensors"] == sizes["ema.safetensors"] < 0.8 * sizes["optimizer.safetensors"] < 0.5 * sizes["state.json"]
+    assert (
+        sizes["network.safetensors"]
+        == sizes["ema.safetensors"]
+        < 0.8 * sizes["optimizer.safetensors"]
+        < 0.5 * sizes["state.json"]
+    )
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(step, weights):
@@ -109,14 +118,22 @@ def test_a_disk_that_fills_at_any_file_leaves_nothing(tmp_path, monkeypatch, cal
         fsync(handle)
 
     monkeypatch.setattr("unveil.training.checkpoint.os.fsync", full)
-    with pytest.raises(UnveilError, match=r"checkpoint-1: cannot write the checkpoint \(No space left on device\)"):
-        save_checkpoint(tmp_path / "checkpoint-1", {"network": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}}, {"step": 1})
+    with pytest.raises(
+        UnveilError, match=r"checkpoint-1: cannot write the checkpoint \(No space left on device\)"
+    ):
+        save_checkpoint(
+            tmp_path / "checkpoint-1",
+            {"network": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}},
+            {"step": 1},
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UnveilError, match=r"file/checkpoint-1: cannot write the checkpoint \(Not a directory\)"):
+    with pytest.raises(
+        UnveilError, match=r"file/checkpoint-1: cannot write the checkpoint \(Not a directory\)"
+    ):
         save_checkpoint(tmp_path / "file" / "checkpoint-1", {}, {})
     with pytest.raises(UnveilError, match=r"file/run: cannot write there \(Not a directory\)"):
         run(tmp_path / "file" / "run", 40)
@@ -135,11 +152,18 @@ def test_the_manifest_is_written_last_and_all_is_synced_before_the_rename(tmp_pa
     done, fsync, rename = [], os.fsync, os.rename
 
     def noted(handle):
-        done.append((os.fstat(handle).st_ino, (found := list(tmp_path.glob("*.tmp-*"))) and (found[0] / "manifest.json").exists()))
+        done.append(
+            (
+                os.fstat(handle).st_ino,
+                (found := list(tmp_path.glob("*.tmp-*"))) and (found[0] / "manifest.json").exists(),
+            )
+        )
         fsync(handle)
 
     monkeypatch.setattr("unveil.training.checkpoint.os.fsync", noted)
-    monkeypatch.setattr("unveil.training.checkpoint.os.rename", lambda *paths: (done.append(("rename", True)), rename(*paths)))
+    monkeypatch.setattr(
+        "unveil.training.checkpoint.os.rename", lambda *paths: (done.append(("rename", True)), rename(*paths))
+    )
     folder = tmp_path / "checkpoint-1"
     save_checkpoint(folder, {"network": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}}, {"step": 1})
     names = {path.stat().st_ino: path.name for path in (*folder.iterdir(), folder, tmp_path)}
@@ -159,7 +183,13 @@ def test_dtypes_must_be_those_asked_for_but_halves_where_they_are_meant(tmp_path
             read_tensors(file, wanted)
         with pytest.raises(UnveilError, match=r"w has dtype B?F16, needed is I64"):
             read_tensors(file, {"w": torch.zeros(2, dtype=torch.int64)}, halves=True)
-    for dtype, name in ((torch.int32, "I32"), (torch.int64, "I64"), (torch.float64, "F64"), (torch.bool, "BOOL"), (torch.uint8, "U8")):
+    for dtype, name in (
+        (torch.int32, "I32"),
+        (torch.int64, "I64"),
+        (torch.float64, "F64"),
+        (torch.bool, "BOOL"),
+        (torch.uint8, "U8"),
+    ):
         save_file({"w": torch.ones(2, dtype=dtype)}, file)
         assert read_tensors(file, {"w": torch.ones(2, dtype=dtype)})["w"].dtype == dtype
         for halves in (False, True):
@@ -184,11 +214,17 @@ def test_an_optimizers_file_must_hold_its_moments_and_nothing_else(tmp_path):
     again = pack_optimizer(fresh)
     assert again.keys() == packed.keys() and all(torch.equal(again[name], packed[name]) for name in packed)
     wrong = [
-        ({k: v for k, v in packed.items() if k != "1.exp_avg_sq"}, r"1 tensors are missing \['1.exp_avg_sq'\]"),
+        (
+            {k: v for k, v in packed.items() if k != "1.exp_avg_sq"},
+            r"1 tensors are missing \['1.exp_avg_sq'\]",
+        ),
         (packed | {"4.step": torch.tensor(1.0)}, r"1 are foreign \['4.step'\]"),
         (packed | {"0.momentum": torch.ones(16, 3)}, r"1 are foreign \['0.momentum'\]"),
         (packed | {"0.exp_avg": torch.ones(3, 16)}, r"0.exp_avg has shape \(3, 16\), needed is \(16, 3\)"),
-        (packed | {"0.exp_avg": torch.ones(16, 3, dtype=torch.int32)}, "0.exp_avg has dtype I32, needed is F32"),
+        (
+            packed | {"0.exp_avg": torch.ones(16, 3, dtype=torch.int32)},
+            "0.exp_avg has dtype I32, needed is F32",
+        ),
         ({}, "it is empty"),
     ]
     for tensors, said in wrong:

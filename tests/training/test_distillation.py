@@ -21,7 +21,10 @@ class Lines(nn.Module):
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        self.slope, self.offset = nn.Parameter(torch.zeros(steps + 1).double()), nn.Parameter(torch.zeros(steps + 1).double())
+        self.slope, self.offset = (
+            nn.Parameter(torch.zeros(steps + 1).double()),
+            nn.Parameter(torch.zeros(steps + 1).double()),
+        )
         self.steps = steps
 
     def forward(self, x, time, cond=None):
@@ -34,7 +37,9 @@ def test_at_time_0_a_student_says_what_it_sees(parameterization, generator):
     x, t = torch.randn((4, 3), generator=generator, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     network = lambda x, time, cond: torch.full_like(x, 7.0)  # noqa: E731
     for schedule in (Cosine(), Flow()):
-        torch.testing.assert_close(GaussianDenoiser(Called(network), schedule, parameterization)(x, t).mean, x)
+        torch.testing.assert_close(
+            GaussianDenoiser(Called(network), schedule, parameterization)(x, t).mean, x
+        )
         assert not torch.allclose(GaussianDenoiser(Called(network), schedule, x0)(x, t).mean, x)
 
 
@@ -58,16 +63,22 @@ def test_the_student_of_a_gaussian_becomes_the_flow(schedule, parameterization):
     for turn in range(turns):
         for options in optimizer.param_groups:
             options["lr"] = 0.05 * (1 - turn / turns)
-        states = trajectory(data, schedule, torch.randn((128, 1), generator=generator, dtype=torch.float64), grid)
+        states = trajectory(
+            data, schedule, torch.randn((128, 1), generator=generator, dtype=torch.float64), grid
+        )
         places = torch.randint(steps, (128,), generator=generator)
         optimizer.zero_grad()
-        end_loss(student, states[places, torch.arange(128)], grid[places], states[-1], huber=0.3).mean().backward()
+        end_loss(
+            student, states[places, torch.arange(128)], grid[places], states[-1], huber=0.3
+        ).mean().backward()
         optimizer.step()
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     for start in (0, 6):
         said = student(x, grid[start].expand(9)).mean
         torch.testing.assert_close(said, sample(data, DDIM(schedule), x, grid[start:]), rtol=0.0, atol=0.04)
-    torch.testing.assert_close(student(x, grid[0].expand(9)).mean, data.flowed(x, grid[:1], grid[-1:]), rtol=0.0, atol=0.12)
+    torch.testing.assert_close(
+        student(x, grid[0].expand(9)).mean, data.flowed(x, grid[:1], grid[-1:]), rtol=0.0, atol=0.12
+    )
 
 
 def test_a_trajectory_is_the_samplers_and_keeps_what_is_known(generator):
@@ -78,20 +89,29 @@ def test_a_trajectory_is_the_samplers_and_keeps_what_is_known(generator):
     for i in range(5):
         torch.testing.assert_close(states[i + 1], sample(data, DDIM(schedule), states[i], times[i : i + 2]))
     known = torch.tensor([True, False, False])
-    kept = trajectory(data, schedule, noise, times, Inpaint(known, torch.full((3,), 7.0, dtype=torch.float64)))
+    kept = trajectory(
+        data, schedule, noise, times, Inpaint(known, torch.full((3,), 7.0, dtype=torch.float64))
+    )
     assert bool((kept[:, :, 0] == 7.0).all())
     torch.testing.assert_close(kept[:, :, 1:], states[:, :, 1:])
 
 
 def test_known_numbers_do_not_count(generator):
-    known, end = torch.tensor([True, False, False]), torch.randn((6, 3), generator=generator, dtype=torch.float64)
+    known, end = (
+        torch.tensor([True, False, False]),
+        torch.randn((6, 3), generator=generator, dtype=torch.float64),
+    )
     t = torch.ones(6, dtype=torch.float64)
 
     def student(x, time):
         return GaussianDenoised(torch.where(known, end + 5.0, end))
 
-    torch.testing.assert_close(end_loss(student, end, t, end, known=known), torch.zeros(6, dtype=torch.float64))
-    torch.testing.assert_close(end_loss(student, end, t, end, huber=0.0), torch.full((6,), 5.0, dtype=torch.float64))
+    torch.testing.assert_close(
+        end_loss(student, end, t, end, known=known), torch.zeros(6, dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        end_loss(student, end, t, end, huber=0.0), torch.full((6,), 5.0, dtype=torch.float64)
+    )
 
 
 def test_samples_of_several_steps_keep_the_distribution(generator):
@@ -104,4 +124,6 @@ def test_samples_of_several_steps_keep_the_distribution(generator):
 
     x = torch.randn((20_000, 1), generator=generator, dtype=torch.float64)
     drawn = sample(end, Consistency(schedule), x, uniform(3), generator=generator)
-    assert float(drawn.mean()) == pytest.approx(0.4, abs=0.015) and float(drawn.std()) == pytest.approx(0.5, rel=0.03)
+    assert float(drawn.mean()) == pytest.approx(0.4, abs=0.015) and float(drawn.std()) == pytest.approx(
+        0.5, rel=0.03
+    )

@@ -41,7 +41,9 @@ def test_buffers_that_count_are_copied():
 def test_batch_norm_is_refused_and_group_norm_is_not():
     with pytest.raises(ValueError, match="1 is a BatchNorm"):
         EMA(nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)))
-    EMA(nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(1, 16), nn.BatchNorm2d(16, track_running_stats=False)))
+    EMA(
+        nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(1, 16), nn.BatchNorm2d(16, track_running_stats=False))
+    )
 
 
 @pytest.mark.parametrize("arguments", [{"decay": 1.0}, {"decay": -0.1}, {"power": -1.0}])

@@ -52,14 +52,23 @@ def test_a_second_signal_leaves_in_the_middle_of_a_long_call(tmp_path, first, se
     child.send(second)
     status, said = child.end()
     assert status == 128 + second
-    assert f"stopped at once; {tmp_path / 'checkpoint-2'} was saved last; go on with the same command and --resume" in said
-    assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-2"] and latest_checkpoint(tmp_path) is not None
+    assert (
+        f"stopped at once; {tmp_path / 'checkpoint-2'} was saved last; go on with the same command and --resume"
+        in said
+    )
+    assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-2"] and latest_checkpoint(
+        tmp_path
+    ) is not None
 
 
 def test_the_first_signal_ends_the_step_saves_it_and_says_so_once(tmp_path):
     child = Child(training_of(tmp_path, 6, lambda: signal.raise_signal(signal.SIGTERM)))
     status, said = child.end()
-    assert status == 1 and "KeyboardInterrupt: stopped and saved at step 6 " in said and said.count("stopping after this step") == 1
+    assert (
+        status == 1
+        and "KeyboardInterrupt: stopped and saved at step 6 " in said
+        and said.count("stopping after this step") == 1
+    )
     assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-6"]
 
 

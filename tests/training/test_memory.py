@@ -78,7 +78,9 @@ def test_of_weights_their_average_moments_and_gradient_are_counted():
     model.register_buffer("statistics", torch.zeros(5))
     weights = 400
     assert training_bytes(model, 10_000) == weights + 20 + 2 * weights + weights + 10_000
-    assert training_bytes(model, 100) == weights + 20 + 2 * weights + 2 * weights  # written moments are larger than such a step
+    assert (
+        training_bytes(model, 100) == weights + 20 + 2 * weights + 2 * weights
+    )  # written moments are larger than such a step
     model.weight.requires_grad_(False)
     assert training_bytes(model, 100) == weights + 20 + 100
 
@@ -91,14 +93,19 @@ def test_attention_over_many_places_is_fused_as_it_is_on_devices():
         with counting() as live:
             q, k, v = (torch.empty(1, 1, places, 8, device="meta", requires_grad=True) for _ in range(3))
             attention(q, k, v, None).sum().backward()
-            assert live.largest == (places * 8 * 4 if places > 256 else places * places * 4) and live.peak <= 2 * most
+            assert (
+                live.largest == (places * 8 * 4 if places > 256 else places * places * 4)
+                and live.peak <= 2 * most
+            )
 
 
 def test_a_copy_without_numbers_shares_what_is_shared():
     model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     model["b"].weight = model["a"].weight
     empty = without_numbers(model)
-    assert empty["b"].weight is empty["a"].weight and empty["a"].weight.is_meta and not model["a"].weight.is_meta
+    assert (
+        empty["b"].weight is empty["a"].weight and empty["a"].weight.is_meta and not model["a"].weight.is_meta
+    )
     assert isinstance(empty["a"].weight, nn.Parameter)
 
 

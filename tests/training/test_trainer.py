@@ -50,7 +50,9 @@ def run(folder: Path, steps: int, total: int = 40, log_every: int = 4, **options
     training = Training(steps=total, learning_rate=1e-2, warmup=5, save_every=10, log_every=log_every, keep=2)
     model = network()
     try:
-        return train(model, draw, loss, training, folder, on_record=stop if steps < total else None, **options)
+        return train(
+            model, draw, loss, training, folder, on_record=stop if steps < total else None, **options
+        )
     except Stop:
         return {}
 
@@ -67,9 +69,15 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
     for file in ("network", "ema", "optimizer"):
-        a, b = (read_tensors(tmp_path / part / "checkpoint-40" / f"{file}.safetensors") for part in ("whole", "parts"))
+        a, b = (
+            read_tensors(tmp_path / part / "checkpoint-40" / f"{file}.safetensors")
+            for part in ("whole", "parts")
+        )
         assert all(torch.equal(a[k], b[k]) for k in a)
-    shown = [[(r["step"], r["loss"], r["double"], r["learning_rate"]) for r in records(tmp_path / part)] for part in ("whole", "parts")]
+    shown = [
+        [(r["step"], r["loss"], r["double"], r["learning_rate"]) for r in records(tmp_path / part)]
+        for part in ("whole", "parts")
+    ]
     assert shown[0] == shown[1]
     assert [r[0] for r in shown[1]] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
 
@@ -83,7 +91,11 @@ def test_the_loss_falls_and_old_checkpoints_go(tmp_path):
 
 def test_every_checkpoint_shows_its_averaged_weights(tmp_path):
     seen = {}
-    run(tmp_path, 40, on_save=lambda step, weights: seen.update({step: {k: v.clone() for k, v in weights.items()}}))
+    run(
+        tmp_path,
+        40,
+        on_save=lambda step, weights: seen.update({step: {k: v.clone() for k, v in weights.items()}}),
+    )
     assert sorted(seen) == [10, 20, 30, 40]
     for step in (30, 40):  # the two that are kept
         stored = read_tensors(tmp_path / f"checkpoint-{step}" / "ema.safetensors")
@@ -145,7 +157,14 @@ LONG = Training(steps=60, learning_rate=1e-2, warmup=5, save_every=5, log_every=
 @pytest.mark.usefixtures("whole")
 def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(tmp_path, number):
     def work():
-        train(network(), draw, loss, Training(steps=10**6, save_every=5), tmp_path, on_save=lambda step, weights: say("saved"))
+        train(
+            network(),
+            draw,
+            loss,
+            Training(steps=10**6, save_every=5),
+            tmp_path,
+            on_save=lambda step, weights: say("saved"),
+        )
 
     child = Child(work)
     child.wait_for("saved")
@@ -161,7 +180,14 @@ def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(tmp_path, number):
 @pytest.mark.usefixtures("whole")
 def test_two_writers_are_refused(tmp_path):
     def work():
-        train(network(), draw, loss, LONG, tmp_path, on_save=lambda step, weights: (say("saved"), signal.pause()))
+        train(
+            network(),
+            draw,
+            loss,
+            LONG,
+            tmp_path,
+            on_save=lambda step, weights: (say("saved"), signal.pause()),
+        )
 
     child = Child(work)
     child.wait_for("saved")
@@ -212,7 +238,9 @@ def test_kill_9_at_any_moment_loses_nothing(tmp_path, whole, kills):
         for file in ("network", "ema", "optimizer"):
             a, b = (read_tensors(f / "checkpoint-60" / f"{file}.safetensors") for f in (whole, folder))
             assert all(torch.equal(a[k], b[k]) for k in a), file
-        assert [(r["step"], r["loss"]) for r in records(whole)] == [(r["step"], r["loss"]) for r in records(folder)]
+        assert [(r["step"], r["loss"]) for r in records(whole)] == [
+            (r["step"], r["loss"]) for r in records(folder)
+        ]
 
 
 TOGETHER = """
@@ -248,7 +276,13 @@ def test_two_processes_equal_one_on_the_doubled_batch(tmp_path):
         port = str(free.getsockname()[1])
 
     def work(rank):
-        os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+        os.environ |= {
+            "WORLD_SIZE": "2",
+            "RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
         train(network(), draw, loss, Training(**options), tmp_path / "two")
 
     for child in [Child(partial(work, rank)) for rank in range(2)]:
@@ -264,9 +298,17 @@ def test_torchrun_starts_them(tmp_path):
     script.write_text(TOGETHER.format(here=str(HERE)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*both, str(script), str(tmp_path / "two"), "1"], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*both, str(script), str(tmp_path / "two"), "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one"), "2"], check=True, env=environment, timeout=300)
+    subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "one"), "2"], check=True, env=environment, timeout=300
+    )
     alike(tmp_path / "one", tmp_path / "two")
 
 
@@ -295,7 +337,9 @@ def test_what_draw_and_loss_remember_is_resumed_bit_for_bit(tmp_path):
             seen.append(float(value.detach()))
             return value, extra
 
-        training = Training(steps=steps, learning_rate=1e-2, warmup=5, final_fraction=1.0, save_every=10, keep=2)
+        training = Training(
+            steps=steps, learning_rate=1e-2, warmup=5, final_fraction=1.0, save_every=10, keep=2
+        )
         return train(network(), draw, noted, training, folder, resume=resume, memory=remembered)
 
     whole, parts = [], []
@@ -305,4 +349,12 @@ def test_what_draw_and_loss_remember_is_resumed_bit_for_bit(tmp_path):
     assert whole == parts
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     with pytest.raises(UnveilError, match="cannot share"):
-        train(network(), draw, loss, Training(steps=1), tmp_path / "two", group=Group(0, 2), memory={"sum": torch.zeros(())})
+        train(
+            network(),
+            draw,
+            loss,
+            Training(steps=1),
+            tmp_path / "two",
+            group=Group(0, 2),
+            memory={"sum": torch.zeros(())},
+        )

@@ -56,7 +56,10 @@ def test_a_training_names_what_cannot_be(name):
 def test_what_is_said():
     with pytest.raises(ValueError, match=r"^A: b must be a whole number of at least 2, got 1$"):
         whole("A", "b", 1, 2)
-    for options, words in (({}, "at least 0 and at most 1"), ({"above": True, "below": True}, "above 0 and below 1")):
+    for options, words in (
+        ({}, "at least 0 and at most 1"),
+        ({"above": True, "below": True}, "above 0 and below 1"),
+    ):
         with pytest.raises(ValueError, match=rf"^A: b must be a number {words}, got 2.0$"):
             real("A", "b", 2.0, 0.0, 1.0, **options)
     with pytest.raises(ValueError, match=r"^A: b must be a number at least 0 and finite, got inf$"):
@@ -67,7 +70,8 @@ def test_what_is_said():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("decay", math.nan), ("decay", 1.0), ("power", math.nan), ("power", -1.0), ("power", math.inf)]
+    ("name", "value"),
+    [("decay", math.nan), ("decay", 1.0), ("power", math.nan), ("power", -1.0), ("power", math.inf)],
 )
 def test_an_average_names_what_cannot_be(name, value):
     with pytest.raises(ValueError, match=f"^EMA: {name} must be"):
@@ -82,7 +86,11 @@ def test_an_average_counts_from_one():
 
 
 def test_a_history_of_losses_names_what_cannot_be():
-    for arguments, name in (({"steps": 0}, "steps"), ({"steps": 3, "even": 1.5}, "even"), ({"steps": 3, "even": math.nan}, "even")):
+    for arguments, name in (
+        ({"steps": 0}, "steps"),
+        ({"steps": 3, "even": 1.5}, "even"),
+        ({"steps": 3, "even": math.nan}, "even"),
+    ):
         with pytest.raises(ValueError, match=f"^LossHistory: {name} must"):
             LossHistory(**arguments)
     history = LossHistory(3)
@@ -90,6 +98,8 @@ def test_a_history_of_losses_names_what_cannot_be():
         history.draw(0, torch.Generator(device="cpu"))
     with pytest.raises(ValueError, match=r"^LossHistory: places must lie in 0 \.\. 2, got -1 \.\. 1"):
         history.note(torch.tensor([-1, 1]), torch.ones(2))
-    with pytest.raises(ValueError, match=r"^LossHistory: places and losses must be \(B,\), got \(2,\) and \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"^LossHistory: places and losses must be \(B,\), got \(2,\) and \(3,\)"
+    ):
         history.note(torch.tensor([0, 1]), torch.ones(3))
     assert float(history.losses.abs().sum()) == 0.0

@@ -58,22 +58,35 @@ def pack(config: Pack) -> str:
 
     def small(weights: dict[str, torch.Tensor]) -> bytes:
         halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics stay as they are
-        return save({k: v.to(torch.float16) if v.is_floating_point() and k.split(".")[0] in halved else v for k, v in weights.items()})
+        return save(
+            {
+                k: v.to(torch.float16) if v.is_floating_point() and k.split(".")[0] in halved else v
+                for k, v in weights.items()
+            }
+        )
 
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
     if whole.get("origin", "unveil") != "unveil":
-        raise UnveilError(f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training")
+        raise UnveilError(
+            f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training"
+        )
     if whole.get("lora_rank"):
-        raise UnveilError(f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models")
+        raise UnveilError(
+            f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models"
+        )
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
-        raise UnveilError(f"{config.run} was trained as published (preset paper); the zoo holds models of ours")
+        raise UnveilError(
+            f"{config.run} was trained as published (preset paper); the zoo holds models of ours"
+        )
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
     files = {"weights.safetensors": small(weights)}
     if whole["recipe"] == "locomotion":
         if config.value is None and not whole.get("returns"):
-            raise UnveilError("a locomotion planner that is not told returns is packaged with its value: give --value RUN")
+            raise UnveilError(
+                "a locomotion planner that is not told returns is packaged with its value: give --value RUN"
+            )
         trained = [(checkpoint, whole)]
         if config.value is not None:
             guide = find_checkpoint(str(config.value))
@@ -87,10 +100,14 @@ def pack(config: Pack) -> str:
     elif whole["recipe"] == "pusht":
         files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
     elif whole["recipe"] == "classifier":
-        raise UnveilError(f"{config.run} is a classifier, which has no card yet; models of images can be packaged")
+        raise UnveilError(
+            f"{config.run} is a classifier, which has no card yet; models of images can be packaged"
+        )
     elif whole["recipe"] == "image":
         if "openmoji" in whole["styles"]:
-            raise UnveilError(f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have")
+            raise UnveilError(
+                f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have"
+            )
         if whole["data"] == FASHION:  # a name that serves everywhere, no place of this machine
             described["data"] = FASHION
         files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
@@ -98,8 +115,12 @@ def pack(config: Pack) -> str:
         files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
     if (size := sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))) > LARGEST:
-        raise UnveilError(f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller network")
-    manifest = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+        raise UnveilError(
+            f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller network"
+        )
+    manifest = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
+    }
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     if Path(config.name).name != config.name or config.name in ("", ".", ".."):
         raise UnveilError(f"--name {config.name}: a name, not a path; --into says where")

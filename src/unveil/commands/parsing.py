@@ -35,7 +35,9 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
     given = given_in(words)
     preset = (given("preset") or "default") if len(verb.presets) > 1 else "default"
     if preset not in verb.presets:
-        raise UnveilError(f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: {', '.join(verb.presets)}")
+        raise UnveilError(
+            f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: {', '.join(verb.presets)}"
+        )
     default = verb.fit(verb.presets[preset], given)
     config = parse(type(default), words, command, default, verb.common, verb.aliases)
     if verb.settle:
@@ -65,7 +67,10 @@ def parse(
     everything, help_ = HELP_ALL in words, bool({*HELP, HELP_ALL} & set(words))
     shown = io.StringIO()
     try:
-        with contextlib.nullcontext() if help_ else contextlib.redirect_stderr(shown), contextlib.redirect_stdout(sys.stdout):
+        with (
+            contextlib.nullcontext() if help_ else contextlib.redirect_stderr(shown),
+            contextlib.redirect_stdout(sys.stdout),
+        ):
             if help_ and common and not everything:
                 _help(config, command, default, common, aliases or {})
             parsed, unknown = tyro.cli(
@@ -84,7 +89,9 @@ def parse(
         name = stray[0].split("=")[0]
         flags = ["--" + field.replace("_", "-") for field in names_of(parsed)] + list(aliases or {})
         kind = "unknown flag" if name.startswith("-") else "unexpected word"
-        raise UnveilError(f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help")
+        raise UnveilError(
+            f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help"
+        )
     if (threads := flat(parsed).get("threads", 0)) < 0:
         raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
     return parsed
@@ -94,10 +101,15 @@ def _said(printed: str) -> str:
     """Tyro's box as one line."""
     text = re.sub(r"[│╭╮╰╯─┃━]+|-{4,}|\x1b\[[0-9;]*m", " ", printed)
     message = " ".join(text.split()).split("For full helptext")[0].split("Argument helptext")[0]
-    return re.sub(r"^((Value error|Missing argument|Error parsing [^:]*:)\s*)+", "", message).strip() or "the flags do not fit"
+    return (
+        re.sub(r"^((Value error|Missing argument|Error parsing [^:]*:)\s*)+", "", message).strip()
+        or "the flags do not fit"
+    )
 
 
-def _help(config: Any, command: str, default: Any, common: tuple[str, ...], aliases: Mapping[str, str]) -> None:
+def _help(
+    config: Any, command: str, default: Any, common: tuple[str, ...], aliases: Mapping[str, str]
+) -> None:
     """Print the flags that people use, and where the others are; ends as tyro's help does."""
     import tyro
 
@@ -127,7 +139,12 @@ def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
         else:
             hint = hints[field.name]
             annotations[field.name] = hint if field.name in common else Annotated[hint, tyro.conf.Suppress]
-    space = {"__annotations__": annotations, "__module__": config.__module__, "__doc__": config.__doc__, **values}
+    space = {
+        "__annotations__": annotations,
+        "__module__": config.__module__,
+        "__doc__": config.__doc__,
+        **values,
+    }
     return dataclass(frozen=True)(type(config.__name__, (config,), space))
 
 

@@ -35,7 +35,9 @@ class Pull:
     """unused here; every verb takes it"""
 
 
-def pull(config: Pull, progress: Progress, opener: Callable[[urllib.request.Request], Any] | None = None) -> str:
+def pull(
+    config: Pull, progress: Progress, opener: Callable[[urllib.request.Request], Any] | None = None
+) -> str:
     """Download, check and unpack; returns what is printed.
 
     Args:
@@ -61,14 +63,22 @@ def pull(config: Pull, progress: Progress, opener: Callable[[urllib.request.Requ
     file = home() / "archives" / it.file
     own = not file.exists()
     try:
-        download(it.url, file, it.sha256, opener or https, lambda done, total: progress("bytes", done, total or done, {}))
+        download(
+            it.url,
+            file,
+            it.sha256,
+            opener or https,
+            lambda done, total: progress("bytes", done, total or done, {}),
+        )
     except UnveilError as error:
         raise UnveilError(f"{error}; a browser finds it at {it.page}") from error
     _check(file, own, it.size, it.page)
     try:
         count = extract(file, out)
     except UnveilError as error:
-        raise UnveilError(f"{error}; if the file is at fault, delete it and its .sha256 to download it anew") from error
+        raise UnveilError(
+            f"{error}; if the file is at fault, delete it and its .sha256 to download it anew"
+        ) from error
     return f"{out}: {count:,} files of {it.file}, from {it.source}\n{_next(out)}"
 
 
@@ -87,9 +97,13 @@ def _check(file: Path, own: bool, size: int | None, page: str) -> None:
         file.unlink()
         file.with_name(f"{file.name}.sha256").unlink(missing_ok=True)
     what = (
-        "a web page instead of the archive (a question to click on, or too many downloads)" if paged else f"{bytes_:,} bytes, not {size:,}"
+        "a web page instead of the archive (a question to click on, or too many downloads)"
+        if paged
+        else f"{bytes_:,} bytes, not {size:,}"
     )
-    raise UnveilError(f"{file.name}: {what}; open {page} in a browser, put what it downloads at {file} and say this again")
+    raise UnveilError(
+        f"{file.name}: {what}; open {page} in a browser, put what it downloads at {file} and say this again"
+    )
 
 
 def _next(out: Path) -> str:

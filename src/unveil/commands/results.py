@@ -59,7 +59,9 @@ def read_results(config: Results) -> Found:
     if len(piped) > 1:
         raise UnveilError(f"only one of {', '.join(piped)} can be -")
     if not config.folder.is_dir():
-        what = "is a file, but results are looked for in folders" if config.folder.exists() else "no such folder"
+        what = (
+            "is a file, but results are looked for in folders" if config.folder.exists() else "no such folder"
+        )
         raise UnveilError(
             f"{config.folder}: {what}; give the --out or --logbase of trainings (start one with: unveil train maze --preset tiny)"
         )
@@ -68,11 +70,19 @@ def read_results(config: Results) -> Found:
     numbers = {
         "protocol": "D4RL's normalised score, mean over episodes",
         "metrics": {"experiments_n": len(rows), "n": sum(row["n"] for row in rows)},
-        "experiments": [row | {"scores": experiment.scores.tolist()} for row, experiment in zip(rows, experiments, strict=True)],
+        "experiments": [
+            row | {"scores": experiment.scores.tolist()}
+            for row, experiment in zip(rows, experiments, strict=True)
+        ],
     }
     files = [(config.csv, results.comma_separated(rows)), (config.markdown, results.markdown(rows))]
     if config.latex is not None:
         files.append((config.latex, latex(experiments)))
     summary = "\n\n".join(part for part in (runs_table(config.folder), results.lines(rows)) if part)
     nothing = f"no runs and no scores below {config.folder}; start one with: unveil train maze --preset tiny"
-    return Found(summary or nothing, tuple(skipped), tuple((target, text) for target, text in files if target is not None), numbers)
+    return Found(
+        summary or nothing,
+        tuple(skipped),
+        tuple((target, text) for target, text in files if target is not None),
+        numbers,
+    )

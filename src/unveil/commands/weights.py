@@ -116,7 +116,9 @@ def convert(config: Convert) -> str:
         return convert_images(config.folder, config.out, config.raw, config.size, config.flags)
     if policies := found(config.folder):
         if config.dataset is not None:
-            raise UnveilError(f"{config.folder}: a diffusion policy has its normaliser with it; leave --dataset away")
+            raise UnveilError(
+                f"{config.folder}: a diffusion policy has its normaliser with it; leave --dataset away"
+            )
         return convert_policies(policies, config.folder, config.out, config.raw)
     check_known(config.folder)
     return convert_diffuser(config.folder, config.out, config.epoch, config.raw, config.dataset)
@@ -150,7 +152,9 @@ def check_known(folder: Path) -> None:
         raise UnveilError(f"{folder}: no such folder or file; known are {KNOWN}")
     if not is_original(folder):
         ours = (
-            "a run or checkpoint of ours, which needs no converting" if (folder / "config.json").is_file() else "a folder of no known kind"
+            "a run or checkpoint of ours, which needs no converting"
+            if (folder / "config.json").is_file()
+            else "a folder of no known kind"
         )
         raise UnveilError(f"{folder}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
 

@@ -23,7 +23,16 @@ MOST = 100_000  # files and folders in it
 SWELL = 100  # times its own size; weights hardly shrink
 BLOCK = 2**20
 HEADERS = 64  # reads that a member's headers may take; long names and extended headers take a few
-DAMAGED = (ValueError, tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError)
+DAMAGED = (
+    ValueError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+)
 
 
 class Member(NamedTuple):
@@ -37,7 +46,9 @@ class Member(NamedTuple):
 def is_page(file: Path) -> bool:
     """Whether a file is a web page: what servers of large files send when they want to be clicked on first."""
     with open(file, "rb") as handle:
-        return handle.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+        return (
+            handle.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+        )
 
 
 def extract(archive: Path, out: Path) -> int:
@@ -91,7 +102,9 @@ def _unpack(members: Generator[Member], folder: Path, largest: int) -> int:
         with member.inside() as source, open(place, "xb") as target:
             shutil.copyfileobj(source, target, BLOCK)
             if target.tell() != member.size:
-                raise ValueError(f"{member.name[:80]!r} has {target.tell():,} bytes instead of {member.size:,}")
+                raise ValueError(
+                    f"{member.name[:80]!r} has {target.tell():,} bytes instead of {member.size:,}"
+                )
     return files
 
 
@@ -102,7 +115,13 @@ def _parts(name: str) -> list[str]:
         ValueError: anything else.
     """
     parts = [part for part in name.removesuffix("/").split("/") if part != "."]
-    if name.startswith("/") or ".." in parts or "" in parts or not name.isprintable() or set(name) & set('\\:*?"<>|'):
+    if (
+        name.startswith("/")
+        or ".." in parts
+        or "" in parts
+        or not name.isprintable()
+        or set(name) & set('\\:*?"<>|')
+    ):
         raise ValueError(f"{name[:80]!r} is not a plain relative name")
     return parts
 
@@ -133,7 +152,9 @@ def _opened(archive: Path) -> Generator[Generator[Member]]:
             with zipfile.ZipFile(handle) as zipped:
                 yield _zip_members(zipped)
         else:
-            zipped = magic[:2] == b"\x1f\x8b"  # tarfile looks back by a byte: within the buffer, or gzip begins anew
+            zipped = (
+                magic[:2] == b"\x1f\x8b"
+            )  # tarfile looks back by a byte: within the buffer, or gzip begins anew
             source = BufferedReader(cast(Any, GzipFile(fileobj=handle)), 2 * BLOCK) if zipped else handle
             sips = _Sips(source)
             sips.header(HEADERS)  # opening reads the first
@@ -173,7 +194,9 @@ def _tar_members(tar: tarfile.TarFile, sips: _Sips) -> Generator[Member]:
         if info is None:
             break
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or info.issparse():
-            raise ValueError(f"{info.name[:80]!r} is neither a file nor a folder (a link, a device or the like)")
+            raise ValueError(
+                f"{info.name[:80]!r} is neither a file nor a folder (a link, a device or the like)"
+            )
         if info.isdir():
             yield Member(info.name, 0, None)
         else:
@@ -181,7 +204,9 @@ def _tar_members(tar: tarfile.TarFile, sips: _Sips) -> Generator[Member]:
         cast(Any, tar).members.clear()  # it keeps all headers otherwise
     source = cast(IO[bytes], tar.fileobj)
     source.seek(tar.offset)
-    if source.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+    if source.read(tarfile.BLOCKSIZE) != bytes(
+        tarfile.BLOCKSIZE
+    ):  # tarfile takes a damaged header for the end
         raise ValueError("cut short or damaged: no end where the last file ends")
 
 
@@ -189,9 +214,13 @@ def _zip_members(zipped: zipfile.ZipFile) -> Generator[Member]:
     for info in zipped.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and not info.is_dir()):
-            raise ValueError(f"{info.filename[:80]!r} is neither a file nor a folder (a link, a device or the like)")
+            raise ValueError(
+                f"{info.filename[:80]!r} is neither a file nor a folder (a link, a device or the like)"
+            )
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{info.filename[:80]!r} is encrypted, or packed in another way than zip's own")
         if info.orig_filename != info.filename:
             raise ValueError(f"{info.orig_filename[:80]!r} is not a plain relative name")
-        yield Member(info.filename, info.file_size, None if info.is_dir() else lambda info=info: zipped.open(info))
+        yield Member(
+            info.filename, info.file_size, None if info.is_dir() else lambda info=info: zipped.open(info)
+        )

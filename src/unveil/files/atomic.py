@@ -10,7 +10,11 @@ from unveil.files.places import SEARCHED
 
 MADE = "made by unveil"
 """Stands in every file that a person may name as an output: PNG text, GIF and MP4 comment, JSON value, HDF5 attribute, .npz comment."""
-MARKS = (MADE.encode(), b"tEXtunveil\x00", b'{\n "recipe": "')  # the last two: pictures and results of versions before MADE
+MARKS = (
+    MADE.encode(),
+    b"tEXtunveil\x00",
+    b'{\n "recipe": "',
+)  # the last two: pictures and results of versions before MADE
 
 
 def check_writable(path: Path) -> None:
@@ -25,7 +29,9 @@ def check_writable(path: Path) -> None:
         raise UnveilError(f"{path}: a folder is in the way; give a file name")
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UnveilError(f"{path}: cannot write ({there} is {'not writable' if there.is_dir() else 'no folder'})")
+        raise UnveilError(
+            f"{path}: cannot write ({there} is {'not writable' if there.is_dir() else 'no folder'})"
+        )
 
 
 def made_by_unveil(path: Path, mark: str = "") -> bool:
@@ -49,9 +55,13 @@ def check_output(path: Path, mark: str = "") -> None:
     try:
         strange = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
     except OSError as error:
-        raise UnveilError(f"{path}: is in the way and cannot be read ({error.strerror or error}); give another name") from error
+        raise UnveilError(
+            f"{path}: is in the way and cannot be read ({error.strerror or error}); give another name"
+        ) from error
     if strange:
-        raise UnveilError(f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move the file away")
+        raise UnveilError(
+            f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move the file away"
+        )
 
 
 @contextmanager

@@ -25,7 +25,9 @@ def https(request: urllib.request.Request) -> Any:
     response = urllib.request.urlopen(request, timeout=TIMEOUT)
     if not response.url.startswith("https://"):
         response.close()
-        raise UnveilError(f"cannot download {request.full_url}: it redirects to {response.url}, which is not https")
+        raise UnveilError(
+            f"cannot download {request.full_url}: it redirects to {response.url}, which is not https"
+        )
     return response
 
 
@@ -69,9 +71,15 @@ def download(
         _tag(part).unlink(missing_ok=True)
         sync_folder(path.parent)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", None) or error
+        reason = (
+            f"HTTP {error.code}"
+            if isinstance(error, urllib.error.HTTPError)
+            else getattr(error, "reason", None) or error
+        )
         reason = " ".join(str(reason).split()) or type(error).__name__
-        raise UnveilError(f"cannot download {url} ({reason}); get it with a browser or elsewhere and put it at {path}") from error
+        raise UnveilError(
+            f"cannot download {url} ({reason}); get it with a browser or elsewhere and put it at {path}"
+        ) from error
     except OSError as error:
         raise UnveilError(f"{path}: cannot write what {url} sends ({error.strerror or error})") from error
     return path
@@ -86,11 +94,16 @@ def verify(path: Path, sha256: str | None = None) -> None:
     record = path.with_name(f"{path.name}.sha256")
     known = sha256 or (record.read_text(errors="replace").split() or [""])[0] if record.is_file() else sha256
     if known is not None and _sha256(path) != known.lower():
-        raise UnveilError(f"{path}: damaged, its SHA-256 is not {known or 'recorded'}; delete it and {record.name} to download it anew")
+        raise UnveilError(
+            f"{path}: damaged, its SHA-256 is not {known or 'recorded'}; delete it and {record.name} to download it anew"
+        )
 
 
 def _fetch(
-    url: str, part: Path, opener: Callable[[urllib.request.Request], Any], progress: Callable[[int, int | None], None] | None
+    url: str,
+    part: Path,
+    opener: Callable[[urllib.request.Request], Any],
+    progress: Callable[[int, int | None], None] | None,
 ) -> None:
     """Complete `part`, whose tag says of which version of the file its bytes are."""
     tag = _tag(part)
@@ -103,13 +116,21 @@ def _fetch(
         response = opener(request)
     except urllib.error.HTTPError as error:
         error.close()
-        if not (have and error.code == 416):  # nothing lies beyond what we have: it is not the beginning of this file
+        if not (
+            have and error.code == 416
+        ):  # nothing lies beyond what we have: it is not the beginning of this file
             raise
         tag.unlink()
         return _fetch(url, part, opener, progress)
     with response:
-        if have and response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise UnveilError(f"cannot download {url}: asked for bytes from {have} on, got {response.headers.get('Content-Range')!r}")
+        if (
+            have
+            and response.status == 206
+            and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        ):
+            raise UnveilError(
+                f"cannot download {url}: asked for bytes from {have} on, got {response.headers.get('Content-Range')!r}"
+            )
         have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else None
@@ -128,10 +149,14 @@ def _fetch(
             os.fsync(file.fileno())
     size = part.stat().st_size
     if total is not None and size < total:
-        raise UnveilError(f"cannot download {url}: cut short, {size:,} of {total:,} bytes; the next try goes on from there")
+        raise UnveilError(
+            f"cannot download {url}: cut short, {size:,} of {total:,} bytes; the next try goes on from there"
+        )
     if total is not None and size > total:
         part.unlink()
-        raise UnveilError(f"cannot download {url}: {size:,} bytes instead of {total:,}; is another process downloading it, too?")
+        raise UnveilError(
+            f"cannot download {url}: {size:,} bytes instead of {total:,}; is another process downloading it, too?"
+        )
 
 
 def _tag(part: Path) -> Path:

@@ -29,7 +29,9 @@ def opened(path: Path | str) -> Generator[h5py.File]:
         UnveilError: it is missing, a folder, or not whole HDF5; whatever h5py says while it is read becomes one line.
     """
     if not os.path.isfile(path):
-        raise UnveilError(f"{path}: {'a folder, but an HDF5 file is needed' if os.path.isdir(path) else 'no such file'}")
+        raise UnveilError(
+            f"{path}: {'a folder, but an HDF5 file is needed' if os.path.isdir(path) else 'no such file'}"
+        )
     if not os.path.getsize(path):
         raise UnveilError(f"{path}: not a whole HDF5 file: it is empty")
     try:
@@ -47,7 +49,9 @@ def check_held(file: h5py.File, taken: int) -> None:
         UnveilError: so it is.
     """
     if taken > 4 * room(file.id.get_filesize()):  # float32 of bytes
-        raise UnveilError(f"{file.filename}: its arrays hold more than {taken:,} bytes together, more than this file can hold")
+        raise UnveilError(
+            f"{file.filename}: its arrays hold more than {taken:,} bytes together, more than this file can hold"
+        )
 
 
 @contextmanager
@@ -75,7 +79,9 @@ def stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | h5py.Dat
     if link is None:
         return None
     if not isinstance(link, h5py.HardLink):
-        raise UnveilError(f"{group.file.filename}: {name!r} is a link to somewhere else; only what the file itself stores is read")
+        raise UnveilError(
+            f"{group.file.filename}: {name!r} is a link to somewhere else; only what the file itself stores is read"
+        )
     return group[name]
 
 

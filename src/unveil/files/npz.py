@@ -18,7 +18,17 @@ from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST, room
 
 DAMAGE = (
-    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, EOFError, ValueError, TypeError),
+    *(
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        tokenize.TokenError,
+        EOFError,
+        ValueError,
+        TypeError,
+    ),
     *(LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError),
 )
 LONGEST_HEADER = 2**17  # version 1 has at most 2^16; longer ones are of records, which are refused
@@ -42,7 +52,9 @@ def npz_arrays(
     """
     path = Path(path)
     if not path.is_file():
-        raise UnveilError(f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}")
+        raise UnveilError(
+            f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -52,7 +64,11 @@ def npz_arrays(
                 raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
             names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
             if asked is not None or left is not None:
-                names = [name for name in names if name in needed or _worth(archive, members[name], name, asked, left)]
+                names = [
+                    name
+                    for name in names
+                    if name in needed or _worth(archive, members[name], name, asked, left)
+                ]
             if (claimed := sum(members[name].file_size for name in names)) > room(path.stat().st_size):
                 raise UnveilError(
                     f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB; if it is sound, write it with "
@@ -122,7 +138,9 @@ def npz_words(path: Path | str, name: str) -> np.ndarray | None:
         with zipfile.ZipFile(path) as archive:
             member = archive.getinfo(f"{name}.npy")
             if member.file_size > room(Path(path).stat().st_size):
-                raise UnveilError(f"{path}: {name!r} claims {member.file_size:,} bytes, more than this file can hold")
+                raise UnveilError(
+                    f"{path}: {name!r} claims {member.file_size:,} bytes, more than this file can hold"
+                )
             with archive.open(member) as stream:
                 read = HEADERS.get(npy.read_magic(stream))
                 if read is None or read(stream)[2].kind not in "US":
@@ -179,10 +197,14 @@ def _array(stored: bytes | bytearray, where: str, kinds: str = "fiub") -> np.nda
         raise UnveilError(f"{where} is stored in version {version} of .npy, which numbers never need")
     shape, fortran, dtype = HEADERS[version](stream)
     if dtype.kind not in kinds:
-        raise UnveilError(f"{where} holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed")
+        raise UnveilError(
+            f"{where} holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed"
+        )
     count = 1
     for length in shape:  # in Python's integers: numpy's overflow
         count *= length
     if min(shape, default=0) < 0 or count * dtype.itemsize != len(stored) - stream.tell():
-        raise UnveilError(f"{where} has a header of shape {shape} and {len(stored) - stream.tell():,} bytes, which do not fit")
+        raise UnveilError(
+            f"{where} has a header of shape {shape} and {len(stored) - stream.tell():,} bytes, which do not fit"
+        )
     return np.frombuffer(stored, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")

@@ -31,7 +31,9 @@ def knows(symbol: Symbol) -> bool:
     package = symbol.module.split(".")[0]
     if package in ("builtins", "__builtin__"):
         return symbol.name in _PLAIN
-    return symbol in _TYPES or (package in ("omegaconf", "typing") and symbol.name.isidentifier() and symbol.name[0].isupper())
+    return symbol in _TYPES or (
+        package in ("omegaconf", "typing") and symbol.name.isidentifier() and symbol.name[0].isupper()
+    )
 
 
 def repeats(symbol: Symbol) -> bool:
@@ -53,7 +55,9 @@ def plain(value: Any) -> Any:
         return _node(value)
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"a {'repeated ' if isinstance(value, Again) else ''}{type(value).__name__} in its config")
+    raise ValueError(
+        f"a {'repeated ' if isinstance(value, Again) else ''}{type(value).__name__} in its config"
+    )
 
 
 def _node(made: Made) -> Any:

@@ -38,7 +38,9 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk(value: Any, place: tuple[str, ...]) -> Any:
         if isinstance(value, dict):
-            return {name: walk(part, (*place, str(name))) for name, part in cast(dict[Any, Any], value).items()}
+            return {
+                name: walk(part, (*place, str(name))) for name, part in cast(dict[Any, Any], value).items()
+            }
         if isinstance(value, list):
             return [walk(part, (*place, str(i))) for i, part in enumerate(cast(list[Any], value))]
         return _value(config, value, place[:-1], 0) if isinstance(value, str) else value
@@ -120,13 +122,19 @@ def _named(config: Mapping[str, Any], inside: str, beside: tuple[str, ...], dept
         if resolver.strip() != "eval":
             raise ValueError(f"{resolver[:40]} is not resolved here")
         argument = argument.strip()
-        return arithmetic(argument[1:-1] if len(argument) > 1 and argument[0] == argument[-1] in "'\"" else argument)
+        return arithmetic(
+            argument[1:-1] if len(argument) > 1 and argument[0] == argument[-1] in "'\"" else argument
+        )
     name = inside.strip()
     dots = len(name) - len(name.lstrip("."))
     place = (*beside[: len(beside) - dots + 1], *_split(name[dots:])) if dots else tuple(_split(name))
     value: Any = config
     for part in place:
-        value = cast(list[Any], value)[int(part)] if isinstance(value, list) else cast(dict[str, Any], value)[part]
+        value = (
+            cast(list[Any], value)[int(part)]
+            if isinstance(value, list)
+            else cast(dict[str, Any], value)[part]
+        )
     if isinstance(value, str) and "${" in value:
         value = _value(config, value, place[:-1], depth + 1)
         if isinstance(value, str) and "${" in value:

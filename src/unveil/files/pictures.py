@@ -25,9 +25,20 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) 
 
     some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
-    first, *rest = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    first, *rest = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
+    ]
     with output(path) as partial:
-        first.save(partial, format="gif", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=True, comment=MADE)
+        first.save(
+            partial,
+            format="gif",
+            save_all=True,
+            append_images=rest,
+            duration=milliseconds,
+            loop=0,
+            optimize=True,
+            comment=MADE,
+        )
 
 
 def video_suffixes() -> tuple[str, ...]:
@@ -57,7 +68,9 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
         partial.write_bytes(encoded)
 
 
-def write_png(path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False) -> None:
+def write_png(
+    path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False
+) -> None:
     """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
     from PIL import Image, PngImagePlugin
 
@@ -95,7 +108,9 @@ def read_parameters(path: Path) -> str:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnveilError(f"{path}: not a PNG that can be read ({error})") from error
     if not isinstance(text, str):
-        raise UnveilError(f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them")
+        raise UnveilError(
+            f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them"
+        )
     return text
 
 
@@ -104,7 +119,9 @@ def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], mi
     first, *rest = (_image(frame) for frame in frames)
     durations = [milliseconds] * len(rest) + [12 * milliseconds]
     with output(path) as partial:
-        first.save(partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0, comment=MADE)
+        first.save(
+            partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0, comment=MADE
+        )
 
 
 def _image(frame: np.ndarray) -> Image.Image:

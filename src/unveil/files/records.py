@@ -100,9 +100,13 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
             number = 0
             while raw := handle.readline(min(largest - start, LONGEST_LINE) + 1):
                 if start + len(raw) > largest:
-                    raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
+                    raise UnveilError(
+                        f"{file}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first"
+                    )
                 if len(raw) > LONGEST_LINE:
-                    raise UnveilError(f"{file}, line {number + 1}: longer than {LONGEST_LINE:,} bytes; give one record a line")
+                    raise UnveilError(
+                        f"{file}, line {number + 1}: longer than {LONGEST_LINE:,} bytes; give one record a line"
+                    )
                 line = _decoded(file, raw, encoding, start)
                 start, number = start + len(raw), number + 1
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
@@ -122,19 +126,29 @@ def _decoded(file: Path, raw: bytes, encoding: str, start: int = 0) -> str:
     try:
         text = raw.decode(encoding)
     except LookupError as error:
-        raise ValueError(f"--encoding {encoding!r}: no such encoding of text; known are utf-8, utf-16, latin-1, cp1252, ...") from error
+        raise ValueError(
+            f"--encoding {encoding!r}: no such encoding of text; known are utf-8, utf-16, latin-1, cp1252, ..."
+        ) from error
     except UnicodeDecodeError as error:
         name = "UTF-8" if encoding.lower() in ("utf-8", "utf8") else encoding
         where = f"byte {start + error.start:,} is {error.object[error.start]:#x}"
         if start == 0 and raw[:2] in UTF16_BOMS:
-            raise UnveilError(f"{file}: not {name} text: it begins as UTF-16 does ({where}); give --encoding utf-16") from error
+            raise UnveilError(
+                f"{file}: not {name} text: it begins as UTF-16 does ({where}); give --encoding utf-16"
+            ) from error
         other = "utf-8" if name != "UTF-8" else "cp1252 or latin-1"
-        raise UnveilError(f"{file}: not {name} text ({where}); give its own with --encoding, such as {other}") from error
+        raise UnveilError(
+            f"{file}: not {name} text ({where}); give its own with --encoding, such as {other}"
+        ) from error
     except (UnicodeError, ValueError) as error:
-        raise UnveilError(f"{file}: cannot be read as {encoding} ({str(error)[:80]}); give another --encoding") from error
+        raise UnveilError(
+            f"{file}: cannot be read as {encoding} ({str(error)[:80]}); give another --encoding"
+        ) from error
     beginning = text[:4096] if start == 0 else ""
     if beginning.count("\0") * 4 > len(beginning) > 1:
-        raise UnveilError(f"{file}: every other character is NUL, as of UTF-16 read as {encoding}; give --encoding utf-16-le or utf-16-be")
+        raise UnveilError(
+            f"{file}: every other character is NUL, as of UTF-16 read as {encoding}; give --encoding utf-16-le or utf-16-be"
+        )
     return text
 
 
@@ -142,16 +156,22 @@ def _rows(file: Path) -> Iterator[Record]:
     try:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UnveilError(f"{file}: Parquet is read by the package pyarrow: pip install pyarrow; or write the file as jsonl") from error
+        raise UnveilError(
+            f"{file}: Parquet is read by the package pyarrow: pip install pyarrow; or write the file as jsonl"
+        ) from error
     try:
         number, taken, largest = 0, 0, room(file.stat().st_size)
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
             if (taken := taken + batch.nbytes) > largest:
-                raise UnveilError(f"{file}: unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
+                raise UnveilError(
+                    f"{file}: unpacks to more than {largest:,} bytes; if it is sound, write it without compression"
+                )
             for row in batch.to_pylist():
                 number += 1
                 yield Record(row, f"{file}, row {number}")
     except UnveilError:
         raise
     except Exception as error:  # pyarrow has errors of many kinds
-        raise UnveilError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0][:80] if str(error) else 'damaged'})") from error
+        raise UnveilError(
+            f"{file}: cannot be read as Parquet ({str(error).splitlines()[0][:80] if str(error) else 'damaged'})"
+        ) from error

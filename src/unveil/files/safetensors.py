@@ -42,7 +42,9 @@ DTYPES = {
 HALVES = ("F16", "BF16")
 
 
-def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False) -> dict[str, Tensor]:
+def read_tensors(
+    file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False
+) -> dict[str, Tensor]:
     """The tensors of a safetensors file, its header checked first: no name twice, and the names, shapes and dtypes that are expected.
 
     Args:
@@ -53,7 +55,10 @@ def read_tensors(file: Path, expected: Mapping[str, Tensor] | None = None, *, ha
     with reading(file):
         stored = header(file)
         if expected is not None:
-            wanted = {name: Stored(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape)) for name, value in expected.items()}
+            wanted = {
+                name: Stored(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+                for name, value in expected.items()
+            }
             expect(stored, wanted, halves)
         return load_file(file)
 
@@ -66,7 +71,9 @@ def reading(file: Path) -> Generator[None]:
     except FileNotFoundError as error:
         raise UnveilError(f"{file}: no such file") from error
     except Exception as error:
-        raise UnveilError(f"{file}: not the weights that are needed ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+        raise UnveilError(
+            f"{file}: not the weights that are needed ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        ) from error
 
 
 def header(file: Path) -> dict[str, Stored]:
@@ -84,7 +91,9 @@ def expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: b
     """Refuse tensors of other names, types or shapes than are expected."""
     missing, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing or foreign:
-        raise ValueError(f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}")
+        raise ValueError(
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}"
+        )
     for name, (dtype, shape) in wanted.items():
         found = stored[name]
         if found.shape != shape:

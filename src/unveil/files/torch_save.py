@@ -86,8 +86,14 @@ def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
         if len(members) != len(archive.infolist()):
             raise ValueError("a zip member stands in it twice")
         for info in members.values():
-            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
-                raise ValueError(f"zip member {info.filename[:60]} is compressed or encrypted, which torch.save never does")
+            if (
+                info.compress_type != zipfile.ZIP_STORED
+                or info.compress_size != info.file_size
+                or info.flag_bits & 1
+            ):
+                raise ValueError(
+                    f"zip member {info.filename[:60]} is compressed or encrypted, which torch.save never does"
+                )
         if sum(info.file_size for info in members.values()) > size:
             raise ValueError("its zip members are larger than the file")
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
@@ -109,7 +115,9 @@ def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
 def _tree(data: BufferedReader | BytesIO, form: Form | None) -> Any:
     if form is None:
         return read_pickle(data, _knows)
-    return read_pickle(data, lambda s: _knows(s) or form.knows(s), form.repeats, form.operations, form.deepest)
+    return read_pickle(
+        data, lambda s: _knows(s) or form.knows(s), form.repeats, form.operations, form.deepest
+    )
 
 
 def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
@@ -119,7 +127,11 @@ def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
     if protocol != _PROTOCOL or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("a file of torch.save, but of another protocol or byte order")
     tree, keys = _tree(handle, form), _tree(handle, form)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or len(set(keys)) != len(keys)
+    ):
         raise ValueError("its list of storages is damaged")
     types: dict[str, tuple[torch.dtype, int]] = {}
 
@@ -145,7 +157,9 @@ def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
 def _numbers(data: bytes, dtype: torch.dtype) -> Tensor:
     if dtype == torch.bool:
         return _numbers(data, torch.uint8) != 0
-    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype, device="cpu")
+    return (
+        torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype, device="cpu")
+    )
 
 
 def _once(storage: Storage) -> Storage:
@@ -194,15 +208,29 @@ class _Place(NamedTuple):
 
 
 def _place(made: Made) -> _Place:
-    if made.maker != _TENSOR or not 6 <= len(made.arguments) <= 7 or not isinstance(made.arguments[0], Stored):
+    if (
+        made.maker != _TENSOR
+        or not 6 <= len(made.arguments) <= 7
+        or not isinstance(made.arguments[0], Stored)
+    ):
         raise ValueError("an object that is no tensor")
     identity, offset, shape, strides = made.arguments[0].identity, *made.arguments[1:4]
-    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage" or identity[5:] not in ((), (None,)):
+    if (
+        not isinstance(identity, tuple)
+        or len(identity) not in (5, 6)
+        or identity[0] != "storage"
+        or identity[5:] not in ((), (None,))
+    ):
         raise ValueError("a tensor without its storage")
     _, kind, key, _, count = identity[:5]
     if not isinstance(key, str) or not isinstance(kind, Symbol) or kind not in _STORAGES:
         raise ValueError("a tensor whose type is not supported")
-    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides) or len(shape) > 8:
+    if (
+        not isinstance(shape, tuple)
+        or not isinstance(strides, tuple)
+        or len(shape) != len(strides)
+        or len(shape) > 8
+    ):
         raise ValueError("a tensor whose shape makes no sense")
     if not all(type(n) is int and 0 <= n <= LARGEST for n in (count, offset, *shape, *strides)):
         raise ValueError("a tensor whose shape makes no sense, or is too large")

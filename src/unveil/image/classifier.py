@@ -27,11 +27,22 @@ class ImageClassifier(nn.Module):
         ValueError: fewer than two classes.
     """
 
-    def __init__(self, shape: ImageShape, clean: bool = False, network: Classifier2d | None = None, counted_from: int = 1) -> None:
+    def __init__(
+        self,
+        shape: ImageShape,
+        clean: bool = False,
+        network: Classifier2d | None = None,
+        counted_from: int = 1,
+    ) -> None:
         super().__init__()
         if shape.classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {shape.classes}")
-        self.shape, self.clean, self.schedule, self.counted_from = shape, clean, image_schedule(shape), counted_from
+        self.shape, self.clean, self.schedule, self.counted_from = (
+            shape,
+            clean,
+            image_schedule(shape),
+            counted_from,
+        )
         self.network = classifier_network(shape) if network is None else network
 
     @property
@@ -76,7 +87,12 @@ class ImageClassifier(nn.Module):
         return torch.cat([self.features(x, self._cleanest(len(x))).cpu() for x in parts])
 
     def _cleanest(self, count: int) -> Tensor:
-        return torch.full((count,), 0.0 if self.clean else 1.0 / self.shape.diffusion_steps, dtype=torch.float64, device="cpu")
+        return torch.full(
+            (count,),
+            0.0 if self.clean else 1.0 / self.shape.diffusion_steps,
+            dtype=torch.float64,
+            device="cpu",
+        )
 
     def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)

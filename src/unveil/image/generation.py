@@ -66,7 +66,9 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     """
     shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
     if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
-        raise ValueError(f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many")
+        raise ValueError(
+            f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many"
+        )
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
         if settings.respacing:
             return respaced_by(shape.diffusion_steps, settings.respacing)
@@ -83,7 +85,9 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")
     low, high = (-0.5 * log_snr(schedule, ends)).exp().tolist() if shape.schedule in TABLES else (0.002, 80.0)
     if steps == 1:
-        return torch.tensor([1.0 if shape.schedule != "flow" else 80.0 / 81.0, 0.0], dtype=torch.float64, device="cpu")
+        return torch.tensor(
+            [1.0 if shape.schedule != "flow" else 80.0 / 81.0, 0.0], dtype=torch.float64, device="cpu"
+        )
     return karras(schedule, steps, max(low, 0.002), min(high, 80.0))
 
 
@@ -119,8 +123,14 @@ def generate(
     place = (model.shape.channels, model.shape.size, model.shape.size)
     _check(model, labels, count, settings, given)
     _check_tensors(given, count, place, model.shape.upsample)
-    if noise is not None and (tuple(noise.shape) != (count, *place) or not noise.is_floating_point() or not bool(noise.isfinite().all())):
-        raise ValueError(f"noise must be finite floating-point numbers {(count, *place)}, got {noise.dtype} {tuple(noise.shape)}")
+    if noise is not None and (
+        tuple(noise.shape) != (count, *place)
+        or not noise.is_floating_point()
+        or not bool(noise.isfinite().all())
+    ):
+        raise ValueError(
+            f"noise must be finite floating-point numbers {(count, *place)}, got {noise.dtype} {tuple(noise.shape)}"
+        )
     if not scaled and noise is None:
         raise ValueError("scaled=False is of recorded noise; give noise")
     times = image_times(model, settings)
@@ -149,7 +159,9 @@ def generate(
         denoise, solver = _guided(model, counted, told, rows, some, settings, given)
         if on_step is not None:
             denoise = _watched_by(denoise, on_step)
-        first = torch.empty((rows, *place), device=model.device)  # before the generators, so that too many are out of memory at once
+        first = torch.empty(
+            (rows, *place), device=model.device
+        )  # before the generators, so that too many are out of memory at once
         drawn = own(some)
         first = normal_like(first, drawn) if noise is None else noise[some].to(first)
         x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
@@ -157,7 +169,9 @@ def generate(
             x = corrupt(model.denoiser.schedule, given.begin[some].to(first), times[0], first)
         if given.known is not None:
             assert given.value is not None
-            edit = Replace(given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule)
+            edit = Replace(
+                given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule
+            )
         made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
     return Generated(torch.cat(made), calls)
 
@@ -189,24 +203,41 @@ def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Seq
         generator = int(torch.randint(2**62, (), generator=generator, device=device))
     seed = generator
     if not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63 - count:
-        raise ValueError(f"generator must be a torch.Generator, one for each sample, or a seed below 2^63, got {seed!r}")
+        raise ValueError(
+            f"generator must be a torch.Generator, one for each sample, or a seed below 2^63, got {seed!r}"
+        )
     return lambda some: generators(int(seed), some.stop - some.start, some.start)
 
 
 def _guided(
-    model: ImageModel, denoiser: Any, labels: Tensor | None, rows: int, some: slice, settings: ImageSettings, given: Given
+    model: ImageModel,
+    denoiser: Any,
+    labels: Tensor | None,
+    rows: int,
+    some: slice,
+    settings: ImageSettings,
+    given: Given,
 ) -> tuple[GaussianDenoise, Any]:
     """The belief under all guidance that the settings ask for, and the solver that goes with it."""
     schedule, log_h = model.denoiser.schedule, None
-    known = labels if model.shape.classes or given.classifier is None else None  # others are for the classifier alone
+    known = (
+        labels if model.shape.classes or given.classifier is None else None
+    )  # others are for the classifier alone
     cond = model.condition(known, rows, None if given.low is None else given.low[some])
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     if settings.scale != 1.0:
         away = None if settings.negative < 0 else torch.full((rows,), settings.negative, device="cpu")
         null = model.condition(away, rows, None if given.low is None else given.low[some])
-        denoise = cfg(denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale)
+        denoise = cfg(
+            denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
+        )
     if given.cost is not None:
-        denoise = steered(denoise, given.cost(some), schedule, interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999))
+        denoise = steered(
+            denoise,
+            given.cost(some),
+            schedule,
+            interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999),
+        )
     if given.classifier is not None and settings.classifier_scale:
         assert labels is not None
         log_h = given.classifier.log_probability(labels)
@@ -221,21 +252,37 @@ def _guided(
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
-def _check(model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given) -> None:
+def _check(
+    model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given
+) -> None:
     """Refuse what this model cannot follow."""
     classes, null = model.shape.classes, model.shape.null
     if labels is not None:
-        check_labels(labels, count, classes or (given.classifier.shape.classes if given.classifier is not None else 0))
+        check_labels(
+            labels, count, classes or (given.classifier.shape.classes if given.classifier is not None else 0)
+        )
     if settings.negative >= 0 and settings.negative >= classes:
-        known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without classes (--classes)"
+        known = (
+            f"there are 0 .. {classes - 1}"
+            if classes
+            else "this model was trained without classes (--classes)"
+        )
         raise ValueError(f"--negative {settings.negative}: {known}")
     if settings.scale != 1.0 and not (classes and (null or settings.negative >= 0)):
-        what = "without classes (--classes)" if not classes else "without dropping labels (--label-drop); or give --negative"
-        raise ValueError(f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}")
+        what = (
+            "without classes (--classes)"
+            if not classes
+            else "without dropping labels (--label-drop); or give --negative"
+        )
+        raise ValueError(
+            f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}"
+        )
     if settings.scale != 1.0 and labels is None:
         raise ValueError(f"--scale {settings.scale} guides towards a class; give --class")
     if settings.negative >= 0 and settings.scale == 1.0:
-        raise ValueError(f"--negative {settings.negative} is what guidance leads away from; give --scale above 1")
+        raise ValueError(
+            f"--negative {settings.negative} is what guidance leads away from; give --scale above 1"
+        )
     if given.classifier is not None:
         _check_pair(model, given.classifier)
         if labels is None:
@@ -249,7 +296,12 @@ def _check_tensors(given: Given, count: int, place: tuple[int, int, int], upsamp
         ValueError: one of them, what was got and what is needed.
     """
     channels, side, _ = place
-    wanted = {"begin": place, "value": place, "known": (1, side, side), "low": (channels, side // upsample, side // upsample)}
+    wanted = {
+        "begin": place,
+        "value": place,
+        "known": (1, side, side),
+        "low": (channels, side // upsample, side // upsample),
+    }
     for name, shape in wanted.items():
         it: Tensor | None = getattr(given, name)
         if it is None:
@@ -265,9 +317,13 @@ def _check_tensors(given: Given, count: int, place: tuple[int, int, int], upsamp
 
 
 def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
-    ours, theirs = ((s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, classifier.shape))
+    ours, theirs = (
+        (s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, classifier.shape)
+    )
     if classifier.clean:
-        raise ValueError("this classifier was trained on clean images (--clean); guidance needs one that knows noisy ones")
+        raise ValueError(
+            "this classifier was trained on clean images (--clean); guidance needs one that knows noisy ones"
+        )
     if ours != theirs or (model.shape.classes and model.shape.classes != classifier.shape.classes):
         raise ValueError(
             "classifier and model do not fit: side, channels, schedule, T and classes are "
@@ -305,4 +361,6 @@ def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | 
             raise ValueError("--variance learned: this model did not learn its variance; take small or large")
         variance = settings.variance or ("learned" if model.shape.learned_variance else "small")
         return Ancestral(schedule, variance, settings.temperature, log_h, settings.classifier_scale)
-    return {"ddim": DDIM(schedule, settings.eta), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}[settings.solver]
+    return {"ddim": DDIM(schedule, settings.eta), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}[
+        settings.solver
+    ]

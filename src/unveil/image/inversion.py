@@ -43,7 +43,9 @@ def inverted(
         raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
     times = image_times(model, settings).flip(0)[1:]
     if len(times) < 2:
-        raise ValueError(f"inversion goes from step to step and needs at least 2 (--steps), got {settings.steps}")
+        raise ValueError(
+            f"inversion goes from step to step and needs at least 2 (--steps), got {settings.steps}"
+        )
     model.eval()
     found: list[Tensor] = []
     for i in range(0, len(pixels), batch):
@@ -63,15 +65,29 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
         ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or opposite ends.
     """
     share = torch.as_tensor(share, dtype=a.dtype, device=a.device)
-    if a.shape != b.shape or a.ndim < 2 or not a.is_floating_point() or share.ndim > 1 or (share.ndim and len(share) != len(a)):
+    if (
+        a.shape != b.shape
+        or a.ndim < 2
+        or not a.is_floating_point()
+        or share.ndim > 1
+        or (share.ndim and len(share) != len(a))
+    ):
         shapes = ", ".join(str(tuple(it.shape)) for it in (a, b, share))
-        raise ValueError(f"slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are needed, got {shapes}")
-    if not all(bool(it.isfinite().all()) for it in (a, b, share)) or not bool((a.flatten(1).any(1) & b.flatten(1).any(1)).all()):
-        raise ValueError("slerp: both ends and the share must be finite, and no end all zeros, which has no direction")
+        raise ValueError(
+            f"slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are needed, got {shapes}"
+        )
+    if not all(bool(it.isfinite().all()) for it in (a, b, share)) or not bool(
+        (a.flatten(1).any(1) & b.flatten(1).any(1)).all()
+    ):
+        raise ValueError(
+            "slerp: both ends and the share must be finite, and no end all zeros, which has no direction"
+        )
     x, y = a.flatten(1), b.flatten(1)
     cosine = ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).clamp(-1.0, 1.0)
     if bool((cosine < -1.0 + 1e-6).any()):
         raise ValueError("slerp: its ends are opposite, and between them there are many arcs; give others")
     angle = cosine.acos().clamp(min=1e-6)
-    mixed = (((1.0 - share) * angle).sin() / angle.sin())[:, None] * x + ((share * angle).sin() / angle.sin())[:, None] * y
+    mixed = (((1.0 - share) * angle).sin() / angle.sin())[:, None] * x + (
+        (share * angle).sin() / angle.sin()
+    )[:, None] * y
     return mixed.view_as(a)

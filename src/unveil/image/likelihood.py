@@ -43,7 +43,9 @@ def bits_per_dim(
     """
     shape, denoiser = model.shape, model.denoiser
     if shape.schedule not in TABLES:
-        raise ValueError(f"bits a dimension need a model with a table of steps (linear or cosine), this has {shape.schedule}")
+        raise ValueError(
+            f"bits a dimension need a model with a table of steps (linear or cosine), this has {shape.schedule}"
+        )
     if variance not in ("small", "large"):
         raise ValueError(f"the variance is small or large, got {variance!r}")
     check_pixels(pixels, shape)
@@ -51,8 +53,12 @@ def bits_per_dim(
     if labels is not None:
         check_labels(labels, count, shape.classes)
     wanted = (steps, *pixels.shape)
-    if noise is not None and (tuple(noise.shape) != wanted or not noise.is_floating_point() or not bool(noise.isfinite().all())):
-        raise ValueError(f"noise must be finite floating-point numbers {wanted}, got {noise.dtype} {tuple(noise.shape)}")
+    if noise is not None and (
+        tuple(noise.shape) != wanted or not noise.is_floating_point() or not bool(noise.isfinite().all())
+    ):
+        raise ValueError(
+            f"noise must be finite floating-point numbers {wanted}, got {noise.dtype} {tuple(noise.shape)}"
+        )
     model.eval()
     own = noise_by_sample(generator, count)(slice(0, count)) if noise is None else None
     x_0 = model.normalized(pixels)
@@ -61,7 +67,9 @@ def bits_per_dim(
     for i in range(1, steps + 1):
         t = torch.full((count,), i / steps, dtype=torch.float64, device="cpu")
         s = torch.full((count,), (i - 1) / steps, dtype=torch.float64, device="cpu")
-        x_t = corrupt(denoiser.schedule, x_0, t, normal_like(x_0, own) if noise is None else noise[i - 1].to(x_0))
+        x_t = corrupt(
+            denoiser.schedule, x_0, t, normal_like(x_0, own) if noise is None else noise[i - 1].to(x_0)
+        )
         belief = denoiser(x_t, t, cond)
         fraction = belief.variance_fraction
         if fraction is None:
@@ -70,6 +78,8 @@ def bits_per_dim(
     one = torch.ones(count, dtype=torch.float64, device="cpu")
     alpha, sigma = denoiser.schedule.alpha(one), denoiser.schedule.sigma(one)
     zero = torch.zeros_like(x_0)
-    prior = gaussian_kl(like(alpha, x_0) * x_0, like(2.0 * sigma.log(), x_0), zero, zero).flatten(1).mean(1) / log(2.0)
+    prior = gaussian_kl(like(alpha, x_0) * x_0, like(2.0 * sigma.log(), x_0), zero, zero).flatten(1).mean(
+        1
+    ) / log(2.0)
     terms = torch.stack(columns, dim=1)
     return Bits(prior + terms.sum(1), prior, terms)

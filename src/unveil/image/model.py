@@ -63,16 +63,36 @@ class ImageShape:
     time_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.size, self.channels, self.width, self.blocks, self.stem, self.groups, self.diffusion_steps, *self.multiples) < 1:
+        if (
+            min(
+                self.size,
+                self.channels,
+                self.width,
+                self.blocks,
+                self.stem,
+                self.groups,
+                self.diffusion_steps,
+                *self.multiples,
+            )
+            < 1
+        ):
             raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
         if self.schedule == "linear" and self.diffusion_steps <= 20:
-            raise ValueError(f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}")
+            raise ValueError(
+                f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}"
+            )
         if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
-            raise ValueError(f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps")
+            raise ValueError(
+                f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps"
+            )
         if self.learned_variance and self.schedule not in TABLES:
-            raise ValueError(f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}")
+            raise ValueError(
+                f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}"
+            )
         if self.schedule == "karras" and self.predicts != "edm":
-            raise ValueError(f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}")
+            raise ValueError(
+                f"the karras schedule needs predicts edm, which scales its inputs, got {self.predicts}"
+            )
         if self.schedule == "flow" and self.predicts in ("eps", "edm"):
             raise ValueError(
                 f"flow matching begins where alpha is 0, where {self.predicts} tells nothing of the image; predict flow, v or x0"
@@ -108,13 +128,19 @@ class ImageModel(nn.Module):
         self.shape = shape
         if network is None:
             network = image_network(shape)
-        parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[shape.predicts]
+        parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[
+            shape.predicts
+        ]
         schedule = image_schedule(shape)
 
         index = float(shape.schedule in TABLES)  # entries of a table are counted from 0 for the network
 
         def told(t: Tensor) -> Tensor:
-            return 0.25 * schedule.sigma(t).log() if shape.schedule == "karras" else shape.time_scale * (shape.diffusion_steps * t - index)
+            return (
+                0.25 * schedule.sigma(t).log()
+                if shape.schedule == "karras"
+                else shape.time_scale * (shape.diffusion_steps * t - index)
+            )
 
         self.denoiser = GaussianDenoiser(network, schedule, parameterization, told, shape.learned_variance)
 
@@ -148,8 +174,12 @@ class ImageModel(nn.Module):
         side = self.shape.size // self.shape.upsample
         if low is None or low.shape[1:] != (self.shape.channels, side, side):
             got = "none" if low is None else tuple(low.shape[1:])
-            raise ValueError(f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}")
-        large = F.interpolate(low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False)
+            raise ValueError(
+                f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}"
+            )
+        large = F.interpolate(
+            low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False
+        )
         return replace(told or Condition(), concat=large)
 
     def reduced(self, x_0: Tensor) -> Tensor | None:
@@ -164,7 +194,9 @@ class ImageModel(nn.Module):
             return None
         if labels is None:
             if not self.shape.null:
-                raise ValueError("this model knows images of a class only (it was trained with --label-drop 0); give --class")
+                raise ValueError(
+                    "this model knows images of a class only (it was trained with --label-drop 0); give --class"
+                )
             return Condition(label=torch.full((count,), classes, device=self.device))
         check_labels(labels, count, classes)
         return Condition(label=labels.to(self.device, torch.long))
@@ -181,11 +213,15 @@ def check_labels(labels: Tensor, count: int, classes: int) -> None:
         ValueError: another shape, numbers that are not whole, or a class that there is not.
     """
     if tuple(labels.shape) != (count,):
-        raise ValueError(f"{count} images need as many classes, of shape {(count,)}, got {tuple(labels.shape)}")
+        raise ValueError(
+            f"{count} images need as many classes, of shape {(count,)}, got {tuple(labels.shape)}"
+        )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"classes must be whole numbers, such as torch.int64, got {labels.dtype}")
     if classes and bool(((labels < 0) | (labels >= classes)).any()):
-        raise ValueError(f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}")
+        raise ValueError(
+            f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}"
+        )
 
 
 def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
@@ -196,10 +232,14 @@ def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
     """
     wanted = (shape.channels, shape.size, shape.size)
     if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or not len(pixels):
-        raise ValueError(f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got {tuple(pixels.shape)}")
+        raise ValueError(
+            f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got {tuple(pixels.shape)}"
+        )
     if pixels.dtype == torch.uint8:
         return
-    if pixels.dtype == torch.bool or not bool(((pixels >= 0) & (pixels <= 255) & (pixels == pixels.round())).all()):
+    if pixels.dtype == torch.bool or not bool(
+        ((pixels >= 0) & (pixels <= 255) & (pixels == pixels.round())).all()
+    ):
         low, high = float(pixels.min()), float(pixels.max())
         raise ValueError(
             f"pixels must be whole numbers 0 .. 255, got {pixels.dtype} in {low:g} .. {high:g}; of x in -1 .. 1 they are pixels_of(x)"
@@ -243,4 +283,6 @@ def image_schedule(shape: ImageShape) -> Schedule:
         return tabulated(cosine_betas(shape.diffusion_steps))
     if shape.schedule == "betas":
         return tabulated(torch.tensor(shape.betas, dtype=torch.float64, device="cpu"))
-    return tabulated(linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps))
+    return tabulated(
+        linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps)
+    )

@@ -66,7 +66,10 @@ class Blur:
         return self
 
     def _gain(self, x: Tensor) -> Tensor:
-        down, across = torch.fft.fftfreq(x.shape[-2], device=x.device), torch.fft.rfftfreq(x.shape[-1], device=x.device)
+        down, across = (
+            torch.fft.fftfreq(x.shape[-2], device=x.device),
+            torch.fft.rfftfreq(x.shape[-1], device=x.device),
+        )
         square = down[:, None].to(x.dtype) ** 2 + across.to(x.dtype) ** 2
         return (-2.0 * (pi * self.deviation) ** 2 * square).exp()
 
@@ -87,7 +90,9 @@ class Shrink:
         return self
 
 
-def measurement_cost(operator: Operator, measured: Tensor, noise: float, schedule: Schedule, deviation: float = 0.5) -> LogPotential:
+def measurement_cost(
+    operator: Operator, measured: Tensor, noise: float, schedule: Schedule, deviation: float = 0.5
+) -> LogPotential:
     """-log p(measured | belief) but for a constant: (clean mean (B, C, S, S), t (B,)) -> (B,), in nats.
 
     The belief's variance is that of a prior of variance deviation^2: r^2 = deviation^2 sigma^2 / (alpha^2 deviation^2 + sigma^2).

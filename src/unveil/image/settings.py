@@ -72,7 +72,13 @@ class ImageSettings:
             )
         if not 0.0 <= self.threshold <= 1.0 or not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"--threshold and --eta must lie in 0 .. 1, got {self.threshold} and {self.eta}")
-        if self.classifier_scale < 0.0 or not 0.0 < self.strength <= 1.0 or self.jumps < 1 or self.jump_length < 1 or self.negative < -1:
+        if (
+            self.classifier_scale < 0.0
+            or not 0.0 < self.strength <= 1.0
+            or self.jumps < 1
+            or self.jump_length < 1
+            or self.negative < -1
+        ):
             raise ValueError(
                 "--classifier-scale must be at least 0, --strength above 0 and at most 1, --jumps and --jump-length at least 1, "
                 f"--negative a class, got {self.classifier_scale}, {self.strength}, {self.jumps}, {self.jump_length} and {self.negative}"
@@ -104,13 +110,19 @@ def _check_types(settings: ImageSettings) -> None:
         name, value, hint = field.name, getattr(settings, field.name), hints[field.name]
         flag = f"{name} (--{name.replace('_', '-')})"
         if name == "interval":
-            times = list(cast(Sequence[Any], value)) if isinstance(value, Sequence) and not isinstance(value, str) else []
+            times = (
+                list(cast(Sequence[Any], value))
+                if isinstance(value, Sequence) and not isinstance(value, str)
+                else []
+            )
             if len(times) != 2 or not all(_real(time) for time in times):
                 raise ValueError(f"{flag} must be two times, such as (0.0, 1.0), got {value!r}")
             object.__setattr__(settings, name, (float(times[0]), float(times[1])))
         elif get_origin(hint) is Literal:
             if value not in get_args(hint):
-                raise ValueError(f"{flag} must be one of {', '.join(map(repr, get_args(hint)))}, got {value!r}")
+                raise ValueError(
+                    f"{flag} must be one of {', '.join(map(repr, get_args(hint)))}, got {value!r}"
+                )
         elif not _of_kind(value, hint):
             kinds = {int: "a whole number", float: "a finite number", bool: "True or False", str: "text"}
             raise ValueError(f"{flag} must be {kinds[hint]}, got {value!r}")

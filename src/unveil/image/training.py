@@ -38,7 +38,11 @@ class ImageBatch(NamedTuple):
 
 
 def image_batches(
-    pictures: Pictures, shape: ImageShape, size: int, label_drop: float = 0.1, history: LossHistory | None = None
+    pictures: Pictures,
+    shape: ImageShape,
+    size: int,
+    label_drop: float = 0.1,
+    history: LossHistory | None = None,
 ) -> Callable[[torch.Generator], ImageBatch]:
     """A source of random batches. Times: i / T, i uniform in 1 .. T, of a table (Ho et al. 2020, Alg. 1); flow matching's are logit-normal
     (Esser et al. 2024, section 3.1); EDM's have ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1).
@@ -51,7 +55,9 @@ def image_batches(
 
     def times(generator: torch.Generator) -> Tensor:
         if shape.schedule in TABLES:
-            return (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
+            return (
+                1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")
+            ).double() / shape.diffusion_steps
         normal = torch.randn(size, generator=generator, device="cpu", dtype=torch.float64)
         return normal.sigmoid() if shape.schedule == "flow" else schedule.time(-2.0 * (1.2 * normal - 1.2))
 
@@ -64,13 +70,19 @@ def image_batches(
         if history is None:
             return ImageBatch(pixels, told, dropped, times(generator), noise, seed)
         places, weights = history.draw(size, generator)
-        return ImageBatch(pixels, told, dropped, (1.0 + places).double() / shape.diffusion_steps, noise, seed, weights)
+        return ImageBatch(
+            pixels, told, dropped, (1.0 + places).double() / shape.diffusion_steps, noise, seed, weights
+        )
 
     return draw
 
 
 def image_loss(
-    model: nn.Module, batch: ImageBatch, gamma: float = 0.0, bound: bool = False, history: LossHistory | None = None
+    model: nn.Module,
+    batch: ImageBatch,
+    gamma: float = 0.0,
+    bound: bool = False,
+    history: LossHistory | None = None,
 ) -> tuple[Tensor, Mapping[str, float]]:
     """L_simple, or L_hybrid of a model that learns its variance, or L_vlb, averaged over the batch.
 
@@ -98,7 +110,9 @@ def image_loss(
     if bound:
         losses = steps * bound_loss(denoiser, x_0, batch.t, before, noise, cond=cond)
     elif shape.learned_variance:
-        losses = hybrid_loss(denoiser, x_0, batch.t, before, noise, cond=cond, weight=weight, bound_weight=steps / 1000.0)
+        losses = hybrid_loss(
+            denoiser, x_0, batch.t, before, noise, cond=cond, weight=weight, bound_weight=steps / 1000.0
+        )
     else:
         losses = denoising_loss(denoiser, x_0, batch.t, noise, cond=cond, weight=weight)
     if history is not None:

@@ -44,7 +44,9 @@ class Condition:
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if (mine is None) != (theirs is None):
-                raise ValueError(f"Condition.cat: {field.name} is given on one side only; give a null value on the other")
+                raise ValueError(
+                    f"Condition.cat: {field.name} is given on one side only; give a null value on the other"
+                )
             joined[field.name] = _cat(mine, theirs)
         return _condition(joined)
 
@@ -89,7 +91,9 @@ def _drop(rows: Tensor, mine: object, empty: object) -> object:
         return torch.where(rows.reshape(rows.shape + (1,) * (mine.ndim - 1)), empty.expand_as(mine), mine)
     if mine is None:
         return None
-    raise ValueError(f"Condition.drop: cannot drop rows of {type(mine).__name__}; tensors and tuples of them can")
+    raise ValueError(
+        f"Condition.drop: cannot drop rows of {type(mine).__name__}; tensors and tuples of them can"
+    )
 
 
 def _cat(mine: object, theirs: object) -> object:

@@ -37,10 +37,15 @@ class FilmConv1d(nn.Module):
     is what W says, not one more, as in Diffusion Policy's released code.
     """
 
-    def __init__(self, inputs: int, outputs: int, about: int, kernel: int, groups: int = 8, scale: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, about: int, kernel: int, groups: int = 8, scale: bool = True
+    ) -> None:
         super().__init__()
         self.scale = scale
-        self.first, self.second = ConvBlock1d(inputs, outputs, kernel, groups), ConvBlock1d(outputs, outputs, kernel, groups)
+        self.first, self.second = (
+            ConvBlock1d(inputs, outputs, kernel, groups),
+            ConvBlock1d(outputs, outputs, kernel, groups),
+        )
         self.about = nn.Linear(about, 2 * outputs if scale else outputs)
         self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 

@@ -43,7 +43,9 @@ class Places:
         if not self.stride:
             return (g.flatten(1) @ self.weight.t()).unflatten(1, (self.inputs, -1))
         spare = self.inputs - ((self.outputs - 1) * self.stride - 2 * self.padding + self.weight.shape[-1])
-        return _rows(F.conv_transpose2d(_image(g), self.weight, None, (1, self.stride), (0, self.padding), (0, spare)))
+        return _rows(
+            F.conv_transpose2d(_image(g), self.weight, None, (1, self.stride), (0, self.padding), (0, spare))
+        )
 
 
 class Normed(NamedTuple):
@@ -76,7 +78,9 @@ class Block(NamedTuple):
         """The gradient to the input, given that to the Mish of the output."""
         (batch, places, channels), g = kept.before.shape, g * mish_slope(kept.after)
         moments = (kept.mean, kept.deviation, self.gain, batch, channels, places, self.groups)
-        g = torch.ops.aten.native_group_norm_backward(_image(g), _image(kept.before), *moments, [True, False, False])[0]
+        g = torch.ops.aten.native_group_norm_backward(
+            _image(g), _image(kept.before), *moments, [True, False, False]
+        )[0]
         return self.conv.back(_rows(g))
 
 
@@ -116,7 +120,9 @@ class Attention(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         normed = F.layer_norm(x, x.shape[-1:], self.gain, self.shift, self.eps)
-        q, k, v = F.linear(normed, self.qkv).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, H, width) each
+        q, k, v = (
+            F.linear(normed, self.qkv).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # (B, heads, H, width) each
         context = k.softmax(dim=-2).transpose(-1, -2) @ v
         read = (q * q.shape[-1] ** -0.5) @ context
         return x + F.linear(read.transpose(1, 2).flatten(2), self.merge, self.bias)
@@ -156,11 +162,21 @@ def places_of(conv: nn.Conv1d | nn.ConvTranspose1d, inputs: int, dtype: torch.dt
     bias = bias.detach()
     (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
     upward = isinstance(conv, nn.ConvTranspose1d)
-    outputs = (inputs - 1) * stride - 2 * padding + kernel if upward else (inputs + 2 * padding - kernel) // stride + 1
+    outputs = (
+        (inputs - 1) * stride - 2 * padding + kernel
+        if upward
+        else (inputs + 2 * padding - kernel) // stride + 1
+    )
     if kernel > 1 and inputs <= FEW_PLACES:
-        units = torch.eye(conv.in_channels * inputs, device=weight.device).reshape(-1, inputs, conv.in_channels).transpose(1, 2)
+        units = (
+            torch.eye(conv.in_channels * inputs, device=weight.device)
+            .reshape(-1, inputs, conv.in_channels)
+            .transpose(1, 2)
+        )
         image = (F.conv_transpose1d if upward else F.conv1d)(units, weight, None, stride, padding)
-        return Places(image.transpose(1, 2).flatten(1).to(dtype), bias.repeat(outputs).to(dtype), inputs, outputs)
+        return Places(
+            image.transpose(1, 2).flatten(1).to(dtype), bias.repeat(outputs).to(dtype), inputs, outputs
+        )
     laid = weight[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
     return Places(laid, bias.to(dtype), inputs, outputs, stride, padding, upward)
 
@@ -173,13 +189,17 @@ def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype, many: bool) ->
         laid = toom_cook(conv.weight.detach(), conv.bias.detach(), places)
     else:
         laid = places_of(conv, places, dtype)
-    return Block(laid, norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps)
+    return Block(
+        laid, norm.weight.detach().to(dtype), norm.bias.detach().to(dtype), norm.num_groups, norm.eps
+    )
 
 
 def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, many: bool, film: slice) -> Residual:
     """A residual block laid out likewise; `film` is where its share of what is told of the time is."""
     skip = places_of(block.skip, places, dtype) if isinstance(block.skip, nn.Conv1d) else None
-    return Residual(block_of(block.first, places, dtype, many), block_of(block.second, places, dtype, many), skip, film)
+    return Residual(
+        block_of(block.first, places, dtype, many), block_of(block.second, places, dtype, many), skip, film
+    )
 
 
 def attention_of(layer: nn.Module, dtype: torch.dtype) -> Attention | None:
@@ -191,5 +211,11 @@ def attention_of(layer: nn.Module, dtype: torch.dtype) -> Attention | None:
     weights = (layer.qkv.weight[:, :, 0], layer.merge.weight[:, :, 0], bias)
     qkv, merge, bias = (w.detach().to(dtype) for w in weights)
     return Attention(
-        layer.norm.weight.detach().to(dtype), layer.norm.bias.detach().to(dtype), layer.norm.eps, qkv, merge, bias, layer.heads
+        layer.norm.weight.detach().to(dtype),
+        layer.norm.bias.detach().to(dtype),
+        layer.norm.eps,
+        qkv,
+        merge,
+        bias,
+        layer.heads,
     )

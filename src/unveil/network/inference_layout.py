@@ -67,7 +67,10 @@ class Watch:
         self._ids = list(map(id, self._held))
         self._tensors = [value for value in self._held if isinstance(value, Tensor)]
         self._counted = [value for value in self._tensors if not value.is_inference()]
-        self._memory, self._versions = list(map(Tensor.data_ptr, self._tensors)), list(map(_version, self._counted))
+        self._memory, self._versions = (
+            list(map(Tensor.data_ptr, self._tensors)),
+            list(map(_version, self._counted)),
+        )
         kinds: dict[object, list[Tensor]] = {}  # as `torch.cat` wants them
         for value in self._tensors:
             if value.numel():
@@ -117,7 +120,9 @@ def _renamed(state: dict[str, Any], prefix: str, name: Callable[[str], str]) -> 
     """Rename those whose name begins with the prefix, in place and in order."""
     items = list(state.items())
     state.clear()
-    state.update({name(key.removeprefix(prefix)) if key.startswith(prefix) else key: value for key, value in items})
+    state.update(
+        {name(key.removeprefix(prefix)) if key.startswith(prefix) else key: value for key, value in items}
+    )
 
 
 def _middle(value: Tensor) -> Tensor:

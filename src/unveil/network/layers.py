@@ -13,7 +13,9 @@ def sinusoids(value: Tensor, width: int, longest: float = 10_000.0, inclusive: b
     inclusive: the last wavelength is the longest itself, as in DDPM's and Diffuser's code; else it would be the next.
     """
     half = width // 2
-    rates = torch.exp(torch.arange(half, device=value.device, dtype=value.dtype) * (-log(longest) / (half - inclusive)))
+    rates = torch.exp(
+        torch.arange(half, device=value.device, dtype=value.dtype) * (-log(longest) / (half - inclusive))
+    )
     angles = value[..., None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
@@ -63,7 +65,9 @@ class ModulatedBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, condition: Tensor, valid: Tensor | None) -> Tensor:
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(6, dim=-1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(
+            6, dim=-1
+        )
         x = torch.addcmul(x, gate_a, self._attend(torch.addcmul(shift_a, _normed(x), 1.0 + scale_a), valid))
         risen = self.rise(torch.addcmul(shift_m, _normed(x), 1.0 + scale_m))
         return torch.addcmul(x, gate_m, self.fall(F.gelu(risen, approximate="tanh")))
@@ -80,7 +84,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
     Written out for training on short sequences on a CPU: there the backward pass of PyTorch's fused kernel takes eight times as long.
     """
-    if q.is_meta and q.shape[-2] > 256 and q.ndim == 4:  # counting memory: there PyTorch would write out what it fuses on devices
+    if (
+        q.is_meta and q.shape[-2] > 256 and q.ndim == 4
+    ):  # counting memory: there PyTorch would write out what it fuses on devices
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
     if not q.requires_grad or q.device.type not in ("cpu", "meta") or q.shape[-2] > 256:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -99,7 +105,11 @@ def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tenso
     """x with a share of its numbers zero and the others 1 / (1 - share) as large; x itself without a generator. Srivastava et al. 2014."""
     if generator is None or not share:
         return x
-    return x * (torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= share) / (1.0 - share)
+    return (
+        x
+        * (torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= share)
+        / (1.0 - share)
+    )
 
 
 def _normed(x: Tensor) -> Tensor:

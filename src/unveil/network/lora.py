@@ -33,8 +33,14 @@ class LoRA:
             raise ValueError(f"LoRA: rank must be a whole number, at least 1, got {rank!r}")
         if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0.0 < float(alpha) < inf:
             raise ValueError(f"LoRA: alpha must be a finite number above 0, got {alpha!r}")
-        if isinstance(targets, str) or not targets or not all(isinstance(target, str) and target for target in targets):
-            raise ValueError(f"LoRA: targets must be a list of names of linear maps, such as ('q_proj', 'v_proj'), got {targets!r}")
+        if (
+            isinstance(targets, str)
+            or not targets
+            or not all(isinstance(target, str) and target for target in targets)
+        ):
+            raise ValueError(
+                f"LoRA: targets must be a list of names of linear maps, such as ('q_proj', 'v_proj'), got {targets!r}"
+            )
 
     @property
     def scale(self) -> float:

@@ -37,7 +37,9 @@ class Normalization(nn.Module):
         """Whether data were seen: checkpoints of jannerm/diffuser alone do not hold these statistics."""
         return bool(torch.isfinite(self.least).all())
 
-    def learn(self, rows: Float[np.ndarray, "N D"], kind: Literal["limits", "gaussian"], published: bool = False) -> tuple[int, ...]:
+    def learn(
+        self, rows: Float[np.ndarray, "N D"], kind: Literal["limits", "gaussian"], published: bool = False
+    ) -> tuple[int, ...]:
         """Set `low` and `high` from data in their own units; all statistics are taken in float64.
 
         Args:
@@ -51,13 +53,19 @@ class Normalization(nn.Module):
             raise ValueError("normalization: no rows to learn from")
         least, most = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
         if not np.isfinite(least + most).all():
-            raise ValueError(f"normalization: feature {np.flatnonzero(~np.isfinite(least + most))[0]} holds numbers that are not finite")
+            raise ValueError(
+                f"normalization: feature {np.flatnonzero(~np.isfinite(least + most))[0]} holds numbers that are not finite"
+            )
         if kind == "limits":
             low, high = least, most
         else:
             mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
             low, high = mean - deviation, mean + deviation
-        constant = high - low < 1e-6 if published else is_constant(high - low, np.maximum(np.abs(least), np.abs(most)))
+        constant = (
+            high - low < 1e-6
+            if published
+            else is_constant(high - low, np.maximum(np.abs(least), np.abs(most)))
+        )
         middle = (low + high) / 2.0
         half = constant_scale(middle)
         self.low.copy_(torch.from_numpy(np.where(constant, middle - half, low)))
@@ -68,7 +76,10 @@ class Normalization(nn.Module):
 
     def normalized(self, rows: Tensor, features: slice = slice(None)) -> Tensor:
         """(..., D) in the data's units to about [-1, 1]; `features` if the rows hold only some of the D."""
-        low, high = self.low[features] / 2.0, self.high[features] / 2.0  # halves, whose difference does not overflow
+        low, high = (
+            self.low[features] / 2.0,
+            self.high[features] / 2.0,
+        )  # halves, whose difference does not overflow
         return 2.0 * ((rows / 2.0 - low) / (high - low)) - 1.0
 
     def denormalized(self, x: Tensor, features: slice = slice(None)) -> Tensor:

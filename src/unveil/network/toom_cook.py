@@ -45,7 +45,12 @@ class ToomCook:
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.outputs > OUTPUTS:
-            x = F.pad(x, (0, 0, TAPS // 2, TAPS // 2)).unfold(1, PRODUCTS, OUTPUTS).transpose(2, 3).reshape(-1, PRODUCTS, x.shape[2])
+            x = (
+                F.pad(x, (0, 0, TAPS // 2, TAPS // 2))
+                .unfold(1, PRODUCTS, OUTPUTS)
+                .transpose(2, 3)
+                .reshape(-1, PRODUCTS, x.shape[2])
+            )
         products = torch.bmm(torch.matmul(self.spread, x).transpose(0, 1), weight).transpose(0, 1)
         gather = self.gather.expand(len(products), -1, -1)
         y = torch.bmm(gather, products) if bias is None else torch.baddbmm(bias, gather, products)
@@ -60,7 +65,9 @@ def toom_cook(weight: Tensor, bias: Tensor, places: int) -> ToomCook:
         spread = spread[:, TAPS // 2 : TAPS // 2 + OUTPUTS]
     forward = torch.einsum("pk,ock->pco", taps, weight.cpu().double())
     backward = torch.einsum("pk,ock->poc", taps, weight.cpu().double().flip(2))
-    forward, backward, spread, gather = (w.to(weight.device, weight.dtype).contiguous() for w in (forward, backward, spread, outputs.T))
+    forward, backward, spread, gather = (
+        w.to(weight.device, weight.dtype).contiguous() for w in (forward, backward, spread, outputs.T)
+    )
     return ToomCook(forward, backward, bias, spread, gather, places)
 
 

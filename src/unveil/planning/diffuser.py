@@ -101,10 +101,16 @@ class Diffuser:
             shape = (self.model.shape.horizon, ACTION + STATE)
             steps = axes_of(noise) == 3
             letters = f"{shape} or (1 + steps, {shape[0]}, {shape[1]})"
-            given = torch.from_numpy(numbers("diffuser: noise", noise, (None, *shape) if steps else shape, letters).astype(np.float32))
+            given = torch.from_numpy(
+                numbers("diffuser: noise", noise, (None, *shape) if steps else shape, letters).astype(
+                    np.float32
+                )
+            )
             recorded = given[:, None] if steps else given[None, None]
         self._plans += 1
-        return self._described(self._sample(begin, end, generators(self._seed, 1, self._plans - 1), normalized, recorded))[0]
+        return self._described(
+            self._sample(begin, end, generators(self._seed, 1, self._plans - 1), normalized, recorded)
+        )[0]
 
     def reset(self, goal: Float[np.ndarray, "*B 2"]) -> None:
         """Forget all plans; from now on go to one goal, or to one for each of B bodies.
@@ -114,7 +120,9 @@ class Diffuser:
         """
         single = axes_of(goal) == 1
         letters = f"({POSITION},) or (B, {POSITION})"
-        goals = numbers("diffuser: reset's goal", goal, (POSITION,) if single else (None, POSITION), letters).astype(np.float64)
+        goals = numbers(
+            "diffuser: reset's goal", goal, (POSITION,) if single else (None, POSITION), letters
+        ).astype(np.float64)
         self._first += len(self._goals) * self._begun
         self._single, self._begun = single, False
         self._goals, self._step = np.atleast_2d(goals), 0
@@ -130,7 +138,9 @@ class Diffuser:
         if not len(self._goals):
             raise ValueError("diffuser.act: no goal yet; call reset(goal) first")
         shape = (STATE,) if self._single else (len(self._goals), STATE)
-        seen = np.atleast_2d(numbers("diffuser: observation (x, y, vx, vy)", observation, shape, str(shape)).astype(np.float64))
+        seen = np.atleast_2d(
+            numbers("diffuser: observation (x, y, vx, vy)", observation, shape, str(shape)).astype(np.float64)
+        )
         if self._step == 0:
             self._states = self._sample(seen, self._goals, generators(self._seed, len(seen), self._first))
             self.plans = list(self._described(self._states))
@@ -163,19 +173,26 @@ class Diffuser:
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
             value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
             value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
-            edit = Inpaint(ends_known(horizon).to(self.device), value if normalized else model.normalization.normalized(value))
+            edit = Inpaint(
+                ends_known(horizon).to(self.device),
+                value if normalized else model.normalization.normalized(value),
+            )
             denoise = clipped(model.denoiser, -1.0, 1.0)
             source: Noise = own[first : first + rows]
             noise = normal_like(value, source) if recorded is None else recorded[0].to(self.device)
             if recorded is not None and len(recorded) > 1:
-                unused = [torch.zeros_like(recorded[0])] * (len(recorded) == len(times) - 1)  # nothing is added into t = 0
+                unused = [torch.zeros_like(recorded[0])] * (
+                    len(recorded) == len(times) - 1
+                )  # nothing is added into t = 0
                 source = Recorded([*recorded[1:], *unused])
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=source)
             x = x if normalized else model.normalization.denormalized(x)
             found.append(x[..., ACTION:].cpu().double().numpy())
         states = np.concatenate(found)
         if not np.isfinite(states).all():
-            raise ValueError("diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside their data")
+            raise ValueError(
+                "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside their data"
+            )
         return states
 
     def _described(self, states: np.ndarray) -> list[Plan]:

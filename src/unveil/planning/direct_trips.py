@@ -67,4 +67,6 @@ def direct_windows(
             kept.append((first[direct], strides[direct]))
             if progress is not None:
                 progress(steps + 5 * (block + 1), steps + 5 * blocks)
-    return ListedWindows(windows, torch.cat([first for first, _ in kept]), torch.cat([strides for _, strides in kept]))
+    return ListedWindows(
+        windows, torch.cat([first for first, _ in kept]), torch.cat([strides for _, strides in kept])
+    )

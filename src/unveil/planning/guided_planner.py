@@ -26,7 +26,9 @@ from unveil.sampling.guidance import Branch, Guidance, cfg, clipped
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import Recorded, generators, normal_like
 
-Score = Callable[[Tensor], Tensor]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
+Score = Callable[
+    [Tensor], Tensor
+]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
 
 
 class GuidedPlanner:
@@ -65,11 +67,15 @@ class GuidedPlanner:
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
         self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
-        levels = len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
+        levels = (
+            len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
+        )
         fewest = 2 if model.shape.inverse else 1
         if self.horizon < fewest:
             why = ": its first two observations tell the action" if model.shape.inverse else ""
-            raise ValueError(f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}")
+            raise ValueError(
+                f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}"
+            )
         if self.horizon % 2 ** (levels - 1):
             raise ValueError(
                 f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give a horizon "
@@ -115,7 +121,11 @@ class GuidedPlanner:
 
     @torch.no_grad()
     def plan(
-        self, observation: Float[np.ndarray, " D"], normalized: bool = False, *, noise: np.ndarray | Tensor | None = None
+        self,
+        observation: Float[np.ndarray, " D"],
+        normalized: bool = False,
+        *,
+        noise: np.ndarray | Tensor | None = None,
     ) -> Float[np.ndarray, "K H F"]:
         """All candidates from one observation, best first; rows are (actions, observations), or observations alone.
 
@@ -127,13 +137,25 @@ class GuidedPlanner:
             ValueError, UnveilError: as `act`.
         """
         size = self.model.shape.observations
-        seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(np.float64)
+        seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(
+            np.float64
+        )
         given = None if noise is None else self._recorded(noise, None)
         own = generators(self._seed + self._plans, 1)
         self._plans += 1
-        candidates = self._candidates(self._known(seen, normalized), self.settings.candidates, None, own, given)
-        order = torch.arange(len(candidates)) if self.score is None else self._scored(candidates).argsort(descending=True)
-        best = candidates[order] if normalized else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
+        candidates = self._candidates(
+            self._known(seen, normalized), self.settings.candidates, None, own, given
+        )
+        order = (
+            torch.arange(len(candidates))
+            if self.score is None
+            else self._scored(candidates).argsort(descending=True)
+        )
+        best = (
+            candidates[order]
+            if normalized
+            else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
+        )
         return best.cpu().double().numpy()
 
     @torch.no_grad()
@@ -185,8 +207,14 @@ class GuidedPlanner:
         assert self.score is not None
         scores = self.score(x)
         if scores.shape != x.shape[:1] or not bool(torch.isfinite(scores).all()):
-            got = "numbers that are not finite" if scores.shape == x.shape[:1] else f"shape {tuple(scores.shape)}"
-            raise ValueError(f"guided planner: the score must give one finite number a plan, {tuple(x.shape[:1])}, got {got}")
+            got = (
+                "numbers that are not finite"
+                if scores.shape == x.shape[:1]
+                else f"shape {tuple(scores.shape)}"
+            )
+            raise ValueError(
+                f"guided planner: the score must give one finite number a plan, {tuple(x.shape[:1])}, got {got}"
+            )
         return scores
 
     def _seen(self, observations: object) -> tuple[np.ndarray, bool]:
@@ -194,7 +222,9 @@ class GuidedPlanner:
         size = self.model.shape.observations
         single = axes_of(observations) == 1
         letters = f"({size},) of one episode or (B, {size})"
-        seen = numbers("guided planner: observations", observations, (size,) if single else (None, size), letters)
+        seen = numbers(
+            "guided planner: observations", observations, (size,) if single else (None, size), letters
+        )
         return (seen[None] if single else seen).astype(np.float64), single
 
     def _which(self, count: int, episodes: Sequence[int] | np.ndarray | None) -> list[int]:
@@ -211,11 +241,16 @@ class GuidedPlanner:
                 )
             self._count, which = count, list(range(count))
         else:
-            which = [whole("guided planner: a number of episodes", i, 0) for i in np.asarray(episodes).reshape(-1).tolist()]
+            which = [
+                whole("guided planner: a number of episodes", i, 0)
+                for i in np.asarray(episodes).reshape(-1).tolist()
+            ]
             most = which if self._count is None else range(self._count)
             if len(which) != count or len(set(which)) != count or not set(which) <= set(most):
                 of = "" if self._count is None else f", below {self._count}"
-                raise ValueError(f"guided planner: episodes must be {count} different numbers{of}, one for each row, got {which[:8]}")
+                raise ValueError(
+                    f"guided planner: episodes must be {count} different numbers{of}, one for each row, got {which[:8]}"
+                )
         for i in which:
             if i not in self._streams:
                 self._streams[i] = generators(self._seed + self._first, 1, first=i)[0]
@@ -227,7 +262,11 @@ class GuidedPlanner:
         shape = shape if count is None else (count, *shape)
         steps = axes_of(noise) == len(shape) + 1
         letters = f"{shape}, or (1 + steps, {', '.join(map(str, shape))})"
-        given = torch.from_numpy(numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(np.float32))
+        given = torch.from_numpy(
+            numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(
+                np.float32
+            )
+        )
         given = given if steps else given[None]
         return given if count is not None else given[:, None]
 
@@ -241,7 +280,11 @@ class GuidedPlanner:
 
     def _denoise(self) -> GaussianDenoise:
         """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
-        denoise = untold(self.model) if self.settings.ask is None else asking(self.model, self.settings.ask, self.settings.ask_scale)
+        denoise = (
+            untold(self.model)
+            if self.settings.ask is None
+            else asking(self.model, self.settings.ask, self.settings.ask_scale)
+        )
         if not self.settings.clip:
             return denoise
         norm, planned = self.model.normalization, self.model.shape.planned
@@ -264,7 +307,12 @@ class GuidedPlanner:
         return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
 
     def _candidates(
-        self, known: Tensor, k: int, last: Tensor | None, own: Sequence[torch.Generator], recorded: Tensor | None = None
+        self,
+        known: Tensor,
+        k: int,
+        last: Tensor | None,
+        own: Sequence[torch.Generator],
+        recorded: Tensor | None = None,
     ) -> Tensor:
         """Finished plans (B * K, H, F), those of one episode in a row.
 
@@ -291,9 +339,13 @@ class GuidedPlanner:
         if self.steer is not None:
             denoise = self.steer(denoise)
         edit = self.form.edit(put_back)
-        x = sample(denoise, self.form.solver, noise, times, edit=edit, generator=own if steps is None else steps)
+        x = sample(
+            denoise, self.form.solver, noise, times, edit=edit, generator=own if steps is None else steps
+        )
         if steps is not None and not steps.used:
-            raise ValueError("guided planner: noise for each step was given, but this solver draws none; give that of the beginning alone")
+            raise ValueError(
+                "guided planner: noise for each step was given, but this solver draws none; give that of the beginning alone"
+            )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
         return x
@@ -302,7 +354,9 @@ class GuidedPlanner:
         """What makes plans that are not finite, for people."""
         causes = [f"the value's guidance of scale {self.form.scale:g}"] * (self.form.scale != 0.0)
         causes += ["the steering cost (steer)"] * (self.steer is not None)
-        causes += [f"an ask_scale of {self.settings.ask_scale:g}"] * (self.settings.ask is not None and self.settings.ask_scale != 1.0)
+        causes += [f"an ask_scale of {self.settings.ask_scale:g}"] * (
+            self.settings.ask is not None and self.settings.ask_scale != 1.0
+        )
         if causes:
             return f"{' or '.join(causes)} is too strong: give a smaller scale, or a cost whose gradient is finite everywhere"
         return "the weights are damaged, or the observations lie far outside their data"
@@ -314,7 +368,9 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
     spread = centred.square().mean(1, keepdim=True).sqrt()
-    least = 1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny  # below it scores differ by rounding
+    least = (
+        1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny
+    )  # below it scores differ by rounding
     weights = (sharpness * centred / torch.maximum(spread, least)).softmax(dim=1)
     return (weights[:, :, None, None] * x).sum(1)
 
@@ -326,7 +382,12 @@ def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise
         wanted = asked(torch.full((len(x_t),), rank, device=x_t.device))
         if scale == 1.0:
             return model.denoiser(x_t, t, wanted)
-        return cfg(model.denoiser, Branch(wanted), Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))), scale)(x_t, t)
+        return cfg(
+            model.denoiser,
+            Branch(wanted),
+            Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))),
+            scale,
+        )(x_t, t)
 
     return denoise
 

@@ -18,7 +18,9 @@ def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray,
     return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
 
 
-def travel_time(path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, " D"]) -> Float[np.ndarray, "*B"]:
+def travel_time(
+    path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, " D"]
+) -> Float[np.ndarray, "*B"]:
     """Steps that a path takes at the speed limit of its tightest axis, accelerations ignored."""
     return np.asarray((np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1))
 
@@ -39,16 +41,24 @@ def retimed(
     tangent = segments / lengths[:, None]
     steep = np.maximum(np.abs(tangent), 1e-6)
     cap = (speed_limit / steep).min(1)
-    turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1) / np.maximum(0.5 * (lengths[1:] + lengths[:-1]), 1e-9)
+    turn = np.linalg.norm(np.diff(tangent, axis=0), axis=1) / np.maximum(
+        0.5 * (lengths[1:] + lengths[:-1]), 1e-9
+    )
     corner = np.sqrt(float(acceleration_limit.min()) / np.maximum(turn, 1e-9))
-    square = np.concatenate([[initial_speed], np.minimum(np.minimum(cap[1:], cap[:-1]), corner), [cap[-1]]]) ** 2
+    square = (
+        np.concatenate([[initial_speed], np.minimum(np.minimum(cap[1:], cap[:-1]), corner), [cap[-1]]]) ** 2
+    )
     gained = np.concatenate([[0.0], (2.0 * (acceleration_limit / steep).min(1) * lengths).cumsum()])
-    square[1:] = np.minimum.accumulate((square + gained)[:0:-1])[::-1] - gained[1:]  # so slow that every later limit can be met
+    square[1:] = (
+        np.minimum.accumulate((square + gained)[:0:-1])[::-1] - gained[1:]
+    )  # so slow that every later limit can be met
     speed = np.sqrt(np.minimum.accumulate(square - gained) + gained)
     return np.concatenate([[0.0], (2.0 * lengths / np.maximum(speed[1:] + speed[:-1], 1e-6)).cumsum()])
 
 
-def polyline_distance(point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "*B"]:
+def polyline_distance(
+    point: Float[np.ndarray, "*B D"], path: Float[np.ndarray, "M D"]
+) -> Float[np.ndarray, "*B"]:
     """Distance from points to the nearest point of a polyline."""
     a, step = path[:-1], np.diff(path, axis=0)
     square = np.maximum((step**2).sum(1), 1e-12)

@@ -84,13 +84,17 @@ class PathModel(nn.Module):
         velocity = np.diff(position, axis=0)
         moving = inside & (np.abs(velocity).max(1) > 0)
         if not moving.any():
-            raise ValueError("path model: no position changes within an episode, so there is no path to learn")
+            raise ValueError(
+                "path model: no position changes within an episode, so there is no path to learn"
+            )
         both = moving[1:] & moving[:-1]
         least, most = position.min(0), position.max(0)
         constant = is_constant(most - least, np.maximum(np.abs(least), np.abs(most)))
         scale = constant_scale((least + most) / 2.0)
         size = np.where(constant, scale, (most - least) / (SUPPORT_BINS - 2) + 1e-9 * (most - least))
-        low = np.where(constant, (least + most) / 2.0 - (SUPPORT_BINS // 2 + 0.5) * size, least - size)  # one empty bin around the data
+        low = np.where(
+            constant, (least + most) / 2.0 - (SUPPORT_BINS // 2 + 0.5) * size, least - size
+        )  # one empty bin around the data
         visited = np.zeros((SUPPORT_BINS,) * d, dtype=np.uint8)
         visited[tuple(((position - low) / size).astype(int).T)] = 1
         for axis in range(d):
@@ -98,14 +102,18 @@ class PathModel(nn.Module):
             visited = np.maximum.reduce([wide.take(range(k, k + SUPPORT_BINS), axis=axis) for k in range(3)])
         deviation = np.where(constant, scale, position.std(0))
         speed = np.quantile(np.abs(velocity[moving]), 0.999, axis=0)
-        acceleration = np.quantile(np.abs(np.diff(velocity, axis=0)[both]), 0.999, axis=0) if both.any() else speed
+        acceleration = (
+            np.quantile(np.abs(np.diff(velocity, axis=0)[both]), 0.999, axis=0) if both.any() else speed
+        )
         self.mean.copy_(torch.from_numpy(np.where(constant, (least + most) / 2.0, position.mean(0))))
         self.deviation.copy_(torch.from_numpy(deviation))
         self.support.copy_(torch.from_numpy(visited))
         self.support_low.copy_(torch.from_numpy(low))
         self.support_bin.copy_(torch.from_numpy(size))
         self.speed_limit.copy_(torch.from_numpy(np.where(constant | (speed <= 0.0), deviation, speed)))
-        self.acceleration_limit.copy_(torch.from_numpy(np.where(constant | (acceleration <= 0.0), deviation, acceleration)))
+        self.acceleration_limit.copy_(
+            torch.from_numpy(np.where(constant | (acceleration <= 0.0), deviation, acceleration))
+        )
         return tuple(np.flatnonzero(constant & (most > least)).tolist())
 
     def normalized(self, position: Tensor) -> Tensor:
@@ -122,7 +130,9 @@ class PathModel(nn.Module):
         assert isinstance(self.denoiser.network, PathTransformer)
         return self.denoiser.network
 
-    def condition(self, start: Tensor, goal: Tensor, lengths: Tensor, horizon: int, known: Tensor) -> Condition:
+    def condition(
+        self, start: Tensor, goal: Tensor, lengths: Tensor, horizon: int, known: Tensor
+    ) -> Condition:
         """The denoiser's condition for paths from start (B, D) to goal (B, D), normalised, of `lengths` (B,) <= horizon positions.
 
         known (B, H, D) says which numbers will be clean in x. The vector is (start, goal, log(lengths) - 3), of order 1: e^3 is about 20.

@@ -29,7 +29,9 @@ class PathBatch(NamedTuple):
     noise: Tensor
 
 
-def path_batches(windows: PathWindows | ListedWindows, size: int, waypoints: float = 0.3) -> Callable[[torch.Generator], PathBatch]:
+def path_batches(
+    windows: PathWindows | ListedWindows, size: int, waypoints: float = 0.3
+) -> Callable[[torch.Generator], PathBatch]:
     """A source of random batches; a share `waypoints` of the windows has up to 8 % of its positions known besides the ends."""
 
     def draw(generator: torch.Generator) -> PathBatch:
@@ -40,7 +42,11 @@ def path_batches(windows: PathWindows | ListedWindows, size: int, waypoints: flo
         _, horizon, dimensions = positions.shape
         waypoint = uniform(size, horizon) < 0.08 * uniform(size, 1) * (uniform(size, 1) < waypoints)
         between = waypoint[..., None] & (uniform(size, horizon, dimensions) < 0.75)
-        t = (torch.randperm(size, generator=generator, device="cpu") + uniform(size)).div(size).clamp(min=1e-3)
+        t = (
+            (torch.randperm(size, generator=generator, device="cpu") + uniform(size))
+            .div(size)
+            .clamp(min=1e-3)
+        )
         noise = torch.randn(positions.shape, generator=generator, device="cpu")
         return PathBatch(positions, lengths, endpoint_known(lengths, horizon, dimensions) | between, t, noise)
 
@@ -51,9 +57,18 @@ def path_loss(model: nn.Module, batch: PathBatch) -> tuple[Tensor, Mapping[str, 
     """Denoising of paths whose ends are known, plus a tenth of the pinball loss of travel time."""
     assert isinstance(model, PathModel)
     device = model.mean.device
-    x_0, known, lengths = model.normalized(batch.positions.to(device)), batch.known.to(device), batch.lengths.to(device)
+    x_0, known, lengths = (
+        model.normalized(batch.positions.to(device)),
+        batch.known.to(device),
+        batch.lengths.to(device),
+    )
     cond = model.condition(x_0[:, 0], x_0[:, -1], lengths, x_0.shape[1], known)
-    denoising = denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean()
+    denoising = denoising_loss(
+        model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known
+    ).mean()
     quantiles = model.travel(torch.cat([x_0[:, 0], x_0[:, -1]], dim=1))
     travel = pinball(quantiles, (lengths - 1).to(quantiles).log(), LEVELS).mean()
-    return denoising + 0.1 * travel, {"denoising_loss": float(denoising.detach()), "travel_loss": float(travel.detach())}
+    return denoising + 0.1 * travel, {
+        "denoising_loss": float(denoising.detach()),
+        "travel_loss": float(travel.detach()),
+    }

@@ -32,7 +32,9 @@ class Request(NamedTuple):
     guess: np.ndarray | None
 
 
-def initial(source: torch.Generator | Tensor, k: int, positions: int, shape: PathModelShape, temperature: float) -> Tensor:
+def initial(
+    source: torch.Generator | Tensor, k: int, positions: int, shape: PathModelShape, temperature: float
+) -> Tensor:
     """The state at t = 1, (K, L, D), drawn or recorded; L is the longest plan's, so that noise does not depend on horizons beside it.
 
     Raises:
@@ -42,7 +44,9 @@ def initial(source: torch.Generator | Tensor, k: int, positions: int, shape: Pat
     if isinstance(source, torch.Generator):
         return temperature * torch.randn(size, generator=source, device="cpu")
     if len(source) != k or source.shape[1] < positions:
-        raise ValueError(f"plan: noise must be of {k} candidates and at least {positions} positions, got shape {tuple(source.shape)}")
+        raise ValueError(
+            f"plan: noise must be of {k} candidates and at least {positions} positions, got shape {tuple(source.shape)}"
+        )
     noise = torch.zeros(size, device="cpu")
     noise[:, : source.shape[1]] = source[:, : size[1]]  # what lies behind a path's end is known
     return noise
@@ -55,7 +59,9 @@ def recorded(noise: object, axes: int, shape: PathModelShape) -> Tensor:
         ValueError: another shape, or numbers that are not finite.
     """
     letters = f"({'N, ' * (axes - 3)}K, L, {shape.dimensions})"
-    return torch.from_numpy(numbers("plan: noise", noise, (*[None] * (axes - 1), shape.dimensions), letters).astype(np.float32))
+    return torch.from_numpy(
+        numbers("plan: noise", noise, (*[None] * (axes - 1), shape.dimensions), letters).astype(np.float32)
+    )
 
 
 def padded(guess: np.ndarray, length: int, horizon: int) -> np.ndarray:

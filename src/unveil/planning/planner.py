@@ -98,12 +98,20 @@ class Planner:
         """
         settings = self.settings if budget_ms is None else self._within(budget_ms)
         source: torch.Generator | Tensor = (
-            self._next() if noise is None else recorded(noise, 4 if in_legs(via, horizon) else 3, self.model.shape)
+            self._next()
+            if noise is None
+            else recorded(noise, 4 if in_legs(via, horizon) else 3, self.model.shape)
         )
-        return self._plan(floats("start", start), floats("goal", goal), vias(via), horizon, settings, source, on_state)
+        return self._plan(
+            floats("start", start), floats("goal", goal), vias(via), horizon, settings, source, on_state
+        )
 
     def plan_many(
-        self, starts: Float[np.ndarray, "N S"], goals: Float[np.ndarray, "N G"], *, noise: np.ndarray | Tensor | None = None
+        self,
+        starts: Float[np.ndarray, "N S"],
+        goals: Float[np.ndarray, "N G"],
+        *,
+        noise: np.ndarray | Tensor | None = None,
     ) -> list[Plan]:
         """One plan for each pair, all sampled together: the same as by calls of `plan` one after another.
 
@@ -114,13 +122,17 @@ class Planner:
         """
         begins, ends = floats("starts", starts), floats("goals", goals)
         if begins.ndim != 2 or ends.ndim != 2 or len(begins) != len(ends):
-            raise ValueError(f"plan_many: starts (N, S) and goals (N, G) are needed, got shapes {begins.shape} and {ends.shape}")
+            raise ValueError(
+                f"plan_many: starts (N, S) and goals (N, G) are needed, got shapes {begins.shape} and {ends.shape}"
+            )
         given = None if noise is None else recorded(noise, 4, self.model.shape)
         if given is not None and len(given) != len(begins):
             raise ValueError(f"plan: noise is for {len(given)} plans, but there are {len(begins)}")
         sources = [self._next() for _ in begins] if given is None else list(given)
         pairs = zip(begins, ends, sources, strict=True)
-        return self._solve([self._request(s, g, (), None, self.settings, source) for s, g, source in pairs], self.settings)
+        return self._solve(
+            [self._request(s, g, (), None, self.settings, source) for s, g, source in pairs], self.settings
+        )
 
     def _plan(
         self,
@@ -137,9 +149,14 @@ class Planner:
             if isinstance(source, Tensor) and len(source) != len(stops) - 1:
                 raise ValueError(f"plan: noise is for {len(source)} legs, but there are {len(stops) - 1}")
             sources = source if isinstance(source, Tensor) else [source] * (len(stops) - 1)
-            legs = [self._request(a, b, (), None, settings, own) for (a, b), own in zip(pairwise(stops), sources, strict=True)]
+            legs = [
+                self._request(a, b, (), None, settings, own)
+                for (a, b), own in zip(pairwise(stops), sources, strict=True)
+            ]
             return self._joined(self._solve(legs, settings), legs[-1])
-        return self._solve([self._request(start, goal, via, horizon, settings, source)], settings, on_state)[0]
+        return self._solve([self._request(start, goal, via, horizon, settings, source)], settings, on_state)[
+            0
+        ]
 
     def _next(self) -> torch.Generator:
         """The generator of the next plan that is asked for."""
@@ -156,7 +173,9 @@ class Planner:
         """
         goals = floats("goal", goal)
         if goals.ndim not in (1, 2) or not len(goals):
-            raise ValueError(f"planner.reset: a goal (D,), or one for each body (B, D), is needed, got shape {goals.shape}")
+            raise ValueError(
+                f"planner.reset: a goal (D,), or one for each body (B, D), is needed, got shape {goals.shape}"
+            )
         if via and goals.ndim != 1:
             raise ValueError("planner.reset: waypoints need a single goal")
         via = vias(via)
@@ -182,7 +201,9 @@ class Planner:
         count = len(self._pursuit.goals)
         if seen.shape != ((4,) if self._single else (count, 4)) or not np.isfinite(seen).all():
             shape = "(4,)" if self._single else f"({count}, 4)"
-            raise ValueError(f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got {seen!r:.80}")
+            raise ValueError(
+                f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got {seen!r:.80}"
+            )
         seen = np.atleast_2d(seen)
         if not self._streams:
             self._streams = generators(self._seed, count, first=self._first)
@@ -203,7 +224,9 @@ class Planner:
                 continue
             requests = []
             for i in indices:
-                request = self._request(seen[i], self._pursuit.goals[i], (), None, self.settings, self._streams[i])
+                request = self._request(
+                    seen[i], self._pursuit.goals[i], (), None, self.settings, self._streams[i]
+                )
                 requests.append(request._replace(guess=self._pursuit.remaining(i)) if warm else request)
             for i, plan in zip(indices, self._solve(requests, self.settings, warm=warm), strict=True):
                 if self.plans[i] is None:
@@ -237,7 +260,9 @@ class Planner:
             legs[k] = np.where(np.isnan(legs[k]), legs[k - 1], legs[k])
         ends = torch.tensor(np.array([legs[:-1], legs[1:]]), dtype=torch.float32, device=self.device)
         with torch.no_grad():
-            quantiles = self.model.travel_steps(ends[0], ends[1]).cpu().double().numpy() / self.model.shape.stride
+            quantiles = (
+                self.model.travel_steps(ends[0], ends[1]).cpu().double().numpy() / self.model.shape.stride
+            )
         k = settings.candidates
         factors = np.interp((np.arange(k) + 0.5) / k, (0.0, 1.0), settings.pace)
         pace = quantiles[:, LEVELS.index(0.5), None] * factors  # (legs, K) positions
@@ -256,7 +281,9 @@ class Planner:
             least = max(2, first + 2 if places else 2)
             if lengths.min() < least or lengths.max() > self.longest:
                 got = horizon if horizon is not None else int(lengths.max())
-                raise ValueError(f"plan: horizon {got} is impossible; this network takes {least} to {self.longest} positions here")
+                raise ValueError(
+                    f"plan: horizon {got} is impossible; this network takes {least} to {self.longest} positions here"
+                )
         lengths = np.clip(lengths, 2, self.longest)
         points = tuple((i, np.asarray(p, float)) for i, (_, p) in zip(places, via, strict=True))
         return Request(
@@ -271,13 +298,17 @@ class Planner:
     def _point(self, value: np.ndarray, name: str, free: bool = False) -> np.ndarray:
         d = self.model.shape.dimensions
         if value.ndim != 1 or len(value) < d or (name == "via" and len(value) != d):
-            raise ValueError(f"plan: {name} must be {d} numbers (or an observation that begins with them), got shape {value.shape}")
+            raise ValueError(
+                f"plan: {name} must be {d} numbers (or an observation that begins with them), got shape {value.shape}"
+            )
         value = value[:d]
         if not (np.isfinite(value) | (free & np.isnan(value))).all():
             raise ValueError(f"plan: {name} must be finite numbers, got {value.tolist()}")
         low, high = self._low, self._high
         if ((value < low - 0.5) | (value > high + 0.5)).any():
-            raise ValueError(f"plan: {name} {value.tolist()} lies outside the data, which reach from {low.round(2)} to {high.round(2)}")
+            raise ValueError(
+                f"plan: {name} {value.tolist()} lies outside the data, which reach from {low.round(2)} to {high.round(2)}"
+            )
         return value
 
     def _within(self, budget_ms: float) -> PlannerSettings:
@@ -289,7 +320,9 @@ class Planner:
                 spent = []
                 for _ in range(4):
                     began = time.perf_counter()
-                    self._solve([self._request(self._low, self._high, (), None, trial, generators(0, 1)[0])], trial)
+                    self._solve(
+                        [self._request(self._low, self._high, (), None, trial, generators(0, 1)[0])], trial
+                    )
                     spent.append(time.perf_counter() - began)
                 self._costs[rung] = 1000.0 * sorted(spent[1:])[1]
         affordable = [rung for rung, cost in self._costs.items() if cost <= budget_ms] or [LADDER[0]]
@@ -337,13 +370,17 @@ class Planner:
                 given = torch.from_numpy(~np.isnan(point)).to(self.device)
                 known[j * k : (j + 1) * k, index] |= given
                 place = torch.from_numpy(np.nan_to_num(point)).to(value)
-                value[j * k : (j + 1) * k, index] = torch.where(given, model.normalized(place), value[j * k : (j + 1) * k, index])
+                value[j * k : (j + 1) * k, index] = torch.where(
+                    given, model.normalized(place), value[j * k : (j + 1) * k, index]
+                )
         cond = model.network.prefill(model.condition(start, goal, lengths, horizon, known))
         noise = torch.cat([request.noise[:, :horizon] for request in requests]).to(self.device)
         times = uniform(settings.steps, start=settings.warm_start if warm else 1.0)
         x = noise
         if warm:
-            guesses = [padded(r.guess, n, horizon) for r in requests for n in r.horizons if r.guess is not None]
+            guesses = [
+                padded(r.guess, n, horizon) for r in requests for n in r.horizons if r.guess is not None
+            ]
             guess = model.normalized(torch.tensor(np.array(guesses), dtype=torch.float32, device=self.device))
             x = corrupt(model.denoiser.schedule, guess, times[0], noise)
         edit = Inpaint(known, value)
@@ -383,7 +420,13 @@ class Planner:
         return self._described(path, request, paths, lengths, unsupported, chosen)
 
     def _described(
-        self, path: np.ndarray, request: Request, paths: np.ndarray, lengths: np.ndarray, unsupported: np.ndarray, chosen: int
+        self,
+        path: np.ndarray,
+        request: Request,
+        paths: np.ndarray,
+        lengths: np.ndarray,
+        unsupported: np.ndarray,
+        chosen: int,
     ) -> Plan:
         followed = resampled(path, SPACING)
         times = retimed(followed, self._speed, self._acceleration)
@@ -394,6 +437,9 @@ class Planner:
     def _joined(self, legs: list[Plan], last: Request) -> Plan:
         """One plan of several: the chosen path of each leg, one after the other."""
         path = np.concatenate([legs[0].path, *(leg.path[1:] for leg in legs[1:])])
-        length, off = np.array([len(path)]), np.array([max(float(leg.unsupported[leg.chosen]) for leg in legs)])
+        length, off = (
+            np.array([len(path)]),
+            np.array([max(float(leg.unsupported[leg.chosen]) for leg in legs)]),
+        )
         gates = np.cumsum([len(leg.path) - 1 for leg in legs[:-1]]).tolist()
         return replace(self._described(path, last, path[None], length, off, 0), gates=tuple(gates))

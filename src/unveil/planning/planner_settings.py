@@ -6,7 +6,18 @@ from typing import Any
 from unveil.checks import kind, number, whole
 from unveil.planning.pursuit import PursuitGains
 
-LADDER = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 16), (12, 32))  # (steps, candidates), rising cost
+LADDER = (
+    (1, 1),
+    (2, 1),
+    (2, 2),
+    (3, 2),
+    (3, 4),
+    (4, 4),
+    (4, 8),
+    (6, 8),
+    (8, 16),
+    (12, 32),
+)  # (steps, candidates), rising cost
 
 
 @dataclass(frozen=True)
@@ -40,4 +51,6 @@ class PlannerSettings:
         given: Any = self.pace
         pace: Any = given if isinstance(given, tuple | list) else ()
         if len(pace) != 2 or min(number("PlannerSettings: pace", part) for part in pace) <= 0.0:
-            raise ValueError(f"PlannerSettings: pace must be two numbers above 0, the shortest and the longest, got {given!s:.60}")
+            raise ValueError(
+                f"PlannerSettings: pace must be two numbers above 0, the shortest and the longest, got {given!s:.60}"
+            )

@@ -39,7 +39,16 @@ class PursuitGains:
     touch: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("gain", "damping", "look_ahead", "hold_gain", "hold_damping", "hold_radius", "stray", "touch"):
+        for name in (
+            "gain",
+            "damping",
+            "look_ahead",
+            "hold_gain",
+            "hold_damping",
+            "hold_radius",
+            "stray",
+            "touch",
+        ):
             number(f"PursuitGains: {name}", getattr(self, name), 0.0)
         whole("PursuitGains: patience", self.patience)
 
@@ -61,12 +70,21 @@ class Pursuit:
         """From now on body `index` follows this path, and touches its positions number `gates` in turn before it goes on."""
         points = resampled(path, SPACING)
         along = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
-        self.gates[index] = [round(float(along[gate] / max(along[-1], 1e-9)) * (len(points) - 1)) for gate in gates]
+        self.gates[index] = [
+            round(float(along[gate] / max(along[-1], 1e-9)) * (len(points) - 1)) for gate in gates
+        ]
         if len(points) > self.points.shape[1]:
-            self.points = np.pad(self.points, ((0, 0), (0, len(points) - self.points.shape[1]), (0, 0)), mode="edge")
+            self.points = np.pad(
+                self.points, ((0, 0), (0, len(points) - self.points.shape[1]), (0, 0)), mode="edge"
+            )
         self.points[index, : len(points)] = points
         self.points[index, len(points) :] = points[-1]
-        self.last[index], self.progress[index], self.waited[index], self.lost[index] = len(points) - 1, 0, 0, False
+        self.last[index], self.progress[index], self.waited[index], self.lost[index] = (
+            len(points) - 1,
+            0,
+            0,
+            False,
+        )
 
     def remaining(self, index: int) -> Float[np.ndarray, "M 2"]:
         """The rest of a body's path, from its nearest point on; at least two points."""
@@ -80,7 +98,9 @@ class Pursuit:
         for i in range(len(position)):
             while self.gates[i] and np.linalg.norm(self.points[i, self.gates[i][0]] - position[i]) <= g.touch:
                 self.gates[i].pop(0)
-        limit = np.array([gates[0] if gates else last for gates, last in zip(self.gates, self.last.tolist(), strict=True)])
+        limit = np.array(
+            [gates[0] if gates else last for gates, last in zip(self.gates, self.last.tolist(), strict=True)]
+        )
         near = np.minimum(self.progress[:, None] + np.arange(SEARCH), limit[:, None])
         distance = np.linalg.norm(self.points[rows[:, None], near] - position[:, None], axis=2)
         best = distance.argmin(1)

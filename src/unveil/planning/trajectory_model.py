@@ -99,7 +99,9 @@ class TrajectoryModel(nn.Module):
         if network is None:
             network = TemporalUNet(shape.features, shape.width, shape.multiples, attention=shape.attention)
         parameterization = x0 if shape.predicts == "x0" else eps
-        self.denoiser = GaussianDenoiser(network, trajectory_schedule(shape), parameterization, time_input=_index(shape))
+        self.denoiser = GaussianDenoiser(
+            network, trajectory_schedule(shape), parameterization, time_input=_index(shape)
+        )
         self.normalization = Normalization(shape.actions + shape.observations)
         if shape.inverse:
             self.inverse = mlp(2 * shape.observations, 256, shape.actions, depth=2)
@@ -138,7 +140,9 @@ class ValueModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.schedule = trajectory_schedule(shape)
-        self.network = ValueNetwork(shape.features, shape.width, shape.multiples) if network is None else network
+        self.network = (
+            ValueNetwork(shape.features, shape.width, shape.multiples) if network is None else network
+        )
         self.time_input = _index(shape)
         self.normalization = Normalization(shape.actions + shape.observations)
         self.register_buffer("offset", torch.zeros(()))
@@ -160,7 +164,9 @@ def _index(shape: TrajectoryShape):
     return index
 
 
-def fast_trajectories(model: TrajectoryModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> TrajectoryModel:
+def fast_trajectories(
+    model: TrajectoryModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
+) -> TrajectoryModel:
     """The model with its temporal U-Net as a `FastUNet`; any other network stays as it is. The model given is not changed."""
     network = model.denoiser.network
     if isinstance(network, TemporalUNet):
@@ -172,7 +178,9 @@ def fast_trajectories(model: TrajectoryModel, dtype: torch.dtype = torch.float32
     return made.eval()
 
 
-def fast_value(model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> ValueModel:
+def fast_value(
+    model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
+) -> ValueModel:
     """The value with its network as a `FastValue`; any other network stays as it is. The value given is not changed."""
     network = model.network
     if isinstance(network, ValueNetwork):

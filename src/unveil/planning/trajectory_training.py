@@ -12,7 +12,9 @@ from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, V
 from unveil.process.corrupt import corrupt
 from unveil.process.objective import denoising_loss
 
-Known = Callable[[TrajectoryModel, Tensor], Tensor]  # of x_0 (B, H, D): its clean numbers, bool, broadcastable
+Known = Callable[
+    [TrajectoryModel, Tensor], Tensor
+]  # of x_0 (B, H, D): its clean numbers, bool, broadcastable
 
 
 class TrajectoryBatch(NamedTuple):
@@ -76,7 +78,11 @@ def first_observation(model: TrajectoryModel, x_0: Tensor) -> Tensor:
 
 
 def trajectory_loss(
-    model: nn.Module, batch: TrajectoryBatch, known: Known = first_observation, action_weight: float = 1.0, discount: float = 1.0
+    model: nn.Module,
+    batch: TrajectoryBatch,
+    known: Known = first_observation,
+    action_weight: float = 1.0,
+    discount: float = 1.0,
 ) -> tuple[Tensor, Mapping[str, float]]:
     """Denoising loss of the planned rows, and, for an observation-only model, the squared error of the inverse dynamics.
 
@@ -88,13 +94,17 @@ def trajectory_loss(
     shape, device = model.shape, model.device
     rows = model.normalization.normalized(batch.rows.to(device))
     x_0 = rows[..., shape.planned]
-    importance = (discount ** torch.arange(x_0.shape[1], device=device, dtype=x_0.dtype))[:, None].repeat(1, shape.features)
+    importance = (discount ** torch.arange(x_0.shape[1], device=device, dtype=x_0.dtype))[:, None].repeat(
+        1, shape.features
+    )
     importance = importance / importance.mean()
     if not shape.inverse:
         importance[0, : shape.actions] = action_weight
     noise = batch.noise.to(device)
     cond = asked(batch.target.to(device)) if shape.returns and batch.target is not None else None
-    loss = denoising_loss(model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance).mean()
+    loss = denoising_loss(
+        model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance
+    ).mean()
     if not shape.inverse:
         return loss, {}
     pairs = torch.cat([x_0[:, :-1], x_0[:, 1:]], dim=-1)

@@ -39,7 +39,13 @@ def unguided(solver: Solver[GaussianDenoised]) -> Form:
     return Form(_same, solver, _same)
 
 
-def belief_shift(value: LogPotential, schedule: Schedule, solver: Solver[GaussianDenoised], scale: float, until: float = 0.9) -> Form:
+def belief_shift(
+    value: LogPotential,
+    schedule: Schedule,
+    solver: Solver[GaussianDenoised],
+    scale: float,
+    until: float = 0.9,
+) -> Form:
     """mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`: `tilted`, with any solver.
 
     Raises:

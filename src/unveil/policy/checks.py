@@ -25,7 +25,9 @@ def finite(denoise: GaussianDenoise, what: str, how: str) -> GaussianDenoise:
     def checked(x_t: torch.Tensor, t: torch.Tensor) -> GaussianDenoised:
         belief = denoise(x_t, t)
         if not bool(torch.isfinite(belief.mean).all()):
-            raise ValueError(f"policy: {what} made actions that are not finite at t = {float(t.max()):.2f}; {how}")
+            raise ValueError(
+                f"policy: {what} made actions that are not finite at t = {float(t.max()):.2f}; {how}"
+            )
         return belief
 
     return checked
@@ -37,7 +39,9 @@ def finite_edit(edit: Edit) -> Edit:
     def checked(x_t: torch.Tensor, t: torch.Tensor, generator: Noise) -> torch.Tensor:
         x = edit(x_t, t, generator)
         if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"policy: the edit (edit=) made actions that are not finite at t = {float(t.max()):.2f}; mend what it adds")
+            raise ValueError(
+                f"policy: the edit (edit=) made actions that are not finite at t = {float(t.max()):.2f}; mend what it adds"
+            )
         return x
 
     return checked

@@ -44,7 +44,9 @@ def student_batches(
     return batches
 
 
-def student_loss(teacher: PolicyModel, steps: int) -> Callable[[nn.Module, StudentBatch], tuple[Tensor, Mapping[str, float]]]:
+def student_loss(
+    teacher: PolicyModel, steps: int
+) -> Callable[[nn.Module, StudentBatch], tuple[Tensor, Mapping[str, float]]]:
     """`end_loss` of chunks along the teacher's DDIM in so many steps, its beliefs clamped to the data's limits, as when it acts.
 
     Teacher and student are told the same: pictures cut alike, and the same known actions.
@@ -59,10 +61,15 @@ def student_loss(teacher: PolicyModel, steps: int) -> Callable[[nn.Module, Stude
             x_0, told, known = clean_of(teacher, batch.windows)
             taught = clipped(partial(teacher.denoiser, cond=told), -1.0, 1.0)
             noise = batch.windows.noise.to(model.device)
-            states = trajectory(taught, schedule, noise, times, identity if known is None else Inpaint(known, x_0))
+            states = trajectory(
+                taught, schedule, noise, times, identity if known is None else Inpaint(known, x_0)
+            )
         _, cond, _ = clean_of(model, batch.windows)
         rows, count = torch.arange(len(noise), device=model.device)[:, None], batch.places.shape[1]
-        x_t, end = states[batch.places.to(model.device), rows].flatten(0, 1), states[-1].repeat_interleave(count, dim=0)
+        x_t, end = (
+            states[batch.places.to(model.device), rows].flatten(0, 1),
+            states[-1].repeat_interleave(count, dim=0),
+        )
         known = None if known is None else known.repeat_interleave(count, dim=0)
         student = partial(model.denoiser, cond=cond.repeat(count))
         return end_loss(student, x_t, batch.t.flatten(), end, known=known).mean(), {}

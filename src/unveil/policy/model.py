@@ -62,16 +62,24 @@ class PolicyShape:
         one_of("policy: told", self.told, ("film", "tokens", "inpainting"))
         check_window(self.n_obs, self.horizon, self.n_action)
         if not 0 <= self.prefix <= self.horizon - self.n_obs:
-            raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}")
+            raise ValueError(
+                f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}"
+            )
         if self.told == "inpainting" and self.parts:
             raise ValueError("policy: pictures cannot be inpainted; observations of numbers can")
         if self.parts and sum(self.sizes) != self.observations:
-            raise ValueError(f"policy: {self.observations} observed numbers are not {' and '.join(str(part.shape) for part in self.parts)}")
+            raise ValueError(
+                f"policy: {self.observations} observed numbers are not {' and '.join(str(part.shape) for part in self.parts)}"
+            )
 
     @property
     def numbers(self) -> int:
         """Observed numbers that are no pixels."""
-        return sum(part.shape[0] for part in self.parts if part.encoder is None) if self.parts else self.observations
+        return (
+            sum(part.shape[0] for part in self.parts if part.encoder is None)
+            if self.parts
+            else self.observations
+        )
 
     @property
     def sizes(self) -> list[int]:
@@ -98,13 +106,17 @@ class PolicyShape:
         if self.told != "inpainting":
             return known
         seen = (torch.arange(self.horizon, device=counts.device) < self.n_obs)[None, :, None]
-        return torch.cat([known.expand(-1, -1, self.actions), seen.expand(len(counts), -1, self.observations)], dim=2)
+        return torch.cat(
+            [known.expand(-1, -1, self.actions), seen.expand(len(counts), -1, self.observations)], dim=2
+        )
 
     def rows(self, actions: Tensor, observations: Tensor) -> Tensor:
         """(B, H, row): normalised actions (B, H, A) and, where they are inpainted, observations (B, n, D) of the first n rows, then 0."""
         if self.told != "inpainting":
             return actions
-        return torch.cat([actions, nn.functional.pad(observations, (0, 0, 0, self.horizon - observations.shape[1]))], dim=2)
+        return torch.cat(
+            [actions, nn.functional.pad(observations, (0, 0, 0, self.horizon - observations.shape[1]))], dim=2
+        )
 
 
 class PolicyModel(nn.Module):
@@ -117,12 +129,19 @@ class PolicyModel(nn.Module):
     """
 
     def __init__(
-        self, shape: PolicyShape, network: nn.Module, encoder: ObservationEncoder | None = None, *, pictured: bool = False
+        self,
+        shape: PolicyShape,
+        network: nn.Module,
+        encoder: ObservationEncoder | None = None,
+        *,
+        pictured: bool = False,
     ) -> None:
         super().__init__()
         self.shape = shape
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow}[shape.predicts]
-        self.denoiser = GaussianDenoiser(network, policy_schedule(shape), parameterization, partial(_index, shape.diffusion_steps))
+        self.denoiser = GaussianDenoiser(
+            network, policy_schedule(shape), parameterization, partial(_index, shape.diffusion_steps)
+        )
         self.encoder = encoder
         self.observed = Normalization(shape.numbers)
         self.acted = Normalization(shape.actions)
@@ -139,7 +158,9 @@ class PolicyModel(nn.Module):
         """That of the weights: float32, unless the model was turned to another by `.double()` or its like."""
         return self.acted.low.dtype
 
-    def condition(self, observations: Tensor, counts: Tensor | None = None, crops: torch.Generator | None = None) -> Condition:
+    def condition(
+        self, observations: Tensor, counts: Tensor | None = None, crops: torch.Generator | None = None
+    ) -> Condition:
         """What the network is told of observations (B, n_obs, D) in the data's units, and of `counts` (B,) known actions, else none.
 
         Args:
@@ -147,7 +168,11 @@ class PolicyModel(nn.Module):
         """
         prefix = self.shape.prefix
         observations = observations[:, :0] if self.shape.told == "inpainting" else observations
-        seen = self.observed.normalized(observations) if self.encoder is None else self.encoder(self.normalized(observations), crops)
+        seen = (
+            self.observed.normalized(observations)
+            if self.encoder is None
+            else self.encoder(self.normalized(observations), crops)
+        )
         told = torch.zeros((len(seen), prefix), device=seen.device, dtype=seen.dtype)
         if counts is not None:
             told = told + (torch.arange(prefix, device=seen.device) < counts.to(seen.device)[:, None])
@@ -163,9 +188,16 @@ class PolicyModel(nn.Module):
         """The parts of observations (B, n, D) in the data's units, by key, as the encoder wants them."""
         parts, pieces = self.shape.parts, observations.split(self.shape.sizes, dim=-1)
         plain = [(part, piece) for part, piece in zip(parts, pieces, strict=True) if part.encoder is None]
-        rows = self.observed.normalized(torch.cat([observations[..., :0], *(piece for _, piece in plain)], dim=-1))
-        found = {part.key: row for (part, _), row in zip(plain, rows.split([p.shape[0] for p, _ in plain], dim=-1), strict=True)}
-        images = [(part, piece) for part, piece in zip(parts, pieces, strict=True) if part.encoder is not None]
+        rows = self.observed.normalized(
+            torch.cat([observations[..., :0], *(piece for _, piece in plain)], dim=-1)
+        )
+        found = {
+            part.key: row
+            for (part, _), row in zip(plain, rows.split([p.shape[0] for p, _ in plain], dim=-1), strict=True)
+        }
+        images = [
+            (part, piece) for part, piece in zip(parts, pieces, strict=True) if part.encoder is not None
+        ]
         for i, (part, piece) in enumerate(images):
             pixels = piece.unflatten(-1, part.shape)
             limits = None if self.pictured is None else self.pictured[i]
@@ -188,6 +220,10 @@ def _index(steps: int, t: Tensor) -> Tensor:
 def fast_policy(model: PolicyModel) -> PolicyModel:
     """The policy's model with its U-Net as a `FastConditionalUNet`; any other network stays as it is. The model given is not changed."""
     network = model.denoiser.network
-    made = PolicyModel(model.shape, FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network, model.encoder)
+    made = PolicyModel(
+        model.shape,
+        FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network,
+        model.encoder,
+    )
     made.observed, made.acted, made.pictured = model.observed, model.acted, model.pictured
     return made.eval()

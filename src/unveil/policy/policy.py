@@ -63,7 +63,11 @@ class Policy:
         kind("policy: model", model, PolicyModel)
         kind("policy: solver", solver, Solver, ", such as DDIM(model.denoiser.schedule)")
         self.model = model.eval()
-        self.solver, self.temperature, self.clip = solver, number("policy: temperature", temperature, 0.0), flag("policy: clip", clip)
+        self.solver, self.temperature, self.clip = (
+            solver,
+            number("policy: temperature", temperature, 0.0),
+            flag("policy: clip", clip),
+        )
         schedule = model.denoiser.schedule
         steps = whole("policy: steps", steps, 1, schedule.steps if isinstance(schedule, Tabulated) else None)
         self.times = trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
@@ -96,7 +100,9 @@ class Policy:
         else:
             self._place[rows] = -1
 
-    def act(self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None) -> Float[np.ndarray, "B A"]:
+    def act(
+        self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None
+    ) -> Float[np.ndarray, "B A"]:
         """The next action of every environment.
 
         Args:
@@ -113,14 +119,18 @@ class Policy:
             self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
             self._place = np.full(count, -1)
         if len(self.chunks) != count:
-            raise ValueError(f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between")
+            raise ValueError(
+                f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between"
+            )
         fresh = self._place < 0
         self._seen = np.concatenate([self._seen[:, 1:], observations[:, None]], axis=1)
         self._seen[fresh] = observations[fresh, None]
         deciding = fresh | (self._place >= self.n_action)
         if deciding.any():
             given = None if noise is None else noise[:, deciding]
-            self.chunks[deciding] = self.predict(self._seen[deciding], noise=given, environments=np.flatnonzero(deciding))
+            self.chunks[deciding] = self.predict(
+                self._seen[deciding], noise=given, environments=np.flatnonzero(deciding)
+            )
             self._place[deciding] = 0
             self.decisions += 1
         actions = self.chunks[np.arange(count), shape.n_obs - 1 + self._place]
@@ -136,7 +146,9 @@ class Policy:
         shape = self.model.shape
         order = f" ({parts_text(shape.parts)}, side by side)" if shape.parts else ""
         size = shape.observations
-        return numbers(f"policy: observations{order}", observations, (None, size), f"(B, {size})").astype(np.float32)
+        return numbers(f"policy: observations{order}", observations, (None, size), f"(B, {size})").astype(
+            np.float32
+        )
 
     def check_noise(self, noise: object, count: int) -> Float[np.ndarray, "S B H row"]:
         """Recorded noise as float32, (B, H, row) as (1, B, H, row).
@@ -147,7 +159,9 @@ class Policy:
         size = (count, self.model.shape.horizon, self.model.shape.row)
         every = axes_of(noise) == len(size) + 1
         shape = (None, *size) if every else size
-        found = numbers("policy: noise", noise, shape, f"{size} or (1 + steps, {', '.join(map(str, size))})").astype(np.float32)
+        found = numbers(
+            "policy: noise", noise, shape, f"{size} or (1 + steps, {', '.join(map(str, size))})"
+        ).astype(np.float32)
         return found if every else found[None]
 
     @torch.no_grad()
@@ -178,10 +192,14 @@ class Policy:
         """
         shape, device, dtype = self.model.shape, self.model.device, self.model.dtype
         size = (shape.n_obs, shape.observations)
-        observations = numbers("policy: observations", observations, (None, *size), f"(B, {size[0]}, {size[1]})")
+        observations = numbers(
+            "policy: observations", observations, (None, *size), f"(B, {size[0]}, {size[1]})"
+        )
         count = len(observations)
         if prefix is not None:
-            prefix = numbers("policy: prefix", prefix, (count, None, shape.actions), f"({count}, d, {shape.actions})")
+            prefix = numbers(
+                "policy: prefix", prefix, (count, None, shape.actions), f"({count}, d, {shape.actions})"
+            )
         length = 0 if prefix is None else prefix.shape[1]
         if length > shape.prefix:
             raise ValueError(
@@ -195,16 +213,31 @@ class Policy:
             cond = network.prefill(cond)
         own: Noise = self._drawing(count, environments)
         if noise is None:
-            first = (self.temperature * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)).to(dtype)
+            first = (
+                self.temperature
+                * normal_like(torch.empty((count, shape.horizon, shape.row), device=device), own)
+            ).to(dtype)
         else:
             first, *later = torch.from_numpy(self.check_noise(noise, count)).to(device, dtype)
             own = Recorded(later) if later else own
         denoise: GaussianDenoise = partial(self.model.denoiser, cond=cond)
-        guides = {name: guide for name, guide in (("policy.steer", self.steer), ("steer=", steer)) if guide is not None}
+        guides = {
+            name: guide
+            for name, guide in (("policy.steer", self.steer), ("steer=", steer))
+            if guide is not None
+        }
         if guides:
-            denoise = finite(denoise, "the network, under guidance,", f"give a smaller scale; if it does without guidance too, {DAMAGED}")
+            denoise = finite(
+                denoise,
+                "the network, under guidance,",
+                f"give a smaller scale; if it does without guidance too, {DAMAGED}",
+            )
         for name, guide in guides.items():
-            denoise = finite(guide(denoise), f"guidance ({name})", "give a smaller scale, or a cost whose gradient is finite everywhere")
+            denoise = finite(
+                guide(denoise),
+                f"guidance ({name})",
+                "give a smaller scale, or a cost whose gradient is finite everywhere",
+            )
         denoise = clipped(denoise, -1.0, 1.0) if self.clip else denoise
         rows = slice(shape.n_obs - 1, shape.n_obs - 1 + length)
         edit = edit if edit is identity else finite_edit(edit)
@@ -212,7 +245,9 @@ class Policy:
         if prefix is not None or inpainted:
             value = torch.zeros_like(first)
             if prefix is not None:
-                value[:, rows, : shape.actions] = self.model.acted.normalized(torch.from_numpy(prefix).to(device, dtype))
+                value[:, rows, : shape.actions] = self.model.acted.normalized(
+                    torch.from_numpy(prefix).to(device, dtype)
+                )
             if inpainted:
                 value[:, : shape.n_obs, shape.actions :] = self.model.observed.normalized(seen)
             edit = chain(edit, Inpaint(shape.known(counts), value))
@@ -233,7 +268,9 @@ class Policy:
         """The generators of these environments; each is made when it is first needed."""
         which = list(range(count)) if environments is None else np.asarray(environments).tolist()
         if len(which) != count or len(set(which)) != count or min(which) < 0:
-            raise ValueError(f"policy: environments must be {count} different numbers from 0 on, got {which[:8]}")
+            raise ValueError(
+                f"policy: environments must be {count} different numbers from 0 on, got {which[:8]}"
+            )
         have = len(self._generators)
         self._generators += generators(self._seed, max(0, max(which) + 1 - have), first=have)
         return [self._generators[i] for i in which]

@@ -83,19 +83,33 @@ class RealTimePolicy:
     chunks: Float[np.ndarray, "B H A"] | None
 
     def __init__(
-        self, policy: Policy, delay: int, method: Method = "prefix", *, execute: int | None = None, background: bool = False
+        self,
+        policy: Policy,
+        delay: int,
+        method: Method = "prefix",
+        *,
+        execute: int | None = None,
+        background: bool = False,
     ) -> None:
         kind("real time: policy", policy, Policy)
         shape = policy.model.shape
         delay, background = whole("real time: delay", delay, 0), flag("real time: background", background)
         execute = None if execute is None else whole("real time: execute", execute)
         if method not in get_args(Method):
-            raise ValueError(f"unknown method {method!r} of real-time control; methods: {', '.join(get_args(Method))}")
+            raise ValueError(
+                f"unknown method {method!r} of real-time control; methods: {', '.join(get_args(Method))}"
+            )
         if execute is None:
-            execute = policy.n_action if method == "wait" else min(policy.n_action, shape.horizon - shape.n_obs + 1 - delay)
+            execute = (
+                policy.n_action
+                if method == "wait"
+                else min(policy.n_action, shape.horizon - shape.n_obs + 1 - delay)
+            )
         check_delay(shape.n_obs, shape.horizon, min(delay, 0) if method == "wait" else delay, execute)
         if method == "prefix" and delay > shape.prefix:
-            raise ValueError(f"real time: this policy was trained with prefixes of up to {shape.prefix} actions, the delay is {delay}")
+            raise ValueError(
+                f"real time: this policy was trained with prefixes of up to {shape.prefix} actions, the delay is {delay}"
+            )
         self.policy, self.delay, self.n_action, self.method = policy, delay, execute, method
         self._thread = ThreadPoolExecutor(1, "policy") if background else None
         self._jobs: list[Job] = []
@@ -139,7 +153,9 @@ class RealTimePolicy:
             self._place[rows] = -1
             self._episode[rows] += 1
 
-    def act(self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None) -> Float[np.ndarray, "B A"]:
+    def act(
+        self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None
+    ) -> Float[np.ndarray, "B A"]:
         """The next action of every environment.
 
         Args:
@@ -155,27 +171,42 @@ class RealTimePolicy:
             self.chunks = np.zeros((count, shape.horizon, shape.actions))
             self._held = np.zeros((count, shape.actions))
             self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
-            self._place = np.full(count, -1)  # actions done since the observation that the chunk in use was begun with
+            self._place = np.full(
+                count, -1
+            )  # actions done since the observation that the chunk in use was begun with
             self._episode = np.zeros(count, np.int64)
             self._busy = np.zeros(count, bool)
         if len(self.chunks) != count:
-            raise ValueError(f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between")
+            raise ValueError(
+                f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between"
+            )
         fresh = self._place < 0
         self._busy &= ~fresh
         self._seen = np.concatenate([self._seen[:, 1:], observations[:, None]], axis=1)
         self._seen[fresh] = observations[fresh, None]
         self._take_over()
         self._begin(np.flatnonzero(fresh), 0, noise, alone=True)
-        self._begin(np.flatnonzero(~fresh & ~self._busy & (self._place >= self.n_action)), self.delay, noise, alone=False)
+        self._begin(
+            np.flatnonzero(~fresh & ~self._busy & (self._place >= self.n_action)),
+            self.delay,
+            noise,
+            alone=False,
+        )
         self._take_over()  # where there is no delay
         holding = self._busy if self.method == "wait" else np.zeros(count, bool)
-        actions = np.where(holding[:, None], self._held, self.chunks[np.arange(count), np.where(holding, 0, first + self._place)])
+        actions = np.where(
+            holding[:, None],
+            self._held,
+            self.chunks[np.arange(count), np.where(holding, 0, first + self._place)],
+        )
         self._held = actions
         self._place += ~holding
         self._now += 1
         return actions.copy()
 
-    def _begin(self, rows: Int[np.ndarray, " N"], delay: int, noise: np.ndarray | None, *, alone: bool) -> None:
+    def _begin(
+        self, rows: Int[np.ndarray, " N"], delay: int, noise: np.ndarray | None, *, alone: bool
+    ) -> None:
         """Start to compute chunks for these environments; `alone` without regard to what they carry out, as they carry out nothing."""
         if not len(rows):
             return
@@ -200,14 +231,18 @@ class RealTimePolicy:
         if self.method in ("wait", "naive") or (d == 0 and self.method != "soft"):
             return predict
         first = shape.n_obs - 1
-        last = np.roll(self.chunks[rows], -s, axis=1)  # row i: the last chunk's action of the same step; its last s rows say nothing
+        last = np.roll(
+            self.chunks[rows], -s, axis=1
+        )  # row i: the last chunk's action of the same step; its last s rows say nothing
         if self.method == "prefix":
             return partial(predict, prefix=last[:, first : first + d])
         value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, self.model.dtype))
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
             known = shape.known(torch.full((len(rows),), d, device=value.device))
-            seen = value.new_zeros(len(rows), shape.horizon, shape.observations)  # the observations' own edit comes after
+            seen = value.new_zeros(
+                len(rows), shape.horizon, shape.observations
+            )  # the observations' own edit comes after
             return partial(predict, edit=Replace(known, shape.rows(value, seen), schedule))
         weights = torch.zeros(shape.horizon, dtype=torch.float64)
         weights[first:] = soft_weights(shape.horizon - first, d, s)
@@ -260,7 +295,9 @@ def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:
     return weights
 
 
-def pulled(target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedule: Schedule, most: float = MOST_GAIN) -> Guidance:
+def pulled(
+    target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedule: Schedule, most: float = MOST_GAIN
+) -> Guidance:
     """Pull the belief about clean chunks towards `target`, row by row: real-time chunking's soft mask, for every diffusion.
 
         cost(m, t) = c_t / 2 sum_i w_i |m_i - target_i|^2,    c_t = min(1 / r_t^2, beta alpha_t / sigma_t),
@@ -282,7 +319,13 @@ def pulled(target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedul
     def cost(mean: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         strength = torch.minimum((alpha**2 + sigma**2) / sigma**2, most * alpha / sigma)
-        return 0.5 * ((mean[..., : target.shape[2]] - target).square().sum(2) * weights * like(strength, weights)[:, None]).sum(1)
+        return 0.5 * (
+            (mean[..., : target.shape[2]] - target).square().sum(2)
+            * weights
+            * like(strength, weights)[:, None]
+        ).sum(1)
 
     starts_without_signal = bool(schedule.alpha(torch.ones(1, dtype=torch.float64, device="cpu")) == 0.0)
-    return partial(steered, cost=cost, schedule=schedule, interval=(0.0, 0.9999) if starts_without_signal else ALWAYS)
+    return partial(
+        steered, cost=cost, schedule=schedule, interval=(0.0, 0.9999) if starts_without_signal else ALWAYS
+    )

@@ -42,7 +42,9 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
         if shape.predicts == "flow":
             t = 1.0 - torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
         else:
-            t = (1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")).double() / shape.diffusion_steps
+            t = (
+                1.0 + torch.randint(shape.diffusion_steps, (size,), generator=generator, device="cpu")
+            ).double() / shape.diffusion_steps
         noise = torch.randn((size, shape.horizon, shape.row), generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
         known = torch.zeros(size, dtype=torch.int64, device="cpu")
@@ -61,7 +63,9 @@ def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[s
     assert isinstance(model, PolicyModel)
     device = model.device
     x_0, cond, known = clean_of(model, batch)
-    return denoising_loss(model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known).mean(), {}
+    return denoising_loss(
+        model.denoiser, x_0, batch.t, batch.noise.to(device), cond=cond, known=known
+    ).mean(), {}
 
 
 def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
@@ -75,4 +79,10 @@ def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition,
     shape, inpainted = model.shape, model.shape.told == "inpainting"
     known = shape.known(counts) if shape.prefix or inpainted else None
     actions = model.acted.normalized(batch.actions.to(device))
-    return shape.rows(actions, model.observed.normalized(batch.observations.to(device)) if inpainted else actions), cond, known
+    return (
+        shape.rows(
+            actions, model.observed.normalized(batch.observations.to(device)) if inpainted else actions
+        ),
+        cond,
+        known,
+    )

@@ -75,4 +75,6 @@ class MaskedDenoised:
         return MaskedDenoised(self.logits + scale * (other.logits - self.logits), self.positions)
 
     def rows(self, start: int, stop: int) -> "MaskedDenoised":
-        return MaskedDenoised(self.logits[start:stop], None if self.positions is None else self.positions[start:stop])
+        return MaskedDenoised(
+            self.logits[start:stop], None if self.positions is None else self.positions[start:stop]
+        )

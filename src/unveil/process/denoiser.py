@@ -89,7 +89,12 @@ class At(NamedTuple):
 
 
 @remembered
-def _at(schedule: Schedule, parameterization: Parameterization, time_input: Callable[[Tensor], Tensor], time: float) -> At:
+def _at(
+    schedule: Schedule,
+    parameterization: Parameterization,
+    time_input: Callable[[Tensor], Tensor],
+    time: float,
+) -> At:
     t = torch.tensor([time], dtype=torch.float64, device="cpu")
     return At(*(float(found) for found in (*_coefficients(schedule, parameterization, t), time_input(t))))
 
@@ -97,7 +102,9 @@ def _at(schedule: Schedule, parameterization: Parameterization, time_input: Call
 def _coefficients(schedule: Schedule, parameterization: Parameterization, t: Tensor) -> Coefficients:
     found = parameterization(schedule.alpha(t), schedule.sigma(t))
     if not _recording() and not bool(torch.isfinite(torch.stack(found)).all()):
-        raise ValueError("denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0")
+        raise ValueError(
+            "denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0"
+        )
     return found
 
 

@@ -32,7 +32,9 @@ def trailing(train_steps: int, steps: int) -> Grid:
     return places.round() / train_steps
 
 
-def karras(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Grid:
+def karras(
+    schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+) -> Grid:
     """Noise-to-signal ratios sigma / alpha spaced as in Karras et al. 2022, eq. 5, on any schedule; then 0. steps + 1 times.
 
     Raises:
@@ -89,7 +91,9 @@ def jumping(times: Tensor, length: int, visits: int) -> Grid:
         ValueError: length or visits below 1.
     """
     if length < 1 or visits < 1:
-        raise ValueError(f"jumps need a length and a number of visits of at least 1, got {length} and {visits}")
+        raise ValueError(
+            f"jumps need a length and a number of visits of at least 1, got {length} and {visits}"
+        )
     found = [times[:1]]
     for start in range(0, len(times) - 1, length):
         stretch = times[start + 1 : start + 1 + length]
@@ -138,10 +142,17 @@ def quadratic(train_steps: int, steps: int, share: float = 0.8) -> Grid:
     _at_least_one(steps, train_steps)
     if steps == 1:
         raise ValueError("quadratic grid: at least 2 steps are needed")
-    places = torch.linspace(0.0, (share * train_steps) ** 0.5, steps, dtype=torch.float64, device="cpu").square().floor().unique()
+    places = (
+        torch.linspace(0.0, (share * train_steps) ** 0.5, steps, dtype=torch.float64, device="cpu")
+        .square()
+        .floor()
+        .unique()
+    )
     return torch.cat([places.flip(0) + 1.0, torch.zeros(1, dtype=torch.float64, device="cpu")]) / train_steps
 
 
 def _at_least_one(steps: int, most: int | None = None) -> None:
     if steps < 1 or (most is not None and steps > most):
-        raise ValueError(f"grid: steps must be at least 1{'' if most is None else f' and at most {most}'}, got {steps}")
+        raise ValueError(
+            f"grid: steps must be at least 1{'' if most is None else f' and at most {most}'}, got {steps}"
+        )

@@ -72,10 +72,16 @@ class LossHistory:
             ValueError: other shapes, or a place that there is not.
         """
         if places.shape != losses.shape or places.ndim != 1:
-            raise ValueError(f"LossHistory: places and losses must be (B,), got {tuple(places.shape)} and {tuple(losses.shape)}")
+            raise ValueError(
+                f"LossHistory: places and losses must be (B,), got {tuple(places.shape)} and {tuple(losses.shape)}"
+            )
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(self.counts):
-            raise ValueError(f"LossHistory: places must lie in 0 .. {len(self.counts) - 1}, got {int(places.min())} .. {int(places.max())}")
-        for place, loss in zip(places.tolist(), losses.detach().to("cpu", torch.float64).tolist(), strict=True):
+            raise ValueError(
+                f"LossHistory: places must lie in 0 .. {len(self.counts) - 1}, got {int(places.min())} .. {int(places.max())}"
+            )
+        for place, loss in zip(
+            places.tolist(), losses.detach().to("cpu", torch.float64).tolist(), strict=True
+        ):
             if int(self.counts[place]) == KEPT:
                 self.losses[place] = self.losses[place].roll(-1)
                 self.losses[place, -1] = loss

@@ -63,10 +63,14 @@ def counted_loss(
     count = count.to(device).reshape(len(x_0), -1)
     blocks = -(-length // (block or length))
     if count.shape[1] != blocks:
-        raise ValueError(f"counted_loss: {length} positions are {blocks} blocks, but count is of {count.shape[1]}")
+        raise ValueError(
+            f"counted_loss: {length} positions are {blocks} blocks, but count is of {count.shape[1]}"
+        )
     total = torch.zeros_like(count).index_add_(1, number, unknown.to(count.dtype))
     if bool((count < total.clamp(max=1)).any()) or bool((count > total).any()):
-        raise ValueError(f"counted_loss: count must lie in 1 .. unknown positions of its row, got {count.tolist()} for {total.tolist()}")
+        raise ValueError(
+            f"counted_loss: count must lie in 1 .. unknown positions of its row, got {count.tolist()} for {total.tolist()}"
+        )
     key = 2 * number + uniform.double().masked_fill(~unknown, 1.5)
     rank = key.argsort(dim=1, stable=True).argsort(dim=1) - number * (block or length)
     x_t = x_0.masked_fill((rank < count[:, number]) & unknown, denoiser.mask_id)
@@ -76,13 +80,17 @@ def counted_loss(
     return (nats * weight).sum(1) / total.sum(1).clamp(min=1)
 
 
-def token_nats(denoiser: MaskedDenoiser, x_0: Tensor, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Float[Tensor, "B L"]:
+def token_nats(
+    denoiser: MaskedDenoiser, x_0: Tensor, x_t: Tensor, t: Tensor, cond: Condition | None = None
+) -> Float[Tensor, "B L"]:
     """-log p(x_0^i | x_t) where x_t is masked, 0 elsewhere."""
     nats = _nats(denoiser, x_0, x_t, t, cond)
     return torch.where(x_t == denoiser.mask_id, nats, torch.zeros_like(nats))
 
 
-def chain_nats(denoiser: MaskedDenoiser, x_0: Int[Tensor, "B L"], cond: Condition | None = None) -> Float[Tensor, "B L"]:
+def chain_nats(
+    denoiser: MaskedDenoiser, x_0: Int[Tensor, "B L"], cond: Condition | None = None
+) -> Float[Tensor, "B L"]:
     """-log p(x_0^i | x_0^1 .. x_0^(i-1)) of an autoregressive network, one whose logits at i have not seen x_0^i: the exact likelihood."""
     return _nats(denoiser, x_0, x_0, torch.zeros(len(x_0), dtype=torch.float64, device="cpu"), cond)
 

@@ -49,14 +49,18 @@ class MaskedDenoiser(nn.Module):
             published weights leave it in the softmax. The logits of the belief are the network's own either way.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, mask_id: int, forbid_mask: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, schedule: Schedule, mask_id: int, forbid_mask: bool = True
+    ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.mask_id = mask_id
         self.forbid_mask = forbid_mask
 
-    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None, positions: Tensor | None = None) -> MaskedDenoised:
+    def forward(
+        self, x_t: Tensor, t: Tensor, cond: Condition | None = None, positions: Tensor | None = None
+    ) -> MaskedDenoised:
         """The belief about x_0 given x_t (B, L) at t (B,), everywhere or at `positions` (B, P)."""
         time = t.to(x_t.device, torch.float32)
         if positions is None:
@@ -65,7 +69,12 @@ class MaskedDenoiser(nn.Module):
 
 
 def masked(
-    schedule: Schedule, x_0: Int[Tensor, "B L"], t: Tensor, uniform: Float[Tensor, "B L"], mask_id: int, known: Tensor | None = None
+    schedule: Schedule,
+    x_0: Int[Tensor, "B L"],
+    t: Tensor,
+    uniform: Float[Tensor, "B L"],
+    mask_id: int,
+    known: Tensor | None = None,
 ) -> Int[Tensor, "B L"]:
     """x_t: [MASK] where uniform < 1 - alpha(t); positions marked `known` stay clean.
 

@@ -119,7 +119,9 @@ def hybrid_loss(
     assert fraction is not None
     simple = _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight)
     belief = (like(skip, x_t) * x_t + like(out, x_t) * raw).detach()
-    return simple + bound_weight * bound_term(denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width)
+    return simple + bound_weight * bound_term(
+        denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width
+    )
 
 
 def bound_loss(
@@ -141,7 +143,9 @@ def bound_loss(
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
     belief = denoiser(x_t, t, cond)
     fraction = torch.ones_like(x_t) if belief.variance_fraction is None else belief.variance_fraction
-    return bound_term(denoiser.schedule, x_0, x_t, belief.mean, fraction, t, s, known=known, bin_width=bin_width)
+    return bound_term(
+        denoiser.schedule, x_0, x_t, belief.mean, fraction, t, s, known=known, bin_width=bin_width
+    )
 
 
 def bound_term(
@@ -178,7 +182,9 @@ def bound_term(
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
     """KL(N(mean, e^log_variance) || N(other_mean, e^other_log_variance)) elementwise, in nats."""
-    spread = (log_variance - other_log_variance).exp() + (mean - other_mean) ** 2 * (-other_log_variance).exp()
+    spread = (log_variance - other_log_variance).exp() + (mean - other_mean) ** 2 * (
+        -other_log_variance
+    ).exp()
     return 0.5 * (other_log_variance - log_variance + spread - 1.0)
 
 

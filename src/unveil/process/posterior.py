@@ -31,7 +31,9 @@ def posterior_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> Posterio
     Raises:
         ValueError: some s >= t.
     """
-    both = torch.stack(torch.broadcast_tensors(exact(t), exact(s)))  # at once: a step of few rows costs little else
+    both = torch.stack(
+        torch.broadcast_tensors(exact(t), exact(s))
+    )  # at once: a step of few rows costs little else
     if bool((both[1] >= both[0]).any()):
         raise ValueError("posterior: s < t is needed (a step goes from t to a cleaner s)")
     alpha, sigma = schedule.alpha(both), schedule.sigma(both)

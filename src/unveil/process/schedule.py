@@ -220,10 +220,17 @@ class Tabulated:
 
     def __init__(self, alpha_bar: Float[Tensor, " N"]) -> None:
         alpha_bar = exact(alpha_bar)
-        if not (len(alpha_bar) and float(alpha_bar[-1]) > 0 and float(alpha_bar[0]) < 1 and bool((alpha_bar.diff() < 0).all())):
+        if not (
+            len(alpha_bar)
+            and float(alpha_bar[-1]) > 0
+            and float(alpha_bar[0]) < 1
+            and bool((alpha_bar.diff() < 0).all())
+        ):
             raise ValueError("Tabulated: alpha_bar must fall strictly, all of it between 0 and 1")
         entries = alpha_bar.log() - (-alpha_bar).log1p()
-        first = torch.full((1,), max(LOG_SNR_LIMIT, float(entries[0]) + 1.0), dtype=torch.float64, device="cpu")
+        first = torch.full(
+            (1,), max(LOG_SNR_LIMIT, float(entries[0]) + 1.0), dtype=torch.float64, device="cpu"
+        )
         self.steps = len(alpha_bar)
         self._entries = torch.cat([first, entries])
 
@@ -250,7 +257,9 @@ def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> 
     return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
 
 
-def scaled_linear_betas(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Float[Tensor, " N"]:
+def scaled_linear_betas(
+    steps: int = 1000, first: float = 0.00085, last: float = 0.012
+) -> Float[Tensor, " N"]:
     """Latent diffusion's betas, evenly spaced in their square root."""
     return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu") ** 2
 

@@ -37,9 +37,16 @@ def flag(name: str, value: Any) -> str:
 
 def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of a run that differ from its preset's."""
-    preset, described = json.loads(json.dumps(flat(presets[described["preset"]]), default=str)), modern(described)
+    preset, described = (
+        json.loads(json.dumps(flat(presets[described["preset"]]), default=str)),
+        modern(described),
+    )
     aside = {*PRIVATE, "preset", "maze", "dataset", "seed", "bfloat16"}
-    return {name: described.get(name) for name, value in preset.items() if name not in aside and described.get(name, value) != value}
+    return {
+        name: described.get(name)
+        for name, value in preset.items()
+        if name not in aside and described.get(name, value) != value
+    }
 
 
 def spent(checkpoint: Path) -> tuple[float, float]:

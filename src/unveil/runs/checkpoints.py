@@ -36,29 +36,45 @@ def find_checkpoint(path_or_name: str) -> Path:
     names = zoo_names()
     if path_or_name in names:
         if Path(path_or_name).exists():
-            raise UnveilError(f"{path_or_name!r} is a zoo name and a folder here; write ./{path_or_name} for the folder")
+            raise UnveilError(
+                f"{path_or_name!r} is a zoo name and a folder here; write ./{path_or_name} for the folder"
+            )
         verify_checkpoint(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
-    if any(len(part) > 200 for part in folder.parts):  # systems refuse 256 bytes, by an exception of their own
-        raise UnveilError(f"checkpoint {path_or_name[:40]!r}...: no name of a file or folder, it has {len(path_or_name):,} characters")
+    if any(
+        len(part) > 200 for part in folder.parts
+    ):  # systems refuse 256 bytes, by an exception of their own
+        raise UnveilError(
+            f"checkpoint {path_or_name[:40]!r}...: no name of a file or folder, it has {len(path_or_name):,} characters"
+        )
     if not folder.is_dir():
         close = get_close_matches(path_or_name, names, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        what = "is a file, but a checkpoint is a folder" if folder.exists() else f"is neither a folder nor a zoo name{hint}"
-        others = f"; other programs' weights: unveil weights convert {path_or_name} OUT" if folder.exists() else ""
+        what = (
+            "is a file, but a checkpoint is a folder"
+            if folder.exists()
+            else f"is neither a folder nor a zoo name{hint}"
+        )
+        others = (
+            f"; other programs' weights: unveil weights convert {path_or_name} OUT" if folder.exists() else ""
+        )
         raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}{others}")
     if (folder / "manifest.json").is_file():
         verify_checkpoint(folder)
         return folder
     newest = latest_checkpoint(folder, warn=False)
     if newest is not None:
-        return newest if newest == checkpoints(folder)[-1] else latest_checkpoint(folder) or newest  # tells of damaged ones passed over
+        return (
+            newest if newest == checkpoints(folder)[-1] else latest_checkpoint(folder) or newest
+        )  # tells of damaged ones passed over
     for damaged in checkpoints(folder)[-1:]:
         try:
             verify_checkpoint(damaged)
         except UnveilError as error:
-            raise UnveilError(f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew") from error
+            raise UnveilError(
+                f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew"
+            ) from error
     raise UnveilError(
         f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json; other programs' weights become one by "
         f"unveil weights convert {folder} OUT"
@@ -75,14 +91,19 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
         if not (folder / "network.safetensors").is_file():
             raise UnveilError(f"{folder} holds averaged weights alone, no raw ones")
         return folder / "network.safetensors"
-    return next((f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()), folder / "ema.safetensors")
+    return next(
+        (f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()),
+        folder / "ema.safetensors",
+    )
 
 
 def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
     """Put weights, which may be stored in half precision, into a model there."""
     import torch
 
-    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
+    model.load_state_dict(
+        {name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()}
+    )
     model.to(device).eval()
 
 
@@ -101,7 +122,13 @@ def check_free(out: Path, described: dict[str, Any]) -> None:
         raise UnveilError(f"{out}: something else is there; give a new folder")
 
 
-def write_converted(out: Path, name: str, described: dict[str, Any], models: Mapping[str, torch.nn.Module], state: dict[str, Any]) -> None:
+def write_converted(
+    out: Path,
+    name: str,
+    described: dict[str, Any],
+    models: Mapping[str, torch.nn.Module],
+    state: dict[str, Any],
+) -> None:
     """Write another program's models as a run of ours: a checkpoint of this name, and config.json.
 
     Raises:

@@ -34,11 +34,15 @@ def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], 
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
         if config["recipe"] != recipe:
-            raise UnveilError(f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed")
+            raise UnveilError(
+                f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed"
+            )
         check(config)
         return config
     except OSError as error:
-        raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?") from error
+        raise UnveilError(
+            f"{folder}: no config.json beside these weights; is this an unveil checkpoint?"
+        ) from error
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnveilError(f"{file}: not a config of unveil ({error})") from error
 

@@ -33,7 +33,9 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} is not to be had here; use auto, cpu, cuda, cuda:0 or mps") from error
+        raise ValueError(
+            f"device {name!r} is not to be had here; use auto, cpu, cuda, cuda:0 or mps"
+        ) from error
     return device
 
 
@@ -71,7 +73,12 @@ def _groups(root: Path = Path("/")) -> list[int]:
         return []
     kinds = {
         "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-        "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        "memory": (
+            "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
     }
     found: list[int] = []
     for line in lines:
@@ -86,7 +93,14 @@ def _groups(root: Path = Path("/")) -> list[int]:
                     rows = (folder / "memory.stat").read_text().splitlines()
                 except (OSError, ValueError, IndexError):  # no limit is the word max
                     continue
-                found.append(max(0, most - now + sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} "))))
+                found.append(
+                    max(
+                        0,
+                        most
+                        - now
+                        + sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} ")),
+                    )
+                )
     return found
 
 

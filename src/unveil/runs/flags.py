@@ -36,7 +36,8 @@ class RunFlags:
     weight_decay: Annotated[float, Bounds(0, below=True)] = 0.0
     """weight decay of AdamW"""
     adam_betas: Annotated[
-        tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]], arg(name="betas")
+        tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]],
+        arg(name="betas"),
     ] = (0.9, 0.99)  # `betas` of config.json are those of a noise schedule
     """decay rates of AdamW's two moments"""
     clip: Annotated[float, Bounds(0, above=True)] = 1.0

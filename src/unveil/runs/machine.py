@@ -30,7 +30,9 @@ def commit() -> str | None:
     here = Path(__file__).resolve()
     try:
         ask = ["git", "rev-parse", "--show-toplevel", "HEAD"]
-        top, head = subprocess.run(ask, cwd=here.parent, capture_output=True, text=True, timeout=5, check=True).stdout.split()
+        top, head = subprocess.run(
+            ask, cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.split()
         if Path(top).resolve() != here.parents[3]:
             return None  # installed inside somebody else's repository
         changed = subprocess.run(
@@ -63,7 +65,13 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     from unveil.runs.device import find_device
 
     used = find_device(device)
-    name = torch.cuda.get_device_name(used) if used.type == "cuda" else processor() if used.type == "cpu" else used.type
+    name = (
+        torch.cuda.get_device_name(used)
+        if used.type == "cuda"
+        else processor()
+        if used.type == "cpu"
+        else used.type
+    )
     return {"device": name, "threads": torch.get_num_threads(), "versions": versions()}
 
 

@@ -30,10 +30,14 @@ def shown_progress() -> Generator[Progress]:
             if what != state["what"]:
                 state.update(began=monotonic(), first=done)
             state.update(at=monotonic(), what=what)
-            rate = numbers.get("steps_per_second") or (done - state["first"]) / max(state["at"] - state["began"], 1e-9)
+            rate = numbers.get("steps_per_second") or (done - state["first"]) / max(
+                state["at"] - state["began"], 1e-9
+            )
             extra = " ".join(f"{k}={v:.4g}" for k, v in numbers.items() if k != "step")
             left = f"ETA {as_clock((total - done) / rate)}" if rate > 0.0 and done < total else ""
-            print(" ".join(filter(None, (f"{what}: {done}/{total}", extra, left))), file=sys.stderr, flush=True)
+            print(
+                " ".join(filter(None, (f"{what}: {done}/{total}", extra, left))), file=sys.stderr, flush=True
+            )
 
         yield plain
         return

@@ -54,7 +54,9 @@ def write(target: str, text: str) -> None:
         partial.write_text(text)
 
 
-def record_of(recipe: str, config: Any, result: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
+def record_of(
+    recipe: str, config: Any, result: Mapping[str, Any], seconds: float | None = None
+) -> dict[str, Any]:
     """What ran, on what, for how long, and what came out: the object that scripts rely on, of every verb and benchmark.
 
     Args:
@@ -65,7 +67,13 @@ def record_of(recipe: str, config: Any, result: Mapping[str, Any], seconds: floa
     from unveil.runs.machine import commit, machine
 
     given = dict(config) if isinstance(config, Mapping) else flat(config)
-    described = {"recipe": recipe, "checkpoint": None, **result, "config": given, "seeds": [given.get("seed")]}
+    described = {
+        "recipe": recipe,
+        "checkpoint": None,
+        **result,
+        "config": given,
+        "seeds": [given.get("seed")],
+    }
     return {**described, "commit": commit(), **machine(given.get("device", "cpu")), "seconds": seconds}
 
 
@@ -74,4 +82,6 @@ def write_record(run: Path, described: Mapping[str, Any], seconds: float) -> Non
     target = run / "record.json"
     record = record_of(f"train {described['recipe']}", described, {"checkpoint": str(run)}, seconds)
     with replacing(target) as partial:
-        partial.write_text(json.dumps(finite(record | {"origin": MADE}), indent=1, default=str, allow_nan=False) + "\n")
+        partial.write_text(
+            json.dumps(finite(record | {"origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
+        )

@@ -37,7 +37,16 @@ DATA = {  # how much there is to learn from: what may change with --new-data, an
     "demonstrations": "demonstrations",
     "windows": "windows",
 }
-OF_DATA = ("size", "channels", "names", "observations", "actions", "longest", "vocabulary", "tokenizer")  # what shapes the network
+OF_DATA = (
+    "size",
+    "channels",
+    "names",
+    "observations",
+    "actions",
+    "longest",
+    "vocabulary",
+    "tokenizer",
+)  # what shapes the network
 
 
 def check_folder(run: Path, resume: bool) -> None:
@@ -67,7 +76,9 @@ def _check_names(run: Path) -> None:
         found, ours = "something", False
     for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
         if strange:
-            raise UnveilError(f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run")
+            raise UnveilError(
+                f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run"
+            )
 
 
 def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> str:
@@ -109,7 +120,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         before = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(f"{file}: cannot be read ({error}); copy the run again, or give another --out") from error
+        raise UnveilError(
+            f"{file}: cannot be read ({error}); copy the run again, or give another --out"
+        ) from error
     if not isinstance(before, dict):
         raise UnveilError(f"{file}: not the config of a run; give another --out")
     return modern(before)
@@ -128,7 +141,9 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
             f"another --out{instead}"
         )
     if recipe != described["recipe"]:
-        raise UnveilError(f"{run} is a run of unveil train {recipe}, not of {described['recipe']}; give another --out")
+        raise UnveilError(
+            f"{run} is a run of unveil train {recipe}, not of {described['recipe']}; give another --out"
+        )
 
 
 def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
@@ -136,22 +151,39 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
     given = {} if defaults is None else flat(defaults)
     usual = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     different = [
-        name for name in described if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
+        name
+        for name in described
+        if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
-    different = [name for name in different if name in before or name not in DATA]  # an older run did not count its data so
-    if "windows" in before and "windows" not in different:  # an older run counted demonstrations without a window, too
+    different = [
+        name for name in different if name in before or name not in DATA
+    ]  # an older run did not count its data so
+    if (
+        "windows" in before and "windows" not in different
+    ):  # an older run counted demonstrations without a window, too
         different = [name for name in different if name != "demonstrations"]
     flags = [name for name in different if name in usual]
     fixed = [name for name in different if name in OF_DATA]
     if fixed:
-        was = " and ".join(f"{name} {_word(before.get(name))}, now {_word(described[name])}" for name in fixed)
-        raise UnveilError(f"the network of {run} is made for data with {was}; give its own data, or start a new run with another --out")
+        was = " and ".join(
+            f"{name} {_word(before.get(name))}, now {_word(described[name])}" for name in fixed
+        )
+        raise UnveilError(
+            f"the network of {run} is made for data with {was}; give its own data, or start a new run with another --out"
+        )
     if flags:
-        was = " and ".join(f"{_flag(name)} {_word(before.get(name, usual[name]))}, not {_word(described[name])}" for name in flags)
+        was = " and ".join(
+            f"{_flag(name)} {_word(before.get(name, usual[name]))}, not {_word(described[name])}"
+            for name in flags
+        )
         old = " ".join(_given(name, before.get(name, usual[name])) for name in flags)
-        raise UnveilError(f"{run} was started with {was}; to go on give {old}, or start a new run with another --out")
+        raise UnveilError(
+            f"{run} was started with {was}; to go on give {old}, or start a new run with another --out"
+        )
     for name in set(different) - set(DATA):
-        raise UnveilError(f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give another --out")
+        raise UnveilError(
+            f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give another --out"
+        )
     if different and not described.get("new_data"):
         raise UnveilError(
             f"{run} was started with {_numbers(different, before)}, now there are {_numbers(different, described)}; "
@@ -161,7 +193,9 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
 
 
 def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
-    return ", ".join(f"{len(v) if isinstance(v := described[name], list) else v} {DATA[name]}" for name in names)
+    return ", ".join(
+        f"{len(v) if isinstance(v := described[name], list) else v} {DATA[name]}" for name in names
+    )
 
 
 def _flag(name: str) -> str:

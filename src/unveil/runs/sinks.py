@@ -42,7 +42,9 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
         more = {"id": unique, "dir": str(run)} if name == "wandb" else {}
         tracker.init(project="unveil", name=unique, config=dict(config), resume="allow", **more)
         try:
-            yield lambda record: tracker.log({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+            yield lambda record: tracker.log(
+                {k: v for k, v in record.items() if k != "step"}, step=int(record["step"])
+            )
         finally:
             tracker.finish()
     else:

@@ -24,7 +24,9 @@ def paired_ci95(values: Float[np.ndarray, " N"], reference: Float[np.ndarray, " 
         ValueError: not as many of one as of the other.
     """
     if len(values) != len(reference):
-        raise ValueError(f"paired interval: the same episodes are needed, got {len(values)} and {len(reference)}")
+        raise ValueError(
+            f"paired interval: the same episodes are needed, got {len(values)} and {len(reference)}"
+        )
     return mean_ci95(values - reference)
 
 
@@ -38,7 +40,9 @@ def interquartile_mean(values: Float[np.ndarray, "*N"], axis: int = -1) -> Float
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
-def bootstrap_ci95(values: Float[np.ndarray, " N"], statistic: Callable[..., Any], seed: int = 0) -> tuple[float, float]:
+def bootstrap_ci95(
+    values: Float[np.ndarray, " N"], statistic: Callable[..., Any], seed: int = 0
+) -> tuple[float, float]:
     """Percentiles 2.5 and 97.5 of `statistic(values, axis=-1)` over 2000 resamples; not numbers for a single value."""
     if len(values) < 2:
         return float("nan"), float("nan")

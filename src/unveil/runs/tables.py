@@ -32,7 +32,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of one width, the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in [header, *rows]
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
@@ -41,7 +44,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
     """One row a planner or reference, with the columns that any of them has."""
     columns = [c for c in COLUMNS if any(metrics.get(c[0]) is not None for metrics in named.values())]
-    rows = [[name, *(_cell(metrics, key, form) for key, _, form in columns)] for name, metrics in named.items()]
+    rows = [
+        [name, *(_cell(metrics, key, form) for key, _, form in columns)] for name, metrics in named.items()
+    ]
     return text_table(["", *(title for _, title, _ in columns)], rows)
 
 
@@ -49,7 +54,11 @@ def metrics_table(result: Mapping[str, Any]) -> str:
     """An evaluation's score beside its references, then its other metrics."""
     named = {"unveil": result["metrics"], **result.get("reference", {})}
     shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95"}
-    others = [f"{name:<26} {value:.4g}" for name, value in result["metrics"].items() if name not in shown and value is not None]
+    others = [
+        f"{name:<26} {value:.4g}"
+        for name, value in result["metrics"].items()
+        if name not in shown and value is not None
+    ]
     return f"{result['protocol']}\n\n{score_rows(named)}\n\n" + "\n".join(others)
 
 
@@ -74,9 +83,16 @@ def runs_table(folder: Path) -> str:
     rows: list[list[str]] = []
     for log in sorted(log for log in folder.glob("**/metrics.jsonl") if log.is_file()):
         last = last_record(log)
-        rows.append([str(log.parent), *(f"{last[key]:{form}}" if _fits(last.get(key), form) else "-" for key, form in forms)])
+        rows.append(
+            [
+                str(log.parent),
+                *(f"{last[key]:{form}}" if _fits(last.get(key), form) else "-" for key, form in forms),
+            ]
+        )
     return text_table(["run", "step", "loss", "steps/s"], rows) if rows else ""
 
 
 def _fits(value: object, form: str) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) if form == "d" else isinstance(value, float))
+    return not isinstance(value, bool) and (
+        isinstance(value, int) if form == "d" else isinstance(value, float)
+    )

@@ -36,7 +36,9 @@ class Task(NamedTuple):
     memory: Mapping[str, torch.Tensor] | None = None
     draws: Callable[[int], Callable[[torch.Generator], Any]] | None = None
     size: int = 0
-    counted: tuple[torch.nn.Module, Callable[[Any, Any], tuple[torch.Tensor, Mapping[str, float]]]] | None = None
+    counted: tuple[torch.nn.Module, Callable[[Any, Any], tuple[torch.Tensor, Mapping[str, float]]]] | None = (
+        None
+    )
     lower: str = ""
     accumulate: str = "--accumulate"
 
@@ -116,7 +118,9 @@ def run_task(
     from unveil.training.trainer import train
 
     if on_sample is None and flags.sample_every > 0:
-        raise ValueError(f"`sample_every` {flags.sample_every}: this training makes no samples on the way; leave it out")
+        raise ValueError(
+            f"`sample_every` {flags.sample_every}: this training makes no samples on the way; leave it out"
+        )
     check_folder(run, flags.resume)
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -145,7 +149,17 @@ def run_task(
         check_memory(task, training, free_memory(device))
         if flags.compile:
             compile_network(model)
-        train(model, task.draw, task.loss, training, run, resume=flags.resume, on_record=on_record, on_save=saved, memory=task.memory)
+        train(
+            model,
+            task.draw,
+            task.loss,
+            training,
+            run,
+            resume=flags.resume,
+            on_record=on_record,
+            on_save=saved,
+            memory=task.memory,
+        )
     if leads:
         write_record(run, described, perf_counter() - began)
 
@@ -160,8 +174,12 @@ def compile_network(model: torch.nn.Module) -> None:
 
     from unveil.errors import UnveilError
 
-    if next(model.parameters()).device.type == "cpu" and not (which("c++") or which("g++") or which("clang++")):
-        raise UnveilError("torch.compile wants a C++ compiler, and none is found; install one (g++), or leave `compile` out")
+    if next(model.parameters()).device.type == "cpu" and not (
+        which("c++") or which("g++") or which("clang++")
+    ):
+        raise UnveilError(
+            "torch.compile wants a C++ compiler, and none is found; install one (g++), or leave `compile` out"
+        )
     network = getattr(getattr(model, "denoiser", model), "network", model)
     network.compile()
 
@@ -182,19 +200,34 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
     model, loss = task.counted or (task.model, task.loss)
 
     def needed(size: int) -> int:
-        return training_bytes(task.model, step_bytes(model, draws, loss, size, memory=task.memory, bfloat16=bool(training.bfloat16)))
+        return training_bytes(
+            task.model,
+            step_bytes(model, draws, loss, size, memory=task.memory, bfloat16=bool(training.bfloat16)),
+        )
 
     try:
         need = needed(task.size)
         if need <= free:
             return
         halves = [task.size >> k for k in range(1, task.size.bit_length())] if needed(1) <= 0.9 * free else []
-        fits = halves[bisect_left(halves, True, key=lambda size: needed(size) <= 0.9 * free)] if halves else 0  # one sample does
-    except Exception as error:  # a loss that cannot do without numbers; if it is wrong, the training itself will say so
+        fits = (
+            halves[bisect_left(halves, True, key=lambda size: needed(size) <= 0.9 * free)] if halves else 0
+        )  # one sample does
+    except (
+        Exception
+    ) as error:  # a loss that cannot do without numbers; if it is wrong, the training itself will say so
         note(f"the memory of a step could not be counted beforehand ({type(error).__name__})")
         return
-    more = f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}" if fits and task.accumulate else ""
-    smaller = f"give --batch-size {fits}{more}, or lower {task.lower}" if fits else f"not even one sample would fit: lower {task.lower}"
+    more = (
+        f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}"
+        if fits and task.accumulate
+        else ""
+    )
+    smaller = (
+        f"give --batch-size {fits}{more}, or lower {task.lower}"
+        if fits
+        else f"not even one sample would fit: lower {task.lower}"
+    )
     raise UnveilError(
         f"a step of --batch-size {task.size} needs about {need / 2**30:.3g} GB of memory, but {free / 2**30:.3g} GB are free; {smaller}"
     )

@@ -29,7 +29,9 @@ def potential_gradient(log_h: LogPotential, x_t: Tensor, t: Tensor) -> Tensor:
         x = x_t.detach().requires_grad_()
         value = log_h(x, t)
         if value.shape != x_t.shape[:1]:
-            raise ValueError(f"log_h must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}")
+            raise ValueError(
+                f"log_h must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}"
+            )
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return gradient
 

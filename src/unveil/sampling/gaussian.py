@@ -26,7 +26,9 @@ class DDIM:
     schedule: Schedule
     eta: float = 0.0
 
-    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         if t.ndim:  # each row its own step
             kept, gained, deviation = (like(factor, x_t) for factor in _ddim(self.schedule, self.eta, t, s))
@@ -49,7 +51,10 @@ def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor,
 
 @remembered
 def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, ...]:
-    return tuple(float(factor) for factor in _ddim(schedule, eta, *torch.tensor([t, s], dtype=torch.float64, device="cpu")))
+    return tuple(
+        float(factor)
+        for factor in _ddim(schedule, eta, *torch.tensor([t, s], dtype=torch.float64, device="cpu"))
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,9 @@ class Ancestral:
     log_h: LogPotential | None = None
     scale: float = 0.0
 
-    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         rows = t.expand(len(x_t))
         belief = denoise(x_t, rows)
         kept, gained, small, large = _posterior(self.schedule, float(t), float(s))
@@ -84,13 +91,17 @@ class Ancestral:
         deviation = variance.sqrt() if isinstance(variance, Tensor) else variance**0.5
         return x_s + self.temperature * deviation * normal_like(x_t, generator), None
 
-    def _variance(self, belief: GaussianDenoised, small: float, large: float, t: Tensor, s: Tensor) -> float | Tensor:
+    def _variance(
+        self, belief: GaussianDenoised, small: float, large: float, t: Tensor, s: Tensor
+    ) -> float | Tensor:
         if self.variance == "small":
             return small
         if self.variance == "large":
             return large
         if belief.variance_fraction is None:
-            raise ValueError("Ancestral('learned'): this denoiser does not learn its variance; use 'small' or 'large'")
+            raise ValueError(
+                "Ancestral('learned'): this denoiser does not learn its variance; use 'small' or 'large'"
+            )
         return learned_log_variance(self.schedule, belief.variance_fraction, t, s).exp()
 
 
@@ -110,11 +121,15 @@ class Consistency:
 
     schedule: Schedule
 
-    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         end = denoise(x_t, t.expand(len(x_t))).mean
         if float(s) <= 0.0:
             return end, None
-        return like(self.schedule.alpha(s), x_t) * end + like(self.schedule.sigma(s), x_t) * normal_like(x_t, generator), None
+        return like(self.schedule.alpha(s), x_t) * end + like(self.schedule.sigma(s), x_t) * normal_like(
+            x_t, generator
+        ), None
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,9 @@ class Heun:
     churn_noise: float = 1.0
     churn_range: tuple[float, float] = (0.0, float("inf"))
 
-    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         if self.churn > 0.0:
             x_t, t = self._raised(x_t, t, generator)
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
@@ -160,7 +177,9 @@ class Heun:
         higher = self.schedule.time(-2.0 * (sigma / alpha * factor).log())
         ratio = self.schedule.alpha(higher) / alpha
         added = (self.schedule.sigma(higher) ** 2 - (ratio * sigma) ** 2).clamp(min=0.0).sqrt()
-        return like(ratio, x_t) * x_t + self.churn_noise * like(added, x_t) * normal_like(x_t, generator), higher
+        return like(ratio, x_t) * x_t + self.churn_noise * like(added, x_t) * normal_like(
+            x_t, generator
+        ), higher
 
 
 class PastBelief(NamedTuple):
@@ -181,7 +200,13 @@ class DPMpp2M:
     schedule: Schedule
 
     def step(
-        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: PastBelief | None, generator: Noise
+        self,
+        denoise: GaussianDenoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        carry: PastBelief | None,
+        generator: Noise,
     ) -> tuple[Tensor, PastBelief]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         decay, lost, now, h = _dpmpp(self.schedule, float(t), float(s))
@@ -211,7 +236,9 @@ class Renoise:
     solver: Any
     schedule: Schedule
 
-    def step(self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise) -> tuple[Tensor, Any]:
+    def step(
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise
+    ) -> tuple[Tensor, Any]:
         if float(s) <= float(t):
             return self.solver.step(denoise, x_t, t, s, carry, generator)
         ratio = self.schedule.alpha(s) / self.schedule.alpha(t)

@@ -21,7 +21,9 @@ from unveil.sampling.edit import LogPotential, potential_gradient
 
 Interval = tuple[float, float]
 ALWAYS: Interval = (0.0, float("inf"))  # churn may lift t above 1
-Guidance = Callable[[GaussianDenoise], GaussianDenoise]  # what `partial(tilted, log_h=..., ...)` and `partial(steered, ...)` are
+Guidance = Callable[
+    [GaussianDenoise], GaussianDenoise
+]  # what `partial(tilted, log_h=..., ...)` and `partial(steered, ...)` are
 
 
 def _same(x: Tensor) -> Tensor:
@@ -97,7 +99,11 @@ def blend(a: Denoise[D], b: Denoise[D], scale: float) -> Denoise[D]:
 
 
 def tilted(
-    denoise: GaussianDenoise, log_h: LogPotential, schedule: Schedule, scale: float = 1.0, interval: Interval = ALWAYS
+    denoise: GaussianDenoise,
+    log_h: LogPotential,
+    schedule: Schedule,
+    scale: float = 1.0,
+    interval: Interval = ALWAYS,
 ) -> GaussianDenoise:
     """Guide a denoiser by the gradient of a log-potential.
 
@@ -167,17 +173,23 @@ def steered(
             belief = denoise(x, t)
             value = cost(belief.mean, t)
             if value.shape != x_t.shape[:1]:
-                raise ValueError(f"cost must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}")
+                raise ValueError(
+                    f"cost must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}"
+                )
             (gradient,) = torch.autograd.grad(value.sum(), x)
         fraction = belief.variance_fraction
-        return GaussianDenoised(belief.mean.detach() - gain * gradient, None if fraction is None else fraction.detach())
+        return GaussianDenoised(
+            belief.mean.detach() - gain * gradient, None if fraction is None else fraction.detach()
+        )
 
     return guided
 
 
 def clipped(denoise: GaussianDenoise, low: float | Tensor, high: float | Tensor) -> GaussianDenoise:
     """The mean clamped to [low, high]: x_0 clipping that really clips, whatever the network predicts."""
-    return _remapped(denoise, lambda mean: torch.minimum(torch.maximum(mean, _bound(low, mean)), _bound(high, mean)))
+    return _remapped(
+        denoise, lambda mean: torch.minimum(torch.maximum(mean, _bound(low, mean)), _bound(high, mean))
+    )
 
 
 def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> GaussianDenoise:
@@ -197,7 +209,9 @@ def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> Gaus
     return _remapped(denoise, squeezed)
 
 
-def reweighted(denoise: Denoise[MaskedDenoised], token_score: Tensor, scale: float = 1.0) -> Denoise[MaskedDenoised]:
+def reweighted(
+    denoise: Denoise[MaskedDenoised], token_score: Tensor, scale: float = 1.0
+) -> Denoise[MaskedDenoised]:
     """p'(token) proportional to p(token) exp(scale * token_score): the discrete tilt.
 
     Args:
@@ -242,7 +256,9 @@ def _inside(t: Tensor, interval: Interval) -> bool:
 def _tweedie_gain(schedule: Schedule, t: Tensor) -> Tensor:
     alpha = schedule.alpha(t)
     if bool((alpha == 0.0).any()):
-        raise ValueError("guidance has infinite gain where alpha(t) = 0; give an interval that ends below it, such as (0.0, 0.99)")
+        raise ValueError(
+            "guidance has infinite gain where alpha(t) = 0; give an interval that ends below it, such as (0.0, 0.99)"
+        )
     return schedule.sigma(t) ** 2 / alpha
 
 
@@ -258,7 +274,14 @@ class Steerable(Protocol):
         ...
 
 
-def costing(model: Steerable, cost: Callable[[Tensor], Tensor], scale: float, *, jacobian: bool = True, until: float = 0.9) -> Guidance:
+def costing(
+    model: Steerable,
+    cost: Callable[[Tensor], Tensor],
+    scale: float,
+    *,
+    jacobian: bool = True,
+    until: float = 0.9,
+) -> Guidance:
     """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
     Composes with any form of value guidance, and with real-time control.
 
@@ -275,9 +298,13 @@ def costing(model: Steerable, cost: Callable[[Tensor], Tensor], scale: float, *,
         ValueError: a model, cost, scale or time that cannot be.
     """
     if not isinstance(model, nn.Module):
-        raise ValueError(f"costing: model must be a Module, a planner's or a policy's .model, got {shown(model)}")
+        raise ValueError(
+            f"costing: model must be a Module, a planner's or a policy's .model, got {shown(model)}"
+        )
     if not callable(cost):
-        raise ValueError(f"costing: cost must be a function of clean plans or chunks, got {type(cost).__name__}")
+        raise ValueError(
+            f"costing: cost must be a function of clean plans or chunks, got {type(cost).__name__}"
+        )
     number("costing: scale", scale)
     if not 0.0 < number("costing: until", until) <= 1.0:
         raise ValueError(f"costing: until must lie in (0, 1], got {until}")
@@ -285,4 +312,11 @@ def costing(model: Steerable, cost: Callable[[Tensor], Tensor], scale: float, *,
     def normalized_cost(x: Tensor, t: Tensor) -> Tensor:
         return cost(model.in_units(x))
 
-    return partial(steered, cost=normalized_cost, schedule=model.denoiser.schedule, scale=scale, jacobian=jacobian, interval=(0.0, until))
+    return partial(
+        steered,
+        cost=normalized_cost,
+        schedule=model.denoiser.schedule,
+        scale=scale,
+        jacobian=jacobian,
+        interval=(0.0, until),
+    )

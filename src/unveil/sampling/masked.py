@@ -42,7 +42,9 @@ class AncestralUnmask:
     def __post_init__(self) -> None:
         _check(self.temperature, self.remask)
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         hidden = _hidden(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
@@ -79,7 +81,9 @@ class FirstHittingUnmask:
     def __post_init__(self) -> None:
         _check(self.temperature)
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise) -> tuple[Tensor, Tensor]:
+    def step(
+        self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise
+    ) -> tuple[Tensor, Tensor]:
         hidden = _hidden(x_t, self.mask_id, self.among)
         first = (1.0 - self.schedule.alpha(t)).expand(len(x_t))
         clock = _fallen(first, hidden, generator, hidden.any(1)) if carry is None else carry
@@ -91,7 +95,12 @@ class FirstHittingUnmask:
             open_ = hidden.gather(1, places) & moved
             lottery = uniform_like(places, generator, where=open_).masked_fill(~open_, -1.0)
             pick = lottery.argmax(1, keepdim=True)
-            token, _ = draw_tokens(logits.gather(1, pick[..., None].expand(-1, 1, logits.shape[-1])), self.temperature, generator, moved)
+            token, _ = draw_tokens(
+                logits.gather(1, pick[..., None].expand(-1, 1, logits.shape[-1])),
+                self.temperature,
+                generator,
+                moved,
+            )
             place = places.gather(1, pick)
             x_t = x_t.scatter(1, place, torch.where(moved, token, x_t.gather(1, place)))
             hidden = _hidden(x_t, self.mask_id, self.among)
@@ -135,13 +144,19 @@ class ConfidentUnmask:
         _check(self.temperature, self.remask)
         if not all(it is None or it >= 0.0 for it in (self.threshold, self.factor, self.edit)):
             got = f"{self.threshold}, {self.factor} and {self.edit}"
-            raise ValueError(f"ConfidentUnmask: threshold, factor and edit must be numbers, at least 0, got {got}")
+            raise ValueError(
+                f"ConfidentUnmask: threshold, factor and edit must be numbers, at least 0, got {got}"
+            )
         if self.order not in ORDERS:
             raise ValueError(f"ConfidentUnmask: order must be one of {', '.join(ORDERS)}, got {self.order!r}")
         if self.order != "confidence" and (self.threshold is not None or self.factor is not None):
-            raise ValueError(f"ConfidentUnmask: threshold and factor are of the order 'confidence', got order {self.order!r}")
+            raise ValueError(
+                f"ConfidentUnmask: threshold and factor are of the order 'confidence', got order {self.order!r}"
+            )
 
-    def step(self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise) -> tuple[Tensor, None]:
+    def step(
+        self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
+    ) -> tuple[Tensor, None]:
         hidden = _hidden(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
@@ -164,7 +179,9 @@ class ConfidentUnmask:
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, x_t.gather(1, places)))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
-    def _score(self, logits: Tensor, chance: Tensor, places: Tensor, open_: Tensor, generator: Noise) -> Tensor:
+    def _score(
+        self, logits: Tensor, chance: Tensor, places: Tensor, open_: Tensor, generator: Noise
+    ) -> Tensor:
         if self.order == "confidence":
             return chance
         if self.order == "random":
@@ -183,7 +200,9 @@ class ConfidentUnmask:
         if self.threshold is not None:
             count = torch.maximum(count, (chance >= self.threshold).sum(1))
         if self.factor is not None:
-            needed = 1.0 - self.factor / (torch.arange(chance.shape[1], device=chance.device, dtype=chance.dtype) + 2.0)
+            needed = 1.0 - self.factor / (
+                torch.arange(chance.shape[1], device=chance.device, dtype=chance.dtype) + 2.0
+            )
             sure = (chance >= needed) & (chance >= 0.0)
             sure[:, 0] = chance[:, 0] >= 0.0
             count = torch.maximum(count, sure.long().cumprod(1).sum(1))
@@ -192,7 +211,9 @@ class ConfidentUnmask:
 
 def _check(temperature: float, remask: float = 0.0) -> None:
     if not 0.0 <= temperature < float("inf") or not 0.0 <= remask <= 1.0:
-        raise ValueError(f"unmasking needs a finite temperature, at least 0, and remask in 0 .. 1, got {temperature} and {remask}")
+        raise ValueError(
+            f"unmasking needs a finite temperature, at least 0, and remask in 0 .. 1, got {temperature} and {remask}"
+        )
 
 
 def remembered(denoise: Belief) -> Belief:
@@ -210,7 +231,9 @@ def remembered(denoise: Belief) -> Belief:
     return belief
 
 
-def draw_tokens(logits: Tensor, temperature: float, generator: Noise, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def draw_tokens(
+    logits: Tensor, temperature: float, generator: Noise, where: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """A token (..., P) for each row of logits (..., P, V), and its probability in softmax(logits), which the temperature does not change.
 
     argmax(logits / temperature + Gumbel noise), in float64, is a sample of softmax(logits / temperature). `where` (...): tokens that are
@@ -232,7 +255,9 @@ def _hidden(x: Tensor, mask_id: int, among: Tensor | None) -> Tensor:
 
 def _logits(belief: MaskedDenoised, x: Tensor, mask_id: int, forbid: bool) -> tuple[Tensor, Tensor]:
     """Logits with SUBS, and the positions (B, P) that they belong to."""
-    logits = belief.logits.float() if belief.logits.dtype in (torch.bfloat16, torch.float16) else belief.logits
+    logits = (
+        belief.logits.float() if belief.logits.dtype in (torch.bfloat16, torch.float16) else belief.logits
+    )
     places = belief.positions
     if places is None:
         places = torch.arange(x.shape[1], device=x.device).expand(x.shape)
@@ -246,7 +271,9 @@ def _chances(schedule: Schedule, t: Tensor, s: Tensor, remask: float) -> tuple[f
     return again, (then - (1.0 - again) * now) / (1.0 - now) if now < 1.0 else 1.0
 
 
-def _masked_again(x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: Tensor | None, generator: Noise) -> Tensor:
+def _masked_again(
+    x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: Tensor | None, generator: Noise
+) -> Tensor:
     """Mask tokens that were revealed before this step again; known ones are put back by the edit that follows."""
     if chance == 0.0:
         return x_s

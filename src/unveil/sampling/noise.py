@@ -20,10 +20,14 @@ class Recorded:
     def next(self, x: Tensor) -> Tensor:
         """The next draw, which must have x's shape."""
         if self.used == len(self._draws):
-            raise ValueError(f"recorded noise: {self.used} draws were given, and another one of shape {tuple(x.shape)} is needed")
+            raise ValueError(
+                f"recorded noise: {self.used} draws were given, and another one of shape {tuple(x.shape)} is needed"
+            )
         draw = self._draws[self.used]
         if draw.shape != x.shape:
-            raise ValueError(f"recorded noise: draw {self.used} must have shape {tuple(x.shape)}, got {tuple(draw.shape)}")
+            raise ValueError(
+                f"recorded noise: draw {self.used} must have shape {tuple(x.shape)}, got {tuple(draw.shape)}"
+            )
         self.used += 1
         return draw.to(x)
 
@@ -68,7 +72,10 @@ def uniform_like(x: Tensor, generator: Noise, positive: bool = False, where: Ten
 
 
 def _drawn(
-    x: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None, draw: Callable[..., Tensor], dtype: torch.dtype
+    x: Tensor,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    draw: Callable[..., Tensor],
+    dtype: torch.dtype,
 ) -> Tensor:
     if not isinstance(generator, Sequence):
         device = x.device if generator is None else generator.device
@@ -94,5 +101,7 @@ def _drawn_where(x: Tensor, generator: Sequence[torch.Generator], where: Tensor)
 def _rows_each(x: Tensor, generator: Sequence[torch.Generator]) -> int:
     each, left = divmod(len(x), len(generator)) if generator else (0, len(x))
     if left:
-        raise ValueError(f"{len(generator)} generators cannot serve {len(x)} rows in equal parts; give one for each sample")
+        raise ValueError(
+            f"{len(generator)} generators cannot serve {len(x)} rows in equal parts; give one for each sample"
+        )
     return each

@@ -79,7 +79,9 @@ def shown_window(among: Tensor, valid: Tensor, cache: Cache) -> tuple[Window, Te
     order = (~shown).long().argsort(dim=1, stable=True)
     columns, rest = order[:, :count].sort(1).values, order[:, count:].sort(1).values
     places = row_places(valid).clamp(min=0)
-    return Window(columns, among.gather(1, columns), valid.gather(1, columns), places.gather(1, columns)), rest
+    return Window(
+        columns, among.gather(1, columns), valid.gather(1, columns), places.gather(1, columns)
+    ), rest
 
 
 def remembered_rest(model: TextModel, x: Tensor, valid: Tensor, rest: Tensor) -> Prefix:

@@ -54,7 +54,9 @@ def check_room(model: TextModel, given: int, length: int) -> None:
         )
 
 
-def prompt_canvas(prompts: Sequence[Sequence[int]], length: int, tokens: Tokens, device: torch.device | None = None) -> Canvas:
+def prompt_canvas(
+    prompts: Sequence[Sequence[int]], length: int, tokens: Tokens, device: torch.device | None = None
+) -> Canvas:
     """Prompts, and `length` masks after each.
 
     Raises:
@@ -65,10 +67,14 @@ def prompt_canvas(prompts: Sequence[Sequence[int]], length: int, tokens: Tokens,
     every: Sequence[Any] = prompts
     for prompt in every:
         if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
-            raise ValueError(f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by tokens.encode")
+            raise ValueError(
+                f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by tokens.encode"
+            )
         ids: Sequence[Any] = prompt
         if strange := [i for i in ids if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size]:
-            raise ValueError(f"a prompt holds {strange[0]!r}, which is none of the vocabulary's ids 0 .. {tokens.size - 1}")
+            raise ValueError(
+                f"a prompt holds {strange[0]!r}, which is none of the vocabulary's ids 0 .. {tokens.size - 1}"
+            )
         if tokens.mask_id in ids:
             raise ValueError(
                 "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
@@ -116,16 +122,28 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
         ValueError: other shapes or types, ids that are no tokens, padding that is not on the left, longer than the context, or no mask.
     """
     ids, valid = canvas
-    if ids.ndim != 2 or valid.shape != ids.shape or valid.dtype != torch.bool or ids.dtype.is_floating_point or ids.dtype == torch.bool:
+    if (
+        ids.ndim != 2
+        or valid.shape != ids.shape
+        or valid.dtype != torch.bool
+        or ids.dtype.is_floating_point
+        or ids.dtype == torch.bool
+    ):
         raise ValueError(
             f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} {ids.dtype} and "
             f"{tuple(valid.shape)} {valid.dtype}"
         )
     if not ids.numel() or not bool(((ids == model.tokens.mask_id) & valid).any()):
-        raise ValueError(f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token {model.tokens.mask_id})")
+        raise ValueError(
+            f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token {model.tokens.mask_id})"
+        )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
-        raise ValueError(f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. {model.tokens.size - 1}")
+        raise ValueError(
+            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. {model.tokens.size - 1}"
+        )
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
-        raise ValueError("a canvas must be padded on the left: valid may not fall from true to false within a row")
+        raise ValueError(
+            "a canvas must be padded on the left: valid may not fall from true to false within a row"
+        )
     check_room(model, int(valid.sum(1).max()), 0)
     return Canvas(ids.long().to(model.device), valid.to(model.device))

@@ -39,8 +39,14 @@ def answer(
         ValueError: a chat and its answer are longer than the context, or fewer steps than blocks.
     """
     every: Sequence[Any] = chats
-    if strange := [turns for turns in every if isinstance(turns, str | Turn) or not all(isinstance(turn, Turn) for turn in turns)]:
-        raise ValueError(f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is [[Turn(...), ...]]")
+    if strange := [
+        turns
+        for turns in every
+        if isinstance(turns, str | Turn) or not all(isinstance(turn, Turn) for turn in turns)
+    ]:
+        raise ValueError(
+            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is [[Turn(...), ...]]"
+        )
     prompts = [encode_chat(model.tokens, turns) for turns in chats]
     if prompts:
         check_room(model, max(map(len, prompts)), settings.length)

@@ -29,7 +29,11 @@ class TuningBatch(NamedTuple):
 
 
 def tuning_batches(
-    examples: Examples, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3
+    examples: Examples,
+    size: int,
+    form: Literal["t", "l"] = "l",
+    times: Times = "stratified",
+    least: float = 1e-3,
 ) -> Callable[[torch.Generator], TuningBatch]:
     """A source of random batches; form, times and least as of `text_batches`.
 
@@ -66,5 +70,7 @@ def tuning_loss(model: TextModel, batch: TuningBatch) -> tuple[Tensor, Mapping[s
     """
     ids, known, uniform = (part.to(model.device) for part in batch[:3])
     if batch.masks is not None:
-        return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform, known=known).mean(), {}
+        return counted_loss(
+            model.denoiser, ids, batch.masks.to(model.device), uniform, known=known
+        ).mean(), {}
     return masked_loss(model.denoiser, ids, batch.t, uniform, known=known).mean(), {}

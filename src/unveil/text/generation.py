@@ -36,7 +36,18 @@ from unveil.text.model import TextModel
 from unveil.text.networks.prefix import Prefix
 from unveil.text.settings import TextSettings, check_settings
 
-__all__ = ["Canvas", "TextSettings", "Written", "continue_text", "fill_gaps", "gap_canvas", "padded", "prompt_canvas", "write", "write_on"]
+__all__ = [
+    "Canvas",
+    "TextSettings",
+    "Written",
+    "continue_text",
+    "fill_gaps",
+    "gap_canvas",
+    "padded",
+    "prompt_canvas",
+    "write",
+    "write_on",
+]
 RULED_OUT = -1e4
 PLAIN, GAPS = TextSettings(), TextSettings(may_end=False)
 
@@ -65,7 +76,9 @@ def write(
     """
     ids, valid = checked(model, canvas)
     wanted = (ids == model.tokens.mask_id) & valid
-    blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    blocks = (
+        blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    )
     check_settings(model, settings, max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max())))
     x, calls = ids.clone(), 0
     kinds = alike(model, wanted, valid, settings)
@@ -80,9 +93,13 @@ def write(
     return Written(x, calls)
 
 
-def alike(model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings) -> list[Tensor]:
+def alike(
+    model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
+) -> list[Tensor]:
     """Rows (N,) that are written together: steps are shared out over their blocks alike, and caches remember as much of each."""
-    single = model.window == 1 and not settings.remask and settings.edit is None  # a token a block: one step each
+    single = (
+        model.window == 1 and not settings.remask and settings.edit is None
+    )  # a token a block: one step each
     approximate = settings.cache in ("prefix", "dual")
     if not approximate and (single or settings.order == "first-hitting"):
         return [torch.arange(len(wanted), device=wanted.device)]
@@ -94,7 +111,11 @@ def alike(model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B 
         if model.window:
             key = tuple(places[i, columns].tolist())
         elif approximate or 0 < settings.block < len(columns):
-            begun = columns[:: settings.block or max(1, len(columns))] if settings.cache == "prefix" else columns[:0]
+            begun = (
+                columns[:: settings.block or max(1, len(columns))]
+                if settings.cache == "prefix"
+                else columns[:0]
+            )
             key = (len(columns), *(wanted.shape[1] - begun).tolist())
         kinds.setdefault(key, []).append(i)
     return [torch.tensor(rows, device=wanted.device) for rows in kinds.values()]
@@ -109,11 +130,15 @@ def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
     if not isinstance(generator, Sequence) or (len(rows) == count and len(generator) != count):
         return generator
     if len(generator) != count:
-        raise ValueError(f"{len(generator)} generators for {count} rows of different blocks; give one for each row")
+        raise ValueError(
+            f"{len(generator)} generators for {count} rows of different blocks; give one for each row"
+        )
     return [generator[i] for i in rows.tolist()]
 
 
-def _put_and_show(on_step: Callable[[Tensor], object], x: Tensor, rows: Tensor, left: int, state: Tensor) -> None:
+def _put_and_show(
+    on_step: Callable[[Tensor], object], x: Tensor, rows: Tensor, left: int, state: Tensor
+) -> None:
     on_step(_put(x, rows, left, state))
 
 
@@ -125,21 +150,31 @@ def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
 
 
 def _write_alike(
-    model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: Callable[[Tensor], object] | None
+    model: TextModel,
+    canvas: Canvas,
+    settings: TextSettings,
+    generator: Noise,
+    on_step: Callable[[Tensor], object] | None,
 ) -> Written:
     """Fill rows that are `alike`. A row that is done changes no more, and draws no more numbers, while others go on."""
     ids, valid = canvas
     tokens = model.tokens
     wanted = (ids == tokens.mask_id) & valid
-    blocks = blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    blocks = (
+        blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
+    )
     calls, ends = [0], settings.stop and settings.may_end
-    final = settings.remask == 0.0 and settings.edit is None  # else a written end may be masked or edited away again
+    final = (
+        settings.remask == 0.0 and settings.edit is None
+    )  # else a written end may be masked or edited away again
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
     def count(belief: MaskedDenoised, t: Tensor) -> None:
         calls[0] += 1
 
-    def watched(window: Window, active: Tensor, base: Tensor, last: Tensor) -> Callable[[Tensor, Tensor], bool]:
+    def watched(
+        window: Window, active: Tensor, base: Tensor, last: Tensor
+    ) -> Callable[[Tensor, Tensor], bool]:
         states = [last]
 
         def after(state: Tensor, s: Tensor) -> bool:
@@ -158,7 +193,9 @@ def _write_alike(
 
     x, prefix = ids, None
     counts = [int(among.sum(1).max()) for among in blocks]
-    steps = shares(settings.steps * sum(counts) // max(1, int(wanted.sum(1).max())), counts)  # more where rows' blocks are at other places
+    steps = shares(
+        settings.steps * sum(counts) // max(1, int(wanted.sum(1).max())), counts
+    )  # more where rows' blocks are at other places
     for among, share in zip(blocks, steps, strict=True):
         among = among & ~done[:, None]
         if not bool(among.any()):
@@ -173,7 +210,9 @@ def _write_alike(
             times = torch.cat([times, times.new_zeros(settings.edit_steps)])
         solver, edit = solver_of(model, settings, active), Inpaint(~window.among, here)
         on_each = watched(window, active, x, here)
-        x = window.put(x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=on_each))
+        x = window.put(
+            x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=on_each)
+        )
         if ends:
             done = ended(x, wanted, tokens)
     if ends:
@@ -202,7 +241,9 @@ def write_on(
         ValueError: as `write`; or guidance, whose prompt would be all that is written.
     """
     if settings.scale != 1.0:
-        raise ValueError("guidance masks the prompt, but here all that is written is one for what follows; give a length, or scale 1")
+        raise ValueError(
+            "guidance masks the prompt, but here all that is written is one for what follows; give a length, or scale 1"
+        )
     check_room(model, max(map(len, prompts), default=0), 1)
     rows, calls, tokens = [list(prompt) for prompt in prompts], 0, model.tokens
     going = list(range(len(rows)))
@@ -211,7 +252,9 @@ def write_on(
         now = [i for i in going if min(model.shape.context - len(rows[i]), settings.length) == room]
         here = torch.tensor(now, device=model.device)
         own = noise_of(generator, here, len(rows))
-        done = write(model, prompt_canvas([rows[i] for i in now], room, tokens, model.device), settings, own, on_step)
+        done = write(
+            model, prompt_canvas([rows[i] for i in now], room, tokens, model.device), settings, own, on_step
+        )
         calls += done.calls
         for i, new in zip(now, done.ids[:, -room:].tolist(), strict=True):
             rows[i] += new
@@ -219,7 +262,10 @@ def write_on(
             if full or (settings.stop and tokens.eos_id in rows[i][len(prompts[i]) :]):
                 going.remove(i)
     longest = max((len(row) - len(prompt) for row, prompt in zip(rows, prompts, strict=True)), default=0)
-    whole = [row + [tokens.mask_id] * (len(prompt) + longest - len(row)) for row, prompt in zip(rows, prompts, strict=True)]
+    whole = [
+        row + [tokens.mask_id] * (len(prompt) + longest - len(row))
+        for row, prompt in zip(rows, prompts, strict=True)
+    ]
     return Written(padded(whole, tokens.eos_id, model.device).ids, calls)
 
 
@@ -237,9 +283,16 @@ def shown(
     if settings.cache in ("prefix", "dual"):
         window, rest = shown_window(among, canvas.valid, settings.cache)
         views = (
-            [x] if settings.scale == 1.0 else [x, x.masked_fill(canvas.valid & (canvas.ids != model.tokens.mask_id), model.tokens.mask_id)]
+            [x]
+            if settings.scale == 1.0
+            else [x, x.masked_fill(canvas.valid & (canvas.ids != model.tokens.mask_id), model.tokens.mask_id)]
         )
-        return window, [window.condition(remembered_rest(model, view, canvas.valid, rest)) for view in views], None, 1
+        return (
+            window,
+            [window.condition(remembered_rest(model, view, canvas.valid, rest)) for view in views],
+            None,
+            1,
+        )
     window = whole_window(model, among, canvas.valid)
     return window, [window.condition()] * 2, None, 0
 
@@ -275,7 +328,11 @@ def ended(x: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
 
 
 def belief_of(
-    model: TextModel, window: Window, conditions: Sequence[Condition | None], prompt: Tensor, settings: TextSettings
+    model: TextModel,
+    window: Window,
+    conditions: Sequence[Condition | None],
+    prompt: Tensor,
+    settings: TextSettings,
 ) -> Denoise[MaskedDenoised]:
     """The denoiser with its condition bound: the head only where a token is still wanted, guidance, end-of-text.
 

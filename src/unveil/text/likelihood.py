@@ -58,7 +58,9 @@ def text_nats(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     if form not in ("l", "t") or times not in get_args(Times):
-        raise ValueError(f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}")
+        raise ValueError(
+            f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}"
+        )
     if times == "antithetic" and draws % 2:
         raise ValueError(f"antithetic draws come in pairs; give an even number, got {draws}")
     unknown = _unknown(model, ids, known, valid)
@@ -73,20 +75,39 @@ def text_nats(
     draws = 1 if is_exact(model) and form == "l" else draws
     nats: list[Tensor] = []
     hidden = unknown.cpu()
-    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu").index_add_(1, number, hidden.long())
-    if drawn is not None and (drawn.places.shape != (len(ids), blocks, draws) or drawn.uniform.shape != (draws, *ids.shape)):
+    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu").index_add_(
+        1, number, hidden.long()
+    )
+    if drawn is not None and (
+        drawn.places.shape != (len(ids), blocks, draws) or drawn.uniform.shape != (draws, *ids.shape)
+    ):
         wanted = f"places {(len(ids), blocks, draws)} and uniform {(draws, *ids.shape)}"
-        raise ValueError(f"drawn must be {wanted}, got {tuple(drawn.places.shape)} and {tuple(drawn.uniform.shape)}")
+        raise ValueError(
+            f"drawn must be {wanted}, got {tuple(drawn.places.shape)} and {tuple(drawn.uniform.shape)}"
+        )
     places = _spread(totals > 0, draws, times, generator) if drawn is None else drawn.places.cpu().double()
     for k in range(draws):
         uniform = uniform_like(hidden, generator, where=hidden).float() if drawn is None else drawn.uniform[k]
         uniform = uniform.to(ids.device)
         if form == "l":
             count = torch.minimum(1 + (places[..., k] * totals).long(), totals)
-            nats.append(counted_loss(model.denoiser, ids, count.to(ids.device), uniform, cond=cond, known=~unknown, block=block))
+            nats.append(
+                counted_loss(
+                    model.denoiser, ids, count.to(ids.device), uniform, cond=cond, known=~unknown, block=block
+                )
+            )
         else:
             t = (1.0 - places[..., k]).clamp(min=LEAST)
-            nats.append(masked_loss(model.denoiser, ids, t[:, number] if block else t[:, 0], uniform, cond=cond, known=~unknown))
+            nats.append(
+                masked_loss(
+                    model.denoiser,
+                    ids,
+                    t[:, number] if block else t[:, 0],
+                    uniform,
+                    cond=cond,
+                    known=~unknown,
+                )
+            )
     return torch.stack(nats, dim=1)
 
 
@@ -97,7 +118,10 @@ def is_exact(model: TextModel) -> bool:
 
 @torch.no_grad()
 def conditional_nats(
-    model: TextModel, ids: Int[Tensor, "B L"], known: Bool[Tensor, "B L"] | None = None, valid: Bool[Tensor, "B L"] | None = None
+    model: TextModel,
+    ids: Int[Tensor, "B L"],
+    known: Bool[Tensor, "B L"] | None = None,
+    valid: Bool[Tensor, "B L"] | None = None,
 ) -> Float[Tensor, "B L"]:
     """-log p(token | what a model may know of the others) at every scored position, in nats; 0 at others.
 
@@ -117,7 +141,9 @@ def conditional_nats(
     for place in range(min(stride, length)):
         hidden = unknown & (torch.arange(length, device=ids.device) % stride == place)
         if bool(hidden.any()):
-            nats = nats + token_nats(model.denoiser, ids, ids.masked_fill(hidden, model.tokens.mask_id), t, cond)
+            nats = nats + token_nats(
+                model.denoiser, ids, ids.masked_fill(hidden, model.tokens.mask_id), t, cond
+            )
     return nats
 
 
@@ -125,13 +151,17 @@ def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor 
     """(B, L) bool, what is scored; and all that is given is checked."""
     for name, it in (("known", known), ("valid", valid)):
         if it is not None and (it.shape != ids.shape or it.dtype != torch.bool):
-            raise ValueError(f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} {it.dtype}")
+            raise ValueError(
+                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} {it.dtype}"
+            )
     if ids.ndim != 2 or not ids.numel() or ids.dtype.is_floating_point or ids.shape[1] > model.shape.context:
         raise ValueError(
             f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got {tuple(ids.shape)} {ids.dtype}"
         )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
-        raise ValueError(f"ids must lie in 0 .. {model.tokens.size - 1}, got {int(ids.min())} .. {int(ids.max())}")
+        raise ValueError(
+            f"ids must lie in 0 .. {model.tokens.size - 1}, got {int(ids.min())} .. {int(ids.max())}"
+        )
     unknown = torch.ones_like(ids, dtype=torch.bool) if known is None else ~known
     return unknown if valid is None else unknown & valid
 
@@ -149,7 +179,9 @@ def _spread(where: Tensor, draws: int, times: Times, generator: Noise) -> Tensor
     """(B, N, draws) numbers in [0, 1), each uniform, at blocks `where` (B, N) they are wanted: one in each of `draws` strata, pairs u and
     1 - u, or independent."""
     count = 1 if times == "stratified" else draws // 2 if times == "antithetic" else draws
-    own = uniform_like(torch.empty((*where.shape, count), dtype=torch.float64, device="cpu"), generator, where=where)
+    own = uniform_like(
+        torch.empty((*where.shape, count), dtype=torch.float64, device="cpu"), generator, where=where
+    )
     if times == "stratified":
         return (own + torch.arange(draws, dtype=torch.float64, device="cpu") / draws) % 1.0
     if times == "antithetic":

@@ -49,11 +49,22 @@ class TextShape:
     causal: bool = False
 
     def __post_init__(self) -> None:
-        least = {"vocabulary": 3, "context": 1, "width": 2, "depth": 1, "heads": 1, "kv_heads": 0, "hidden": 0, "block": 0}
+        least = {
+            "vocabulary": 3,
+            "context": 1,
+            "width": 2,
+            "depth": 1,
+            "heads": 1,
+            "kv_heads": 0,
+            "hidden": 0,
+            "block": 0,
+        }
         for name, smallest in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < smallest:
-                raise ValueError(f"TextShape: {name} must be a whole number, at least {smallest}, got {value!r}")
+                raise ValueError(
+                    f"TextShape: {name} must be a whole number, at least {smallest}, got {value!r}"
+                )
         if self.width % (2 * self.heads) or self.heads % (self.kv_heads or self.heads):
             raise ValueError(
                 "TextShape: width must be a multiple of twice the heads and heads of kv_heads, got "
@@ -62,7 +73,9 @@ class TextShape:
         for name, most in (("theta", inf), ("epsilon", 1.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < most:
-                raise ValueError(f"TextShape: {name} must be a finite number above 0{' and below 1' if most == 1.0 else ''}, got {value!r}")
+                raise ValueError(
+                    f"TextShape: {name} must be a finite number above 0{' and below 1' if most == 1.0 else ''}, got {value!r}"
+                )
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"TextShape: schedule must be linear or cosine, got {self.schedule!r}")
         if self.causal and self.block:
@@ -83,9 +96,20 @@ class TextModel(nn.Module):
                 f"these weights are of {shape.vocabulary} tokens, but the tokenizer has {tokens.size}; give its own tokenizer"
             )
         self.shape, self.tokens = shape, tokens
-        sizes = (shape.vocabulary, shape.width, shape.depth, shape.heads, shape.kv_heads, shape.hidden, shape.theta, shape.epsilon)
+        sizes = (
+            shape.vocabulary,
+            shape.width,
+            shape.depth,
+            shape.heads,
+            shape.kv_heads,
+            shape.hidden,
+            shape.theta,
+            shape.epsilon,
+        )
         begin = tokens.eos_id if shape.causal else None
-        network = LanguageTransformer(*sizes, tied=shape.tied, causal=shape.causal, block=shape.block, begin=begin)
+        network = LanguageTransformer(
+            *sizes, tied=shape.tied, causal=shape.causal, block=shape.block, begin=begin
+        )
         schedule = Flow() if shape.schedule == "linear" else MaskedCosine()
         self.denoiser = MaskedDenoiser(network, schedule, tokens.mask_id, shape.forbid_mask)
 

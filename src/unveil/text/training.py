@@ -32,7 +32,12 @@ class TextBatch(NamedTuple):
 
 
 def text_batches(
-    pieces: Pieces | Rows, size: int, form: Literal["t", "l"] = "l", times: Times = "stratified", least: float = 1e-3, block: int = 0
+    pieces: Pieces | Rows,
+    size: int,
+    form: Literal["t", "l"] = "l",
+    times: Times = "stratified",
+    least: float = 1e-3,
+    block: int = 0,
 ) -> Callable[[torch.Generator], TextBatch]:
     """A source of random batches.
 
@@ -58,11 +63,17 @@ def text_batches(
             lengths = block_lengths(length, block)
             masks = stratified_counts(uniform(len(lengths)), size, lengths).T
             shares = masks / lengths
-            return TextBatch(ids, uniform(*ids.shape), shares if block else shares[:, 0], masks if block else masks[:, 0])
+            return TextBatch(
+                ids, uniform(*ids.shape), shares if block else shares[:, 0], masks if block else masks[:, 0]
+            )
         if not block:
             return TextBatch(ids, t=drawn_times(size, times, least, generator), uniform=uniform(*ids.shape))
         each = [drawn_times(size, times, least, generator) for _ in range(-(-length // block))]
-        return TextBatch(ids, t=torch.stack(each, dim=1).repeat_interleave(block, dim=1)[:, :length], uniform=uniform(*ids.shape))
+        return TextBatch(
+            ids,
+            t=torch.stack(each, dim=1).repeat_interleave(block, dim=1)[:, :length],
+            uniform=uniform(*ids.shape),
+        )
 
     return draw
 
@@ -76,7 +87,9 @@ def check_draws(size: int, form: str, times: str, least: float) -> None:
     if size < 1 or not 0.0 <= least < 1.0:
         raise ValueError(f"a batch needs at least 1 row and a least time in [0, 1), got {size} and {least}")
     if form not in ("l", "t") or times not in get_args(Times):
-        raise ValueError(f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}")
+        raise ValueError(
+            f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}"
+        )
     if times == "antithetic" and size % 2:
         raise ValueError(f"antithetic times come in pairs; the batch must be even, got {size}")
 
@@ -104,5 +117,7 @@ def text_loss(model: nn.Module, batch: TextBatch) -> tuple[Tensor, Mapping[str, 
         return chain_nats(model.denoiser, ids).mean(), {}
     cond = Condition(prefix=model.network.prefill(ids)) if block else None
     if batch.masks is not None:
-        return counted_loss(model.denoiser, ids, batch.masks.to(model.device), uniform, cond=cond, block=block).mean(), {}
+        return counted_loss(
+            model.denoiser, ids, batch.masks.to(model.device), uniform, cond=cond, block=block
+        ).mean(), {}
     return masked_loss(model.denoiser, ids, batch.t, uniform, cond=cond).mean(), {}

@@ -47,7 +47,14 @@ def faster_in_bfloat16(
     before, training = [value.detach().clone() for value in changed], model.training
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return _faster(model.train(), draw(torch.Generator(device="cpu").manual_seed(0)), loss, device, turns, seconds)
+            return _faster(
+                model.train(),
+                draw(torch.Generator(device="cpu").manual_seed(0)),
+                loss,
+                device,
+                turns,
+                seconds,
+            )
     finally:
         model.zero_grad(set_to_none=True)
         model.train(training)
@@ -89,5 +96,7 @@ def _turn(
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         value, _ = loss(model, batch)
     value.backward()
-    finite = all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)  # waits for a GPU, too
+    finite = all(
+        bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None
+    )  # waits for a GPU, too
     return perf_counter() - began, finite

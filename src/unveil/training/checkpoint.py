@@ -24,7 +24,9 @@ from unveil.files.atomic import sync_folder
 from unveil.files.safetensors import header, read_tensors, reading
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
     """Write `<name>.safetensors` for each entry of `tensors`, `state.json` and the manifest, whole or not at all.
 
     Raises:
@@ -32,12 +34,17 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], s
             half of a checkpoint stays behind.
     """
     if folder.exists() and not any((folder / name).is_file() for name in ("manifest.json", "state.json")):
-        raise UnveilError(f"{folder} exists and was not made by unveil, so it is not replaced; give another --out, or move it away")
+        raise UnveilError(
+            f"{folder} exists and was not made by unveil, so it is not replaced; give another --out, or move it away"
+        )
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
         for name, weights in tensors.items():
-            save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, partial / f"{name}.safetensors")
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in weights.items()},
+                partial / f"{name}.safetensors",
+            )
         (partial / "state.json").write_text(json.dumps(state))
         files = sorted(partial.iterdir())
         for file in files:
@@ -53,7 +60,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], s
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) or "I/O error" in str(error):
-            raise UnveilError(f"{folder}: cannot write the checkpoint ({getattr(error, 'strerror', None) or error})") from error
+            raise UnveilError(
+                f"{folder}: cannot write the checkpoint ({getattr(error, 'strerror', None) or error})"
+            ) from error
         raise
 
 
@@ -70,13 +79,23 @@ def verify_checkpoint(folder: Path) -> None:
         raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
     for name, (size, digest) in entries.items():
         file = folder / name
-        if "/" in name or len(name) > 200 or not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
-            raise UnveilError(f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)")
+        if (
+            "/" in name
+            or len(name) > 200
+            or not file.is_file()
+            or file.stat().st_size != size
+            or _digest(file) != digest
+        ):
+            raise UnveilError(
+                f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)"
+            )
 
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoint folders of a run, oldest first; unfinished ones (`.tmp-`) are none."""
-    found = [(int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]
+    found = [
+        (int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))
+    ]
     return [folder for _, folder in sorted(found)]
 
 
@@ -110,7 +129,9 @@ def latest_checkpoint(run: Path, *, warn: bool = True) -> Path | None:
         found = folder
         break
     for error in damaged if warn else ():
-        sys.stderr.write(f"unveil: {error}; {f'{found.name} serves instead' if found else 'no older one serves'}\n")
+        sys.stderr.write(
+            f"unveil: {error}; {f'{found.name} serves instead' if found else 'no older one serves'}\n"
+        )
     return found
 
 
@@ -127,7 +148,11 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
             raise ValueError("it is empty")
     expected: dict[str, Tensor] = {}
     for index in (i for i in range(len(parameters)) if str(i) in stepped):
-        expected |= {f"{index}.step": torch.tensor(0.0), f"{index}.exp_avg": parameters[index], f"{index}.exp_avg_sq": parameters[index]}
+        expected |= {
+            f"{index}.step": torch.tensor(0.0),
+            f"{index}.exp_avg": parameters[index],
+            f"{index}.exp_avg_sq": parameters[index],
+        }
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in read_tensors(file, expected).items():
         index, slot = name.split(".")
@@ -148,4 +173,8 @@ def _digest(file: Path) -> str:
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state as flat tensors named `<parameter index>.<slot>`."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{slot}": torch.as_tensor(value) for index, slots in state.items() for slot, value in slots.items()}
+    return {
+        f"{index}.{slot}": torch.as_tensor(value)
+        for index, slots in state.items()
+        for slot, value in slots.items()
+    }

@@ -17,7 +17,13 @@ from unveil.sampling.gaussian import DDIM
 from unveil.sampling.loop import sample
 
 
-def trajectory(teacher: GaussianDenoise, schedule: Schedule, noise: Tensor, times: Float[Tensor, " N"], edit: Edit = identity) -> Tensor:
+def trajectory(
+    teacher: GaussianDenoise,
+    schedule: Schedule,
+    noise: Tensor,
+    times: Float[Tensor, " N"],
+    edit: Edit = identity,
+) -> Tensor:
     """(N, B, *E): the states of the teacher's DDIM at the times, from the noise (B, *E) to the end."""
     states = [edit(noise, times[0], None)]
     sample(teacher, DDIM(schedule), noise, times, edit=edit, on_step=lambda x, _: states.append(x))

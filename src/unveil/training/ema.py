@@ -27,7 +27,9 @@ class EMA:
         real("EMA", "power", power, 0.0, math.inf, below=True)
         for name, module in model.named_modules():
             if "BatchNorm" in type(module).__name__ and module.track_running_stats:
-                raise ValueError(f"EMA: {name or 'the model'} is a BatchNorm, whose statistics averaged weights would ruin; use GroupNorm")
+                raise ValueError(
+                    f"EMA: {name or 'the model'} is a BatchNorm, whose statistics averaged weights would ruin; use GroupNorm"
+                )
         self.decay, self.power = decay, power
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 

@@ -15,7 +15,9 @@ def whole(owner: str, name: str, value: Any, least: int) -> None:
         raise ValueError(f"{owner}: {name} must be a whole number of at least {least}, got {value!r}")
 
 
-def real(owner: str, name: str, value: Any, low: float, high: float, *, above: bool = False, below: bool = False) -> None:
+def real(
+    owner: str, name: str, value: Any, low: float, high: float, *, above: bool = False, below: bool = False
+) -> None:
     """A number in low .. high.
 
     Args:
@@ -28,7 +30,9 @@ def real(owner: str, name: str, value: Any, low: float, high: float, *, above: b
     if not low <= number <= high or (above and number == low) or (below and number == high):
         start = f"above {low:g}" if above else f"at least {low:g}"
         end = "" if high == math.inf and not below else f" and {'below' if below else 'at most'} {high:g}"
-        raise ValueError(f"{owner}: {name} must be a number {start}{end.replace('below inf', 'finite')}, got {value!r}")
+        raise ValueError(
+            f"{owner}: {name} must be a number {start}{end.replace('below inf', 'finite')}, got {value!r}"
+        )
 
 
 def truth(owner: str, name: str, value: Any, *, unknown: bool = False) -> None:
@@ -38,4 +42,6 @@ def truth(owner: str, name: str, value: Any, *, unknown: bool = False) -> None:
         ValueError: it is something else.
     """
     if not isinstance(value, bool) and not (unknown and value is None):
-        raise ValueError(f"{owner}: {name} must be True{', ' if unknown else ' or '}False{' or None' if unknown else ''}, got {value!r}")
+        raise ValueError(
+            f"{owner}: {name} must be True{', ' if unknown else ' or '}False{' or None' if unknown else ''}, got {value!r}"
+        )

@@ -29,7 +29,9 @@ def only_writer(run: Path) -> Generator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UnveilError(f"{run}: another process trains in this folder; wait for it, or give another --out") from None
+            raise UnveilError(
+                f"{run}: another process trains in this folder; wait for it, or give another --out"
+            ) from None
         yield
 
 
@@ -93,7 +95,11 @@ class Interrupts:
 
     def _leave(self, number: int) -> None:
         found = checkpoints(self._run)
-        kept = f"{found[-1]} was saved last; go on with the same command and --resume" if found else "nothing was saved yet"
+        kept = (
+            f"{found[-1]} was saved last; go on with the same command and --resume"
+            if found
+            else "nothing was saved yet"
+        )
         self._say(f"stopped at once; {kept}")
         os._exit(128 + number)
 

@@ -67,7 +67,9 @@ def without_numbers(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for value in (*model.parameters(), *model.buffers()):
         empty = torch.empty_like(value, device="meta")
-        memo[id(value)] = nn.Parameter(empty, value.requires_grad) if isinstance(value, nn.Parameter) else empty
+        memo[id(value)] = (
+            nn.Parameter(empty, value.requires_grad) if isinstance(value, nn.Parameter) else empty
+        )
     return copy.deepcopy(model, memo).train()
 
 
@@ -78,7 +80,14 @@ def _generator() -> torch.Generator:
 def _batch_bytes(batch: Any) -> int:
     """Of the tensors of a batch, and of batches in it."""
     parts = batch if isinstance(batch, tuple | list) else [batch]
-    return sum(part.nbytes if isinstance(part, Tensor) else _batch_bytes(part) if isinstance(part, tuple | list) else 0 for part in parts)
+    return sum(
+        part.nbytes
+        if isinstance(part, Tensor)
+        else _batch_bytes(part)
+        if isinstance(part, tuple | list)
+        else 0
+        for part in parts
+    )
 
 
 def _counted(empty: nn.Module, batch: Any, loss: BatchLoss, bfloat16: bool) -> int:
@@ -87,7 +96,9 @@ def _counted(empty: nn.Module, batch: Any, loss: BatchLoss, bfloat16: bool) -> i
             value, _ = loss(empty, batch)
         peak, largest = live.peak, live.largest
         del value
-    return 2 * _batch_bytes(batch) + round(SLACK * (peak + BACKWARD * largest))  # a batch is drawn while the last one is still there
+    return 2 * _batch_bytes(batch) + round(
+        SLACK * (peak + BACKWARD * largest)
+    )  # a batch is drawn while the last one is still there
 
 
 @contextmanager
@@ -108,14 +119,28 @@ class _Live(TorchDispatchMode):
         self._known.update((value.untyped_storage(), 0) for value in there)
         self._all: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         options = dict(kwargs or {})
         packet = func.overloadpacket
         if packet is torch.ops.aten._local_scalar_dense and args[0].is_meta:
             asked = args[0]
-            return any(asked is known for known in self._all) if asked.dtype == torch.bool else 0.0 if asked.is_floating_point() else 0
-        if packet is torch.ops.aten._to_copy and args[0].is_meta and torch.device(options.get("device") or "meta").type != "meta":
-            return torch.zeros(args[0].shape, dtype=options.get("dtype") or args[0].dtype, device=options["device"])
+            return (
+                any(asked is known for known in self._all)
+                if asked.dtype == torch.bool
+                else 0.0
+                if asked.is_floating_point()
+                else 0
+            )
+        if (
+            packet is torch.ops.aten._to_copy
+            and args[0].is_meta
+            and torch.device(options.get("device") or "meta").type != "meta"
+        ):
+            return torch.zeros(
+                args[0].shape, dtype=options.get("dtype") or args[0].dtype, device=options["device"]
+            )
         if packet is torch.ops.aten.index and args[0].is_meta:
             args = (args[0], [part for index in args[1] for part in _rows_of(index)], *args[2:])
         made = func(*args, **options)

@@ -78,7 +78,15 @@ class Training:
             whole("Training", name, getattr(self, name), 0)
         whole("Training", "seed", self.seed, -(2**63))
         for name in ("learning_rate", "weight_decay", "ema_power"):
-            real("Training", name, getattr(self, name), 0.0, math.inf, above=name == "learning_rate", below=True)
+            real(
+                "Training",
+                name,
+                getattr(self, name),
+                0.0,
+                math.inf,
+                above=name == "learning_rate",
+                below=True,
+            )
         real("Training", "clip", self.clip, 0.0, math.inf, above=True)
         real("Training", "final_fraction", self.final_fraction, 0.0, 1.0)
         real("Training", "ema", self.ema, 0.0, 1.0, below=True)
@@ -94,7 +102,9 @@ class Training:
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         place = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * place)))
+        return self.learning_rate * (
+            self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * place))
+        )
 
 
 def train(
@@ -136,11 +146,25 @@ def train(
     """
     group = join() if group is None else group
     if memory and group.size > 1:
-        raise UnveilError("several processes cannot share the losses that they remember yet; train in one, or with even times")
+        raise UnveilError(
+            "several processes cannot share the losses that they remember yet; train in one, or with even times"
+        )
     with only_writer(run) if group.leads else nullcontext(), Interrupts(run, group.leads) as interrupts:
         if group.leads:
             remove_unfinished(run)
-        return _train(model, draw, loss, training, run, group, resume, on_record, on_save, dict(memory or {}), interrupts)
+        return _train(
+            model,
+            draw,
+            loss,
+            training,
+            run,
+            group,
+            resume,
+            on_record,
+            on_save,
+            dict(memory or {}),
+            interrupts,
+        )
 
 
 def _train(
@@ -159,7 +183,9 @@ def _train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("train: the model has no parameters to train")
-    optimizer = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, betas=training.betas)
+    optimizer = torch.optim.AdamW(
+        parameters, training.learning_rate, weight_decay=training.weight_decay, betas=training.betas
+    )
     device = parameters[0].device
     generator = torch.Generator(device="cpu").manual_seed(training.seed)
     ema = EMA(model, training.ema, training.ema_power)
@@ -176,7 +202,9 @@ def _train(
     if bfloat16 is None and newest is None:
         bfloat16 = group.any(group.leads and faster_in_bfloat16(model, draw, loss, device, memory), device)
     elif bfloat16 is None:
-        bfloat16 = bool(state.get("bfloat16", has_bfloat16(device)))  # checkpoints older than the measurement took what there was
+        bfloat16 = bool(
+            state.get("bfloat16", has_bfloat16(device))
+        )  # checkpoints older than the measurement took what there was
     step: int = state["step"]
     log = run / "metrics.jsonl"
     if group.leads:
@@ -201,7 +229,9 @@ def _train(
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 value, extra = loss(model, batch)
             if value.ndim or not value.requires_grad:
-                raise ValueError(f"train: loss must return a scalar with a gradient, got one of shape {tuple(value.shape)}")
+                raise ValueError(
+                    f"train: loss must return a scalar with a gradient, got one of shape {tuple(value.shape)}"
+                )
             (value / training.accumulate).backward()
             batches.append(seen(float(value.detach()), batch))
             for name, number in {"loss": batches[-1].loss, **extra}.items():
@@ -221,19 +251,32 @@ def _train(
             now, used = time.perf_counter(), time.process_time()
             record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
             record["steps_per_second"] = (step - since) / (now - began)
-            record["cpu_seconds_per_step"] = (used - spent) / (step - since)  # of all threads; other work on the machine counts little
+            record["cpu_seconds_per_step"] = (used - spent) / (
+                step - since
+            )  # of all threads; other work on the machine counts little
             sums, counted, began, spent, since = {}, 0, now, used, step
             if group.leads:
-                _append(log, json.dumps({name: number if math.isfinite(number) else None for name, number in record.items()}))
+                _append(
+                    log,
+                    json.dumps(
+                        {name: number if math.isfinite(number) else None for name, number in record.items()}
+                    ),
+                )
             if on_record is not None and group.leads:
                 on_record(record)
         stopping = group.any(interrupts.asked, device)
         if step % training.save_every == 0 or step == training.steps or stopping:
             stop_unless_weights_finite(dict(model.named_parameters()), ema.weights, step, run)
             drawn = generator.get_state().numpy().tobytes().hex()
-            kept = {name: number if math.isfinite(number) else str(number) for name, number in sums.items()}  # JSON has no NaN
+            kept = {
+                name: number if math.isfinite(number) else str(number) for name, number in sums.items()
+            }  # JSON has no NaN
             state = {"step": step, "generator": drawn, "sums": kept, "counted": counted, "bfloat16": bfloat16}
-            tensors = {"network": model.state_dict(), "ema": ema.weights, "optimizer": pack_optimizer(optimizer)}
+            tensors = {
+                "network": model.state_dict(),
+                "ema": ema.weights,
+                "optimizer": pack_optimizer(optimizer),
+            }
             if memory:
                 tensors["memory"] = dict(memory)
             if group.leads:
@@ -243,11 +286,15 @@ def _train(
                     on_save(step, ema.weights)
             group.wait()
     if step < training.steps:
-        raise KeyboardInterrupt(f"stopped and saved at step {step} in {run}; go on with the same command and --resume")
+        raise KeyboardInterrupt(
+            f"stopped and saved at step {step} in {run}; go on with the same command and --resume"
+        )
     return ema.weights
 
 
-def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Any]:
+def restore(
+    folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Any]:
     """Put a checkpoint back; returns its state: the step, and the sums of the record that was being made."""
     verify_checkpoint(folder)
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
@@ -262,7 +309,9 @@ def restore(folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Opt
         if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
             raise ValueError("step, counted or sums make no sense")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UnveilError(f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint") from error
+        raise UnveilError(
+            f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint"
+        ) from error
     return state
 
 

@@ -31,7 +31,11 @@ def test_classes_are_subfolders_or_prefixes_and_grey_joins_colour(tmp_path):
     save(tmp_path / "a" / "dog" / "1.png", red)
     save(tmp_path / "a" / "cat" / "1.png", np.full((4, 4), 7, np.uint8))
     images = read_images(str(tmp_path / "a"), Reading())
-    assert images.names == ("cat", "dog") and images.labels.tolist() == [0, 1] and images.pixels.shape == (2, 3, 4, 4)
+    assert (
+        images.names == ("cat", "dog")
+        and images.labels.tolist() == [0, 1]
+        and images.pixels.shape == (2, 3, 4, 4)
+    )
     assert images.pixels[1, 0, 0, 1] == 200 and (images.pixels[0] == 7).all()
     for name in ("car_2", "bus_1", "car_1"):
         save(tmp_path / "b" / f"{name}.png", np.full((4, 4), ord(name[-1]), np.uint8))
@@ -49,7 +53,10 @@ def test_crop_takes_the_middle_and_resize_all(tmp_path):
     means = RAMP[1:7].reshape(3, 2, 3, 2, 3).astype(float).mean((1, 3)).transpose(2, 0, 1)
     assert np.abs(cropped - means).max() <= 1
     squeezed = read_images(str(tmp_path), Reading(2, "resize")).pixels[0]
-    assert np.abs(squeezed - RAMP.reshape(2, 4, 2, 3, 3).astype(float).mean((1, 3)).transpose(2, 0, 1)).max() <= 1
+    assert (
+        np.abs(squeezed - RAMP.reshape(2, 4, 2, 3, 3).astype(float).mean((1, 3)).transpose(2, 0, 1)).max()
+        <= 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,13 +64,29 @@ def test_crop_takes_the_middle_and_resize_all(tmp_path):
     [
         (lambda d: None, Reading(), "no images in this folder"),
         (lambda d: save(d / "z.png", RAMP), Reading(), "squares are needed"),
-        (lambda d: (save(d / "a.png", RAMP[:4, :4]), save(d / "b.png", RAMP[:5, :5])), Reading(), "mixed sizes: .*b.png is 5 x 5"),
+        (
+            lambda d: (save(d / "a.png", RAMP[:4, :4]), save(d / "b.png", RAMP[:5, :5])),
+            Reading(),
+            "mixed sizes: .*b.png is 5 x 5",
+        ),
         (lambda d: save(d / "a.png", RAMP[:4, :4]), Reading(3), "is 4 x 4, but 3 x 3 is asked"),
         (lambda d: save(d / "a.png", np.full((4, 4), 700, np.uint16)), Reading(), "more than 8 bits"),
-        (lambda d: save(d / "a.png", np.dstack([RAMP[:4, :4], RAMP[:4, :4, 0]])), Reading(), "give --background"),
+        (
+            lambda d: save(d / "a.png", np.dstack([RAMP[:4, :4], RAMP[:4, :4, 0]])),
+            Reading(),
+            "give --background",
+        ),
         (lambda d: save(d / "a.jpg", RAMP[:4, :4], "CMYK"), Reading(), "colours are CMYK"),
-        (lambda d: (d / "bad.png").write_bytes(b"nothing"), Reading(), "bad.png: cannot be read .*--skip-corrupt"),
-        (lambda d: (d / "bad.png").write_bytes(b"nothing"), Reading(skip_corrupt=True), "none of its 1 images"),
+        (
+            lambda d: (d / "bad.png").write_bytes(b"nothing"),
+            Reading(),
+            "bad.png: cannot be read .*--skip-corrupt",
+        ),
+        (
+            lambda d: (d / "bad.png").write_bytes(b"nothing"),
+            Reading(skip_corrupt=True),
+            "none of its 1 images",
+        ),
     ],
 )
 def test_what_would_be_changed_silently_is_refused(tmp_path, make, reading, message):
@@ -126,7 +149,10 @@ def test_sixteen_bits_are_refused_in_colour_too(tmp_path, kind):
 
     head = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
     (tmp_path / "x.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
     with pytest.raises(UnveilError, match="more than 8 bits a channel"):
         read_images(str(tmp_path), Reading(background="white"))
@@ -162,7 +188,9 @@ def test_a_damaged_npz_is_named(tmp_path):
 
 
 def test_records_give_classes_and_openmoji_is_left_out(tmp_path):
-    np.savez(tmp_path / "e.npz", images=np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8))
+    np.savez(
+        tmp_path / "e.npz", images=np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8)
+    )
     styles, groups, codes = (
         ("noto", "openmoji", "twemoji", "noto", "noto"),
         ["food", "cars", "food", "food", "cars"],
@@ -172,7 +200,9 @@ def test_records_give_classes_and_openmoji_is_left_out(tmp_path):
     (tmp_path / "e.json.gz").write_bytes(gzip.compress(json.dumps(records).encode()))
     images = read_images(str(tmp_path / "e.npz"), Reading())
     assert (
-        images.pixels[:, 0, 0, 0].tolist() == [0, 2, 3, 4] and images.names == ("cars", "food") and images.labels.tolist() == [1, 1, 1, 0]
+        images.pixels[:, 0, 0, 0].tolist() == [0, 2, 3, 4]
+        and images.names == ("cars", "food")
+        and images.labels.tolist() == [1, 1, 1, 0]
     )
     kept, held = split(images, 0.67)
     assert set(kept.groups) & set(held.groups) == set() and len(kept) + len(held) == 4
@@ -191,9 +221,15 @@ def test_idx_files_as_mnist_has_them(tmp_path):
     folder.mkdir()
     pixels = np.arange(10 * 3 * 3, dtype=np.uint8).reshape(10, 3, 3)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(pixels))
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(10, dtype=np.uint8)[::-1])))
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(
+        gzip.compress(idx(np.arange(10, dtype=np.uint8)[::-1]))
+    )
     images = read_images(str(folder), Reading())
-    assert (images.pixels[:, 0] == pixels).all() and images.labels.tolist() == list(range(10))[::-1] and images.names == FASHION_NAMES
+    assert (
+        (images.pixels[:, 0] == pixels).all()
+        and images.labels.tolist() == list(range(10))[::-1]
+        and images.names == FASHION_NAMES
+    )
     assert not has_test(str(folder))
     with pytest.raises(UnveilError, match="no t10k-images"):
         read_images(str(folder), Reading(), test=True)
@@ -234,7 +270,10 @@ def test_cifar_as_archive_or_unpacked(tmp_path):
     images = read_images(str(tmp_path / "cifar-10-binary.tar.gz"), Reading())
     assert images.labels.tolist() == [3, 1, 3, 2, 3, 3, 3, 4, 3, 5] and images.names[3] == "cat"
     assert images.pixels[3, :, 5, 6].tolist() == [2, 2, 9]  # planes of red, green, blue
-    assert read_images(str(tmp_path / "cifar-10-binary.tar.gz"), Reading(), test=True).labels.tolist() == [3, 6]
+    assert read_images(str(tmp_path / "cifar-10-binary.tar.gz"), Reading(), test=True).labels.tolist() == [
+        3,
+        6,
+    ]
     (tmp_path / "data_batch_1.bin").write_bytes(batch(1)[:-1])
     with pytest.raises(UnveilError, match=r"no data_batch_2|not whole records"):
         read_images(str(tmp_path), Reading())

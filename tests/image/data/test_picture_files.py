@@ -13,7 +13,9 @@ from unveil.image.data.folders import read_pictures
 from unveil.image.data.images import Images, Pictures, Reading, as_numbered, split
 from unveil.image.data.source import has_test, read_images
 
-CORNERS = np.array([[10, 80], [160, 240]], np.uint8).repeat(8, 0).repeat(8, 1)  # top left, top right, bottom left, bottom right
+CORNERS = (
+    np.array([[10, 80], [160, 240]], np.uint8).repeat(8, 0).repeat(8, 1)
+)  # top left, top right, bottom left, bottom right
 
 
 def save(path, array=CORNERS, **more):
@@ -69,11 +71,18 @@ def test_alpha_that_hides_nothing_is_dropped(tmp_path, image, pixel):
 
 
 @pytest.mark.parametrize(
-    "image", [Image.fromarray(np.dstack([GREY4, GREY4 * 20]), "LA"), paletted(0), Image.fromarray(np.dstack([GREY4] * 4))]
+    "image",
+    [
+        Image.fromarray(np.dstack([GREY4, GREY4 * 20]), "LA"),
+        paletted(0),
+        Image.fromarray(np.dstack([GREY4] * 4)),
+    ],
 )
 def test_alpha_that_hides_something_is_told(tmp_path, image):
     save(tmp_path / "x.png", image, **({"transparency": 0} if image.mode == "P" else {}))
-    with pytest.raises(UnveilError, match=r"has transparent places \(mode .*, 100.0% of its pixels\); give --background"):
+    with pytest.raises(
+        UnveilError, match=r"has transparent places \(mode .*, 100.0% of its pixels\); give --background"
+    ):
         read_images(str(tmp_path), Reading())
     white = read_images(str(tmp_path), Reading(background="white")).pixels[0, 0, 0, 0]
     assert abs(int(white) - {"LA": 119, "P": 255, "RGBA": 248}[image.mode]) <= 1
@@ -96,8 +105,16 @@ def cut_short(path):
     [
         ("a.jpg", cut_short, "cannot be read .*truncated"),
         ("a.png", lambda p: p.write_bytes(b""), "it is empty"),
-        ("a.jpg", lambda p: save(p, Image.new("CMYK", (4, 4))), "colours are CMYK, but grey or RGB is needed; convert it first"),
-        ("a.tif", lambda p: save(p, np.full((4, 4), 0.5, np.float32)), r"more than 8 bits a channel \(mode F\)"),
+        (
+            "a.jpg",
+            lambda p: save(p, Image.new("CMYK", (4, 4))),
+            "colours are CMYK, but grey or RGB is needed; convert it first",
+        ),
+        (
+            "a.tif",
+            lambda p: save(p, np.full((4, 4), 0.5, np.float32)),
+            r"more than 8 bits a channel \(mode F\)",
+        ),
         ("a.tif", lambda p: save(p, np.full((4, 4), 70_000, np.int32)), "more than 8 bits a channel"),
         ("a.tif", lambda p: save(p, np.full((4, 4), 700, np.uint16)), "more than 8 bits a channel"),
         ("a.tif", lambda p: save(p, Image.new("LAB", (4, 4))), "colours are LAB"),
@@ -115,7 +132,9 @@ def test_what_cannot_be_read_is_named_and_can_be_left_out(tmp_path, name, make, 
 def test_of_an_animation_the_first_picture_is_read_and_it_is_told(tmp_path):
     frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    frames[0].convert("RGB").save(tmp_path / "b.webp", save_all=True, append_images=[frames[1].convert("RGB")], lossless=True)
+    frames[0].convert("RGB").save(
+        tmp_path / "b.webp", save_all=True, append_images=[frames[1].convert("RGB")], lossless=True
+    )
     save(tmp_path / "c.png", GREY4)
     images = read_images(str(tmp_path), Reading())
     assert images.pixels[:, 0, 0, 0].tolist() == [10, 10, 7]
@@ -134,12 +153,16 @@ def test_what_is_no_picture_is_left_out_and_told(tmp_path):
     assert len(images) == 2 and images.labels is None
     heic, raw, others = images.notes
     assert heic.startswith("left out 2 pictures .heic: a phone's HEIC: convert them to JPEG first")
-    assert raw.startswith("left out 1 picture .nef") and others.startswith("left out 7 files that are no pictures (")
+    assert raw.startswith("left out 1 picture .nef") and others.startswith(
+        "left out 7 files that are no pictures ("
+    )
     with pytest.raises(UnveilError, match=r"IMG_1\.HEIC: cannot be read .a phone's HEIC: convert"):
         read_pictures([tmp_path / "p" / "IMG_1.HEIC"], Reading(), 3)
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "a.heic").write_bytes(b"?")
-    with pytest.raises(UnveilError, match=r"no images in this folder; looked for .*; left out 1 picture \.heic"):
+    with pytest.raises(
+        UnveilError, match=r"no images in this folder; looked for .*; left out 1 picture \.heic"
+    ):
         read_images(str(tmp_path / "q"), Reading())
 
 
@@ -163,7 +186,12 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
 @pytest.mark.parametrize(
     ("files", "names", "test", "note"),
     [
-        ("train/cat/1 train/dog/2 val/cat/3 val/dog/4", ("cat", "dog"), 2, "val/ is held out, train/ trained on"),
+        (
+            "train/cat/1 train/dog/2 val/cat/3 val/dog/4",
+            ("cat", "dog"),
+            2,
+            "val/ is held out, train/ trained on",
+        ),
         ("Training/cat/1 Training/dog/2 VALID/dog/4", ("cat", "dog"), 1, "VALID/ is held out"),
         ("train/cat/1 train/dog/2 test/cat/3 validation/dog/4", ("cat", "dog"), 1, "left out validation/"),
         ("images/cat/1 images/dog/2", ("cat", "dog"), None, "the pictures are those of"),
@@ -173,7 +201,12 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
         ("train/images/cat/1 train/images/dog/2 val/images/cat/1", ("cat", "dog"), 1, "val/ is held out"),
         ("train/1 plane/2 bus/3", ("bus", "plane", "train"), None, ""),
         ("train/cat_1 train/dog_2 test/dog_3", ("cat", "dog"), 1, ""),
-        ("cat/train/1 cat/val/2 dog/train/3 dog/val/4", ("cat", "dog"), None, "train/ and val/ inside the classes"),
+        (
+            "cat/train/1 cat/val/2 dog/train/3 dog/val/4",
+            ("cat", "dog"),
+            None,
+            "train/ and val/ inside the classes",
+        ),
         ("cats/1 cats/2", ("cats",), None, ""),
         ("images/1 images/2", (), None, "the pictures are those of"),
         ("10/1 2/2 1/3", ("1", "2", "10"), None, ""),
@@ -215,7 +248,11 @@ def test_two_stands_before_ten_and_a_runs_own_order_is_kept():
 @pytest.mark.parametrize(
     ("values", "levels", "note"),
     [
-        (np.array([0.0, 0.5, 1.0], np.float32), [0, 128, 255], "float32 in 0 .. 1, read as 0 black and 1 white"),
+        (
+            np.array([0.0, 0.5, 1.0], np.float32),
+            [0, 128, 255],
+            "float32 in 0 .. 1, read as 0 black and 1 white",
+        ),
         (np.array([-1.0, 0.0, 1.0]), [0, 128, 255], "float64 in -1 .. 1, read as -1 black and 1 white"),
         (np.array([0.0, 3.0, 255.0], np.float16), [0, 3, 255], ""),
         (np.array([0, 3, 255], np.int64), [0, 3, 255], ""),
@@ -225,7 +262,9 @@ def test_two_stands_before_ten_and_a_runs_own_order_is_kept():
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
 def test_numbers_are_read_as_what_they_plainly_are(tmp_path, values, levels, note, suffix):
     array = np.broadcast_to(values[:, None, None], (3, 4, 4))
-    (np.savez if suffix == "npz" else np.save)(tmp_path / f"x.{suffix}", **{"images" if suffix == "npz" else "arr": array})
+    (np.savez if suffix == "npz" else np.save)(
+        tmp_path / f"x.{suffix}", **{"images" if suffix == "npz" else "arr": array}
+    )
     images = read_images(str(tmp_path / f"x.{suffix}"), Reading())
     assert images.pixels[:, 0, 0, 0].tolist() == levels and images.pixels.dtype == np.uint8
     assert ("".join(images.notes) == "") == (note == "") and note in "".join(images.notes)
@@ -239,13 +278,21 @@ def test_words_are_classes_and_fields_nobody_asked_for_do_not_matter(tmp_path):
     assert read.names == ("cat", "dog") and read.labels.tolist() == [1, 0, 1]
     np.savez(tmp_path / "b.npz", images=images, labels=np.array([[2], [0], [1]]))
     assert read_images(str(tmp_path / "b.npz"), Reading()).labels.tolist() == [2, 0, 1]
-    for labels in (np.array([0, -1, 1]), np.array([0]), np.array([0.5, 1, 2]), np.array([{}, 1, 2], dtype=object)):
+    for labels in (
+        np.array([0, -1, 1]),
+        np.array([0]),
+        np.array([0.5, 1, 2]),
+        np.array([{}, 1, 2], dtype=object),
+    ):
         np.savez(tmp_path / "c.npz", images=images, labels=labels)
         read = read_images(str(tmp_path / "c.npz"), Reading())
         assert read.labels is None and "labels must be 3 whole numbers from 0, or words" in read.unlabelled
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4 no more", b"\x93NUMPY\1\0", b"\x93NUMPY\1\0\x10\0{'descr': broken", b"\x80\4K\1."])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\3\4 no more", b"\x93NUMPY\1\0", b"\x93NUMPY\1\0\x10\0{'descr': broken", b"\x80\4K\1."],
+)
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
 def test_damaged_arrays_are_one_line(tmp_path, content, suffix):
     (tmp_path / f"x.{suffix}").write_bytes(content)
@@ -304,7 +351,9 @@ def test_readings_are_checked_where_they_are_made():
         ({"fit": "fill"}, "--fit"),
     ):
         reading = object.__new__(Reading)
-        for name, value in ({"size": 0, "fit": "exact", "background": "", "skip_corrupt": False} | given).items():
+        for name, value in (
+            {"size": 0, "fit": "exact", "background": "", "skip_corrupt": False} | given
+        ).items():
             object.__setattr__(reading, name, value)
         with pytest.raises(ValueError, match=message):
             reading.__post_init__()

@@ -40,7 +40,9 @@ def test_frechet_distance_of_known_moments(count):
     a, b = (x @ x.T + np.eye(3) * 0.1 for x in rng.standard_normal((2, 3, 3)))
     m, n = rng.standard_normal((2, 3))
     expected = ((m - n) ** 2).sum() + np.trace(a + b - 2 * root(root(a) @ b @ root(a)))
-    assert frechet_distance(with_moments(m, a, count, rng), with_moments(n, b, 50, rng)) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(with_moments(m, a, count, rng), with_moments(n, b, 50, rng)) == pytest.approx(
+        expected, rel=1e-6
+    )
     line = frechet_distance(with_moments([1.0], [[4.0]], count, rng), with_moments([3.0], [[0.25]], 9, rng))
     assert line == pytest.approx(4.0 + 2.25, rel=1e-6)
     same = with_moments(m, a, count, rng)
@@ -66,7 +68,9 @@ def test_precision_and_recall_of_constructed_sets():
     """Reality is two clusters; one is made well, one not at all, and a third of what is made is nowhere."""
     rng = np.random.default_rng(0)
     here, there, nowhere = (rng.uniform(-1, 1, (30, 2)) + shift for shift in ((0, 0), (10, 0), (0, 50)))
-    precision, recall = precision_recall(np.concatenate([here, there]), np.concatenate([here + 1e-3, here - 1e-3, nowhere]))
+    precision, recall = precision_recall(
+        np.concatenate([here, there]), np.concatenate([here + 1e-3, here - 1e-3, nowhere])
+    )
     assert precision == pytest.approx(2 / 3) and recall == pytest.approx(1 / 2)
     assert precision_recall(here, here) == (1.0, 1.0)
     line = np.arange(5.0)[:, None]  # with k = 1 balls reach 1
@@ -93,10 +97,15 @@ def test_gaussian_images_have_the_mean_and_covariance_of_pixels():
 
 def test_scores_stand_beside_their_floor_and_ceiling():
     rng = np.random.default_rng(0)
-    train, held = rng.integers(0, 2, (200, 1, 4, 4)).astype(np.uint8) * 255, rng.integers(0, 2, (40, 1, 4, 4)).astype(np.uint8) * 255
+    train, held = (
+        rng.integers(0, 2, (200, 1, 4, 4)).astype(np.uint8) * 255,
+        rng.integers(0, 2, (40, 1, 4, 4)).astype(np.uint8) * 255,
+    )
     seen = []
     sets = Images(train), Images(held)
-    metrics, references = image_metrics(train[:40], *sets, Pixels(), np.random.default_rng(1), lambda *at: seen.append(at))
+    metrics, references = image_metrics(
+        train[:40], *sets, Pixels(), np.random.default_rng(1), lambda *at: seen.append(at)
+    )
     assert set(references) == {"floor", "gaussian", "held_out"} and seen[-1] == (5, 5)
     assert metrics["memorised_share"] == 1.0 and metrics["n"] == 40 and "class_hit_rate" not in metrics
     with pytest.raises(ValueError, match="give --n 100"):
@@ -105,13 +114,18 @@ def test_scores_stand_beside_their_floor_and_ceiling():
 
 def test_hits_are_of_the_class_that_was_asked_by_a_judge_that_is_named_or_fitted():
     """Dark and bright images: asked as they are, all hit; asked the other way round, none, by either judge."""
-    rng, noise = np.random.default_rng(0), lambda n, kinds: 60 + 120 * kinds[:, None, None, None] + rng.integers(-20, 20, (n, 1, 4, 4))
+    rng, noise = (
+        np.random.default_rng(0),
+        lambda n, kinds: 60 + 120 * kinds[:, None, None, None] + rng.integers(-20, 20, (n, 1, 4, 4)),
+    )
     kinds = [rng.integers(0, 2, n) for n in (200, 40, 50)]
     train, held, made = (noise(len(k), k).astype(np.uint8) for k in kinds)
     sets = Images(train, kinds[0], ("dark", "bright")), Images(held, kinds[1], ("dark", "bright"))
     for judge in (None, lambda pixels: (pixels.mean((1, 2, 3)) > 120).astype(int)):
         for asked, rate in ((kinds[2], 1.0), (1 - kinds[2], 0.0)):
-            metrics, references = image_metrics(made, *sets, Pixels(), np.random.default_rng(1), lambda *_: None, asked, judge)
+            metrics, references = image_metrics(
+                made, *sets, Pixels(), np.random.default_rng(1), lambda *_: None, asked, judge
+            )
             assert metrics["class_hit_rate"] == rate and references["held_out"]["class_hit_rate"] == 1.0
     assert "class_hit_rate" not in references["gaussian"] and references["floor"]["class_hit_rate"] == 1.0
 
@@ -124,7 +138,9 @@ def test_the_linear_judge_is_ridge_regression_of_indicators(features):
     white = (x - x.mean(0)) / x.std(0)
     told = np.eye(3)[labels]
     rows = np.concatenate([white, np.sqrt(0.1 * 20) * np.eye(features)])
-    weights = np.linalg.lstsq(rows, np.concatenate([told - told.mean(0), np.zeros((features, 3))]), rcond=None)[0]
+    weights = np.linalg.lstsq(
+        rows, np.concatenate([told - told.mean(0), np.zeros((features, 3))]), rcond=None
+    )[0]
     others = rng.normal(2, 3, (50, features))
     expected = ((others - x.mean(0)) / x.std(0) @ weights + told.mean(0)).argmax(1)
     assert (ridge_classifier(x, labels)(others) == expected).all() and len(set(expected)) == 3
@@ -135,7 +151,17 @@ def test_the_linear_judge_is_ridge_regression_of_indicators(features):
 def squeezenet(change) -> SqueezeNet:
     shapes = {"conv1": (96, 3, 7)}
     for k, (inputs, squeeze, expand) in enumerate(
-        ((96, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128), (256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256)), 2
+        (
+            (96, 16, 64),
+            (128, 16, 64),
+            (128, 32, 128),
+            (256, 32, 128),
+            (256, 48, 192),
+            (384, 48, 192),
+            (384, 64, 256),
+            (512, 64, 256),
+        ),
+        2,
     ):
         shapes |= {f"fire{k}.squeeze": (squeeze, inputs, 1), f"fire{k}.expand1x1": (expand, squeeze, 1)}
         shapes |= {f"fire{k}.expand3x3": (expand, squeeze, 3)}
@@ -171,7 +197,12 @@ def test_features_that_are_not_there_are_said(monkeypatch, tmp_path):
 def test_grids_lie_row_by_row_and_pictures_keep_what_made_them(tmp_path):
     pixels = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2), np.uint8)
     page = grid(pixels, columns=2, gap=1)
-    assert page.shape == (7, 7, 1) and (page[1, 1, 0], page[1, 4, 0], page[4, 1, 0], page[4, 4, 0]) == (0, 1, 2, 255)
+    assert page.shape == (7, 7, 1) and (page[1, 1, 0], page[1, 4, 0], page[4, 1, 0], page[4, 4, 0]) == (
+        0,
+        1,
+        2,
+        255,
+    )
     assert grid(pixels, least=5).shape == (2 * 8 + 2, 2 * 8 + 2, 1)
     write_picture(tmp_path / "a.png", page, '{"seed": 3}')
     assert read_parameters(tmp_path / "a.png") == '{"seed": 3}'

@@ -13,10 +13,29 @@ def test_pooling_is_attention_of_the_mean_over_itself_and_the_places(heads, gene
     torch.manual_seed(0)
     pool = AttentionPool2d(8, 3, 8 // heads)
     x = torch.randn((2, 8, 3, 3), generator=generator)
-    tokens = torch.cat([x.flatten(2).mean(2)[:, :, None], x.flatten(2)], dim=2).permute(2, 0, 1) + pool.place[:, None]
-    weight, bias = torch.cat([pool.query.weight, pool.key_value.weight]), torch.cat([pool.query.bias, pool.key_value.bias])
+    tokens = (
+        torch.cat([x.flatten(2).mean(2)[:, :, None], x.flatten(2)], dim=2).permute(2, 0, 1)
+        + pool.place[:, None]
+    )
+    weight, bias = (
+        torch.cat([pool.query.weight, pool.key_value.weight]),
+        torch.cat([pool.query.bias, pool.key_value.bias]),
+    )
     expected, _ = F.multi_head_attention_forward(
-        tokens[:1], tokens, tokens, 8, heads, weight, bias, None, None, False, 0.0, torch.eye(8), torch.zeros(8), need_weights=False
+        tokens[:1],
+        tokens,
+        tokens,
+        8,
+        heads,
+        weight,
+        bias,
+        None,
+        None,
+        False,
+        0.0,
+        torch.eye(8),
+        torch.zeros(8),
+        need_weights=False,
     )
     torch.testing.assert_close(pool(x), expected[0], rtol=1e-5, atol=1e-5)
 

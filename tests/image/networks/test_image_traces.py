@@ -21,7 +21,9 @@ def moved(network: nn.Module) -> nn.Module:
 
 
 def model(schedule: str, predicts: str) -> nn.Module:
-    shape = ImageShape(8, 1, width=8, multiples=(1, 2), groups=4, attention=(), schedule=schedule, predicts=predicts)  # pyright: ignore
+    shape = ImageShape(
+        8, 1, width=8, multiples=(1, 2), groups=4, attention=(), schedule=schedule, predicts=predicts
+    )  # pyright: ignore
     return moved(ImageModel(shape))
 
 

@@ -19,7 +19,9 @@ def small(**options) -> UNet2d:
 def test_the_published_cifar10_network_has_its_number_of_parameters():
     with torch.device("meta"):
         net = UNet2d(3, 128, (1, 2, 2, 2), 2, (1,))
-    assert sum(p.numel() for p in net.parameters()) == 35_746_307  # google/ddpm-cifar10-32, as diffusers counts
+    assert (
+        sum(p.numel() for p in net.parameters()) == 35_746_307
+    )  # google/ddpm-cifar10-32, as diffusers counts
 
 
 def test_it_starts_as_zero_and_each_block_as_its_skip(generator):
@@ -35,13 +37,15 @@ def test_it_starts_as_zero_and_each_block_as_its_skip(generator):
 def test_sides_change_alike_in_both_branches_of_a_block(generator):
     """Means of 2 x 2 (at an odd edge of what there is), and every place four times; the skip alone at first, and convolved by one."""
     x = torch.randn((1, 4, 5, 6), generator=generator)
-    halved = torch.stack([x[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((2, 3)) for i in range(3) for j in range(3)], -1).view(
-        1, 4, 3, 3
-    )
+    halved = torch.stack(
+        [x[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((2, 3)) for i in range(3) for j in range(3)], -1
+    ).view(1, 4, 3, 3)
     block = ResidualConv2d(4, 4, 6, 4, change="halve")
     torch.testing.assert_close(block(x, torch.ones(1, 6)), halved)
     double = ResidualConv2d(4, 4, 6, 4, change="double")
-    torch.testing.assert_close(double(x, torch.ones(1, 6), None, torch.Size((9, 12)))[..., 7, 8:10], x[..., 3, 4:5].expand(-1, -1, 2))
+    torch.testing.assert_close(
+        double(x, torch.ones(1, 6), None, torch.Size((9, 12)))[..., 7, 8:10], x[..., 3, 4:5].expand(-1, -1, 2)
+    )
     nn.init.dirac_(block.first.weight)
     nn.init.zeros_(block.first.bias)
     seen = []
@@ -53,7 +57,9 @@ def test_sides_change_alike_in_both_branches_of_a_block(generator):
     torch.testing.assert_close(seen[0][0, :, 2, 1], activated[0, :, 4:, 2:4].mean((1, 2)))
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_shift": True}, {"big_gan": True}, {"stem": 2}, {"head_width": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale_shift": True}, {"big_gan": True}, {"stem": 2}, {"head_width": 4}]
+)
 def test_time_and_label_matter_and_each_sample_hears_its_own(options, generator):
     net = small(labels=3, **options)
     x = torch.randn((1, 2, 8, 8), generator=generator).expand(3, -1, -1, -1)
@@ -84,7 +90,9 @@ def test_attention_is_a_weighted_mean_over_places(generator):
     found = x.clone()
     for b in range(2):
         places = normed[b].reshape(8, 12).T
-        q, k, v = (places @ w.T + c for w, c in zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True))
+        q, k, v = (
+            places @ w.T + c for w, c in zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True)
+        )
         heads = []
         for h in (slice(0, 4), slice(4, 8)):
             weights = (q[:, h] @ k[:, h].T / 4**0.5).exp()
@@ -107,23 +115,36 @@ def test_scale_and_shift_stand_after_the_norm_and_the_sum_before_it():
         assert bool(moved > 0.1) is heard
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_shift": True, "big_gan": True, "stem": 2, "learned_variance": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale_shift": True, "big_gan": True, "stem": 2, "learned_variance": True}]
+)
 def test_gradients_are_those_of_finite_differences(options):
     net = small(labels=2, **options).double()
-    x = torch.randn((1, 2, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
+    x = torch.randn(
+        (1, 2, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True
+    )
     cond = Condition(label=torch.tensor([1]))
-    assert torch.autograd.gradcheck(lambda x: net(x, torch.tensor([9.0], dtype=torch.float64), cond), (x,), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda x: net(x, torch.tensor([9.0], dtype=torch.float64), cond), (x,), fast_mode=True
+    )
 
 
 def test_a_stem_works_on_squares_as_places(generator):
     """It is the network of 4 C channels at half the side, whose weights have the same shapes and names."""
-    whole, inner = UNet2d(2, 8, (1, 2), 1, (1,), groups=4, stem=2).eval(), UNet2d(8, 8, (1, 2), 1, (1,), groups=4).eval()
+    whole, inner = (
+        UNet2d(2, 8, (1, 2), 1, (1,), groups=4, stem=2).eval(),
+        UNet2d(8, 8, (1, 2), 1, (1,), groups=4).eval(),
+    )
     for parameter in whole.parameters():
         nn.init.normal_(parameter, std=0.2)
     inner.load_state_dict(whole.state_dict())
     x = torch.randn((2, 2, 8, 8), generator=generator)
-    squares = x.reshape(2, 2, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 8, 4, 4)  # channel, row and column in the square
-    out = inner(squares, torch.ones(2)).reshape(2, 2, 2, 2, 4, 4).permute(0, 1, 4, 2, 5, 3).reshape(2, 2, 8, 8)
+    squares = (
+        x.reshape(2, 2, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 8, 4, 4)
+    )  # channel, row and column in the square
+    out = (
+        inner(squares, torch.ones(2)).reshape(2, 2, 2, 2, 4, 4).permute(0, 1, 4, 2, 5, 3).reshape(2, 2, 8, 8)
+    )
     torch.testing.assert_close(whole(x, torch.ones(2)), out)
 
 
@@ -148,7 +169,12 @@ def test_dropout_needs_a_generator_and_follows_it(generator):
         (lambda: small()(torch.zeros(1, 3, 8, 8), torch.ones(1)), r"must be \(B, 2, H, W\)"),
         (lambda: small(stem=2)(torch.zeros(1, 2, 7, 8), torch.ones(1)), "sides that 2 divides"),
         (lambda: small(labels=3)(torch.zeros(1, 2, 8, 8), torch.ones(1)), "needs 1 labels"),
-        (lambda: small(labels=3)(torch.zeros(1, 2, 8, 8), torch.ones(1), Condition(label=torch.tensor([3]))), "in 0 .. 2"),
+        (
+            lambda: small(labels=3)(
+                torch.zeros(1, 2, 8, 8), torch.ones(1), Condition(label=torch.tensor([3]))
+            ),
+            "in 0 .. 2",
+        ),
         (lambda: sides_of(28, 3, 2), "does not divide"),
         (lambda: sides_of(4, 2, 4), "cannot be halved 3 times"),
     ],
@@ -177,11 +203,22 @@ def test_options_of_others_change_what_they_say(generator):
     other.load_state_dict(one.state_dict())
     assert one.heads == other.heads == 2
     usual = small()(x, time)
-    for options in ({"cosine_first": True}, {"inclusive": False}, {"pad_after": True}, {"norm_epsilon": 0.1}, {"heads": 2}):
+    for options in (
+        {"cosine_first": True},
+        {"inclusive": False},
+        {"pad_after": True},
+        {"norm_epsilon": 0.1},
+        {"heads": 2},
+    ):
         assert (small(**options)(x, time) - usual).abs().max() > 1e-4, options
-    one, other = UNet2d(2, 8, (1, 2), 1, (), groups=4), UNet2d(2, 8, (1, 2), 1, (), groups=4, middle_attention=False, middle_norm=False)
+    one, other = (
+        UNet2d(2, 8, (1, 2), 1, (), groups=4),
+        UNet2d(2, 8, (1, 2), 1, (), groups=4, middle_attention=False, middle_norm=False),
+    )
     assert not [name for name, _ in other.named_parameters() if name.startswith("middle.1")]
-    torch.testing.assert_close(one.middle[1](x.repeat(1, 8, 1, 1)), other.middle[1](x.repeat(1, 8, 1, 1)))  # which starts as nothing
+    torch.testing.assert_close(
+        one.middle[1](x.repeat(1, 8, 1, 1)), other.middle[1](x.repeat(1, 8, 1, 1))
+    )  # which starts as nothing
 
 
 def test_cosines_first_is_sines_first_with_halves_of_the_first_matrix_changed(generator):

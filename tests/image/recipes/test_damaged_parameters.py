@@ -26,7 +26,11 @@ def test_a_size_that_no_picture_has_is_refused(tmp_path):
         read_parameters(file)
 
 
-@pytest.mark.parametrize("said", ["[" * 100_000, "[]", json.dumps({"weights": "a", "checkpoint": "x" * 300})], ids=["deep", "list", "name"])
+@pytest.mark.parametrize(
+    "said",
+    ["[" * 100_000, "[]", json.dumps({"weights": "a", "checkpoint": "x" * 300})],
+    ids=["deep", "list", "name"],
+)
 def test_parameters_that_are_none(said, tmp_path):
     write_picture(tmp_path / "a.png", np.zeros((4, 4, 1), np.uint8), said)
     with pytest.raises(UnveilError, match=r"not those of unveil sample image|no name of a file"):

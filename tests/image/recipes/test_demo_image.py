@@ -18,10 +18,48 @@ def zoo(tmp_path_factory):
     rng = np.random.default_rng(0)
     stripes = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (24, 8, 8))
     np.savez(folder / "stripes.npz", images=stripes.astype(np.uint8), labels=np.arange(24) % 2)
-    small = ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--diffusion-steps", "25", "--device", "cpu"]
-    data = ["--data", str(folder / "stripes.npz"), "--classes", "--steps", "2", "--batch-size", "4", "--out", str(folder / "run")]
+    small = [
+        "--width",
+        "8",
+        "--multiples",
+        "1",
+        "2",
+        "--groups",
+        "4",
+        "--attention",
+        "4",
+        "--diffusion-steps",
+        "25",
+        "--device",
+        "cpu",
+    ]
+    data = [
+        "--data",
+        str(folder / "stripes.npz"),
+        "--classes",
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--out",
+        str(folder / "run"),
+    ]
     assert main(["train", "image", "--preset", "tiny", *small, *data]) == 0
-    assert main(["weights", "pack", "--run", str(folder / "run"), "--name", "fashion-mnist", "--into", str(folder / "zoo")]) == 0
+    assert (
+        main(
+            [
+                "weights",
+                "pack",
+                "--run",
+                str(folder / "run"),
+                "--name",
+                "fashion-mnist",
+                "--into",
+                str(folder / "zoo"),
+            ]
+        )
+        == 0
+    )
     return folder / "zoo"
 
 
@@ -30,13 +68,19 @@ def test_the_packaged_model_is_shown_by_class_and_repeats(zoo, monkeypatch, tmp_
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "image", "--rows", "3", "--steps", "4", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
-    assert "6 images, a column for each of 0, 1" in said and "guidance 2" in said and "sample image --checkpoint fashion-mnist" in said
+    assert (
+        "6 images, a column for each of 0, 1" in said
+        and "guidance 2" in said
+        and "sample image --checkpoint fashion-mnist" in said
+    )
     with Image.open("demo/images.png") as image:
         parameters, shown = json.loads(image.text["unveil"]), np.asarray(image).copy()
     assert parameters["label"] == [0, 1] and shown.shape == (3 * (88 + 4) + 4 + 16, 2 * (88 + 4) + 4)
     with Image.open("demo/images.gif") as animation:
         assert animation.size == (2 * (48 + 2) + 2, 3 * (48 + 2) + 2)
-    assert main(["sample", "image", "--from-png", "demo/images.png", "--out", "again", "--device", "cpu"]) == 0
+    assert (
+        main(["sample", "image", "--from-png", "demo/images.png", "--out", "again", "--device", "cpu"]) == 0
+    )
     with Image.open("again/0001.png") as second:  # of class 1: the first row's second column
         assert (shown[20:108:11, 96:184:11] == np.asarray(second)).all()
 
@@ -49,7 +93,9 @@ def test_an_empty_zoo_says_how_to_train_and_a_run_is_shown(zoo, monkeypatch, tmp
     assert "no image model is packaged" in error and "train image --data fashion-mnist --classes" in error
     assert main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--rows", "0"]) == 2
     (tmp_path / "file").write_text("")
-    assert main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--out", str(tmp_path / "file")]) == 2
+    assert (
+        main(["demo", "image", "--checkpoint", str(zoo.parent / "run"), "--out", str(tmp_path / "file")]) == 2
+    )
     assert "is a file, but --out needs a folder" in capsys.readouterr().err
 
 
@@ -70,7 +116,9 @@ def test_titles_stand_over_their_columns_and_are_cut_to_fit():
 def test_the_packaged_fashion_has_trousers_that_are_narrow_and_bags_that_are_wide(tmp_path):
     """Guided samples of two classes, by the columns of pixels that are lit: weights, classes and signs of guidance all as trained."""
     flags = ["--class", "1", "8", "--scale", "2", "--steps", "10", "-n", "8", "--device", "cpu"]
-    assert main(["sample", "image", "--checkpoint", "fashion-mnist", *flags, "--out", str(tmp_path / "a")]) == 0
+    assert (
+        main(["sample", "image", "--checkpoint", "fashion-mnist", *flags, "--out", str(tmp_path / "a")]) == 0
+    )
     widths = []
     for k in range(8):
         with Image.open(tmp_path / "a" / f"{k:04d}.png") as picture:

@@ -12,7 +12,10 @@ from unveil.cli import main
 from unveil.image.generation import ImageSettings, generate
 from unveil.process.schedule import cosine_betas
 
-TOLD = {"improved": "4000 steps, linear, predicts eps, times counted in 4ths", "milestone": "100 steps, a table of its own, predicts v"}
+TOLD = {
+    "improved": "4000 steps, linear, predicts eps, times counted in 4ths",
+    "milestone": "100 steps, a table of its own, predicts v",
+}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -47,11 +50,15 @@ def test_a_converted_run_makes_the_pictures_of_the_file(tmp_path, name, capsys):
     one, other = (unveil.load(place, "cpu", **given) for place, given in ((path, said), (out, {})))
     labels = LABELS.get(name)
     settings = ImageSettings(solver="ddpm", steps=4)
-    pictures = [generate(m, labels, 2, settings, torch.Generator().manual_seed(0)).pixels for m in (one, other)]
+    pictures = [
+        generate(m, labels, 2, settings, torch.Generator().manual_seed(0)).pixels for m in (one, other)
+    ]
     assert torch.equal(*pictures) and pictures[0].float().std() > 1
     if name == "milestone":
         raw = unveil.load(path, "cpu", raw=True, **said)
-        assert not torch.equal(generate(raw, labels, 2, settings, torch.Generator().manual_seed(0)).pixels, pictures[0])
+        assert not torch.equal(
+            generate(raw, labels, 2, settings, torch.Generator().manual_seed(0)).pixels, pictures[0]
+        )
     (out / "config.json").write_text("{}")
     assert main(["weights", "convert", str(path), str(out), *flags]) == 2
     assert "something else is there" in capsys.readouterr().err
@@ -61,7 +68,22 @@ def test_sample_image_takes_the_files_own_schedule(tmp_path, capsys):
     out, made = tmp_path / "run", tmp_path / "made"
     path, _ = written("adm", tmp_path)
     assert main(["weights", "convert", str(path), str(out), f"--flags={OPENAI['adm']}"]) == 0
-    asked = ["sample", "image", "--checkpoint", str(out), "-n", "2", "--steps", "3", "--device", "cpu", "--out", str(made), "--json", "-"]
+    asked = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(out),
+        "-n",
+        "2",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+        "--out",
+        str(made),
+        "--json",
+        "-",
+    ]
     assert main([*asked, "--class", "6"]) == 0
     assert json.loads(capsys.readouterr().out.split("\n", 2)[2])["metrics"]["nfe"] == 3
     assert (made / "0001.png").is_file()
@@ -88,7 +110,11 @@ def test_inspect_says_what_it_is(tmp_path, name, capsys):
 def test_what_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path, capsys):
     path, _ = written("adm", tmp_path)
     folder = pipeline("ddpm", tmp_path / "p", time_embedding_type="learned")
-    for given, told in (([path], "give the flags"), ([folder], "time_embedding_type"), ([folder, "--flags", "a=b"], "leave --flags away")):
+    for given, told in (
+        ([path], "give the flags"),
+        ([folder], "time_embedding_type"),
+        ([folder, "--flags", "a=b"], "leave --flags away"),
+    ):
         words = list(map(str, given))
         for verb in (["inspect", *words], ["convert", words[0], str(tmp_path / "out"), *words[1:]]):
             assert main(["weights", *verb]) == 2

@@ -14,7 +14,21 @@ from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage, for_method, r
 from unveil.loading import load
 from unveil.runs.flags import changed, flat
 
-SMALL = ["--preset", "tiny", "--width", "16", "--multiples", "1", "2", "--groups", "4", "--batch-size", "4", "--device", "cpu"]
+SMALL = [
+    "--preset",
+    "tiny",
+    "--width",
+    "16",
+    "--multiples",
+    "1",
+    "2",
+    "--groups",
+    "4",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+]
 SMALL += ["--diffusion-steps", "25", "--warmup", "1", "--hold-out", "0", "--bfloat16", "False"]
 DIFFUSION = ("method", "schedule", "predicts", "learned_variance", "min_snr", "stem", "batch_size")
 
@@ -66,7 +80,18 @@ def base(tmp_path_factory) -> Path:
     colours = rng.integers(0, 255, (12, 8, 8, 3), dtype=np.uint8)
     np.savez(folder / "colour.npz", images=colours, labels=np.arange(12) % 2)
     np.savez(folder / "grey.npz", images=colours[..., 0], labels=np.arange(12) % 2)
-    flags = ["--data", str(folder / "colour.npz"), "--out", str(folder / "run"), "--steps", "4", "--save-every", "2", "--keep", "0"]
+    flags = [
+        "--data",
+        str(folder / "colour.npz"),
+        "--out",
+        str(folder / "run"),
+        "--steps",
+        "4",
+        "--save-every",
+        "2",
+        "--keep",
+        "0",
+    ]
     assert main(["train", "image", *SMALL, *flags]) == 0
     return folder
 
@@ -87,7 +112,10 @@ def test_a_run_says_what_was_chosen_and_makes_pictures_of_it(base):
 
 def test_pictures_appear_at_every_checkpoint_and_are_told_once(base, tmp_path, capsys):
     """They are what the averaged weights make, in a grid of 4 x 4, enlarged to 64 pixels; the same noise each time."""
-    assert sorted(file.name for file in (base / "run" / "samples").iterdir()) == ["step-000002.png", "step-000004.png"]
+    assert sorted(file.name for file in (base / "run" / "samples").iterdir()) == [
+        "step-000002.png",
+        "step-000004.png",
+    ]
     first, last = (iio.imread(base / "run" / "samples" / f"step-00000{k}.png") for k in (2, 4))
     assert first.shape == last.shape == (4 * 66 + 2, 4 * 66 + 2, 3) and (first != last).any()
     assert train(base, tmp_path / "r", "--steps", "2", "--save-every", "1") == 0
@@ -99,7 +127,9 @@ def test_pictures_appear_at_every_checkpoint_and_are_told_once(base, tmp_path, c
 
 def test_drawing_them_changes_nothing_that_is_learned(base, tmp_path):
     for name, flag in (("a", "--samples"), ("b", "--no-samples")):
-        assert train(base, tmp_path / name, flag, "--steps", "4", "--save-every", "2", "--dropout", "0.2") == 0
+        assert (
+            train(base, tmp_path / name, flag, "--steps", "4", "--save-every", "2", "--dropout", "0.2") == 0
+        )
     a, b = ((tmp_path / name / "checkpoint-4" / "network.safetensors").read_bytes() for name in "ab")
     assert a == b
 
@@ -132,32 +162,46 @@ def test_a_new_run_begins_with_the_weights_of_another(base, tmp_path, capsys):
     run = tmp_path / "r"
     begin = ["--start-from", str(base / "run"), "--learning-rate", "1e-12", "--weight-decay", "0"]
     assert train(base, run, *begin, "--steps", "1") == 0
-    old, new = (read_tensors(folder / "network.safetensors") for folder in (base / "run" / "checkpoint-4", run / "checkpoint-1"))
+    old, new = (
+        read_tensors(folder / "network.safetensors")
+        for folder in (base / "run" / "checkpoint-4", run / "checkpoint-1")
+    )
     averaged = read_tensors(base / "run" / "checkpoint-4" / "ema.safetensors")
     assert all(torch.allclose(new[name], averaged[name], atol=1e-6) for name in new)
     assert not all(torch.allclose(new[name], old[name], atol=1e-6) for name in new)
     described = config_of(run)
     assert described["start_from"] == str((base / "run").resolve()) and described["predicts"] == "x0"
-    assert train(base, run, "--steps", "2", "--resume", "--learning-rate", "1e-12", "--weight-decay", "0") == 0  # not from there again
+    assert (
+        train(base, run, "--steps", "2", "--resume", "--learning-rate", "1e-12", "--weight-decay", "0") == 0
+    )  # not from there again
     for flags, data, message in (
         (["--width", "64"], "colour", "--width 64: the shape is that of"),
         (["--predicts", "eps"], "colour", "--predicts eps: the shape is that of"),
         ([], "grey", "makes pictures of 3 channels and 8 pixels, these have 1 and 8"),
         (["--classes"], "colour", "knows no classes, this training 2 classes (0, 1); leave --classes out"),
     ):
-        assert train(base, tmp_path / "other", "--start-from", str(base / "run"), "--steps", "1", *flags, data=data) == 2
+        assert (
+            train(
+                base, tmp_path / "other", "--start-from", str(base / "run"), "--steps", "1", *flags, data=data
+            )
+            == 2
+        )
         assert message in capsys.readouterr().err
 
 
 def test_a_converted_run_offers_to_train_on_from_its_weights(base, tmp_path, capsys):
     run = tmp_path / "converted"
     assert train(base, run, "--steps", "1") == 0
-    (run / "config.json").write_text(json.dumps(config_of(run) | {"origin": "diffusers", "options": {"norm_epsilon": 1e-3}}))
+    (run / "config.json").write_text(
+        json.dumps(config_of(run) | {"origin": "diffusers", "options": {"norm_epsilon": 1e-3}})
+    )
     for flags in (["--resume"], []):
         assert train(base, run, *flags, "--steps", "2") == 2
         said = capsys.readouterr().err
         assert "was converted from diffusers" in said
     offered = said.split("new folder: unveil ")[1].strip().replace("NEW", str(tmp_path / "new")).split()
     assert main([*offered, *SMALL, "--data", str(base / "colour.npz"), "--steps", "1"]) == 0
-    assert config_of(tmp_path / "new")["options"] == {"norm_epsilon": 1e-3}  # what no flag says, but the weights need
+    assert config_of(tmp_path / "new")["options"] == {
+        "norm_epsilon": 1e-3
+    }  # what no flag says, but the weights need
     assert load(tmp_path / "new", "cpu").denoiser.network.norm.eps == 1e-3

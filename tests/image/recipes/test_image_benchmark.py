@@ -16,24 +16,46 @@ BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks
 
 
 def test_rows_are_those_of_the_text():
-    named = {line.split("-")[0].strip() for line in re.findall(r"^    ([a-z]+-<.*?|duel-rates)\s", BENCHMARK["__doc__"], re.MULTILINE)}
+    named = {
+        line.split("-")[0].strip()
+        for line in re.findall(r"^    ([a-z]+-<.*?|duel-rates)\s", BENCHMARK["__doc__"], re.MULTILINE)
+    }
     rows = BENCHMARK["rows"]()
     assert {name.split("-")[0] for name in rows} == named | {"guide", "duel"}
     counts = {
-        t: len([n for n in rows if n.startswith(t)]) for t in ("solvers", "objective", "variance", "guide", "order", "restore", "duel")
+        t: len([n for n in rows if n.startswith(t)])
+        for t in ("solvers", "objective", "variance", "guide", "order", "restore", "duel")
     }
-    assert counts == {"solvers": 30, "objective": 12, "variance": 24, "guide": 26, "order": 24, "restore": 8, "duel": 7}
-    assert {f"{n}-s1" for n in rows if not n.endswith("-s1") and not n.startswith(("duel", "packaged"))} <= set(rows)
+    assert counts == {
+        "solvers": 30,
+        "objective": 12,
+        "variance": 24,
+        "guide": 26,
+        "order": 24,
+        "restore": 8,
+        "duel": 7,
+    }
+    assert {
+        f"{n}-s1" for n in rows if not n.endswith("-s1") and not n.startswith(("duel", "packaged"))
+    } <= set(rows)
 
 
 def test_cells_are_one_network_under_each_objective():
     configs = {name: BENCHMARK["config_of"](name) for name in BENCHMARK["MODELS"]}
-    found = {(c.schedule, c.learned_variance, c.loss) for name, c in configs.items() if name in BENCHMARK["CELLS"]}
+    found = {
+        (c.schedule, c.learned_variance, c.loss) for name, c in configs.items() if name in BENCHMARK["CELLS"]
+    }
     kinds = ((False, "simple"), (True, "hybrid"), (True, "vlb"))
-    assert found == {(schedule, learned, loss) for schedule in ("linear", "cosine") for learned, loss in kinds}
+    assert found == {
+        (schedule, learned, loss) for schedule in ("linear", "cosine") for learned, loss in kinds
+    }
     same = ("width", "multiples", "steps", "batch_size", "learning_rate", "predicts", "data")
     assert len({tuple(flat(c)[name] for name in same) for c in configs.values()}) == 1
-    assert configs["cosine-vlb-s1"].run.seed == 1 and configs["classes"].classes and len({c.run.out for c in configs.values()}) == len(configs)
+    assert (
+        configs["cosine-vlb-s1"].run.seed == 1
+        and configs["classes"].classes
+        and len({c.run.out for c in configs.values()}) == len(configs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,18 +128,27 @@ def test_rates_of_a_duel_are_ours_by_theirs_and_name_who_is_absent(tmp_path, mon
             spend(count * (asked or steps) * cost)
             return torch.zeros(count, 1, 28, 28, dtype=torch.uint8), asked or steps
 
-        return lambda seed: duel["Player"](7, lambda pixels, spent: spend(3.0 * len(pixels) * cost), averaged, settle, draw)
+        return lambda seed: duel["Player"](
+            7, lambda pixels, spent: spend(3.0 * len(pixels) * cost), averaged, settle, draw
+        )
 
     def missing(seed: int):
         raise ImportError("no diffusers here")
 
     names = duel["rates"].__globals__
     monkeypatch.setitem(names, "images", lambda: torch.zeros(256, 1, 28, 28, dtype=torch.uint8))
-    monkeypatch.setitem(names, "PLAYERS", {"ours": player(0.1, 20), "lucidrains": player(0.4, 250), "diffusers": missing})
+    monkeypatch.setitem(
+        names, "PLAYERS", {"ours": player(0.1, 20), "lucidrains": player(0.4, 250), "diffusers": missing}
+    )
     duel["rates"](lambda: now[0], 3, 4, tmp_path / "rates.json")
     row = json.loads((tmp_path / "rates.json").read_text())
-    assert row["ours_by_lucidrains_training"] == pytest.approx(4.0) and row["ours_by_lucidrains_equal"] == pytest.approx(4.0)
-    assert row["ours_by_lucidrains_default"] == pytest.approx(4.0 * 250 / 20) and row["lucidrains_parameters"] == 7
+    assert row["ours_by_lucidrains_training"] == pytest.approx(4.0) and row[
+        "ours_by_lucidrains_equal"
+    ] == pytest.approx(4.0)
+    assert (
+        row["ours_by_lucidrains_default"] == pytest.approx(4.0 * 250 / 20)
+        and row["lucidrains_parameters"] == 7
+    )
     assert row["absent"] == ["diffusers (no diffusers here)"]
     duel["learn"]("lucidrains", 200.0, 0, lambda: now[0], tmp_path / "out")
     names["PLAYERS"]["lucidrains"] = player(0.0, 250)  # whose average would be zero

@@ -33,7 +33,21 @@ def base(tmp_path_factory) -> Path:
     for k in range(24):
         save(folder / "data" / str(k % 12 + 1) / f"{k}.png", 10 * k)
     assert (
-        main(["train", "image", *TINY, "--data", str(folder / "data"), "--classes", "--hold-out", "0", "--out", str(folder / "run")]) == 0
+        main(
+            [
+                "train",
+                "image",
+                *TINY,
+                "--data",
+                str(folder / "data"),
+                "--classes",
+                "--hold-out",
+                "0",
+                "--out",
+                str(folder / "run"),
+            ]
+        )
+        == 0
     )
     return folder
 
@@ -49,7 +63,19 @@ def refused(capsys, command: list[str], *parts: str) -> None:
 def test_samples_do_not_replace_somebody_elses_files(base, tmp_path, capsys, name):
     own = save(tmp_path / "mine" / name)
     before = own.read_bytes()
-    flags = ["sample", "image", "--checkpoint", str(base / "run"), "-n", "2", "--steps", "2", "--device", "cpu", "--watch"]
+    flags = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(base / "run"),
+        "-n",
+        "2",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--watch",
+    ]
     refused(capsys, [*flags, "--out", str(own.parent)], f"{own} exists and was not made by unveil")
     assert [file.name for file in own.parent.iterdir()] == [name] and own.read_bytes() == before
     own.rename(own.with_name("0002.png"))  # not written by -n 2
@@ -115,15 +141,43 @@ def test_classes_are_said_by_name_and_counted_as_numbers(base, tmp_path, capsys)
     copytree(base / "run", named)
     names = ["Cat", "dog", *said["names"][2:]]
     (named / "config.json").write_text(json.dumps(said | {"names": names}))
-    flags = ["sample", "image", "--checkpoint", str(named), "-n", "2", "--steps", "2", "--device", "cpu", "--scale", "2"]
-    assert numbered(["Cat", "DOG", 3, "12"], names) == (0, 1, 3, 11) and numbered(["cat", "Dog"], ["cat", "Dog", "DOG"]) == (0, 1)
+    flags = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(named),
+        "-n",
+        "2",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--scale",
+        "2",
+    ]
+    assert numbered(["Cat", "DOG", 3, "12"], names) == (0, 1, 3, 11) and numbered(
+        ["cat", "Dog"], ["cat", "Dog", "DOG"]
+    ) == (0, 1)
     assert classes_of(["dog", "Cat"], 3, names).tolist() == [1, 0, 1]
     assert main([*flags, "--class", "Cat", "DOG", "--negative", "dog", "--out", str(tmp_path / "a")]) == 0
     assert "2 images of Cat, dog" in capsys.readouterr().out
-    again = ["sample", "image", "--from-png", str(tmp_path / "a" / "grid.png"), "--out", str(tmp_path / "again"), "--device", "cpu"]
+    again = [
+        "sample",
+        "image",
+        "--from-png",
+        str(tmp_path / "a" / "grid.png"),
+        "--out",
+        str(tmp_path / "again"),
+        "--device",
+        "cpu",
+    ]
     assert main(again) == 0
     assert (tmp_path / "again" / "0001.png").read_bytes() == (tmp_path / "a" / "0001.png").read_bytes()
-    refused(capsys, [*flags, "--class", "doog"], "--class doog: no such class (did you mean dog?); there are Cat, dog, 3")
+    refused(
+        capsys,
+        [*flags, "--class", "doog"],
+        "--class doog: no such class (did you mean dog?); there are Cat, dog, 3",
+    )
     refused(capsys, [*flags, "--class", "0", "--negative", "bird"], "--negative bird: no such class")
     refused(capsys, [*flags, "--class", "12"], "--class 12: there are 0 .. 11, or by name: Cat, dog, 3")
     assert main([*flags, "--class", "3", "--out", str(tmp_path / "d")]) == 0
@@ -136,13 +190,38 @@ def test_a_run_of_before_keeps_its_numbers(base, tmp_path):
     copytree(base / "run", old)
     said = json.loads((old / "config.json").read_text())
     (old / "config.json").write_text(json.dumps(said | {"names": sorted(said["names"])}))
-    again = ["train", "image", *TINY, "--data", str(base / "data"), "--classes", "--hold-out", "0", "--out", str(old), "--resume"]
+    again = [
+        "train",
+        "image",
+        *TINY,
+        "--data",
+        str(base / "data"),
+        "--classes",
+        "--hold-out",
+        "0",
+        "--out",
+        str(old),
+        "--resume",
+    ]
     assert main([*again, "--steps", "3"]) == 0
     assert json.loads((old / "config.json").read_text())["names"] == sorted(said["names"])
     images, _ = images_of(json.loads((old / "config.json").read_text()))
     ten = images.labels == sorted(said["names"]).index("10")
     assert sorted(images.pixels[ten, 0, 0, 0].tolist()) == [90, 210]  # files 9 and 21 of folder 10
-    score = ["eval", "image", "--checkpoint", str(old), "--n", "8", "--steps", "2", "--extractor", "pixels", "--device", "cpu"]
+    score = [
+        "eval",
+        "image",
+        "--checkpoint",
+        str(old),
+        "--n",
+        "8",
+        "--steps",
+        "2",
+        "--extractor",
+        "pixels",
+        "--device",
+        "cpu",
+    ]
     assert main(score) == 0
 
 
@@ -153,10 +232,22 @@ def test_what_is_left_out_is_said(recipe, tmp_path, capsys):
     save(tmp_path / "d" / "val" / "a" / "9.png")
     (tmp_path / "d" / "train" / "a" / "Thumbs.db").write_bytes(b"?")
     (tmp_path / "d" / "train" / "a" / "x.png").write_bytes(b"?")
-    command = ["train", recipe, *TINY, "--data", str(tmp_path / "d"), "--skip-corrupt", "--out", str(tmp_path / "run")]
+    command = [
+        "train",
+        recipe,
+        *TINY,
+        "--data",
+        str(tmp_path / "d"),
+        "--skip-corrupt",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main(command) == 0
     error = capsys.readouterr().err
-    assert "val/ is held out, train/ trained on" in error and "left out 1 file that is no picture (1 .db)" in error
+    assert (
+        "val/ is held out, train/ trained on" in error
+        and "left out 1 file that is no picture (1 .db)" in error
+    )
     assert "left out 1 files that cannot be read: a/x.png" in error
 
 
@@ -164,14 +255,22 @@ def test_classes_are_refused_where_some_have_none(tmp_path, capsys):
     for name in ("k_1", "k_2", "plain", "l_3"):
         save(tmp_path / "d" / f"{name}.png")
     command = ["--data", str(tmp_path / "d"), "--hold-out", "0", "--out", str(tmp_path / "run")]
-    refused(capsys, ["train", "image", *TINY, *command, "--classes"], "plain.png has no class", "leave --classes out")
+    refused(
+        capsys,
+        ["train", "image", *TINY, *command, "--classes"],
+        "plain.png has no class",
+        "leave --classes out",
+    )
     refused(capsys, ["train", "classifier", *TINY, *command], "plain.png has no class", "needs at least two")
     assert main(["train", "image", *TINY, *command]) == 0
 
 
 def next_lines(text: str) -> list[list[str]]:
     """The commands of image recipes that are printed after `next:`."""
-    begins = (re.search(r"(sample|eval|train|demo) (image|classifier) .*", line) for line in text[text.index("next:") :].splitlines())
+    begins = (
+        re.search(r"(sample|eval|train|demo) (image|classifier) .*", line)
+        for line in text[text.index("next:") :].splitlines()
+    )
     return [shlex.split(found[0]) for found in begins if found]
 
 
@@ -179,7 +278,11 @@ def runs(lines: list[list[str]], tmp_path: Path, **said: str) -> None:
     """Each of them ends well, made small: few steps and images, and what stands for a person's own."""
     for line in lines:
         words = [said.get(word, word) for word in line]
-        small = {"sample": ["--steps", "2"], "eval": ["--steps", "2", "--extractor", "pixels"], "train": TINY}[words[0]]
+        small = {
+            "sample": ["--steps", "2"],
+            "eval": ["--steps", "2", "--extractor", "pixels"],
+            "train": TINY,
+        }[words[0]]
         if "--from-png" in words:
             small = []
         if "--out" not in words and words[0] != "eval":
@@ -197,7 +300,9 @@ def runs(lines: list[list[str]], tmp_path: Path, **said: str) -> None:
         ("classifier", ["--clean"], "eval image"),
     ],
 )
-def test_the_next_line_of_a_training_runs_as_it_is_printed(base, tmp_path, capsys, monkeypatch, recipe, flags, wanted):
+def test_the_next_line_of_a_training_runs_as_it_is_printed(
+    base, tmp_path, capsys, monkeypatch, recipe, flags, wanted
+):
     """With a model that fits, which is found beside the run, or else the training of one; on a folder that is cropped."""
     monkeypatch.chdir(tmp_path)
     copytree(base / "run", tmp_path / "a model")
@@ -211,7 +316,16 @@ def test_the_next_line_of_a_training_runs_as_it_is_printed(base, tmp_path, capsy
 def test_the_next_line_of_an_upsampler_of_an_array_scores_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "x.npz", images=np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
-    out = ["--data", str(tmp_path / "x.npz"), "--hold-out", "0.2", "--out", str(tmp_path / "up"), "--upsample", "2"]
+    out = [
+        "--data",
+        str(tmp_path / "x.npz"),
+        "--hold-out",
+        "0.2",
+        "--out",
+        str(tmp_path / "up"),
+        "--upsample",
+        "2",
+    ]
     assert main(["train", "image", *TINY, *out]) == 0
     lines = next_lines(capsys.readouterr().out)
     assert lines[0][:2] == ["eval", "image"] and lines[0][-2:] == ["--n", "8"]
@@ -245,10 +359,19 @@ def test_the_next_line_of_a_conversion_runs(name, tmp_path, capsys, monkeypatch)
 def test_a_conversion_never_takes_the_place_of_what_is_converted(tmp_path, capsys):
     out = trained(tmp_path)
     before = sorted(str(file) for file in out.rglob("*"))
-    refused(capsys, ["weights", "convert", str(out / "checkpoint-500"), str(out)], "a folder above", "give another")
+    refused(
+        capsys,
+        ["weights", "convert", str(out / "checkpoint-500"), str(out)],
+        "a folder above",
+        "give another",
+    )
     refused(capsys, ["weights", "convert", str(out), str(out)], "is what is converted")
     (tmp_path / "other" / "checkpoint-500" / "unet").mkdir(parents=True)
-    refused(capsys, ["weights", "convert", str(out / "checkpoint-500"), str(tmp_path / "other")], "was not made by unveil")
+    refused(
+        capsys,
+        ["weights", "convert", str(out / "checkpoint-500"), str(tmp_path / "other")],
+        "was not made by unveil",
+    )
     assert sorted(str(file) for file in out.rglob("*")) == before
 
 
@@ -260,22 +383,67 @@ def test_flags_that_would_do_nothing_or_begin_with_dashes(base, tmp_path, capsys
     (tmp_path / "x.pt").write_bytes(b"?")
     refused(capsys, ["weights", "inspect", str(tmp_path / "x.pt"), "--flags", "--num_heads 4"], "x.pt")
     assert "Missing value" not in capsys.readouterr().err
-    for verb in (["train", "image"], ["train", "maze"], ["sample", "image"], ["eval", "image"], ["train", "text"], ["train", "locomotion"]):
+    for verb in (
+        ["train", "image"],
+        ["train", "maze"],
+        ["sample", "image"],
+        ["eval", "image"],
+        ["train", "text"],
+        ["train", "locomotion"],
+    ):
         refused(capsys, [*verb, "--threads", "-3"], "--threads must be")
     small = save(tmp_path / "p" / "whole.png")
     up = ["--data", str(base / "data"), "--upsample", "2", "--hold-out", "0", "--out", str(tmp_path / "up")]
     assert main(["train", "image", *TINY, *up]) == 0
-    enlarge = ["sample", "image", "--checkpoint", str(tmp_path / "up"), "--from", str(small), "--out", str(tmp_path / "s")]
-    refused(capsys, enlarge, "is 8 x 8, but 4 x 4 is asked: small pictures are enlarged; give --fit, or --degrade to shrink whole ones")
+    enlarge = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(tmp_path / "up"),
+        "--from",
+        str(small),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    refused(
+        capsys,
+        enlarge,
+        "is 8 x 8, but 4 x 4 is asked: small pictures are enlarged; give --fit, or --degrade to shrink whole ones",
+    )
 
 
 def test_a_picture_of_an_older_version_is_told(base, tmp_path, capsys):
-    flags = ["sample", "image", "--checkpoint", str(base / "run"), "-n", "1", "--steps", "2", "--device", "cpu"]
+    flags = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(base / "run"),
+        "-n",
+        "1",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+    ]
     assert main([*flags, "--out", str(tmp_path / "a")]) == 0
     said = json.loads(read_parameters(tmp_path / "a" / "grid.png"))
     assert said.pop("drawn") == "by image"
     write_picture(tmp_path / "old.png", np.zeros((8, 8, 1), np.uint8), json.dumps(said))
     for name, told in (("old.png", True), ("a/grid.png", False)):
         capsys.readouterr()
-        assert main(["sample", "image", "--from-png", str(tmp_path / name), "--out", str(tmp_path / "b"), "--device", "cpu"]) == 0
+        assert (
+            main(
+                [
+                    "sample",
+                    "image",
+                    "--from-png",
+                    str(tmp_path / name),
+                    "--out",
+                    str(tmp_path / "b"),
+                    "--device",
+                    "cpu",
+                ]
+            )
+            == 0
+        )
         assert ("made by an older version, which drew its noise otherwise" in capsys.readouterr().out) == told

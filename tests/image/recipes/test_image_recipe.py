@@ -14,7 +14,21 @@ from unveil.files.pictures import read_parameters, write_picture
 from unveil.loading import load
 from unveil.runs.device import enough_memory
 
-TINY = ["--preset", "tiny", "--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--width",
+    "8",
+    "--multiples",
+    "1",
+    "2",
+    "--groups",
+    "4",
+    "--attention",
+    "4",
+    "--batch-size",
+    "8",
+]
 TINY += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "3", "--keep", "0"]
 
 
@@ -29,8 +43,22 @@ def base(tmp_path_factory) -> Path:
         kind = folder / "stripes" / ("stand" if k % 2 else "lie")
         kind.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(kind / f"{k}.png")
-    for name, flags in (("ddpm", ["--classes"]), ("iddpm", ["--method", "iddpm"]), ("edm", ["--method", "edm", "--classes"])):
-        flags = [*flags, "--data", str(folder / "stripes"), "--out", str(folder / name), "--steps", "6", "--hold-out", "0.2"]
+    for name, flags in (
+        ("ddpm", ["--classes"]),
+        ("iddpm", ["--method", "iddpm"]),
+        ("edm", ["--method", "edm", "--classes"]),
+    ):
+        flags = [
+            *flags,
+            "--data",
+            str(folder / "stripes"),
+            "--out",
+            str(folder / name),
+            "--steps",
+            "6",
+            "--hold-out",
+            "0.2",
+        ]
         assert main(["train", "image", *TINY, *flags]) == 0
     return folder
 
@@ -41,7 +69,12 @@ def written(path: Path) -> dict:
 
 def test_a_run_says_what_it_was_trained_for(base):
     config = written(base / "iddpm" / "config.json")
-    assert (config["schedule"], config["predicts"], config["learned_variance"], config["names"]) == ("cosine", "eps", True, [])
+    assert (config["schedule"], config["predicts"], config["learned_variance"], config["names"]) == (
+        "cosine",
+        "eps",
+        True,
+        [],
+    )
     config = written(base / "ddpm" / "config.json")
     assert (config["schedule"], config["size"], config["channels"], config["images"]) == ("linear", 8, 1, 32)
     assert config["names"] == ["lie", "stand"] and config["null"] is True
@@ -62,11 +95,40 @@ def test_a_run_says_what_it_was_trained_for(base):
     ],
 )
 def test_pictures_are_made_again_bit_for_bit_from_any_of_them(base, run, flags, calls, tmp_path):
-    common = ["sample", "image", "--checkpoint", str(base / run), "-n", "5", "--batch-size", "3", "--device", "cpu", "--seed", "7"]
+    common = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(base / run),
+        "-n",
+        "5",
+        "--batch-size",
+        "3",
+        "--device",
+        "cpu",
+        "--seed",
+        "7",
+    ]
     assert main([*common, *flags, "--out", str(tmp_path / "a"), "--json", str(tmp_path / "a.json")]) == 0
     assert written(tmp_path / "a.json")["metrics"]["nfe"] == calls
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["0000.png", "0001.png", "0002.png", "0003.png", "0004.png", "grid.png"]
-    again = ["sample", "image", "--from-png", str(tmp_path / "a" / "0002.png"), "--out", str(tmp_path / "b"), "--device", "cpu"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "0000.png",
+        "0001.png",
+        "0002.png",
+        "0003.png",
+        "0004.png",
+        "grid.png",
+    ]
+    again = [
+        "sample",
+        "image",
+        "--from-png",
+        str(tmp_path / "a" / "0002.png"),
+        "--out",
+        str(tmp_path / "b"),
+        "--device",
+        "cpu",
+    ]
     assert main([*again, "--watch"]) == 0
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
@@ -80,26 +142,74 @@ def test_other_weights_do_not_repeat_a_picture(base, tmp_path, capsys):
     from shutil import copytree
 
     copytree(base / "ddpm", tmp_path / "run")
-    common = ["sample", "image", "--steps", "2", "-n", "1", "--device", "cpu", "--out", str(tmp_path / "a"), "--checkpoint"]
+    common = [
+        "sample",
+        "image",
+        "--steps",
+        "2",
+        "-n",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "a"),
+        "--checkpoint",
+    ]
     assert main([*common, str(tmp_path / "run")]) == 0
     (tmp_path / "run" / "checkpoint-6").rename(tmp_path / "away")
-    assert main(["sample", "image", "--from-png", str(tmp_path / "a" / "grid.png"), "--out", str(tmp_path / "b")]) == 2
+    assert (
+        main(
+            ["sample", "image", "--from-png", str(tmp_path / "a" / "grid.png"), "--out", str(tmp_path / "b")]
+        )
+        == 2
+    )
     assert "made by other weights or" in capsys.readouterr().err
 
 
 def test_parameters_that_were_edited_are_refused_and_the_device_is_kept(base, tmp_path, capsys):
     out = tmp_path / "a"
     assert (
-        main(["sample", "image", "--checkpoint", str(base / "ddpm"), "-n", "3", "--steps", "2", "--device", "cpu", "--out", str(out)]) == 0
+        main(
+            [
+                "sample",
+                "image",
+                "--checkpoint",
+                str(base / "ddpm"),
+                "-n",
+                "3",
+                "--steps",
+                "2",
+                "--device",
+                "cpu",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
     )
     said = json.loads(read_parameters(out / "grid.png"))
     assert said["device"] == "cpu"
     pixels = np.zeros((8, 8, 1), np.uint8)
-    for change in ({"steps": "2"}, {"label": [0.5]}, {"solver": "euler"}, {"interval": [0.0]}, {"n": True}, {"scale": None}):
+    for change in (
+        {"steps": "2"},
+        {"label": [0.5]},
+        {"solver": "euler"},
+        {"interval": [0.0]},
+        {"n": True},
+        {"scale": None},
+    ):
         write_picture(tmp_path / "edited.png", pixels, json.dumps(said | change))
         capsys.readouterr()
-        assert main(["sample", "image", "--from-png", str(tmp_path / "edited.png"), "--out", str(tmp_path / "b")]) == 2
-        assert f"its parameters are not those of unveil sample image ({next(iter(change))} is" in capsys.readouterr().err
+        assert (
+            main(
+                ["sample", "image", "--from-png", str(tmp_path / "edited.png"), "--out", str(tmp_path / "b")]
+            )
+            == 2
+        )
+        assert (
+            f"its parameters are not those of unveil sample image ({next(iter(change))} is"
+            in capsys.readouterr().err
+        )
 
 
 def test_pictures_of_an_earlier_run_do_not_stay_behind(base, tmp_path, capsys):
@@ -108,15 +218,40 @@ def test_pictures_of_an_earlier_run_do_not_stay_behind(base, tmp_path, capsys):
     assert main([*flags, "-n", "3", "--watch", "--out", str(tmp_path / "a")]) == 0
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a" / "2024.png")
     assert main([*flags, "-n", "2", "--out", str(tmp_path / "a")]) == 0
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["0000.png", "0001.png", "2024.png", "grid.png"]
-    again = ["-n", "1", "--from", str(tmp_path / "a" / "0000.png"), "--task", "img2img", "--out", str(tmp_path / "a")]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "0000.png",
+        "0001.png",
+        "2024.png",
+        "grid.png",
+    ]
+    again = [
+        "-n",
+        "1",
+        "--from",
+        str(tmp_path / "a" / "0000.png"),
+        "--task",
+        "img2img",
+        "--out",
+        str(tmp_path / "a"),
+    ]
     capsys.readouterr()
     assert main([*flags, *again]) == 2 and "give another --out" in capsys.readouterr().err
     assert (tmp_path / "a" / "0001.png").is_file()
 
 
 def test_attention_that_only_the_preset_asked_for_gives_way_to_the_size_of_the_images(base, tmp_path):
-    data = ["--data", str(base / "stripes"), "--steps", "1", "--batch-size", "2", "--device", "cpu", "--diffusion-steps", "25"]
+    data = [
+        "--data",
+        str(base / "stripes"),
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--device",
+        "cpu",
+        "--diffusion-steps",
+        "25",
+    ]
     assert main(["train", "image", "--preset", "tiny", *data, "--out", str(tmp_path / "run")]) == 0
     assert written(tmp_path / "run" / "config.json")["attention"] == []
 
@@ -141,16 +276,43 @@ def test_scores_name_their_extractor_and_stand_beside_references(base, tmp_path,
     assert wanted <= set(result["metrics"]) and "features: pixels" in result["protocol"]
     assert "hits by a linear classifier of these features" in result["protocol"]
     assert result["reference"]["held_out"]["class_hit_rate"] > 0.8
-    assert set(result["reference"]) == {"floor", "gaussian", "held_out"} and 1.0 < result["metrics"]["bits_per_dim"] < 60.0
+    assert (
+        set(result["reference"]) == {"floor", "gaussian", "held_out"}
+        and 1.0 < result["metrics"]["bits_per_dim"] < 60.0
+    )
     assert result["reference"]["floor"]["frechet_distance"] < result["metrics"]["frechet_distance"]
     assert "FID" not in capsys.readouterr().out
 
 
 def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_path, capsys):
     out = tmp_path / "e.json"
-    score = ["eval", "image", "--checkpoint", str(base / "edm"), "--n", "6", "--steps", "2", "--extractor", "pixels", "--json", str(out)]
+    score = [
+        "eval",
+        "image",
+        "--checkpoint",
+        str(base / "edm"),
+        "--n",
+        "6",
+        "--steps",
+        "2",
+        "--extractor",
+        "pixels",
+        "--json",
+        str(out),
+    ]
     assert main([*score, "--device", "cpu"]) == 0
-    pack = ["weights", "pack", "--run", str(base / "edm"), "--name", "stripes", "--into", str(tmp_path), "--results", str(out)]
+    pack = [
+        "weights",
+        "pack",
+        "--run",
+        str(base / "edm"),
+        "--name",
+        "stripes",
+        "--into",
+        str(tmp_path),
+        "--results",
+        str(out),
+    ]
     assert main(pack) == 0
     card = (tmp_path / "stripes" / "card.md").read_text()
     assert (
@@ -185,7 +347,18 @@ def test_what_runs_out_of_memory_is_told_from_other_errors():
 
 
 def test_a_run_resumes_but_not_as_another(base, capsys):
-    again = ["train", "image", *TINY, "--classes", "--data", str(base / "stripes"), "--out", str(base / "ddpm"), "--hold-out", "0.2"]
+    again = [
+        "train",
+        "image",
+        *TINY,
+        "--classes",
+        "--data",
+        str(base / "stripes"),
+        "--out",
+        str(base / "ddpm"),
+        "--hold-out",
+        "0.2",
+    ]
     assert main([*again, "--steps", "7", "--resume", "--method", "v"]) == 2
     assert "was started with --method ddpm" in capsys.readouterr().err
     assert main([*again, "--steps", "7", "--resume"]) == 0
@@ -204,7 +377,23 @@ def test_a_run_resumes_but_not_as_another(base, capsys):
 def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path):
     common = ["--data", str(base / "stripes"), "--out", str(tmp_path / "run"), "--steps", "2"]
     assert main(["train", "image", *TINY, *common, *flags]) == 0
-    assert main(["sample", "image", "--checkpoint", str(tmp_path / "run"), "-n", "2", "--steps", "2", "--out", str(tmp_path / "s")]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "image",
+                "--checkpoint",
+                str(tmp_path / "run"),
+                "-n",
+                "2",
+                "--steps",
+                "2",
+                "--out",
+                str(tmp_path / "s"),
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,11 +420,20 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--respacing", "5"], "is of ddim and ddpm on a table"),
         (["train", "--steps", "0"], "--steps must be a whole number of at least 1"),
         (["train", "--method", "flow", "--predicts", "eps"], "begins where alpha is 0"),
-        (["train", "--stem", "4", "--attention", "2"], "such models make noise; take --predicts x0 --min-snr 5"),
+        (
+            ["train", "--stem", "4", "--attention", "2"],
+            "such models make noise; take --predicts x0 --min-snr 5",
+        ),
         (["sample", "--temperature", "0.5"], "--temperature is of --solver ddpm"),
         (["sample", "--rescale", "0.5"], "--rescale is of guidance"),
-        (["sample", "--interval", "0.8", "0.2", "--scale", "2", "--class", "1"], "two rising times within 0 .. 1"),
-        (["sample", "--interval", "0.2", "1.5", "--scale", "2", "--class", "1"], "two rising times within 0 .. 1"),
+        (
+            ["sample", "--interval", "0.8", "0.2", "--scale", "2", "--class", "1"],
+            "two rising times within 0 .. 1",
+        ),
+        (
+            ["sample", "--interval", "0.2", "1.5", "--scale", "2", "--class", "1"],
+            "two rising times within 0 .. 1",
+        ),
         (["sample", "--strength", "0.5"], "--strength is of --task img2img"),
         (["sample", "--classifier-scale", "2"], "--classifier-scale is of --classifier"),
         (["sample", "--threads", "-3"], "--threads must be at least 0"),
@@ -244,7 +442,10 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
             "--steps must be a whole number of at least 1, --scale and --temperature at least 0, --rescale in 0 .. 1, got 0, 1.0, 1.0 and 0.0",
         ),
         (["sample", "--checkpoint", "STRIPES"], "unveil weights convert"),
-        (["eval", "--checkpoint", "EDM", "--bits", "4", "--n", "4"], "--bits 4: bits a dimension need a model with a table"),
+        (
+            ["eval", "--checkpoint", "EDM", "--bits", "4", "--n", "4"],
+            "--bits 4: bits a dimension need a model with a table",
+        ),
         (["train", "--width", "9"], "not a multiple of 4 groups"),
         (["train", "--fit", "crop"], "needs --size"),
         (["train", "--batch-size", "100000000000000"], "a step of --batch-size 100000000000000 needs about"),
@@ -252,7 +453,9 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
     ],
 )
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
-    verb, *flags = [str(base / word.lower()) if word in ("IDDPM", "EDM", "STRIPES") else word for word in command]
+    verb, *flags = [
+        str(base / word.lower()) if word in ("IDDPM", "EDM", "STRIPES") else word for word in command
+    ]
     if verb in ("sample", "eval") and "--checkpoint" not in flags:
         flags += ["--checkpoint", str(base / "ddpm")]
     if verb == "train":

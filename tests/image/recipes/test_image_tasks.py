@@ -31,7 +31,24 @@ def base(tmp_path_factory) -> Path:
     Image.fromarray(np.dstack([np.full((8, 8), 99, np.uint8), mask, mask])).save(folder / "colour.png")
     data = ["--data", str(folder / "stripes"), "--hold-out", "0.2"]
     for name, flags in (("model", ["--classes"]), ("free", []), ("up", ["--upsample", "2"])):
-        assert main(["train", "image", "--preset", "tiny", *COMMON, *data, *flags, "--steps", "4", "--out", str(folder / name)]) == 0
+        assert (
+            main(
+                [
+                    "train",
+                    "image",
+                    "--preset",
+                    "tiny",
+                    *COMMON,
+                    *data,
+                    *flags,
+                    "--steps",
+                    "4",
+                    "--out",
+                    str(folder / name),
+                ]
+            )
+            == 0
+        )
     for name, flags, steps in (("guide", [], "4"), ("judge", ["--clean"], "50")):
         out = ["--steps", steps, "--out", str(folder / name)]
         assert main(["train", "classifier", "--preset", "tiny", *COMMON, *data, *flags, *out]) == 0
@@ -39,7 +56,9 @@ def base(tmp_path_factory) -> Path:
 
 
 def sample(base: Path, model: str, *flags: str, n: int = 2) -> int:
-    return main(["sample", "image", "--checkpoint", str(base / model), "-n", str(n), "--device", "cpu", *flags])
+    return main(
+        ["sample", "image", "--checkpoint", str(base / model), "-n", str(n), "--device", "cpu", *flags]
+    )
 
 
 def picture(path: Path) -> np.ndarray:
@@ -49,9 +68,16 @@ def picture(path: Path) -> np.ndarray:
 
 def test_a_classifier_leads_any_model_and_its_weights_belong_to_the_picture(base, tmp_path, capsys):
     flags = ["--classifier", str(base / "guide"), "--class", "1", "--steps", "3"]
-    for k, (model, more) in enumerate([("free", []), ("model", ["--solver", "ddpm", "--classifier-form", "mean"])]):
+    for k, (model, more) in enumerate(
+        [("free", []), ("model", ["--solver", "ddpm", "--classifier-form", "mean"])]
+    ):
         assert sample(base, model, *flags, *more, "--out", str(tmp_path / f"{k}")) == 0
-        assert sample(base, model, *flags, *more, "--classifier-scale", "0", "--out", str(tmp_path / f"{k}-free")) == 0
+        assert (
+            sample(
+                base, model, *flags, *more, "--classifier-scale", "0", "--out", str(tmp_path / f"{k}-free")
+            )
+            == 0
+        )
         assert (picture(tmp_path / f"{k}" / "0000.png") != picture(tmp_path / f"{k}-free" / "0000.png")).any()
     again = ["sample", "image", "--from-png", str(tmp_path / "0" / "grid.png"), "--device", "cpu", "--out"]
     assert main([*again, str(tmp_path / "again")]) == 0
@@ -60,16 +86,47 @@ def test_a_classifier_leads_any_model_and_its_weights_belong_to_the_picture(base
     assert said["recipe"] == "classifier" and said["names"] == ["lie", "stand"] and said["clean"] is False
     assert load(base / "judge", "cpu").clean
     capsys.readouterr()
-    assert main(["weights", "pack", "--run", str(base / "judge"), "--name", "x", "--into", str(tmp_path)]) == 2
+    assert (
+        main(["weights", "pack", "--run", str(base / "judge"), "--name", "x", "--into", str(tmp_path)]) == 2
+    )
     assert "is a classifier" in capsys.readouterr().err
 
 
 def test_hits_are_counted_by_a_judge_beside_its_accuracy(base, tmp_path):
     out = tmp_path / "e.json"
-    judged = ["--judge", str(base / "judge"), "--extractor", "judge", "--n", "8", "--steps", "3", "--device", "cpu", "--json", str(out)]
-    assert main(["eval", "image", "--checkpoint", str(base / "free"), *judged, "--classifier", str(base / "guide")]) == 0
+    judged = [
+        "--judge",
+        str(base / "judge"),
+        "--extractor",
+        "judge",
+        "--n",
+        "8",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+        "--json",
+        str(out),
+    ]
+    assert (
+        main(
+            [
+                "eval",
+                "image",
+                "--checkpoint",
+                str(base / "free"),
+                *judged,
+                "--classifier",
+                str(base / "guide"),
+            ]
+        )
+        == 0
+    )
     result = json.loads(out.read_text())
-    assert 0.0 <= result["metrics"]["class_hit_rate"] <= 1.0 and result["reference"]["held_out"]["class_hit_rate"] > 0.8
+    assert (
+        0.0 <= result["metrics"]["class_hit_rate"] <= 1.0
+        and result["reference"]["held_out"]["class_hit_rate"] > 0.8
+    )
     assert (
         "features: classifier judge, trained on the same data" in result["protocol"]
         and "classifier scale 1.0 on the belief" in result["protocol"]
@@ -79,41 +136,124 @@ def test_hits_are_counted_by_a_judge_beside_its_accuracy(base, tmp_path):
 
 def test_pictures_are_changed_filled_and_found_again(base, tmp_path):
     one, other = (str(next((base / "stripes" / kind).iterdir())) for kind in ("lie", "stand"))
-    assert sample(base, "free", "--from", one, "--task", "img2img", "--strength", "0.1", "--steps", "25", "--out", str(tmp_path / "a")) == 0
+    assert (
+        sample(
+            base,
+            "free",
+            "--from",
+            one,
+            "--task",
+            "img2img",
+            "--strength",
+            "0.1",
+            "--steps",
+            "25",
+            "--out",
+            str(tmp_path / "a"),
+        )
+        == 0
+    )
     assert np.abs(picture(tmp_path / "a" / "0000.png").astype(int) - picture(Path(one))).mean() < 60
-    fill = ["--task", "inpaint", "--mask", str(base / "mask.png"), "--jumps", "2", "--jump-length", "2", "--solver", "ddpm", "--steps", "4"]
+    fill = [
+        "--task",
+        "inpaint",
+        "--mask",
+        str(base / "mask.png"),
+        "--jumps",
+        "2",
+        "--jump-length",
+        "2",
+        "--solver",
+        "ddpm",
+        "--steps",
+        "4",
+    ]
     assert sample(base, "model", "--from", one, *fill, "--out", str(tmp_path / "b")) == 0
     made = picture(tmp_path / "b" / "0001.png")
-    assert (made[:, 4:] == picture(Path(one))[:, 4:]).all() and (made[:, :4] != picture(Path(one))[:, :4]).any()
-    ddim, result = ["--solver", "ddim", "--steps", "25", "--no-clip", "--json", str(tmp_path / "c.json")], tmp_path / "c.json"
-    assert sample(base, "free", "--from", one, other, "--task", "reconstruct", *ddim, "--out", str(tmp_path / "c")) == 0
+    assert (made[:, 4:] == picture(Path(one))[:, 4:]).all() and (
+        made[:, :4] != picture(Path(one))[:, :4]
+    ).any()
+    ddim, result = (
+        ["--solver", "ddim", "--steps", "25", "--no-clip", "--json", str(tmp_path / "c.json")],
+        tmp_path / "c.json",
+    )
+    assert (
+        sample(
+            base, "free", "--from", one, other, "--task", "reconstruct", *ddim, "--out", str(tmp_path / "c")
+        )
+        == 0
+    )
     assert json.loads(result.read_text())["metrics"]["psnr_mean"] > 15.0
-    assert sample(base, "free", "--from", one, other, "--task", "interpolate", *ddim, "--out", str(tmp_path / "d"), n=3) == 0
+    assert (
+        sample(
+            base,
+            "free",
+            "--from",
+            one,
+            other,
+            "--task",
+            "interpolate",
+            *ddim,
+            "--out",
+            str(tmp_path / "d"),
+            n=3,
+        )
+        == 0
+    )
     for k, end in ((0, "0000"), (2, "0001")):  # its ends are the pictures found again
-        difference = picture(tmp_path / "d" / f"000{k}.png").astype(int) - picture(tmp_path / "c" / f"{end}.png")
+        difference = picture(tmp_path / "d" / f"000{k}.png").astype(int) - picture(
+            tmp_path / "c" / f"{end}.png"
+        )
         assert np.abs(difference).max() <= 1
 
 
-@pytest.mark.parametrize(("what", "more"), [("denoise", []), ("inpaint", ["--mask", "MASK"]), ("deblur", []), ("superres", [])])
+@pytest.mark.parametrize(
+    ("what", "more"), [("denoise", []), ("inpaint", ["--mask", "MASK"]), ("deblur", []), ("superres", [])]
+)
 def test_restored_pictures_are_measured_beside_methods_without_learning(base, what, more, tmp_path):
     flags = [str(base / "mask.png") if word == "MASK" else word for word in more]
     out = ["--json", str(tmp_path / "r.json"), "--out", str(tmp_path / "r"), "--steps", "4", "--noise", "10"]
-    assert sample(base, "free", "--from", str(base / "stripes"), "--restore", what, "--degrade", *flags, *out, n=4) == 0
+    assert (
+        sample(
+            base, "free", "--from", str(base / "stripes"), "--restore", what, "--degrade", *flags, *out, n=4
+        )
+        == 0
+    )
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["metrics"]["psnr_mean"] > 3.0 and result["reference"]["median"]["psnr_mean"] > 3.0
-    assert ("bicubic" in result["reference"]) == (what == "superres") and f"restore {what}, noise 10" in result["protocol"]
+    assert ("bicubic" in result["reference"]) == (
+        what == "superres"
+    ) and f"restore {what}, noise 10" in result["protocol"]
 
 
 def test_an_upsampler_enlarges_given_pictures(base, tmp_path):
-    assert sample(base, "up", "--from", str(base / "small.png"), "--steps", "3", "--out", str(tmp_path / "a")) == 0
+    assert (
+        sample(base, "up", "--from", str(base / "small.png"), "--steps", "3", "--out", str(tmp_path / "a"))
+        == 0
+    )
     assert picture(tmp_path / "a" / "0000.png").shape == (8, 8)
     more = ["--degrade", "--json", str(tmp_path / "u.json"), "--steps", "3", "--out", str(tmp_path / "b")]
     assert sample(base, "up", "--from", str(base / "stripes"), *more) == 0
     assert "bicubic" in json.loads((tmp_path / "u.json").read_text())["reference"]
-    score = ["--n", "6", "--steps", "2", "--extractor", "pixels", "--bits", "2", "--device", "cpu", "--json", str(tmp_path / "e.json")]
+    score = [
+        "--n",
+        "6",
+        "--steps",
+        "2",
+        "--extractor",
+        "pixels",
+        "--bits",
+        "2",
+        "--device",
+        "cpu",
+        "--json",
+        str(tmp_path / "e.json"),
+    ]
     assert main(["eval", "image", "--checkpoint", str(base / "up"), *score]) == 0
     result = json.loads((tmp_path / "e.json").read_text())
-    assert {"psnr_mean", "bits_per_dim"} <= set(result["metrics"]) and result["reference"]["bicubic"]["psnr_mean"] > 3.0
+    assert {"psnr_mean", "bits_per_dim"} <= set(result["metrics"]) and result["reference"]["bicubic"][
+        "psnr_mean"
+    ] > 3.0
 
 
 @pytest.mark.parametrize(
@@ -129,33 +269,104 @@ def test_an_upsampler_enlarges_given_pictures(base, tmp_path):
         (["free", "--from", "COLOUR", "--task", "img2img"], "is coloured, but grey is needed"),
         (["free", "--from", "nowhere.png", "--task", "img2img"], "nowhere.png: no such file or folder"),
         (["free", "--from", "ONE", "--restore", "superres", "--factor", "3"], "--factor 3 does not divide"),
-        (["free", "--from", "ONE", "--restore", "denoise", "--noise", "0"], "--noise and --blur must be finite and above 0"),
+        (
+            ["free", "--from", "ONE", "--restore", "denoise", "--noise", "0"],
+            "--noise and --blur must be finite and above 0",
+        ),
         (["free", "--jumps", "3"], "--jumps is of --task inpaint"),
         (["free", "--classifier", "JUDGE", "--class", "0"], "trained on clean images"),
         (["free", "--classifier", "FREE", "--class", "0"], "trained by recipe 'image'"),
         (["model", "--negative", "0", "--class", "1"], "give --scale above 1"),
-        (["free", "--from", "ONE", "--restore", "denoise", "--noise", "inf"], "--noise and --blur must be finite"),
+        (
+            ["free", "--from", "ONE", "--restore", "denoise", "--noise", "inf"],
+            "--noise and --blur must be finite",
+        ),
         (["free", "--from", "ONE", "--restore", "denoise", "--blur", "2"], "--blur is of --restore deblur"),
         (["up"], "an upsampler needs pictures"),
         (["up", "--from", "ONE"], "is 8 x 8, but 4 x 4 is asked"),
     ],
 )
 def test_mistakes_are_one_line(base, command, message, capsys, tmp_path):
-    words = {"ONE": str(next((base / "stripes" / "lie").iterdir())), "SMALL": str(base / "small.png"), "COLOUR": str(base / "colour.png")}
+    words = {
+        "ONE": str(next((base / "stripes" / "lie").iterdir())),
+        "SMALL": str(base / "small.png"),
+        "COLOUR": str(base / "colour.png"),
+    }
     words |= {"JUDGE": str(base / "judge"), "GUIDE": str(base / "guide"), "FREE": str(base / "free")}
     model, *flags = [words.get(word, word) for word in command]
     status = sample(base, model, *flags, "--steps", "3", "--out", str(tmp_path / "out"))
     error = capsys.readouterr().err.strip()
-    assert status == 2 and message in error and len([line for line in error.splitlines() if line.startswith("unveil: ")]) == 1
+    assert (
+        status == 2
+        and message in error
+        and len([line for line in error.splitlines() if line.startswith("unveil: ")]) == 1
+    )
 
 
 def test_the_judge_must_not_be_the_guide(base, capsys):
-    both = ["--judge", str(base / "guide"), "--classifier", str(base / "guide"), "--n", "4", "--device", "cpu"]
+    both = [
+        "--judge",
+        str(base / "guide"),
+        "--classifier",
+        str(base / "guide"),
+        "--n",
+        "4",
+        "--device",
+        "cpu",
+    ]
     assert main(["eval", "image", "--checkpoint", str(base / "free"), *both]) == 2
     assert "must be another classifier" in capsys.readouterr().err
-    assert main(["eval", "image", "--checkpoint", str(base / "free"), "--judge", str(base / "judge"), "--n", "4", "--device", "cpu"]) == 2
+    assert (
+        main(
+            [
+                "eval",
+                "image",
+                "--checkpoint",
+                str(base / "free"),
+                "--judge",
+                str(base / "judge"),
+                "--n",
+                "4",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "leave it out" in capsys.readouterr().err
-    assert main(["eval", "image", "--checkpoint", str(base / "free"), "--extractor", "judge", "--n", "4", "--device", "cpu"]) == 2
+    assert (
+        main(
+            [
+                "eval",
+                "image",
+                "--checkpoint",
+                str(base / "free"),
+                "--extractor",
+                "judge",
+                "--n",
+                "4",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "needs --judge RUN" in capsys.readouterr().err
-    assert main(["eval", "image", "--checkpoint", str(base / "model"), "--judge", str(base / "guide"), "--n", "4", "--device", "cpu"]) == 2
+    assert (
+        main(
+            [
+                "eval",
+                "image",
+                "--checkpoint",
+                str(base / "model"),
+                "--judge",
+                str(base / "guide"),
+                "--n",
+                "4",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "trained on noisy images" in capsys.readouterr().err

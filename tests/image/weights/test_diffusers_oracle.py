@@ -17,9 +17,19 @@ from unveil.sampling.gaussian import DDIM, Ancestral
 from unveil.sampling.guidance import clipped
 from unveil.sampling.loop import sample
 
-SMALL = {"sample_size": 16, "in_channels": 3, "out_channels": 3, "norm_num_groups": 8, "attention_head_dim": 8}
+SMALL = {
+    "sample_size": 16,
+    "in_channels": 3,
+    "out_channels": 3,
+    "norm_num_groups": 8,
+    "attention_head_dim": 8,
+}
 KINDS = {
-    "two levels": {"block_out_channels": (16, 32), "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2},
+    "two levels": {
+        "block_out_channels": (16, 32),
+        "down_block_types": ("DownBlock2D",) * 2,
+        "up_block_types": ("UpBlock2D",) * 2,
+    },
     "attention on top, three blocks": {
         "block_out_channels": (16, 16),
         "layers_per_block": 3,
@@ -76,12 +86,19 @@ def test_networks_of_many_options_compute_what_theirs_do(kind, tmp_path):
 def test_ddim_walks_the_table_as_theirs_does(predicts, betas, tmp_path):
     """From one state through the last forty of a thousand entries, the noise taken anew from the clipped picture."""
     network = theirs("two levels")
-    table = {"num_train_timesteps": 1000, "prediction_type": predicts, "clip_sample": True, "beta_schedule": betas}
+    table = {
+        "num_train_timesteps": 1000,
+        "prediction_type": predicts,
+        "clip_sample": True,
+        "beta_schedule": betas,
+    }
     DDPMPipeline(network, DDPMScheduler(**table)).save_pretrained(tmp_path)
     model = load_images(tmp_path, "cpu")
     begin = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     scheduler = DDIMScheduler(**table)
-    scheduler.alphas_cumprod = (1.0 - scheduler.betas.double()).cumprod(0)  # in single precision the clean end loses 1 - alpha
+    scheduler.alphas_cumprod = (1.0 - scheduler.betas.double()).cumprod(
+        0
+    )  # in single precision the clean end loses 1 - alpha
     scheduler.set_timesteps(1000)
     x = begin
     with torch.no_grad():
@@ -103,7 +120,11 @@ def test_a_step_of_ddpm_has_their_mean_and_variance(variance, tmp_path):
     solver = Ancestral(model.denoiser.schedule, variance.removeprefix("fixed_"))
     for k in (1, 5, 300, 700, 999):
         with torch.no_grad():
-            theirs_drawn = scheduler.step(network(x, k).sample, k, x, generator=torch.Generator().manual_seed(3)).prev_sample
+            theirs_drawn = scheduler.step(
+                network(x, k).sample, k, x, generator=torch.Generator().manual_seed(3)
+            ).prev_sample
         times = torch.tensor([(k + 1) / 1000, k / 1000], dtype=torch.float64)
-        ours, _ = solver.step(clipped(model.denoiser, -1.0, 1.0), x, times[0], times[1], None, torch.Generator().manual_seed(3))
+        ours, _ = solver.step(
+            clipped(model.denoiser, -1.0, 1.0), x, times[0], times[1], None, torch.Generator().manual_seed(3)
+        )
         golden_close(ours, theirs_drawn, 1024)  # their table is float32

@@ -82,7 +82,9 @@ def test_a_checkpoint_of_training_has_its_average_beside_it(tmp_path):
     for file in (folder / "unet").iterdir():
         (folder / "unet_ema" / file.name).write_bytes(file.read_bytes())
     found = read(folder)
-    assert found.averaged is not None and torch.equal(found.averaged["enter.weight"], found.raw["enter.weight"])
+    assert found.averaged is not None and torch.equal(
+        found.averaged["enter.weight"], found.raw["enter.weight"]
+    )
 
 
 @pytest.mark.parametrize("name", MILESTONES)
@@ -115,7 +117,15 @@ def test_the_released_files_of_openai_need_no_flags(tmp_path):
             small, large, _ = stem.split("_")
             assert (read_flags("", stem)["small_size"], read_flags("", stem)["large_size"]) == (small, large)
             continue
-        size = 256 if "lsun" in stem else 32 if "cifar10" in stem else 64 if "64" in stem else int(stem.partition("x")[0])
+        size = (
+            256
+            if "lsun" in stem
+            else 32
+            if "cifar10" in stem
+            else 64
+            if "64" in stem
+            else int(stem.partition("x")[0])
+        )
         assert read_flags("", stem)["image_size"] == str(size)
     path, _ = written("adm", tmp_path)
     with pytest.raises(UnveilError, match="give the flags of its training"):
@@ -127,10 +137,16 @@ def test_the_released_files_of_openai_need_no_flags(tmp_path):
 
 def test_tables_of_schedulers_are_those_of_the_paper():
     """Betas from their ends, and what sigmoid means there: GeoDiff's, from -6 to 6."""
-    assert betas_of({"beta_start": 0.1, "beta_end": 0.3, "num_train_timesteps": 3}) == pytest.approx((0.1, 0.2, 0.3))
-    rooted = betas_of({"beta_schedule": "scaled_linear", "beta_start": 0.01, "beta_end": 0.09, "num_train_timesteps": 3})
+    assert betas_of({"beta_start": 0.1, "beta_end": 0.3, "num_train_timesteps": 3}) == pytest.approx(
+        (0.1, 0.2, 0.3)
+    )
+    rooted = betas_of(
+        {"beta_schedule": "scaled_linear", "beta_start": 0.01, "beta_end": 0.09, "num_train_timesteps": 3}
+    )
     assert rooted == pytest.approx((0.01, 0.04, 0.09))
-    bent = betas_of({"beta_schedule": "sigmoid", "beta_start": 0.1, "beta_end": 0.3, "num_train_timesteps": 3})
+    bent = betas_of(
+        {"beta_schedule": "sigmoid", "beta_start": 0.1, "beta_end": 0.3, "num_train_timesteps": 3}
+    )
     assert bent[1] == pytest.approx(0.2) and bent[0] == pytest.approx(0.1 + 0.2 / (1 + 2.718281828**6))
     assert betas_of({"beta_schedule": "linear", "trained_betas": [0.1, 0.5]}) == (0.1, 0.5)
 
@@ -141,7 +157,10 @@ def test_tables_of_schedulers_are_those_of_the_paper():
         ({"_class_name": "UNet2DConditionModel"}, "UNet2DModel can be read"),
         ({"time_embedding_type": "fourier"}, "time_embedding_type is fourier"),
         ({"down_block_types": ["SkipDownBlock2D"] * 3}, "blocks are SkipDownBlock2D"),
-        ({"up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"]}, "not at the levels of that going up"),
+        (
+            {"up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"]},
+            "not at the levels of that going up",
+        ),
         ({"class_embed_type": "timestep"}, "class_embed_type is timestep"),
         ({"mid_block_scale_factor": 2}, "mid_block_scale_factor is 2"),
         ({"sample_size": None}, "give --size"),
@@ -221,19 +240,37 @@ def test_other_networks_of_openai_and_lucidrains_are_told(tmp_path):
         flags="image_size=8",
     )
     wide = tensors["input_blocks.0.0.weight"].repeat(1, 2, 1, 1)
-    refused(tensors | {"input_blocks.0.0.weight": wide}, "have image_size, but it is an upsampler", flags="image_size=8")
+    refused(
+        tensors | {"input_blocks.0.0.weight": wide},
+        "have image_size, but it is an upsampler",
+        flags="image_size=8",
+    )
     refused({"weight": torch.ones(3)}, "neither a state dict of openai's")
     refused([torch.ones(3)], "no dict of tensors")
     refused({"model": {"weight": torch.ones(3)}}, "no GaussianDiffusion")
     tree = milestone("milestone")
     refused(tree, "give --size")
     model = tree["model"]
-    refused(tree | {"model": {k: v for k, v in model.items() if "mem_kv" not in k}}, "older ones and others are not read", size=8)
-    refused(tree | {"model": model | {"model.time_mlp.0.weights": torch.ones(8)}}, "random or learned frequencies", size=8)
+    refused(
+        tree | {"model": {k: v for k, v in model.items() if "mem_kv" not in k}},
+        "older ones and others are not read",
+        size=8,
+    )
+    refused(
+        tree | {"model": model | {"model.time_mlp.0.weights": torch.ones(8)}},
+        "random or learned frequencies",
+        size=8,
+    )
     self_told = model["model.init_conv.weight"].repeat(1, 2, 1, 1)
     refused(tree | {"model": model | {"model.init_conv.weight": self_told}}, "self_condition", size=8)
-    refused(tree | {"model": model | {"model.final_conv.weight": torch.full((3, 6, 1, 1), float("nan"))}}, "not finite", size=8)
-    refused(tree | {"model": model | {"betas": torch.zeros(100)}}, "does not say whether|between 0 and 1", size=8)
+    refused(
+        tree | {"model": model | {"model.final_conv.weight": torch.full((3, 6, 1, 1), float("nan"))}},
+        "not finite",
+        size=8,
+    )
+    refused(
+        tree | {"model": model | {"betas": torch.zeros(100)}}, "does not say whether|between 0 and 1", size=8
+    )
 
 
 class Harm:
@@ -299,11 +336,16 @@ def test_checkpoints_of_a_training_hold_weights_and_average(tmp_path, capsys):
         assert found.notes == {"step": 500 if path != out else 1500}
     assert main(["weights", "inspect", str(out / "checkpoint-500")]) == 0
     assert "raw and averaged (EMA); step 500" in capsys.readouterr().out
-    one, other = (load(out / "checkpoint-500", "cpu", raw=raw).denoiser.network.enter.weight for raw in (False, True))
+    one, other = (
+        load(out / "checkpoint-500", "cpu", raw=raw).denoiser.network.enter.weight for raw in (False, True)
+    )
     torch.testing.assert_close(one, 1.1 * other)
     assert read(out / "checkpoint-500" / "unet").averaged is None  # its scheduler stands two folders above
     (out / "scheduler").rename(out / "away")
-    with pytest.raises(UnveilError, match=r"checkpoint-500: .* no scheduler_config\.json in it, in a folder scheduler/ or beside it"):
+    with pytest.raises(
+        UnveilError,
+        match=r"checkpoint-500: .* no scheduler_config\.json in it, in a folder scheduler/ or beside it",
+    ):
         read(out / "checkpoint-500")
 
 
@@ -315,16 +357,23 @@ def test_weights_in_several_files_and_variants(tmp_path, end, kind):
     weights = filled(golden("plain")["shapes"])
     variant = ".fp16" if "variant" in kind else ""
     parts = [weights] if kind == "variant" else [dict(list(weights.items())[k::2]) for k in (0, 1)]
-    files = [f"diffusion_pytorch_model{variant}{f'-0000{k + 1}-of-00002' if len(parts) > 1 else ''}.{end}" for k in range(len(parts))]
+    files = [
+        f"diffusion_pytorch_model{variant}{f'-0000{k + 1}-of-00002' if len(parts) > 1 else ''}.{end}"
+        for k in range(len(parts))
+    ]
     for name, part in zip(files, parts, strict=True):
         halves = {key: value.half() if variant else value for key, value in part.items()}
         save_file(halves, place / name) if end == "safetensors" else torch.save(halves, place / name)
     if len(parts) > 1:
         index = place / f"diffusion_pytorch_model.{end}.index{variant}.json"
-        index.write_text(json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}}))
+        index.write_text(
+            json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}})
+        )
     found = read(tmp_path / "x").raw
     for name, value in read(pipeline("plain", tmp_path / "y")).raw.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3 if variant else 0, atol=1e-3 if variant else 0)
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-3 if variant else 0, atol=1e-3 if variant else 0
+        )
     if len(parts) > 1:
         index.write_text(json.dumps({"weight_map": dict.fromkeys(weights, files[0])}))
         with pytest.raises(UnveilError, match="do not agree on"):
@@ -332,7 +381,9 @@ def test_weights_in_several_files_and_variants(tmp_path, end, kind):
         index.write_text(json.dumps({"weight_map": dict.fromkeys(weights, "../secret.bin")}))
         with pytest.raises(UnveilError, match="which is no file of its weights"):
             read(tmp_path / "x")
-        index.write_text(json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}}))
+        index.write_text(
+            json.dumps({"weight_map": {key: files[k] for k, part in enumerate(parts) for key in part}})
+        )
         (place / files[1]).unlink()
         with pytest.raises(UnveilError, match="1 of 2 files of its weights are missing"):
             read(tmp_path / "x")

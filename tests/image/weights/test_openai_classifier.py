@@ -30,7 +30,11 @@ FLAGS = {
     "upsampler": "large_size=8 small_size=2",
 }
 ENTRIES = {"classifier_plain": [13, 2000]}
-LABELS = {"classifier": torch.tensor([6, 2]), "classifier_plain": torch.tensor([4, 1]), "upsampler": torch.tensor([6, 2])}
+LABELS = {
+    "classifier": torch.tensor([6, 2]),
+    "classifier_plain": torch.tensor([4, 1]),
+    "upsampler": torch.tensor([6, 2]),
+}
 
 
 def file(name: str, folder: Path) -> Path:
@@ -59,7 +63,9 @@ def test_logits_and_gradients_are_theirs(name, tmp_path):
     gradient = potential_gradient(model.log_probability(LABELS[name]), noisy(name), t)
     scale = float(wanted["gradient"].abs().max())
     golden_close(gradient, wanted["gradient"])
-    later = potential_gradient(model.log_probability(LABELS[name]), noisy(name), t + 1 / model.shape.diffusion_steps)
+    later = potential_gradient(
+        model.log_probability(LABELS[name]), noisy(name), t + 1 / model.shape.diffusion_steps
+    )
     assert float((later - gradient).abs().max()) > 1e-4 * scale  # an entry more is another answer
 
 
@@ -86,29 +92,49 @@ def test_guidance_by_it_is_theirs_in_both_forms(tmp_path):
 
 def test_an_upsamplers_belief_is_theirs(tmp_path):
     """Noise first, the enlarged picture behind it."""
-    model, wanted = unveil.load(file("upsampler", tmp_path), "cpu", flags=FLAGS["upsampler"]), golden("upsampler")
+    model, wanted = (
+        unveil.load(file("upsampler", tmp_path), "cpu", flags=FLAGS["upsampler"]),
+        golden("upsampler"),
+    )
     assert model.shape.upsample == 4
     low = torch.from_numpy(np.random.RandomState(2).uniform(-1, 1, (2, 3, 2, 2)).astype(np.float32))
     with torch.no_grad():
-        belief = model.denoiser(noisy("upsampler"), at("upsampler", 1000), model.condition(LABELS["upsampler"], 2, low))
+        belief = model.denoiser(
+            noisy("upsampler"), at("upsampler", 1000), model.condition(LABELS["upsampler"], 2, low)
+        )
     for row in range(2):
         golden_close(belief.mean[row], wanted["x0"][row], 512)
 
 
-@pytest.mark.parametrize("stem", ["64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier"])
+@pytest.mark.parametrize(
+    "stem", ["64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier"]
+)
 def test_the_released_classifiers_are_known_by_their_names(stem):
     """By the shapes of their tensors, which the original's code makes from its flags; nothing of their size is stored."""
     described = _released(stem)
     network = described.network
-    assert (described.size, network.channels, network.classes, network.head_width) == (int(stem.partition("x")[0]), 3, 1000, 64)
-    assert (network.blocks, network.big_gan, network.scale_shift) == (4 if stem.startswith("64") else 2, True, True)
+    assert (described.size, network.channels, network.classes, network.head_width) == (
+        int(stem.partition("x")[0]),
+        3,
+        1000,
+        64,
+    )
+    assert (network.blocks, network.big_gan, network.scale_shift) == (
+        4 if stem.startswith("64") else 2,
+        True,
+        True,
+    )
     assert shape_of(our_config(described)).schedule == ("cosine" if stem.startswith("64") else "linear")
 
 
 @pytest.mark.parametrize(("stem", "sides"), [("64_256_upsampler", (256, 4)), ("128_512_upsampler", (512, 4))])
 def test_the_released_upsamplers_are_known_by_their_names(stem, sides):
     described = _released(stem)
-    assert (described.size, described.upsample) == sides and described.network.given == 3 and described.network.labels == 1000
+    assert (
+        (described.size, described.upsample) == sides
+        and described.network.given == 3
+        and described.network.labels == 1000
+    )
 
 
 def _released(stem: str):
@@ -126,8 +152,24 @@ def test_a_converted_classifier_guides_a_converted_model(tmp_path, capsys):
     guide = file("classifier", tmp_path)
     assert main(["weights", "inspect", str(guide), f"--flags={FLAGS['classifier']}"]) == 0
     assert "then --classifier OUT" in capsys.readouterr().out
-    assert main(["weights", "convert", str(guide), str(tmp_path / "guide"), f"--flags={FLAGS['classifier']}"]) == 0
-    asked = ["sample", "image", "--checkpoint", str(tmp_path / "model"), "-n", "2", "--class", "2", "--steps", "3", "--device", "cpu"]
+    assert (
+        main(["weights", "convert", str(guide), str(tmp_path / "guide"), f"--flags={FLAGS['classifier']}"])
+        == 0
+    )
+    asked = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(tmp_path / "model"),
+        "-n",
+        "2",
+        "--class",
+        "2",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+    ]
     asked += ["--classifier", str(tmp_path / "guide"), "--solver", "ddim"]
     for scale in ("0", "50"):
         assert main([*asked, "--classifier-scale", scale, "--out", str(tmp_path / scale)]) == 0
@@ -158,6 +200,8 @@ def test_flags_that_do_not_fit_are_one_line(name, flags, told, tmp_path):
 def test_other_pools_are_told(tmp_path):
     tensors = filled(golden("classifier")["shapes"])
     rest = {name: value for name, value in tensors.items() if not name.startswith("out.2.")}
-    torch.save(rest | {"out.3.weight": torch.ones(7, 128, 1, 1), "out.3.bias": torch.ones(7)}, tmp_path / "x.pt")
+    torch.save(
+        rest | {"out.3.weight": torch.ones(7, 128, 1, 1), "out.3.bias": torch.ones(7)}, tmp_path / "x.pt"
+    )
     with pytest.raises(UnveilError, match="classifier_pool adaptive; only attention can be read"):
         read_images_file(tmp_path / "x.pt", flags=FLAGS["classifier"])

@@ -31,22 +31,41 @@ def naive(terminals: list[bool], timeouts: list[bool]) -> list[list[int]]:
     return [episode for episode in episodes if episode]
 
 
-@given(st.lists(st.tuples(st.sampled_from([False, False, True]), st.sampled_from([False, False, True])), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([False, False, True]), st.sampled_from([False, False, True])),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_starts_and_ends_against_a_naive_reading(marks):
     terminals, timeouts = (list(column) for column in zip(*marks, strict=True))
     count = len(marks)
     episodes = Episodes(
-        np.zeros((count, 1), np.float32), np.zeros((count, 1), np.float32), np.zeros(count), np.array(terminals), np.array(timeouts)
+        np.zeros((count, 1), np.float32),
+        np.zeros((count, 1), np.float32),
+        np.zeros(count),
+        np.array(terminals),
+        np.array(timeouts),
     )
     expected = naive(terminals, timeouts)
     assert [list(range(a, b)) for a, b in zip(episodes.starts, episodes.ends, strict=True)] == expected
     assert len(episodes) == count
     last = np.arange(len(expected), dtype=np.float32)[:, None]
-    kept = Episodes(episodes.observations, episodes.actions, episodes.rewards, episodes.terminals, episodes.timeouts, last)
+    kept = Episodes(
+        episodes.observations, episodes.actions, episodes.rewards, episodes.terminals, episodes.timeouts, last
+    )
     assert kept.final_observations is last
     if len(expected) > 1:
         with pytest.raises(ValueError, match="final_observations must have shape"):
-            Episodes(episodes.observations, episodes.actions, episodes.rewards, episodes.terminals, episodes.timeouts, last[1:])
+            Episodes(
+                episodes.observations,
+                episodes.actions,
+                episodes.rewards,
+                episodes.terminals,
+                episodes.timeouts,
+                last[1:],
+            )
 
 
 def test_both_marks_end_one_episode_and_the_last_piece_counts():
@@ -68,7 +87,10 @@ def with_one(value: float, shape: tuple[int, ...], place: tuple[int, ...]) -> np
         ({"observations": np.zeros((0, 3), np.float32)}, "at least one transition is needed, got none"),
         ({"observations": np.float32(1.0)}, "at least one transition"),
         ({"observations": np.zeros(COUNT, np.float32)}, r"observations must have 2 axes, got shape \(6,\)"),
-        ({"observations": np.zeros((COUNT, 3, 1), np.float32)}, r"observations must have 2 axes, got shape \(6, 3, 1\)"),
+        (
+            {"observations": np.zeros((COUNT, 3, 1), np.float32)},
+            r"observations must have 2 axes, got shape \(6, 3, 1\)",
+        ),
         ({"actions": np.zeros(COUNT, np.float32)}, "actions must have 2 axes"),
         ({"rewards": np.zeros((COUNT, 1), np.float32)}, r"rewards must have 1 axes, got shape \(6, 1\)"),
         ({"rewards": np.zeros(COUNT - 1, np.float32)}, "rewards has 5 rows, but observations have 6"),
@@ -77,12 +99,21 @@ def with_one(value: float, shape: tuple[int, ...], place: tuple[int, ...]) -> np
         ({"timeouts": np.zeros(COUNT + 1, bool)}, "timeouts has 7 rows"),
         ({"infos": {"goal": np.zeros((COUNT - 2, 2))}}, "infos/goal has 4 rows"),
         ({"infos": {"goal": np.array(1.0)}}, "infos/goal must have 1 axes"),
-        ({"observations": with_one(np.nan, (COUNT, 3), (5, 2))}, "observations holds numbers that are not finite"),
+        (
+            {"observations": with_one(np.nan, (COUNT, 3), (5, 2))},
+            "observations holds numbers that are not finite",
+        ),
         ({"actions": with_one(np.inf, (COUNT, 2), (0, 0))}, "actions holds"),
         ({"rewards": with_one(-np.inf, (COUNT,), (3,))}, "rewards holds"),
         ({"infos": {"qpos": with_one(np.nan, (COUNT, 2), (1, 1))}}, "infos/qpos holds"),
-        ({"final_observations": np.zeros((2, 3), np.float32)}, r"final_observations must have shape \(1, 3\), got \(2, 3\)"),
-        ({"final_observations": np.zeros((1, 2), np.float32)}, r"final_observations must have shape \(1, 3\), got \(1, 2\)"),
+        (
+            {"final_observations": np.zeros((2, 3), np.float32)},
+            r"final_observations must have shape \(1, 3\), got \(2, 3\)",
+        ),
+        (
+            {"final_observations": np.zeros((1, 2), np.float32)},
+            r"final_observations must have shape \(1, 3\), got \(1, 2\)",
+        ),
         ({"final_observations": with_one(np.nan, (1, 3), (0, 1))}, "final_observations holds"),
     ],
 )
@@ -93,5 +124,9 @@ def test_refused(changes, message):
 
 
 def test_further_arrays_may_have_any_rank_and_kind():
-    infos = {"goal": np.zeros((COUNT, 2)), "step": np.arange(COUNT), "image": np.zeros((COUNT, 2, 2, 3), np.uint8)}
+    infos = {
+        "goal": np.zeros((COUNT, 2)),
+        "step": np.arange(COUNT),
+        "image": np.zeros((COUNT, 2, 2, 3), np.uint8),
+    }
     assert make(infos=infos).infos is infos

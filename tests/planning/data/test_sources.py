@@ -20,7 +20,9 @@ from unveil.planning.data.source import read_episodes
 def places(tmp_path, monkeypatch):
     """A machine with nothing on it: (folder here, $UNVEIL_DATA, the cache, Minari's folder)."""
     folders = [tmp_path / name for name in ("here", "data", "home", "minari")]
-    for folder, name in zip(folders, (None, "UNVEIL_DATA", "UNVEIL_HOME", "MINARI_DATASETS_PATH"), strict=True):
+    for folder, name in zip(
+        folders, (None, "UNVEIL_DATA", "UNVEIL_HOME", "MINARI_DATASETS_PATH"), strict=True
+    ):
         folder.mkdir()
         if name:
             monkeypatch.setenv(name, str(folder))
@@ -49,7 +51,15 @@ def test_paths_of_every_layout_here_and_in_the_search_path(places):
     placed(home, "c/data/main_data.hdf5", write_minari)
     np.savez(here / "d.npz", **{name: getattr(EXAMPLE, name) for name in COLUMNS})
     placed(here, "hopper-medium-v2.hdf5")
-    for source in ("a.hdf5", str(here / "a.hdf5"), "sub/b.hdf5", "c", "c/data/main_data.hdf5", "d.npz", "hopper-medium-v2.hdf5"):
+    for source in (
+        "a.hdf5",
+        str(here / "a.hdf5"),
+        "sub/b.hdf5",
+        "c",
+        "c/data/main_data.hdf5",
+        "d.npz",
+        "hopper-medium-v2.hdf5",
+    ):
         got = read_episodes(source)
         assert_same(got, EXAMPLE, ("observations", "actions", "rewards", "terminals"))
         assert (got.final_observations is None) == (source[0] in "ad/h")
@@ -66,7 +76,9 @@ def test_d4rl_names_lead_to_d4rls_files(places, monkeypatch):
 
     monkeypatch.setattr(sources, "download", fetch)
     assert_same(read_episodes("hopper-medium-replay-v2"), EXAMPLE)
-    assert asked == ["https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_replay-v2.hdf5"]
+    assert asked == [
+        "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
+    ]
     assert (home / "d4rl" / "hopper_medium_replay-v2.hdf5").is_file()
     read_episodes("hopper-medium-replay-v2")
     placed(data, "walker2d_full_replay-v2.hdf5")
@@ -80,7 +92,10 @@ def test_our_own_sets_or_the_command_that_makes_them(places):
     _, _, home, _ = places
     message = refusal("walker2d-medium-replay")
     assert "`unveil data locomotion --body walker2d --mix medium-replay --policies DIR`" in message
-    assert str(home / "locomotion" / "walker2d-medium-replay.hdf5") in message and "walker2d-medium-replay-v2" in message
+    assert (
+        str(home / "locomotion" / "walker2d-medium-replay.hdf5") in message
+        and "walker2d-medium-replay-v2" in message
+    )
     placed(home, "locomotion/walker2d-medium-replay.hdf5")
     assert_same(read_episodes("walker2d-medium-replay"), EXAMPLE)
     assert not set(OWN) & set(D4RL)
@@ -102,7 +117,9 @@ def test_minari_ids(places, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "minari", SimpleNamespace(download_dataset=fetch))
     assert_same(read_episodes("mujoco/walker2d/expert-v0"), EXAMPLE, COLUMNS[:4])
-    assert "cannot download mujoco/nowhere/medium-v0 with minari (no route)" in refusal("mujoco/nowhere/medium-v0")
+    assert "cannot download mujoco/nowhere/medium-v0 with minari (no route)" in refusal(
+        "mujoco/nowhere/medium-v0"
+    )
 
 
 @pytest.mark.parametrize(

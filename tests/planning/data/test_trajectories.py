@@ -55,7 +55,8 @@ def test_returns_are_discounted_sums_with_the_penalty_on_terminal_steps(pieces, 
     for start, end in zip(episodes.starts, episodes.ends, strict=True):
         for t in range(start, end):
             expected = sum(
-                discount ** (k - t) * (float(episodes.rewards[k]) - (100.0 if episodes.terminals[k] else 0.0)) for k in range(t, end)
+                discount ** (k - t) * (float(episodes.rewards[k]) - (100.0 if episodes.terminals[k] else 0.0))
+                for k in range(t, end)
             )
             assert found[t] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 

@@ -42,7 +42,11 @@ def test_marks_are_marks_in_any_type_and_shape(kind, dtype, tmp_path):
     for shape in ((COUNT,), (COUNT, 1)):
         marks = {name: GOOD[name].astype(dtype).reshape(shape) for name in ("terminals", "timeouts")}
         read = read_file(written(tmp_path, kind, **marks, rewards=GOOD["rewards"].reshape(shape)))
-        assert read.ends.tolist() == [10, COUNT] and read.terminals.dtype == bool and read.rewards.shape == (COUNT,)
+        assert (
+            read.ends.tolist() == [10, COUNT]
+            and read.terminals.dtype == bool
+            and read.rewards.shape == (COUNT,)
+        )
 
 
 @both
@@ -51,13 +55,22 @@ def test_marks_that_are_no_marks_are_refused(kind, value, tmp_path):
     marks = np.zeros(COUNT)
     marks[7] = value
     for name in ("terminals", "timeouts"):
-        with pytest.raises(UnveilError, match=rf"'{name}' must be true or false, or 0 or 1, got {value} in row 7"):
+        with pytest.raises(
+            UnveilError, match=rf"'{name}' must be true or false, or 0 or 1, got {value} in row 7"
+        ):
             read_file(written(tmp_path, kind, **{name: marks}))
 
 
 @both
 def test_single_numbers_and_the_other_byte_order(kind, tmp_path):
-    read = read_file(written(tmp_path, kind, actions=GOOD["actions"][:, 0].astype(">f8"), observations=GOOD["observations"].astype(">f4")))
+    read = read_file(
+        written(
+            tmp_path,
+            kind,
+            actions=GOOD["actions"][:, 0].astype(">f8"),
+            observations=GOOD["observations"].astype(">f4"),
+        )
+    )
     np.testing.assert_array_equal(read.actions, GOOD["actions"])
     np.testing.assert_array_equal(read.observations, GOOD["observations"])
     assert read.observations.dtype.isnative
@@ -67,19 +80,27 @@ def test_single_numbers_and_the_other_byte_order(kind, tmp_path):
 def test_numbers_that_are_not_finite_are_named_with_their_row(kind, tmp_path):
     spoiled = GOOD["observations"].copy()
     spoiled[[4, 17], [2, 0]] = np.inf, np.nan
-    with pytest.raises(UnveilError, match=r"observations holds .* in 2 of 20 rows; the first is inf in row 4, column 2"):
+    with pytest.raises(
+        UnveilError, match=r"observations holds .* in 2 of 20 rows; the first is inf in row 4, column 2"
+    ):
         read_file(written(tmp_path, kind, observations=spoiled))
     with pytest.raises(UnveilError, match=r"rewards holds .* in 1 of 20 rows; the first is nan in row 3"):
         read_file(written(tmp_path, kind, rewards=np.where(np.arange(COUNT) == 3, np.nan, 1.0)))
 
 
 def test_what_nobody_asked_for_does_not_stand_in_the_way(tmp_path, capsys):
-    path = written(tmp_path, "npz", language=np.array(["pick"] * COUNT), notes=np.array([{"a": 1}], dtype=object))
+    path = written(
+        tmp_path, "npz", language=np.array(["pick"] * COUNT), notes=np.array([{"a": 1}], dtype=object)
+    )
     assert len(read_npz(path)) == COUNT
     large = 2**40 + np.arange(COUNT)
     with h5py.File(written(tmp_path, "hdf5"), "a") as file:
         file["language"], file["infos/language"] = np.array([b"pick"] * COUNT), np.array([b"pick"] * COUNT)
-        file["infos/names"], file["infos/short"], file["infos/nan"] = large, np.zeros(3), np.full(COUNT, np.nan)
+        file["infos/names"], file["infos/short"], file["infos/nan"] = (
+            large,
+            np.zeros(3),
+            np.full(COUNT, np.nan),
+        )
         file["infos/deep/group"], file["infos/goal"] = np.zeros(COUNT), GOOD["observations"].astype(">f4")
         file["infos/elsewhere"] = h5py.ExternalLink("b.hdf5", "/x")
     read = read_d4rl(tmp_path / "a.hdf5")
@@ -97,7 +118,10 @@ def minari(path, observations, steps=3):
             for name, values in observations.items():
                 group[name] = values[: count + 1]
             group["actions"], group["rewards"] = np.zeros((count, 1)), np.arange(count)
-            group["terminations"], group["truncations"] = np.zeros(count), (np.arange(count) == count - 1).astype(float)
+            group["terminations"], group["truncations"] = (
+                np.zeros(count),
+                (np.arange(count) == count - 1).astype(float),
+            )
     return path
 
 
@@ -113,7 +137,9 @@ def test_minaris_dictionaries_become_their_numbers_side_by_side(tmp_path, capsys
         },
     )
     read = read_minari(path)
-    np.testing.assert_allclose(read.observations[:3], np.concatenate([angle[:3, None], speed[:3]], axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        read.observations[:3], np.concatenate([angle[:3, None], speed[:3]], axis=1), rtol=1e-6
+    )
     np.testing.assert_allclose(read.final_observations[1], [angle[3], *speed[3]], rtol=1e-6)
     said = capsys.readouterr().err
     assert said.count("note") == 1 and "mission, view" in said
@@ -125,7 +151,11 @@ def test_minaris_episodes_without_a_transition_are_left_out_and_said(tmp_path, c
     path = minari(tmp_path / "a.hdf5", {"observations": RNG.normal(size=(4, 2))})
     with h5py.File(path, "a") as file:
         group = file.create_group("episode_2")
-        group["observations"], group["actions"], group["rewards"] = np.zeros((1, 2)), np.zeros((0, 1)), np.zeros(0)
+        group["observations"], group["actions"], group["rewards"] = (
+            np.zeros((1, 2)),
+            np.zeros((0, 1)),
+            np.zeros(0),
+        )
         group["terminations"], group["truncations"] = np.zeros(0, bool), np.zeros(0, bool)
     assert read_minari(path).ends.tolist() == [3, 6]
     assert "1 of 3 episodes have no transition and are left out" in capsys.readouterr().err

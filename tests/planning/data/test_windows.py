@@ -17,7 +17,13 @@ def numbered(lengths: list[int]) -> Episodes:
     ends = np.zeros(count, dtype=bool)
     ends[np.cumsum(lengths) - 1] = True
     observations = np.stack([episode, np.arange(count), np.full(count, -1)], axis=1).astype(np.float32)
-    return Episodes(observations, np.zeros((count, 1), np.float32), np.zeros(count, np.float32), np.zeros(count, bool), ends)
+    return Episodes(
+        observations,
+        np.zeros((count, 1), np.float32),
+        np.zeros(count, np.float32),
+        np.zeros(count, bool),
+        ends,
+    )
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -71,7 +77,9 @@ def test_every_window_lies_in_one_episode_at_the_stride(lengths, stride, to_end,
             assert steps[-1] == starts[episode + 1] - 1
 
 
-@pytest.mark.parametrize(("to_end", "lengths"), [(0.0, {2, 3, 4, 5}), (1.0, {2, 3, 4, 5}), (0.5, {2, 3, 4, 5})])
+@pytest.mark.parametrize(
+    ("to_end", "lengths"), [(0.0, {2, 3, 4, 5}), (1.0, {2, 3, 4, 5}), (0.5, {2, 3, 4, 5})]
+)
 def test_lengths_cover_two_to_the_longest(to_end, lengths):
     windows = PathWindows(numbered([9, 13, 2]), 2, 3, to_end)
     assert windows.longest == 5
@@ -90,7 +98,9 @@ def test_windows_to_the_end_move_their_start_by_less_than_a_stride():
 def test_share_to_the_end():
     windows, generator = PathWindows(numbered([400]), 2, 1, to_end=0.3, pool=1), seeded(0)
     ended = np.mean([steps[-1] == 399 for _ in range(40) for _, steps in read(windows, 50, generator)])
-    assert ended == pytest.approx(0.3 + 0.7 * 0.0075, abs=0.04)  # others stop at the end by chance, about once in 130
+    assert ended == pytest.approx(
+        0.3 + 0.7 * 0.0075, abs=0.04
+    )  # others stop at the end by chance, about once in 130
 
 
 @pytest.mark.parametrize("pool", [1, 4])
@@ -113,7 +123,11 @@ def test_windows_are_as_likely_as_stated(pool):
         for episode, steps in read(windows, count, generator):
             seen[episode, steps[0], len(steps) - 1][k] += 1 / count
     for key, share in seen.items():
-        assert abs(share.mean() - chance[key]) < 4.5 * share.std() / draws**0.5 + 1e-4, (key, share.mean(), chance[key])
+        assert abs(share.mean() - chance[key]) < 4.5 * share.std() / draws**0.5 + 1e-4, (
+            key,
+            share.mean(),
+            chance[key],
+        )
 
 
 def test_a_batch_holds_similar_lengths():
@@ -152,9 +166,14 @@ def test_listed_windows_draw_what_is_listed_the_long_ones_more():
     listed = ListedWindows(windows, torch.tensor([3, 10, 20]), torch.tensor([1, 2, 9]))
     assert listed.longest == 10
     rows = [steps for _ in range(300) for _, steps in read(listed, 2, seeded(_))]
-    counts = {tuple(steps): rows.count(steps) / len(rows) for steps in ([3, 5], [10, 12, 14], list(range(20, 39, 2)))}
+    counts = {
+        tuple(steps): rows.count(steps) / len(rows)
+        for steps in ([3, 5], [10, 12, 14], list(range(20, 39, 2)))
+    }
     assert sum(counts.values()) == pytest.approx(1.0)
-    for share, (_, got) in zip((1 / 9, 3 / 9, 5 / 9), counts.items(), strict=True):  # the larger of two uniform ones
+    for share, (_, got) in zip(
+        (1 / 9, 3 / 9, 5 / 9), counts.items(), strict=True
+    ):  # the larger of two uniform ones
         assert got == pytest.approx(share, abs=0.06)
     with pytest.raises(ValueError, match="empty"):
         ListedWindows(windows, torch.tensor([], dtype=torch.long), torch.tensor([], dtype=torch.long))

@@ -14,8 +14,12 @@ from unveil.planning.evaluation.experiments import Experiment, Program
 from unveil.planning.evaluation.published_table import PUBLISHED, ROWS, escaped, latex, measured, published
 
 
-def experiment(dataset: str, *scores: float, program: Program = "unveil", name: str = "a", protocol: str = "") -> Experiment:
-    return Experiment(program, dataset, name, f"logs/{dataset}/plans", (protocol,) if protocol else (), np.array(scores))
+def experiment(
+    dataset: str, *scores: float, program: Program = "unveil", name: str = "a", protocol: str = ""
+) -> Experiment:
+    return Experiment(
+        program, dataset, name, f"logs/{dataset}/plans", (protocol,) if protocol else (), np.array(scores)
+    )
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -26,7 +30,17 @@ def cells(text: str, start: str) -> list[str]:
 
 def test_published_numbers_have_sources_and_all_rows():
     columns = json.loads(PUBLISHED.read_text())["columns"]
-    assert [column["name"] for column in columns] == ["BC", "CQL", "IQL", "DT", "TT", "MOPO", "MOReL", "MBOP", "Diffuser"]
+    assert [column["name"] for column in columns] == [
+        "BC",
+        "CQL",
+        "IQL",
+        "DT",
+        "TT",
+        "MOPO",
+        "MOReL",
+        "MBOP",
+        "Diffuser",
+    ]
     for column in columns:
         assert set(column["scores"]) == {f"{row[0]}-v2" for row in ROWS}
         assert re.fullmatch(r"[0-9a-f]{40}", column["source"]["commit"])
@@ -38,7 +52,18 @@ def test_published_numbers_have_sources_and_all_rows():
 def test_averages_and_bold():
     text = latex([])
     averages = cells(text, r"\multicolumn{2}{c}{\textbf{Average}}")[1:]
-    assert averages == ["51.9", "77.6", "77.0", "74.7", r"\textbf{78.9}", "42.1", "72.9", "47.8", "77.5", "--"]  # 77.5: the paper's
+    assert averages == [
+        "51.9",
+        "77.6",
+        "77.0",
+        "74.7",
+        r"\textbf{78.9}",
+        "42.1",
+        "72.9",
+        "47.8",
+        "77.5",
+        "--",
+    ]  # 77.5: the paper's
     assert cells(text, "Medium & Walker2d")[10] == r"\textbf{79.6} {\tiny $\pm$0.6}"
     rows = [line for line in text.splitlines() if line.startswith("Medium")]
     assert len(rows) == 9
@@ -75,7 +100,9 @@ def test_runs_of_the_original_are_a_column_of_their_own():
 def test_two_experiments_for_one_place_are_refused():
     with pytest.raises(UnveilError, match=r"choose with --experiment"):
         latex([experiment("hopper-medium", 1.0), experiment("hopper-medium", 2.0, name="b")])
-    assert latex([experiment("maze2d-umaze-v1", 1.0), experiment("maze2d-umaze-v1", 2.0, name="b")]) == latex([])
+    assert latex([experiment("maze2d-umaze-v1", 1.0), experiment("maze2d-umaze-v1", 2.0, name="b")]) == latex(
+        []
+    )
 
 
 def test_special_characters():
@@ -109,11 +136,25 @@ def test_structure(experiments):
 @pytest.mark.parametrize("experiments", [[], HOSTILE])
 def test_it_compiles_alone_and_within_a_document(tmp_path, experiments):
     (tmp_path / "table.tex").write_text(latex(experiments))
-    (tmp_path / "paper.tex").write_text("\\documentclass{article}\n\\begin{document}\nBefore.\n\\input{table}\nAfter.\n\\end{document}\n")
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\begin{document}\nBefore.\n\\input{table}\nAfter.\n\\end{document}\n"
+    )
     for name in ("table", "paper"):
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]
+        command = [
+            "pdflatex",
+            "-interaction=nonstopmode",
+            "-halt-on-error",
+            "-no-shell-escape",
+            f"{name}.tex",
+        ]
         done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000

@@ -26,14 +26,24 @@ from unveil.planning.worlds.maze.layout import named_layout
 from unveil.runs.statistics import mean_ci95
 
 UMAZE = named_layout("umaze")
-FREE, THROUGH = np.array([[1.0, 1.0], [1.0, 2.9]]), np.array([[1.0, 1.0], [3.0, 1.0]])  # the wall between rows 1 and 3 is at column 1
+FREE, THROUGH = (
+    np.array([[1.0, 1.0], [1.0, 2.9]]),
+    np.array([[1.0, 1.0], [3.0, 1.0]]),
+)  # the wall between rows 1 and 3 is at column 1
 
 
 def plan_of(paths: list[np.ndarray], chosen: int, arrival: float = 10.0) -> Plan:
     lengths = np.array([len(p) for p in paths])
     padded = np.stack([np.concatenate([p, np.repeat(p[-1:], lengths.max() - len(p), axis=0)]) for p in paths])
     return Plan(
-        paths[chosen], paths[chosen], np.arange(len(paths[chosen]), dtype=float), arrival, padded, lengths, np.zeros(len(paths)), chosen
+        paths[chosen],
+        paths[chosen],
+        np.arange(len(paths[chosen]), dtype=float),
+        arrival,
+        padded,
+        lengths,
+        np.zeros(len(paths)),
+        chosen,
     )
 
 
@@ -46,7 +56,9 @@ def test_interval_of_three_numbers():
 def test_walls():
     assert not crosses_wall(UMAZE, FREE)
     assert crosses_wall(UMAZE, THROUGH)
-    graze = np.array([[1.25, 1.0], [1.25, 2.0]])  # 0.05 from the wall that begins at 1.3: the ball, 0.1, overlaps by 0.05
+    graze = np.array(
+        [[1.25, 1.0], [1.25, 2.0]]
+    )  # 0.05 from the wall that begins at 1.3: the ball, 0.1, overlaps by 0.05
     assert not crosses_wall(UMAZE, graze)
     assert touches_wall(UMAZE, graze)
     assert not touches_wall(UMAZE, graze - [0.1, 0.0])
@@ -58,7 +70,9 @@ def test_plan_diagnostics_count_samples_and_choices():
     assert metrics["wall_crossing_rate"] == 0.25
     assert metrics["chosen_wall_crossing_rate"] == 0.0
     assert metrics["samples_n"] == 4
-    assert metrics["dynamics_violation_rate"] == pytest.approx(1 / (3 * 19 + 1))  # one leap of 2 cells in 5 steps
+    assert metrics["dynamics_violation_rate"] == pytest.approx(
+        1 / (3 * 19 + 1)
+    )  # one leap of 2 cells in 5 steps
     assert metrics["diversity_mean"] > 0.2
 
 
@@ -70,7 +84,9 @@ def rollout_of(track: np.ndarray, goal: np.ndarray) -> MazeRollout:
 
 def test_deviation_is_measured_until_arrival():
     goal = np.array([1.0, 3.0])
-    track = np.stack([np.full(30, 1.2), np.linspace(1.0, 3.9, 30)], axis=1)  # 0.2 beside the path, and on past the goal
+    track = np.stack(
+        [np.full(30, 1.2), np.linspace(1.0, 3.9, 30)], axis=1
+    )  # 0.2 beside the path, and on past the goal
     rollout = rollout_of(track, goal)
     plan = plan_of([np.array([[1.0, 1.0], [1.0, 3.0]])], 0, arrival=12.0)
     metrics = execution_diagnostics([plan], rollout)
@@ -78,7 +94,9 @@ def test_deviation_is_measured_until_arrival():
     assert metrics["plan_deviation_max_mean"] == pytest.approx(0.2)
     assert rollout.arrival[0] == 16  # the first step within 0.5: column 2.6
     assert metrics["arrival_error_mean"] == pytest.approx(4.0)
-    assert deviations([plan.path + np.array([0.5, 0.0])], rollout)["plan_deviation_mean"] == pytest.approx(0.3)
+    assert deviations([plan.path + np.array([0.5, 0.0])], rollout)["plan_deviation_mean"] == pytest.approx(
+        0.3
+    )
 
 
 def test_scores_count_every_step_and_latching_keeps_the_first_touch():
@@ -137,7 +155,10 @@ def test_deviations_tell_the_worst_points_too():
     observations[1:, :, 0] = [[0.5, 0.5], [1.0, 1.0]]
     observations[1, 0, 1], observations[1, 1, 1] = 0.2, 0.4  # beside a path along the first axis
     rewards = np.array([[0.0, 0.0], [1.0, 1.0]])
-    found = deviations([np.array([[0.0, 0.0], [1.0, 0.0]])] * 2, MazeRollout(observations, rewards, np.array([[1.0, 0.0]] * 2)))
+    found = deviations(
+        [np.array([[0.0, 0.0], [1.0, 0.0]])] * 2,
+        MazeRollout(observations, rewards, np.array([[1.0, 0.0]] * 2)),
+    )
     assert found["plan_deviation_mean"] == pytest.approx(0.1)
     assert found["plan_deviation_max_mean"] == pytest.approx(0.3)
     assert found["plan_deviation_max_p95"] == pytest.approx(0.39)

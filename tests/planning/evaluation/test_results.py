@@ -25,21 +25,42 @@ from unveil.runs.tables import last_record
 SCORES = (0.5, 0.7, 0.9)
 
 
-def original(folder: Path, dataset: str = "hopper-medium-v2", scores=SCORES, experiment: str = "release_H32_T20_d0.997") -> None:
+def original(
+    folder: Path, dataset: str = "hopper-medium-v2", scores=SCORES, experiment: str = "release_H32_T20_d0.997"
+) -> None:
     """Rollouts as the original's scripts/plan_guided.py leaves them, with its args.json beside."""
     for i, score in enumerate(scores):
         trial = folder / dataset / "plans" / experiment / str(i)
         trial.mkdir(parents=True)
-        found = {"score": score, "step": 999, "return": 2500.0, "term": False, "epoch_diffusion": 900000, "epoch_value": 190000}
+        found = {
+            "score": score,
+            "step": 999,
+            "return": 2500.0,
+            "term": False,
+            "epoch_diffusion": 900000,
+            "epoch_value": 190000,
+        }
         (trial / "rollout.json").write_text(json.dumps(found, indent=2, sort_keys=True))
         (trial / "args.json").write_text(json.dumps({"horizon": 32, "scale": 0.1}))
 
 
-def ours(folder: Path, dataset: str, returns: list, experiment: str = "defaults_H32_T20", name: str = "rollout.json") -> Path:
+def ours(
+    folder: Path,
+    dataset: str,
+    returns: list,
+    experiment: str = "defaults_H32_T20",
+    name: str = "rollout.json",
+) -> Path:
     """A result as `unveil eval locomotion --json` writes it."""
     trial = folder / dataset / "plans" / experiment / "0"
     trial.mkdir(parents=True, exist_ok=True)
-    result = {"recipe": "locomotion", "metrics": {}, "returns": returns, "protocol": "Hopper-v5", "config": {"dataset": dataset}}
+    result = {
+        "recipe": "locomotion",
+        "metrics": {},
+        "returns": returns,
+        "protocol": "Hopper-v5",
+        "config": {"dataset": dataset},
+    }
     (trial / name).write_text(json.dumps(result))
     return trial / name
 
@@ -62,7 +83,11 @@ def test_statistics_by_hand():
 def test_the_originals_rollouts_become_its_numbers(tmp_path):
     original(tmp_path / "logs")
     (experiment,), skipped = experiments_below(tmp_path / "logs")
-    assert (experiment.program, experiment.dataset, experiment.name) == ("Diffuser", "hopper-medium-v2", "release_H32_T20_d0.997")
+    assert (experiment.program, experiment.dataset, experiment.name) == (
+        "Diffuser",
+        "hopper-medium-v2",
+        "release_H32_T20_d0.997",
+    )
     assert experiment.path == str(tmp_path / "logs" / "hopper-medium-v2" / "plans")
     assert not skipped
     row = described(experiment)
@@ -113,9 +138,15 @@ def test_only_d4rls_own_names_stand_beside_published_scores(name, theirs):
         ("{}", "neither a result of unveil nor a score"),
         ('{"recipe": "maze", "metrics": {}}', "no list of returns"),
         ('{"recipe": 1, "metrics": 2, "returns": [], "config": {"dataset": "hopper"}}', "no list of returns"),
-        ('{"recipe": 1, "metrics": 2, "returns": [1], "config": {"dataset": ["hopper"]}}', "names no data set"),
+        (
+            '{"recipe": 1, "metrics": 2, "returns": [1], "config": {"dataset": ["hopper"]}}',
+            "names no data set",
+        ),
         ('{"recipe": 1, "metrics": 2, "returns": [1], "config": null}', "names no data set"),
-        ('{"recipe": 1, "metrics": 2, "returns": [1, [2]], "config": {"dataset": "hopper"}}', "a return is not a number"),
+        (
+            '{"recipe": 1, "metrics": 2, "returns": [1, [2]], "config": {"dataset": "hopper"}}',
+            "a return is not a number",
+        ),
         ('{"recipe": 1, "metrics": 2, "returns": [1], "config": {"dataset": "frog"}}', "no body is named"),
         (" " * (LARGEST_FILE + 1), "larger than"),
     ],
@@ -158,14 +189,21 @@ def test_the_command_prints_writes_and_warns(tmp_path, capsys, monkeypatch):
     ours(Path("logs"), "hopper-medium", [2000.0, 2100.0])
     ours(Path("logs"), "walker2d-medium", [float("nan")])
     Path("logs/run").mkdir()
-    Path("logs/run/metrics.jsonl").write_text('{"step": 7, "loss": 0.5, "steps_per_second": 3.0}\n[1]\n{"step"')
+    Path("logs/run/metrics.jsonl").write_text(
+        '{"step": 7, "loss": 0.5, "steps_per_second": 3.0}\n[1]\n{"step"'
+    )
     assert main(["results", "logs", "--csv", "r.csv", "--latex", "r.tex", "--json", "r.json"]) == 0
     out, err = capsys.readouterr()
     assert "    70.0 +/- 9.43 | IQM 70.0 [" in out
-    assert f"{'hopper-medium-v2':<30} | {'release_H32_T20_d0.997':<50} | {'logs/hopper-medium-v2/plans':<50} | 3 scores" in out
+    assert (
+        f"{'hopper-medium-v2':<30} | {'release_H32_T20_d0.997':<50} | {'logs/hopper-medium-v2/plans':<50} | 3 scores"
+        in out
+    )
     assert "unveil, D4RL-style" in out
     assert "logs/run" in out
-    assert err == ("unveil: skipped logs/walker2d-medium/plans/defaults_H32_T20/0/rollout.json: a return is not a possible number\n")
+    assert err == (
+        "unveil: skipped logs/walker2d-medium/plans/defaults_H32_T20/0/rollout.json: a return is not a possible number\n"
+    )
     rows = list(csv.DictReader(io.StringIO(Path("r.csv").read_text())))
     assert [row["n"] for row in rows] == ["2", "3"]
     found = json.loads(Path("r.json").read_text())
@@ -185,7 +223,10 @@ def test_the_command_prints_writes_and_warns(tmp_path, capsys, monkeypatch):
     ):
         assert main(["results", "logs", *arguments]) == 2
         assert message in capsys.readouterr().err
-    for place, what in (("nowhere", "nowhere: no such folder"), ("r.csv", "r.csv: is a file, but results are looked for in folders")):
+    for place, what in (
+        ("nowhere", "nowhere: no such folder"),
+        ("r.csv", "r.csv: is a file, but results are looked for in folders"),
+    ):
         Path("r.csv").touch()
         assert main(["results", place, "--csv", "-"]) == 2
         said = capsys.readouterr()

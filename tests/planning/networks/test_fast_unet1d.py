@@ -21,7 +21,9 @@ def slope(value, x, time):
     return torch.autograd.grad(value(x, time).sum(), x)[0]
 
 
-UNETS = {attention: stirred(TemporalUNet(5, 16, (1, 4, 8), attention=attention)) for attention in (False, True)}
+UNETS = {
+    attention: stirred(TemporalUNet(5, 16, (1, 4, 8), attention=attention)) for attention in (False, True)
+}
 VALUES = {multiples: stirred(ValueNetwork(5, 16, multiples)) for multiples in ((1, 2, 4, 8), (1, 4, 8))}
 
 
@@ -32,7 +34,9 @@ def inputs(rows, horizon, each):
 
 
 @pytest.mark.parametrize("attention", [False, True])
-@pytest.mark.parametrize(("rows", "horizon"), [(1, 4), (2, 32), (MANY_ROWS, 4), (MANY_ROWS, 16), (MANY_ROWS + 1, 36)])
+@pytest.mark.parametrize(
+    ("rows", "horizon"), [(1, 4), (2, 32), (MANY_ROWS, 4), (MANY_ROWS, 16), (MANY_ROWS + 1, 36)]
+)
 @pytest.mark.parametrize("each", [False, True], ids=["one time", "a time a row"])
 def test_the_unet_is_the_same(attention, rows, horizon, each):
     plain = UNETS[attention]
@@ -42,7 +46,9 @@ def test_the_unet_is_the_same(attention, rows, horizon, each):
 
 
 @pytest.mark.parametrize("multiples", list(VALUES))
-@pytest.mark.parametrize(("rows", "horizon"), [(1, 4), (2, 7), (1, 32), (MANY_ROWS, 4), (MANY_ROWS, 32), (MANY_ROWS, 70)])
+@pytest.mark.parametrize(
+    ("rows", "horizon"), [(1, 4), (2, 7), (1, 32), (MANY_ROWS, 4), (MANY_ROWS, 32), (MANY_ROWS, 70)]
+)
 @pytest.mark.parametrize("each", [False, True], ids=["one time", "a time a row"])
 def test_the_value_and_its_gradient_are_the_same(multiples, rows, horizon, each):
     plain, fast = VALUES[multiples], FastValue(VALUES[multiples])
@@ -51,7 +57,9 @@ def test_the_value_and_its_gradient_are_the_same(multiples, rows, horizon, each)
         torch.testing.assert_close(fast(x, time), plain(x, time), rtol=1e-5, atol=1e-5)
     expected = slope(plain, x, time)
     assert expected.abs().max() > 1e-4
-    torch.testing.assert_close(slope(fast, x, time), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    torch.testing.assert_close(
+        slope(fast, x, time), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+    )
 
 
 def test_bfloat16_is_near():

@@ -17,7 +17,9 @@ def stirred(seed: int = 0) -> PathTransformer:
     return network
 
 
-def conditions(lengths: list[int], horizon: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, Condition]:
+def conditions(
+    lengths: list[int], horizon: int, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor, Condition]:
     g = torch.Generator().manual_seed(seed)
     count = len(lengths)
     place = torch.arange(horizon)
@@ -37,7 +39,11 @@ def test_rows_do_not_feel_each_other_or_their_padding():
     assert cond.concat is not None
     together = network(x, time, cond)
     for i, length in enumerate((7, 12, 4)):
-        alone = Condition(concat=cond.concat[i : i + 1, :length], vector=cond.vector[i : i + 1], valid=cond.valid[i : i + 1, :length])
+        alone = Condition(
+            concat=cond.concat[i : i + 1, :length],
+            vector=cond.vector[i : i + 1],
+            valid=cond.valid[i : i + 1, :length],
+        )
         out = network(x[i : i + 1, :length], time[i : i + 1], alone)
         torch.testing.assert_close(together[i : i + 1, :length], out, rtol=1e-4, atol=1e-5)
     poisoned = x.clone()
@@ -93,8 +99,15 @@ def test_what_no_step_changes_is_computed_once_and_changes_nothing():
     x, time, cond = conditions([10, 7], 10)
     filled = network.prefill(cond)
     for state, moment in ((x, time), (x + 0.5, 0.3 * time)):
-        torch.testing.assert_close(network(state, moment, filled), network(state, moment, cond), rtol=0, atol=0)
-    swapped = Condition(concat=cond.concat, vector=cond.vector, valid=cond.valid, prefix=network.prefill(cond.rows(0, 1).repeat(2)).prefix)
+        torch.testing.assert_close(
+            network(state, moment, filled), network(state, moment, cond), rtol=0, atol=0
+        )
+    swapped = Condition(
+        concat=cond.concat,
+        vector=cond.vector,
+        valid=cond.valid,
+        prefix=network.prefill(cond.rows(0, 1).repeat(2)).prefix,
+    )
     assert float((network(x, time, swapped) - network(x, time, cond))[1].abs().mean().detach()) > 1e-4
     with pytest.raises(ValueError, match="prefill: the condition needs"):
         network.prefill(Condition(concat=cond.concat))

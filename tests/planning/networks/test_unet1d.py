@@ -31,7 +31,9 @@ def test_linear_attention_is_its_formula():
         own = slice(5 * head, 5 * head + 5)
         for place in range(7):
             for e in range(5):
-                share = sum(q[own][d, place] / 5**0.5 * (k[own][d].softmax(0) * v[own][e]).sum() for d in range(5))
+                share = sum(
+                    q[own][d, place] / 5**0.5 * (k[own][d].softmax(0) * v[own][e]).sum() for d in range(5)
+                )
                 read[5 * head + e, place] = share
     expected = x[0] + layer.merge.weight[:, :, 0] @ read + layer.merge.bias[:, None]
     torch.testing.assert_close(layer(x)[0], expected, rtol=1e-5, atol=1e-5)
@@ -102,7 +104,9 @@ def test_the_gradient_has_a_path_that_no_activation_blocks(outputs):
 
     def branch(x):
         def one(part, x):
-            y = F.group_norm(F.conv1d(x, part.conv.weight, part.conv.bias, padding=2), 8, part.norm.weight, part.norm.bias)
+            y = F.group_norm(
+                F.conv1d(x, part.conv.weight, part.conv.bias, padding=2), 8, part.norm.weight, part.norm.bias
+            )
             return y * F.softplus(y).tanh()
 
         told = block.about.weight @ (about[0] * F.softplus(about[0]).tanh()) + block.about.bias
@@ -112,7 +116,9 @@ def test_the_gradient_has_a_path_that_no_activation_blocks(outputs):
         return torch.autograd.functional.jacobian(function, x).reshape(outputs * 6, 8 * 6)
 
     places = torch.eye(6, dtype=torch.float64)
-    skip = torch.kron(torch.eye(8, dtype=torch.float64) if outputs == 8 else block.skip.weight[:, :, 0], places).detach()
+    skip = torch.kron(
+        torch.eye(8, dtype=torch.float64) if outputs == 8 else block.skip.weight[:, :, 0], places
+    ).detach()
     torch.testing.assert_close(jacobian(lambda x: block(x, about)), skip + jacobian(branch))
     assert jacobian(branch).abs().max() > 1e-3
     torch.nn.init.constant_(block.second.norm.bias, -60.0)

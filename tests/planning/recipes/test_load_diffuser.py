@@ -90,7 +90,9 @@ def test_what_is_converted_plans_as_the_original_does(folder, tmp_path):
 def test_a_value_alone_says_what_is_missing(folder, tmp_path):
     assert main(["weights", "convert", str(folder / VALUE), str(tmp_path / "value")]) == 0
     for place in (folder / VALUE, tmp_path / "value", tmp_path / "value" / "checkpoint-200"):
-        with pytest.raises(UnveilError, match="holds a value and no diffusion to guide; give the folder above both"):
+        with pytest.raises(
+            UnveilError, match="holds a value and no diffusion to guide; give the folder above both"
+        ):
             load(place, "cpu")
 
 

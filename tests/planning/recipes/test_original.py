@@ -58,11 +58,17 @@ def test_convert_writes_runs_of_ours_in_the_same_places(logs, tmp_path, capsys):
         run = out / DATASET / experiment
         config = json.loads((run / "config.json").read_text())
         assert config["recipe"] == ("value" if key == "value" else "locomotion")
-        assert config["origin"] == "jannerm/diffuser" and config["dataset"] == DATASET and config["normalizer"] == "gaussian"
+        assert (
+            config["origin"] == "jannerm/diffuser"
+            and config["dataset"] == DATASET
+            and config["normalizer"] == "gaussian"
+        )
         assert config["normalized"] is False and config["attention"] is (key == "attention")
         assert config.get("discount") == (0.997 if key == "value" else None)
         names = ("horizon", "diffusion_steps", "actions", "observations", "width", "attention", "predicts")
-        shape = TrajectoryShape(**{name: config[name] for name in names}, multiples=tuple(config["multiples"]))
+        shape = TrajectoryShape(
+            **{name: config[name] for name in names}, multiples=tuple(config["multiples"])
+        )
         checkpoint = latest_checkpoint(run)
         assert checkpoint == run / "checkpoint-200"
         verify_checkpoint(checkpoint)
@@ -72,19 +78,40 @@ def test_convert_writes_runs_of_ours_in_the_same_places(logs, tmp_path, capsys):
             model = ValueModel(shape) if key == "value" else TrajectoryModel(shape)
             model.load_state_dict(read_tensors(checkpoint / f"{file}.safetensors", model.state_dict()))
             t = (wanted[f"{key}_t"].double() + 1) / 20
-            got = model(wanted[f"{key}_x"], t)[:, None] if key == "value" else model.denoiser(wanted[f"{key}_x"], t).mean
+            got = (
+                model(wanted[f"{key}_x"], t)[:, None]
+                if key == "value"
+                else model.denoiser(wanted[f"{key}_x"], t).mean
+            )
             golden_close(got, wanted[f"{key}_{name}"])
             assert model.normalization.low.tolist() == [-1.0] * 5
 
 
 def test_raw_weights_are_taken_on_request(logs, tmp_path):
-    assert main(["weights", "convert", str(logs / DATASET / PLAIN), str(tmp_path / "raw"), "--raw", "--epoch", "200"]) == 0
+    assert (
+        main(
+            [
+                "weights",
+                "convert",
+                str(logs / DATASET / PLAIN),
+                str(tmp_path / "raw"),
+                "--raw",
+                "--epoch",
+                "200",
+            ]
+        )
+        == 0
+    )
     folder = tmp_path / "raw" / "checkpoint-200"
     network, ema = read_tensors(folder / "network.safetensors"), read_tensors(folder / "ema.safetensors")
     assert all(torch.equal(network[name], ema[name]) for name in network)
     raw, averaged = load_original(logs / DATASET / PLAIN, ema=False), load_original(logs / DATASET / PLAIN)
-    assert torch.equal(raw.state_dict()["denoiser.network.final.1.bias"], ema["denoiser.network.final.1.bias"])
-    assert not torch.equal(averaged.state_dict()["denoiser.network.final.1.bias"], ema["denoiser.network.final.1.bias"])
+    assert torch.equal(
+        raw.state_dict()["denoiser.network.final.1.bias"], ema["denoiser.network.final.1.bias"]
+    )
+    assert not torch.equal(
+        averaged.state_dict()["denoiser.network.final.1.bias"], ema["denoiser.network.final.1.bias"]
+    )
     assert json.loads((folder / "state.json").read_text())["weights"] == "raw"
 
 
@@ -106,7 +133,14 @@ def recorded(path, actions: int = 2, observations: int = 3) -> np.ndarray:
 def test_the_data_set_gives_the_statistics_of_its_finished_episodes(logs, tmp_path):
     rows = recorded(tmp_path / "data.hdf5")
     out = tmp_path / "ours"
-    arguments = ["weights", "convert", str(logs / DATASET / PLAIN), str(out), "--dataset", str(tmp_path / "data.hdf5")]
+    arguments = [
+        "weights",
+        "convert",
+        str(logs / DATASET / PLAIN),
+        str(out),
+        "--dataset",
+        str(tmp_path / "data.hdf5"),
+    ]
     assert main(arguments) == 0
     assert json.loads((out / "config.json").read_text())["normalized"] is True
     for file in ("ema", "network"):
@@ -114,7 +148,9 @@ def test_the_data_set_gives_the_statistics_of_its_finished_episodes(logs, tmp_pa
         low, high = found["normalization.low"].numpy(), found["normalization.high"].numpy()
         np.testing.assert_allclose((low + high) / 2, rows.mean(0), atol=1e-5)
         np.testing.assert_allclose((high - low) / 2, rows.std(0), atol=1e-5)
-    config = config_like("datasets.sequence.SequenceDataset", {"env": "x", "normalizer": "LimitsNormalizer", "horizon": 8})
+    config = config_like(
+        "datasets.sequence.SequenceDataset", {"env": "x", "normalizer": "LimitsNormalizer", "horizon": 8}
+    )
     (logs / DATASET / PLAIN / "dataset_config.pkl").write_bytes(config)
     model = load_original(logs / DATASET / PLAIN, dataset=str(tmp_path / "data.hdf5"))
     np.testing.assert_allclose(model.normalization.low.numpy(), rows.min(0))
@@ -123,7 +159,15 @@ def test_the_data_set_gives_the_statistics_of_its_finished_episodes(logs, tmp_pa
 
 def test_a_foreign_data_set_is_refused(logs, tmp_path, capsys):
     recorded(tmp_path / "data.hdf5", observations=4)
-    line = fails(capsys, "weights", "convert", logs / DATASET / PLAIN, tmp_path / "out", "--dataset", tmp_path / "data.hdf5")
+    line = fails(
+        capsys,
+        "weights",
+        "convert",
+        logs / DATASET / PLAIN,
+        tmp_path / "out",
+        "--dataset",
+        tmp_path / "data.hdf5",
+    )
     assert "2 actions and 4 observations, the checkpoint 2 and 3" in line
     assert not (tmp_path / "out").exists()
 
@@ -152,7 +196,9 @@ def test_mistakes_get_one_line(logs, tmp_path, capsys):
             load(tmp_path / name)
     (tmp_path / "empty").mkdir()
     assert "no state_<epoch>.pt here or below" in fails(capsys, "weights", "inspect", tmp_path / "empty")
-    assert "no epoch '7'; there are 200, or latest" in fails(capsys, "weights", "convert", plain, out, "--epoch", "7")
+    assert "no epoch '7'; there are 200, or latest" in fails(
+        capsys, "weights", "convert", plain, out, "--epoch", "7"
+    )
     assert "did you mean --epoch?" in fails(capsys, "weights", "convert", plain, out, "--epok", "7")
     assert "unexpected word extra" in fails(capsys, "weights", "inspect", plain, "extra")
     assert "did you mean convert?" in fails(capsys, "weights", "convrt", plain, out)
@@ -168,7 +214,9 @@ def test_mistakes_get_one_line(logs, tmp_path, capsys):
     assert main(["weights", "convert", str(plain), str(tmp_path / "new"), "--raw"]) == 0
     config = config_like("datasets.sequence.SequenceDataset", {"normalizer": "CDFNormalizer"})
     (plain / "dataset_config.pkl").write_bytes(config)
-    assert "normaliser CDFNormalizer of the original is not supported" in fails(capsys, "weights", "convert", plain, out, "--raw")
+    assert "normaliser CDFNormalizer of the original is not supported" in fails(
+        capsys, "weights", "convert", plain, out, "--raw"
+    )
 
 
 def test_a_second_epoch_goes_beside_the_first(logs, tmp_path):

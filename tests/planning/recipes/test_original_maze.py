@@ -16,7 +16,21 @@ from unveil.planning.recipes.maze.diffuser import maze_rows
 from unveil.planning.weights.diffuser import Original
 from unveil.planning.weights.diffuser_models import read_original
 
-UMAZE = Original("diffusion", 16, 3, 2, 4, 8, (1, 2), False, "x0", "LimitsNormalizer", "maze2d-umaze-v1", "GoalDataset", True)
+UMAZE = Original(
+    "diffusion",
+    16,
+    3,
+    2,
+    4,
+    8,
+    (1, 2),
+    False,
+    "x0",
+    "LimitsNormalizer",
+    "maze2d-umaze-v1",
+    "GoalDataset",
+    True,
+)
 START, GOAL = np.array([3.0, 1.0, 0.1, 0.0]), np.array([1.0, 1.0])
 
 
@@ -32,7 +46,10 @@ def recorded(tmp_path):
     x = 2.0 - np.cos(2 * np.pi * (np.arange(40) - 2) / 20 + np.pi) * -1.0
     at = np.column_stack([x, np.ones(40), rng.normal(size=(40, 2))]).astype(np.float32)
     none = np.zeros(40, bool)
-    write_d4rl(tmp_path / "umaze.hdf5", Episodes(at, rng.uniform(-1, 1, (40, 2)).astype(np.float32), np.zeros(40, np.float32), none, none))
+    write_d4rl(
+        tmp_path / "umaze.hdf5",
+        Episodes(at, rng.uniform(-1, 1, (40, 2)).astype(np.float32), np.zeros(40, np.float32), none, none),
+    )
     return tmp_path / "umaze.hdf5"
 
 
@@ -42,9 +59,16 @@ def test_it_plans_to_the_goal_in_the_datas_units_as_its_conversion_does(experime
     plan = planner.plan(START, GOAL)
     assert len(plan.path) == 16
     np.testing.assert_allclose(plan.path[[0, -1]], [START[:2], GOAL], atol=1e-5)
-    assert main(["weights", "convert", str(experiment), str(tmp_path / "run"), "--dataset", str(recorded)]) == 0
+    assert (
+        main(["weights", "convert", str(experiment), str(tmp_path / "run"), "--dataset", str(recorded)]) == 0
+    )
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (config["recipe"], config["preset"], config["maze"], config["origin"]) == ("maze", "paper", "umaze", "jannerm/diffuser")
+    assert (config["recipe"], config["preset"], config["maze"], config["origin"]) == (
+        "maze",
+        "paper",
+        "umaze",
+        "jannerm/diffuser",
+    )
     np.testing.assert_array_equal(load(tmp_path / "run", "cpu").plan(START, GOAL).path, plan.path)
 
 
@@ -67,13 +91,30 @@ def test_statistics_are_those_of_episodes_that_end_where_the_goal_is_left(experi
 
 
 def test_both_are_scored_alike_and_on_their_own_maze_only(experiment, recorded, tmp_path, capsys):
-    assert main(["weights", "convert", str(experiment), str(tmp_path / "run"), "--dataset", str(recorded)]) == 0
+    assert (
+        main(["weights", "convert", str(experiment), str(tmp_path / "run"), "--dataset", str(recorded)]) == 0
+    )
     scores = []
     for place, more in ((experiment, ["--dataset", str(recorded)]), (tmp_path / "run", [])):
-        flags = ["--checkpoint", str(place), "--episodes", "2", "--plan-pairs", "1", "--no-reference", "--device", "cpu", *more]
+        flags = [
+            "--checkpoint",
+            str(place),
+            "--episodes",
+            "2",
+            "--plan-pairs",
+            "1",
+            "--no-reference",
+            "--device",
+            "cpu",
+            *more,
+        ]
         assert main(["eval", "maze", "--maze", "umaze", *flags, "--json", str(tmp_path / "r.json")]) == 0
         scores.append(
-            {k: v for k, v in json.loads((tmp_path / "r.json").read_text())["metrics"].items() if "second" not in k and "_ms" not in k}
+            {
+                k: v
+                for k, v in json.loads((tmp_path / "r.json").read_text())["metrics"].items()
+                if "second" not in k and "_ms" not in k
+            }
         )
     assert scores[0] == scores[1] and scores[0]["n"] == 2
     capsys.readouterr()

@@ -25,7 +25,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
 def test_a_bodys_planner_names_the_argument(name, value, unchecked):
     with pytest.raises(ValueError, match=f"load: {name}") as caught:
         load("hopper-medium", "cpu", **({"sampling_steps": 3} | {name: value}))
@@ -33,7 +35,8 @@ def test_a_bodys_planner_names_the_argument(name, value, unchecked):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("candidates", 0), ("steps", True), ("temperature", float("nan")), ("pace", 0.8), ("gains", 3)]
+    ("name", "value"),
+    [("candidates", 0), ("steps", True), ("temperature", float("nan")), ("pace", 0.8), ("gains", 3)],
 )
 def test_a_mazes_planner_names_the_argument(name, value, unchecked):
     with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
@@ -48,7 +51,10 @@ def test_a_mazes_planner_names_the_argument(name, value, unchecked):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["locomotion", "--temperature", "nan"], "--temperature must be a finite number of at least 0, got nan"),
+        (
+            ["locomotion", "--temperature", "nan"],
+            "--temperature must be a finite number of at least 0, got nan",
+        ),
         (["locomotion", "--ask", "2"], "--ask must lie in 0 .. 1"),
         (["locomotion", "--sharpness", "inf"], "--sharpness must be a finite number"),
         (["locomotion", "--warm-steps", "9"], "--warm-steps must be a whole number in 1 .. 3"),

@@ -44,12 +44,23 @@ def test_what_it_is_comes_from_tensors_and_configs(logs):
     plain = read_checkpoint(logs / DATASET / PLAIN)
     it = plain.original
     assert (plain.epoch, plain.step) == (200, 200_007)
-    assert (it.kind, it.horizon, it.diffusion_steps, it.actions, it.observations) == ("diffusion", 8, 20, 2, 3)
+    assert (it.kind, it.horizon, it.diffusion_steps, it.actions, it.observations) == (
+        "diffusion",
+        8,
+        20,
+        2,
+        3,
+    )
     assert (it.width, it.multiples, it.attention, it.predicts) == (8, (1, 2), False, "x0")
     assert (it.normalizer, it.dataset, it.loader) == ("GaussianNormalizer", DATASET, "SequenceDataset")
     assert read_checkpoint(logs / DATASET / ATTENTION).original.attention
     value = read_checkpoint(logs / DATASET / VALUE).original
-    assert (value.kind, value.multiples, value.discount, value.termination_penalty) == ("values", (1, 4), 0.997, -100.0)
+    assert (value.kind, value.multiples, value.discount, value.termination_penalty) == (
+        "values",
+        (1, 4),
+        0.997,
+        -100.0,
+    )
 
 
 def test_configs_are_classes_and_arguments(logs):
@@ -58,7 +69,13 @@ def test_configs_are_classes_and_arguments(logs):
         "dataset": "ValueDataset", "render": "MuJoCoRenderer", "model": "ValueFunction", "diffusion": "ValueDiffusion",
         "trainer": "Trainer",
     }  # fmt: skip
-    assert found["model"].arguments == {"horizon": 8, "transition_dim": 5, "cond_dim": 3, "dim": 8, "dim_mults": (1, 4)}
+    assert found["model"].arguments == {
+        "horizon": 8,
+        "transition_dim": 5,
+        "cond_dim": 3,
+        "dim": 8,
+        "dim_mults": (1, 4),
+    }
     assert found["trainer"].arguments["ema_decay"] == 0.995 and found["trainer"].arguments["bucket"] is None
 
 
@@ -102,16 +119,44 @@ def test_other_states_are_refused(logs, state, message):
 @pytest.mark.parametrize(
     ("file", "data", "message"),
     [
-        ("diffusion", config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "horizon": 16}), "horizon = 16"),
-        ("diffusion", config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "action_dim": 3}), "3 actions and 3 observations"),
-        ("diffusion", config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "n_timesteps": 100}), "n_timesteps = 100"),
-        ("diffusion", config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "horizon": "8"}), "no number of this size"),
-        ("model", config_like("models.temporal.TemporalUnet", {"dim_mults": (1, 4)}), "dim_mults = (1, 4), the tensors (1, 2)"),
-        ("model", config_like("models.temporal.TemporalUnet", {"attention": True}), "attention = True, the tensors False"),
+        (
+            "diffusion",
+            config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "horizon": 16}),
+            "horizon = 16",
+        ),
+        (
+            "diffusion",
+            config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "action_dim": 3}),
+            "3 actions and 3 observations",
+        ),
+        (
+            "diffusion",
+            config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "n_timesteps": 100}),
+            "n_timesteps = 100",
+        ),
+        (
+            "diffusion",
+            config_like("models.diffusion.GaussianDiffusion", {**DIFFUSION, "horizon": "8"}),
+            "no number of this size",
+        ),
+        (
+            "model",
+            config_like("models.temporal.TemporalUnet", {"dim_mults": (1, 4)}),
+            "dim_mults = (1, 4), the tensors (1, 2)",
+        ),
+        (
+            "model",
+            config_like("models.temporal.TemporalUnet", {"attention": True}),
+            "attention = True, the tensors False",
+        ),
         ("model", config_like("models.temporal.TemporalUnet", {"dim": 32}), "dim = 32, the tensors 8"),
         ("model", config_like("models.temporal.ValueFunction", {}), "model_config.pkl says ValueFunction"),
         ("model", pickle.dumps([1]), "not a Config of jannerm/diffuser"),
-        ("model", b"cdiffuser.utils.config\nConfig\n)\x81}X\x01\x00\x00\x00aK\x01sb.", "not a Config of jannerm/diffuser"),
+        (
+            "model",
+            b"cdiffuser.utils.config\nConfig\n)\x81}X\x01\x00\x00\x00aK\x01sb.",
+            "not a Config of jannerm/diffuser",
+        ),
         ("render", b"", "refused"),
         ("trainer", b"\x80\x04", "refused"),
         ("dataset", b" " * (2**20 + 1), "more than 1,048,576 bytes"),
@@ -127,19 +172,28 @@ def test_what_only_the_configs_know_is_asked_for(logs):
     for file in folder.glob("*.pkl"):
         file.unlink()
     assert "stand in diffusion_config.pkl" in refused(folder)
-    (folder / "diffusion_config.pkl").write_bytes(config_like("models.diffusion.GaussianDiffusion", DIFFUSION))
+    (folder / "diffusion_config.pkl").write_bytes(
+        config_like("models.diffusion.GaussianDiffusion", DIFFUSION)
+    )
     assert read_checkpoint(folder).original.normalizer is None
 
 
 def test_the_networks_output_is_noise_where_the_config_says_so_or_says_nothing(logs):
     folder = logs / DATASET / PLAIN
-    for arguments in ({**DIFFUSION, "predict_epsilon": True}, {k: v for k, v in DIFFUSION.items() if k != "predict_epsilon"}):
-        (folder / "diffusion_config.pkl").write_bytes(config_like("models.diffusion.GaussianDiffusion", arguments))
+    for arguments in (
+        {**DIFFUSION, "predict_epsilon": True},
+        {k: v for k, v in DIFFUSION.items() if k != "predict_epsilon"},
+    ):
+        (folder / "diffusion_config.pkl").write_bytes(
+            config_like("models.diffusion.GaussianDiffusion", arguments)
+        )
         assert read_checkpoint(folder).original.predicts == "eps"
 
 
 @pytest.mark.parametrize("name", ["dataset", "render", "model", "diffusion", "trainer"])
-@pytest.mark.parametrize("nest", [lambda x: x, lambda x: {"_class": 1, "_dict": {"a": [x]}}, lambda x: ((x,),)])
+@pytest.mark.parametrize(
+    "nest", [lambda x: x, lambda x: {"_class": 1, "_dict": {"a": [x]}}, lambda x: ((x,),)]
+)
 def test_config_payloads_are_refused_and_do_not_run(logs, tmp_path, name, nest):
     marker = tmp_path / "ran"
     (logs / DATASET / PLAIN / f"{name}_config.pkl").write_bytes(pickle.dumps(nest(Runs(marker))))
@@ -159,12 +213,21 @@ def test_payloads_under_the_originals_own_names_are_data(logs, tmp_path):
     file = logs / DATASET / PLAIN / "model_config.pkl"
     for data in (call + b".", b"\x80\x02" + call + b"}b.", inside):
         file.write_bytes(data)
-        assert "it names diffuser.utils.serialization.os.system, which does not belong here" in refused(logs / DATASET / PLAIN)
+        assert "it names diffuser.utils.serialization.os.system, which does not belong here" in refused(
+            logs / DATASET / PLAIN
+        )
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
-    "name", ["diffuser.utils.config.os", "diffuser.utils.arrays.np", "diffuser.evil.Config", "diffuser.Config", "other.utils.config.Config"]
+    "name",
+    [
+        "diffuser.utils.config.os",
+        "diffuser.utils.arrays.np",
+        "diffuser.evil.Config",
+        "diffuser.Config",
+        "other.utils.config.Config",
+    ],
 )
 def test_names_in_the_originals_package_that_are_no_classes_of_its_configs_are_refused(logs, name):
     module, _, kind = name.rpartition(".")
@@ -182,7 +245,10 @@ def test_a_state_alone_is_named_as_theirs_and_no_image_model(logs, tmp_path, cap
     alone = tmp_path / "weights.pt"
     alone.write_bytes(state.read_bytes())
     for file in (state, alone):
-        for command in (["weights", "inspect", str(file)], ["weights", "convert", str(file), str(tmp_path / "out")]):
+        for command in (
+            ["weights", "inspect", str(file)],
+            ["weights", "convert", str(file), str(tmp_path / "out")],
+        ):
             assert main(command) == 2
             said = capsys.readouterr().err
             assert (

@@ -15,7 +15,19 @@ from unveil.planning.weights.diffuser_folder import read_checkpoint
 from unveil.planning.weights.diffuser_models import model_of
 
 HOPPER = Original(
-    "diffusion", 32, 20, 3, 11, 32, (1, 2, 4, 8), False, "x0", "GaussianNormalizer", DATASET, "SequenceDataset", clip_denoised=False
+    "diffusion",
+    32,
+    20,
+    3,
+    11,
+    32,
+    (1, 2, 4, 8),
+    False,
+    "x0",
+    "GaussianNormalizer",
+    DATASET,
+    "SequenceDataset",
+    clip_denoised=False,
 )
 
 
@@ -33,15 +45,27 @@ def network(model: nn.Module) -> nn.Module:
     [
         (HOPPER, 3_956_302),
         (replace(HOPPER, actions=6, observations=17), 3_958_327),
-        (replace(HOPPER, actions=6, observations=17, multiples=(1, 4, 8), attention=True, horizon=4), 4_114_423),
+        (
+            replace(HOPPER, actions=6, observations=17, multiples=(1, 4, 8), attention=True, horizon=4),
+            4_114_423,
+        ),
         (replace(HOPPER, actions=2, observations=4, multiples=(1, 4, 8), horizon=384), 3_682_118),
         (replace(HOPPER, kind="values"), 2_294_817),
-        (replace(HOPPER, kind="values", actions=6, observations=17, multiples=(1, 4, 8), horizon=4), 2_180_833),
+        (
+            replace(HOPPER, kind="values", actions=6, observations=17, multiples=(1, 4, 8), horizon=4),
+            2_180_833,
+        ),
     ],
 )
 def test_the_table_covers_all_parameters_of_the_published_shapes(original, published):
     shape = TrajectoryShape(
-        original.horizon, 20, original.actions, original.observations, 32, original.multiples, attention=original.attention
+        original.horizon,
+        20,
+        original.actions,
+        original.observations,
+        32,
+        original.multiples,
+        attention=original.attention,
     )
     model = ValueModel(shape) if original.kind == "values" else TrajectoryModel(shape)
     table = names(original)
@@ -50,7 +74,9 @@ def test_the_table_covers_all_parameters_of_the_published_shapes(original, publi
     assert parameters(original) == published == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize(("experiment", "key"), [(PLAIN, "plain"), (ATTENTION, "attention"), (VALUE, "value")])
+@pytest.mark.parametrize(
+    ("experiment", "key"), [(PLAIN, "plain"), (ATTENTION, "attention"), (VALUE, "value")]
+)
 def test_outputs_are_the_originals(logs, experiment, key):
     wanted, read = golden("networks"), read_checkpoint(logs / experiment)
     x, t = wanted[f"{key}_x"], wanted[f"{key}_t"].float()
@@ -101,7 +127,10 @@ def edited(name, change):
 
 def removed(name):
     def run(state):
-        return {k: {n: t for n, t in v.items() if n != name} if isinstance(v, dict) else v for k, v in state.items()}
+        return {
+            k: {n: t for n, t in v.items() if n != name} if isinstance(v, dict) else v
+            for k, v in state.items()
+        }
 
     return run
 
@@ -122,29 +151,53 @@ def spoiled(t):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (removed("model.mid_block1.blocks.0.block.0.bias"), "1 tensors are missing ['model.mid_block1.blocks.0.block.0.bias']"),
+        (
+            removed("model.mid_block1.blocks.0.block.0.bias"),
+            "1 tensors are missing ['model.mid_block1.blocks.0.block.0.bias']",
+        ),
         (removed("posterior_variance"), "1 tensors are missing ['posterior_variance']"),
         (removed("model.final_conv.1.weight"), "neither a TemporalUnet nor a ValueFunction"),
         (removed("model.time_mlp.3.bias"), "model.time_mlp.3.bias is missing"),
-        (removed("model.downs.1.0.blocks.0.block.0.bias"), "the configs say dim_mults = (1, 2), the tensors (1,)"),
-        (added("model.downs.0.0.cond_mlp.1.weight", torch.zeros(2)), "1 are foreign ['model.downs.0.0.cond_mlp.1.weight']"),
+        (
+            removed("model.downs.1.0.blocks.0.block.0.bias"),
+            "the configs say dim_mults = (1, 2), the tensors (1,)",
+        ),
+        (
+            added("model.downs.0.0.cond_mlp.1.weight", torch.zeros(2)),
+            "1 are foreign ['model.downs.0.0.cond_mlp.1.weight']",
+        ),
         (added("normalizer.means", torch.zeros(5)), "1 are foreign ['normalizer.means']"),
-        (edited("model.final_conv.1.weight", spoiled), "model.final_conv.1.weight holds numbers that are not finite"),
+        (
+            edited("model.final_conv.1.weight", spoiled),
+            "model.final_conv.1.weight holds numbers that are not finite",
+        ),
         (edited("betas", lambda t: t * 0.5), "betas is not the cosine schedule in 20 steps"),
         (edited("betas", lambda t: t[:-1]), "the configs say n_timesteps = 20, the tensors 19"),
-        (edited("alphas_cumprod", lambda t: t.flip(0)), "alphas_cumprod is not the cosine schedule in 20 steps"),
-        (edited("posterior_mean_coef1", lambda t: t[None]), "posterior_mean_coef1 has shape (1, 20), needed is (20,)"),
+        (
+            edited("alphas_cumprod", lambda t: t.flip(0)),
+            "alphas_cumprod is not the cosine schedule in 20 steps",
+        ),
+        (
+            edited("posterior_mean_coef1", lambda t: t[None]),
+            "posterior_mean_coef1 has shape (1, 20), needed is (20,)",
+        ),
         (edited("loss_fn.weights", lambda t: t[:4]), "loss_fn.weights has shape (4, 5)"),
         (
             edited("model.mid_block1.blocks.0.block.0.weight", lambda t: t[:, :, :3].contiguous()),
             "has shape (16, 16, 3), needed is (16, 16, 5)",
         ),
-        (edited("model.mid_block2.time_mlp.1.weight", lambda t: t[None]), "has shape (1, 16, 8), needed is (16, 8)"),
+        (
+            edited("model.mid_block2.time_mlp.1.weight", lambda t: t[None]),
+            "has shape (1, 16, 8), needed is (16, 8)",
+        ),
         (
             edited("model.downs.0.0.blocks.0.block.0.weight", lambda t: t[:, :4].contiguous()),
             "loss_fn.weights has shape (8, 5), but horizon and features are 8 and 4",
         ),
-        (edited("model.downs.0.0.blocks.0.block.0.bias", lambda t: t[:4]), "not a network of jannerm/diffuser"),
+        (
+            edited("model.downs.0.0.blocks.0.block.0.bias", lambda t: t[:4]),
+            "not a network of jannerm/diffuser",
+        ),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(logs, change, message):

@@ -56,7 +56,13 @@ def states(model: TrajectoryModel, guide, wanted: dict[str, Tensor]) -> list[Ten
         return x
 
     edit = chain(recorded(model, noise), inpaint, keep, guide(inpaint))
-    x = sample(model.denoiser, Ancestral(model.denoiser.schedule, temperature=0.0), noise[STEPS].clone(), uniform(STEPS), edit=edit)
+    x = sample(
+        model.denoiser,
+        Ancestral(model.denoiser.schedule, temperature=0.0),
+        noise[STEPS].clone(),
+        uniform(STEPS),
+        edit=edit,
+    )
     torch.testing.assert_close(x, seen[-1], rtol=0, atol=0)  # no ascent at t = 0
     return seen
 

@@ -62,7 +62,10 @@ def test_every_window_is_drawn_and_the_generator_decides():
     assert torch.equal(drawn, chunks.draw(2000, torch.Generator(device="cpu").manual_seed(0)))
 
 
-@pytest.mark.parametrize(("numbers", "message"), [((2, 8, 8), "at least n_obs"), ((0, 16, 8), "at least 1"), ((2, 16, 0), "at least 1")])
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [((2, 8, 8), "at least n_obs"), ((0, 16, 8), "at least 1"), ((2, 16, 0), "at least 1")],
+)
 def test_impossible_windows_are_refused(numbers, message):
     with pytest.raises(ValueError, match=message):
         Chunks(np.zeros((30, 1), np.float32), np.zeros((30, 1), np.float32), np.array([30]), *numbers)
@@ -83,7 +86,9 @@ def test_episodes_without_a_window_are_said_and_not_counted(capsys):
     """H 16, n_obs 2, n_action 8: 8 steps are enough, padded with one before and seven after; 7 are not."""
     rows = np.arange(55, dtype=np.float32)[:, None]
     chunks = Chunks(rows, rows, np.array([7, 15, 55]), 2, 16, 8)
-    assert chunks.episodes == 2 and int(chunks.begins[0]) == 6  # the second episode's only window begins before its first step
+    assert (
+        chunks.episodes == 2 and int(chunks.begins[0]) == 6
+    )  # the second episode's only window begins before its first step
     err = capsys.readouterr().err
     assert "1 of 3 episodes have fewer than 8 steps" in err and "are left out; a shorter horizon" in err
     assert Chunks(rows, rows, np.array([7, 15, 55]), 2, 8, 4).episodes == 3 and not capsys.readouterr().err

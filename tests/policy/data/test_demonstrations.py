@@ -38,7 +38,9 @@ def test_every_format_reads_as_the_same_demonstrations(kind, tmp_path):
 
 def test_many_robomimic_demonstrations_are_in_the_order_of_their_numbers(tmp_path):
     rows = np.arange(12, dtype=np.float32)[:, None]
-    read = read_demonstrations(str(write_robomimic(tmp_path / "d.h5", Demonstrations({"x": rows}, rows, np.arange(1, 13)))))
+    read = read_demonstrations(
+        str(write_robomimic(tmp_path / "d.h5", Demonstrations({"x": rows}, rows, np.arange(1, 13))))
+    )
     np.testing.assert_array_equal(read.actions, rows)  # demo_10 is not between demo_1 and demo_2
 
 
@@ -56,7 +58,11 @@ def test_pictures_are_read_when_asked_for_and_become_bytes(tmp_path):
 def test_pictures_of_every_format_are_the_same_bytes_and_left_out_when_not_asked_for(kind, tmp_path):
     two = recorded()
     pictures = np.random.default_rng(0).integers(0, 256, (len(two), 4, 4, 3), dtype=np.uint8)
-    path = str(FORMATS[kind](tmp_path, Demonstrations({**two.observations, "img": pictures}, two.actions, two.episode_ends)))
+    path = str(
+        FORMATS[kind](
+            tmp_path, Demonstrations({**two.observations, "img": pictures}, two.actions, two.episode_ends)
+        )
+    )
     assert "img" not in read_demonstrations(path).observations
     read = read_demonstrations(path, pictures=True).observations["img"]
     assert read.dtype == np.uint8
@@ -66,7 +72,9 @@ def test_pictures_of_every_format_are_the_same_bytes_and_left_out_when_not_asked
 def pictured():
     two = recorded()
     pictures = np.random.default_rng(0).integers(0, 256, (len(two), 16, 16, 3), dtype=np.uint8)
-    return Demonstrations({"state": two.observations["state"][:, :2], "image": pictures}, two.actions, two.episode_ends)
+    return Demonstrations(
+        {"state": two.observations["state"][:, :2], "image": pictures}, two.actions, two.episode_ends
+    )
 
 
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
@@ -94,7 +102,9 @@ def test_what_is_wrong_with_lerobots_pictures_is_told(tmp_path, monkeypatch):
     with pytest.raises(UnveilError, match=r"episode_000001\.mp4: not a whole video"):
         read_demonstrations(str(path), pictures=True)
     monkeypatch.setattr("unveil.policy.data.lerobot_pictures.find_spec", lambda name: None)
-    with pytest.raises(UnveilError, match="is video, for which a decoder is needed: pip install av or torchcodec"):
+    with pytest.raises(
+        UnveilError, match="is video, for which a decoder is needed: pip install av or torchcodec"
+    ):
         read_demonstrations(str(path), pictures=True)
     shutil.rmtree(path / "videos")
     with pytest.raises(UnveilError, match=r"no videos/\*\*/observation\.image"):
@@ -103,7 +113,10 @@ def test_what_is_wrong_with_lerobots_pictures_is_told(tmp_path, monkeypatch):
     file = broken / "data" / "chunk-000" / "file-000.parquet"
     table = pq.read_table(file)
     place = table.column_names.index("observation.image")
-    for cell, message in (({"bytes": b"GIF89a", "path": "x"}, "row 0 of a picture column is no whole PNG"), ({"path": "x"}, "no picture")):
+    for cell, message in (
+        ({"bytes": b"GIF89a", "path": "x"}, "row 0 of a picture column is no whole PNG"),
+        ({"path": "x"}, "no picture"),
+    ):
         cells = pa.array([cell, *table["observation.image"].to_pylist()[1:]], table.schema.field(place).type)
         pq.write_table(table.set_column(place, "observation.image", cells), file)
         with pytest.raises(UnveilError, match=message):
@@ -155,12 +168,20 @@ def test_what_is_wrong_with_an_npz_is_told(arrays, message, tmp_path):
 
 
 def cut_short(path):
-    file = next(f for f in sorted((path / "data" / "action").rglob("*")) if f.is_file() and f.suffix != ".json" and f.name[0] != ".")
+    file = next(
+        f
+        for f in sorted((path / "data" / "action").rglob("*"))
+        if f.is_file() and f.suffix != ".json" and f.name[0] != "."
+    )
     file.write_bytes(file.read_bytes()[:40])
 
 
 def removed(path):
-    next(f for f in sorted((path / "data" / "action").rglob("*")) if f.is_file() and f.suffix != ".json" and f.name[0] != ".").unlink()
+    next(
+        f
+        for f in sorted((path / "data" / "action").rglob("*"))
+        if f.is_file() and f.suffix != ".json" and f.name[0] != "."
+    ).unlink()
 
 
 def unpickling(path):
@@ -194,7 +215,9 @@ def test_a_chunk_that_blosc_stored_as_it_was_cannot_be_cut_short_unnoticed(lacki
     path = tmp_path / "d.zarr"
     actions = np.random.default_rng(0).random((144, 2), np.float32)
     root = zarr.open_group(str(path), mode="w", zarr_format=2)
-    root.create_array("data/action", data=actions, chunks=(144, 2), compressors=Blosc("lz4", 5, Blosc.NOSHUFFLE))
+    root.create_array(
+        "data/action", data=actions, chunks=(144, 2), compressors=Blosc("lz4", 5, Blosc.NOSHUFFLE)
+    )
     root.create_array("data/state", data=actions)
     root.create_array("meta/episode_ends", data=np.array([60, 144]))
     np.testing.assert_array_equal(read_demonstrations(str(path)).actions, actions)

@@ -29,7 +29,10 @@ BYTES = RNG.integers(0, 256, (6, 5, 6, 3))
     [
         (UNIT, (255 * UNIT).round()),
         (UNIT.astype(np.float16), (255 * UNIT.astype(np.float16).astype(float)).round()),
-        (UNIT.astype(np.float64) * 1.001 - 0.0005, (255 * (UNIT * 1.001 - 0.0005)).round().clip(0, 255)),  # half a level beyond
+        (
+            UNIT.astype(np.float64) * 1.001 - 0.0005,
+            (255 * (UNIT * 1.001 - 0.0005)).round().clip(0, 255),
+        ),  # half a level beyond
         (BYTES.astype(np.uint8), BYTES),
         (BYTES.astype(np.float32), BYTES),
         (BYTES.astype(np.int64), BYTES),
@@ -38,14 +41,19 @@ BYTES = RNG.integers(0, 256, (6, 5, 6, 3))
         (BYTES.astype(np.uint8).transpose(0, 3, 1, 2), BYTES),  # channels first
         ((UNIT > 0.5).astype(np.float32), (UNIT > 0.5) * 255),
         (UNIT > 0.5, (UNIT > 0.5) * 255),
-        (np.concatenate([UNIT, UNIT[..., :1]], axis=-1), (255 * np.concatenate([UNIT, UNIT[..., :1]], axis=-1)).round()),  # RGBA
+        (
+            np.concatenate([UNIT, UNIT[..., :1]], axis=-1),
+            (255 * np.concatenate([UNIT, UNIT[..., :1]], axis=-1)).round(),
+        ),  # RGBA
         (np.zeros((0, 5, 6, 3), np.float32), np.zeros((0, 5, 6, 3))),
     ],
 )
 def test_colours_become_bytes(stored, read):
     found = as_pictures([stored])
     assert found.dtype == np.uint8 and found.shape == read.shape
-    np.testing.assert_allclose(found.astype(int), read, atol=1 if stored.dtype == np.float16 or stored.dtype == np.float64 else 0)
+    np.testing.assert_allclose(
+        found.astype(int), read, atol=1 if stored.dtype == np.float16 or stored.dtype == np.float64 else 0
+    )
 
 
 def test_the_scale_is_that_of_all_pieces():
@@ -58,7 +66,10 @@ def test_the_scale_is_that_of_all_pieces():
     np.testing.assert_array_equal(as_pictures([dark, UNIT])[:3], 255 * dark)
 
 
-@pytest.mark.parametrize("stored", [0.6 + RNG.random((6, 5, 6, 1)), RNG.integers(400, 1800, (6, 5, 6, 1)).astype(np.uint16), UNIT[..., :2]])
+@pytest.mark.parametrize(
+    "stored",
+    [0.6 + RNG.random((6, 5, 6, 1)), RNG.integers(400, 1800, (6, 5, 6, 1)).astype(np.uint16), UNIT[..., :2]],
+)
 def test_depth_keeps_its_numbers(stored):
     found = as_pictures([stored[:2], stored[2:]])
     assert found.dtype == np.float32
@@ -90,7 +101,9 @@ def with_pictures(pictures):
 
 
 @pytest.mark.parametrize("kind", ["npz", "zarr2", "zarr3", "zip", "robomimic"])
-@pytest.mark.parametrize(("stored", "read"), [(UNIT, (255 * UNIT).round()), (0.6 + UNIT[..., :1], 0.6 + UNIT[..., :1])])
+@pytest.mark.parametrize(
+    ("stored", "read"), [(UNIT, (255 * UNIT).round()), (0.6 + UNIT[..., :1], 0.6 + UNIT[..., :1])]
+)
 def test_every_reader_treats_pictures_alike(kind, stored, read, tmp_path, unchecked):
     path = str(FORMATS[kind](tmp_path, with_pictures(stored)))
     found = read_demonstrations(path, True).observations["img"]
@@ -98,7 +111,11 @@ def test_every_reader_treats_pictures_alike(kind, stored, read, tmp_path, unchec
     assert found.dtype == (np.uint8 if stored.shape[-1] == 3 else np.float32)
     assert set(read_demonstrations(path, ("other",)).observations) == {"x"}
     if stored.shape[-1] == 3:
-        path = str(FORMATS[kind](tmp_path / "more", with_pictures(2 * stored - 1))) if (tmp_path / "more").mkdir() is None else ""
+        path = (
+            str(FORMATS[kind](tmp_path / "more", with_pictures(2 * stored - 1)))
+            if (tmp_path / "more").mkdir() is None
+            else ""
+        )
         with pytest.raises(UnveilError, match="img' has colours from -"):
             read_demonstrations(path, True)
         assert set(read_demonstrations(path, ("x",)).observations) == {"x"}
@@ -119,10 +136,23 @@ def lerobot_of(path, column, name="observation.image", **told):
     (path / "meta").mkdir(parents=True)
     (path / "data").mkdir()
     rows = pa.array([[float(i)] for i in range(count)], pa.list_(pa.float32()))
-    columns = {"observation.x": rows, "action": rows, "index": np.arange(count), "episode_index": np.zeros(count, int), name: column}
+    columns = {
+        "observation.x": rows,
+        "action": rows,
+        "index": np.arange(count),
+        "episode_index": np.zeros(count, int),
+        name: column,
+    }
     pq.write_table(pa.table(columns), path / "data" / "file-000.parquet")
-    features = {"observation.x": {"dtype": "float32", "shape": [1]}, "action": {"dtype": "float32", "shape": [1]}}
-    info = {"codebase_version": "v3.0", "total_frames": count, "features": features | {name: {"dtype": "image"} | told}}
+    features = {
+        "observation.x": {"dtype": "float32", "shape": [1]},
+        "action": {"dtype": "float32", "shape": [1]},
+    }
+    info = {
+        "codebase_version": "v3.0",
+        "total_frames": count,
+        "features": features | {name: {"dtype": "image"} | told},
+    }
     (path / "meta" / "info.json").write_text(json.dumps(info))
     return str(path)
 
@@ -169,7 +199,9 @@ def test_columns_of_lerobot_that_are_arrays_are_pictures_too(tmp_path, unchecked
     assert "image" not in read_demonstrations(path).observations
 
 
-@pytest.mark.parametrize("told", [{"info": {"video.is_depth_map": True}}, {"video_info": {"video.pix_fmt": "gray12le"}}])
+@pytest.mark.parametrize(
+    "told", [{"info": {"video.is_depth_map": True}}, {"video_info": {"video.pix_fmt": "gray12le"}}]
+)
 def test_videos_of_depth_are_refused_where_they_are_asked_for(told, tmp_path, unchecked):
     path = lerobot_of(tmp_path / "d", pa.array([0.0] * 4), "observation.depth", dtype="video", **told)
     with pytest.raises(UnveilError, match=r"'observation\.depth' is a video of depth"):
@@ -183,14 +215,18 @@ def rows(count=4):
 
 def put_zarr(path, version, name, values, **more):
     store = write_zarr(path, Demonstrations({"x": rows()}, rows(), np.array([4])), version)
-    zarr.open_group(str(store), mode="a", zarr_format=version).create_array(f"data/{name}", data=values, **more)
+    zarr.open_group(str(store), mode="a", zarr_format=version).create_array(
+        f"data/{name}", data=values, **more
+    )
     return str(store)
 
 
 def unknown_codec(path):
     file = put_zarr(path, 2, "camera", BYTES[:4].astype(np.uint8))
     described = path / "data" / "camera" / ".zarray"
-    described.write_text(json.dumps(json.loads(described.read_text()) | {"compressor": {"id": "imagecodecs_jpegxl"}}))
+    described.write_text(
+        json.dumps(json.loads(described.read_text()) | {"compressor": {"id": "imagecodecs_jpegxl"}})
+    )
     return file
 
 
@@ -234,20 +270,47 @@ LEFT = {
     "zarr codec of numbers": (unknown_numbers, "left out 'force', which is stored by codec 'pickle'"),
     "zarr codec of a picture": (unknown_codec, ""),
     "zarr group": (group, "left out 'inner', which is a group of arrays"),
-    "zarr zip": (lambda p: str(zipped(p.with_suffix(".zip"), p)) if put_zarr(p, 2, "said", TEXT) else "", "left out 'said'"),
+    "zarr zip": (
+        lambda p: str(zipped(p.with_suffix(".zip"), p)) if put_zarr(p, 2, "said", TEXT) else "",
+        "left out 'said'",
+    ),
     "npz text": (lambda p: npz(p.with_suffix(".npz"), said=TEXT), "left out 'said', which holds <U4"),
     "npz objects": (
         lambda p: npz(p.with_suffix(".npz"), said=np.array([{}, 1, None, "a"], object)),
         "left out 'said', which holds objects",
     ),
-    "npz one number": (lambda p: npz(p.with_suffix(".npz"), fps=10.0), "left out 'fps', which is one number for all"),
-    "npz an episode": (lambda p: npz(p.with_suffix(".npz"), won=np.array([True])), "left out 'won', which has one number for each episode"),
-    "hdf5 text": (lambda p: robomimic(p.with_suffix(".hdf5"), said=np.array([b"pick"] * 4)), "left out 'said', which is not an array"),
-    "hdf5 group": (lambda p: robomimic(p.with_suffix(".h5"), **{"a/b": rows()}), "left out 'a', which is not an array"),
-    "hdf5 link": (lambda p: robomimic(p.with_suffix(".h5"), a=h5py.ExternalLink("b.h5", "/x")), "left out 'a', which is a link"),
-    "hdf5 shapes": (lambda p: several(p.with_suffix(".h5")), r"left out 'y', which has several shapes, such as \(4, 2\) and \(4, 3\)"),
-    "lerobot text": (lambda p: lerobot_of(p, TEXT, "observation.said", dtype="string"), "left out 'said', which is string"),
-    "lerobot disguised": (lambda p: lerobot_of(p, TEXT, "observation.said", dtype="float32"), "left out 'said', which has dtype"),
+    "npz one number": (
+        lambda p: npz(p.with_suffix(".npz"), fps=10.0),
+        "left out 'fps', which is one number for all",
+    ),
+    "npz an episode": (
+        lambda p: npz(p.with_suffix(".npz"), won=np.array([True])),
+        "left out 'won', which has one number for each episode",
+    ),
+    "hdf5 text": (
+        lambda p: robomimic(p.with_suffix(".hdf5"), said=np.array([b"pick"] * 4)),
+        "left out 'said', which is not an array",
+    ),
+    "hdf5 group": (
+        lambda p: robomimic(p.with_suffix(".h5"), **{"a/b": rows()}),
+        "left out 'a', which is not an array",
+    ),
+    "hdf5 link": (
+        lambda p: robomimic(p.with_suffix(".h5"), a=h5py.ExternalLink("b.h5", "/x")),
+        "left out 'a', which is a link",
+    ),
+    "hdf5 shapes": (
+        lambda p: several(p.with_suffix(".h5")),
+        r"left out 'y', which has several shapes, such as \(4, 2\) and \(4, 3\)",
+    ),
+    "lerobot text": (
+        lambda p: lerobot_of(p, TEXT, "observation.said", dtype="string"),
+        "left out 'said', which is string",
+    ),
+    "lerobot disguised": (
+        lambda p: lerobot_of(p, TEXT, "observation.said", dtype="float32"),
+        "left out 'said', which has dtype",
+    ),
     "lerobot gaps": (
         lambda p: lerobot_of(p, pa.array([1.0, None, 2.0, 3.0]), "observation.y", dtype="float32"),
         "left out 'y', which has rows without a value",
@@ -270,12 +333,16 @@ def test_fields_that_are_no_numbers_are_left_out_and_said(case, tmp_path, capsys
 
     assert re.search(said, err)
     for name, why in found.left.items():
-        with pytest.raises(UnveilError, match=f"no observation '{name}' that can be read: it {re.escape(why)}"):
+        with pytest.raises(
+            UnveilError, match=f"no observation '{name}' that can be read: it {re.escape(why)}"
+        ):
             found.observed(name)
 
 
 def test_a_field_that_is_needed_is_refused_by_name(tmp_path, unchecked):
-    with pytest.raises(UnveilError, match=r"'camera' is stored by codec 'imagecodecs_jpegxl', which is not read; blosc"):
+    with pytest.raises(
+        UnveilError, match=r"'camera' is stored by codec 'imagecodecs_jpegxl', which is not read; blosc"
+    ):
         read_demonstrations(unknown_codec(tmp_path / "d.zarr"), True)
     np.savez(tmp_path / "t.npz", action=TEXT, episode_ends=np.array([4]))
     with pytest.raises(UnveilError, match="'action' holds <U4"):
@@ -296,13 +363,18 @@ def test_an_index_that_does_not_count_gives_way_to_the_numbers_of_frames(tmp_pat
     two = recorded()
     path = write_lerobot(tmp_path / "d", two, "v2.1")
     for i, file in enumerate(sorted((path / "data").rglob("*.parquet"))):
-        table = pq.read_table(file).set_column(4, "index", pa.array(np.arange(7, 7 + pq.read_metadata(file).num_rows)))
+        table = pq.read_table(file).set_column(
+            4, "index", pa.array(np.arange(7, 7 + pq.read_metadata(file).num_rows))
+        )
         assert table.column_names.count("index") == 1
         frames = np.arange(len(table))[::-1]
         pq.write_table(table.append_column("frame_index", pa.array(frames)), file)
         assert i < 2
     read = read_demonstrations(str(path))
-    assert "index does not count the steps 0 .. 143; their order is that of episode_index and frame_index" in capsys.readouterr().err
+    assert (
+        "index does not count the steps 0 .. 143; their order is that of episode_index and frame_index"
+        in capsys.readouterr().err
+    )
     np.testing.assert_array_equal(read.actions[:60], two.actions[:60][::-1])
     np.testing.assert_array_equal(read.episode_ends, two.episode_ends)
     (path / "meta" / "info.json").unlink()

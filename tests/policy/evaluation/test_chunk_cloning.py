@@ -29,7 +29,9 @@ def fitted(head, steps=80):
     chunks = torch.where(torch.arange(8) % 2 == 0, 0.5, -0.5)[:, None, None].expand(8, 4, 1)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss, _ = chunk_loss(model, PolicyBatch(seen, chunks, torch.zeros(8), chunks, 0, torch.zeros(8, dtype=torch.long)))
+        loss, _ = chunk_loss(
+            model, PolicyBatch(seen, chunks, torch.zeros(8), chunks, 0, torch.zeros(8, dtype=torch.long))
+        )
         loss.backward()
         optimizer.step()
     return model.predict(torch.zeros(256, 1, 1), torch.Generator().manual_seed(0))[..., 0]
@@ -114,6 +116,8 @@ def test_a_rows_draw_does_not_depend_on_the_rows_beside_it(head):
     model, seen = clone(head), torch.linspace(-1, 1, 5)[:, None, None]
     five = model.predict(seen, generators(3, 5))
     torch.testing.assert_close(model.predict(seen[3:], generators(3, 2, first=3)), five[3:])
-    assert len(model.predict(seen[:1].expand(64, -1, -1), generators(0, 64)).round(decimals=4).unique(dim=0)) > 1
+    assert (
+        len(model.predict(seen[:1].expand(64, -1, -1), generators(0, 64)).round(decimals=4).unique(dim=0)) > 1
+    )
     with pytest.raises(ValueError, match="2 generators cannot serve 5 rows"):
         model.predict(seen, generators(3, 2))

@@ -14,7 +14,12 @@ from unveil.policy.networks.conditional_unet1d import ConditionalUNet
         (2, 40, {}, 65_783_298),  # PushT, two observations of 20 numbers
         (2, 10, {}, 65_353_218),  # the state notebook, two observations of 5 numbers
         (2, 1028, {}, 79_947_266),  # the vision notebook, two observations of 512 features and 2 numbers
-        (2, 132, {"widths": (512, 1024, 2048), "step": 128}, 251_511_938),  # images, two observations of 64 features and 2 numbers
+        (
+            2,
+            132,
+            {"widths": (512, 1024, 2048), "step": 128},
+            251_511_938,
+        ),  # images, two observations of 64 features and 2 numbers
         (2, 40, {"scale": False}, 63_654_402),
     ],
 )
@@ -44,7 +49,9 @@ def test_rows_do_not_see_each_other_and_every_place_sees_the_vector_and_the_time
     network, x, time, vector = small(), torch.randn(3, 8, 2), torch.tensor([0.0, 5.0, 9.0]), torch.randn(3, 6)
     y = network(x, time, Condition(vector=vector))
     for i in range(3):
-        torch.testing.assert_close(network(x[i : i + 1], time[i : i + 1], Condition(vector=vector[i : i + 1]))[0], y[i])
+        torch.testing.assert_close(
+            network(x[i : i + 1], time[i : i + 1], Condition(vector=vector[i : i + 1]))[0], y[i]
+        )
     assert ((network(x, time, Condition(vector=vector + 1.0)) - y).abs().amax(-1) > 1e-5).all()
     assert ((network(x, time + 1.0, Condition(vector=vector)) - y).abs().amax(-1) > 1e-5).all()
 
@@ -70,4 +77,6 @@ def test_its_gradient_is_that_of_differences():
     network = small().double()
     x, vector = torch.randn(1, 4, 2, dtype=torch.float64), torch.randn(1, 6, dtype=torch.float64)
     time = torch.tensor([3.0], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x, v: network(x, time, Condition(vector=v)), (x.requires_grad_(), vector.requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda x, v: network(x, time, Condition(vector=v)), (x.requires_grad_(), vector.requires_grad_())
+    )

@@ -13,13 +13,18 @@ from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
 
 
-@pytest.mark.parametrize(("batch", "horizon", "scale"), [(1, 16, True), (3, 8, True), (20, 16, False), (2, 4, True)])
+@pytest.mark.parametrize(
+    ("batch", "horizon", "scale"), [(1, 16, True), (3, 8, True), (20, 16, False), (2, 4, True)]
+)
 def test_it_is_the_plain_network(batch, horizon, scale, generator):
     torch.manual_seed(0)
     plain = ConditionalUNet(3, 5, (16, 32, 128), 5, 16, scale=scale)
     fast = FastConditionalUNet(plain)
     for step in (7.0, 0.0, 7.0):  # kept the second time, with another vector
-        x, vector = torch.randn(batch, horizon, 3, generator=generator), torch.randn(batch, 5, generator=generator)
+        x, vector = (
+            torch.randn(batch, horizon, 3, generator=generator),
+            torch.randn(batch, 5, generator=generator),
+        )
         for time in (torch.full((batch,), step), torch.arange(batch) + step):
             cond = Condition(vector=vector)
             with torch.no_grad():
@@ -44,16 +49,24 @@ def test_without_a_vector():
         torch.testing.assert_close(FastConditionalUNet(plain)(x, time), plain(x, time), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("kernel", "horizon", "widths", "scale"), [(5, 16, (64, 128, 224), True), (3, 8, (16, 24, 32), False)])
+@pytest.mark.parametrize(
+    ("kernel", "horizon", "widths", "scale"), [(5, 16, (64, 128, 224), True), (3, 8, (16, 24, 32), False)]
+)
 def test_one_row_alone_is_the_plain_network(kernel, horizon, widths, scale, generator):
     torch.manual_seed(1)
     plain = ConditionalUNet(2, 6, widths, kernel, 32, scale=scale)
     fast = FastConditionalUNet(plain)
     first = None
     for step in (99.0, 3.0, 99.0):
-        x, cond = torch.randn(1, horizon, 2, generator=generator), Condition(vector=torch.randn(1, 6, generator=generator))
+        x, cond = (
+            torch.randn(1, horizon, 2, generator=generator),
+            Condition(vector=torch.randn(1, 6, generator=generator)),
+        )
         with torch.no_grad():
-            here, there = fast(x, torch.tensor([step]), fast.prefill(cond)), plain(x, torch.tensor([step]), cond)
+            here, there = (
+                fast(x, torch.tensor([step]), fast.prefill(cond)),
+                plain(x, torch.tensor([step]), cond),
+            )
         torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
         if first is not None:
             torch.testing.assert_close(*first, rtol=0, atol=0)  # what was given out is not written over
@@ -62,13 +75,17 @@ def test_one_row_alone_is_the_plain_network(kernel, horizon, widths, scale, gene
 
 def test_what_the_vector_says_is_computed_once(generator):
     fast = FastConditionalUNet(ConditionalUNet(2, 4, (8, 16), 3, 16))
-    x, cond = torch.randn(3, 8, 2, generator=generator), Condition(vector=torch.randn(3, 4, generator=generator))
+    x, cond = (
+        torch.randn(3, 8, 2, generator=generator),
+        Condition(vector=torch.randn(3, 4, generator=generator)),
+    )
     with torch.no_grad():
         for rows in (1, 3):
             part, time = cond.rows(0, rows), torch.zeros(rows)
             torch.testing.assert_close(fast(x[:rows], time, fast.prefill(part)), fast(x[:rows], time, part))
         assert not torch.equal(
-            fast(x, torch.zeros(3), fast.prefill(cond)), fast(x, torch.zeros(3), fast.prefill(cond.rows(0, 1).repeat(3)))
+            fast(x, torch.zeros(3), fast.prefill(cond)),
+            fast(x, torch.zeros(3), fast.prefill(cond.rows(0, 1).repeat(3))),
         )
     with pytest.raises(ValueError, match=r"a vector \(B, 4\), got \(3, 5\)"):
         fast.prefill(Condition(vector=torch.zeros(3, 5)))
@@ -76,7 +93,10 @@ def test_what_the_vector_says_is_computed_once(generator):
 
 def test_two_threads_do_not_share_memory(generator):
     fast = FastConditionalUNet(ConditionalUNet(2, 4, (16, 32), 3, 16))
-    inputs = [(torch.randn(1, 8, 2, generator=generator), Condition(vector=torch.randn(1, 4, generator=generator))) for _ in range(4)]
+    inputs = [
+        (torch.randn(1, 8, 2, generator=generator), Condition(vector=torch.randn(1, 4, generator=generator)))
+        for _ in range(4)
+    ]
 
     def run(one: tuple[torch.Tensor, Condition]) -> torch.Tensor:
         with torch.no_grad():
@@ -148,7 +168,9 @@ def test_copies_saved_files_and_names_are_those_of_the_plain_network():
     torch.testing.assert_close(twin(x, time, cond), plain(x, time, cond), rtol=1e-4, atol=1e-5)
     double = twin.double()  # not laid out
     wanted = copy.deepcopy(plain).double()(x.double(), time.double(), Condition(vector=cond.vector.double()))
-    torch.testing.assert_close(double(x.double(), time.double(), Condition(vector=cond.vector.double())), wanted)
+    torch.testing.assert_close(
+        double(x.double(), time.double(), Condition(vector=cond.vector.double())), wanted
+    )
 
 
 class Flat(torch.nn.Module):
@@ -168,7 +190,10 @@ def test_no_time_is_frozen_by_a_recorded_graph():
     (plain, fast), (x, time, cond) = pair(), asked(1)
     fast(x, time, cond)  # at the time that is recorded
     arguments = (x, time, cond.vector)
-    graphs = [torch.jit.trace(Flat(fast), arguments, check_trace=False), torch.export.export(Flat(fast), arguments).module()]
+    graphs = [
+        torch.jit.trace(Flat(fast), arguments, check_trace=False),
+        torch.export.export(Flat(fast), arguments).module(),
+    ]
     for graph in graphs:
         for other in (7.0, 0.0, 50.0):
             at = torch.tensor([other])

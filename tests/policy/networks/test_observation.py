@@ -14,7 +14,9 @@ def encoder(*numbers: int) -> ObservationEncoder:
 
 def seen(count: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    return {f"camera{i}": torch.randn(2, 3, 3, 40, 44) for i in range(count)} | {"state": torch.randn(2, 3, 2)}
+    return {f"camera{i}": torch.randn(2, 3, 3, 40, 44) for i in range(count)} | {
+        "state": torch.randn(2, 3, 2)
+    }
 
 
 @pytest.mark.parametrize("numbers", [(0, 0), (0, 1)])
@@ -24,7 +26,10 @@ def test_parts_come_in_order_and_encoders_are_shared_by_number(numbers):
     assert y.shape == (2, 3, network.size) and network.size == 8 + 2 + 8
     assert len(network.encoders) == len(set(numbers))
     assert torch.equal(y[..., 8:10], observations["state"])
-    for number, camera, place in ((numbers[0], "camera0", slice(0, 8)), (numbers[1], "camera1", slice(10, 18))):
+    for number, camera, place in (
+        (numbers[0], "camera0", slice(0, 8)),
+        (numbers[1], "camera1", slice(10, 18)),
+    ):
         alone = network.encoders[number](observations[camera][1, 2:3, :, 2:38, 4:40])
         torch.testing.assert_close(y[1, 2:3, place], alone, rtol=1e-4, atol=1e-5)
 

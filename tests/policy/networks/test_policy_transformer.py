@@ -60,14 +60,22 @@ def test_every_action_sees_the_time():
 
 
 def test_a_chunk_cut_short_is_the_beginning_of_the_whole():
-    network, x, told, time = small(), torch.randn(2, 8, 2), Condition(tokens=torch.randn(2, 3, 5)), torch.tensor([0.0, 9.0])
+    network, x, told, time = (
+        small(),
+        torch.randn(2, 8, 2),
+        Condition(tokens=torch.randn(2, 3, 5)),
+        torch.tensor([0.0, 9.0]),
+    )
     torch.testing.assert_close(network(x[:, :5], time, told), network(x, time, told)[:, :5])
 
 
 def test_a_block_is_pytorchs_decoder_layer():
     """Same formula, other code: `nn.TransformerDecoderLayer` with the norms first and GELU."""
     torch.manual_seed(0)
-    block, layer = CrossBlock(16, 4), nn.TransformerDecoderLayer(16, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True)
+    block, layer = (
+        CrossBlock(16, 4),
+        nn.TransformerDecoderLayer(16, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True),
+    )
     pairs = [
         (layer.norm1, block.own), (layer.norm2, block.told), (layer.norm3, block.last), (layer.self_attn.out_proj, block.merge),
         (layer.multihead_attn.out_proj, block.gather), (layer.linear1, block.rise), (layer.linear2, block.fall),
@@ -77,7 +85,9 @@ def test_a_block_is_pytorchs_decoder_layer():
         nn.init.normal_(theirs.bias)
         ours.load_state_dict(theirs.state_dict())
     both = layer.multihead_attn.in_proj_weight, layer.multihead_attn.in_proj_bias
-    block.qkv.load_state_dict({"weight": layer.self_attn.in_proj_weight, "bias": layer.self_attn.in_proj_bias})
+    block.qkv.load_state_dict(
+        {"weight": layer.self_attn.in_proj_weight, "bias": layer.self_attn.in_proj_bias}
+    )
     block.query.load_state_dict({"weight": both[0][:16], "bias": both[1][:16]})
     block.memory.load_state_dict({"weight": both[0][16:], "bias": both[1][16:]})
     x, memory = torch.randn(2, 6, 16), torch.randn(2, 3, 16)

@@ -43,7 +43,9 @@ def test_the_encoder_sees_the_whole_image_and_each_row_alone():
         encoder(x.transpose(2, 3))
     with pytest.raises(ValueError, match="multiple of 16"):
         ImageEncoder((48, 48), width=24)
-    with pytest.raises(ValueError, match="longer than 32 pixels"):  # where every feature would be at one place whatever it is
+    with pytest.raises(
+        ValueError, match="longer than 32 pixels"
+    ):  # where every feature would be at one place whatever it is
         ImageEncoder((32, 32))
 
 

@@ -25,7 +25,13 @@ def flat(parts, count, steps, spread=100.0, middle=0.0):
     """Observations (count, steps, D): numbers about the middle, pixels 0 .. 255."""
     sizes = [math.prod(part.shape) for part in parts]
     pieces = drawn(*((count, steps, size) for size in sizes))
-    return torch.cat([x * spread + middle if p.encoder is None else (x + 1) * 127.5 for p, x in zip(parts, pieces, strict=True)], -1)
+    return torch.cat(
+        [
+            x * spread + middle if p.encoder is None else (x + 1) * 127.5
+            for p, x in zip(parts, pieces, strict=True)
+        ],
+        -1,
+    )
 
 
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
@@ -36,7 +42,9 @@ def test_a_decision_of_one_step_has_the_originals_numbers(tmp_path, name, weight
     alpha_bar = (1 - cosine_betas(100)).cumprod(0)
     limits = read_policy(unpacked(name, tmp_path)).normalization["action"]
     for row, index in enumerate((3, 77)):
-        policy = unveil.load(unpacked(name, tmp_path), "cpu", raw=weights == "raw", temperature=0.5)  # of drawn noise alone
+        policy = unveil.load(
+            unpacked(name, tmp_path), "cpu", raw=weights == "raw", temperature=0.5
+        )  # of drawn noise alone
         policy.times = torch.tensor([(index + 1) / 100, 0.0], dtype=torch.float64)
         chunks = policy.predict((observed * 200 + 256).numpy(), noise=x.numpy())
         belief = (x[row] - (1 - alpha_bar[index]) ** 0.5 * wanted[weights][row]) / alpha_bar[index] ** 0.5
@@ -61,7 +69,9 @@ def test_a_whole_decision_is_the_published_loop(tmp_path, kind):
     first, parts = 0, {}
     for part in it.parts:
         x = observed[..., first : first + math.prod(part.shape)].unflatten(-1, part.shape)
-        parts[part.key] = read.normalization[part.key].normalized(x if part.encoder is None else x / 255)  # there in [0, 1]
+        parts[part.key] = read.normalization[part.key].normalized(
+            x if part.encoder is None else x / 255
+        )  # there in [0, 1]
         first += math.prod(part.shape)
     with torch.no_grad():
         told = model["observation"](parts)
@@ -71,7 +81,9 @@ def test_a_whole_decision_is_the_published_loop(tmp_path, kind):
     own = generators(5, count)  # each row has its own: seeds 5, 6, 7
 
     def noise():
-        return torch.stack([torch.randn((shape.horizon, shape.actions), generator=generator) for generator in own])
+        return torch.stack(
+            [torch.randn((shape.horizon, shape.actions), generator=generator) for generator in own]
+        )
 
     x = noise()
     with torch.no_grad():
@@ -106,7 +118,10 @@ def test_a_number_that_never_changed_stays_finite(tmp_path):
     """LeRobot divides by 1e-8 there; at the recorded value both see -1."""
     it = golden("lerobot_state")
     tensors = filled(it["shapes"])
-    low, high = ("normalize_inputs.buffer_observation_state.min", "normalize_inputs.buffer_observation_state.max")
+    low, high = (
+        "normalize_inputs.buffer_observation_state.min",
+        "normalize_inputs.buffer_observation_state.max",
+    )
     assert low in tensors and high in tensors
     tensors[high] = tensors[low].clone()
     save_file(tensors, tmp_path / "model.safetensors")
@@ -125,7 +140,10 @@ def test_what_cannot_act_is_one_line(tmp_path, capsys):
     assert main(["weights", "convert", str(folder), str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "its schedule is linear" in line and not (tmp_path / "out").exists()
-    assert main(["weights", "convert", str(unpacked("cnn", tmp_path)), str(tmp_path / "out"), "--dataset", "x"]) == 2
+    assert (
+        main(["weights", "convert", str(unpacked("cnn", tmp_path)), str(tmp_path / "out"), "--dataset", "x"])
+        == 2
+    )
     assert "normaliser with it" in capsys.readouterr().err
     (tmp_path / "no.ckpt").write_bytes(b"PK\x03\x04")
     with pytest.raises(unveil.UnveilError, match="no code in it was run"):
@@ -175,14 +193,45 @@ def test_pixels_and_numbers_become_the_originals_features_and_actions(tmp_path, 
 def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     path = keypoints(tmp_path / "k") if kind == "keypoints" else foreign(kind, tmp_path)
     out = tmp_path / "score.json"
-    few = ["--episodes", "2", "--max-steps", "6", "--decisions", "1", "--sampling-steps", "2", "--device", "cpu", "--json", str(out)]
+    few = [
+        "--episodes",
+        "2",
+        "--max-steps",
+        "6",
+        "--decisions",
+        "1",
+        "--sampling-steps",
+        "2",
+        "--device",
+        "cpu",
+        "--json",
+        str(out),
+    ]
     assert main(["eval", "pusht", "--checkpoint", str(path), *few]) == 0
     result = json.loads(out.read_text())
-    assert result["protocol"].startswith(f"PushT, {sees}, ") and result["metrics"]["n"] == 2 and result["checkpoint"] == str(path)
+    assert (
+        result["protocol"].startswith(f"PushT, {sees}, ")
+        and result["metrics"]["n"] == 2
+        and result["checkpoint"] == str(path)
+    )
     assert main(["weights", "convert", str(path), str(tmp_path / "run")]) == 0
     assert main(["eval", "pusht", "--checkpoint", str(tmp_path / "run"), *few]) == 0
     assert json.loads(out.read_text())["scores"] == result["scores"]
-    assert main(["sample", "pusht", "--checkpoint", str(path), "--candidates", "2", "--out", str(tmp_path / "c.png")]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "pusht",
+                "--checkpoint",
+                str(path),
+                "--candidates",
+                "2",
+                "--out",
+                str(tmp_path / "c.png"),
+            ]
+        )
+        == 0
+    )
 
 
 def test_inspect_says_whether_it_can_act(tmp_path, capsys):

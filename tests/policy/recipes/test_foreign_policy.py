@@ -38,7 +38,10 @@ def test_a_folder_of_checkpoints_is_listed_and_what_cannot_be_used_is_told(tmp_p
     torch.save({"step": 1}, tmp_path / "checkpoints" / "other.ckpt")
     text = shown(capsys, tmp_path)
     assert "2 layers, 2 heads, width 16, causal, dropout 0.01" in text and "told by tokens" in text
-    assert "usable        no: refused, no code in it was run: not a checkpoint of real-stanford/diffusion_policy" in text
+    assert (
+        "usable        no: refused, no code in it was run: not a checkpoint of real-stanford/diffusion_policy"
+        in text
+    )
 
 
 @pytest.mark.parametrize("below", ["", "pretrained_model"])
@@ -48,7 +51,11 @@ def test_inspect_says_what_a_folder_of_lerobots_is(tmp_path, capsys, below):
     save_file(filled(it["shapes"]), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(it["config"]))
     text = shown(capsys, tmp_path)
-    assert "DiffusionPolicy of lerobot" in text and "FiLM with shift alone" in text and "; sampled there by DDPM, 100 steps" in text
+    assert (
+        "DiffusionPolicy of lerobot" in text
+        and "FiLM with shift alone" in text
+        and "; sampled there by DDPM, 100 steps" in text
+    )
     assert "observation.state 2, observation.environment_state 5, told by film" in text
 
 

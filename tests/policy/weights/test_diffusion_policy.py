@@ -86,7 +86,9 @@ def test_plain_resnets_as_there(tmp_path):
     side, tip, front, grip = drawn((2, 3, 64, 60), (2, 2), (2, 3, 64, 60), (2, 1))
     raw = {"side": side, "tip": tip, "front": front, "grip": grip}
     with torch.no_grad():
-        features = model["observation"]({key: read.normalization[key].normalized(x)[:, None] for key, x in raw.items()})
+        features = model["observation"](
+            {key: read.normalization[key].normalized(x)[:, None] for key, x in raw.items()}
+        )
     golden_close(features[:, 0], wanted)
 
 
@@ -94,7 +96,11 @@ def test_one_network_may_read_all_images(tmp_path):
     """Under `share_rgb_model` it is named `rgb`, whatever the images are."""
     cfg, tensors = multi_image()
     net = "obs_encoder.key_model_map"
-    shared = {name.replace(f"{net}.front.", f"{net}.rgb."): value for name, value in tensors.items() if f"{net}.side." not in name}
+    shared = {
+        name.replace(f"{net}.front.", f"{net}.rgb."): value
+        for name, value in tensors.items()
+        if f"{net}.side." not in name
+    }
     cfg["policy"]["obs_encoder"]["share_rgb_model"] = True
     both, one = (read_policy(saved(tmp_path / "m.ckpt", *it)) for it in (multi_image(), (cfg, shared)))
     assert [part.encoder for part in one.described.parts] == [0, 0, None, None]
@@ -134,16 +140,36 @@ def change(tmp_path, name, edit):
 @pytest.mark.parametrize(
     ("name", "edit", "reason"),
     [
-        ("cnn", lambda cfg, _: cfg["policy"].update(_target_="a.DiffusionUnetVideoPolicy"), "it is a DiffusionUnetVideoPolicy"),
+        (
+            "cnn",
+            lambda cfg, _: cfg["policy"].update(_target_="a.DiffusionUnetVideoPolicy"),
+            "it is a DiffusionUnetVideoPolicy",
+        ),
         ("cnn", lambda cfg, _: cfg["policy"].update(pred_action_steps_only=True), "pred_action_steps_only"),
         ("cnn", lambda cfg, _: cfg["policy"].pop("horizon"), "says no horizon"),
-        ("cnn", lambda cfg, _: cfg["policy"]["noise_scheduler"].update(prediction_type="v_prediction"), "it predicts v_prediction"),
+        (
+            "cnn",
+            lambda cfg, _: cfg["policy"]["noise_scheduler"].update(prediction_type="v_prediction"),
+            "it predicts v_prediction",
+        ),
         ("cnn", lambda cfg, _: cfg["policy"]["model"].update(n_groups=3), "its network cannot be"),
         ("cnn", lambda _, t: t.pop("model.final_conv.1.bias"), "1 tensors are missing"),
         ("cnn", lambda _, t: t.update({"model.more": torch.ones(1)}), "1 are foreign ['model.more']"),
-        ("cnn", lambda _, t: t.update({"model.final_conv.1.bias": torch.ones(3)}), "has shape (3,), needed is (2,)"),
-        ("cnn", lambda _, t: t.update({"model.final_conv.1.bias": torch.tensor([0.0, torch.nan])}), "not finite"),
-        ("cnn", lambda _, t: t.update({"model.local_cond_encoder.0.bias": torch.ones(1)}), "obs_as_local_cond"),
+        (
+            "cnn",
+            lambda _, t: t.update({"model.final_conv.1.bias": torch.ones(3)}),
+            "has shape (3,), needed is (2,)",
+        ),
+        (
+            "cnn",
+            lambda _, t: t.update({"model.final_conv.1.bias": torch.tensor([0.0, torch.nan])}),
+            "not finite",
+        ),
+        (
+            "cnn",
+            lambda _, t: t.update({"model.local_cond_encoder.0.bias": torch.ones(1)}),
+            "obs_as_local_cond",
+        ),
         ("cnn", lambda _, t: t.pop("normalizer.params_dict.obs.scale"), "its normaliser of obs is missing"),
         ("transformer", lambda _, t: t.pop("model.encoder.0.weight"), "n_cond_layers above 0"),
         ("transformer", lambda cfg, _: cfg["policy"]["model"].update(n_head=3), "3 heads do not divide"),
@@ -151,7 +177,9 @@ def change(tmp_path, name, edit):
 )
 def test_what_cannot_be_used_is_named(tmp_path, name, edit, reason):
     message = change(tmp_path, name, edit)
-    assert message.startswith(f"{tmp_path / 'changed.ckpt'}: a checkpoint of real-stanford/diffusion_policy that cannot be used: ")
+    assert message.startswith(
+        f"{tmp_path / 'changed.ckpt'}: a checkpoint of real-stanford/diffusion_policy that cannot be used: "
+    )
     assert reason in message
 
 
@@ -164,11 +192,21 @@ def test_an_encoder_with_batch_norm_is_named(tmp_path):
 def test_nothing_in_it_is_run(tmp_path):
     """A call in the tree, in the config, or in a pickle within the pickle is refused or left alone, and never made."""
     marker, (cfg, tensors) = tmp_path / "ran", ({"policy": {}}, {"a": torch.ones(1)})
-    for more in ({"more": Runs(marker)}, {"pickles": {"epoch": Runs(marker)}}, {"state_dicts": {"optimizer": Runs(marker)}}):
-        assert "no code in it was run: it names posix.system" in refused(saved(tmp_path / "evil.ckpt", cfg, tensors, **more))
-    assert "no code in it was run: it names posix.system" in refused(saved(tmp_path / "evil.ckpt", {"policy": Runs(marker)}, tensors))
+    for more in (
+        {"more": Runs(marker)},
+        {"pickles": {"epoch": Runs(marker)}},
+        {"state_dicts": {"optimizer": Runs(marker)}},
+    ):
+        assert "no code in it was run: it names posix.system" in refused(
+            saved(tmp_path / "evil.ckpt", cfg, tensors, **more)
+        )
+    assert "no code in it was run: it names posix.system" in refused(
+        saved(tmp_path / "evil.ckpt", {"policy": Runs(marker)}, tensors)
+    )
     within = {"pickles": {"epoch": pickle.dumps(Runs(marker))}}
-    assert "no code in it was run: it names posix.system" in refused(saved(tmp_path / "evil.ckpt", cfg, tensors, **within))
+    assert "no code in it was run: it names posix.system" in refused(
+        saved(tmp_path / "evil.ckpt", cfg, tensors, **within)
+    )
     unread = {"pickles": {"_output_dir": pickle.dumps(Runs(marker))}}
     assert "cannot be used" in refused(saved(tmp_path / "evil.ckpt", cfg, tensors, **unread))
     assert not marker.exists()
@@ -183,12 +221,23 @@ class Evaluates:
 def test_functions_have_no_place_beside_the_weights(tmp_path, place):
     """Configs note down types by name; `builtins.eval` is none, wherever it stands."""
     evil = {"epoch": Evaluates()}
-    cfg, tensors = evil if place == "cfg" else {}, {"a": torch.ones(1)} | (evil if place == "state_dicts" else {})
-    file = saved(tmp_path / "evil.ckpt", cfg, tensors, **({place: evil} if place in ("pickles", "beside") else {}))
+    cfg, tensors = (
+        evil if place == "cfg" else {},
+        {"a": torch.ones(1)} | (evil if place == "state_dicts" else {}),
+    )
+    file = saved(
+        tmp_path / "evil.ckpt", cfg, tensors, **({place: evil} if place in ("pickles", "beside") else {})
+    )
     assert "eval, which does not belong here" in refused(file)
 
 
-NO_TYPES = ["builtins.exec", "builtins.getattr", "omegaconf.os.system", "typing.sys", "omegaconf.dictconfig.DictConfig.__init__"]
+NO_TYPES = [
+    "builtins.exec",
+    "builtins.getattr",
+    "omegaconf.os.system",
+    "typing.sys",
+    "omegaconf.dictconfig.DictConfig.__init__",
+]
 
 
 @pytest.mark.parametrize("name", NO_TYPES)
@@ -199,7 +248,13 @@ def test_names_that_are_no_types_are_not_known(name):
 
 
 def test_the_types_of_configs_are_known():
-    for name in ("builtins dict", "builtins NoneType", "typing Any", "omegaconf.dictconfig DictConfig", "omegaconf.nodes AnyNode"):
+    for name in (
+        "builtins dict",
+        "builtins NoneType",
+        "typing Any",
+        "omegaconf.dictconfig DictConfig",
+        "omegaconf.nodes AnyNode",
+    ):
         assert hydra_config.knows(Symbol(*name.split()))
 
 

@@ -27,7 +27,11 @@ def written(folder: Path, name: str, beside: bool = False, **config) -> Path:
     it = golden(name)
     tensors = filled(it["shapes"])
     if beside:
-        keys = {key.replace(".", "_"): key for side in ("input_features", "output_features") for key in it["config"][side]}
+        keys = {
+            key.replace(".", "_"): key
+            for side in ("input_features", "output_features")
+            for key in it["config"][side]
+        }
         pre, post = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
         for full in [full for full in tensors if full.startswith(BUFFERS)]:
             key, _, statistic = full.partition(".buffer_")[2].rpartition(".")
@@ -35,8 +39,13 @@ def written(folder: Path, name: str, beside: bool = False, **config) -> Path:
         for kind, step, stats in (("pre", "3_normalizer", pre), ("post", "0_unnormalizer", post)):
             state = f"policy_{kind}processor_step_{step}_processor.safetensors"
             save_file(stats, folder / state)
-            steps = [{"registry_name": "rename_observations_processor"}, {"registry_name": f"{step[2:]}_processor", "state_file": state}]
-            (folder / f"policy_{kind}processor.json").write_text(json.dumps({"name": f"policy_{kind}processor", "steps": steps}))
+            steps = [
+                {"registry_name": "rename_observations_processor"},
+                {"registry_name": f"{step[2:]}_processor", "state_file": state},
+            ]
+            (folder / f"policy_{kind}processor.json").write_text(
+                json.dumps({"name": f"policy_{kind}processor", "steps": steps})
+            )
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(it["config"] | config))
     return folder
@@ -66,7 +75,11 @@ def test_observations_to_actions_as_there(tmp_path, name):
 def test_statistics_become_linear_maps(tmp_path, beside):
     """MIN_MAX to [-1, 1], MEAN_STD to mean 0 and deviation 1, of each channel of an image."""
     read = read_policy_folder(written(tmp_path, "lerobot_image", beside))
-    given = {name: value for name, value in filled(golden("lerobot_image")["shapes"]).items() if name.startswith(BUFFERS)}
+    given = {
+        name: value
+        for name, value in filled(golden("lerobot_image")["shapes"]).items()
+        if name.startswith(BUFFERS)
+    }
     assert read.normalization.keys() == {"observation.state", "observation.image", "action"}
     low, high = (given[f"unnormalize_outputs.buffer_action.{end}"] for end in ("min", "max"))
     if beside:  # what is under both names is the preprocessor's
@@ -75,11 +88,14 @@ def test_statistics_become_linear_maps(tmp_path, beside):
         low, high = (given[f"unnormalize_outputs.buffer_action.{end}"] for end in ("min", "max"))
     action = read.normalization["action"]
     torch.testing.assert_close(
-        action.normalized(torch.stack([low, high, (low + high) / 2])), torch.tensor([[-1.0], [1.0], [0.0]]).expand(3, 2)
+        action.normalized(torch.stack([low, high, (low + high) / 2])),
+        torch.tensor([[-1.0], [1.0], [0.0]]).expand(3, 2),
     )
     torch.testing.assert_close(action.raw(torch.tensor([[-1.0, -1.0], [1.0, 1.0]])), torch.stack([low, high]))
     mean, std = (given[f"normalize_inputs.buffer_observation_image.{end}"] for end in ("mean", "std"))
-    torch.testing.assert_close(read.normalization["observation.image"].normalized(mean + std).expand(3, 2, 2), torch.ones(3, 2, 2))
+    torch.testing.assert_close(
+        read.normalization["observation.image"].normalized(mean + std).expand(3, 2, 2), torch.ones(3, 2, 2)
+    )
 
 
 def test_what_they_are(tmp_path):
@@ -90,7 +106,15 @@ def test_what_they_are(tmp_path):
         ("observation.images.b", 1),
     ]
     assert it.parts[1].crop == (84, 84) and it.keypoints == 32
-    assert (it.horizon, it.observed, it.acted, it.first, it.steps, it.predicts, it.clip) == (8, 2, 4, 1, 100, "eps", 1.0)
+    assert (it.horizon, it.observed, it.acted, it.first, it.steps, it.predicts, it.clip) == (
+        8,
+        2,
+        4,
+        1,
+        100,
+        "eps",
+        1.0,
+    )
     assert is_lerobot(tmp_path)
     (tmp_path / "config.json").write_text('{"type": "act"}')
     assert not is_lerobot(tmp_path)
@@ -107,7 +131,11 @@ def test_configs_of_before_kinds_and_types_say_the_same(tmp_path, name):
     shapes = {"input_shapes": {key: told["shape"] for key, told in inputs.items()}}
     shapes["output_shapes"] = {key: told["shape"] for key, told in outputs.items()}
     modes = {key: "mean_std" if "image" in key else "min_max" for key in inputs}
-    old = it | shapes | {"input_normalization_modes": modes, "output_normalization_modes": {"action": "min_max"}}
+    old = (
+        it
+        | shapes
+        | {"input_normalization_modes": modes, "output_normalization_modes": {"action": "min_max"}}
+    )
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert is_lerobot(tmp_path)
     before = read_policy_folder(tmp_path)
@@ -116,7 +144,10 @@ def test_configs_of_before_kinds_and_types_say_the_same(tmp_path, name):
         torch.testing.assert_close(before.normalization[key].scale, linear.scale)
         torch.testing.assert_close(before.normalization[key].offset, linear.offset)
     (tmp_path / "config.json").write_text(json.dumps(old | {"input_normalization_modes": {}}))
-    assert read_policy_folder(tmp_path).normalization["observation.state"].scale.tolist() == [1.0, 1.0]  # not named: left as it is
+    assert read_policy_folder(tmp_path).normalization["observation.state"].scale.tolist() == [
+        1.0,
+        1.0,
+    ]  # not named: left as it is
 
 
 def refused(folder: Path) -> str:
@@ -153,7 +184,9 @@ def test_what_cannot_be_used_is_named(tmp_path, config, reason):
 
 def test_missing_statistics_and_files_are_named(tmp_path):
     folder = written(tmp_path, "lerobot_state", beside=True)
-    (folder / "policy_preprocessor.json").write_text('{"steps": [{"state_file": "../normalizer.safetensors"}]}')
+    (folder / "policy_preprocessor.json").write_text(
+        '{"steps": [{"state_file": "../normalizer.safetensors"}]}'
+    )
     assert "names a file in another folder" in refused(folder)
     (folder / "policy_preprocessor.json").unlink()
     assert "its observation.state.min is neither in the model nor beside it" in refused(folder)
@@ -170,12 +203,19 @@ def test_policies_of_other_types_are_named_as_lerobots(tmp_path, told, capsys):
     """By every command, before their weights are looked at."""
     folder = written(tmp_path, "lerobot_state")
     config = json.loads((folder / "config.json").read_text()) | told
-    (folder / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    (folder / "config.json").write_text(
+        json.dumps({name: value for name, value in config.items() if value is not None})
+    )
     (folder / "model.safetensors").unlink()
-    said = "a policy of LeRobot that cannot be used: it" + (" is of type act" if told["type"] else "s config.json says no type")
+    said = "a policy of LeRobot that cannot be used: it" + (
+        " is of type act" if told["type"] else "s config.json says no type"
+    )
     with pytest.raises(UnveilError, match=f"{said}.*; diffusion can be read"):
         unveil.load(folder, device="cpu")
-    for command in (["weights", "convert", str(folder), str(tmp_path / "out")], ["weights", "inspect", str(folder)]):
+    for command in (
+        ["weights", "convert", str(folder), str(tmp_path / "out")],
+        ["weights", "inspect", str(folder)],
+    ):
         assert main(command) == 2
         assert said in capsys.readouterr().err
 
@@ -196,11 +236,15 @@ def test_a_policy_whose_type_was_lost_and_one_in_shards_are_the_same(tmp_path):
     index = {name: file for file, mine in shards.items() for name in mine}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     read = read_policy_folder(tmp_path)
-    assert read.raw.keys() == wanted.raw.keys() and all(torch.equal(read.raw[name], wanted.raw[name]) for name in wanted.raw)
+    assert read.raw.keys() == wanted.raw.keys() and all(
+        torch.equal(read.raw[name], wanted.raw[name]) for name in wanted.raw
+    )
     save_file({name: tensors[name] for name in names}, tmp_path / "b.safetensors")
     with pytest.raises(UnveilError, match="stands in two of its shards"):
         read_policy_folder(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(names, "../a.safetensors")}))
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(names, "../a.safetensors")})
+    )
     with pytest.raises(UnveilError, match="does not say which file"):
         read_policy_folder(tmp_path)
 
@@ -211,6 +255,8 @@ def test_a_training_of_lerobots_is_looked_into(tmp_path):
         folder.mkdir(parents=True)
         written(folder, "lerobot_state")
     (tmp_path / "checkpoints" / "last").symlink_to("000200")
-    with pytest.raises(UnveilError, match=r"holds 2 policies \(checkpoints/000100/pretrained_model, .*give the path of one"):
+    with pytest.raises(
+        UnveilError, match=r"holds 2 policies \(checkpoints/000100/pretrained_model, .*give the path of one"
+    ):
         unveil.load(tmp_path, device="cpu")
     assert unveil.load(steps[1].parent, device="cpu").model.shape.horizon == 8

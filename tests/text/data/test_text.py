@@ -51,12 +51,19 @@ def test_learned_tokens_come_back_and_are_fewer(tmp_path):
     for made in (tokens, ByteTokens()):
         assert write_tokens(made, tmp_path / "tokenizer.json") == digest(made)
         again = read_tokens(tmp_path / "tokenizer.json")
-        assert type(again) is type(made) and again.encode("to be") == made.encode("to be") and digest(again) == digest(made)
+        assert (
+            type(again) is type(made)
+            and again.encode("to be") == made.encode("to be")
+            and digest(again) == digest(made)
+        )
     with pytest.raises(ValueError, match="at least 258"):
         train_bpe([POEM], 100)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{}", "unknown kind"), ("{", "not a tokenizer.json"), ('{"model": 1}', "not a tokenizer")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{}", "unknown kind"), ("{", "not a tokenizer.json"), ('{"model": 1}', "not a tokenizer")],
+)
 def test_unknown_tokenizers_are_refused(tmp_path, text, message):
     file = tmp_path / "tokenizer.json"
     file.write_text(text)
@@ -128,7 +135,9 @@ def test_the_tail_is_held_out(documents):
 
 def test_prepared_folders_come_back_and_damage_is_noticed(tmp_path):
     tokens = ByteTokens()
-    write_prepared(Prepared(tokens, pack([POEM], tokens), pack(["held"], tokens), "unveil data text"), tmp_path)
+    write_prepared(
+        Prepared(tokens, pack([POEM], tokens), pack(["held"], tokens), "unveil data text"), tmp_path
+    )
     again = read_prepared(tmp_path)
     assert again.command == "unveil data text"
     assert again.tokens.decode(again.train.ids.tolist()) == POEM
@@ -171,7 +180,10 @@ def test_files_of_windows_programs_are_read_without_their_marks(tmp_path, capsys
     (tmp_path / "p.png").write_bytes(b"")
     assert read_documents(tmp_path) == ["one", "two", "one\ntwo\n", "three", "four", "five"]
     said = capsys.readouterr().err.splitlines()
-    assert "2 files that are no text are left out (.png, .txt)" in said[0] and "config.json: no text in the field 'text'" in said[1]
+    assert (
+        "2 files that are no text are left out (.png, .txt)" in said[0]
+        and "config.json: no text in the field 'text'" in said[1]
+    )
     for encoding in ("utf-16", "utf-16-be", "latin-1", "cp1252"):
         (tmp_path / "e.txt").write_bytes("Müller\r\n".encode(encoding))
         (tmp_path / "e.jsonl").write_bytes('{"text": "Müller"}\n{"text": "é"}\n'.encode(encoding))
@@ -185,11 +197,31 @@ def test_files_of_windows_programs_are_read_without_their_marks(tmp_path, capsys
 @pytest.mark.parametrize(
     ("name", "raw", "encoding", "message"),
     [
-        ("a.txt", b"caf\xe9", "utf-8", r"a.txt: not UTF-8 text \(byte 3 is 0xe9\); give its own with --encoding, such as cp1252"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', "utf-8", "not UTF-8 text .byte 24 is 0xe9.*--encoding"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "\x81"}\n', "cp1252", "not cp1252 text .byte 24 is 0x81.*--encoding, such as utf-8"),
+        (
+            "a.txt",
+            b"caf\xe9",
+            "utf-8",
+            r"a.txt: not UTF-8 text \(byte 3 is 0xe9\); give its own with --encoding, such as cp1252",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "\xe9"}\n',
+            "utf-8",
+            "not UTF-8 text .byte 24 is 0xe9.*--encoding",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "\x81"}\n',
+            "cp1252",
+            "not cp1252 text .byte 24 is 0x81.*--encoding, such as utf-8",
+        ),
         ("a.txt", "one".encode("utf-16"), "utf-8", "begins as UTF-16 does .byte 0.*give --encoding utf-16"),
-        ("a.txt", "one and two".encode("utf-16-le"), "utf-8", "every other character is NUL.*--encoding utf-16-le"),
+        (
+            "a.txt",
+            "one and two".encode("utf-16-le"),
+            "utf-8",
+            "every other character is NUL.*--encoding utf-16-le",
+        ),
         ("a.json", b"{", "utf-8", "line 1: not JSON"),
         ("a.json", b'{"data": []}', "utf-8", r"a.json: no text in the field 'text' \(it has data\)"),
         ("a.json", b'["one"]', "utf-8", r"item 1: no text in the field 'text' \(it has str\)"),
@@ -205,7 +237,9 @@ def test_another_encoding_names_file_byte_and_flag(tmp_path, name, raw, encoding
 
 
 def test_half_a_character_becomes_the_replacement_character_and_is_said(tmp_path, capsys):
-    (tmp_path / "s.jsonl").write_text('{"text": "fine"}\n{"text": "cut \\ud83d here"}\n{"text": "\\ud83d\\ude42"}\n')
+    (tmp_path / "s.jsonl").write_text(
+        '{"text": "fine"}\n{"text": "cut \\ud83d here"}\n{"text": "\\ud83d\\ude42"}\n'
+    )
     assert read_documents(tmp_path / "s.jsonl") == ["fine", "cut \ufffd here", "🙂"]
     assert "s.jsonl, line 2: half a character" in capsys.readouterr().err
     learned = train_bpe([POEM, "a \udc80"], 300)
@@ -217,7 +251,11 @@ def test_a_long_document_is_encoded_in_parts_as_it_is_at_once(monkeypatch):
     """Cut only where words are: "\\n\\n", two blanks, or a blank beside a line's end, may be one piece with what is beside them."""
     from unveil.text.data import tokens as module
 
-    text = "".join(f"line {i}{end}" for i in range(60) for end in ("\n", "\n\n", " \n", "\n  ", ".\n", "。\n你", " ", "  ", " 's "))
+    text = "".join(
+        f"line {i}{end}"
+        for i in range(60)
+        for end in ("\n", "\n\n", " \n", "\n  ", ".\n", "。\n你", " ", "  ", " 's ")
+    )
     for tokens in (train_bpe([POEM, text], 320), ByteTokens()):
         parts = list(module.parts_of(tokens, text, 17))
         assert len(parts) > 20 and "".join(parts) == text
@@ -232,7 +270,11 @@ def test_a_long_document_is_encoded_in_parts_as_it_is_at_once(monkeypatch):
 
 def test_damaged_tokenizers_and_streams_are_one_line(tmp_path):
     good = json.loads(train_bpe([POEM], 300).text)
-    for change in ({"model": None}, {"model": {**good["model"], "merges": [["a"]]}}, {"added_tokens": [{"id": 10**12}]}):
+    for change in (
+        {"model": None},
+        {"model": {**good["model"], "merges": [["a"]]}},
+        {"added_tokens": [{"id": 10**12}]},
+    ):
         (tmp_path / "tokenizer.json").write_text(json.dumps({**good, **change}))
         with pytest.raises(UnveilError, match=r"tokenizer.json: "):
             read_tokens(tmp_path / "tokenizer.json")

@@ -20,7 +20,9 @@ TOKENS = ByteTokens()
 
 def random_model(**options) -> TextModel:
     torch.manual_seed(0)
-    model = TextModel(TextShape(TOKENS.size, context=16, width=16, depth=1, heads=2, **options), TOKENS).eval()
+    model = TextModel(
+        TextShape(TOKENS.size, context=16, width=16, depth=1, heads=2, **options), TOKENS
+    ).eval()
     for weight in model.parameters():
         if weight.ndim == 2:
             weight.data = torch.randn_like(weight) * 0.3
@@ -37,7 +39,9 @@ def test_likelihoods_of_a_causal_model_are_its_chain_rule_in_any_batch():
     requests = [asked("ab", "cd"), asked("", "xyz"), asked("To be ", "or"), asked("q" * 40, "ab")]
     scores = HarnessText(model, batch=3, greedy=False).loglikelihood(requests)
     for (score, greedy), (context, continuation, kept) in zip(
-        scores, [("ab", "cd", "ab"), ("", "xyz", ""), ("To be", " or", "To be"), ("q" * 40, "ab", "q" * 14)], strict=True
+        scores,
+        [("ab", "cd", "ab"), ("", "xyz", ""), ("To be", " or", "To be"), ("q" * 40, "ab", "q" * 14)],
+        strict=True,
     ):
         ids = torch.tensor([[*kept.encode(), *continuation.encode()]])
         expected = -float(conditional_nats(model, ids)[0, len(kept) :].sum())
@@ -45,7 +49,9 @@ def test_likelihoods_of_a_causal_model_are_its_chain_rule_in_any_batch():
         assert context.endswith(kept)
     rolled = HarnessText(model).loglikelihood_rolling([asked("abcdefgh" * 3)])
     pieces = [torch.tensor([list(text.encode())]) for text in ("abcdefgh" * 2, "abcdefgh")]
-    assert rolled[0] == pytest.approx(-sum(float(conditional_nats(model, ids).sum()) for ids in pieces), abs=1e-3)
+    assert rolled[0] == pytest.approx(
+        -sum(float(conditional_nats(model, ids).sum()) for ids in pieces), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"block": 4}, {"causal": True}])
@@ -126,7 +132,8 @@ def test_a_task_by_the_adapter_is_the_task_by_a_plain_loop_in_any_batch(options)
             nats = text_nats(model, torch.tensor([whole]), draws, [noise], known=known)
             plain.append(-float(nats.mean()) * (len(whole) - len(given)))
     scores = [
-        [score for score, _ in HarnessText(model, draws, batch, greedy=False, seed=7).loglikelihood(requests)] for batch in (1, 3, 16)
+        [score for score, _ in HarnessText(model, draws, batch, greedy=False, seed=7).loglikelihood(requests)]
+        for batch in (1, 3, 16)
     ]
     for found in scores:
         assert found == pytest.approx(plain, abs=1e-4)
@@ -151,7 +158,11 @@ def test_prompts_keep_their_end_where_the_new_tokens_would_fill_the_context(caps
     model, settings = random_model(), TextSettings(length=8, steps=8)
     harness, prompt = HarnessText(model), "0123456789ABCDEFGHIJ"
     texts = harness.generate_until(
-        [asked(prompt, {"max_gen_toks": 16}), asked("ab", {"max_new_tokens": 99}), asked(prompt, {"max_tokens": 2})]
+        [
+            asked(prompt, {"max_gen_toks": 16}),
+            asked("ab", {"max_new_tokens": 99}),
+            asked(prompt, {"max_tokens": 2}),
+        ]
     )
     assert capsys.readouterr().err.count("do not fit into the model's context of 16") == 1
     for text, kept, length in zip(texts, (prompt[-8:], "ab", prompt[-14:]), (8, 14, 2), strict=True):
@@ -169,15 +180,25 @@ def test_wishes_of_the_harness_are_honoured(capsys):
         assert harness.generate_until([asked("ab", {"max_gen_toks": 6, "until": until})]) == [text]
     cut = text[2]
     for until in (cut, [cut], ["\u4f60", cut]):
-        assert harness.generate_until([asked("ab", {"max_new_tokens": 6, "until": until})]) == [text.split(cut)[0]]
+        assert harness.generate_until([asked("ab", {"max_new_tokens": 6, "until": until})]) == [
+            text.split(cut)[0]
+        ]
 
     def drawn(**wish) -> str:
         return harness.generate_until([asked("ab", {"max_gen_toks": 6, **wish})])[0]
 
-    assert drawn(temperature=0.0) == drawn(do_sample=False, temperature=2.0) == drawn(do_sample=True, temperature=0) == text
+    assert (
+        drawn(temperature=0.0)
+        == drawn(do_sample=False, temperature=2.0)
+        == drawn(do_sample=True, temperature=0)
+        == text
+    )
     assert drawn(do_sample=True) == drawn(temperature=1.0) == drawn(do_sample=True, temperature=1.0) != text
     many = [asked("ab", {"max_gen_toks": 6, "temperature": 1.0}) for _ in range(5)]
-    each = [HarnessText(model, batch=batch, seed=3, settings=TextSettings(may_end=False)).generate_until(many) for batch in (1, 2, 16)]
+    each = [
+        HarnessText(model, batch=batch, seed=3, settings=TextSettings(may_end=False)).generate_until(many)
+        for batch in (1, 2, 16)
+    ]
     assert each[0] == each[1] == each[2] and len(set(each[0])) == 5
     assert capsys.readouterr().err == ""
     drawn(top_p=0.9)

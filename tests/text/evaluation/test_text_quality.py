@@ -21,7 +21,9 @@ TOKENS = ByteTokens()
 def test_entropy_of_equal_different_and_mixed_tokens():
     assert unigram_entropy(np.array([[7, 7, 7, 7]])) == 0.0
     assert unigram_entropy(np.array([[1, 2, 3, 4]])) == pytest.approx(log(4))
-    assert unigram_entropy(np.array([[1, 1, 1, 2], [5, 5, 5, 5]])) == pytest.approx((log(4) - 0.75 * log(3)) / 2)
+    assert unigram_entropy(np.array([[1, 1, 1, 2], [5, 5, 5, 5]])) == pytest.approx(
+        (log(4) - 0.75 * log(3)) / 2
+    )
 
 
 def test_a_short_last_piece_is_no_spread():
@@ -29,7 +31,11 @@ def test_a_short_last_piece_is_no_spread():
     model = TextModel(TextShape(258, context=8, width=16, depth=1, heads=2, causal=True), ByteTokens()).eval()
     torch.nn.init.zeros_(model.network.ff_out.weight)
     found = text_metrics(model, Stream(np.arange(8 * 5 + 2, dtype=np.int32), 42), 1)
-    assert found["nats_per_token"] == pytest.approx(log(257), abs=1e-5) and found["ci95"] < 1e-5 and found["n"] == 6
+    assert (
+        found["nats_per_token"] == pytest.approx(log(257), abs=1e-5)
+        and found["ci95"] < 1e-5
+        and found["n"] == 6
+    )
 
 
 def test_a_judge_that_knows_nothing_gives_every_token_the_same():
@@ -37,7 +43,11 @@ def test_a_judge_that_knows_nothing_gives_every_token_the_same():
     torch.nn.init.zeros_(judge.network.ff_out.weight)
     ids = np.random.default_rng(0).integers(0, 256, (5, 8))
     found = judged(judge, ids, batch=2)
-    assert found["judge_nats_mean"] == pytest.approx(log(257), abs=1e-5) and found["judge_nats_ci95"] < 1e-5 and found["n"] == 5
+    assert (
+        found["judge_nats_mean"] == pytest.approx(log(257), abs=1e-5)
+        and found["judge_nats_ci95"] < 1e-5
+        and found["n"] == 5
+    )
     with pytest.raises(UnveilError, match="longer than the judge's context"):
         judged(judge, np.zeros((1, 9), np.int64))
     with pytest.raises(UnveilError, match="must be a causal model"):
@@ -48,9 +58,14 @@ def test_scores_do_not_depend_on_the_batch_nor_on_which_other_pieces_are_scored(
     model = TextModel(TextShape(TOKENS.size, context=8, width=16, depth=1, heads=2), TOKENS).eval()
     stream = Stream(np.arange(8 * 6 + 3, dtype=np.int32) % 200, 51)
     for form, times in (("l", "stratified"), ("t", "independent"), ("t", "antithetic")):
-        found = [text_metrics(model, stream, 2, 5, batch=batch, form=form, times=times)["nats_per_token"] for batch in (1, 3, 32)]
+        found = [
+            text_metrics(model, stream, 2, 5, batch=batch, form=form, times=times)["nats_per_token"]
+            for batch in (1, 3, 32)
+        ]
         assert found[1] == pytest.approx(found[0], rel=1e-6) and found[2] == pytest.approx(found[0], rel=1e-6)
-        assert text_metrics(model, stream, 2, 6, form=form, times=times)["nats_per_token"] != pytest.approx(found[0], rel=1e-4)
+        assert text_metrics(model, stream, 2, 6, form=form, times=times)["nats_per_token"] != pytest.approx(
+            found[0], rel=1e-4
+        )
     every = text_nats(model, torch.arange(48).reshape(6, 8), 2, generators(5, 6))
     some = text_nats(model, torch.arange(48).reshape(6, 8)[2:4], 2, generators(5, 2, 2))
     torch.testing.assert_close(every[2:4], some)

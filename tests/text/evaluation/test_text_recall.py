@@ -28,10 +28,15 @@ class Knowing(nn.Module):
         for row, found in enumerate(fits):
             if int(found.sum()) == 1:
                 logits[row].scatter_(1, self.statements[int(found.long().argmax())][:, None], 9.0)
-        return logits if positions is None else logits.gather(1, positions[..., None].expand(-1, -1, self.size))
+        return (
+            logits if positions is None else logits.gather(1, positions[..., None].expand(-1, -1, self.size))
+        )
 
 
-@pytest.mark.parametrize(("learned", "expected"), [("as stated", (1.0, 0.0, 1.0)), ("turned", (0.0, 1.0, 0.0)), ("half", (0.5, 0.0, 0.5))])
+@pytest.mark.parametrize(
+    ("learned", "expected"),
+    [("as stated", (1.0, 0.0, 1.0)), ("turned", (0.0, 1.0, 0.0)), ("half", (0.5, 0.0, 0.5))],
+)
 def test_what_is_known_in_one_direction_is_found_where_it_is_asked_so(learned, expected):
     facts = one_directional_facts(70, 0)  # more than one batch
     tokens = train_bpe([text for fact in facts for text in (fact.statement, fact.turned.statement)], 4096)
@@ -40,22 +45,36 @@ def test_what_is_known_in_one_direction_is_found_where_it_is_asked_so(learned, e
     ids = torch.tensor([tokens.encode(fact.statement) for fact in known])
     model.denoiser.network = Knowing(ids, tokens.size, tokens.mask_id)
     found = recall_metrics(model, facts)
-    assert (found["forward_rate"], found["reprompted_reverse_rate"], found["infilled_reverse_rate"]) == expected
+    assert (
+        found["forward_rate"],
+        found["reprompted_reverse_rate"],
+        found["infilled_reverse_rate"],
+    ) == expected
     assert (found["chance_rate"], found["n"]) == (1 / 70, 70)
 
 
 def test_causal_models_are_not_asked_to_fill_gaps():
     facts = one_directional_facts(2, 0)
     tokens = train_bpe([fact.statement for fact in facts], 4096)
-    assert "infilled_reverse_rate" not in recall_metrics(TextModel(TextShape(tokens.size, 32, 8, 1, 1, causal=True), tokens), facts)
+    assert "infilled_reverse_rate" not in recall_metrics(
+        TextModel(TextShape(tokens.size, 32, 8, 1, 1, causal=True), tokens), facts
+    )
 
 
 def test_answers_are_right_whole_or_not_at_all(monkeypatch):
-    asked = [Instruction("copy", "copy: a", "a"), Instruction("copy", "copy: b", "b"), Instruction("add", "add: 1 + 2", "3")]
+    asked = [
+        Instruction("copy", "copy: a", "a"),
+        Instruction("copy", "copy: b", "b"),
+        Instruction("add", "add: 1 + 2", "3"),
+    ]
     given = iter([Answers(["a", "b b"], 4, 5, [True, False]), Answers(["3"], 1, 8, [True])])
     seen = []
-    monkeypatch.setattr(text_answers, "answer", lambda model, chats, settings, noise: seen.extend(chats) or next(given))
-    found = text_answers.answer_metrics(TextModel(TextShape(258, 16, 8, 1, 1), ByteTokens()), asked, TextSettings(4), batch=2)
+    monkeypatch.setattr(
+        text_answers, "answer", lambda model, chats, settings, noise: seen.extend(chats) or next(given)
+    )
+    found = text_answers.answer_metrics(
+        TextModel(TextShape(258, 16, 8, 1, 1), ByteTokens()), asked, TextSettings(4), batch=2
+    )
     assert found == {
         "copy_exact_rate": 0.5,
         "add_exact_rate": 1.0,

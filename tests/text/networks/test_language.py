@@ -52,7 +52,9 @@ def naive(weights: dict, x: list[int], heads: int, kv_heads: int, theta: float, 
                 kept = slice(shared * size, (shared + 1) * size)
                 q = turned((w[p + "q_proj.weight"] @ n[i])[own], i)
                 seen = range(i + 1) if causal else range(len(x))
-                scores = torch.stack([q @ turned((w[p + "k_proj.weight"] @ n[j])[kept], j) / math.sqrt(size) for j in seen])
+                scores = torch.stack(
+                    [q @ turned((w[p + "k_proj.weight"] @ n[j])[kept], j) / math.sqrt(size) for j in seen]
+                )
                 values = torch.stack([(w[p + "v_proj.weight"] @ n[j])[kept] for j in seen])
                 parts.append(scores.softmax(0) @ values)
             joined.append(torch.cat(parts))
@@ -70,7 +72,9 @@ def naive(weights: dict, x: list[int], heads: int, kv_heads: int, theta: float, 
 def test_it_is_the_published_computation(causal, kv_heads, tied):
     made = network(kv_heads=kv_heads, causal=causal, tied=tied, theta=50.0)
     x = tokens()
-    expected = torch.stack([naive(made.state_dict(), row.tolist(), 4, kv_heads or 4, 50.0, causal) for row in x])
+    expected = torch.stack(
+        [naive(made.state_dict(), row.tolist(), 4, kv_heads or 4, 50.0, causal) for row in x]
+    )
     torch.testing.assert_close(made.eval()(x).double(), expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # the fused kernel
         torch.testing.assert_close(made(x).double(), expected, rtol=1e-4, atol=1e-5)
@@ -128,7 +132,12 @@ def test_rotation_depends_on_distance_only_and_norms_on_direction_only():
     q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(0))
 
     def score(i, j):
-        return float((Rotation(torch.tensor([[i]]), 8, 100.0).turn(q) * Rotation(torch.tensor([[j]]), 8, 100.0).turn(k)).sum())
+        return float(
+            (
+                Rotation(torch.tensor([[i]]), 8, 100.0).turn(q)
+                * Rotation(torch.tensor([[j]]), 8, 100.0).turn(k)
+            ).sum()
+        )
 
     assert score(3, 1) == pytest.approx(score(12, 10), abs=1e-5)
     assert abs(score(3, 1) - score(1, 3)) > 1e-3

@@ -12,7 +12,9 @@ V, L = 11, 7
 
 def network(**options) -> LanguageTransformer:
     torch.manual_seed(0)
-    made = LanguageTransformer(V, **({"width": 16, "depth": 3, "heads": 4, "kv_heads": 2, "theta": 50.0} | options))
+    made = LanguageTransformer(
+        V, **({"width": 16, "depth": 3, "heads": 4, "kv_heads": 2, "theta": 50.0} | options)
+    )
     for weight in made.parameters():
         weight.data = torch.randn_like(weight) * 0.3 + (1.0 if weight.ndim == 1 else 0.0)
     return made
@@ -62,7 +64,9 @@ def test_block_diffusion_is_the_published_mask_over_both_copies(block):
     torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
     weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(4))
     parameters = [p for name, p in made.named_parameters() if name != "wte.weight"]
-    for one, other in zip(*(torch.autograd.grad((o * weight).sum(), parameters) for o in (expected, out)), strict=True):
+    for one, other in zip(
+        *(torch.autograd.grad((o * weight).sum(), parameters) for o in (expected, out)), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)
 
 
@@ -76,7 +80,9 @@ def test_blocks_after_remembered_ones_are_what_they_are_in_the_whole(options):
             stop = min(start + size, L)
             places = torch.arange(start, stop).expand(2, -1)
             told = Condition(places=places, prefix=prefix)
-            torch.testing.assert_close(made(x[:, start:stop], None, told), whole[:, start:stop], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                made(x[:, start:stop], None, told), whole[:, start:stop], rtol=1e-4, atol=1e-4
+            )
             prefix = made.prefill(x[:, start:stop], told)
         assert prefix is not None
         for a, b in zip(prefix, made.prefill(x), strict=True):
@@ -90,7 +96,9 @@ def test_an_autoregressive_network_is_a_causal_one_that_reads_a_token_late():
     valid = torch.ones((2, 9), dtype=torch.bool)
     valid[:, :2] = False
     padded = torch.cat([tokens(2, 2, seed=8), x], dim=1)
-    torch.testing.assert_close(late(padded, None, Condition(valid=valid))[:, 2:], late(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        late(padded, None, Condition(valid=valid))[:, 2:], late(x), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_bidirectional_network_remembers_what_surrounds_a_window():
@@ -108,7 +116,10 @@ def test_a_bidirectional_network_remembers_what_surrounds_a_window():
         torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
         changed = x.clone()
         changed[:, 2:4] = 0
-        assert not torch.allclose(made(changed.gather(1, window), None, Condition(places=places.gather(1, window), prefix=prefix)), part)
+        assert not torch.allclose(
+            made(changed.gather(1, window), None, Condition(places=places.gather(1, window), prefix=prefix)),
+            part,
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"block": 2}, {"causal": True}])

@@ -10,7 +10,22 @@ import pytest
 from unveil.cli import main
 from unveil.loading import load
 
-TINY = ["--preset", "tiny", "--width", "16", "--depth", "1", "--heads", "2", "--context", "16", "--batch-size", "4", "--device", "cpu"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--width",
+    "16",
+    "--depth",
+    "1",
+    "--heads",
+    "2",
+    "--context",
+    "16",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+]
 POEM = "To be, or not to be, that is the question.\n" * 12
 
 
@@ -19,10 +34,30 @@ def base(tmp_path_factory) -> Path:
     """A folder with poem.txt, its prepared data, and a run on each."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "poem.txt").write_text(POEM)
-    prepare = ["data", "text", "--data", str(folder / "poem.txt"), "--vocabulary", "270", "--out", str(folder / "data")]
+    prepare = [
+        "data",
+        "text",
+        "--data",
+        str(folder / "poem.txt"),
+        "--vocabulary",
+        "270",
+        "--out",
+        str(folder / "data"),
+    ]
     assert main([*prepare, "--json", str(folder / "data.json")]) == 0
     for data, run in (("poem.txt", "bytes"), ("data", "bpe")):
-        flags = ["--data", str(folder / data), "--out", str(folder / run), "--steps", "6", "--save-every", "3", "--keep", "0"]
+        flags = [
+            "--data",
+            str(folder / data),
+            "--out",
+            str(folder / run),
+            "--steps",
+            "6",
+            "--save-every",
+            "3",
+            "--keep",
+            "0",
+        ]
         assert main(["train", "text", *TINY, *flags]) == 0
     return folder
 
@@ -44,7 +79,20 @@ def test_prepared_data_and_runs_are_described(base):
 def test_writing_keeps_the_prompt_and_filling_keeps_the_text(base, run, tmp_path, capsys):
     out = tmp_path / "out.json"
     common = ["sample", "text", "--checkpoint", str(base / run), "--device", "cpu", "--json", str(out)]
-    flags = ["--prompt", "To be", "--length", "8", "--blocks", "4", "--order", "confidence", "--steps", "4", "--count", "2"]
+    flags = [
+        "--prompt",
+        "To be",
+        "--length",
+        "8",
+        "--blocks",
+        "4",
+        "--order",
+        "confidence",
+        "--steps",
+        "4",
+        "--count",
+        "2",
+    ]
     assert main([*common, *flags]) == 0
     result = written(out)
     assert len(result["texts"]) == 2 and all(text.startswith("To be") for text in result["texts"])
@@ -59,9 +107,34 @@ def test_writing_keeps_the_prompt_and_filling_keeps_the_text(base, run, tmp_path
 def test_scoring_bounds_the_held_out_tail_and_other_text(base, tmp_path):
     for run, data in (("bytes", []), ("bpe", []), ("bpe", ["--data", str(base / "poem.txt")])):
         out = tmp_path / "eval.json"
-        assert main(["eval", "text", "--checkpoint", str(base / run), "--device", "cpu", "--draws", "2", "--json", str(out), *data]) == 0
+        assert (
+            main(
+                [
+                    "eval",
+                    "text",
+                    "--checkpoint",
+                    str(base / run),
+                    "--device",
+                    "cpu",
+                    "--draws",
+                    "2",
+                    "--json",
+                    str(out),
+                    *data,
+                ]
+            )
+            == 0
+        )
         metrics = written(out)["metrics"]
-        assert {"nats_per_token", "bits_per_char", "perplexity", "ci95", "tokens_per_second", "nfe", "n"} <= set(metrics)
+        assert {
+            "nats_per_token",
+            "bits_per_char",
+            "perplexity",
+            "ci95",
+            "tokens_per_second",
+            "nfe",
+            "n",
+        } <= set(metrics)
         assert 3.0 < metrics["nats_per_token"] < 7.0 and metrics["ci95"] > 0.0
         per_char = metrics["nats_per_token"] / 0.6931
         if run == "bytes":  # one byte a character, and the end of text
@@ -73,17 +146,37 @@ def test_scoring_bounds_the_held_out_tail_and_other_text(base, tmp_path):
 @pytest.mark.parametrize("kind", [["--block", "4"], ["--causal"]])
 def test_blocks_and_causal_models_train_write_and_are_scored(base, kind, tmp_path):
     run, out = tmp_path / "run", tmp_path / "out.json"
-    assert main(["train", "text", *TINY, "--data", str(base / "data"), "--out", str(run), "--steps", "2", *kind]) == 0
+    assert (
+        main(["train", "text", *TINY, "--data", str(base / "data"), "--out", str(run), "--steps", "2", *kind])
+        == 0
+    )
     common = ["--checkpoint", str(run), "--device", "cpu", "--json", str(out)]
     texts = []
     for cache in ("auto", "none"):
-        flags = ["--prompt", "To be", "--length", "6", "--steps", "6", "--cache", cache, "--order", "confidence", "--temperature", "0"]
+        flags = [
+            "--prompt",
+            "To be",
+            "--length",
+            "6",
+            "--steps",
+            "6",
+            "--cache",
+            cache,
+            "--order",
+            "confidence",
+            "--temperature",
+            "0",
+        ]
         assert main(["sample", "text", *common, *flags]) == 0
         texts.append(written(out)["texts"])
     assert texts[0] == texts[1]
-    assert main(["sample", "text", *common, "--infill", "To be, [*2] that"]) == 2  # what follows the gap would not be seen
+    assert (
+        main(["sample", "text", *common, "--infill", "To be, [*2] that"]) == 2
+    )  # what follows the gap would not be seen
     scores = tmp_path / "scores.jsonl"
-    assert main(["eval", "text", *common, "--draws", "2", "--times", "antithetic", "--scores", str(scores)]) == 0
+    assert (
+        main(["eval", "text", *common, "--draws", "2", "--times", "antithetic", "--scores", str(scores)]) == 0
+    )
     result = written(out)
     lines = [json.loads(line) for line in scores.read_text().splitlines()]
     assert len(lines) == result["metrics"]["n"] and len(lines[0]["tokens"]) == len(lines[0]["nats"]) == 16
@@ -100,7 +193,19 @@ def test_a_run_is_loaded_by_its_folder_and_resumes(base, capsys):
     assert model.tokens.size == 270 and model.shape.context == 16
     with pytest.raises(TypeError, match="takes no settings"):
         load(base / "bpe", "cpu", steps=3)
-    again = ["train", "text", *TINY, "--data", str(base / "data"), "--out", str(base / "bpe"), "--save-every", "3", "--keep", "0"]
+    again = [
+        "train",
+        "text",
+        *TINY,
+        "--data",
+        str(base / "data"),
+        "--out",
+        str(base / "bpe"),
+        "--save-every",
+        "3",
+        "--keep",
+        "0",
+    ]
     assert main([*again, "--steps", "6"]) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*again, "--steps", "7", "--resume", "--context", "8"]) == 2
@@ -109,9 +214,20 @@ def test_a_run_is_loaded_by_its_folder_and_resumes(base, capsys):
     assert (base / "bpe" / "checkpoint-7").is_dir()
 
 
-@pytest.mark.parametrize("form", [["--form", "t"], ["--form", "t", "--times", "antithetic", "--schedule", "cosine"], ["--tied"]])
+@pytest.mark.parametrize(
+    "form", [["--form", "t"], ["--form", "t", "--times", "antithetic", "--schedule", "cosine"], ["--tied"]]
+)
 def test_every_form_of_training_runs(base, form, tmp_path):
-    flags = ["--data", str(base / "poem.txt"), "--out", str(tmp_path / "run"), "--steps", "2", "--kv-heads", "1"]
+    flags = [
+        "--data",
+        str(base / "poem.txt"),
+        "--out",
+        str(tmp_path / "run"),
+        "--steps",
+        "2",
+        "--kv-heads",
+        "1",
+    ]
     assert main(["train", "text", *TINY, *flags, *form]) == 0
 
 
@@ -124,13 +240,22 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["sample", "--infill", "[*2]", "--prompt", "a"], "--prompt or --infill, not both"),
         (["sample", "--length", "8", "--blocks", "1", "--steps", "2"], "fewer than the 8 blocks"),
         (["sample", "--length", "-1"], "--length must be at least 0"),
-        (["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"], "threshold and factor are of the order 'confidence'"),
+        (
+            ["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"],
+            "threshold and factor are of the order 'confidence'",
+        ),
         (["sample", "--length", "8", "--remask", "0.5"], "--remask needs another --order"),
         (["sample", "--temperature", "-1"], "--temperature must be at least 0"),
         (["sample", "--temperature", "nan"], "--temperature must be at least 0"),
         (["sample", "--scale", "nan"], "--scale must be a number"),
-        (["sample", "--length", "8", "--order", "confidence", "--threshold", "90"], "--threshold must lie in 0 .. 1"),
-        (["sample", "--length", "8", "--order", "confidence", "--factor", "nan"], "--factor must be a number above 0"),
+        (
+            ["sample", "--length", "8", "--order", "confidence", "--threshold", "90"],
+            "--threshold must lie in 0 .. 1",
+        ),
+        (
+            ["sample", "--length", "8", "--order", "confidence", "--factor", "nan"],
+            "--factor must be a number above 0",
+        ),
         (["sample", "--length", "8", "--threshold", "0.9"], "which the order first-hitting does not ask for"),
         (["data", "--data", "EMPTY"], "the field 'text' is empty in every line"),
         (["sample", "--length", "8", "--edit", "0.9", "--order", "ancestral"], "edits need an order"),
@@ -180,13 +305,41 @@ def test_another_tokenizer_beside_the_weights_is_refused(base, tmp_path, capsys)
 
 def test_a_packaged_model_writes_as_its_run_does(base, tmp_path, capsys):
     assert (
-        main(["eval", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--draws", "1", "--json", str(tmp_path / "e.json")])
+        main(
+            [
+                "eval",
+                "text",
+                "--checkpoint",
+                str(base / "bpe"),
+                "--device",
+                "cpu",
+                "--draws",
+                "1",
+                "--json",
+                str(tmp_path / "e.json"),
+            ]
+        )
         == 0
     )
-    pack = ["weights", "pack", "--run", str(base / "bpe"), "--name", "poem", "--into", str(tmp_path), "--results", str(tmp_path / "e.json")]
+    pack = [
+        "weights",
+        "pack",
+        "--run",
+        str(base / "bpe"),
+        "--name",
+        "poem",
+        "--into",
+        str(tmp_path),
+        "--results",
+        str(tmp_path / "e.json"),
+    ]
     assert main(pack) == 0
     card = (tmp_path / "poem" / "card.md").read_text()
-    for told in ("| nats_per_token |", "--preset tiny", "`unveil data text --data poem.txt --tokenizer bpe --vocabulary 270 "):
+    for told in (
+        "| nats_per_token |",
+        "--preset tiny",
+        "`unveil data text --data poem.txt --tokenizer bpe --vocabulary 270 ",
+    ):
         assert told in card
     assert str(base) not in card.split("##")[0]
     flags = ["--prompt", "To", "--length", "6", "--temperature", "0", "--device", "cpu", "--json"]
@@ -214,10 +367,26 @@ def test_each_next_line_runs(base, tmp_path, monkeypatch, capsys):
     assert main(["data", "text", "--data", str(text), "--vocabulary", "262", "--out", "my data"]) == 0
     assert main([*next_line(capsys.readouterr().out), *SMALL, "--out", "my run"]) == 0
     sample = next_line(capsys.readouterr().out)
-    assert sample == ["sample", "text", "--checkpoint", "my run", "--watch"] and main([*sample, "--device", "cpu"]) == 0
+    assert (
+        sample == ["sample", "text", "--checkpoint", "my run", "--watch"]
+        and main([*sample, "--device", "cpu"]) == 0
+    )
     assert "calls, " in capsys.readouterr().out
     (tmp_path / "pairs.json").write_text(json.dumps([{"instruction": "a", "output": "b"}]))
-    flags = ["--sft", "pairs.json", "--out", "my chat", "--batch-size", "2", "--steps", "1", "--device", "cpu", "--context", "48"]
+    flags = [
+        "--sft",
+        "pairs.json",
+        "--out",
+        "my chat",
+        "--batch-size",
+        "2",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+        "--context",
+        "48",
+    ]
     assert main(["train", "text", *TINY[:8], *flags]) == 0
     chat = next_line(capsys.readouterr().out)
     assert chat == ["chat", "--checkpoint", "my chat"]
@@ -229,7 +398,18 @@ def test_each_next_line_runs(base, tmp_path, monkeypatch, capsys):
 def test_samples_are_the_same_among_however_many(base, tmp_path):
     """The i-th text of a batch is the first of seed + i; scores do not depend on the batch."""
     out = tmp_path / "out.json"
-    common = ["sample", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--json", str(out), "--length", "6"]
+    common = [
+        "sample",
+        "text",
+        "--checkpoint",
+        str(base / "bpe"),
+        "--device",
+        "cpu",
+        "--json",
+        str(out),
+        "--length",
+        "6",
+    ]
     remasking = ["--order", "random", "--steps", "3", "--remask", "0.4"]
     for ways in (["--order", "first-hitting"], remasking, ["--length", "0", "--blocks", "4"]):
         assert main([*common, *ways, "--count", "3", "--seed", "5"]) == 0
@@ -251,10 +431,27 @@ def test_encodings_of_data_are_remembered_and_wrong_ones_named(tmp_path, capsys)
     assert main(["train", "text", *run]) == 2
     assert "old.txt: not UTF-8 text (byte 1 is 0xfc); give its own with --encoding" in capsys.readouterr().err
     assert main(["train", "text", *run, "--encoding", "latin"]) == 0  # a name of latin-1
-    assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--draws", "1"]) == 0
+    assert (
+        main(["eval", "text", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--draws", "1"]) == 0
+    )
     assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), *flags, "--draws", "1"]) == 2
     assert "--encoding" in capsys.readouterr().err
-    assert main(["eval", "text", "--checkpoint", str(tmp_path / "run"), *flags, "--draws", "1", "--encoding", "cp1252"]) == 0
+    assert (
+        main(
+            [
+                "eval",
+                "text",
+                "--checkpoint",
+                str(tmp_path / "run"),
+                *flags,
+                "--draws",
+                "1",
+                "--encoding",
+                "cp1252",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["data", "text", *flags[:2], "--encoding", "klingon"]) == 2
     assert "--encoding 'klingon': no such encoding" in capsys.readouterr().err
@@ -263,7 +460,12 @@ def test_encodings_of_data_are_remembered_and_wrong_ones_named(tmp_path, capsys)
 def test_own_files_are_not_replaced(base, tmp_path, capsys):
     """Other people's tokenizer.json, config.json, prepared names and scores stay; ours are written again."""
     common = ["--data", str(base / "poem.txt")]
-    for verb, name in (("train", "tokenizer.json"), ("train", "config.json"), ("data", "tokenizer.json"), ("data", "train.npy")):
+    for verb, name in (
+        ("train", "tokenizer.json"),
+        ("train", "config.json"),
+        ("data", "tokenizer.json"),
+        ("data", "train.npy"),
+    ):
         folder = tmp_path / f"{verb}-{name}"
         folder.mkdir()
         (folder / name).write_text('{"mine": 1}')
@@ -273,7 +475,18 @@ def test_own_files_are_not_replaced(base, tmp_path, capsys):
     for _ in range(2):
         assert main(["data", "text", *common, "--tokenizer", "bytes", "--out", str(tmp_path / "ours")]) == 0
     scores = tmp_path / "scores.jsonl"
-    scoring = ["eval", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--draws", "1", "--pieces", "1"]
+    scoring = [
+        "eval",
+        "text",
+        "--checkpoint",
+        str(base / "bpe"),
+        "--device",
+        "cpu",
+        "--draws",
+        "1",
+        "--pieces",
+        "1",
+    ]
     scoring += ["--scores", str(scores)]
     assert main(scoring) == 0 and main(scoring) == 0
     scores.write_text("mine\n")
@@ -291,10 +504,15 @@ def test_a_run_on_text_that_has_grown_goes_on_when_told_or_is_trained_on(tmp_pat
     capsys.readouterr()
     assert main([*run, "--resume", "--steps", "3"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "run was started with 465 tokens, now there are 931 tokens; add --new-data to go on with these" in said
+    assert (
+        "run was started with 465 tokens, now there are 931 tokens; add --new-data to go on with these"
+        in said
+    )
     offered = ["train", "text", "--checkpoint", "run", "--data", "texts", "--out", "run-more"]
     assert main([*offered, "--steps", "1", "--device", "cpu", "--batch-size", "2"]) == 0
-    assert "the shape is that of run, not of --preset default: context 16, width 16" in capsys.readouterr().err
+    assert (
+        "the shape is that of run, not of --preset default: context 16, width 16" in capsys.readouterr().err
+    )
     (tmp_path / "texts" / "b.txt").unlink()
     assert main([*run, "--resume", "--steps", "3"]) == 0
     (tmp_path / "texts" / "b.txt").write_text(POEM)
@@ -325,5 +543,21 @@ def test_flags_without_effect_are_said(base, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert main(["train", "text", *SMALL, "--data", str(base / "data"), *out, "--encoding", "latin-1"]) == 0
     assert "is prepared already: --field and --encoding" in capsys.readouterr().err
-    assert main(["sample", "text", "--checkpoint", str(base / "bpe"), "--device", "cpu", "--prompt", "To be \udcff", "--length", "2"]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "text",
+                "--checkpoint",
+                str(base / "bpe"),
+                "--device",
+                "cpu",
+                "--prompt",
+                "To be \udcff",
+                "--length",
+                "2",
+            ]
+        )
+        == 0
+    )
     assert "To be \ufffd" in capsys.readouterr().out

@@ -42,15 +42,27 @@ def test_logits_are_the_published_forwards(saved, model):
     golden_close(ours.detach().numpy(), wanted)
 
 
-@pytest.mark.parametrize("changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}, {"weight_tying": True}])
+@pytest.mark.parametrize(
+    "changes", [{"n_kv_heads": 4}, {"n_kv_heads": 1}, {"rope_theta": 10.0}, {"weight_tying": True}]
+)
 def test_other_sizes_are_read_from_config(changes, tmp_path):
     tensors = save_llada(tmp_path, shards=1, **changes)
     if changes.get("n_kv_heads") == 1:  # the older key says the same
         config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps(config | {"n_kv_heads": None, "multi_query_attention": True}))
+        (tmp_path / "config.json").write_text(
+            json.dumps(config | {"n_kv_heads": None, "multi_query_attention": True})
+        )
     if changes.get("weight_tying"):  # the head is the embedding, and not in the file
-        head, norm, file = "model.transformer.ff_out.weight", "model.transformer.ln_f.weight", tmp_path / "model.safetensors"
-        stored = {name: value / 32 if name == norm else value for name, value in load_file(file).items() if name != head}
+        head, norm, file = (
+            "model.transformer.ff_out.weight",
+            "model.transformer.ln_f.weight",
+            tmp_path / "model.safetensors",
+        )
+        stored = {
+            name: value / 32 if name == norm else value
+            for name, value in load_file(file).items()
+            if name != head
+        }
         save_file(stored, file)
         tensors |= {head: tensors["model.transformer.wte.weight"], norm: tensors[norm] / 32}
     ids = torch.arange(24)[None]
@@ -89,7 +101,10 @@ def test_generate_writes_the_published_samplers_tokens(saved, model, prompt, how
         stop=False,
     )
     generator = torch.Generator().manual_seed(0)
-    assert write(model, prompt_canvas([ids], how["length"], tokens), settings, generator).ids[0].tolist() == wanted
+    assert (
+        write(model, prompt_canvas([ids], how["length"], tokens), settings, generator).ids[0].tolist()
+        == wanted
+    )
     assert tokens.mask_id not in wanted[len(ids) :] and len(set(wanted[len(ids) :])) > 3
 
 
@@ -104,7 +119,9 @@ def test_sure_tokens_keep_their_order_in_float64():
         return MaskedDenoised(logits)
 
     for belief, wanted in ((in_double(denoise), [3, 3, 1, 1]), (denoise, [1, 1, 3, 3])):
-        half = ConfidentUnmask(Flow(), mask, forbid_mask=False).step(belief, x, torch.tensor(1.0), torch.tensor(0.5), None, None)[0]
+        half = ConfidentUnmask(Flow(), mask, forbid_mask=False).step(
+            belief, x, torch.tensor(1.0), torch.tensor(0.5), None, None
+        )[0]
         assert half[0].tolist() == wanted
 
 
@@ -145,7 +162,12 @@ def test_inspect_says_what_it_is(saved, capsys):
     assert main(["weights", "inspect", str(saved[0])]) == 0
     out = capsys.readouterr().out
     count = sum(value.size for value in saved[1].values())
-    for words in (f"{count:,} parameters", "2 blocks, width 32, 4 heads (2 of keys), SwiGLU 72, RoPE 500000", "F32", "in 2 files"):
+    for words in (
+        f"{count:,} parameters",
+        "2 blocks, width 32, 4 heads (2 of keys), SwiGLU 72, RoPE 500000",
+        "F32",
+        "in 2 files",
+    ):
         assert words in out
     assert "320, [MASK]" in out and "LLaDA's template" in out and "unveil.load(DIR)" in out
 
@@ -153,16 +175,50 @@ def test_inspect_says_what_it_is(saved, capsys):
 def test_convert_says_that_the_folder_is_read_as_it_is(saved, tmp_path, capsys):
     assert main(["weights", "convert", str(saved[0]), str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.endswith(f"use the folder itself: unveil sample text --checkpoint {saved[0]}") and not (tmp_path / "out").exists()
+    assert (
+        line.endswith(f"use the folder itself: unveil sample text --checkpoint {saved[0]}")
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_sample_and_eval_take_the_folder(saved, tmp_path, capsys):
     folder, out = str(saved[0]), tmp_path / "out.json"
-    flags = ["--prompt", "the one", "--length", "8", "--blocks", "4", "--order", "confidence", "--steps", "4", "--temperature", "0"]
-    assert main(["sample", "text", "--checkpoint", folder, "--device", "cpu", *flags, "--json", str(out)]) == 0
+    flags = [
+        "--prompt",
+        "the one",
+        "--length",
+        "8",
+        "--blocks",
+        "4",
+        "--order",
+        "confidence",
+        "--steps",
+        "4",
+        "--temperature",
+        "0",
+    ]
+    assert (
+        main(["sample", "text", "--checkpoint", folder, "--device", "cpu", *flags, "--json", str(out)]) == 0
+    )
     assert json.loads(out.read_text())["texts"][0].startswith("the one")
     (tmp_path / "poem.txt").write_text("the one and the other " * 9)
-    assert main(["eval", "text", "--checkpoint", folder, "--device", "cpu", "--draws", "1", "--data", str(tmp_path / "poem.txt")]) == 0
+    assert (
+        main(
+            [
+                "eval",
+                "text",
+                "--checkpoint",
+                folder,
+                "--device",
+                "cpu",
+                "--draws",
+                "1",
+                "--data",
+                str(tmp_path / "poem.txt"),
+            ]
+        )
+        == 0
+    )
     assert main(["eval", "text", "--checkpoint", folder, "--device", "cpu"]) == 2
     assert "give --data FILE" in capsys.readouterr().err
 
@@ -196,7 +252,9 @@ def broken(folder: Path, how: str) -> None:
     elif how == "shape":
         config["mlp_hidden_size"] = 64
     elif how == "vocabulary":
-        (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace('"id":282', '"id":400'))
+        (folder / "tokenizer.json").write_text(
+            (folder / "tokenizer.json").read_text().replace('"id":282', '"id":400')
+        )
         config["mask_token_id"] = 310
     elif how == "no tokenizer":
         (folder / "tokenizer.json").unlink()
@@ -217,7 +275,9 @@ def broken(folder: Path, how: str) -> None:
         (folder / "chat_template.jinja").write_bytes(b"\xff")
     elif how in ("twice", "overlap", "negative", "words"):
         header = json.loads(shard.read_bytes()[8:].split(b"}}")[0] + b"}}")
-        first, second = sorted((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"])[:2]
+        first, second = sorted(
+            (name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"]
+        )[:2]
         text = json.dumps(header)
         if how == "twice":
             text = text[:-1] + f', "{first}": {json.dumps(header[first])}' + "}"
@@ -243,7 +303,9 @@ def broken(folder: Path, how: str) -> None:
     elif how == "not in the index":
         save_file(load_file(shard) | {"model.transformer.more": torch.zeros(2)}, shard)
     elif how in ("index words", "index list", "index twice"):
-        twice = index.read_text().replace('"weight_map": {', '"weight_map": {"model.transformer.wte.weight": "a.safetensors", ')
+        twice = index.read_text().replace(
+            '"weight_map": {', '"weight_map": {"model.transformer.wte.weight": "a.safetensors", '
+        )
         index.write_text({"index words": "no JSON", "index list": "[1]", "index twice": twice}[how])
         return
     (folder / "config.json").write_text(json.dumps(config))
@@ -255,7 +317,10 @@ def broken(folder: Path, how: str) -> None:
     ("how", "message"),
     [
         ("missing shard", r"1 of 2 shards are missing \(model-00002-of-00002.safetensors\)"),
-        ("truncated", r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it anew"),
+        (
+            "truncated",
+            r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it anew",
+        ),
         ("truncated header", r"truncated or damaged \(its header is longer than the file\)"),
         ("empty", "truncated or damaged"),
         ("no weights", r"no weights here; needed is model.safetensors"),
@@ -263,7 +328,10 @@ def broken(folder: Path, how: str) -> None:
         ("index", r"which model.safetensors.index.json says is in it"),
         ("integers", "kind I64; F32, F16, BF16 can be read"),
         ("other tensors", r"9 tensors are missing \['blocks.2"),
-        ("shape", r"ff_out.weight has shape \(32, 72\), but config.json says \(32, 64\)|ff_proj.weight has shape \(72, 32\)"),
+        (
+            "shape",
+            r"ff_out.weight has shape \(32, 72\), but config.json says \(32, 64\)|ff_proj.weight has shape \(72, 32\)",
+        ),
         ("vocabulary", "lacks the ids 310"),
         ("no tokenizer", "no tokenizer.json that can be read"),
         ("tokenizer", "tokenizer.json: not a tokenizer.json"),
@@ -273,14 +341,20 @@ def broken(folder: Path, how: str) -> None:
         ("config", "config.json: damaged"),
         ("theta", "rope_theta is inf"),
         ("template", "chat_template.jinja: cannot be read"),
-        ("twice", "model-00002-of-00002.safetensors: truncated or damaged .a name stands twice: model.transformer"),
+        (
+            "twice",
+            "model-00002-of-00002.safetensors: truncated or damaged .a name stands twice: model.transformer",
+        ),
         ("overlap", "tensors overlap or leave gaps: .*ff_out.weight"),
         ("negative", "truncated or damaged .-1 is no size"),
         ("words", "truncated or damaged"),
         ("too long a header", "its header is too long"),
         ("a folder", "1 of 2 shards are missing"),
         ("in both", "is in it and in another shard, too"),
-        ("not in the index", "it holds model.transformer.more, of which model.safetensors.index.json says nothing"),
+        (
+            "not in the index",
+            "it holds model.transformer.more, of which model.safetensors.index.json says nothing",
+        ),
         ("index words", "index.json: damaged"),
         ("index list", "index.json: damaged"),
         ("index twice", "index.json: damaged .a name stands twice: model.transformer.wte.weight"),

@@ -44,16 +44,26 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         raise UnveilError(f"{file}: no array named images (or arr_0) in it{inside}")
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and (images.shape[-1] in (1, 3) or (images.shape[-1] == 4 and images.shape[1] not in (1, 3))):
+    elif images.ndim == 4 and (
+        images.shape[-1] in (1, 3) or (images.shape[-1] == 4 and images.shape[1] not in (1, 3))
+    ):
         images = images.transpose(0, 3, 1, 2)
     colours = images.shape[1] if images.ndim == 4 else 0
-    if colours not in (1, 3, 4) or not all(images.shape) or (colours == 4 and images.shape[2] != images.shape[3]):
-        raise UnveilError(f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 is needed")
+    if (
+        colours not in (1, 3, 4)
+        or not all(images.shape)
+        or (colours == 4 and images.shape[2] != images.shape[3])
+    ):
+        raise UnveilError(
+            f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 is needed"
+        )
     records, rows, known = file.with_suffix(".json.gz"), None, Classes()
     if records.is_file():
         known, rows = _recorded(len(images), records, styles)
     elif styles:
-        raise UnveilError(f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out")
+        raise UnveilError(
+            f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out"
+        )
     elif labels is not None:
         known = _labelled(len(images), labels, file)
     if rows is not None:
@@ -70,7 +80,10 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
             if handle.read(2) != b"PK":
                 return npy_array(file), None, []
         names = npz_names(file)
-        image, label = (next((name for name in pair if name in names), None) for pair in (("images", "arr_0"), ("labels", "arr_1")))
+        image, label = (
+            next((name for name in pair if name in names), None)
+            for pair in (("images", "arr_0"), ("labels", "arr_1"))
+        )
         left: dict[str, str] = {}
         found = npz_arrays(file, (image,) if image else (), (label,) if label else (), left=left)
         labels = None if label is None else found.get(label)
@@ -81,7 +94,9 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
     except MemoryError:
         raise
     except (OSError, UnveilError) as error:
-        raise UnveilError(f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})") from error
+        raise UnveilError(
+            f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})"
+        ) from error
 
 
 def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -90,7 +105,11 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
 
     scale, shift, note = _meaning(images, file)
     alpha = images.shape[1] == 4
-    if alpha and not reading.background and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images)):
+    if (
+        alpha
+        and not reading.background
+        and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images))
+    ):
         raise UnveilError(f"{file}: has transparent places; give --background white or black")
     whole = images.dtype == np.uint8 and not alpha and not reading.size
     if whole and images.flags.c_contiguous:
@@ -111,7 +130,9 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
             levels = (levels[:, :3] * cover + ground * (1.0 - cover)).round().astype(np.uint8)
         if reading.size:
             for k, picture in enumerate(levels):
-                one = Image.fromarray(np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)))
+                one = Image.fromarray(
+                    np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0))
+                )
                 array = np.asarray(fitted(one, reading, str(file)))
                 pixels[some.start + k] = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
         else:
@@ -135,8 +156,12 @@ def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, .
         UnveilError: it is not plain.
     """
     if images.dtype.kind not in "uif":
-        raise UnveilError(f"{file}: images are {images.dtype}, but uint8, 0 .. 255, is needed; convert them first")
-    low, high = (float(reduce([reduce(images[some]) for some in _blocks(images)])) for reduce in (np.min, np.max))
+        raise UnveilError(
+            f"{file}: images are {images.dtype}, but uint8, 0 .. 255, is needed; convert them first"
+        )
+    low, high = (
+        float(reduce([reduce(images[some]) for some in _blocks(images)])) for reduce in (np.min, np.max)
+    )
     said = f"images are {images.dtype} in {low:g} .. {high:g}"
     if images.dtype == np.uint8:
         dark = f"{file}: {said}, nearly black; if 1 is white, multiply them by 255"
@@ -151,9 +176,15 @@ def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, .
         return 255.0, 0.0, (f"{file}: {said}, read as 0 black and 1 white",)
     if -1.0 <= low < 0.0 and high <= 1.0:
         return 127.5, 1.0, (f"{file}: {said}, read as -1 black and 1 white",)
-    if low >= 0.0 and high <= 255.0 and all(bool((images[some] == np.round(images[some])).all()) for some in _blocks(images)):
+    if (
+        low >= 0.0
+        and high <= 255.0
+        and all(bool((images[some] == np.round(images[some])).all()) for some in _blocks(images))
+    ):
         return 1.0, 0.0, ()
-    raise UnveilError(f"{file}: {said}, but uint8, 0 .. 255, is needed, or fractions within 0 .. 1 or -1 .. 1; convert them first")
+    raise UnveilError(
+        f"{file}: {said}, but uint8, 0 .. 255, is needed, or fractions within 0 .. 1 or -1 .. 1; convert them first"
+    )
 
 
 def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
@@ -161,10 +192,18 @@ def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape == (count,) and labels.dtype.kind in "US":
-        words = [word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in labels.tolist()]
+        words = [
+            word.decode(errors="replace") if isinstance(word, bytes) else str(word)
+            for word in labels.tolist()
+        ]
         names = tuple(sorted(set(words), key=natural))
         return Classes(np.array([names.index(word) for word in words]), names)
-    if labels.shape != (count,) or labels.dtype.kind not in "iu" or int(labels.min()) < 0 or int(labels.max()) >= 100_000:
+    if (
+        labels.shape != (count,)
+        or labels.dtype.kind not in "iu"
+        or int(labels.min()) < 0
+        or int(labels.max()) >= 100_000
+    ):
         why = f"{file}: labels must be {count} whole numbers from 0, or words, got {labels.dtype} {labels.shape}"
         return Classes(why=why)
     return Classes(labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
@@ -181,7 +220,9 @@ def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, n
         raise UnveilError(f"{file}: {len(kinds)} records for {count} images")
     unknown = set(styles) - set(drawn)
     if unknown:
-        raise UnveilError(f"{file}: no style {sorted(unknown)[0]!r}; there are {', '.join(sorted(set(drawn)))}")
+        raise UnveilError(
+            f"{file}: no style {sorted(unknown)[0]!r}; there are {', '.join(sorted(set(drawn)))}"
+        )
     wanted = np.array([style in styles if styles else style != "openmoji" for style in drawn])
     names = tuple(sorted(set(kinds)))
     labels = np.array([names.index(kind) for kind in kinds])

@@ -15,7 +15,18 @@ from unveil.image.data.picture_files import FOREIGN, SUFFIXES
 TRAIN = ("train", "training", "train_set", "trainset")
 TEST = ("test", "testing", "test_set", "testset")
 VALID = ("val", "valid", "validation", "dev", "eval")
-PLAIN = (*TRAIN, *TEST, *VALID, "images", "image", "imgs", "img", "data", "pictures", "photos")  # no class by itself
+PLAIN = (
+    *TRAIN,
+    *TEST,
+    *VALID,
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "data",
+    "pictures",
+    "photos",
+)  # no class by itself
 SYSTEM = ("__MACOSX", "@eaDir")
 
 
@@ -83,7 +94,9 @@ def left_out(found: Listed) -> tuple[str, ...]:
             notes.append(f"left out {count} {'pictures' if count > 1 else 'picture'} {kind}: {FOREIGN[kind]}")
     if total := sum(found.others.values()):
         some = ", ".join(f"{count} {kind}" for kind, count in found.others.most_common(4))
-        notes.append(f"left out {total} {'files that are no pictures' if total > 1 else 'file that is no picture'} ({some})")
+        notes.append(
+            f"left out {total} {'files that are no pictures' if total > 1 else 'file that is no picture'} ({some})"
+        )
     return tuple(notes)
 
 
@@ -104,19 +117,25 @@ def parts(folder: Path) -> Parts:
         if train is not None and tests:
             aside = [path.name for path in inner.values() if path not in (train, tests[0])]
             if aside:
-                notes.append(f"left out {', '.join(f'{name}/' for name in aside[:4])} of {folder}; trained on {train.name}/")
+                notes.append(
+                    f"left out {', '.join(f'{name}/' for name in aside[:4])} of {folder}; trained on {train.name}/"
+                )
             elif tests[0].name.lower() not in TEST:
                 notes.append(f"{tests[0].name}/ is held out, {train.name}/ trained on")
             inside, test = _through(train, notes), _through(tests[0], notes)
             return Parts(inside, test, tuple(notes))
         if tests and len(tests) == len(inner) and len(tests) > 1:
-            raise UnveilError(f"{folder}: is divided into {', '.join(inner)}, without a train/; give the folder to train on")
+            raise UnveilError(
+                f"{folder}: is divided into {', '.join(inner)}, without a train/; give the folder to train on"
+            )
         deeper = _through(folder, notes)
         if deeper == folder:
             inside = {name for path in inner.values() for name in _folders(path)}
             mixed = sorted(name for name in inside if name.lower() in (*TRAIN, *TEST, *VALID))
             if mixed:
-                notes.append(f"{' and '.join(f'{name}/' for name in mixed)} inside the classes of {folder} are read together")
+                notes.append(
+                    f"{' and '.join(f'{name}/' for name in mixed)} inside the classes of {folder} are read together"
+                )
             return Parts(folder, None, tuple(notes))
         folder = deeper
 
@@ -140,7 +159,9 @@ def _divided(folder: Path) -> bool:
 
 def _folders(folder: Path) -> dict[str, Path]:
     """The folders inside that have pictures somewhere below, by name."""
-    inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in SYSTEM)
+    inside = sorted(
+        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in SYSTEM
+    )
     return {path.name: path for path in inside if _any(path)}
 
 
@@ -149,11 +170,15 @@ def _any(folder: Path, above: frozenset[str] = frozenset()) -> bool:
     if here in above:
         return False
     inside = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in SYSTEM]
-    return any(p.suffix.lower() in SUFFIXES and p.is_file() for p in inside) or any(_any(p, above | {here}) for p in inside if p.is_dir())
+    return any(p.suffix.lower() in SUFFIXES and p.is_file() for p in inside) or any(
+        _any(p, above | {here}) for p in inside if p.is_dir()
+    )
 
 
 def _loose(folder: Path) -> bool:
-    return any(p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".") for p in folder.iterdir())
+    return any(
+        p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".") for p in folder.iterdir()
+    )
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -167,11 +192,15 @@ def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
     and the second tells why."""
     inner = [file.relative_to(folder).parts for file in files]
     found = [
-        part[0] if len(part) > 1 else file.stem.split("_")[0] if "_" in file.stem else "" for file, part in zip(files, inner, strict=True)
+        part[0] if len(part) > 1 else file.stem.split("_")[0] if "_" in file.stem else ""
+        for file, part in zip(files, inner, strict=True)
     ]
     if all(found):
         return found, ""
     if not any(found):
         return [], f"{folder} has no classes: no subfolders, and no prefixes before '_' in its files' names"
     bare = files[found.index("")]
-    return [], f"{bare} has no class: it is in no subfolder and its name has no prefix before '_', as the others have"
+    return (
+        [],
+        f"{bare} has no class: it is in no subfolder and its name has no prefix before '_', as the others have",
+    )

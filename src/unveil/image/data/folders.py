@@ -27,7 +27,11 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     found = listed(folder)
     if not found.files:
         arrays = sorted([*folder.glob("*.npz"), *folder.glob("*.npy")])
-        hint = f"; for the array in it give {arrays[0]}" if arrays else "".join(f"; {line}" for line in left_out(found))
+        hint = (
+            f"; for the array in it give {arrays[0]}"
+            if arrays
+            else "".join(f"; {line}" for line in left_out(found))
+        )
         raise UnveilError(f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}{hint}")
     pixels: np.ndarray = np.empty((0, 0, 0, 0), np.uint8)
     used, skipped, several = list[Path](), list[str](), list[str]()
@@ -36,14 +40,18 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
             picture, further = read_picture(file, reading)
         except Unreadable as error:
             if not reading.skip_corrupt:
-                raise UnveilError(f"{file}: cannot be read ({error}); mend it, or leave such files out with --skip-corrupt") from None
+                raise UnveilError(
+                    f"{file}: cannot be read ({error}); mend it, or leave such files out with --skip-corrupt"
+                ) from None
             skipped.append(str(file.relative_to(folder)))
             continue
         if not used:
             pixels = np.empty((len(found.files), *picture.shape), np.uint8)
         if picture.shape[1:] != pixels.shape[2:]:
             (h, w), (a, b) = picture.shape[1:], pixels.shape[2:]
-            raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give --size S --fit crop, or --fit resize")
+            raise UnveilError(
+                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give --size S --fit crop, or --fit resize"
+            )
         if len(picture) > pixels.shape[1]:  # the first colours among grey ones
             grey, pixels = pixels, np.empty((len(pixels), len(picture), *pixels.shape[2:]), np.uint8)
             pixels[: len(used)] = grey[: len(used)]
@@ -68,7 +76,9 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
         why = f"{folder}: images are of the class {foreign[0]!r}, which no training image is of; there are {', '.join(names)}"
         return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     number = {name: k for k, name in enumerate(names)}
-    return Images(pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes)
+    return Images(
+        pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes
+    )
 
 
 def class_names(folder: Path) -> list[str] | None:

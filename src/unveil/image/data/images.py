@@ -45,7 +45,10 @@ class Images:
 
     def chosen(self, rows: np.ndarray) -> Images:
         """Those of some rows, by number or by a bool each."""
-        picked = {n: None if getattr(self, n) is None else getattr(self, n)[rows] for n in ("pixels", "labels", "groups")}
+        picked = {
+            n: None if getattr(self, n) is None else getattr(self, n)[rows]
+            for n in ("pixels", "labels", "groups")
+        }
         return replace(self, **picked)
 
 
@@ -66,13 +69,21 @@ class Reading:
     skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("fit", get_args(Fit)), ("background", ("", "white", "black")), ("skip_corrupt", (True, False))):
+        for name, known in (
+            ("fit", get_args(Fit)),
+            ("background", ("", "white", "black")),
+            ("skip_corrupt", (True, False)),
+        ):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} (--{name.replace('_', '-')}) must be one of {known}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} (--{name.replace('_', '-')}) must be one of {known}, got {getattr(self, name)!r}"
+                )
         if type(self.size) is bool or not isinstance(self.size, Integral):
             raise ValueError(f"size (--size) must be a whole number of pixels, got {self.size!r}")
         if self.size < 0 or (self.fit != "exact" and self.size == 0):
-            raise ValueError(f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}")
+            raise ValueError(
+                f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}"
+            )
 
 
 def split(images: Images, share: float, seed: int = 0, *, in_place: bool = False) -> tuple[Images, Images]:
@@ -118,7 +129,9 @@ def check_square(pixels: np.ndarray, what: str) -> None:
     """
     height, width = pixels.shape[-2:]
     if height != width:
-        raise UnveilError(f"{what}: images are {width} x {height}, but squares are needed; give --size S --fit crop, or --fit resize")
+        raise UnveilError(
+            f"{what}: images are {width} x {height}, but squares are needed; give --size S --fit crop, or --fit resize"
+        )
 
 
 def block(pixels: np.ndarray) -> int:
@@ -128,7 +141,12 @@ def block(pixels: np.ndarray) -> int:
 
 def as_numbered(images: Images, names: Sequence[str]) -> Images:
     """With the classes numbered as in `names`, where these are the same classes in another order."""
-    if images.labels is None or tuple(names) == images.names or set(names) != set(images.names) or len(names) != len(images.names):
+    if (
+        images.labels is None
+        or tuple(names) == images.names
+        or set(names) != set(images.names)
+        or len(names) != len(images.names)
+    ):
         return images
     numbers = np.array([list(names).index(name) for name in images.names])
     return replace(images, labels=numbers[images.labels], names=tuple(names))
@@ -142,13 +160,17 @@ def alike(images: Images, train: Images) -> Images:
     """
     colours, side = train.pixels.shape[1:3]
     if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):
-        raise UnveilError(f"test images are {images.pixels.shape[1:]} (colours, height, width), training images {train.pixels.shape[1:]}")
+        raise UnveilError(
+            f"test images are {images.pixels.shape[1:]} (colours, height, width), training images {train.pixels.shape[1:]}"
+        )
     images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), *train.pixels.shape[1:])))
     if images.labels is None or train.labels is None:
         return replace(images, labels=None, names=())
     unknown = sorted(set(images.names) - set(train.names))
     if unknown:
-        raise UnveilError(f"test images are of the class {unknown[0]!r}, which no training image is of; there are {', '.join(train.names)}")
+        raise UnveilError(
+            f"test images are of the class {unknown[0]!r}, which no training image is of; there are {', '.join(train.names)}"
+        )
     numbers = np.array([train.names.index(name) for name in images.names])
     return replace(images, labels=numbers[images.labels], names=train.names)
 
@@ -165,7 +187,9 @@ class Pictures:
     def __init__(self, images: Images, flip: bool = False) -> None:
         if not len(images):
             raise UnveilError("there are no images to learn from")
-        whole = images.pixels.flags.c_contiguous and images.pixels.flags.writeable  # else torch would need a copy
+        whole = (
+            images.pixels.flags.c_contiguous and images.pixels.flags.writeable
+        )  # else torch would need a copy
         self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip

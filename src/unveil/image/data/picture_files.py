@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 FOREIGN = {  # pictures that are not read here, and what to do with them
-    **dict.fromkeys((".heic", ".heif", ".hif"), "a phone's HEIC: convert them to JPEG first, such as by `heif-convert a.heic a.jpg`"),
-    **dict.fromkeys((".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm", ".svg", ".psd", ".ico"), "convert them to PNG first"),
+    **dict.fromkeys(
+        (".heic", ".heif", ".hif"),
+        "a phone's HEIC: convert them to JPEG first, such as by `heif-convert a.heic a.jpg`",
+    ),
+    **dict.fromkeys(
+        (".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm", ".svg", ".psd", ".ico"), "convert them to PNG first"
+    ),
     **dict.fromkeys((".exr", ".hdr"), "of more than 8 bits: map their tones to PNG first"),
-    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "a camera's raw data: develop them to PNG first"),
+    **dict.fromkeys(
+        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"),
+        "a camera's raw data: develop them to PNG first",
+    ),
 }
 
 
-DEEP = re.compile(r"(?<!BGR);1[0-6]")  # a raw mode of 10 to 16 bits a channel, but BMP's BGR;16, which is of a pixel
+DEEP = re.compile(
+    r"(?<!BGR);1[0-6]"
+)  # a raw mode of 10 to 16 bits a channel, but BMP's BGR;16, which is of a pixel
 
 
 class Unreadable(Exception):
@@ -55,7 +65,9 @@ def read_picture(file: Path, reading: Reading) -> Opened:
         if not file.stat().st_size:
             raise Unreadable("it is empty")
         with warnings.catch_warnings(action="ignore", category=UserWarning), Image.open(file) as opened:
-            deep = any(DEEP.search(str(tile)) for tile in getattr(opened, "tile", ()))  # which loading would cut to 8 bits
+            deep = any(
+                DEEP.search(str(tile)) for tile in getattr(opened, "tile", ())
+            )  # which loading would cut to 8 bits
             further = int(getattr(opened, "n_frames", 1)) - 1
             opened.seek(0)
             opened.load()
@@ -69,10 +81,15 @@ def read_picture(file: Path, reading: Reading) -> Opened:
     except MemoryError:
         raise
     except Exception as error:  # PIL's readers fail in many ways on damaged files
-        raise Unreadable(" ".join(str(error).split()).replace(str(file), "it")[:120] or type(error).__name__) from None
+        raise Unreadable(
+            " ".join(str(error).split()).replace(str(file), "it")[:120] or type(error).__name__
+        ) from None
     if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise Unreadable(f"more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
-    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):  # of Exif that is damaged nothing follows
+    with (
+        contextlib.suppress(Exception),
+        warnings.catch_warnings(action="ignore"),
+    ):  # of Exif that is damaged nothing follows
         image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _opaque(image, reading, file)
@@ -111,9 +128,13 @@ def fitted(image: Image, reading: Reading, what: str) -> Image:
     if side == 0 or (width, height) == (side, side):
         return image
     if reading.fit == "exact":
-        raise UnveilError(f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize")
+        raise UnveilError(
+            f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize"
+        )
     if reading.fit == "resize":
-        return image.resize((side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC)
+        return image.resize(
+            (side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC
+        )
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
     box = (left, top, left + short, top + short)

@@ -25,7 +25,18 @@ from unveil.image.data.images import Images, Reading
 FASHION = "fashion-mnist"
 FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
-FASHION_NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+FASHION_NAMES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 FASHION_SHA256 = {  # of what the .gz files hold
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
@@ -49,11 +60,16 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
         UnveilError: there is no such source, it is damaged, or it has no test images of its own.
     """
     place = found(Path(source))
-    cut_short = place == home() / FASHION and not all(_idx(place, name) for name in FASHION_SHA256)  # a download that did not end
+    cut_short = place == home() / FASHION and not all(
+        _idx(place, name) for name in FASHION_SHA256
+    )  # a download that did not end
     if source == FASHION and (cut_short or not place.is_dir()):
         place = DEBIAN if DEBIAN.is_dir() else _downloaded()
     if place.is_dir():
-        if _idx(place, "train-images-idx3-ubyte") is not None or _idx(place, "t10k-images-idx3-ubyte") is not None:
+        if (
+            _idx(place, "train-images-idx3-ubyte") is not None
+            or _idx(place, "t10k-images-idx3-ubyte") is not None
+        ):
             return _fitting(read_idx(place, test), reading, place)
         if (place / CIFAR_BATCHES[0]).is_file():
             return _fitting(read_cifar(place, test), reading, place)
@@ -74,7 +90,9 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
     if place.name.endswith((".tar.gz", ".tgz", ".tar")):
         return _fitting(read_cifar(place, test), reading, place)
     if place.suffix not in (".npz", ".npy"):
-        raise UnveilError(f"{place}: not a set of images; give a folder of images, a .npz or .npy, {FASHION}, or cifar-10-binary.tar.gz")
+        raise UnveilError(
+            f"{place}: not a set of images; give a folder of images, a .npz or .npy, {FASHION}, or cifar-10-binary.tar.gz"
+        )
     if test:
         raise UnveilError(f"{place} has no test images of its own")
     return read_array(place, reading, styles)
@@ -88,7 +106,11 @@ def has_test(source: str) -> bool:
         or place.name.endswith((".tar.gz", ".tgz", ".tar"))
         or (
             place.is_dir()
-            and (_idx(place, "t10k-images-idx3-ubyte") is not None or (place / "test_batch.bin").is_file() or parts(place).test is not None)
+            and (
+                _idx(place, "t10k-images-idx3-ubyte") is not None
+                or (place / "test_batch.bin").is_file()
+                or parts(place).test is not None
+            )
         )
     )
 
@@ -96,7 +118,9 @@ def has_test(source: str) -> bool:
 def _fitting(images: Images, reading: Reading, what: Path) -> Images:
     side = images.pixels.shape[-1]
     if reading.size not in (0, side):
-        raise UnveilError(f"{what}: its images are {side} x {side}, and --size {reading.size} is asked; leave --size out")
+        raise UnveilError(
+            f"{what}: its images are {side} x {side}, and --size {reading.size} is asked; leave --size out"
+        )
     return images
 
 
@@ -111,10 +135,16 @@ def read_idx(folder: Path, test: bool = False) -> Images:
         UnveilError: a file is missing, cut short, or not of this format.
     """
     kind = "t10k" if test else "train"
-    pixels, labels = (_read_idx(folder, f"{kind}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    pixels, labels = (
+        _read_idx(folder, f"{kind}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
     if pixels.ndim != 3 or labels.shape != (len(pixels),):
         raise UnveilError(f"{folder}: images {pixels.shape} and labels {labels.shape} do not belong together")
-    names = FASHION_NAMES if int(labels.max()) == 9 and FASHION in str(folder) else tuple(str(k) for k in range(int(labels.max()) + 1))
+    names = (
+        FASHION_NAMES
+        if int(labels.max()) == 9 and FASHION in str(folder)
+        else tuple(str(k) for k in range(int(labels.max()) + 1))
+    )
     return Images(pixels[:, None], labels.astype(np.int64), names)
 
 
@@ -151,7 +181,9 @@ def _downloaded() -> Path:
         except (OSError, EOFError, zlib.error) as error:
             raise UnveilError(f"{file}: damaged ({error}); delete it to download it anew") from error
         if held != digest:
-            raise UnveilError(f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it anew")
+            raise UnveilError(
+                f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it anew"
+            )
     return folder
 
 
@@ -179,7 +211,9 @@ def read_cifar(place: Path, test: bool = False) -> Images:
                         raise UnveilError(f"{place}: unpacks to more than {largest:,} bytes")
                     if member.isfile():
                         members[member.name.rpartition("/")[2]] = member
-                parts_, records = _places(place, wanted, {name: members[name].size for name in wanted if name in members})
+                parts_, records = _places(
+                    place, wanted, {name: members[name].size for name in wanted if name in members}
+                )
                 for name in sorted(parts_, key=lambda name: members[name].offset):
                     stream = archive.extractfile(members[name])
                     assert stream is not None
@@ -188,24 +222,34 @@ def read_cifar(place: Path, test: bool = False) -> Images:
         raise UnveilError(f"{place}: damaged ({error})") from error
     labels = records[:, 0].astype(np.int64)
     if int(labels.max()) > 9:
-        raise UnveilError(f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class and 3072 numbers")
+        raise UnveilError(
+            f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class and 3072 numbers"
+        )
     flat = records.reshape(-1)
     for k in range(len(records)):  # together, where they are: each goes k + 1 numbers back
         flat[3072 * k : 3072 * (k + 1)] = records[k, 1:].copy()
     return Images(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
 
 
-def _places(place: Path, wanted: tuple[str, ...], sizes: dict[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _places(
+    place: Path, wanted: tuple[str, ...], sizes: dict[str, int]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Where each batch goes in one array (N, 3073) of all, by their sizes."""
     for name in wanted:
         if name not in sizes:
-            raise UnveilError(f"{place}: no {name} in it; CIFAR-10's binary version is needed, not the Python one")
+            raise UnveilError(
+                f"{place}: no {name} in it; CIFAR-10's binary version is needed, not the Python one"
+            )
         if not sizes[name] or sizes[name] % 3073 or sizes[name] > 2**28:
-            raise UnveilError(f"{place}: {name} is not whole records of a class and 3072 numbers ({sizes[name]:,} bytes)")
+            raise UnveilError(
+                f"{place}: {name} is not whole records of a class and 3072 numbers ({sizes[name]:,} bytes)"
+            )
     counts = [sizes[name] // 3073 for name in wanted]
     records = np.empty((sum(counts), 3073), np.uint8)
     ends = np.cumsum(counts).tolist()
-    return {name: records[end - count : end] for name, count, end in zip(wanted, counts, ends, strict=True)}, records
+    return {
+        name: records[end - count : end] for name, count, end in zip(wanted, counts, ends, strict=True)
+    }, records
 
 
 def _filled(part: np.ndarray, stream: Any) -> None:

@@ -64,7 +64,9 @@ def precision_recall(real: Features, made: Features, k: int = 3) -> tuple[float,
 
 
 def _covered(points: Features, manifold: Features, k: int) -> float:
-    radii = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _distances(manifold, manifold)])  # the 0-th is itself
+    radii = np.concatenate(
+        [np.partition(d, k, axis=1)[:, k] for d in _distances(manifold, manifold)]
+    )  # the 0-th is itself
     return float(np.concatenate([(d <= radii).any(1) for d in _distances(points, manifold)]).mean())
 
 
@@ -92,4 +94,6 @@ def _distances(a: Features, b: Features, rows: int = 256) -> Generator[np.ndarra
 
 def _alike(a: Features, b: Features, least: int) -> None:
     if a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
-        raise ValueError(f"distances need at least {least} samples each and features of one size, got {a.shape} and {b.shape}")
+        raise ValueError(
+            f"distances need at least {least} samples each and features of one size, got {a.shape} and {b.shape}"
+        )

@@ -42,14 +42,20 @@ class SqueezeNet:
 
     name = "squeezenet1_0-imagenet-fire9"
 
-    def __init__(self, weights: dict[str, Tensor], device: torch.device | str = "cpu", batch: int = 32) -> None:
+    def __init__(
+        self, weights: dict[str, Tensor], device: torch.device | str = "cpu", batch: int = 32
+    ) -> None:
         self.weights = {name: w.to(device, torch.float32) for name, w in weights.items()}
         self.device, self.batch = device, batch
 
     @torch.no_grad()
     def __call__(self, pixels: UInt8[np.ndarray, "N C H W"]) -> Float[np.ndarray, "N D"]:
-        parts = (torch.from_numpy(np.array(pixels[i : i + self.batch])) for i in range(0, len(pixels), self.batch))
-        return np.concatenate([self.features(part.to(self.device)).mean((2, 3)).cpu().numpy() for part in parts])
+        parts = (
+            torch.from_numpy(np.array(pixels[i : i + self.batch])) for i in range(0, len(pixels), self.batch)
+        )
+        return np.concatenate(
+            [self.features(part.to(self.device)).mean((2, 3)).cpu().numpy() for part in parts]
+        )
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) to (B, 512, 13, 13)."""
@@ -59,13 +65,21 @@ class SqueezeNet:
         x = self._pooled(self._conv(x, "conv1", stride=2))
         for number in range(2, 10):
             squeezed = self._conv(x, f"fire{number}.squeeze")
-            x = torch.cat([self._conv(squeezed, f"fire{number}.expand1x1"), self._conv(squeezed, f"fire{number}.expand3x3", 1, 1)], dim=1)
+            x = torch.cat(
+                [
+                    self._conv(squeezed, f"fire{number}.expand1x1"),
+                    self._conv(squeezed, f"fire{number}.expand3x3", 1, 1),
+                ],
+                dim=1,
+            )
             if number in (4, 8):
                 x = self._pooled(x)
         return x
 
     def _conv(self, x: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
-        return F.relu(F.conv2d(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], stride, padding))
+        return F.relu(
+            F.conv2d(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], stride, padding)
+        )
 
     @staticmethod
     def _pooled(x: Tensor) -> Tensor:
@@ -95,4 +109,6 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
         with np.load(file, allow_pickle=False) as stored:
             return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
     except (OSError, ValueError) as error:
-        raise UnveilError(f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take --extractor pixels") from error
+        raise UnveilError(
+            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take --extractor pixels"
+        ) from error

@@ -9,7 +9,9 @@ Features = Float[np.ndarray, "_ D"]
 Classes = Int[np.ndarray, " _"]
 
 
-def ridge_classifier(features: Features, labels: Classes, penalty: float = 0.1) -> Callable[[Features], Classes]:
+def ridge_classifier(
+    features: Features, labels: Classes, penalty: float = 0.1
+) -> Callable[[Features], Classes]:
     """The class whose indicator is largest by ridge regression on features of mean 0 and variance 1.
 
     W = argmin |X W - Y|^2 / N + penalty |W|^2 = X' (X X' + penalty N I)^-1 Y, for indicators Y (N, K) less their means.
@@ -18,7 +20,9 @@ def ridge_classifier(features: Features, labels: Classes, penalty: float = 0.1) 
         ValueError: no features, or not as many classes as features.
     """
     if not len(features) or labels.shape != (len(features),):
-        raise ValueError(f"a classifier needs as many classes as features, got {labels.shape} and {features.shape}")
+        raise ValueError(
+            f"a classifier needs as many classes as features, got {labels.shape} and {features.shape}"
+        )
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     scale = np.where(deviation > 1e-12, 1.0 / np.maximum(deviation, 1e-12), 0.0)
     x, kinds = (features - mean) * scale, np.arange(int(labels.max()) + 1)

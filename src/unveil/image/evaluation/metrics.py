@@ -39,7 +39,9 @@ def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pix
     """
     flat = train.reshape(len(train), -1).astype(np.float32)
     mean = flat.mean(0)
-    drawn = mean + rng.standard_normal((count, len(flat)), dtype=np.float32) @ (flat - mean) / np.float32(np.sqrt(len(flat)))
+    drawn = mean + rng.standard_normal((count, len(flat)), dtype=np.float32) @ (flat - mean) / np.float32(
+        np.sqrt(len(flat))
+    )
     return drawn.round().clip(0, 255).astype(np.uint8).reshape(count, *train.shape[1:])
 
 
@@ -66,14 +68,20 @@ def image_metrics(
     """
     count = len(made)
     if len(train) < 2 * count:
-        raise ValueError(f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give --n {len(train) // 2}")
+        raise ValueError(
+            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give --n {len(train) // 2}"
+        )
     order = rng.permutation(len(train))
     real, told = features(train.pixels[order[:count]]), train.labels
     others = train.chosen(order[count : 2 * count])
     sets = {"floor": others, "gaussian": Images(gaussian_images(train.pixels[order[:10_000]], count, rng))}
     if len(held) > 3:
         sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
-    linear = ridge_classifier(real, told[order[:count]]) if asked is not None and judge is None and told is not None else None
+    linear = (
+        ridge_classifier(real, told[order[:count]])
+        if asked is not None and judge is None and told is not None
+        else None
+    )
 
     def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, Any]:
         found = features(pixels)
@@ -90,7 +98,10 @@ def image_metrics(
         progress(2 + k, len(sets) + 2)
         references[name] = scored(images.pixels, images.labels)
     if "held_out" in sets:
-        a, b, c = (x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, train.pixels, sets["held_out"].pixels))
+        a, b, c = (
+            x.reshape(len(x), -1).astype(np.float32) / 255.0
+            for x in (made, train.pixels, sets["held_out"].pixels)
+        )
         metrics["memorised_share"] = memorised_share(a, b, c)
     progress(len(sets) + 2, len(sets) + 2)
     return metrics, references

@@ -7,7 +7,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 
-def grid(pixels: UInt8[np.ndarray, "N C H W"], columns: int = 0, gap: int = 2, least: int = 0) -> UInt8[np.ndarray, "Y X C"]:
+def grid(
+    pixels: UInt8[np.ndarray, "N C H W"], columns: int = 0, gap: int = 2, least: int = 0
+) -> UInt8[np.ndarray, "Y X C"]:
     """Pictures in rows from the top left, white between them.
 
     Args:
@@ -27,7 +29,9 @@ def grid(pixels: UInt8[np.ndarray, "N C H W"], columns: int = 0, gap: int = 2, l
     return page
 
 
-def titled(page: UInt8[np.ndarray, "Y X C"], names: Sequence[str], gap: int = 2) -> UInt8[np.ndarray, "_ X C"]:
+def titled(
+    page: UInt8[np.ndarray, "Y X C"], names: Sequence[str], gap: int = 2
+) -> UInt8[np.ndarray, "_ X C"]:
     """A page of `grid` with a name over the middle of each column; long names are cut to fit."""
     from PIL import ImageDraw, ImageFont
 
@@ -35,6 +39,12 @@ def titled(page: UInt8[np.ndarray, "Y X C"], names: Sequence[str], gap: int = 2)
     strip = Image.new("L", (page.shape[1], height), 255)
     draw, width = ImageDraw.Draw(strip), (page.shape[1] - gap) / len(names)
     for k, name in enumerate(names):
-        shown = next((name[:n] for n in range(len(name), 0, -1) if draw.textlength(name[:n], font) <= width - gap), "")
-        draw.text((gap / 2 + (k + 0.5) * width - draw.textlength(shown, font) / 2, 2), shown, fill=0, font=font)
-    return np.concatenate([np.broadcast_to(np.asarray(strip)[..., None], (*strip.size[::-1], page.shape[2])), page])
+        shown = next(
+            (name[:n] for n in range(len(name), 0, -1) if draw.textlength(name[:n], font) <= width - gap), ""
+        )
+        draw.text(
+            (gap / 2 + (k + 0.5) * width - draw.textlength(shown, font) / 2, 2), shown, fill=0, font=font
+        )
+    return np.concatenate(
+        [np.broadcast_to(np.asarray(strip)[..., None], (*strip.size[::-1], page.shape[2])), page]
+    )

@@ -44,5 +44,7 @@ def median_filled(pixels: Pixels4, known: np.ndarray) -> Pixels4:
 
 def bicubic(pixels: Pixels4, factor: int) -> UInt8[np.ndarray, "_ C Y X"]:
     """Images enlarged by a whole factor."""
-    large = F.interpolate(torch.from_numpy(pixels.astype(np.float32)), scale_factor=factor, mode="bicubic", align_corners=False)
+    large = F.interpolate(
+        torch.from_numpy(pixels.astype(np.float32)), scale_factor=factor, mode="bicubic", align_corners=False
+    )
     return large.round().clamp(0.0, 255.0).to(torch.uint8).numpy()

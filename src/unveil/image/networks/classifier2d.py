@@ -56,7 +56,9 @@ class Classifier2d(nn.Module):
         self.enter = nn.Conv2d(channels * stem**2, width, 3, padding=1)
 
         def residual(inputs: int, outputs: int, change: str = "") -> ResidualConv2d:
-            return ResidualConv2d(inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change)
+            return ResidualConv2d(
+                inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change
+            )
 
         def attend(number: int) -> nn.Module:
             return Attention2d(number, head_width or number, groups, norm_epsilon)
@@ -64,10 +66,16 @@ class Classifier2d(nn.Module):
         self.down, now = nn.ModuleList(), width
         for level, number in enumerate(sizes):
             for _ in range(blocks):
-                self.down.append(nn.ModuleList([residual(now, number), attend(number) if level in attention else nn.Identity()]))
+                self.down.append(
+                    nn.ModuleList(
+                        [residual(now, number), attend(number) if level in attention else nn.Identity()]
+                    )
+                )
                 now = number
             if level + 1 < len(sizes):
-                self.down.append(nn.ModuleList([residual(now, now, "halve") if big_gan else Halve2d(now), nn.Identity()]))
+                self.down.append(
+                    nn.ModuleList([residual(now, now, "halve") if big_gan else Halve2d(now), nn.Identity()])
+                )
         self.middle = nn.ModuleList([residual(now, now), attend(now), residual(now, now)])
         self.norm = nn.GroupNorm(groups, now, eps=norm_epsilon)
         self.pool = AttentionPool2d(now, sides_of(size, stem, len(sizes))[-1], head_width or now)
@@ -79,7 +87,9 @@ class Classifier2d(nn.Module):
     def features(self, x: Tensor, time: Tensor) -> Tensor:
         """What the logits are linear in, (B, width * multiples[-1])."""
         if x.shape[1:] != (self.channels, self.size, self.size):
-            raise ValueError(f"Classifier2d: x must be (B, {self.channels}, {self.size}, {self.size}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"Classifier2d: x must be (B, {self.channels}, {self.size}, {self.size}), got {tuple(x.shape)}"
+            )
         if self.training and self.dropout and self.generator is None:
             raise ValueError("Classifier2d: training with dropout needs the attribute generator")
         generator = self.generator if self.training and self.dropout else None

@@ -39,7 +39,9 @@ class LinearUNet2d(nn.Module):
         super().__init__()
         levels = len(sizes) - 1
         if levels < 1 or not levels == len(heads) == len(head_width) == len(full):
-            raise ValueError(f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, {head_width}, {full}")
+            raise ValueError(
+                f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, {head_width}, {full}"
+            )
         self.channels, self.width, self.factor = channels, width, 2 ** (levels - 1)
         about = 4 * width
         self.time = nn.Sequential(nn.Linear(width, about), nn.GELU(), nn.Linear(about, about))
@@ -47,16 +49,22 @@ class LinearUNet2d(nn.Module):
 
         def level(k: int, inputs: int, size: int, change: nn.Module) -> nn.ModuleList:
             attend = MemoryAttention2d(size, heads[k], head_width[k], full[k])
-            return nn.ModuleList([RMSResidual2d(inputs, size, about), RMSResidual2d(inputs, size, about), attend, change])
+            return nn.ModuleList(
+                [RMSResidual2d(inputs, size, about), RMSResidual2d(inputs, size, about), attend, change]
+            )
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for k in range(levels):
             fine, coarse = sizes[k], sizes[k + 1]
-            change = nn.Conv2d(4 * fine, coarse, 1) if k + 1 < levels else nn.Conv2d(fine, coarse, 3, padding=1)
+            change = (
+                nn.Conv2d(4 * fine, coarse, 1) if k + 1 < levels else nn.Conv2d(fine, coarse, 3, padding=1)
+            )
             self.down.append(level(k, fine, fine, change))
         last = sizes[-1]
         attend = MemoryAttention2d(last, heads[-1], head_width[-1], full=True)
-        self.middle = nn.ModuleList([RMSResidual2d(last, last, about), attend, RMSResidual2d(last, last, about)])
+        self.middle = nn.ModuleList(
+            [RMSResidual2d(last, last, about), attend, RMSResidual2d(last, last, about)]
+        )
         for k in reversed(range(levels)):
             fine, coarse = sizes[k], sizes[k + 1]
             self.up.append(level(k, coarse + fine, coarse, nn.Conv2d(coarse, fine, 3, padding=1)))
@@ -79,7 +87,9 @@ class LinearUNet2d(nn.Module):
         for k, (one, two, attend, change) in enumerate(self.up):  # pyright: ignore[reportGeneralTypeIssues]
             h = one(torch.cat([h, kept.pop()], dim=1), about)
             h = attend(two(torch.cat([h, kept.pop()], dim=1), about))
-            h = change(h.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1) if k + 1 < len(self.up) else h)
+            h = change(
+                h.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1) if k + 1 < len(self.up) else h
+            )
         return self.leave(self.last(torch.cat([h, first], dim=1), about)).to(x.dtype)  # not autocast's
 
 
@@ -127,10 +137,18 @@ class MemoryAttention2d(nn.Module):
         self.merged_norm = nn.Identity() if full else RMSNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(1, (self.heads, -1)).flatten(3).transpose(-1, -2) for part in self.qkv(self.norm(x)).chunk(3, dim=1))
-        k, v = (torch.cat([own.expand(len(x), -1, -1, -1), part], dim=-2) for own, part in zip(self.memory, (k, v), strict=True))
+        q, k, v = (
+            part.unflatten(1, (self.heads, -1)).flatten(3).transpose(-1, -2)
+            for part in self.qkv(self.norm(x)).chunk(3, dim=1)
+        )
+        k, v = (
+            torch.cat([own.expand(len(x), -1, -1, -1), part], dim=-2)
+            for own, part in zip(self.memory, (k, v), strict=True)
+        )
         if self.full:
             mixed = attention(q, k, v, None)
         else:
             mixed = (q.softmax(dim=-1) * q.shape[-1] ** -0.5) @ (k.softmax(dim=-2).transpose(-1, -2) @ v)
-        return x + self.merged_norm(self.merge(mixed.transpose(-1, -2).flatten(1, 2).view(len(x), -1, *x.shape[-2:])))
+        return x + self.merged_norm(
+            self.merge(mixed.transpose(-1, -2).flatten(1, 2).view(len(x), -1, *x.shape[-2:]))
+        )

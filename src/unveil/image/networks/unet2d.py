@@ -72,7 +72,13 @@ class UNet2d(nn.Module):
         middle_norm: bool = True,
     ) -> None:
         super().__init__()
-        self.channels, self.width, self.stem, self.labels, self.dropout = channels, width, stem, labels, dropout
+        self.channels, self.width, self.stem, self.labels, self.dropout = (
+            channels,
+            width,
+            stem,
+            labels,
+            dropout,
+        )
         self.given = given
         sizes = [width * m for m in multiples]
         for size in sizes:
@@ -80,7 +86,9 @@ class UNet2d(nn.Module):
                 many = f"heads of {head_width} channels" if head_width else f"{heads} heads"
                 raise ValueError(f"UNet2d: {size} channels are not a multiple of {groups} groups and {many}")
         if not set(attention) <= set(range(len(sizes))):
-            raise ValueError(f"UNet2d: attention at levels {attention}, but there are levels 0 .. {len(sizes) - 1}")
+            raise ValueError(
+                f"UNet2d: attention at levels {attention}, but there are levels 0 .. {len(sizes) - 1}"
+            )
         self.generator: Generator = None
         self.time_width, self.cosine_first, self.inclusive = time_width or width, cosine_first, inclusive
         about = 4 * self.time_width
@@ -89,10 +97,16 @@ class UNet2d(nn.Module):
         self.enter = nn.Conv2d((channels + given) * stem**2, sizes[0], 3, padding=1)
 
         def residual(inputs: int, outputs: int, change: str = "") -> ResidualConv2d:
-            return ResidualConv2d(inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change)
+            return ResidualConv2d(
+                inputs, outputs, about, groups, dropout, norm_epsilon, scale_shift=scale_shift, change=change
+            )
 
         def attend(size: int, there: bool, normed: bool = True) -> nn.Module:
-            return Attention2d(size, head_width or size // heads, groups if normed else 0, norm_epsilon) if there else nn.Identity()
+            return (
+                Attention2d(size, head_width or size // heads, groups if normed else 0, norm_epsilon)
+                if there
+                else nn.Identity()
+            )
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         kept, now = [sizes[0]], sizes[0]  # channels of what goes across
@@ -105,20 +119,30 @@ class UNet2d(nn.Module):
                 halve = residual(size, size, "halve") if big_gan else Halve2d(size, pad_after)
                 self.down.append(nn.ModuleList([halve, nn.Identity()]))
                 kept.append(size)
-        self.middle = nn.ModuleList([residual(now, now), attend(now, middle_attention, middle_norm), residual(now, now)])
+        self.middle = nn.ModuleList(
+            [residual(now, now), attend(now, middle_attention, middle_norm), residual(now, now)]
+        )
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
-                self.up.append(nn.ModuleList([residual(now + kept.pop(), size), attend(size, level in attention)]))
+                self.up.append(
+                    nn.ModuleList([residual(now + kept.pop(), size), attend(size, level in attention)])
+                )
                 now = size
             if level:
-                self.up.append(nn.ModuleList([residual(size, size, "double") if big_gan else Double2d(size), nn.Identity()]))
+                self.up.append(
+                    nn.ModuleList(
+                        [residual(size, size, "double") if big_gan else Double2d(size), nn.Identity()]
+                    )
+                )
         self.norm = nn.GroupNorm(groups, now, eps=norm_epsilon)
         self.leave = nn.Conv2d(now, channels * (1 + learned_variance) * stem**2, 3, padding=1)
         _zero(self.leave)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.stem or x.shape[3] % self.stem:
-            raise ValueError(f"UNet2d: x must be (B, {self.channels}, H, W) with sides that {self.stem} divides, got {tuple(x.shape)}")
+            raise ValueError(
+                f"UNet2d: x must be (B, {self.channels}, H, W) with sides that {self.stem} divides, got {tuple(x.shape)}"
+            )
         generator = self._generator()
         waves = sinusoids(time, self.time_width, inclusive=self.inclusive)
         about = by_eights(self.time, waves.roll(self.time_width // 2, -1) if self.cosine_first else waves)
@@ -143,14 +167,18 @@ class UNet2d(nn.Module):
     def _joined(self, x: Tensor, cond: Condition | None) -> Tensor:
         wanted = (len(x), self.given, *x.shape[2:])
         if cond is None or cond.concat is None or cond.concat.shape != wanted:
-            raise ValueError(f"UNet2d: the condition needs concat of shape {wanted}, the picture that is enlarged")
+            raise ValueError(
+                f"UNet2d: the condition needs concat of shape {wanted}, the picture that is enlarged"
+            )
         return torch.cat([x, cond.concat], dim=1)
 
     def _labels(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.label is None or cond.label.shape != (batch,):
             raise ValueError(f"UNet2d: the condition needs {batch} labels, one a sample")
         if bool(((cond.label < 0) | (cond.label >= self.labels)).any()):
-            raise ValueError(f"UNet2d: labels must lie in 0 .. {self.labels - 1}, got {cond.label.min()} .. {cond.label.max()}")
+            raise ValueError(
+                f"UNet2d: labels must lie in 0 .. {self.labels - 1}, got {cond.label.min()} .. {cond.label.max()}"
+            )
         return cond.label
 
     def _generator(self) -> Generator:
@@ -191,7 +219,9 @@ class ResidualConv2d(nn.Module):
         _zero(self.second)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, about: Tensor, generator: Generator = None, sides: torch.Size | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, about: Tensor, generator: Generator = None, sides: torch.Size | None = None
+    ) -> Tensor:
         h = F.silu(self.first_norm(x))
         if self.change == "halve":
             h, x = _halved(h), _halved(x)
@@ -221,7 +251,9 @@ class Attention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(places).chunk(3, dim=-1))
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(places).chunk(3, dim=-1)
+        )
         mixed = attention(q, k, v, None).transpose(1, 2).flatten(-2)
         return x + self.merge(mixed).transpose(1, 2).reshape(x.shape)
 
@@ -264,7 +296,9 @@ def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
     sides = [size // stem]
     for _ in range(levels - 1):
         if sides[-1] < 2:
-            raise ValueError(f"{size} pixels with a stem of {stem} cannot be halved {levels - 1} times; take fewer multiples")
+            raise ValueError(
+                f"{size} pixels with a stem of {stem} cannot be halved {levels - 1} times; take fewer multiples"
+            )
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)
 

@@ -33,13 +33,18 @@ def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
     minutes, loss = spent(checkpoint)
     shape, preset = (described["channels"], described["size"]), TRAIN_PRESETS[described["preset"]]
     flags = flags_of(
-        described | {"size": described["asked_size"]}, {preset.preset: resolved(for_method(preset, described["method"]), *shape)}
+        described | {"size": described["asked_size"]},
+        {preset.preset: resolved(for_method(preset, described["method"]), *shape)},
     )
     told = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
     if described["method"] not in ("", resolved(preset, *shape).method) and not told:
         flags = {"method": described["method"], **flags}
     changed, method = "".join(flag(k, v) for k, v in flags.items()), described["method"] or "predicting them"
-    classes = f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}" if described["names"] else ""
+    classes = (
+        f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}"
+        if described["names"]
+        else ""
+    )
     data = Path(described["data"]).name
     lines = [
         f"# {name}",
@@ -67,5 +72,7 @@ def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
         for key in result["metrics"]:
             if key != "images_per_second":  # of a machine, not of the weights
                 cells = (metrics.get(key) for metrics in named.values())
-                lines.append(f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in cells)} |")
+                lines.append(
+                    f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in cells)} |"
+                )
     return "\n".join(lines) + "\n"

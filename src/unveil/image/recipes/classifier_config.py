@@ -62,17 +62,41 @@ class TrainClassifier:
     """in residual blocks"""
     stem: int = 2
     """work on squares of so many pixels as one place: faster; 1: on pixels"""
-    run: Run = RunFlags(steps=3_000, batch_size=128, warmup=100, weight_decay=0.05, out=Path("runs/classifier"))
+    run: Run = RunFlags(
+        steps=3_000, batch_size=128, warmup=100, weight_decay=0.05, out=Path("runs/classifier")
+    )
 
 
 TRAIN_PRESETS = {
     "default": TrainClassifier(),
-    "tiny": changed(TrainClassifier(), preset="tiny", width=16, multiples=(1, 2), groups=8, steps=800, batch_size=64, save_every=400),
+    "tiny": changed(
+        TrainClassifier(),
+        preset="tiny",
+        width=16,
+        multiples=(1, 2),
+        groups=8,
+        steps=800,
+        batch_size=64,
+        save_every=400,
+    ),
 }
 TRAIN = Verb(
     TRAIN_PRESETS,
     "image.recipes.classifier_train:train_classifier",
     "a classifier of noisy images that guides, or of clean ones that judges",
-    ("preset", "data", "schedule", "clean", "size", "fit", "width", "steps", "batch_size", "learning_rate", "out", "resume"),
+    (
+        "preset",
+        "data",
+        "schedule",
+        "clean",
+        "size",
+        "fit",
+        "width",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "out",
+        "resume",
+    ),
     after="image.recipes.next_step:after_training",
 )

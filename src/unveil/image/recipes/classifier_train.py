@@ -35,11 +35,18 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     check_numbers(config)
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
-    given = flat(config) | {"asked_size": config.size, "names": names_before(config.run.folder) if config.run.resume else ()}
+    given = flat(config) | {
+        "asked_size": config.size,
+        "names": names_before(config.run.folder) if config.run.resume else (),
+    }
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(given)
     if images.labels is None or len(images.names) < 2:
-        one = f"{config.data} has the class {images.names[0]} alone" if images.names else f"{config.data} has no classes"
+        one = (
+            f"{config.data} has the class {images.names[0]} alone"
+            if images.names
+            else f"{config.data} has no classes"
+        )
         raise UnveilError(f"{images.unlabelled or one}; a classifier needs at least two to tell apart")
     tell(images, progress)
     learned = {

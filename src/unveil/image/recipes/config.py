@@ -242,7 +242,14 @@ class EvalImage:
     """write the result here; - is standard output"""
 
 
-UNSAID = ("method", "schedule", "predicts", "min_snr", "stem", "batch_size")  # what follows from the pictures by default
+UNSAID = (
+    "method",
+    "schedule",
+    "predicts",
+    "min_snr",
+    "stem",
+    "batch_size",
+)  # what follows from the pictures by default
 
 
 METHODS = {
@@ -284,7 +291,14 @@ def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
         channels: 1 or 3.
         size: side in pixels.
     """
-    asked = config.method or config.schedule or config.predicts or config.learned_variance or config.loss or config.importance
+    asked = (
+        config.method
+        or config.schedule
+        or config.predicts
+        or config.learned_variance
+        or config.loss
+        or config.importance
+    )
     colours = channels > 1 and not asked
     method = METHODS[config.method or "ddpm"]
     given: dict[str, object] = {
@@ -296,7 +310,9 @@ def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
     if config.min_snr is None:
         given["min_snr"] = 5.0 if colours else 0.0
     if not config.stem:
-        given["stem"] = next(side for side in ((4, 2, 1) if colours and size >= 48 else (2, 1)) if size % side == 0)
+        given["stem"] = next(
+            side for side in ((4, 2, 1) if colours and size >= 48 else (2, 1)) if size % side == 0
+        )
     return changed(config, **given)
 
 
@@ -369,7 +385,21 @@ TRAIN = Verb(
     TRAIN_PRESETS,
     "image.recipes.train:train_image",
     "a diffusion model of images",
-    ("preset", "data", "classes", "size", "fit", "method", "width", "flip", "steps", "batch_size", "learning_rate", "out", "resume"),
+    (
+        "preset",
+        "data",
+        "classes",
+        "size",
+        "fit",
+        "method",
+        "width",
+        "flip",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "out",
+        "resume",
+    ),
     fit=lambda config, given: for_method(config, given("method") or config.method),
     after="image.recipes.next_step:after_training",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},
@@ -384,7 +414,23 @@ SAMPLE = Verb(
     {"default": SampleImage()},
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
-    ("checkpoint", "n", "label", "solver", "steps", "scale", "given", "task", "restore", "from_png", "out", "watch", "seed"),
+    (
+        "checkpoint",
+        "n",
+        "label",
+        "solver",
+        "steps",
+        "scale",
+        "given",
+        "task",
+        "restore",
+        "from_png",
+        "out",
+        "watch",
+        "seed",
+    ),
     aliases={"-n": "--n", "--class": "--label", "--from": "--given"},
 )
-DEMO = Verb({"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", ("checkpoint", "out"))
+DEMO = Verb(
+    {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", ("checkpoint", "out")
+)

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
     from unveil.image.weights.description import DescribedImages, ImageWeights
 
-OPTIONS = ("norm_epsilon", "heads", "time_width", "cosine_first", "inclusive", "pad_after", "middle_attention", "middle_norm")
+OPTIONS = (
+    "norm_epsilon",
+    "heads",
+    "time_width",
+    "cosine_first",
+    "inclusive",
+    "pad_after",
+    "middle_attention",
+    "middle_norm",
+)
 CLASSIFIER_OPTIONS = ("norm_epsilon", "time_width", "cosine_first", "inclusive")
 
 
@@ -54,12 +63,27 @@ def our_config(described: DescribedImages) -> dict[str, Any]:
             config
             | {name: getattr(network, name) for name in same}
             | {"multiples": list(network.multiples), "attention": [sides[k] for k in network.attention]}
-            | {"options": {name: getattr(network, name) for name in (CLASSIFIER_OPTIONS if tells else OPTIONS)}}
+            | {
+                "options": {
+                    name: getattr(network, name) for name in (CLASSIFIER_OPTIONS if tells else OPTIONS)
+                }
+            }
         )
     own = {name: list(getattr(network, name)) for name in ("sizes", "heads", "head_width", "full")}
-    unused: dict[str, Any] = {"blocks": 2, "head_width": 0, "scale_shift": True, "big_gan": False, "groups": 1, "attention": []}
+    unused: dict[str, Any] = {
+        "blocks": 2,
+        "head_width": 0,
+        "scale_shift": True,
+        "big_gan": False,
+        "groups": 1,
+        "attention": [],
+    }
     multiples = [max(1, size // network.width) for size in network.sizes[1:]]
-    return config | unused | {"width": network.width, "multiples": multiples, "linear": {"width": network.width} | own}
+    return (
+        config
+        | unused
+        | {"width": network.width, "multiples": multiples, "linear": {"width": network.width} | own}
+    )
 
 
 def _table(betas: tuple[float, ...]) -> dict[str, Any]:
@@ -69,7 +93,9 @@ def _table(betas: tuple[float, ...]) -> dict[str, Any]:
     from unveil.process.schedule import cosine_betas, linear_betas
 
     steps, given = len(betas), torch.tensor(betas, dtype=torch.float64, device="cpu")
-    if steps > 20 and torch.allclose(given, linear_betas(steps, 0.1 / steps, 20.0 / steps), rtol=1e-6, atol=1e-9):
+    if steps > 20 and torch.allclose(
+        given, linear_betas(steps, 0.1 / steps, 20.0 / steps), rtol=1e-6, atol=1e-9
+    ):
         return {"schedule": "linear"}
     if torch.allclose(given, cosine_betas(steps), rtol=1e-6, atol=1e-9):
         return {"schedule": "cosine"}
@@ -103,7 +129,9 @@ def _ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def load_images(path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False) -> ImageModel | ImageClassifier:
+def load_images(
+    path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False
+) -> ImageModel | ImageClassifier:
     """An `ImageModel` or `ImageClassifier` straight from a folder of diffusers or a `.pt` file; nothing in them is run.
 
     Args:
@@ -139,7 +167,9 @@ def inspect_images(path: Path, size: int = 0, flags: str = "") -> str:
     network = it.network
     parameters = sum(value.numel() for value in read.raw.values())
     classes = f", {network.labels} classes" if network.labels else ""
-    enlarged = f", enlarged from {it.size // it.upsample} x {it.size // it.upsample}" if it.upsample > 1 else ""
+    enlarged = (
+        f", enlarged from {it.size // it.upsample} x {it.size // it.upsample}" if it.upsample > 1 else ""
+    )
     guides = ", then --classifier OUT" if config["recipe"] == "classifier" else ""
     scale = f", times counted in {1 / it.time_scale:g}ths" if it.time_scale != 1.0 else ""
     learned = ", learns its variance" if network.learned_variance else ""
@@ -152,7 +182,8 @@ def inspect_images(path: Path, size: int = 0, flags: str = "") -> str:
         ("sampled there", it.sampler),
         (
             "weights",
-            ("raw" if read.averaged is None else "raw and averaged (EMA)") + "".join(f"; {k} {v:,}" for k, v in read.notes.items()),
+            ("raw" if read.averaged is None else "raw and averaged (EMA)")
+            + "".join(f"; {k} {v:,}" for k, v in read.notes.items()),
         ),
         ("usable", f"yes: unveil.load(PATH), unveil weights convert PATH OUT{guides}"),
     ]
@@ -170,7 +201,9 @@ def _shape(config: Mapping[str, Any]) -> str:
         return f"channels {', '.join(map(str, it['sizes']))}; attention {full}, heads {', '.join(map(str, it['heads']))}"
     channels = ", ".join(str(config["width"] * m) for m in config["multiples"])
     where = ", ".join(f"{side} x {side}" for side in config["attention"]) or "none but the middle's"
-    heads = f"heads of {config['head_width']}" if config["head_width"] else f"{config['options']['heads']} heads"
+    heads = (
+        f"heads of {config['head_width']}" if config["head_width"] else f"{config['options']['heads']} heads"
+    )
     time = "scales and shifts" if config["scale_shift"] else "is added"
     return f"channels {channels}; {config['blocks']} blocks; attention at {where}, {heads}; the time {time}"
 
@@ -195,7 +228,9 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
         )
     step = read.notes.get("step", 0)
     chosen = "the weights" if read.averaged is None else "raw weights" if raw else "averaged weights"
-    models = {"ema": model_of(read, raw)} | ({} if read.averaged is None else {"network": model_of(read, raw=True)})
+    models = {"ema": model_of(read, raw)} | (
+        {} if read.averaged is None else {"network": model_of(read, raw=True)}
+    )
     state = {"step": step, "weights": chosen, "origin": read.described.release}
     write_converted(out, f"checkpoint-{step}", described, models, state)
     it = read.described
@@ -206,7 +241,13 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
         use = f"--checkpoint {place} --from PICTURE --fit crop{' --class 0' if classes else ''} -n 1"
     if described["recipe"] == "classifier":
         use = f"--checkpoint MODEL --classifier {place} --class 0 -n 16"
-    kind = "classifier of noisy " if described["recipe"] == "classifier" else "upsampler to " if it.upsample > 1 else ""
+    kind = (
+        "classifier of noisy "
+        if described["recipe"] == "classifier"
+        else "upsampler to "
+        if it.upsample > 1
+        else ""
+    )
     return (
         f"{out}: {kind}{it.size} x {it.size} images{classes} of {it.release}, {chosen}, {len(it.betas)} steps ({_named(described)})\n"
         f"next: unveil sample image {use}"

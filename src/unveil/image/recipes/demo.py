@@ -77,12 +77,16 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     names = read_image_config(folder)["names"]
     model = load_image(folder, config.device)
     if model.shape.upsample > 1:
-        raise UnveilError(f"{name} enlarges pictures; show it with: {command_name()} sample image --checkpoint {name} --from PICTURES")
+        raise UnveilError(
+            f"{name} enlarges pictures; show it with: {command_name()} sample image --checkpoint {name} --from PICTURES"
+        )
     columns = min(len(names), MOST) or 8
     label = tuple(range(columns)) if names else ()
     scale = config.scale if model.shape.null else 1.0
     count = config.rows * columns
-    asked = SampleImage(name, count, label, steps=config.steps, scale=scale, batch_size=count, seed=config.seed)
+    asked = SampleImage(
+        name, count, label, steps=config.steps, scale=scale, batch_size=count, seed=config.seed
+    )
     frames: list[np.ndarray] = []
 
     def show(belief: torch.Tensor, _: torch.Tensor) -> None:
@@ -90,13 +94,19 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():
-        made = generate(model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show)
+        made = generate(
+            model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show
+        )
     pixels = made.pixels.numpy()
     large = grid(pixels, columns, gap=4, least=84)
-    write_picture(picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device))
+    write_picture(
+        picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device)
+    )
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     program = command_name()
-    others = "".join(f"\n  {program} demo image --checkpoint {other}" for other in packaged_models() if other != name)
+    others = "".join(
+        f"\n  {program} demo image --checkpoint {other}" for other in packaged_models() if other != name
+    )
     one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"
     further = f"--class {one} -n 64" if names else "-n 64"
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""

@@ -38,7 +38,9 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
 
     for name, least in (("n", 4), ("bits", -1), ("batch_size", 1), ("threads", 0)):
         if getattr(config, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
+            )
     check_used(config)
     folder = find_checkpoint(config.checkpoint)
     described = read_image_config(folder)
@@ -47,7 +49,14 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     if config.data is None and "data" not in described:
         raise UnveilError("packaged weights do not say where their data are; give --data")
-    reading = {"asked_size": 0, "fit": "exact", "background": "", "skip_corrupt": False, "styles": [], "hold_out": 0.05}
+    reading = {
+        "asked_size": 0,
+        "fit": "exact",
+        "background": "",
+        "skip_corrupt": False,
+        "styles": [],
+        "hold_out": 0.05,
+    }
     with enough_memory("read fewer or smaller images"):
         train, held = images_of(reading | described, config.data)
     tell(train, progress)
@@ -60,15 +69,21 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     if bits and not len(held):
         raise UnveilError("nothing was held out of this model's data; give --bits 0")
     if train.pixels.shape[1:] != (model.shape.channels, model.shape.size, model.shape.size):
-        raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {(model.shape.channels, *[model.shape.size] * 2)}")
+        raise UnveilError(
+            f"the data are {train.pixels.shape[1:]}, the model makes {(model.shape.channels, *[model.shape.size] * 2)}"
+        )
     named = not described.get("origin")  # others' weights say how many classes they know, not which
-    if model.shape.classes and (train.names != tuple(described["names"]) if named else len(train.names) != model.shape.classes):
+    if model.shape.classes and (
+        train.names != tuple(described["names"]) if named else len(train.names) != model.shape.classes
+    ):
         raise UnveilError(
             f"the classes of the data are not those that the model was trained with: {_few(train.names)} against "
             f"{_few(described['names'])}; give its own --data"
         )
     if len(train) < 2 * config.n:
-        raise ValueError(f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n")
+        raise ValueError(
+            f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n"
+        )
     judge = named_classifier(config.judge, train.names, config.device) if config.judge else None
     if config.extractor == "judge" and judge is None:
         raise ValueError("--extractor judge needs --judge RUN, of unveil train classifier --clean")
@@ -85,19 +100,33 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     given = Given()
     if config.classifier:
         if train.labels is None:
-            raise UnveilError(f"--classifier leads towards classes, and these data have none: {train.unlabelled or 'no labels'}")
+            raise UnveilError(
+                f"--classifier leads towards classes, and these data have none: {train.unlabelled or 'no labels'}"
+            )
         given = Given(named_classifier(config.classifier, train.names, config.device))
-        labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64)) if labels is None else labels
+        labels = (
+            torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
+            if labels is None
+            else labels
+        )
     if judge is not None and labels is None and config.extractor != "judge":
-        raise ValueError("--judge counts hits of the class that was asked, but neither model nor --classifier knows classes; leave it out")
-    if config.classifier and config.judge and find_checkpoint(config.classifier) == find_checkpoint(config.judge):
+        raise ValueError(
+            "--judge counts hits of the class that was asked, but neither model nor --classifier knows classes; leave it out"
+        )
+    if (
+        config.classifier
+        and config.judge
+        and find_checkpoint(config.classifier) == find_checkpoint(config.judge)
+    ):
         raise ValueError("--judge must be another classifier than the one that guides")
     if judge is not None and not judge.clean:
         raise ValueError("--judge was trained on noisy images; give one of unveil train classifier --clean")
     truth: np.ndarray | None = None
     if model.shape.upsample > 1:
         if len(held) < config.n:
-            raise ValueError(f"--n {config.n}: only {len(held)} held-out images to shrink and enlarge; lower --n")
+            raise ValueError(
+                f"--n {config.n}: only {len(held)} held-out images to shrink and enlarge; lower --n"
+            )
         rows = rng.permutation(len(held))[: config.n]
         truth = held.pixels[rows]
         given = replace(given, low=model.reduced(model.normalized(torch.from_numpy(truth))))
@@ -115,21 +144,33 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
             rng,
             lambda done, total: progress("comparing", done, total, {}),
             None if labels is None else labels.numpy(),
-            None if judge is None else lambda pixels: judge.predicted(torch.from_numpy(np.array(pixels))).numpy(),
+            None
+            if judge is None
+            else lambda pixels: judge.predicted(torch.from_numpy(np.array(pixels))).numpy(),
         )
         metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
         if truth is not None:
             assert given.low is not None
             metrics["psnr_mean"] = float(psnr(truth, made.pixels.numpy()).mean())
-            references["bicubic"] = {"psnr_mean": float(psnr(truth, bicubic(pixels_of(given.low).numpy(), model.shape.upsample)).mean())}
+            references["bicubic"] = {
+                "psnr_mean": float(
+                    psnr(truth, bicubic(pixels_of(given.low).numpy(), model.shape.upsample)).mean()
+                )
+            }
         if bits:
             rows = rng.permutation(len(held))[:bits]
-            told = torch.from_numpy(held.labels[rows].astype(np.int64)) if model.shape.classes and held.labels is not None else None
+            told = (
+                torch.from_numpy(held.labels[rows].astype(np.int64))
+                if model.shape.classes and held.labels is not None
+                else None
+            )
             found: list[float] = []
             for i in range(0, len(rows), config.batch_size):
                 some = slice(i, i + config.batch_size)
                 part = torch.from_numpy(held.pixels[rows[some]])
-                bound = bits_per_dim(model, part, None if told is None else told[some], config.seed + i, config.bits_variance)
+                bound = bits_per_dim(
+                    model, part, None if told is None else told[some], config.seed + i, config.bits_variance
+                )
                 found += bound.total.tolist()
                 progress("bits a dimension", len(found), len(rows), {})
             mean, half = mean_ci95(np.array(found))

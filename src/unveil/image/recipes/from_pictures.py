@@ -69,7 +69,12 @@ def prepare(
     shrunk = enlarges or config.restore == "superres"
     if shrunk and side % factor:
         raise ValueError(f"--factor {factor} does not divide the model's side of {side} pixels")
-    pictures = _read(config, side // factor if shrunk and not config.degrade else side, model.shape.channels, enlarges or shrunk)
+    pictures = _read(
+        config,
+        side // factor if shrunk and not config.degrade else side,
+        model.shape.channels,
+        enlarges or shrunk,
+    )
     turn = np.arange(config.n) % len(pictures)
     pixels = torch.from_numpy(pictures[turn])
     if enlarges:
@@ -82,7 +87,9 @@ def prepare(
             others = {"bicubic": bicubic(_pixels(low), factor)}
         return Prepared(Given(classifier, low=low), None, truth, others, len(pictures))
     if config.restore:
-        return restoration(config, model, pixels, classifier, config.seed + MEASURED)._replace(pictures=len(pictures))
+        return restoration(config, model, pixels, classifier, config.seed + MEASURED)._replace(
+            pictures=len(pictures)
+        )
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=model.normalized(pixels)))
     if config.task == "inpaint":
@@ -96,13 +103,21 @@ def prepare(
         raise ValueError(f"--task interpolate needs two pictures, --from A B; got {len(pictures)}")
     told = None if labels is None else labels[torch.arange(2, device="cpu") % len(labels)]
     ends = inverted(model, torch.from_numpy(pictures), told, settings, config.batch_size)
-    share = torch.linspace(0.0, 1.0, config.n, device=ends.device) if config.n > 1 else torch.full((1,), 0.5, device=ends.device)
+    share = (
+        torch.linspace(0.0, 1.0, config.n, device=ends.device)
+        if config.n > 1
+        else torch.full((1,), 0.5, device=ends.device)
+    )
     between = slerp(ends[:1].expand(config.n, -1, -1, -1), ends[1:].expand(config.n, -1, -1, -1), share)
     return Prepared(Given(), between, calls=calls)
 
 
 def restoration(
-    config: SampleImage, model: ImageModel, pixels: Tensor, classifier: ImageClassifier | None, generator: Noise | int
+    config: SampleImage,
+    model: ImageModel,
+    pixels: Tensor,
+    classifier: ImageClassifier | None,
+    generator: Noise | int,
 ) -> Prepared:
     """What `--restore` gives to `generate`, for images (n, C, S, S), 0 .. 255: damaged ones, or whole ones that it damages (`degrade`).
 
@@ -117,7 +132,11 @@ def restoration(
     from unveil.sampling.noise import normal_like
 
     side, noise = model.shape.size, config.noise / 127.5
-    known = _known(config, side) if config.restore == "inpaint" else torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
+    known = (
+        _known(config, side)
+        if config.restore == "inpaint"
+        else torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
+    )
     known = known.expand(len(pixels), 1, side, side).to(model.device)
     operators: dict[str, Operator] = {"deblur": Blur(config.blur), "superres": Shrink(config.factor)}
     operator = operators.get(config.restore, Hide(known))
@@ -133,13 +152,23 @@ def restoration(
         "denoise": lambda: {"as_given": seen, "median": median_filtered(seen)},
         "inpaint": lambda: {"median": median_filled(seen, known.cpu().numpy())},
         "deblur": lambda: {"as_given": seen, "median": median_filtered(seen)},
-        "superres": lambda: {"bicubic": bicubic(seen, config.factor), "median": median_filtered(bicubic(seen, config.factor))},
+        "superres": lambda: {
+            "bicubic": bicubic(seen, config.factor),
+            "median": median_filtered(bicubic(seen, config.factor)),
+        },
     }[config.restore]()
 
     def cost(some: slice):
-        return measurement_cost(operator.rows(some), measured[some], noise, model.denoiser.schedule, model.shape.sigma_data)
+        return measurement_cost(
+            operator.rows(some), measured[some], noise, model.denoiser.schedule, model.shape.sigma_data
+        )
 
-    return Prepared(Given(classifier, cost=cost), None, pixels.numpy() if config.degrade else None, others if config.degrade else {})
+    return Prepared(
+        Given(classifier, cost=cost),
+        None,
+        pixels.numpy() if config.degrade else None,
+        others if config.degrade else {},
+    )
 
 
 def _check(config: SampleImage, enlarges: bool) -> None:
@@ -147,11 +176,15 @@ def _check(config: SampleImage, enlarges: bool) -> None:
         raise ValueError("--task and --restore are two things; give one of them")
     wants = config.task or config.restore or ("an upsampler" if enlarges else "")
     if enlarges and (config.task or config.restore):
-        raise ValueError("this model is an upsampler, which --task and --restore do not fit; give --from alone")
+        raise ValueError(
+            "this model is an upsampler, which --task and --restore do not fit; give --from alone"
+        )
     if wants and not config.given:
         raise ValueError(f"{wants} needs pictures: give --from FILE or FOLDER")
     if config.given and not wants:
-        raise ValueError("--from: say what to do with the pictures, --task img2img|inpaint|reconstruct|interpolate or --restore ...")
+        raise ValueError(
+            "--from: say what to do with the pictures, --task img2img|inpaint|reconstruct|interpolate or --restore ..."
+        )
     if bool(config.mask) != ("inpaint" in (config.task, config.restore)):
         raise ValueError("inpainting needs --mask FILE, and nothing else does")
     if config.degrade and not (config.restore or enlarges):
@@ -201,7 +234,9 @@ def _read(config: SampleImage, side: int, channels: int, enlarged: bool) -> np.n
     from unveil.image.data.images import Reading
 
     try:
-        return read_pictures([Path(path) for path in config.given], Reading(side, config.fit, config.background), channels)
+        return read_pictures(
+            [Path(path) for path in config.given], Reading(side, config.fit, config.background), channels
+        )
     except UnveilError as error:
         if not enlarged or config.degrade or "is asked" not in str(error):
             raise
@@ -217,7 +252,9 @@ def _known(config: SampleImage, side: int) -> Tensor:
     from unveil.image.data.folders import read_pictures
     from unveil.image.data.images import Reading
 
-    mask = torch.from_numpy(read_pictures([Path(config.mask)], Reading(side, config.fit, config.background), 1))
+    mask = torch.from_numpy(
+        read_pictures([Path(config.mask)], Reading(side, config.fit, config.background), 1)
+    )
     return mask < 128
 
 
@@ -237,6 +274,13 @@ def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dic
     pictures = prepared.pictures
     scores = {"psnr_mean": float(psnr(prepared.truth, made).mean())}
     if len(made) >= 2 * pictures:
-        means = np.stack([made[k::pictures].astype(np.float64).mean(0) for k in range(pictures)]).round().astype(np.uint8)
+        means = (
+            np.stack([made[k::pictures].astype(np.float64).mean(0) for k in range(pictures)])
+            .round()
+            .astype(np.uint8)
+        )
         scores["psnr_of_means"] = float(psnr(prepared.truth[:pictures], means).mean())
-    return scores, {name: {"psnr_mean": float(psnr(prepared.truth, other).mean())} for name, other in prepared.others.items()}
+    return scores, {
+        name: {"psnr_mean": float(psnr(prepared.truth, other).mean())}
+        for name, other in prepared.others.items()
+    }

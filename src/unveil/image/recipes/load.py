@@ -36,7 +36,9 @@ IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "he
 def check_image(config: Mapping[str, Any]) -> None:
     """Refuse fields of which no image model can be built."""
     check_whole_numbers(config, ("size", "channels", "width", "blocks", "groups", "stem", "diffusion_steps"))
-    if config["schedule"] not in ("linear", "cosine", "betas", "flow", "karras") or config["predicts"] not in (
+    if config["schedule"] not in ("linear", "cosine", "betas", "flow", "karras") or config[
+        "predicts"
+    ] not in (
         "eps",
         "x0",
         "v",
@@ -44,21 +46,38 @@ def check_image(config: Mapping[str, Any]) -> None:
         "edm",
     ):
         raise ValueError(f"schedule is {config['schedule']!r} and predicts {config['predicts']!r}")
-    if not all(isinstance(config[name], bool) for name in ("null", "scale_shift", "big_gan", "learned_variance")):
+    if not all(
+        isinstance(config[name], bool) for name in ("null", "scale_shift", "big_gan", "learned_variance")
+    ):
         raise ValueError("null, scale_shift, big_gan and learned_variance must be true or false")
     multiples, names = config["multiples"], config["names"]
-    if not multiples or not all(isinstance(m, int) and 0 < m <= 64 for m in multiples) or len(multiples) > 8 or config["size"] > 8192:
+    if (
+        not multiples
+        or not all(isinstance(m, int) and 0 < m <= 64 for m in multiples)
+        or len(multiples) > 8
+        or config["size"] > 8192
+    ):
         raise ValueError(f"multiples are {multiples!r} and size {config['size']!r}")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 100_000:
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) > 100_000
+    ):
         raise ValueError("names must be a list of words")
     if not isinstance(config.get("upsample", 1), int) or not isinstance(config.get("clean", False), bool):
         raise ValueError("upsample must be a whole number and clean true or false")
-    if not all(isinstance(side, int) for side in config["attention"]) or not isinstance(config["head_width"], int):
+    if not all(isinstance(side, int) for side in config["attention"]) or not isinstance(
+        config["head_width"], int
+    ):
         raise ValueError("attention and head_width must be whole numbers")
     if not 0.0 <= float(config["dropout"]) < 1.0 or not float(config["sigma_data"]) > 0.0:
         raise ValueError(f"dropout is {config['dropout']!r} and sigma_data {config['sigma_data']!r}")
     betas = config.get("betas", [])
-    if len(betas) > 100_000 or not all(0.0 < float(beta) < 1.0 for beta in betas) or not float(config.get("time_scale", 1.0)) > 0.0:
+    if (
+        len(betas) > 100_000
+        or not all(0.0 < float(beta) < 1.0 for beta in betas)
+        or not float(config.get("time_scale", 1.0)) > 0.0
+    ):
         raise ValueError("betas must lie between 0 and 1, and time_scale above 0")
     for part, known in (("options", IMAGE_OPTIONS), ("linear", IMAGE_LINEAR)):
         given = config.get(part, {})
@@ -70,7 +89,9 @@ def check_classifier(config: Mapping[str, Any]) -> None:
     """Refuse fields of which no classifier can be built."""
     check_image(config)
     if set(config.get("options", {})) - CLASSIFIER_OPTIONS or config.get("counted_from", 1) not in (0, 1):
-        raise ValueError(f"options are {str(config.get('options'))[:80]} and counted_from {config.get('counted_from')!r}")
+        raise ValueError(
+            f"options are {str(config.get('options'))[:80]} and counted_from {config.get('counted_from')!r}"
+        )
 
 
 SHAPE = (
@@ -98,8 +119,17 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     from unveil.image.model import ImageShape
 
     given = {name: config[name] for name in SHAPE}
-    given |= {"upsample": config.get("upsample", 1), "betas": tuple(config.get("betas", ())), "time_scale": config.get("time_scale", 1.0)}
-    return ImageShape(**given, classes=len(config["names"]), multiples=tuple(config["multiples"]), attention=tuple(config["attention"]))
+    given |= {
+        "upsample": config.get("upsample", 1),
+        "betas": tuple(config.get("betas", ())),
+        "time_scale": config.get("time_scale", 1.0),
+    }
+    return ImageShape(
+        **given,
+        classes=len(config["names"]),
+        multiples=tuple(config["multiples"]),
+        attention=tuple(config["attention"]),
+    )
 
 
 def image_model(config: Mapping[str, Any]) -> ImageModel:
@@ -109,8 +139,12 @@ def image_model(config: Mapping[str, Any]) -> ImageModel:
 
     shape = shape_of(config)
     if "linear" in config:
-        given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in config["linear"].items()}
-        return ImageModel(shape, LinearUNet2d(shape.channels, **given, learned_variance=shape.learned_variance))
+        given: dict[str, Any] = {
+            k: tuple(value) if isinstance(value, list) else value for k, value in config["linear"].items()
+        }
+        return ImageModel(
+            shape, LinearUNet2d(shape.channels, **given, learned_variance=shape.learned_variance)
+        )
     return ImageModel(shape, image_network(shape, **config.get("options", {})))
 
 
@@ -125,7 +159,9 @@ def load_image(folder: Path, device: str = "auto") -> ImageModel:
     from unveil.runs.device import find_device
 
     model = image_model(read_image_config(folder))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
+    with_weights(
+        model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device)
+    )
     return model
 
 
@@ -149,7 +185,9 @@ def load_classifier(folder: Path, device: str = "auto") -> ImageClassifier:
     from unveil.runs.device import find_device
 
     model = classifier_model(read_classifier_config(folder))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
+    with_weights(
+        model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device)
+    )
     return model
 
 
@@ -165,7 +203,9 @@ def named_classifier(path: str, names: tuple[str, ...], device: str) -> ImageCla
     folder = find_checkpoint(path)
     described = read_classifier_config(folder)
     known = tuple(described["names"])
-    if names and (len(known) != len(names) if described.get("origin") else known != names):  # others do not say their classes' names
+    if names and (
+        len(known) != len(names) if described.get("origin") else known != names
+    ):  # others do not say their classes' names
         raise UnveilError(
             f"{path} tells {', '.join(known[:5])} apart, but the classes here are {', '.join(names[:5])}; train one on these data"
         )

@@ -55,8 +55,15 @@ def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None
     """A model of images with the classifier's side, colours and noise: a packaged one, or a run beside it."""
     from unveil.runs.checkpoints import ZOO, zoo_names
 
-    beside = sorted(p.parent for p in run.absolute().parent.glob("*/config.json") if any(p.parent.glob("checkpoint-*/manifest.json")))
-    places = [*((name, ZOO / name) for name in zoo_names()), *((shlex.quote(str(run.parent / p.name)), p) for p in beside)]
+    beside = sorted(
+        p.parent
+        for p in run.absolute().parent.glob("*/config.json")
+        if any(p.parent.glob("checkpoint-*/manifest.json"))
+    )
+    places = [
+        *((name, ZOO / name) for name in zoo_names()),
+        *((shlex.quote(str(run.parent / p.name)), p) for p in beside),
+    ]
     for name, place in places:
         other = _described(place)
         if other.get("recipe") != "image" or other.get("upsample", 1) != 1:
@@ -68,8 +75,14 @@ def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None
 
 
 def _train(config: TrainClassifier, run: Path) -> str:
-    noise = f" --diffusion-steps {config.diffusion_steps}" if config.diffusion_steps != type(config)().diffusion_steps else ""
-    method = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}[config.schedule]
+    noise = (
+        f" --diffusion-steps {config.diffusion_steps}"
+        if config.diffusion_steps != type(config)().diffusion_steps
+        else ""
+    )
+    method = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}[
+        config.schedule
+    ]
     preset = f" --preset {config.preset}" if config.preset != "default" else ""
     out = shlex.quote(str(run.with_name(f"{run.name}-model")))
     return f"unveil train image --data {shlex.quote(config.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"

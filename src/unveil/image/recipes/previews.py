@@ -46,7 +46,12 @@ def sampler(
 
 
 def _draw(
-    config: Mapping[str, Any], pictures: Pictures, device: torch.device, run: Path, step: int, weights: dict[str, torch.Tensor]
+    config: Mapping[str, Any],
+    pictures: Pictures,
+    device: torch.device,
+    run: Path,
+    step: int,
+    weights: dict[str, torch.Tensor],
 ) -> Path:
     import torch
 

@@ -14,13 +14,22 @@ if TYPE_CHECKING:
     from unveil.image.recipes.config import SampleImage
 
 DRAWN = "drawn"  # how the noise was, in the parameters
-HERE = ("out", "from_png", "watch", "device", "threads", "json")  # of the machine and the moment, not of the picture
+HERE = (
+    "out",
+    "from_png",
+    "watch",
+    "device",
+    "threads",
+    "json",
+)  # of the machine and the moment, not of the picture
 
 
 def parameters(config: SampleImage, device: torch.device) -> str:
     """What goes into the PNG."""
     said = {name: value for name, value in asdict(config).items() if name not in HERE}
-    return json.dumps(said | {"weights": ingredients(config), "device": device.type, DRAWN: "by image"}, default=str)
+    return json.dumps(
+        said | {"weights": ingredients(config), "device": device.type, DRAWN: "by image"}, default=str
+    )
 
 
 def differs(png: Path) -> str:
@@ -46,16 +55,22 @@ def repeated(config: SampleImage) -> SampleImage:
     try:
         said: dict[str, Any] = json.loads(read_parameters(config.from_png))
         weights, device = said.pop("weights"), str(said.get("device", "auto"))
-        made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in (*HERE, DRAWN)}
+        made: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in (*HERE, DRAWN)
+        }
         hints = get_type_hints(SampleImage)
         for name, value in made.items():
             if not _fits(value, hints[name]):
                 raise ValueError(f"{name} is {value!r}")
         before = SampleImage(**made)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnveilError(f"{config.from_png}: its parameters are not those of unveil sample image ({error})") from error
+        raise UnveilError(
+            f"{config.from_png}: its parameters are not those of unveil sample image ({error})"
+        ) from error
     if weights != ingredients(before):
-        raise UnveilError(f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now")
+        raise UnveilError(
+            f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now"
+        )
     before = replace(before, **{name: getattr(config, name) for name in HERE})
     return replace(before, device=device) if config.device == "auto" else before
 
@@ -116,9 +131,15 @@ def free_folder(config: SampleImage) -> None:
         raise UnveilError(f"{config.out} is a file, but --out needs a folder")
     inside = [file for file in given_files(config) if config.out.resolve() in file.resolve().parents]
     if inside:
-        raise UnveilError(f"{inside[0]} is given and lies in --out {config.out}, whose pictures are replaced; give another --out")
+        raise UnveilError(
+            f"{inside[0]} is given and lies in --out {config.out}, whose pictures are replaced; give another --out"
+        )
     written = {config.out / "grid.png", *([config.out / "denoising.gif"] if config.watch else [])}
-    numbered = [file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal() and int(file.stem) < config.n]
+    numbered = [
+        file
+        for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png")
+        if file.stem.isdecimal() and int(file.stem) < config.n
+    ]
     for file in sorted(written | set(numbered)):
         check_output(file)
 

@@ -52,8 +52,14 @@ def numbered(asked: Sequence[int | str], names: Sequence[str], flag: str = "--cl
         ]
         if len(same) != 1:
             close = get_close_matches(one, names, n=1)
-            known = f"; there are {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}" if names else ", and the model knows no names"
-            raise ValueError(f"{flag} {one}: no such class{f' (did you mean {close[0]}?)' if close else ''}{known}")
+            known = (
+                f"; there are {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
+                if names
+                else ", and the model knows no names"
+            )
+            raise ValueError(
+                f"{flag} {one}: no such class{f' (did you mean {close[0]}?)' if close else ''}{known}"
+            )
         found.append(same[0])
     return tuple(found)
 
@@ -79,7 +85,10 @@ def classes_of(asked: Sequence[int | str], count: int, names: Sequence[str]) -> 
     for k in chosen:
         if not 0 <= k < len(names):
             named = f", or by name: {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
-            raise ValueError(f"--class {k}: there are 0 .. {len(names) - 1}" + (", and -1 alone for no class" if k == -1 else named))
+            raise ValueError(
+                f"--class {k}: there are 0 .. {len(names) - 1}"
+                + (", and -1 alone for no class" if k == -1 else named)
+            )
     turns = torch.tensor(chosen or range(len(names)), device="cpu")
     return turns[torch.arange(count, device="cpu") % len(turns)]
 
@@ -150,7 +159,11 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_image(folder, config.device)
-    classifier = named_classifier(config.classifier, tuple(described["names"]), config.device) if config.classifier else None
+    classifier = (
+        named_classifier(config.classifier, tuple(described["names"]), config.device)
+        if config.classifier
+        else None
+    )
     free = config.given and not config.label and names and not classifier  # pictures bring their own content
     with enough_memory("lower -n"):
         labels = classes_of((-1,) if free else config.label, config.n, names)
@@ -160,22 +173,39 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
         size, seed = config.batch_size, config.seed
-        made = generate(model, labels, config.n, settings, seed, size, watched, ready.noise, ready.given, on_batch=begin)
+        made = generate(
+            model, labels, config.n, settings, seed, size, watched, ready.noise, ready.given, on_batch=begin
+        )
     seconds, calls = time.perf_counter() - began, ready.calls + made.calls
     pixels = made.pixels.numpy()
     text = parameters(config, model.device)
     clear(config.out)
     scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
-    columns = len(config.label or range(model.shape.classes)) if labels is not None and config.n > model.shape.classes else 0
+    columns = (
+        len(config.label or range(model.shape.classes))
+        if labels is not None and config.n > model.shape.classes
+        else 0
+    )
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
     for k, picture in enumerate(pixels):
         write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
     if watched is not None:
-        write_animation(config.out / "denoising.gif", [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])])
+        write_animation(
+            config.out / "denoising.gif",
+            [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])],
+        )
     parts = {"restored": scores, **others}
-    compared = "".join(f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()) for name, part in parts.items() if part)
+    compared = "".join(
+        f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items())
+        for name, part in parts.items()
+        if part
+    )
     compared += differs(config.from_png) if config.from_png is not None else ""
-    odd = [k for k in config.label if isinstance(k, int) and k >= 0 and names[k].isdecimal() and names[k] != str(k)]
+    odd = [
+        k
+        for k in config.label
+        if isinstance(k, int) and k >= 0 and names[k].isdecimal() and names[k] != str(k)
+    ]
     compared += "".join(f"\n--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1])
     shown = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     return {

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
 
 TAKEN = (  # of the weights' run: flags here too
-    *("blocks", "head_width", "groups", "scale_shift", "big_gan", "dropout", "stem", "width", "multiples", "attention", "upsample"),
+    *(
+        "blocks",
+        "head_width",
+        "groups",
+        "scale_shift",
+        "big_gan",
+        "dropout",
+        "stem",
+        "width",
+        "multiples",
+        "attention",
+        "upsample",
+    ),
     *("schedule", "diffusion_steps", "predicts", "learned_variance", "sigma_data"),
 )
 OTHERS = ("betas", "time_scale", "options", "linear")  # of others' releases
@@ -31,13 +43,21 @@ def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
         before = json.loads((config.run.folder / "config.json").read_text())
     except (OSError, ValueError):
         return config, None  # `write_config` tells that it is damaged
-    if not isinstance(before, dict) or before.get("recipe") != "image" or before.get("origin", "unveil") != "unveil":
+    if (
+        not isinstance(before, dict)
+        or before.get("recipe") != "image"
+        or before.get("origin", "unveil") != "unveil"
+    ):
         return config, None
-    known: dict[str, Any] = {name: before[name] for name in UNSAID if name in before and not said(config, name)}
+    known: dict[str, Any] = {
+        name: before[name] for name in UNSAID if name in before and not said(config, name)
+    }
     return changed(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
 
 
-def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+def taken_over(
+    config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None
+) -> dict[str, Any]:
     """The description of a run that begins with the weights of `--start-from`: their shape and their diffusion.
 
     Args:
@@ -68,7 +88,9 @@ def taken_over(config: TrainImage, described: dict[str, Any], before: dict[str, 
         given = said(config, name) if name in UNSAID else asked != usual
         if before is None and given and json.loads(json.dumps(asked)) != has.get(name, asked):
             flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag} {asked}: the shape is that of {start}, which has {has.get(name)}; leave {flag} out")
+            raise ValueError(
+                f"{flag} {asked}: the shape is that of {start}, which has {has.get(name)}; leave {flag} out"
+            )
     place = start if start in zoo_names() else str(Path(start).resolve())
     own = {"start_from": place, "method": "", "null": has["null"]}
     return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
@@ -87,4 +109,8 @@ def load_start(model: ImageModel, start: str) -> None:
 
 
 def _few(names: list[str]) -> str:
-    return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "no classes"
+    return (
+        f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        if names
+        else "no classes"
+    )

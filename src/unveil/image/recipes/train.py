@@ -44,7 +44,12 @@ def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Ima
 def tell(images: Images, progress: Progress) -> None:
     """Say what was left out, and what else should be known of the reading."""
     if images.skipped:
-        progress(f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}", 1, 1, {})
+        progress(
+            f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}",
+            1,
+            1,
+            {},
+        )
     for note in images.notes:
         progress(note, 1, 1, {})
 
@@ -103,7 +108,11 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     if config.start_from and before is None:
         load_start(model, config.start_from)
     bound = config.loss == "vlb"
-    history = LossHistory(shape.diffusion_steps) if (bound if config.importance is None else config.importance) else None
+    history = (
+        LossHistory(shape.diffusion_steps)
+        if (bound if config.importance is None else config.importance)
+        else None
+    )
     pictures, size = Pictures(images, config.flip), config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
@@ -128,7 +137,9 @@ def names_before(run: Path) -> tuple[str, ...]:
         return ()
 
 
-def attention_of(config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int) -> tuple[int, ...]:
+def attention_of(
+    config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int
+) -> tuple[int, ...]:
     """The sides with attention: those of the flags; those of the preset only if one fits images of this size, else none."""
     from unveil.image.networks.unet2d import sides_of
 
@@ -143,16 +154,24 @@ def check(config: TrainImage) -> None:
         ValueError: the field, what was got and what is needed.
     """
     check_numbers(config)
-    if not 0.0 <= config.label_drop < 1.0 or not (config.min_snr or 0.0) >= 0.0 or not config.sigma_data > 0.0:
+    if (
+        not 0.0 <= config.label_drop < 1.0
+        or not (config.min_snr or 0.0) >= 0.0
+        or not config.sigma_data > 0.0
+    ):
         raise ValueError(
             "--label-drop must lie in 0 .. 1, --min-snr must be at least 0 and --sigma-data above 0, "
             f"got {config.label_drop}, {config.min_snr}, {config.sigma_data}"
         )
     if config.loss in ("simple", "hybrid") and (config.loss == "hybrid") != config.learned_variance:
         fits = "hybrid or vlb" if config.learned_variance else "simple or vlb"
-        raise ValueError(f"--loss {config.loss}: with --learned-variance {config.learned_variance} take {fits}")
+        raise ValueError(
+            f"--loss {config.loss}: with --learned-variance {config.learned_variance} take {fits}"
+        )
     if (config.loss == "vlb" or config.importance) and config.schedule not in ("linear", "cosine"):
-        raise ValueError(f"--loss vlb and --importance need a table of steps (methods ddpm, iddpm and v), not --schedule {config.schedule}")
+        raise ValueError(
+            f"--loss vlb and --importance need a table of steps (methods ddpm, iddpm and v), not --schedule {config.schedule}"
+        )
     if config.loss == "vlb" and config.min_snr:
         raise ValueError("--min-snr weighs the squared error, which --loss vlb does not have")
 

@@ -30,12 +30,19 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
         ValueError: a variant that ours cannot be.
     """
     if size < 1:
-        raise ValueError("it does not say its images' size; give --size, the image_size of its GaussianDiffusion")
+        raise ValueError(
+            "it does not say its images' size; give --size, the image_size of its GaussianDiffusion"
+        )
     if "model.init_conv.weight" not in tensors or "model.downs.0.2.mem_kv" not in tensors:
-        raise ValueError("its network is not the Unet of version 1.10 or later (init_conv, mem_kv); older ones and others are not read")
+        raise ValueError(
+            "its network is not the Unet of version 1.10 or later (init_conv, mem_kv); older ones and others are not read"
+        )
     if "model.time_mlp.0.weights" in tensors:
         raise ValueError("its time goes through random or learned frequencies, which are not read")
-    inputs, outputs = axes(tensors, "model.init_conv.weight", 4)[1], axes(tensors, "model.final_conv.weight", 4)[0]
+    inputs, outputs = (
+        axes(tensors, "model.init_conv.weight", 4)[1],
+        axes(tensors, "model.final_conv.weight", 4)[0],
+    )
     if inputs == 2 * outputs:
         raise ValueError("it is told its own last belief (self_condition), ours is not")
     if outputs not in (inputs, 2 * inputs):
@@ -112,18 +119,35 @@ def names(shape: LinearUNet2dShape) -> dict[str, str]:
 
     def residual(ours: str, theirs: str) -> dict[str, str]:
         pairs = {"about": "mlp.1", "first": "block1.proj", "second": "block2.proj", "skip": "res_conv"}
-        gains = {f"{ours}.{end}_norm.gain": f"{theirs}.block{i}.norm.g" for i, end in enumerate(("first", "second"), 1)}
+        gains = {
+            f"{ours}.{end}_norm.gain": f"{theirs}.block{i}.norm.g"
+            for i, end in enumerate(("first", "second"), 1)
+        }
         return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in pairs.items()} | gains
 
     def attention(ours: str, theirs: str, full: bool) -> dict[str, str]:
-        pairs = {"norm.gain": "norm.g", "memory": "mem_kv", "qkv": "to_qkv", "merge": "to_out" if full else "to_out.0"}
-        return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in (pairs | {"merged_norm.gain": "to_out.1.g"}).items()}
+        pairs = {
+            "norm.gain": "norm.g",
+            "memory": "mem_kv",
+            "qkv": "to_qkv",
+            "merge": "to_out" if full else "to_out.0",
+        }
+        return {
+            f"{ours}.{a}": f"{theirs}.{b}" for a, b in (pairs | {"merged_norm.gain": "to_out.1.g"}).items()
+        }
 
     levels = len(shape.full)
     for k in range(levels):
         change = ".1" if k + 1 < levels else ""
-        for ours, theirs, full in ((f"down.{k}", f"downs.{k}", shape.full[k]), (f"up.{k}", f"ups.{k}", shape.full[-1 - k])):
+        for ours, theirs, full in (
+            (f"down.{k}", f"downs.{k}", shape.full[k]),
+            (f"up.{k}", f"ups.{k}", shape.full[-1 - k]),
+        ):
             table |= residual(f"{ours}.0", f"{theirs}.0") | residual(f"{ours}.1", f"{theirs}.1")
             table |= attention(f"{ours}.2", f"{theirs}.2", full) | {f"{ours}.3": f"{theirs}.3{change}"}
-    table |= residual("middle.0", "mid_block1") | residual("middle.2", "mid_block2") | residual("last", "final_res_block")
+    table |= (
+        residual("middle.0", "mid_block1")
+        | residual("middle.2", "mid_block2")
+        | residual("last", "final_res_block")
+    )
     return table | attention("middle.1", "mid_attn", full=True)

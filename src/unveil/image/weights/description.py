@@ -166,7 +166,10 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: Netwo
         if name not in table and module not in table:
             raise ValueError(f"no name there for {name}")
         names[name] = table[name] if name in table else f"{table[module]}.{end}"
-    missing, foreign = sorted(set(names.values()) - tensors.keys()), sorted(tensors.keys() - set(names.values()))
+    missing, foreign = (
+        sorted(set(names.values()) - tensors.keys()),
+        sorted(tensors.keys() - set(names.values())),
+    )
     if missing or foreign:
         raise ValueError(
             f"{len(missing)} tensors are missing {[name[:80] for name in missing[:2]]}, "
@@ -192,11 +195,17 @@ def check_images(described: DescribedImages) -> None:
     it = described.network
     levels = len(it.sizes) - 1 if isinstance(it, LinearUNet2dShape) else len(it.multiples)
     if it.channels not in (1, 3):
-        raise ValueError(f"it is of {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something else")
+        raise ValueError(
+            f"it is of {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something else"
+        )
     if not 0 < described.size <= LARGEST_SIZE or described.size % 2 ** (levels - 1):
-        raise ValueError(f"images of {described.size} pixels, which {levels} levels cannot halve {levels - 1} times")
+        raise ValueError(
+            f"images of {described.size} pixels, which {levels} levels cannot halve {levels - 1} times"
+        )
     if not 0 < len(described.betas) <= 100_000 or not all(0.0 < beta < 1.0 for beta in described.betas):
-        raise ValueError("a table whose betas are not all between 0 and 1, such as one with no signal left at its end (zero terminal SNR)")
+        raise ValueError(
+            "a table whose betas are not all between 0 and 1, such as one with no signal left at its end (zero terminal SNR)"
+        )
 
 
 def axes(tensors: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...]:
@@ -216,6 +225,10 @@ def state_dict(name: str, value: Any) -> dict[str, Tensor]:
     Raises:
         ValueError: it is something else.
     """
-    if not isinstance(value, dict) or not value or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items()):
+    if (
+        not isinstance(value, dict)
+        or not value
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    ):
         raise ValueError(f"{name} is no dict of tensors")
     return {str(key): tensor for key, tensor in value.items()}

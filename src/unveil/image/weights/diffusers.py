@@ -57,19 +57,30 @@ ONLY: dict[str, tuple[Any, ...]] = {  # the first is diffusers' default
     "downsample_padding": (1, 0),
     "resnet_time_scale_shift": ("default", "scale_shift"),
 }
-DOWN = {"DownBlock2D": (False, False), "AttnDownBlock2D": (True, False), "ResnetDownsampleBlock2D": (False, True)}  # attention, BigGAN
+DOWN = {
+    "DownBlock2D": (False, False),
+    "AttnDownBlock2D": (True, False),
+    "ResnetDownsampleBlock2D": (False, True),
+}  # attention, BigGAN
 UP = {"UpBlock2D": (False, False), "AttnUpBlock2D": (True, False), "ResnetUpsampleBlock2D": (False, True)}
 PREDICTS: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 
 def is_diffusers(folder: Path) -> bool:
     """Whether a folder is a pipeline or a model of diffusers, a checkpoint of its training, or holds such checkpoints."""
-    return (folder / "model_index.json").is_file() or _said(folder) or bool(_parts(folder)) or newest_checkpoint(folder) is not None
+    return (
+        (folder / "model_index.json").is_file()
+        or _said(folder)
+        or bool(_parts(folder))
+        or newest_checkpoint(folder) is not None
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest `checkpoint-<step>` with a network of diffusers in it, as accelerate's trainings leave them."""
-    found = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal() and _parts(p)]
+    found = [
+        p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal() and _parts(p)
+    ]
     return max(found, key=lambda p: int(p.name.removeprefix("checkpoint-")), default=None)
 
 
@@ -80,7 +91,9 @@ def _parts(folder: Path) -> list[Path]:
 
 def _said(folder: Path) -> bool:
     try:
-        return (folder / "config.json").is_file() and "_diffusers_version" in read_object(folder / "config.json")
+        return (folder / "config.json").is_file() and "_diffusers_version" in read_object(
+            folder / "config.json"
+        )
     except UnveilError:
         return False
 
@@ -99,7 +112,9 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
     if not places and (newest := newest_checkpoint(folder)) is not None:
         return read_images_folder(newest, size)
     if not places:
-        raise UnveilError(f"{folder}: a folder of diffusers ({str(index.get('_class_name'))[:40]}) without a unet/config.json")
+        raise UnveilError(
+            f"{folder}: a folder of diffusers ({str(index.get('_class_name'))[:40]}) without a unet/config.json"
+        )
     place = places[0]
     config = read_object(place / "config.json")
     try:
@@ -117,7 +132,11 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
         described = describe(config, scheduler, tensors, size)
         shape = described.network
         assert isinstance(shape, UNet2dShape)
-        averaged = placed(joined(_weights(places[1])), names(shape), shape) if places[1:2] == [folder / "unet_ema"] else None
+        averaged = (
+            placed(joined(_weights(places[1])), names(shape), shape)
+            if places[1:2] == [folder / "unet_ema"]
+            else None
+        )
         step = folder.name.removeprefix("checkpoint-")
         notes = {"step": int(step)} if step != folder.name and step.isdecimal() and len(step) < 13 else {}
         return ImageWeights(described, placed(joined(tensors), names(shape), shape), averaged, notes)
@@ -125,7 +144,9 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
         raise UnveilError(f"{folder}: a model of diffusers that cannot be used: {error}") from error
 
 
-def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int = 0) -> DescribedImages:
+def describe(
+    config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int = 0
+) -> DescribedImages:
     """What a model is, of both configs.
 
     Raises:
@@ -135,12 +156,17 @@ def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: M
         if (value := config.get(name, known[0])) not in known:
             raise ValueError(f"its {name} is {str(value)[:40]}; {' or '.join(map(str, known))} can be read")
     it = DEFAULTS | dict(config)
-    sizes, downs, ups = (_listed(it, name) for name in ("block_out_channels", "down_block_types", "up_block_types"))
+    sizes, downs, ups = (
+        _listed(it, name) for name in ("block_out_channels", "down_block_types", "up_block_types")
+    )
     if not len(sizes) == len(downs) == len(ups) <= 8 or not all(_counted(n, 65_536) for n in sizes):
         raise ValueError("its block_out_channels and types of blocks make no sense")
     if strange := [str(n)[:40] for n in [*downs, *ups] if n not in DOWN and n not in UP]:
         raise ValueError(f"its blocks are {strange[0]}; {', '.join([*DOWN, *UP])} can be read")
-    if any(a not in DOWN or b not in UP or DOWN[a][0] != UP[b][0] for a, b in zip(downs, reversed(ups), strict=True)):
+    if any(
+        a not in DOWN or b not in UP or DOWN[a][0] != UP[b][0]
+        for a, b in zip(downs, reversed(ups), strict=True)
+    ):
         raise ValueError("its attention going down is not at the levels of that going up")
     big = {_big_gan(tensors, f"down_blocks.{k}.downsamplers.0") for k in range(len(sizes) - 1)}
     big |= {_big_gan(tensors, f"up_blocks.{k}.upsamplers.0") for k in range(len(sizes) - 1)}
@@ -149,13 +175,31 @@ def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: M
     blocks, groups, head = it["layers_per_block"], it["norm_num_groups"], it["attention_head_dim"]
     whole = _counted(blocks, 64) and _counted(groups, 4096) and (head is None or _counted(head, 65_536))
     if not whole or not isinstance(it["norm_eps"], float) or not 0.0 < it["norm_eps"] < 1.0:
-        raise ValueError("its layers_per_block, norm_num_groups, attention_head_dim or norm_eps make no sense")
-    if it["time_embedding_dim"] not in (None, 4 * sizes[0]) or it["attn_norm_num_groups"] not in (None, groups):
+        raise ValueError(
+            "its layers_per_block, norm_num_groups, attention_head_dim or norm_eps make no sense"
+        )
+    if it["time_embedding_dim"] not in (None, 4 * sizes[0]) or it["attn_norm_num_groups"] not in (
+        None,
+        groups,
+    ):
         raise ValueError("its time_embedding_dim or attn_norm_num_groups is not the usual one")
-    inputs, outputs, labels, side = it["in_channels"], it["out_channels"], it["num_class_embeds"] or 0, it.get("sample_size") or size
+    inputs, outputs, labels, side = (
+        it["in_channels"],
+        it["out_channels"],
+        it["num_class_embeds"] or 0,
+        it.get("sample_size") or size,
+    )
     sides = tuple(cast(list[Any], side)) if isinstance(side, list) else (side, side)
-    if len(sides) != 2 or sides[0] != sides[1] or not isinstance(sides[0], int) or not isinstance(labels, int) or labels < 0:
-        raise ValueError(f"its sample_size {str(side)[:40]} is not one side, or its num_class_embeds no number")
+    if (
+        len(sides) != 2
+        or sides[0] != sides[1]
+        or not isinstance(sides[0], int)
+        or not isinstance(labels, int)
+        or labels < 0
+    ):
+        raise ValueError(
+            f"its sample_size {str(side)[:40]} is not one side, or its num_class_embeds no number"
+        )
     if not sides[0]:
         raise ValueError("its config has no sample_size; give --size, its images' side in pixels")
     if not _counted(inputs, 1024) or outputs not in (inputs, 2 * inputs):
@@ -163,7 +207,9 @@ def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: M
     unit = gcd(*sizes)
     learned = scheduler.get("variance_type") == "learned_range"
     if learned != (outputs == 2 * inputs):
-        raise ValueError(f"it makes {outputs} channels of {inputs}, but its scheduler says variance_type {scheduler.get('variance_type')}")
+        raise ValueError(
+            f"it makes {outputs} channels of {inputs}, but its scheduler says variance_type {scheduler.get('variance_type')}"
+        )
     network = UNet2dShape(
         inputs,
         unit,
@@ -187,7 +233,9 @@ def describe(config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: M
     )
     predicts = str(scheduler.get("prediction_type", "epsilon"))
     if predicts not in PREDICTS:
-        raise ValueError(f"its scheduler says prediction_type {predicts[:40]}; {', '.join(PREDICTS)} are known")
+        raise ValueError(
+            f"its scheduler says prediction_type {predicts[:40]}; {', '.join(PREDICTS)} are known"
+        )
     betas, how = betas_of(scheduler), str(scheduler.get("_class_name"))[:40]
     if scheduler.get("variance_type") in ("fixed_large", "fixed_large_log"):
         how += ", fixed large variance (--variance large)"
@@ -208,12 +256,20 @@ def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
     if "beta_schedule" not in scheduler and "beta_start" not in scheduler:
         raise ValueError(f"its scheduler {str(scheduler.get('_class_name'))[:40]} has no table of betas")
     if scheduler.get("rescale_betas_zero_snr") is True:
-        raise ValueError("its scheduler has zero terminal SNR (rescale_betas_zero_snr), and tables here end with some signal")
+        raise ValueError(
+            "its scheduler has zero terminal SNR (rescale_betas_zero_snr), and tables here end with some signal"
+        )
     given = scheduler.get("trained_betas")
     if isinstance(given, list) and 0 < len(given) <= 100_000 and all(isinstance(b, float) for b in given):
         return tuple(given)
-    if given is not None or not _counted(steps, 100_000) or not all(isinstance(e, float) and 0.0 < e < 1.0 for e in ends):
-        raise ValueError("its scheduler's num_train_timesteps, beta_start, beta_end or trained_betas make no sense")
+    if (
+        given is not None
+        or not _counted(steps, 100_000)
+        or not all(isinstance(e, float) and 0.0 < e < 1.0 for e in ends)
+    ):
+        raise ValueError(
+            "its scheduler's num_train_timesteps, beta_start, beta_end or trained_betas make no sense"
+        )
     first, last = cast(tuple[float, float], ends)
     if kind == "sigmoid":
         place = torch.linspace(-6.0, 6.0, steps, dtype=torch.float64, device="cpu")
@@ -222,7 +278,9 @@ def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
     if kind == "squaredcos_cap_v2":
         return tuple(cosine_betas(steps).tolist())
     if kind not in tables:
-        raise ValueError(f"its scheduler's table is {str(kind)[:40]}; {', '.join(tables)}, squaredcos_cap_v2 and sigmoid are known")
+        raise ValueError(
+            f"its scheduler's table is {str(kind)[:40]}; {', '.join(tables)}, squaredcos_cap_v2 and sigmoid are known"
+        )
     return tuple(tables[kind](steps, first, last).tolist())
 
 
@@ -237,7 +295,11 @@ def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in tensors.items():
         for old, new in older.items():
             name = name.replace(old, new)
-        found[name] = value[:, :, 0, 0] if ".attentions." in name and value.ndim == 4 and value.shape[2:] == (1, 1) else value
+        found[name] = (
+            value[:, :, 0, 0]
+            if ".attentions." in name and value.ndim == 4 and value.shape[2:] == (1, 1)
+            else value
+        )
     for name in [name for name in found if ".to_q." in name]:
         parts = [found.pop(name.replace(".to_q.", f".to_{p}."), None) for p in "qkv"]
         if any(p is None or p.shape != cast(Tensor, parts[0]).shape for p in parts):
@@ -248,20 +310,39 @@ def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def names(shape: UNet2dShape) -> dict[str, str]:
     """Our modules to theirs, after `joined`."""
-    table = {"time.0": "time_embedding.linear_1", "time.2": "time_embedding.linear_2", "label": "class_embedding", "enter": "conv_in"}
+    table = {
+        "time.0": "time_embedding.linear_1",
+        "time.2": "time_embedding.linear_2",
+        "label": "class_embedding",
+        "enter": "conv_in",
+    }
     table |= {"norm": "conv_norm_out", "leave": "conv_out"}
 
     def residual(ours: str, theirs: str) -> dict[str, str]:
-        ends = {"first_norm": "norm1", "first": "conv1", "about": "time_emb_proj", "second_norm": "norm2", "second": "conv2"}
-        return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in (ends | {"skip": "conv_shortcut", "conv": "conv"}).items()}
+        ends = {
+            "first_norm": "norm1",
+            "first": "conv1",
+            "about": "time_emb_proj",
+            "second_norm": "norm2",
+            "second": "conv2",
+        }
+        return {
+            f"{ours}.{a}": f"{theirs}.{b}"
+            for a, b in (ends | {"skip": "conv_shortcut", "conv": "conv"}).items()
+        }
 
     def attention(ours: str, theirs: str) -> dict[str, str]:
-        return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in {"norm": "group_norm", "qkv": "qkv", "merge": "to_out.0"}.items()}
+        return {
+            f"{ours}.{a}": f"{theirs}.{b}"
+            for a, b in {"norm": "group_norm", "qkv": "qkv", "merge": "to_out.0"}.items()
+        }
 
     levels, at = len(shape.multiples), 0
     for k in range(levels):
         for j in range(shape.blocks):
-            table |= residual(f"down.{at}.0", f"down_blocks.{k}.resnets.{j}") | attention(f"down.{at}.1", f"down_blocks.{k}.attentions.{j}")
+            table |= residual(f"down.{at}.0", f"down_blocks.{k}.resnets.{j}") | attention(
+                f"down.{at}.1", f"down_blocks.{k}.attentions.{j}"
+            )
             at += 1
         table |= residual(f"down.{at}.0", f"down_blocks.{k}.downsamplers.0")
         at += 1
@@ -270,7 +351,9 @@ def names(shape: UNet2dShape) -> dict[str, str]:
     at = 0
     for k in range(levels):
         for j in range(shape.blocks + 1):
-            table |= residual(f"up.{at}.0", f"up_blocks.{k}.resnets.{j}") | attention(f"up.{at}.1", f"up_blocks.{k}.attentions.{j}")
+            table |= residual(f"up.{at}.0", f"up_blocks.{k}.resnets.{j}") | attention(
+                f"up.{at}.1", f"up_blocks.{k}.attentions.{j}"
+            )
             at += 1
         table |= residual(f"up.{at}.0", f"up_blocks.{k}.upsamplers.0")
         at += 1
@@ -281,8 +364,17 @@ def _weights(place: Path) -> dict[str, Tensor]:
     """All tensors of a network's folder: of one file, or of several by their index; safetensors before .bin, float32 before a variant such
     as fp16."""
     for end in ("safetensors", "bin"):
-        variants = sorted(p.name.removeprefix(f"{STEM}.").removesuffix(f".{end}") for p in place.glob(f"{STEM}.*.{end}"))
-        for variant in ("", *(f".{name}" for name in variants if name != "non_ema" and "." not in name and "-of-" not in name)):
+        variants = sorted(
+            p.name.removeprefix(f"{STEM}.").removesuffix(f".{end}") for p in place.glob(f"{STEM}.*.{end}")
+        )
+        for variant in (
+            "",
+            *(
+                f".{name}"
+                for name in variants
+                if name != "non_ema" and "." not in name and "-of-" not in name
+            ),
+        ):
             if (place / f"{STEM}{variant}.{end}").is_file():
                 return _read(place / f"{STEM}{variant}.{end}")
         for index in sorted(place.glob(f"{STEM}.{end}.index*.json"), key=lambda p: len(p.name)):
@@ -297,14 +389,20 @@ def _sharded(index: Path) -> dict[str, Tensor]:
         ValueError: a file is missing, or does not hold what the index says.
     """
     places = read_object(index).get("weight_map")
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in cast(dict[str, Any], places).values()):
+    if (
+        not isinstance(places, dict)
+        or not places
+        or not all(isinstance(name, str) for name in cast(dict[str, Any], places).values())
+    ):
         raise ValueError(f"{index.name} names no files")
     files = cast(dict[str, str], places)
     if outside := [name for name in files.values() if Path(name).name != name or not name.startswith(STEM)]:
         raise ValueError(f"{index.name} names {outside[0][:60]!r}, which is no file of its weights")
     each = sorted(set(files.values()))
     if lacking := [name for name in each if not (index.parent / name).is_file()]:
-        raise ValueError(f"{len(lacking)} of {len(each)} files of its weights are missing ({', '.join(lacking[:3])}); copy them, too")
+        raise ValueError(
+            f"{len(lacking)} of {len(each)} files of its weights are missing ({', '.join(lacking[:3])}); copy them, too"
+        )
     found: dict[str, Tensor] = {}
     for name in each:
         inside = _read(index.parent / name)
@@ -332,7 +430,11 @@ def _big_gan(tensors: Mapping[str, Tensor], name: str) -> bool:
 
 def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
     value = config[name]
-    if not isinstance(value, list) or not value or not all(isinstance(v, str | int) for v in cast(list[Any], value)):
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(v, str | int) for v in cast(list[Any], value))
+    ):
         raise ValueError(f"its {name} makes no sense")
     return cast(list[Any], value)
 

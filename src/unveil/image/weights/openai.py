@@ -13,9 +13,13 @@ from unveil.image.weights.description import DescribedImages, UNet2dShape, axes,
 from unveil.process.schedule import cosine_betas, linear_betas
 
 RELEASE = "openai/guided-diffusion or improved-diffusion"
-IMPROVED = "--num_channels 128 --num_res_blocks 3 --learn_sigma True --diffusion_steps 4000 --noise_schedule cosine"
+IMPROVED = (
+    "--num_channels 128 --num_res_blocks 3 --learn_sigma True --diffusion_steps 4000 --noise_schedule cosine"
+)
 ADM = "--learn_sigma True --num_channels 256 --num_head_channels 64 --resblock_updown True"
-UPSAMPLER = "--learn_sigma True --class_cond True --num_channels 192 --num_res_blocks 2 --resblock_updown True"
+UPSAMPLER = (
+    "--learn_sigma True --class_cond True --num_channels 192 --num_res_blocks 2 --resblock_updown True"
+)
 LSUN = "--image_size 256 --num_heads 1 --learn_sigma True --use_scale_shift_norm False"
 RELEASED = {  # as their READMEs have them
     "64x64_diffusion": "--image_size 64 --learn_sigma True --noise_schedule cosine --num_channels 192 --num_head_channels 64 "
@@ -57,14 +61,56 @@ DEFAULTS = {  # of both repositories; rescale_timesteps differs, and only matter
     "predict_xstart": "False",
 }
 TENSORS = (  # these say it too
-    *("num_channels", "num_res_blocks", "learn_sigma", "class_cond", "use_scale_shift_norm", "resblock_updown"),
+    *(
+        "num_channels",
+        "num_res_blocks",
+        "learn_sigma",
+        "class_cond",
+        "use_scale_shift_norm",
+        "resblock_updown",
+    ),
     *("classifier_width", "classifier_pool", "classifier_resblock_updown", "classifier_use_scale_shift_norm"),
 )
 UNUSED = (
-    *("attention_resolutions", "channel_mult", "dropout", "use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas", "sigma_small"),
-    *("timestep_respacing", "model_path", "batch_size", "num_samples", "use_ddim", "clip_denoised", "lr", "ema_rate", "microbatch"),
-    *("schedule_sampler", "weight_decay", "data_dir", "classifier_attention_resolutions", "classifier_use_fp16", "classifier_scale"),
-    *("classifier_path", "base_samples", "val_data_dir", "iterations", "anneal_lr", "log_interval", "eval_interval", "save_interval"),
+    *(
+        "attention_resolutions",
+        "channel_mult",
+        "dropout",
+        "use_checkpoint",
+        "use_fp16",
+        "use_kl",
+        "rescale_learned_sigmas",
+        "sigma_small",
+    ),
+    *(
+        "timestep_respacing",
+        "model_path",
+        "batch_size",
+        "num_samples",
+        "use_ddim",
+        "clip_denoised",
+        "lr",
+        "ema_rate",
+        "microbatch",
+    ),
+    *(
+        "schedule_sampler",
+        "weight_decay",
+        "data_dir",
+        "classifier_attention_resolutions",
+        "classifier_use_fp16",
+        "classifier_scale",
+    ),
+    *(
+        "classifier_path",
+        "base_samples",
+        "val_data_dir",
+        "iterations",
+        "anneal_lr",
+        "log_interval",
+        "eval_interval",
+        "save_interval",
+    ),
 )
 
 
@@ -88,7 +134,9 @@ def read_flags(text: str, stem: str) -> dict[str, str]:
     if len(words) % 2:
         raise ValueError("its flags are not pairs of a name and a value")
     found = {name.lstrip("-"): value for name, value in zip(words[::2], words[1::2], strict=True)}
-    if unknown := [name for name in found if name not in {*DEFAULTS, *TENSORS, *UNUSED, "rescale_timesteps", "noised"}]:
+    if unknown := [
+        name for name in found if name not in {*DEFAULTS, *TENSORS, *UNUSED, "rescale_timesteps", "noised"}
+    ]:
         raise ValueError(f"there is no flag {unknown[0][:40]} in openai's scripts")
     return found
 
@@ -156,7 +204,9 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     betas, scale = table(it)
     predicts = "x0" if yes(it, "predict_xstart") else "eps"
     variance = "learned variance" if network.learned_variance else "fixed large variance (--variance large)"
-    found = DescribedImages(RELEASE, network, size, betas, predicts, scale, f"ancestral, {variance}, clipped", upsample)
+    found = DescribedImages(
+        RELEASE, network, size, betas, predicts, scale, f"ancestral, {variance}, clipped", upsample
+    )
     check_images(found)
     return found
 
@@ -181,7 +231,9 @@ def table(flags: Mapping[str, str]) -> tuple[tuple[float, ...], float]:
     """
     steps, schedule = whole(flags, "diffusion_steps"), flags["noise_schedule"]
     if schedule not in ("linear", "cosine") or not 1 < steps <= 100_000:
-        raise ValueError(f"its noise_schedule is {schedule[:40]} of {steps} steps; linear and cosine are known")
+        raise ValueError(
+            f"its noise_schedule is {schedule[:40]} of {steps} steps; linear and cosine are known"
+        )
     if steps != 1000 and "rescale_timesteps" not in flags:
         raise ValueError(
             "of 4000 or other steps than 1000 the flag rescale_timesteps is needed: True in improved-diffusion unless it was said"
@@ -199,9 +251,15 @@ def is_upsampler(tensors: Mapping[str, Tensor]) -> bool:
 
 def _sizes(it: Mapping[str, str], given: Mapping[str, str], enlarges: bool) -> tuple[int, int]:
     """Side of the images, and how many times a picture is enlarged to it."""
-    wrong = [name for name in (("image_size",) if enlarges else ("large_size", "small_size")) if name in given]
+    wrong = [
+        name for name in (("image_size",) if enlarges else ("large_size", "small_size")) if name in given
+    ]
     if wrong:
-        kind = "an upsampler, whose flags are large_size and small_size" if enlarges else "no upsampler; its flag is image_size"
+        kind = (
+            "an upsampler, whose flags are large_size and small_size"
+            if enlarges
+            else "no upsampler; its flag is image_size"
+        )
         raise ValueError(f"its flags have {wrong[0]}, but it is {kind}")
     if not enlarges:
         return whole(it, "image_size"), 1
@@ -237,7 +295,9 @@ def names(shape: UNet2dShape) -> dict[str, str]:
     table = first_half(levels, shape.blocks) | {"label": "label_emb", "leave": "out.2"}
     at = 0
     for j in range(levels * (shape.blocks + 1)):
-        table |= _residual(f"up.{at}.0", f"output_blocks.{j}.0", "") | _attention(f"up.{at}.1", f"output_blocks.{j}.1")
+        table |= _residual(f"up.{at}.0", f"output_blocks.{j}.0", "") | _attention(
+            f"up.{at}.1", f"output_blocks.{j}.1"
+        )
         at += 1
         level = levels - 1 - j // (shape.blocks + 1)
         if level and not (j + 1) % (shape.blocks + 1):
@@ -250,19 +310,28 @@ def first_half(levels: int, blocks: int) -> dict[str, str]:
     """Our modules to theirs: the time, the way down, the middle, and the last norm."""
     table = {"time.0": "time_embed.0", "time.2": "time_embed.2", "enter": "input_blocks.0.0", "norm": "out.0"}
     for i in range(levels * (blocks + 1) - 1):
-        table |= _residual(f"down.{i}.0", f"input_blocks.{i + 1}.0", "op") | _attention(f"down.{i}.1", f"input_blocks.{i + 1}.1")
+        table |= _residual(f"down.{i}.0", f"input_blocks.{i + 1}.0", "op") | _attention(
+            f"down.{i}.1", f"input_blocks.{i + 1}.1"
+        )
     table |= _residual("middle.0", "middle_block.0", "") | _residual("middle.2", "middle_block.2", "")
     return table | _attention("middle.1", "middle_block.1")
 
 
 def _residual(ours: str, theirs: str, conv: str) -> dict[str, str]:
-    ends = {"first_norm": "in_layers.0", "first": "in_layers.2", "about": "emb_layers.1", "second_norm": "out_layers.0"}
+    ends = {
+        "first_norm": "in_layers.0",
+        "first": "in_layers.2",
+        "about": "emb_layers.1",
+        "second_norm": "out_layers.0",
+    }
     ends |= {"second": "out_layers.3", "skip": "skip_connection", "conv": conv}
     return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in ends.items()}
 
 
 def _attention(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in {"norm": "norm", "qkv": "qkv", "merge": "proj_out"}.items()}
+    return {
+        f"{ours}.{a}": f"{theirs}.{b}" for a, b in {"norm": "norm", "qkv": "qkv", "merge": "proj_out"}.items()
+    }
 
 
 def _rises(tensors: Mapping[str, Tensor], block: int) -> str | None:

@@ -39,13 +39,25 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         raise ValueError(f"it is a classifier with classifier_pool {pool[0]}; only attention can be read")
     if "noised" in it and not yes(it, "noised"):
         raise ValueError("it is a classifier of clean images (noised False), which cannot guide")
-    time, channels = axes(tensors, "time_embed.0.weight", 2)[1], axes(tensors, "input_blocks.0.0.weight", 4)[1]
-    classes, places = axes(tensors, "out.2.c_proj.weight", 3)[0], axes(tensors, "out.2.positional_embedding", 2)[1] - 1
+    time, channels = (
+        axes(tensors, "time_embed.0.weight", 2)[1],
+        axes(tensors, "input_blocks.0.0.weight", 4)[1],
+    )
+    classes, places = (
+        axes(tensors, "out.2.c_proj.weight", 3)[0],
+        axes(tensors, "out.2.positional_embedding", 2)[1] - 1,
+    )
     if classes < 2:
         raise ValueError(f"it tells {classes} class apart, and at least 2 are needed")
     size, blocks, count = whole(it, "image_size"), whole(it, "classifier_depth"), _count(tensors)
     levels, rest = divmod(count + 1, blocks + 1)
-    if blocks < 1 or rest or not 1 <= levels <= 8 or size % 2 ** (levels - 1) or places != (size // 2 ** (levels - 1)) ** 2:
+    if (
+        blocks < 1
+        or rest
+        or not 1 <= levels <= 8
+        or size % 2 ** (levels - 1)
+        or places != (size // 2 ** (levels - 1)) ** 2
+    ):
         raise ValueError(
             f"its {count} blocks and pool of {places} places are not of image_size {size} and classifier_depth {blocks}; give both flags"
         )
@@ -55,7 +67,9 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     starts = [1 + k * (blocks + 1) for k in range(levels)]
     sizes = [axes(tensors, f"input_blocks.{i}.0.out_layers.0.weight", 1)[0] for i in starts]
     if any(number % sizes[0] for number in sizes):
-        raise ValueError(f"its levels have {', '.join(map(str, sizes))} channels, not all multiples of the first's")
+        raise ValueError(
+            f"its levels have {', '.join(map(str, sizes))} channels, not all multiples of the first's"
+        )
     about = axes(tensors, "input_blocks.1.0.emb_layers.1.weight", 2)[0]
     network = Classifier2dShape(
         size,
@@ -81,7 +95,9 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     } | ({"classifier_resblock_updown": network.big_gan} if levels > 1 else {})
     agree(said, it)
     betas, scale = table(it)
-    found = DescribedImages(RELEASE, network, size, betas, "class", scale, "leads a model's samples towards a class")
+    found = DescribedImages(
+        RELEASE, network, size, betas, "class", scale, "leads a model's samples towards a class"
+    )
     check_images(found)
     return found
 
@@ -102,7 +118,11 @@ def pooled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def names(shape: Classifier2dShape) -> dict[str, str]:
     """Our modules to theirs, after `pooled`."""
-    pool = {"pool.place": "out.2.positional_embedding", "pool.query": "out.2.query", "pool.key_value": "out.2.key_value"}
+    pool = {
+        "pool.place": "out.2.positional_embedding",
+        "pool.query": "out.2.query",
+        "pool.key_value": "out.2.key_value",
+    }
     return first_half(len(shape.multiples), shape.blocks) | pool | {"leave": "out.2.c_proj"}
 
 

@@ -24,11 +24,23 @@ from unveil.image.weights.description import (
 def _plain(tree: Any) -> Any:
     """A state dict, or of a milestone the model's, the average's and the step."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
-        return {name: value for name, value in cast(dict[str, Any], tree).items() if name in ("model", "ema", "step")}
+        return {
+            name: value
+            for name, value in cast(dict[str, Any], tree).items()
+            if name in ("model", "ema", "step")
+        }
     return tree
 
 
-_FORM = Form(knows=nothing, repeats=nothing, plain=_plain, largest=16 * 2**30, operations=2_000_000, deepest=16, zipped=False)
+_FORM = Form(
+    knows=nothing,
+    repeats=nothing,
+    plain=_plain,
+    largest=16 * 2**30,
+    operations=2_000_000,
+    deepest=16,
+    zipped=False,
+)
 
 
 def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights:
@@ -42,7 +54,9 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
     """
     tree = read_torch(file, _FORM)
     inside = cast(dict[str, Any], tree).get("model", tree) if isinstance(tree, dict) else {}
-    if isinstance(inside, dict) and any(".blocks.0.block." in str(name) for name in cast(dict[Any, Any], inside)):
+    if isinstance(inside, dict) and any(
+        ".blocks.0.block." in str(name) for name in cast(dict[Any, Any], inside)
+    ):
         raise UnveilError(
             f"{file}: a checkpoint of jannerm/diffuser, no image model; alone it does not say what it is: give its folder, with the "
             f"*_config.pkl beside it ({file.parent})"
@@ -52,7 +66,9 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
             return _milestone(cast(dict[str, Any], tree), size)
         tensors = state_dict("it", tree)
         if not openai_diffusion.is_unet(tensors):
-            raise ValueError("neither a state dict of openai's U-Nets nor a milestone of denoising-diffusion-pytorch")
+            raise ValueError(
+                "neither a state dict of openai's U-Nets nor a milestone of denoising-diffusion-pytorch"
+            )
         return _openai(tensors, openai_diffusion.read_flags(flags, file.stem), size)
     except ValueError as error:
         raise UnveilError(f"{file}: an image model that cannot be used: {error}") from error
@@ -72,7 +88,10 @@ def _openai(tensors: dict[str, Tensor], said: dict[str, str], size: int) -> Imag
         shape = described.network
         assert isinstance(shape, UNet2dShape)
         older = not openai_diffusion.yes(openai_diffusion.DEFAULTS | said, "use_new_attention_order")
-        inside, table = openai_diffusion.ordered(tensors, shape.heads, shape.head_width, older), openai_diffusion.names(shape)
+        inside, table = (
+            openai_diffusion.ordered(tensors, shape.heads, shape.head_width, older),
+            openai_diffusion.names(shape),
+        )
     return ImageWeights(described, placed(inside, table, described.network), None, {})
 
 
@@ -91,9 +110,13 @@ def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:
     if tree.get("ema"):
         every = state_dict("its ema", tree["ema"])
         start = denoising_diffusion.AVERAGE
-        averaged = ours({name.removeprefix(start): value for name, value in every.items() if name.startswith(start)})
+        averaged = ours(
+            {name.removeprefix(start): value for name, value in every.items() if name.startswith(start)}
+        )
     step = tree.get("step")
-    return ImageWeights(described, ours(tensors), averaged, {"step": step} if type(step) is int and 0 <= step < 10**12 else {})
+    return ImageWeights(
+        described, ours(tensors), averaged, {"step": step} if type(step) is int and 0 <= step < 10**12 else {}
+    )
 
 
 def is_image(path: Path) -> bool:

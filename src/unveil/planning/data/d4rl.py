@@ -31,7 +31,9 @@ def read_d4rl(path: Path | str) -> Episodes:
         )
         infos, lost = _infos(stored(file, "infos"), len(rewards) if rewards.ndim else 0)
         if lost:
-            note(f"{path}: left out of infos, which hold no finite number for each transition there: {left_out(lost)}")
+            note(
+                f"{path}: left out of infos, which hold no finite number for each transition there: {left_out(lost)}"
+            )
         try:
             return Episodes(
                 observations=matrix(array(file, "observations")),
@@ -54,7 +56,9 @@ def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]
     for name in map(str, group):
         try:
             values, data = array(group, name), stored(group, name)
-            if isinstance(data, h5py.Dataset) and data.dtype.kind in "iu":  # float32 may not keep whole numbers apart
+            if (
+                isinstance(data, h5py.Dataset) and data.dtype.kind in "iu"
+            ):  # float32 may not keep whole numbers apart
                 values = np.asarray(data[()], data.dtype.newbyteorder("="))
         except (UnveilError, OSError):
             lost.append(name)
@@ -91,8 +95,14 @@ def read_npz(path: Path | str) -> Episodes:
     arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
     where = {name: f"{path}: {name!r}" for name in arrays}
     terminals = flags(where["terminals"], arrays["terminals"])
-    timeouts = flags(where["timeouts"], arrays["timeouts"]) if "timeouts" in arrays else np.zeros(terminals.shape, dtype=bool)
-    observations, actions, rewards = (float32(where[name], arrays[name]) for name in ("observations", "actions", "rewards"))
+    timeouts = (
+        flags(where["timeouts"], arrays["timeouts"])
+        if "timeouts" in arrays
+        else np.zeros(terminals.shape, dtype=bool)
+    )
+    observations, actions, rewards = (
+        float32(where[name], arrays[name]) for name in ("observations", "actions", "rewards")
+    )
     try:
         return Episodes(matrix(observations), matrix(actions), column(rewards), terminals, timeouts)
     except (ValueError, TypeError) as error:

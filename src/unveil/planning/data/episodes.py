@@ -31,7 +31,9 @@ class Episodes:
 
     def __post_init__(self) -> None:
         arrays = {"observations": self.observations, "actions": self.actions, "rewards": self.rewards}
-        arrays |= {"terminals": self.terminals, "timeouts": self.timeouts} | {f"infos/{k}": v for k, v in self.infos.items()}
+        arrays |= {"terminals": self.terminals, "timeouts": self.timeouts} | {
+            f"infos/{k}": v for k, v in self.infos.items()
+        }
         count = len(self.observations) if self.observations.ndim else 0
         if count == 0:
             raise ValueError("episodes: at least one transition is needed, got none")
@@ -42,7 +44,10 @@ class Episodes:
             if len(array) != count:
                 raise ValueError(f"episodes: {name} has {len(array)} rows, but observations have {count}")
             _check_finite(name, array)
-        if self.final_observations is not None and self.final_observations.shape != (len(self.ends), self.observations.shape[1]):
+        if self.final_observations is not None and self.final_observations.shape != (
+            len(self.ends),
+            self.observations.shape[1],
+        ):
             raise ValueError(
                 f"episodes: final_observations must have shape {(len(self.ends), self.observations.shape[1])}, "
                 f"got {self.final_observations.shape}"
@@ -77,7 +82,9 @@ class Episodes:
         """
         rows = np.repeat(which, self.ends - self.starts)
         timeouts = self.timeouts.copy()
-        timeouts[-1] |= not self.terminals[-1]  # a last piece without a mark ends here too, wherever it is put
+        timeouts[-1] |= not self.terminals[
+            -1
+        ]  # a last piece without a mark ends here too, wherever it is put
         final = self.final_observations
         return Episodes(
             self.observations[rows],
@@ -115,7 +122,9 @@ def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Epi
     """
     count = len(episodes.ends)
     if not 0.0 < share < 1.0 or count < 2:
-        raise ValueError(f"held_out: a share in (0, 1) of at least two episodes is needed, got {share} of {count}")
+        raise ValueError(
+            f"held_out: a share in (0, 1) of at least two episodes is needed, got {share} of {count}"
+        )
     order = np.random.default_rng(seed).permutation(count)
     apart = np.zeros(count, dtype=bool)
     apart[order[: max(1, round(share * count))]] = True

@@ -42,7 +42,9 @@ def read_minari(path: Path | str) -> Episodes:
             )
         path = next(place for place in inside if place.is_file())
     with opened(path) as file:
-        names = sorted((n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:]))
+        names = sorted(
+            (n for n in map(str, file) if re.fullmatch(r"episode_\d+", n)), key=lambda n: int(n[8:])
+        )
         if not names:
             raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
         lost: set[str] = set()
@@ -55,13 +57,21 @@ def read_minari(path: Path | str) -> Episodes:
     if not parts:
         raise UnveilError(f"{path}: none of its {len(names)} episodes has a transition")
     if len(parts) < len(names):
-        note(f"{path}: {len(names) - len(parts)} of {len(names)} episodes have no transition and are left out")
+        note(
+            f"{path}: {len(names) - len(parts)} of {len(names)} episodes have no transition and are left out"
+        )
     if lost:
-        note(f"{path}: left out of the observations, which are no numbers of at most one axis a step: {left_out(sorted(lost))}")
+        note(
+            f"{path}: left out of the observations, which are no numbers of at most one axis a step: {left_out(sorted(lost))}"
+        )
     goals = [part["goal"] for part in parts if "goal" in part]
     try:
         return Episodes(
-            **{key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key not in ("final", "goal")},
+            **{
+                key: np.concatenate([part[key] for part in parts])
+                for key in parts[0]
+                if key not in ("final", "goal")
+            },
             final_observations=np.stack([part["final"] for part in parts]),
             infos={"goal": np.concatenate(goals)} if len(goals) == len(parts) else {},
         )
@@ -77,11 +87,22 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
     actions, rewards = matrix(array(group, "actions")), column(array(group, "rewards"))
     if actions.shape[:1] == rewards.shape[:1] == (0,):
         return None
-    observations = matrix(_side_by_side(seen, f"{path}: {name}", lost) if isinstance(seen, h5py.Group) else array(group, "observations"))
-    terminals, timeouts = (flags(f"{path}: {name}'s {key}", array(group, key)) for key in ("terminations", "truncations"))
+    observations = matrix(
+        _side_by_side(seen, f"{path}: {name}", lost)
+        if isinstance(seen, h5py.Group)
+        else array(group, "observations")
+    )
+    terminals, timeouts = (
+        flags(f"{path}: {name}'s {key}", array(group, key)) for key in ("terminations", "truncations")
+    )
     shapes = [values.shape for values in (actions, rewards, terminals, timeouts, observations)]
     count = actions.shape[0] if actions.ndim else 0
-    if not count or actions.ndim != 2 or observations.shape[:-1] != (count + 1,) or any(shape != (count,) for shape in shapes[1:4]):
+    if (
+        not count
+        or actions.ndim != 2
+        or observations.shape[:-1] != (count + 1,)
+        or any(shape != (count,) for shape in shapes[1:4])
+    ):
         raise UnveilError(
             f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 observations, "
             f"got shapes {', '.join(map(str, shapes))}"
@@ -89,12 +110,20 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
     if (terminals | timeouts)[:-1].any():
         raise UnveilError(f"{path}: {name} is marked as ended before its last transition")
     timeouts[-1] |= not terminals[-1]  # the group's end is the episode's end
-    part = {"observations": observations[:-1], "actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
+    part = {
+        "observations": observations[:-1],
+        "actions": actions,
+        "rewards": rewards,
+        "terminals": terminals,
+        "timeouts": timeouts,
+    }
     part["final"] = observations[-1]
     if isinstance(seen, h5py.Group) and "desired_goal" in seen:
         goal = array(seen, "desired_goal")
         if goal.shape[:1] != (count + 1,):
-            raise UnveilError(f"{path}: {name} needs T + 1 = {count + 1} desired goals, got shape {goal.shape}")
+            raise UnveilError(
+                f"{path}: {name} needs T + 1 = {count + 1} desired goals, got shape {goal.shape}"
+            )
         part["goal"] = goal[:-1]
     return part
 
@@ -121,7 +150,9 @@ def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
 
     look(group, "")
     if not found or len({len(values) for values in found}) > 1:
-        raise UnveilError(f"{where}: observations have no arrays of numbers of one length; they have {sorted(map(str, group))[:12]}")
+        raise UnveilError(
+            f"{where}: observations have no arrays of numbers of one length; they have {sorted(map(str, group))[:12]}"
+        )
     return np.concatenate(found, axis=1)
 
 
@@ -132,7 +163,9 @@ def write_minari(path: Path | str, episodes: Episodes) -> None:
         ValueError: the episodes lack `final_observations`, which this layout needs; nothing is made up in their place.
     """
     if episodes.final_observations is None:
-        raise ValueError("write_minari: final_observations are needed (T + 1 observations an episode), and these episodes have none")
+        raise ValueError(
+            "write_minari: final_observations are needed (T + 1 observations an episode), and these episodes have none"
+        )
     with created(path) as file:
         for i, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):
             group = file.create_group(f"episode_{i}")
@@ -140,4 +173,7 @@ def write_minari(path: Path | str, episodes: Episodes) -> None:
             last = episodes.final_observations[i : i + 1]
             group["observations"] = np.concatenate([episodes.observations[start:end], last])
             group["actions"], group["rewards"] = episodes.actions[start:end], episodes.rewards[start:end]
-            group["terminations"], group["truncations"] = episodes.terminals[start:end], episodes.timeouts[start:end]
+            group["terminations"], group["truncations"] = (
+                episodes.terminals[start:end],
+                episodes.timeouts[start:end],
+            )

@@ -60,13 +60,17 @@ def read_file(path: Path) -> Episodes:
     if path.suffix.lower() == ".npz" or is_zip(path):
         return read_npz(path)
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise UnveilError(f"{path}: neither a file nor a folder; give an HDF5 file, an .npz or a Minari folder")
+        raise UnveilError(
+            f"{path}: neither a file nor a folder; give an HDF5 file, an .npz or a Minari folder"
+        )
     return read_minari(path) if is_minari(path) else read_d4rl(path)
 
 
 def _d4rl_file(name: str, url: str = D4RL_URL) -> Path:
     """The file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
-    local = next((place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None)
+    local = next(
+        (place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None
+    )
     if local is None:
         return download(url + name, home() / "d4rl" / name)
     verify(local)
@@ -93,7 +97,9 @@ def _minari_folder(name: str) -> Path:
     try:
         minari = import_module("minari")
     except ImportError as error:
-        raise UnveilError(f"{name} is a Minari id; install minari to download it: pip install 'unveil[rl]'") from error
+        raise UnveilError(
+            f"{name} is a Minari id; install minari to download it: pip install 'unveil[rl]'"
+        ) from error
     try:
         minari.download_dataset(name)
     except Exception as error:  # whatever minari and its transports raise

@@ -29,18 +29,26 @@ class Trajectories:
     def __init__(self, episodes: Episodes, unpadded: int = 1) -> None:
         rows = np.concatenate([episodes.actions, episodes.observations], axis=1).astype(np.float32)
         self.rows: Float[Tensor, "N D"] = torch.from_numpy(rows)
-        self._last: Int[Tensor, " N"] = torch.from_numpy(np.repeat(episodes.ends - 1, episodes.ends - episodes.starts))
+        self._last: Int[Tensor, " N"] = torch.from_numpy(
+            np.repeat(episodes.ends - 1, episodes.ends - episodes.starts)
+        )
         room = self._last - torch.arange(len(rows), device="cpu")
         self._first = torch.nonzero(room >= unpadded - 1)[:, 0]
         if not len(self._first):
             longest = int((episodes.ends - episodes.starts).max())
-            raise ValueError(f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}")
-        self.episodes = int(((episodes.ends - episodes.starts) >= unpadded).sum())  # those that windows come from
+            raise ValueError(
+                f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}"
+            )
+        self.episodes = int(
+            ((episodes.ends - episodes.starts) >= unpadded).sum()
+        )  # those that windows come from
 
     def __len__(self) -> int:
         return len(self._first)
 
-    def windows(self, first: Int[Tensor, " B"], horizon: int) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"]]:
+    def windows(
+        self, first: Int[Tensor, " B"], horizon: int
+    ) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"]]:
         """The windows that begin at `first`, and which of their rows are no padding."""
         index = first[:, None] + torch.arange(horizon, device="cpu")
         last = self._last[first][:, None]
@@ -51,7 +59,9 @@ class Trajectories:
         return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
 
 
-def returns_to_go(episodes: Episodes, discount: float, termination_penalty: float = 0.0) -> Float[np.ndarray, " N"]:
+def returns_to_go(
+    episodes: Episodes, discount: float, termination_penalty: float = 0.0
+) -> Float[np.ndarray, " N"]:
     """G_t = sum_{k >= 0} discount^k r_{t+k} to the end of the episode; `termination_penalty` is added to a terminal transition's reward.
 
     What follows a recording's end (`timeouts`) counts nothing, as in the released code. Time and memory are of order N.

@@ -26,7 +26,9 @@ def flags(where: str, values: np.ndarray) -> np.ndarray:
     strange = np.argwhere(~((values == 0) | (values == 1)))
     if len(strange):
         got = values[tuple(strange[0])]
-        raise UnveilError(f"{where} must be true or false, or 0 or 1, got {got} in row {strange[0][0] if values.ndim else 0}")
+        raise UnveilError(
+            f"{where} must be true or false, or 0 or 1, got {got} in row {strange[0][0] if values.ndim else 0}"
+        )
     return values.astype(bool)
 
 
@@ -34,6 +36,8 @@ def float32(where: str, values: np.ndarray) -> np.ndarray:
     """Numbers as float32, with a note where they are whole and so large that it takes two of them for one."""
     values = np.asarray(values)
     if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > 2**24:
-        note(f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 does not keep apart")
+        note(
+            f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 does not keep apart"
+        )
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
         return values.astype(np.float32)

@@ -41,10 +41,18 @@ class PathWindows:
     """
 
     def __init__(
-        self, episodes: Episodes, dimensions: int, stride: int, to_end: float = 0.5, pool: int = 4, longest: int | None = None
+        self,
+        episodes: Episodes,
+        dimensions: int,
+        stride: int,
+        to_end: float = 0.5,
+        pool: int = 4,
+        longest: int | None = None,
     ) -> None:
         self.stride, self.to_end, self.pool = stride, to_end, pool
-        self.values = torch.from_numpy(np.ascontiguousarray(episodes.observations[:, :dimensions], dtype=np.float32))
+        self.values = torch.from_numpy(
+            np.ascontiguousarray(episodes.observations[:, :dimensions], dtype=np.float32)
+        )
         last = np.repeat(episodes.ends - 1, episodes.ends - episodes.starts)
         room = (last - np.arange(len(episodes))) // stride
         if longest is not None:
@@ -54,7 +62,9 @@ class PathWindows:
             raise ValueError(
                 f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller stride or longer episodes"
             )
-        self.episodes = int(((episodes.ends - episodes.starts) > stride).sum())  # those that windows come from
+        self.episodes = int(
+            ((episodes.ends - episodes.starts) > stride).sum()
+        )  # those that windows come from
         self._last = torch.from_numpy(last)[self._first]
         self._room = torch.from_numpy(room)[self._first]
 
@@ -74,11 +84,15 @@ class PathWindows:
         picked = torch.where(self._room[pair[0]] >= self._room[pair[1]], pair[0], pair[1])
         room, first = self._room[picked], self._first[picked]
         whole = torch.rand(len(picked), generator=generator, device="cpu") < self.to_end
-        shorter = 1 + (torch.rand(len(picked), generator=generator, device="cpu") * room).long().clamp(max=room - 1)
+        shorter = 1 + (torch.rand(len(picked), generator=generator, device="cpu") * room).long().clamp(
+            max=room - 1
+        )
         strides = torch.where(whole, room, shorter)
         return torch.where(whole, self._last[picked] - strides * self.stride, first), strides
 
-    def ends(self, first: Int[Tensor, " N"], strides: Int[Tensor, " N"]) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+    def ends(
+        self, first: Int[Tensor, " N"], strides: Int[Tensor, " N"]
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
         """Start and goal of windows."""
         return self.values[first], self.values[first + strides * self.stride]
 
@@ -105,13 +119,27 @@ class ListedWindows:
 
     def draw(self, count: int, generator: torch.Generator) -> Windows:
         """`count` windows of similar length."""
-        pair = torch.randint(len(self.first), (2, count * self.windows.pool), generator=generator, device="cpu")
+        pair = torch.randint(
+            len(self.first), (2, count * self.windows.pool), generator=generator, device="cpu"
+        )
         picked = torch.where(self.strides[pair[0]] >= self.strides[pair[1]], pair[0], pair[1])
-        return batch(self.windows.values, self.windows.stride, self.first[picked], self.strides[picked], count, generator)
+        return batch(
+            self.windows.values,
+            self.windows.stride,
+            self.first[picked],
+            self.strides[picked],
+            count,
+            generator,
+        )
 
 
 def batch(
-    values: Float[Tensor, "T D"], stride: int, first: Int[Tensor, " N"], strides: Int[Tensor, " N"], count: int, generator: torch.Generator
+    values: Float[Tensor, "T D"],
+    stride: int,
+    first: Int[Tensor, " N"],
+    strides: Int[Tensor, " N"],
+    count: int,
+    generator: torch.Generator,
 ) -> Windows:
     """One block of `count` of the N windows, sorted by length: a uniform one of the N / count blocks."""
     order = strides.argsort(stable=True)

@@ -40,7 +40,9 @@ class Clone(nn.Module):
 
 def pairs(episodes: Episodes, size: int) -> Callable[[torch.Generator], Pairs]:
     """A source of random batches of all transitions."""
-    observations, actions = (torch.from_numpy(np.asarray(a, np.float32)) for a in (episodes.observations, episodes.actions))
+    observations, actions = (
+        torch.from_numpy(np.asarray(a, np.float32)) for a in (episodes.observations, episodes.actions)
+    )
 
     def draw(generator: torch.Generator) -> Pairs:
         chosen = torch.randint(len(observations), (size,), generator=generator, device="cpu")

@@ -21,7 +21,9 @@ from unveil.runs.statistics import bootstrap_ci95, interquartile_mean, standard_
 
 LARGEST_FILE = 4_000_000
 LARGEST_SCORE = 1e6
-D4RL_NAME = re.compile(r"(hopper|walker2d|halfcheetah|ant)-[a-z-]+-v2|(maze2d|antmaze|kitchen)-[a-z-]+-v[012]")
+D4RL_NAME = re.compile(
+    r"(hopper|walker2d|halfcheetah|ant)-[a-z-]+-v2|(maze2d|antmaze|kitchen)-[a-z-]+-v[012]"
+)
 COLUMNS = (
     "program",
     "dataset",
@@ -82,19 +84,30 @@ def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], 
             continue
         if outcome is not None:
             found.setdefault((outcome.program, *place), []).append(outcome)
-    return [_experiment(key, outcomes) for key, outcomes in sorted(found.items(), key=lambda item: item[0][1:])], skipped
+    return [
+        _experiment(key, outcomes) for key, outcomes in sorted(found.items(), key=lambda item: item[0][1:])
+    ], skipped
 
 
 def _experiment(key: tuple[Program, str, str, str], outcomes: Sequence[Outcome]) -> Experiment:
     program, dataset, name, path = key
     protocols = tuple(dict.fromkeys(outcome.protocol for outcome in outcomes if outcome.protocol))
-    return Experiment(program, dataset, name, path, protocols, np.array([score for outcome in outcomes for score in outcome.scores]))
+    return Experiment(
+        program,
+        dataset,
+        name,
+        path,
+        protocols,
+        np.array([score for outcome in outcomes for score in outcome.scores]),
+    )
 
 
 def _place(file: Path) -> tuple[str, str, str] | None:
     """Data set, experiment and folder of experiments of `<dataset>/plans*/<experiment>/<trial>/<file>`, if it lies in such a place."""
     parts = file.absolute().parts[:-1]
-    marks = [i for i, part in enumerate(parts) if part == "plans"] or [i for i, part in enumerate(parts) if part.startswith("plans")]
+    marks = [i for i, part in enumerate(parts) if part == "plans"] or [
+        i for i, part in enumerate(parts) if part.startswith("plans")
+    ]
     if not marks:
         return None
     above, below = parts[: marks[-1]], parts[marks[-1] + 1 :]
@@ -139,20 +152,28 @@ def _ours(read: Mapping[str, Any]) -> Outcome:
     returns, config, protocol = read.get("returns"), read.get("config"), read.get("protocol")
     if not isinstance(returns, list) or not returns:
         raise UnveilError("no list of returns")
-    if not isinstance(config, dict) or not isinstance(config.get("dataset"), str) or len(config["dataset"]) > 1000:
+    if (
+        not isinstance(config, dict)
+        or not isinstance(config.get("dataset"), str)
+        or len(config["dataset"]) > 1000
+    ):
         raise UnveilError("its config names no data set")
     values = np.array([_number(value, "a return") for value in returns])
     try:
         scores = normalized_score(body_of(config["dataset"]), values)
     except ValueError as error:
         raise UnveilError(str(error)) from error
-    return Outcome("unveil", printable(protocol[:200]) if isinstance(protocol, str) else "", tuple(scores.tolist()))
+    return Outcome(
+        "unveil", printable(protocol[:200]) if isinstance(protocol, str) else "", tuple(scores.tolist())
+    )
 
 
 def _number(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnveilError(f"{what} is not a number")
-    if not -LARGEST_SCORE < value < LARGEST_SCORE:  # false for NaN; whole numbers may be too large for a float
+    if (
+        not -LARGEST_SCORE < value < LARGEST_SCORE
+    ):  # false for NaN; whole numbers may be too large for a float
         raise UnveilError(f"{what} is not a possible number")
     return float(value)
 
@@ -162,8 +183,23 @@ def described(experiment: Experiment, seed: int = 0) -> dict[str, Any]:
     scores = experiment.scores
     low, high = bootstrap_ci95(scores, np.mean, seed)
     iqm_low, iqm_high = bootstrap_ci95(scores, interquartile_mean, seed)
-    numbers = (float(scores.mean()), standard_error(scores), low, high, float(interquartile_mean(scores)), iqm_low, iqm_high)
-    names = (experiment.program, experiment.dataset, experiment.name, experiment.path, is_d4rl(experiment.dataset), len(scores))
+    numbers = (
+        float(scores.mean()),
+        standard_error(scores),
+        low,
+        high,
+        float(interquartile_mean(scores)),
+        iqm_low,
+        iqm_high,
+    )
+    names = (
+        experiment.program,
+        experiment.dataset,
+        experiment.name,
+        experiment.path,
+        is_d4rl(experiment.dataset),
+        len(scores),
+    )
     return dict(zip(COLUMNS, (*names, *numbers), strict=True))
 
 
@@ -185,7 +221,9 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """`dataset | experiment | path | N scores` and `mean +/- standard error`, as the original's read_results.py prints them, and more."""
     parts: list[str] = []
     for row in rows:
-        parts.append(f"{row['dataset']:<30} | {row['experiment']:<50} | {row['path']:<50} | {row['n']} scores")
+        parts.append(
+            f"{row['dataset']:<30} | {row['experiment']:<50} | {row['path']:<50} | {row['n']} scores"
+        )
         mean = f"    {row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
         more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{_interval(row, 'score') or ' without interval'}"
         parts.append(f"{mean} | {more} | {row['program']}{'' if row['d4rl'] else ', D4RL-style'}")
@@ -194,13 +232,27 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     """A table for documents."""
-    head = ["data set", "experiment", "program", "n", "mean +/- standard error", "95 %", "interquartile mean", "95 %"]
+    head = [
+        "data set",
+        "experiment",
+        "program",
+        "n",
+        "mean +/- standard error",
+        "95 %",
+        "interquartile mean",
+        "95 %",
+    ]
     table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         cells = [data_label(row), row["experiment"], row["program"], str(row["n"])]
-        cells += [f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}", _interval(row, "score").strip() or "-"]
+        cells += [
+            f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}",
+            _interval(row, "score").strip() or "-",
+        ]
         cells += [f"{row['score_iqm']:.1f}", _interval(row, "score_iqm").strip() or "-"]
-        table.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
+        table.append(
+            "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+        )
     return "\n".join([*table, "", f"<!-- {MADE} -->"]) + "\n"
 
 
@@ -211,5 +263,7 @@ def comma_separated(rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         values = [row[name] for name in COLUMNS]
-        writer.writerow(["" if isinstance(value, float) and not isfinite(value) else value for value in values])
+        writer.writerow(
+            ["" if isinstance(value, float) and not isfinite(value) else value for value in values]
+        )
     return text.getvalue()

@@ -45,11 +45,17 @@ def locomotion_metrics(world: LocomotionEpisodes) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, values in (("return", world.returns), ("score", scores)):
         metrics[f"{name}_mean"], metrics[f"{name}_ci95"] = mean_ci95(values)
-    metrics |= {"length_mean": float(world.lengths.mean()), "fall_rate": float(world.terminated.mean()), "n": world.count}
+    metrics |= {
+        "length_mean": float(world.lengths.mean()),
+        "fall_rate": float(world.terminated.mean()),
+        "n": world.count,
+    }
     return metrics
 
 
-def decisions_per_second(body: Body, act: Act, reset: Callable[[], None], count: int, seed: int, version: str = "v5") -> float:
+def decisions_per_second(
+    body: Body, act: Act, reset: Callable[[], None], count: int, seed: int, version: str = "v5"
+) -> float:
     """Decisions a second for one environment, one after another; the first of the episode counts too."""
     world = LocomotionEpisodes(body, 1, seed, "v4" if version == "v4" else "v5")
     reset()

@@ -48,7 +48,10 @@ def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> Ma
     for first in range(0, episodes, BLOCK):
         some = slice(first, min(first + BLOCK, episodes))
         block.reset(np.random.default_rng([seed, first] if first else seed), multi)
-        world.state[some], world.goal[some] = block.state[: some.stop - first], block.goal[: some.stop - first]
+        world.state[some], world.goal[some] = (
+            block.state[: some.stop - first],
+            block.goal[: some.stop - first],
+        )
     return world
 
 

@@ -13,7 +13,15 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from unveil.planning.evaluation.maze import MazeRollout
 from unveil.planning.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, GOAL_RADIUS, Layout
 
-INK, WALL, FLOOR, START, GOAL, BALL, FAINT = "#1f2430", "#39415a", "#f6f4ee", "#2a9d8f", "#e76f51", "#264653", "#8d99ae"
+INK, WALL, FLOOR, START, GOAL, BALL, FAINT = (
+    "#1f2430",
+    "#39415a",
+    "#f6f4ee",
+    "#2a9d8f",
+    "#e76f51",
+    "#264653",
+    "#8d99ae",
+)
 COLOURS = mpl.colormaps["plasma"]
 
 
@@ -33,41 +41,73 @@ class MazePicture:
             axes.set_ylim(rows - 0.5 - BODY_OFFSET, -0.5 - BODY_OFFSET)
             axes.set_aspect("equal", anchor="N")
             axes.set_axis_off()
-            axes.add_patch(FancyBboxPatch((-0.7, -0.7), columns, rows, boxstyle="square,pad=0", fc=FLOOR, ec="none", zorder=0))
+            axes.add_patch(
+                FancyBboxPatch(
+                    (-0.7, -0.7), columns, rows, boxstyle="square,pad=0", fc=FLOOR, ec="none", zorder=0
+                )
+            )
             for i, j in np.argwhere(layout.walls) - BODY_OFFSET:
-                axes.add_patch(FancyBboxPatch((j - 0.5, i - 0.5), 1, 1, boxstyle="square,pad=0", fc=WALL, ec=WALL, lw=0.6, zorder=1))
+                axes.add_patch(
+                    FancyBboxPatch(
+                        (j - 0.5, i - 0.5), 1, 1, boxstyle="square,pad=0", fc=WALL, ec=WALL, lw=0.6, zorder=1
+                    )
+                )
             self.axes.append(axes)
         self._moving: list = []
 
     def title(self, panel: int, text: str) -> None:
         """A line above a panel."""
         x = (panel + 0.5) / len(self.axes)
-        self._moving.append(self.figure.text(x, 0.985, text, ha="center", va="top", fontsize=11, color=INK, family="DejaVu Sans"))
+        self._moving.append(
+            self.figure.text(
+                x, 0.985, text, ha="center", va="top", fontsize=11, color=INK, family="DejaVu Sans"
+            )
+        )
 
-    def ends(self, panel: int, start: Sequence[float] | np.ndarray, goal: Sequence[float] | np.ndarray) -> None:
+    def ends(
+        self, panel: int, start: Sequence[float] | np.ndarray, goal: Sequence[float] | np.ndarray
+    ) -> None:
         """Start, and goal with the circle that counts."""
         axes = self.axes[panel]
         axes.add_patch(Circle((goal[1], goal[0]), GOAL_RADIUS, fc=GOAL, alpha=0.22, ec="none", zorder=2))
         axes.plot(goal[1], goal[0], marker="*", ms=13, color=GOAL, mec="white", mew=0.8, zorder=6)
         axes.plot(start[1], start[0], marker="o", ms=8, color=START, mec="white", mew=1.0, zorder=6)
 
-    def path(self, panel: int, path: Float[np.ndarray, "H 2"], *, width: float = 3.0, alpha: float = 1.0, dots: bool = False) -> None:
+    def path(
+        self,
+        panel: int,
+        path: Float[np.ndarray, "H 2"],
+        *,
+        width: float = 3.0,
+        alpha: float = 1.0,
+        dots: bool = False,
+    ) -> None:
         """A path, coloured by progress."""
         line = path[:, ::-1]
         shade = COLOURS(np.linspace(0.05, 0.88, max(2, len(line))))
         segments = np.stack([line[:-1], line[1:]], axis=1)
-        drawn = LineCollection(list(segments), colors=shade[:-1], linewidths=width, alpha=alpha, capstyle="round", zorder=4)
+        drawn = LineCollection(
+            list(segments), colors=shade[:-1], linewidths=width, alpha=alpha, capstyle="round", zorder=4
+        )
         self._moving.append(self.axes[panel].add_collection(drawn))
         if dots:
-            self._moving.append(self.axes[panel].scatter(line[:, 0], line[:, 1], c=shade, s=9, alpha=min(1.0, alpha + 0.2), lw=0, zorder=5))
+            self._moving.append(
+                self.axes[panel].scatter(
+                    line[:, 0], line[:, 1], c=shade, s=9, alpha=min(1.0, alpha + 0.2), lw=0, zorder=5
+                )
+            )
 
     def waypoints(self, panel: int, points: Float[np.ndarray, "N 2"]) -> None:
         """Points that a plan had to pass."""
-        self.axes[panel].scatter(points[:, 1], points[:, 0], marker="D", s=46, c="white", edgecolors=INK, linewidths=1.4, zorder=7)
+        self.axes[panel].scatter(
+            points[:, 1], points[:, 0], marker="D", s=46, c="white", edgecolors=INK, linewidths=1.4, zorder=7
+        )
 
     def ball(self, panel: int, position: Float[np.ndarray, "2"]) -> None:
         """The body at its true size, with a halo so that it is seen."""
-        halo = Circle((position[1], position[0]), 2.2 * BALL_RADIUS, fc="white", alpha=0.85, ec="none", zorder=7)
+        halo = Circle(
+            (position[1], position[0]), 2.2 * BALL_RADIUS, fc="white", alpha=0.85, ec="none", zorder=7
+        )
         ball = Circle((position[1], position[0]), 1.4 * BALL_RADIUS, fc=BALL, ec="none", zorder=8)
         self._moving += [self.axes[panel].add_patch(halo), self.axes[panel].add_patch(ball)]
 
@@ -98,7 +138,13 @@ def plan_frames(
     for paths, t in states:
         picture.title(0, f"denoising   t = {t:.2f}")
         for k in range(len(paths)):
-            picture.path(0, paths[k, : lengths[k]], width=2.2 if k == chosen else 1.0, alpha=0.95 if k == chosen else 0.3, dots=k == chosen)
+            picture.path(
+                0,
+                paths[k, : lengths[k]],
+                width=2.2 if k == chosen else 1.0,
+                alpha=0.95 if k == chosen else 0.3,
+                dots=k == chosen,
+            )
         frames.append(picture.frame())
         picture.wipe()
     picture.title(0, "the plan")
@@ -106,7 +152,9 @@ def plan_frames(
     return frames + [picture.frame()] * max(6, len(frames) // 3)
 
 
-def rollout_frames(layout: Layout, path: Float[np.ndarray, "H 2"], rollout: MazeRollout, episode: int, stride: int = 4) -> list[np.ndarray]:
+def rollout_frames(
+    layout: Layout, path: Float[np.ndarray, "H 2"], rollout: MazeRollout, episode: int, stride: int = 4
+) -> list[np.ndarray]:
     """Plan on the left, execution on the right, up to a little after arrival."""
     picture = MazePicture(layout, panels=2)
     track, goal = rollout.observations[:, episode, :2], rollout.goals[episode]

@@ -41,9 +41,13 @@ def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
     for (x, y, vx, vy), goal in zip(world.state.tolist(), goals, strict=True):
         greedy_next.cache_clear()
         began = perf_counter()
-        WaypointController(world.layout, np.random.default_rng(seed)).act(x, y, vx, vy, goal)  # planned anew and thrown away
+        WaypointController(world.layout, np.random.default_rng(seed)).act(
+            x, y, vx, vy, goal
+        )  # planned anew and thrown away
         planned.append(perf_counter() - began)
-    controllers = [WaypointController(world.layout, np.random.default_rng([seed, i])) for i in range(world.count)]
+    controllers = [
+        WaypointController(world.layout, np.random.default_rng([seed, i])) for i in range(world.count)
+    ]
     spent: list[float] = []
 
     def act(seen: np.ndarray) -> np.ndarray:
@@ -64,7 +68,11 @@ def oracle_reference(world: MazeEpisodes, gains: PursuitGains | None = None) -> 
     return pursued(world, ShortestPaths(world.layout).path, gains)
 
 
-def pursued(world: MazeEpisodes, path_of: Callable[[np.ndarray, np.ndarray], np.ndarray], gains: PursuitGains | None = None) -> Reference:
+def pursued(
+    world: MazeEpisodes,
+    path_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    gains: PursuitGains | None = None,
+) -> Reference:
     """The planner's own executor on any source of paths (start (2,), goal (2,)) -> (H, 2): one path an episode, and again after straying
     or sticking, as the planner does."""
     paths: list[np.ndarray] = []
@@ -112,7 +120,9 @@ class ShortestPaths:
             columns.append(index[b][open_])
             lengths.append(np.full(int(open_.sum()), spacing * np.hypot(di, dj)))
         size = self.free.size
-        self._graph = coo_matrix((np.concatenate(lengths), (np.concatenate(rows), np.concatenate(columns))), (size, size)).tocsr()
+        self._graph = coo_matrix(
+            (np.concatenate(lengths), (np.concatenate(rows), np.concatenate(columns))), (size, size)
+        ).tocsr()
 
     def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
         """From start to goal, both included.

@@ -38,7 +38,11 @@ def plan_diagnostics(layout: Layout, plans: Sequence[Plan], stride: int) -> dict
     samples = [plan.candidates[k, : plan.lengths[k]] for plan in plans for k in range(len(plan.candidates))]
     steps = np.concatenate([np.abs(np.diff(path, axis=0)).max(1) for path in samples])
     apart = [
-        float(polyline_distance(plan.candidates[a, : plan.lengths[a]], plan.candidates[b, : plan.lengths[b]]).mean())
+        float(
+            polyline_distance(
+                plan.candidates[a, : plan.lengths[a]], plan.candidates[b, : plan.lengths[b]]
+            ).mean()
+        )
         for plan in plans
         for a, b in combinations(range(len(plan.candidates)), 2)
     ]

@@ -70,7 +70,11 @@ def measured(experiments: Sequence[Experiment]) -> list[Column]:
     columns = []
     for program, title in (("Diffuser", "Diffuser, these runs"), ("unveil", "unveil")):
         for d4rl in (True, False):
-            mine = [e for e in experiments if e.program == program and is_d4rl(e.dataset) == d4rl and _row(e) is not None]
+            mine = [
+                e
+                for e in experiments
+                if e.program == program and is_d4rl(e.dataset) == d4rl and _row(e) is not None
+            ]
             chosen: dict[str, Experiment] = {}
             for e in mine:
                 other = chosen.setdefault(str(_row(e)), e)
@@ -79,7 +83,11 @@ def measured(experiments: Sequence[Experiment]) -> list[Column]:
                         f"the table has one place for {e.dataset}, but there are {other.path}/{other.name} and {e.path}/{e.name}; "
                         "choose with --experiment"
                     )
-            if chosen or (program == "unveil" and d4rl and not any(e.program == "unveil" and _row(e) is not None for e in experiments)):
+            if chosen or (
+                program == "unveil"
+                and d4rl
+                and not any(e.program == "unveil" and _row(e) is not None for e in experiments)
+            ):
                 scores = {row: float(e.scores.mean()) for row, e in chosen.items()}
                 errors = {row: standard_error(e.scores) for row, e in chosen.items() if len(e.scores) > 1}
                 columns.append(Column(title if d4rl else f"{title}, D4RL-style", scores, errors, d4rl))
@@ -104,18 +112,39 @@ def latex(experiments: Sequence[Experiment]) -> str:
     """
     columns = [*published(), *measured(experiments)]
     titles = " & ".join(rf"\multicolumn{{1}}{{r}}{{{_title(column)}}}" for column in columns)
-    table = [rf"\begin{{tabular}}{{ll*{{{len(columns)}}}{{r}}}}", r"\hline", rf"\textbf{{Dataset}} & \textbf{{Environment}} & {titles} \\"]
+    table = [
+        rf"\begin{{tabular}}{{ll*{{{len(columns)}}}{{r}}}}",
+        r"\hline",
+        rf"\textbf{{Dataset}} & \textbf{{Environment}} & {titles} \\",
+    ]
     for i, (name, mix, body) in enumerate(ROWS):
         if i % len(BODIES) == 0:
             table.append(r"\hline")
         scores = [column.scores.get(name) for column in columns]
-        cells = [_cell(column, score, column.errors.get(name), scores, columns) for column, score in zip(columns, scores, strict=True)]
+        cells = [
+            _cell(column, score, column.errors.get(name), scores, columns)
+            for column, score in zip(columns, scores, strict=True)
+        ]
         table.append(rf"{mix} & {body} & {' & '.join(cells)} \\")
-    averages = [fmean(column.scores.values()) if len(column.scores) == len(ROWS) else None for column in columns]
-    cells = [_cell(column, average, None, averages, columns) for column, average in zip(columns, averages, strict=True)]
-    table += [r"\hline", rf"\multicolumn{{2}}{{c}}{{\textbf{{Average}}}} & {' & '.join(cells)} \\", r"\hline", r"\end{tabular}"]
+    averages = [
+        fmean(column.scores.values()) if len(column.scores) == len(ROWS) else None for column in columns
+    ]
+    cells = [
+        _cell(column, average, None, averages, columns)
+        for column, average in zip(columns, averages, strict=True)
+    ]
+    table += [
+        r"\hline",
+        rf"\multicolumn{{2}}{{c}}{{\textbf{{Average}}}} & {' & '.join(cells)} \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
     caption = rf"\caption{{{_caption(columns, experiments)}}}"
-    return HEAD + "\n".join([*table, caption, r"\label{table:locomotion}", r"\end{table*}", r"\unveilend"]) + "\n"
+    return (
+        HEAD
+        + "\n".join([*table, caption, r"\label{table:locomotion}", r"\end{table*}", r"\unveilend"])
+        + "\n"
+    )
 
 
 def _title(column: Column) -> str:
@@ -123,10 +152,18 @@ def _title(column: Column) -> str:
     return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r" \\ ".join(lines) + "}"
 
 
-def _cell(column: Column, score: float | None, error: float | None, row: Sequence[float | None], columns: Sequence[Column]) -> str:
+def _cell(
+    column: Column,
+    score: float | None,
+    error: float | None,
+    row: Sequence[float | None],
+    columns: Sequence[Column],
+) -> str:
     if score is None:
         return "--"
-    best = max((round(s, 1) for s, c in zip(row, columns, strict=True) if s is not None and c.d4rl), default=None)
+    best = max(
+        (round(s, 1) for s, c in zip(row, columns, strict=True) if s is not None and c.d4rl), default=None
+    )
     shown = rf"\textbf{{{score:.1f}}}" if column.d4rl and round(score, 1) == best else f"{score:.1f}"
     return shown if error is None else rf"{shown} {{\tiny $\pm${error:.1f}}}"
 
@@ -141,7 +178,12 @@ def _caption(columns: Sequence[Column], experiments: Sequence[Experiment]) -> st
         counts = sorted({len(e.scores) for e in mine})
         protocols = list(dict.fromkeys(protocol for e in mine for protocol in e.protocols))
         episodes = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-        text.append(f"Columns of runs: {episodes} episodes a row" + escaped(f" ({'; '.join(protocols[:3])})." if protocols else "."))
+        text.append(
+            f"Columns of runs: {episodes} episodes a row"
+            + escaped(f" ({'; '.join(protocols[:3])})." if protocols else ".")
+        )
     if not all(column.d4rl for column in columns):
-        text.append("D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and none is bold.")
+        text.append(
+            "D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and none is bold."
+        )
     return " ".join(text)

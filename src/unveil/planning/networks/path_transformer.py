@@ -31,10 +31,23 @@ class PathTransformer(nn.Module):
     """
 
     def __init__(
-        self, features: int, vector: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, octaves: int = 6
+        self,
+        features: int,
+        vector: int,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: int = 4,
+        octaves: int = 6,
     ) -> None:
         super().__init__()
-        self.features, self.vector, self.patch, self.width, self.octaves = features, vector, patch, width, octaves
+        self.features, self.vector, self.patch, self.width, self.octaves = (
+            features,
+            vector,
+            patch,
+            width,
+            octaves,
+        )
         self.time = mlp(width, width, width)
         self.about = mlp(vector * (2 * octaves + 1), 2 * width, width)
         self.enter = nn.Linear(patch * features * (3 + 2 * octaves), width)
@@ -48,7 +61,9 @@ class PathTransformer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
         if cond is None or cond.concat is None or cond.vector is None or cond.valid is None:
-            raise ValueError("PathTransformer: the condition needs concat (anchor and known), vector and valid")
+            raise ValueError(
+                "PathTransformer: the condition needs concat (anchor and known), vector and valid"
+            )
         batch, horizon, features = x.shape
         if cond.concat.shape != (batch, horizon, 2 * features) or cond.valid.shape != (batch, horizon):
             raise ValueError(
@@ -58,7 +73,9 @@ class PathTransformer(nn.Module):
         anchor = cond.concat[..., :features]
         positions = torch.cat([x, cond.concat, fourier(x, self.octaves)], dim=-1)
         positions = positions * cond.valid[..., None]
-        tokens = F.pad(positions, (0, 0, 0, -horizon % self.patch)).reshape(batch, -1, self.patch * positions.shape[-1])
+        tokens = F.pad(positions, (0, 0, 0, -horizon % self.patch)).reshape(
+            batch, -1, self.patch * positions.shape[-1]
+        )
         valid = self._valid_tokens(cond.valid)
         about, places = cond.prefix if isinstance(cond.prefix, tuple) else self._once(cond.vector, valid)
         condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + about)

@@ -15,7 +15,9 @@ class QuantileMLP(nn.Module):
         levels: the Q probabilities, ascending in (0, 1).
     """
 
-    def __init__(self, inputs: int, levels: tuple[float, ...], width: int = 256, depth: int = 3, octaves: int = 6) -> None:
+    def __init__(
+        self, inputs: int, levels: tuple[float, ...], width: int = 256, depth: int = 3, octaves: int = 6
+    ) -> None:
         super().__init__()
         self.levels, self.octaves = levels, octaves
         self.body = mlp(inputs * (2 * octaves + 1), width, len(levels), depth)

@@ -27,29 +27,42 @@ class TemporalUNet(nn.Module):
     """
 
     def __init__(
-        self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5, attention: bool = False
+        self,
+        features: int,
+        width: int = 32,
+        multiples: tuple[int, ...] = (1, 2, 4, 8),
+        kernel: int = 5,
+        attention: bool = False,
     ) -> None:
         super().__init__()
         self.width, self.levels = width, len(multiples)
         sizes = [features, *(width * m for m in multiples)]
         self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
         self.down = nn.ModuleList(
-            nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)]) for a, b in pairwise(sizes)
+            nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)])
+            for a, b in pairwise(sizes)
         )
         self.halvings = nn.ModuleList(halving(b) for b in sizes[1:-1])
         self.middle = nn.ModuleList(ResidualConv1d(sizes[-1], sizes[-1], width, kernel) for _ in range(2))
         inner = list(pairwise(sizes[1:]))[::-1]
         self.up = nn.ModuleList(
-            nn.ModuleList([ResidualConv1d(2 * b, a, width, kernel), ResidualConv1d(a, a, width, kernel)]) for a, b in inner
+            nn.ModuleList([ResidualConv1d(2 * b, a, width, kernel), ResidualConv1d(a, a, width, kernel)])
+            for a, b in inner
         )
         self.doublings = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in inner)
-        outputs = [*sizes[1:], sizes[-1], *(a for a, _ in inner)]  # channels after each level down, in the middle, after each level up
+        outputs = [
+            *sizes[1:],
+            sizes[-1],
+            *(a for a, _ in inner),
+        ]  # channels after each level down, in the middle, after each level up
         self.attention = nn.ModuleList(LinearAttention1d(c) if attention else nn.Identity() for c in outputs)
         self.final = nn.Sequential(ConvBlock1d(width, width, kernel), nn.Conv1d(width, features, 1))
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.shape[1] % 2 ** (self.levels - 1):
-            raise ValueError(f"TemporalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times")
+            raise ValueError(
+                f"TemporalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times"
+            )
         about = self.time(sinusoids(time, self.width, inclusive=True))
         h, kept = x.transpose(1, 2), []
         for k, blocks in enumerate(self.down):
@@ -77,16 +90,21 @@ class ValueNetwork(nn.Module):
     Janner et al. 2022, appendix C.
     """
 
-    def __init__(self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5) -> None:
+    def __init__(
+        self, features: int, width: int = 32, multiples: tuple[int, ...] = (1, 2, 4, 8), kernel: int = 5
+    ) -> None:
         super().__init__()
         self.width = width
         last = width * multiples[-1]
         sizes = [features, *(width * m for m in multiples)]
         self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
         self.levels = nn.ModuleList(
-            nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)]) for a, b in pairwise(sizes)
+            nn.ModuleList([ResidualConv1d(a, b, width, kernel), ResidualConv1d(b, b, width, kernel)])
+            for a, b in pairwise(sizes)
         )
-        self.levels.extend(nn.ModuleList([ResidualConv1d(a, a // 2, width, kernel)]) for a in (last, last // 2))
+        self.levels.extend(
+            nn.ModuleList([ResidualConv1d(a, a // 2, width, kernel)]) for a in (last, last // 2)
+        )
         self.halvings = nn.ModuleList(halving(c) for c in (*sizes[1:], last // 2, last // 4))
         self.head = nn.Sequential(nn.Linear(last // 4 + width, last // 8), nn.Mish(), nn.Linear(last // 8, 1))
 

@@ -94,7 +94,9 @@ class FastUNet(nn.Module):
         quicker: makes the computation faster still, such as `compiled.Measured`.
     """
 
-    def __init__(self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
+    def __init__(
+        self, plain: TemporalUNet, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
+    ) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
         self._laid: tuple[Told, dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]]] | None = None
@@ -126,10 +128,15 @@ class FastValue(nn.Module):
     none to the weights. In training mode, while traced, and where only the weights want a gradient it is the plain network.
     """
 
-    def __init__(self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None) -> None:
+    def __init__(
+        self, plain: ValueNetwork, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
+    ) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._laid: tuple[Told, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]] | None = None
+        self._laid: (
+            tuple[Told, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]]
+            | None
+        ) = None
         self._watch = Watch(plain)
         share_names(self)
         self.train(plain.training)
@@ -155,16 +162,25 @@ class FastValue(nn.Module):
         return self.__dict__ | {"_laid": None}
 
 
-def _unet(plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told) -> Callable[[Tensor, Tensor], Tensor]:
+def _unet(
+    plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told
+) -> Callable[[Tensor, Tensor], Tensor]:
     """The U-Net at one number of places."""
     net: Any = plain  # the items of module lists have no types
 
     def level(blocks: Any, index: int, change: Any, places: int) -> Level:
         laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
-        return Level(laid, attention_of(net.attention[index], dtype), None if change is None else places_of(change, places, dtype))
+        return Level(
+            laid,
+            attention_of(net.attention[index], dtype),
+            None if change is None else places_of(change, places, dtype),
+        )
 
     count, deepest = plain.levels, places >> plain.levels - 1
-    down = [level(blocks, k, change, places >> k) for k, (blocks, change) in enumerate(zip(net.down, [*net.halvings, None], strict=True))]
+    down = [
+        level(blocks, k, change, places >> k)
+        for k, (blocks, change) in enumerate(zip(net.down, [*net.halvings, None], strict=True))
+    ]
     before = level([net.middle[0]], count, None, deepest)
     after = residual_of(net.middle[1], deepest, dtype, many, told.films[net.middle[1]])
     ups = zip(net.up, net.doublings, strict=True)
@@ -193,7 +209,12 @@ def _value(
     net: Any = plain  # the items of module lists have no types
     levels: list[tuple[list[Residual], Places]] = []
     for blocks, halve in zip(net.levels, net.halvings, strict=True):
-        levels.append(([residual_of(b, places, dtype, many, told.films[b]) for b in blocks], places_of(halve, places, dtype)))
+        levels.append(
+            (
+                [residual_of(b, places, dtype, many, told.films[b]) for b in blocks],
+                places_of(halve, places, dtype),
+            )
+        )
         places = levels[-1][1].outputs
     first, second = net.head[0], net.head[2]
 

@@ -52,7 +52,9 @@ class SequenceTransformer(nn.Module):
         told: V, numbers of the condition's vector; 0: none.
     """
 
-    def __init__(self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, told: int = 0) -> None:
+    def __init__(
+        self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, told: int = 0
+    ) -> None:
         super().__init__()
         self.trunk = SequenceTrunk(features, width, depth, heads, patch, told)
         self.leave = nn.Linear(width, patch * features)
@@ -67,7 +69,9 @@ class SequenceTransformer(nn.Module):
 class SequenceValue(nn.Module):
     """(x (B, H, D), time (B,)) -> (B,), for every H: a linear map of the mean token; 0 at first."""
 
-    def __init__(self, features: int, width: int = 128, depth: int = 2, heads: int = 4, patch: int = 4) -> None:
+    def __init__(
+        self, features: int, width: int = 128, depth: int = 2, heads: int = 4, patch: int = 4
+    ) -> None:
         super().__init__()
         self.trunk = SequenceTrunk(features, width, depth, heads, patch)
         self.leave = nn.Linear(width, 1)

@@ -11,7 +11,9 @@ from unveil.runs.config import check_whole_numbers
 def check_maze(config: Mapping[str, Any]) -> None:
     """Refuse fields of which no planner of mazes can be built."""
     check_whole_numbers(config, ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"))
-    if config["preset"] not in ("tiny", "default", "paper") or (config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0):
+    if config["preset"] not in ("tiny", "default", "paper") or (
+        config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0
+    ):
         raise ValueError(f"preset is {config['preset']!r}, or diffusion_steps are missing")
     if config["preset"] == "paper" and "multiples" in config:
         check_network(config)

@@ -41,16 +41,36 @@ def inspect_diffuser(folder: Path, epoch: str) -> str:
         read = read_checkpoint(experiment, epoch)
         it = read.original
         goal = ", start and goal known" if it.loader == LOADER else ""
-        target = f"; discount {it.discount}, termination penalty {it.termination_penalty}" if it.kind == "values" else ""
+        target = (
+            f"; discount {it.discount}, termination penalty {it.termination_penalty}"
+            if it.kind == "values"
+            else ""
+        )
         rows = [
             ["network", f"{CLASSES[it.kind]}, {parameters(it):,} parameters"],
-            ["trajectories", f"{it.actions} actions, {it.observations} observations, horizon {it.horizon}{goal}"],
-            ["diffusion", f"{it.diffusion_steps} steps, cosine" + (f", predicts {it.predicts}" if it.kind == "diffusion" else target)],
-            ["shape", f"width {it.width}, multiples {it.multiples}, attention {'yes' if it.attention else 'no'}"],
-            ["epochs", ", ".join(map(str, epochs(experiment))) + f" (read: {read.epoch}, at step {read.step:,})"],
+            [
+                "trajectories",
+                f"{it.actions} actions, {it.observations} observations, horizon {it.horizon}{goal}",
+            ],
+            [
+                "diffusion",
+                f"{it.diffusion_steps} steps, cosine"
+                + (f", predicts {it.predicts}" if it.kind == "diffusion" else target),
+            ],
+            [
+                "shape",
+                f"width {it.width}, multiples {it.multiples}, attention {'yes' if it.attention else 'no'}",
+            ],
+            [
+                "epochs",
+                ", ".join(map(str, epochs(experiment))) + f" (read: {read.epoch}, at step {read.step:,})",
+            ],
             ["weights", "raw" if read.averaged is None else "raw and averaged (EMA)"],
             ["data set", it.dataset or "not said"],
-            ["normaliser", f"{it.normalizer or 'not said'}; its statistics are in the data set, not here: give --dataset to convert"],
+            [
+                "normaliser",
+                f"{it.normalizer or 'not said'}; its statistics are in the data set, not here: give --dataset to convert",
+            ],
         ]
         lines += [str(experiment), *(f"  {name:<13} {text}" for name, text in rows), ""]
     return "\n".join(lines).rstrip()
@@ -84,6 +104,12 @@ def convert_diffuser(folder: Path, out: Path, epoch: str, raw: bool, dataset: st
             models["ema"].normalization.load_state_dict(models["network"].normalization.state_dict())
         state = {"step": read.step, "epoch": read.epoch, "weights": "raw" if raw else "ema", "origin": ORIGIN}
         write_converted(place, f"checkpoint-{read.epoch}", described, models, state)
-        units = "with the statistics of its data" if dataset else "without statistics: plans in normalised units only (--dataset)"
-        lines.append(f"{place}: {described['recipe']}, epoch {read.epoch}, {'raw' if raw else 'averaged'} weights, {units}")
+        units = (
+            "with the statistics of its data"
+            if dataset
+            else "without statistics: plans in normalised units only (--dataset)"
+        )
+        lines.append(
+            f"{place}: {described['recipe']}, epoch {read.epoch}, {'raw' if raw else 'averaged'} weights, {units}"
+        )
     return "\n".join(lines)

@@ -82,21 +82,35 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
     width, features, multiples, attention = _network(tensors, kind)
     steps = len(_vector(tensors, "betas"))
     observations = _whole(configs, {"diffusion": "observation_dim", "model": "cond_dim"})
-    actions = _whole(configs, {"diffusion": "action_dim"}, default=None if observations is None else features - observations)
+    actions = _whole(
+        configs,
+        {"diffusion": "action_dim"},
+        default=None if observations is None else features - observations,
+    )
     horizon = _whole(configs, {"diffusion": "horizon", "model": "horizon", "dataset": "horizon"})
     if LOSS_WEIGHTS in tensors:
         rows = tuple(tensors[LOSS_WEIGHTS].shape)
         if len(rows) != 2 or rows[1] != features or horizon not in (None, rows[0]):
-            raise ValueError(f"{LOSS_WEIGHTS} has shape {rows}, but horizon and features are {horizon} and {features}")
+            raise ValueError(
+                f"{LOSS_WEIGHTS} has shape {rows}, but horizon and features are {horizon} and {features}"
+            )
         horizon = rows[0]
     if horizon is None or observations is None or actions is None:
-        raise ValueError("horizon and numbers of actions and observations stand in diffusion_config.pkl, which is not there")
+        raise ValueError(
+            "horizon and numbers of actions and observations stand in diffusion_config.pkl, which is not there"
+        )
     if actions + observations != features or actions < 0 or observations < 1:
-        raise ValueError(f"the configs say {actions} actions and {observations} observations, the tensors have {features} features")
+        raise ValueError(
+            f"the configs say {actions} actions and {observations} observations, the tensors have {features} features"
+        )
     for said, name, found in (
         (_whole(configs, {"diffusion": "n_timesteps"}), "n_timesteps", steps),
         (_whole(configs, {"diffusion": "timesteps"}), "timesteps", steps),
-        (_whole(configs, {"model": "transition_dim", "diffusion": "transition_dim"}), "transition_dim", features),
+        (
+            _whole(configs, {"model": "transition_dim", "diffusion": "transition_dim"}),
+            "transition_dim",
+            features,
+        ),
         (_whole(configs, {"model": "dim"}), "dim", width),
         (_argument(configs, "model", "dim_mults"), "dim_mults", multiples),
         (_argument(configs, "model", "attention"), "attention", attention),
@@ -130,12 +144,16 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     Raises:
         ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another one.
     """
-    table = names(original, places=any(name.startswith("model.downs.0.3.") for name in tensors) or original.attention)
+    table = names(
+        original, places=any(name.startswith("model.downs.0.3.") for name in tensors) or original.attention
+    )
     buffers = {*SCHEDULE, LOSS_WEIGHTS} if LOSS_WEIGHTS in tensors else set(SCHEDULE)
     wanted = table.keys() | buffers
     missing, foreign = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
     if missing or foreign:
-        raise ValueError(f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[f[:60] for f in foreign[:2]]}")
+        raise ValueError(
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[f[:60] for f in foreign[:2]]}"
+        )
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} holds numbers that are not finite")
@@ -144,10 +162,14 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     prefix = "denoiser.network." if original.kind == "diffusion" else "network."
     for name, shape in _shapes(original).items():
         value = found[prefix + name]
-        if ".norm." in name and value.ndim == 3 and value.shape[::2] == (1, 1):  # the original's norm over channels: (1, C, 1)
+        if (
+            ".norm." in name and value.ndim == 3 and value.shape[::2] == (1, 1)
+        ):  # the original's norm over channels: (1, C, 1)
             found[prefix + name] = value = value[0, :, 0]
         if tuple(value.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}, needed is {shape}{_head(original, name)}")
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}, needed is {shape}{_head(original, name)}"
+            )
     return {name: value.to(torch.float32) for name, value in found.items()}
 
 
@@ -179,11 +201,18 @@ def names(original: Original, places: bool = True) -> dict[str, str]:
         table |= _wholes({f"ups.{k}.{resample}.conv": f"doublings.{k}" for k in range(last)})
         table |= _conv("final_conv.0", "final.0") | _wholes({"final_conv.1": "final.1"})
         if original.attention:
-            sites = [*(f"downs.{k}.2" for k in range(levels)), "mid_attn", *(f"ups.{k}.2" for k in range(last))]
+            sites = [
+                *(f"downs.{k}.2" for k in range(levels)),
+                "mid_attn",
+                *(f"ups.{k}.2" for k in range(last)),
+            ]
             for i, site in enumerate(sites):
                 table |= _wholes({f"{site}.fn.fn.to_out": f"attention.{i}.merge"})
                 table |= {f"{site}.fn.fn.to_qkv.weight": f"attention.{i}.qkv.weight"}
-                table |= {f"{site}.fn.norm.g": f"attention.{i}.norm.weight", f"{site}.fn.norm.b": f"attention.{i}.norm.bias"}
+                table |= {
+                    f"{site}.fn.norm.g": f"attention.{i}.norm.weight",
+                    f"{site}.fn.norm.b": f"attention.{i}.norm.bias",
+                }
     ours = _shapes(original)
     for theirs, mine in blocks:
         table |= _conv(f"{theirs}.blocks.0", f"{mine}.first") | _conv(f"{theirs}.blocks.1", f"{mine}.second")
@@ -200,7 +229,11 @@ def parameters(original: Original) -> int:
 
 
 def _wholes(modules: Mapping[str, str]) -> dict[str, str]:
-    return {f"{theirs}.{part}": f"{mine}.{part}" for theirs, mine in modules.items() for part in ("weight", "bias")}
+    return {
+        f"{theirs}.{part}": f"{mine}.{part}"
+        for theirs, mine in modules.items()
+        for part in ("weight", "bias")
+    }
 
 
 def _conv(theirs: str, mine: str) -> dict[str, str]:
@@ -216,31 +249,59 @@ def _shapes(original: Original) -> dict[str, tuple[int, ...]]:
             if original.kind == "values":
                 network = ValueNetwork(features, original.width, original.multiples)
             else:
-                network = TemporalUNet(features, original.width, original.multiples, attention=original.attention)
+                network = TemporalUNet(
+                    features, original.width, original.multiples, attention=original.attention
+                )
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"a network {original.width} wide with multiples {original.multiples} cannot be ({error})") from error
+        raise ValueError(
+            f"a network {original.width} wide with multiples {original.multiples} cannot be ({error})"
+        ) from error
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _kind(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Literal["diffusion", "values"]:
-    kind = "diffusion" if "model.final_conv.1.weight" in tensors else "values" if "model.final_block.2.weight" in tensors else None
+    kind = (
+        "diffusion"
+        if "model.final_conv.1.weight" in tensors
+        else "values"
+        if "model.final_block.2.weight" in tensors
+        else None
+    )
     if kind is None:
-        raise ValueError("neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or model.final_block)")
+        raise ValueError(
+            "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or model.final_block)"
+        )
     if "model" in configs and configs["model"].name != CLASSES[kind]:
-        raise ValueError(f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a {CLASSES[kind]}")
+        raise ValueError(
+            f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a {CLASSES[kind]}"
+        )
     return kind
 
 
-def _network(tensors: Mapping[str, Tensor], kind: Literal["diffusion", "values"]) -> tuple[int, int, tuple[int, ...], bool]:
+def _network(
+    tensors: Mapping[str, Tensor], kind: Literal["diffusion", "values"]
+) -> tuple[int, int, tuple[int, ...], bool]:
     """Width, features, multiples and attention, from shapes."""
     levels = "model.downs" if kind == "diffusion" else "model.blocks"
     width, channels = len(_vector(tensors, "model.time_mlp.3.bias")), list[int]()
     while (name := f"{levels}.{len(channels)}.0.blocks.0.block.0.bias") in tensors:
         channels.append(len(_vector(tensors, name)))
     first = tensors.get(f"{levels}.0.0.blocks.0.block.0.weight")
-    if not channels or first is None or first.ndim != 3 or width < 4 or any(c < width or c % width for c in channels) or len(channels) > 12:
+    if (
+        not channels
+        or first is None
+        or first.ndim != 3
+        or width < 4
+        or any(c < width or c % width for c in channels)
+        or len(channels) > 12
+    ):
         raise ValueError(f"{width} wide with channels {channels[:12]}: not a network of jannerm/diffuser")
-    return width, first.shape[1], tuple(c // width for c in channels), "model.mid_attn.fn.fn.to_qkv.weight" in tensors
+    return (
+        width,
+        first.shape[1],
+        tuple(c // width for c in channels),
+        "model.mid_attn.fn.fn.to_qkv.weight" in tensors,
+    )
 
 
 def _check_schedule(tensors: Mapping[str, Tensor], steps: int) -> None:
@@ -284,9 +345,15 @@ def _number(configs: Mapping[str, Component], name: str) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else None
 
 
-def _whole(configs: Mapping[str, Component], places: Mapping[str, str], default: int | None = None) -> int | None:
+def _whole(
+    configs: Mapping[str, Component], places: Mapping[str, str], default: int | None = None
+) -> int | None:
     """An integer that several configs may say; they must agree."""
-    said = [(f"{c}_config.pkl: {name}", value) for c, name in places.items() if (value := _argument(configs, c, name)) is not None]
+    said = [
+        (f"{c}_config.pkl: {name}", value)
+        for c, name in places.items()
+        if (value := _argument(configs, c, name)) is not None
+    ]
     for place, value in said:
         if type(value) is not int or not 0 <= value < 10**6:
             raise ValueError(f"{place} is no number of this size")

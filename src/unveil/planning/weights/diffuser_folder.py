@@ -19,9 +19,34 @@ CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
 PACKAGES = ("diffuser", "diffusion")  # its name, and the one it had before
 MODULES = ("utils", "datasets", "models", "environments")
 CLASSES = frozenset(
-    {"Config", "Trainer", "GaussianDiffusion", "ValueDiffusion", "TemporalUnet", "ValueFunction", "MixerUnet", "TemporalMixerUnet"}
-    | {"SequenceDataset", "GoalDataset", "ValueDataset", "TrajectoryDataset", "KukaDataset", "MuJoCoRenderer", "MazeRenderer"}
-    | {"Maze2dRenderer", "KukaRenderer", "Renderer", "DatasetNormalizer", "Normalizer", "DebugNormalizer", "GaussianNormalizer"}
+    {
+        "Config",
+        "Trainer",
+        "GaussianDiffusion",
+        "ValueDiffusion",
+        "TemporalUnet",
+        "ValueFunction",
+        "MixerUnet",
+        "TemporalMixerUnet",
+    }
+    | {
+        "SequenceDataset",
+        "GoalDataset",
+        "ValueDataset",
+        "TrajectoryDataset",
+        "KukaDataset",
+        "MuJoCoRenderer",
+        "MazeRenderer",
+    }
+    | {
+        "Maze2dRenderer",
+        "KukaRenderer",
+        "Renderer",
+        "DatasetNormalizer",
+        "Normalizer",
+        "DebugNormalizer",
+        "GaussianNormalizer",
+    }
     | {"LimitsNormalizer", "SafeLimitsNormalizer", "CDFNormalizer", "CDFNormalizer1d"}
 )
 
@@ -43,12 +68,22 @@ class Checkpoint:
 
 def experiments(folder: Path) -> list[Path]:
     """The experiments at or below a folder, in order: an experiment, a data set's folder or a whole logbase."""
-    return sorted({file.parent for pattern in ("", "*/", "*/*/", "*/*/*/") for file in folder.glob(f"{pattern}state_*.pt")})
+    return sorted(
+        {
+            file.parent
+            for pattern in ("", "*/", "*/*/", "*/*/*/")
+            for file in folder.glob(f"{pattern}state_*.pt")
+        }
+    )
 
 
 def epochs(experiment: Path) -> dict[int, Path]:
     """The states of an experiment by epoch, ascending."""
-    found = [(int(m[1]), p) for p in experiment.glob("state_*.pt") if (m := re.fullmatch(r"state_(\d{1,12})\.pt", p.name))]
+    found = [
+        (int(m[1]), p)
+        for p in experiment.glob("state_*.pt")
+        if (m := re.fullmatch(r"state_(\d{1,12})\.pt", p.name))
+    ]
     return dict(sorted(found))
 
 
@@ -64,7 +99,9 @@ def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:
     if not states:
         raise UnveilError(f"{experiment}: no state_<epoch>.pt here")
     if epoch != "latest" and (not epoch.isdecimal() or int(epoch) not in states):
-        raise UnveilError(f"{experiment}: no epoch {epoch!r}; there are {', '.join(map(str, states))}, or latest")
+        raise UnveilError(
+            f"{experiment}: no epoch {epoch!r}; there are {', '.join(map(str, states))}, or latest"
+        )
     chosen = max(states) if epoch == "latest" else int(epoch)
     file, configs = states[chosen], read_configs(experiment)
     state = read_torch(file)
@@ -75,7 +112,9 @@ def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:
     try:
         original = described(raw, configs)
         ours = renamed(raw, original)
-        return Checkpoint(original, chosen, step, ours, None if averaged is None else renamed(averaged, original))
+        return Checkpoint(
+            original, chosen, step, ours, None if averaged is None else renamed(averaged, original)
+        )
     except ValueError as error:
         raise UnveilError(f"{file}: not a checkpoint that can be read: {error}") from error
 
@@ -105,13 +144,23 @@ def read_configs(experiment: Path) -> dict[str, Component]:
 def _knows(symbol: Symbol) -> bool:
     """Classes of theirs that configs name, by whatever module of their package; nothing else of it, such as what a module has imported."""
     package, _, inside = symbol.module.partition(".")
-    return symbol == ORDERED_DICT or (package in PACKAGES and inside.split(".")[0] in MODULES and symbol.name in CLASSES)
+    return symbol == ORDERED_DICT or (
+        package in PACKAGES and inside.split(".")[0] in MODULES and symbol.name in CLASSES
+    )
 
 
 def _component(value: object) -> Component:
     """What `diffuser.utils.config.Config` keeps: `_class`, `_dict` and `_device`, the last of which means nothing here."""
-    state = value.state if isinstance(value, Made) and value.maker.name == "Config" and value.arguments == () else None
-    if not isinstance(state, dict) or not {"_class", "_dict"} <= state.keys() <= {"_class", "_dict", "_device"}:
+    state = (
+        value.state
+        if isinstance(value, Made) and value.maker.name == "Config" and value.arguments == ()
+        else None
+    )
+    if not isinstance(state, dict) or not {"_class", "_dict"} <= state.keys() <= {
+        "_class",
+        "_dict",
+        "_device",
+    }:
         raise ValueError("not a Config of jannerm/diffuser")
     kind, arguments = state["_class"], state["_dict"]
     if not isinstance(kind, Symbol) or not isinstance(arguments, dict):
@@ -121,7 +170,9 @@ def _component(value: object) -> Component:
 
 def _tensors(file: Path, state: Mapping[str, object], name: str) -> dict[str, Tensor]:
     found = state.get(name)
-    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+    if not isinstance(found, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
+    ):
         raise UnveilError(f"{file}: {name!r} is missing, or no dict of tensors")
     return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
 

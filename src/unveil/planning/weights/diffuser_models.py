@@ -29,7 +29,10 @@ NORMALIZERS: dict[str | None, Literal["gaussian", "limits"]] = {
 
 
 def read_original(
-    folder: str | Path, epoch: str = "latest", ema: bool = True, rows: Callable[[Original], np.ndarray] | None = None
+    folder: str | Path,
+    epoch: str = "latest",
+    ema: bool = True,
+    rows: Callable[[Original], np.ndarray] | None = None,
 ) -> tuple[TrajectoryModel | ValueModel, Original]:
     """A model straight from an experiment of the original, on the CPU, and what it is.
 
@@ -42,7 +45,9 @@ def read_original(
 
     found = found_experiments(Path(folder))
     if len(found) > 1:
-        raise UnveilError(f"{folder} holds {len(found)} experiments; give one: {', '.join(str(e.relative_to(folder)) for e in found[:4])}")
+        raise UnveilError(
+            f"{folder} holds {len(found)} experiments; give one: {', '.join(str(e.relative_to(folder)) for e in found[:4])}"
+        )
     read = read_checkpoint(found[0], epoch)
     model = model_of(read.original, chosen_weights(found[0], read, ema))
     if rows is not None:
@@ -60,9 +65,22 @@ def model_of(original: Original, tensors: Mapping[str, Tensor]) -> TrajectoryMod
     from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 
     it = original
-    shape = TrajectoryShape(it.horizon, it.diffusion_steps, it.actions, it.observations, it.width, it.multiples, it.attention, it.predicts)
+    shape = TrajectoryShape(
+        it.horizon,
+        it.diffusion_steps,
+        it.actions,
+        it.observations,
+        it.width,
+        it.multiples,
+        it.attention,
+        it.predicts,
+    )
     model = ValueModel(shape) if it.kind == "values" else TrajectoryModel(shape)
-    own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] in ("normalization", "offset", "scale")}
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name.split(".")[0] in ("normalization", "offset", "scale")
+    }
     model.load_state_dict({**own, **tensors})
     return model
 
@@ -89,7 +107,9 @@ def chosen_weights(experiment: Path, read: Checkpoint, ema: bool) -> Mapping[str
     if not ema:
         return read.raw
     if read.averaged is None:
-        raise UnveilError(f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw (raw=True)")
+        raise UnveilError(
+            f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw (raw=True)"
+        )
     return read.averaged
 
 

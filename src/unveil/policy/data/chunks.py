@@ -60,12 +60,16 @@ class Chunks:
         begins: Sequence[np.ndarray] = []
         low: Sequence[np.ndarray] = []
         high: Sequence[np.ndarray] = []
-        for start, end in zip(np.concatenate([[0], episode_ends[:-1]]).tolist(), episode_ends.tolist(), strict=True):
+        for start, end in zip(
+            np.concatenate([[0], episode_ends[:-1]]).tolist(), episode_ends.tolist(), strict=True
+        ):
             places = np.arange(start - (n_obs - 1), end - horizon + n_action)
             begins.append(places)
             low.append(np.full(len(places), start))
             high.append(np.full(len(places), end - 1))
-        self.begins, self.low, self.high = (torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high))
+        self.begins, self.low, self.high = (
+            torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high)
+        )
         shortest, count = max(1, horizon - n_action - n_obs + 2), len(episode_ends)
         if not len(self.begins):
             raise ValueError(
@@ -96,7 +100,13 @@ class Chunks:
         return torch.randint(len(self), (count,), generator=generator, device="cpu")
 
 
-def chunks_of(demonstrations: Demonstrations, observations: Float[np.ndarray, "N D"], n_obs: int, horizon: int, n_action: int) -> Chunks:
+def chunks_of(
+    demonstrations: Demonstrations,
+    observations: Float[np.ndarray, "N D"],
+    n_obs: int,
+    horizon: int,
+    n_action: int,
+) -> Chunks:
     """The windows of demonstrations of which `observations` are seen."""
     return Chunks(observations, demonstrations.actions, demonstrations.episode_ends, n_obs, horizon, n_action)
 
@@ -108,7 +118,9 @@ def check_window(n_obs: int, horizon: int, n_action: int) -> None:
         ValueError: horizon < n_obs + n_action - 1, or a number below 1.
     """
     if min(n_obs, horizon, n_action) < 1:
-        raise ValueError(f"n_obs, horizon and n_action must be at least 1, got {n_obs}, {horizon} and {n_action}")
+        raise ValueError(
+            f"n_obs, horizon and n_action must be at least 1, got {n_obs}, {horizon} and {n_action}"
+        )
     if horizon < n_obs + n_action - 1:
         raise ValueError(
             f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; got {horizon}"

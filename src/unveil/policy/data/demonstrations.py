@@ -38,15 +38,23 @@ class Demonstrations:
     def __post_init__(self) -> None:
         count = len(self.actions)
         if self.actions.ndim != 2 or 0 in self.actions.shape:
-            raise ValueError(f"actions must have shape (N, A) with N and A of at least 1, got {self.actions.shape}")
+            raise ValueError(
+                f"actions must have shape (N, A) with N and A of at least 1, got {self.actions.shape}"
+            )
         ends = self.episode_ends
         if ends.ndim != 1 or not len(ends) or ends[0] < 1 or bool((np.diff(ends) <= 0).any()):
-            raise ValueError(f"episode_ends must rise from above 0, got {ends[:8].tolist() if ends.ndim == 1 else f'shape {ends.shape}'}")
+            raise ValueError(
+                f"episode_ends must rise from above 0, got {ends[:8].tolist() if ends.ndim == 1 else f'shape {ends.shape}'}"
+            )
         if int(ends[-1]) != count:
-            raise ValueError(f"episode_ends must end with the number of actions, {count}, got {int(ends[-1])}")
+            raise ValueError(
+                f"episode_ends must end with the number of actions, {count}, got {int(ends[-1])}"
+            )
         for name, values in {"actions": self.actions, **self.observations}.items():
             if values.ndim < 2 or len(values) != count:
-                raise ValueError(f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}")
+                raise ValueError(
+                    f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}"
+                )
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise ValueError(f"{name!r} holds a number that is not finite in row {row}")
@@ -81,8 +89,12 @@ class Demonstrations:
         for name in names:
             if name not in self.observations:
                 why = f" that can be read: it {self.left[name]}" if name in self.left else ""
-                raise UnveilError(f"these demonstrations have no observation {name!r}{why}; they have {sorted(self.observations)}")
-        return np.concatenate([self.observations[name].reshape(len(self), -1) for name in names], axis=1).astype(np.float32)
+                raise UnveilError(
+                    f"these demonstrations have no observation {name!r}{why}; they have {sorted(self.observations)}"
+                )
+        return np.concatenate(
+            [self.observations[name].reshape(len(self), -1) for name in names], axis=1
+        ).astype(np.float32)
 
 
 def checked(
@@ -104,11 +116,19 @@ def checked(
         if episode_ends.dtype.kind not in "iu":
             raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
         for name, values in observations.items():
-            if values.ndim == 0 or (values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends)):
-                left[name] = "is one number for all" if values.ndim == 0 else "has one number for each episode, not for each step"
+            if values.ndim == 0 or (
+                values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends)
+            ):
+                left[name] = (
+                    "is one number for all"
+                    if values.ndim == 0
+                    else "has one number for each episode, not for each step"
+                )
             else:
                 kept[name] = as_rows(name, values)
-        found = Demonstrations(kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64), left)
+        found = Demonstrations(
+            kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64), left
+        )
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
     say_left_out(where, left)
@@ -159,7 +179,10 @@ def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
     Raises:
         UnveilError: as `output`: a file that unveil did not make is not replaced.
     """
-    arrays = dict(demonstrations.observations) | {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    arrays = dict(demonstrations.observations) | {
+        "action": demonstrations.actions,
+        ENDS: demonstrations.episode_ends,
+    }
     with output(path) as partial:
         with open(partial, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]

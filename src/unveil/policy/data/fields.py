@@ -13,7 +13,9 @@ from unveil.files.notes import note
 
 PICTURE_AXES = 4  # (N, H, W, C) or more
 COLOURS = (3, 4)
-HALF_LEVEL = 0.5 / 255.0  # of a grey level, by which a float in [0, 1] may miss its limits without being changed
+HALF_LEVEL = (
+    0.5 / 255.0
+)  # of a grey level, by which a float in [0, 1] may miss its limits without being changed
 
 Pictures = bool | Collection[str]
 """Which pictures are asked for: all, none, or those of these names."""
@@ -61,7 +63,11 @@ def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
         if made and piece.shape[1:] != made[0].shape[1:]:
             raise Unread(f"has pictures of several shapes, {made[0].shape[1:]} and {piece.shape[1:]}")
         if not piece.size or not _coloured(piece.shape) or piece.dtype == np.uint8:
-            made.append(piece if piece.dtype == np.uint8 else piece.astype(np.uint8 if _coloured(piece.shape) else np.float32))
+            made.append(
+                piece
+                if piece.dtype == np.uint8
+                else piece.astype(np.uint8 if _coloured(piece.shape) else np.float32)
+            )
             continue
         if piece.dtype.kind == "b":
             made.append(piece.astype(np.uint8) * np.uint8(255))
@@ -82,10 +88,14 @@ def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
         for i in units:
             made[i] = (made[i] >= 128).astype(np.uint8)
     joined = made[0] if len(made) == 1 else np.concatenate(made)
-    first = joined.ndim == PICTURE_AXES and joined.shape[1] in (1, 3) and joined.shape[-1] not in (1, *COLOURS)
+    first = (
+        joined.ndim == PICTURE_AXES and joined.shape[1] in (1, 3) and joined.shape[-1] not in (1, *COLOURS)
+    )
     return np.ascontiguousarray(np.moveaxis(joined, 1, -1)) if first else joined
 
 
 def _coloured(shape: tuple[int, ...]) -> bool:
     """Whether an array has three or four channels, last or, of a (N, 3, H, W), first."""
-    return len(shape) >= PICTURE_AXES and (shape[-1] in COLOURS or (len(shape) == PICTURE_AXES and shape[1] == 3))
+    return len(shape) >= PICTURE_AXES and (
+        shape[-1] in COLOURS or (len(shape) == PICTURE_AXES and shape[1] == 3)
+    )

@@ -40,16 +40,31 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     path = Path(path)
     try:
         info = json.loads((path / "meta" / "info.json").read_text())
-        version, features, total = str(info["codebase_version"]), dict(info["features"]), int(info["total_frames"])
+        version, features, total = (
+            str(info["codebase_version"]),
+            dict(info["features"]),
+            int(info["total_frames"]),
+        )
         if strange := [name for name, told in features.items() if not isinstance(told, dict)]:
             raise ValueError(f"nothing of {strange[0]!r} that makes sense")
         kinds = {name: _kind(told) for name, told in features.items() if name.startswith(OBSERVATION)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})") from error
+        raise UnveilError(
+            f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})"
+        ) from error
     if not version.startswith(("v2.", "v3.")):
-        raise UnveilError(f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are")
-    left = {name: f"is {kind or 'of no dtype'}, but numbers are needed" for name, kind in kinds.items() if not _read(kind)}
-    wanted = {name: asked(name.removeprefix(OBSERVATION), PICTURE_AXES if kind in SEEN else 1, pictures) for name, kind in kinds.items()}
+        raise UnveilError(
+            f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are"
+        )
+    left = {
+        name: f"is {kind or 'of no dtype'}, but numbers are needed"
+        for name, kind in kinds.items()
+        if not _read(kind)
+    }
+    wanted = {
+        name: asked(name.removeprefix(OBSERVATION), PICTURE_AXES if kind in SEEN else 1, pictures)
+        for name, kind in kinds.items()
+    }
     names = [name for name, kind in kinds.items() if kind != "video" and name not in left and wanted[name]]
     if "action" not in features:
         raise UnveilError(f"{path}: 'action' is missing; the dataset has {sorted(features)[:12]}")
@@ -63,11 +78,15 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         raise UnveilError(f"{path}: its files hold rows of unlike shapes ({error})") from error
     for name in ("index", "episode_index"):
         if joined[name].ndim != 1 or joined[name].dtype.kind not in "iu":
-            raise UnveilError(f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}")
+            raise UnveilError(
+                f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}"
+            )
         joined[name] = joined[name].astype(np.int64)
     count = len(joined["index"])
     if count != total:
-        raise UnveilError(f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?")
+        raise UnveilError(
+            f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?"
+        )
     order = _order(path, joined, [part.get("frame_index") for part in parts])
     episode = joined["episode_index"][order]
     if bool((np.diff(episode) < 0).any()):
@@ -86,7 +105,13 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     for name in [name for name, kind in kinds.items() if kind == "video" and wanted[name]]:
         observations[name] = decoded_videos(path, name, count, _deep(features[name]))
     bare = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
-    return checked(path, {name.removeprefix(OBSERVATION): observations[name] for name in observations}, joined["action"][order], ends, bare)
+    return checked(
+        path,
+        {name.removeprefix(OBSERVATION): observations[name] for name in observations},
+        joined["action"][order],
+        ends,
+        bare,
+    )
 
 
 def _kind(told: dict[str, Any]) -> str:
@@ -118,14 +143,21 @@ def _order(path: Path, joined: dict[str, np.ndarray], frames: list[np.ndarray | 
     if not bool((joined["index"][order] != np.arange(count)).any()):
         return order
     if all(frame is not None for frame in frames):
-        frame, episode = np.concatenate([frame for frame in frames if frame is not None]), joined["episode_index"]
+        frame, episode = (
+            np.concatenate([frame for frame in frames if frame is not None]),
+            joined["episode_index"],
+        )
         order = np.lexsort((frame, episode))
         begins = np.append(True, np.diff(episode[order]) != 0)
         starts = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
         if not bool((frame[order] != np.arange(count) - starts).any()):
-            note(f"{path}: index does not count the steps 0 .. {count - 1:,}; their order is that of episode_index and frame_index")
+            note(
+                f"{path}: index does not count the steps 0 .. {count - 1:,}; their order is that of episode_index and frame_index"
+            )
             return order
-    raise UnveilError(f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged, or a part of one")
+    raise UnveilError(
+        f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged, or a part of one"
+    )
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
@@ -162,8 +194,19 @@ def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]
                     raise UnveilError(f"{file}: column {name!r} {error}") from error
                 left[name] = str(error)
         return found
-    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
-        raise UnveilError(f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})") from error
+    except (
+        arrow.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        raise UnveilError(
+            f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})"
+        ) from error
 
 
 def _bounded(file: Any, names: list[str], largest: int) -> Any:
@@ -181,7 +224,9 @@ def _bounded(file: Any, names: list[str], largest: int) -> Any:
         if (taken := taken + batch.nbytes) > largest:
             break
     if taken > largest:
-        raise ValueError(f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression")
+        raise ValueError(
+            f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression"
+        )
     return arrow.Table.from_batches(batches, file.schema_arrow if not batches else None)
 
 
@@ -198,7 +243,11 @@ def _numbers(column: Any) -> np.ndarray:
         return decoded_pictures(column)
     shape = [len(column)]
     while hasattr(column.type, "value_type"):
-        lengths = {column.type.list_size} if hasattr(column.type, "list_size") else set(np.unique(column.value_lengths().to_numpy(False)))
+        lengths = (
+            {column.type.list_size}
+            if hasattr(column.type, "list_size")
+            else set(np.unique(column.value_lengths().to_numpy(False)))
+        )
         if len(lengths) != 1:
             raise Unread(f"has rows of several lengths, {[int(n) for n in sorted(lengths)[:4]]}")
         shape.append(int(lengths.pop()))

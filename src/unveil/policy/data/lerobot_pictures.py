@@ -15,7 +15,11 @@ from jaxtyping import UInt8
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST
 
-DECODERS = {"av": "av", "torchcodec": "torchcodec", "imageio_ffmpeg": "imageio[ffmpeg]"}  # in this order, by how to install them
+DECODERS = {
+    "av": "av",
+    "torchcodec": "torchcodec",
+    "imageio_ffmpeg": "imageio[ffmpeg]",
+}  # in this order, by how to install them
 
 DEEP = r"gray(9|1\d|f)"  # pixel formats that lose their numbers as 8 bits
 
@@ -41,10 +45,14 @@ def decoded_pictures(column: Any) -> np.ndarray:
             if made and picture.shape[:2] != made[0].shape[:2]:
                 raise ValueError(f"its size is {picture.shape[1::-1]}, that of row 0 {made[0].shape[1::-1]}")
             if made and picture.dtype != made[0].dtype:
-                raise ValueError(f"it has {'more than ' if picture.dtype != np.uint8 else ''}8 bits a channel, unlike row 0")
+                raise ValueError(
+                    f"it has {'more than ' if picture.dtype != np.uint8 else ''}8 bits a channel, unlike row 0"
+                )
             made.append(picture)
         except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-            raise ValueError(f"row {i} of a picture column is no whole PNG or JPEG ({' '.join(str(error).split())})") from error
+            raise ValueError(
+                f"row {i} of a picture column is no whole PNG or JPEG ({' '.join(str(error).split())})"
+            ) from error
     if not made:
         raise ValueError("a picture column without rows")
     return np.stack(made)
@@ -53,7 +61,9 @@ def decoded_pictures(column: Any) -> np.ndarray:
 def _decoded(opened: Any) -> np.ndarray:
     """One picture, (h, w, 3) uint8 or (h, w, 1) float32."""
     turned: Any = import_module("PIL.ImageOps").exif_transpose
-    deep = any(";16" in str(tile) for tile in opened.tile)  # which loading cuts to 8 bits where there are colours
+    deep = any(
+        ";16" in str(tile) for tile in opened.tile
+    )  # which loading cuts to 8 bits where there are colours
     picture = turned(opened)
     if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
         return np.asarray(picture, np.float32)[..., None]
@@ -82,19 +92,25 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
         raise UnveilError(
             f"{path}: {feature!r} is a video of depth or of more than 8 bits a channel, which is not read; store images instead"
         )
-    files = sorted(file for file in (path / "videos").rglob("*.mp4") if feature in file.relative_to(path).parts)
+    files = sorted(
+        file for file in (path / "videos").rglob("*.mp4") if feature in file.relative_to(path).parts
+    )
     if not files:
         raise UnveilError(f"{path}: no videos/**/{feature}/**/*.mp4 here; is the download complete?")
     decoder = next((name for name in DECODERS if find_spec(name) is not None), None)
     if decoder is None:
-        raise UnveilError(f"{path}: {feature!r} is video, for which a decoder is needed: pip install {' or '.join(DECODERS.values())}")
+        raise UnveilError(
+            f"{path}: {feature!r} is video, for which a decoder is needed: pip install {' or '.join(DECODERS.values())}"
+        )
     made, done = np.zeros((0, 0, 0, 3), np.uint8), 0
     for file in files:
         try:
             for frame in _frames(file, decoder):
                 if not done:
                     if count * frame.size > LARGEST:
-                        raise UnveilError(f"{path}: {feature!r} has {count:,} frames of {frame.shape}, more than {LARGEST >> 30} GiB")
+                        raise UnveilError(
+                            f"{path}: {feature!r} has {count:,} frames of {frame.shape}, more than {LARGEST >> 30} GiB"
+                        )
                     made = np.zeros((count, *frame.shape), np.uint8)
                 if done < count:
                     made[done] = frame
@@ -102,9 +118,13 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
         except UnveilError:
             raise
         except Exception as error:  # whatever decoders raise
-            raise UnveilError(f"{file}: not a whole video that {decoder} reads ({(str(error).splitlines() or [''])[0]})") from error
+            raise UnveilError(
+                f"{file}: not a whole video that {decoder} reads ({(str(error).splitlines() or [''])[0]})"
+            ) from error
     if done != count:
-        raise UnveilError(f"{path}: {done:,} frames of {feature!r}, but {count:,} steps; is the download complete?")
+        raise UnveilError(
+            f"{path}: {done:,} frames of {feature!r}, but {count:,} steps; is the download complete?"
+        )
     return made
 
 
@@ -114,7 +134,9 @@ def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         with av.open(str(file)) as container:
             for frame in container.decode(video=0):
                 if re.match(DEEP, frame.format.name):
-                    raise ValueError(f"its pixels are {frame.format.name}, more than 8 bits, which are not read; store images instead")
+                    raise ValueError(
+                        f"its pixels are {frame.format.name}, more than 8 bits, which are not read; store images instead"
+                    )
                 yield frame.to_ndarray(format="rgb24")
     elif decoder == "torchcodec":
         decoders: Any = import_module("torchcodec.decoders")
@@ -122,19 +144,38 @@ def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
             yield frame.permute(1, 2, 0).numpy()
     else:
         ffmpeg: Any = import_module("imageio_ffmpeg")
-        yield from _piped([ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", f"file:{file}", "-f", "image2pipe", "-c:v", "ppm", "-"])
+        yield from _piped(
+            [
+                ffmpeg.get_ffmpeg_exe(),
+                "-v",
+                "error",
+                "-i",
+                f"file:{file}",
+                "-f",
+                "image2pipe",
+                "-c:v",
+                "ppm",
+                "-",
+            ]
+        )
 
 
 def _piped(command: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames that a program writes as PPM: "P6", width and height, 255, each on a line, and then the bytes."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             while process.stdout.readline() == b"P6\n":
                 width, height = map(int, process.stdout.readline().split())
                 if int(process.stdout.readline()) != 255:
-                    raise ValueError("its pixels have more than 8 bits a channel, which are not read; store images instead")
-                yield np.frombuffer(process.stdout.read(3 * width * height), np.uint8).reshape(height, width, 3)
+                    raise ValueError(
+                        "its pixels have more than 8 bits a channel, which are not read; store images instead"
+                    )
+                yield np.frombuffer(process.stdout.read(3 * width * height), np.uint8).reshape(
+                    height, width, 3
+                )
             if told := process.stderr.read().decode(errors="replace").strip():
                 raise ValueError(told.rpartition("\n")[2])
         finally:

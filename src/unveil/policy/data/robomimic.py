@@ -54,9 +54,13 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
             check_held(file, sum(values.nbytes for values in (*observations.values(), *actions)))
             for name, shape, count in zip(demos, shapes, counts, strict=True):
                 if shape[:1] != (count,):
-                    raise UnveilError(f"{path}: 'data/{name}' has {count} actions, but observations of another length")
+                    raise UnveilError(
+                        f"{path}: 'data/{name}' has {count} actions, but observations of another length"
+                    )
     if len({part.shape[1:] for part in actions}) > 1:
-        raise UnveilError(f"{path}: 'actions' has several shapes, {sorted({part.shape[1:] for part in actions})[:2]}")
+        raise UnveilError(
+            f"{path}: 'actions' has several shapes, {sorted({part.shape[1:] for part in actions})[:2]}"
+        )
     return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left)
 
 

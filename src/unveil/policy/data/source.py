@@ -31,11 +31,15 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
     """
     path = found(Path(source))
     if re.match(r"https?://", source):
-        path = download(source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations"))
+        path = download(
+            source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations")
+        )
     if is_lerobot(path):
         return read_lerobot(path, pictures)
     if not path.exists():
-        raise UnveilError(f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}")
+        raise UnveilError(
+            f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}"
+        )
     if path.suffix == ".npz":
         return read_demonstrations_npz(path, pictures)
     if path.suffix in (".hdf5", ".h5"):
@@ -43,7 +47,9 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
     if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":
         return read_zarr(path, pictures)
     if path.is_dir() and next((path / "data").rglob("*.parquet"), None) is not None:
-        raise UnveilError(f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?")
+        raise UnveilError(
+            f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?"
+        )
     raise UnveilError(
         f"{source}: no known format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz with action and "
         "episode_ends is needed"

@@ -23,13 +23,30 @@ from unveil.policy.data.demonstrations import ACTIONS, ENDS, Demonstrations, che
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
 from unveil.policy.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
 
-CODECS = {"blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
+CODECS = {
+    "blosc",
+    "bytes",
+    "bz2",
+    "crc32c",
+    "gzip",
+    "lz4",
+    "lzma",
+    "sharding_indexed",
+    "shuffle",
+    "transpose",
+    "zlib",
+    "zstd",
+}
 
 
 def is_zarr(path: Path) -> bool:
     """Whether this is a zarr folder, or a zip of one."""
     if path.is_dir():
-        return (path / ".zgroup").is_file() or (path / "zarr.json").is_file() or (path / "data" / "action").is_dir()
+        return (
+            (path / ".zgroup").is_file()
+            or (path / "zarr.json").is_file()
+            or (path / "data" / "action").is_dir()
+        )
     return zipfile.is_zipfile(path) and path.suffix in (".zip", ".zarr")
 
 
@@ -47,10 +64,16 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
     path = Path(path)
     left = dict[str, str]()
     with _folder(path) as root:
-        names = sorted(p.name for p in (root / "data").iterdir() if p.is_dir()) if (root / "data").is_dir() else []
+        names = (
+            sorted(p.name for p in (root / "data").iterdir() if p.is_dir())
+            if (root / "data").is_dir()
+            else []
+        )
         action = next((name for name in ACTIONS if name in names), None)
         if action is None:
-            raise UnveilError(f"{path}: 'data/action' is missing; below data there is {names[:12] or 'nothing'}")
+            raise UnveilError(
+                f"{path}: 'data/action' is missing; below data there is {names[:12] or 'nothing'}"
+            )
         if not (root / "meta" / ENDS).is_dir():
             raise UnveilError(f"{path}: 'meta/{ENDS}' is missing")
         arrays = dict[str, np.ndarray]()
@@ -69,7 +92,9 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
             ends = _array(path, root, f"meta/{ENDS}")
         except Unread as error:
             raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
-    return checked(path, {name: values for name, values in arrays.items() if name != action}, arrays[action], ends, left)
+    return checked(
+        path, {name: values for name, values in arrays.items() if name != action}, arrays[action], ends, left
+    )
 
 
 def _array(path: Path, root: Path, name: str) -> np.ndarray:
@@ -85,8 +110,13 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
         stored = zarr.open_array(str(root / name), mode="r")
         check_kind(stored.dtype.kind, stored.dtype)
         files = chunk_files(root / name)
-        if stored.size * stored.dtype.itemsize > room(sum(file.stat().st_size for file in files)) or stored.nchunks > MOST_CHUNKS:
-            raise UnveilError(f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB")
+        if (
+            stored.size * stored.dtype.itemsize > room(sum(file.stat().st_size for file in files))
+            or stored.nchunks > MOST_CHUNKS
+        ):
+            raise UnveilError(
+                f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB"
+            )
         if stored.shards is None:
             check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
@@ -96,7 +126,9 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
                 "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
             )
         if len(stored.shape) >= PICTURE_AXES:  # by pieces: the published pictures are 2.8 GB as floats
-            return as_pictures(np.asarray(stored[i : i + 1024]) for i in range(0, max(1, stored.shape[0]), 1024))
+            return as_pictures(
+                np.asarray(stored[i : i + 1024]) for i in range(0, max(1, stored.shape[0]), 1024)
+            )
         return np.asarray(stored[...])
     except (UnveilError, Unread):
         raise
@@ -123,7 +155,9 @@ def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
             raise ValueError("no description")
         return cast(dict[str, Any], told), file.name == ".zarray"
     except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+        raise UnveilError(
+            f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)"
+        ) from error
 
 
 def _axes(path: Path, folder: Path) -> int:
@@ -143,13 +177,23 @@ def _check_codecs(path: Path, folder: Path) -> str:
     try:
         used: list[Any] = [told["compressor"], *(told["filters"] or [])] if second else list(told["codecs"])
         for codec in used:
-            name = None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            name = (
+                None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            )
             if name is not None and name not in CODECS:
-                raise Unread(f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are")
+                raise Unread(
+                    f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are"
+                )
         outermost = used[0] if second else used[-1]
-        return "" if outermost is None else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
+        return (
+            ""
+            if outermost is None
+            else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise UnveilError(f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)") from error
+        raise UnveilError(
+            f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)"
+        ) from error
 
 
 @contextmanager
@@ -165,14 +209,25 @@ def _folder(path: Path) -> Generator[Path]:
             with zipfile.ZipFile(path) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
                 if sum(info.file_size for info in members) > room(path.stat().st_size):
-                    raise UnveilError(f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first")
-                if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                    raise UnveilError(
+                        f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first"
+                    )
+                if any(
+                    info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members
+                ):
                     raise UnveilError(f"{path}: packed in another way than zip's own; unpack it first")
-                if any(".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute() for i in members):
+                if any(
+                    ".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute()
+                    for i in members
+                ):
                     raise UnveilError(f"{path}: names a file outside itself")
-                tops = {i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename}
+                tops = {
+                    i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename
+                }
                 if len(tops) != 1:
-                    raise UnveilError(f"{path}: {len(tops)} replay buffers (meta/{ENDS}) in this zip; one is needed")
+                    raise UnveilError(
+                        f"{path}: {len(tops)} replay buffers (meta/{ENDS}) in this zip; one is needed"
+                    )
                 top = tops.pop()
                 for info in members:
                     if info.filename.startswith(top):

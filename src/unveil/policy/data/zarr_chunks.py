@@ -13,7 +13,11 @@ PIECE = 2**16
 
 def chunk_files(folder: Path) -> list[Path]:
     """The files of an array that are not its description."""
-    return [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".") and file.name != "zarr.json"]
+    return [
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not file.name.startswith(".") and file.name != "zarr.json"
+    ]
 
 
 def check_chunks(folder: Path, codec: str, size: int) -> None:

@@ -70,4 +70,8 @@ class Nearest:
         return np.einsum("bk,bkha->bha", weights / weights.sum(1, keepdims=True), self._chunks[places])
 
     def _scaled(self, observations: np.ndarray) -> np.ndarray:
-        return (2.0 * (observations - self._low) / self._span - 1.0).reshape(len(observations), -1).astype(np.float64)
+        return (
+            (2.0 * (observations - self._low) / self._span - 1.0)
+            .reshape(len(observations), -1)
+            .astype(np.float64)
+        )

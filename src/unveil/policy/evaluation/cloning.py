@@ -71,10 +71,14 @@ class Bins:
 
     def loss(self, said: Tensor, chunks: Tensor) -> Tensor:
         scores = said.unflatten(-1, (-1, self.count))
-        return F.cross_entropy(scores.movedim(-1, 1), self.binned(chunks), reduction="none").flatten(1).mean(1)
+        return (
+            F.cross_entropy(scores.movedim(-1, 1), self.binned(chunks), reduction="none").flatten(1).mean(1)
+        )
 
     def drawn(self, said: Tensor, generator: Noise) -> Tensor:
-        return self.middles(_picked(said.unflatten(-1, (-1, self.count)).softmax(-1).cpu(), generator)).to(said)
+        return self.middles(_picked(said.unflatten(-1, (-1, self.count)).softmax(-1).cpu(), generator)).to(
+            said
+        )
 
     def binned(self, x: Tensor) -> Tensor:
         """The bin of each number; what lies outside [-1, 1] is in the outer ones."""
@@ -113,7 +117,11 @@ class Mixture:
         """Scores (B, K), means and deviations (B, H, K, A)."""
         parts = said.unflatten(-1, (self.count, -1))
         actions = (parts.shape[-1] - 1) // 2
-        return parts[..., 0].mean(1), parts[..., 1 : 1 + actions], F.softplus(parts[..., 1 + actions :]) + self.least
+        return (
+            parts[..., 0].mean(1),
+            parts[..., 1 : 1 + actions],
+            F.softplus(parts[..., 1 + actions :]) + self.least,
+        )
 
 
 def _picked(shares: Tensor, generator: Noise) -> Tensor:

@@ -20,5 +20,7 @@ def energy_score(draws: Float[np.ndarray, "M B H A"], done: Float[np.ndarray, "B
         raise ValueError(f"energy score: at least 2 draws are needed, got {count}")
     flat, truth = draws.reshape(count, draws.shape[1], -1), done.reshape(len(done), -1)
     near = np.linalg.norm(flat - truth, axis=-1).mean()
-    apart = sum(np.linalg.norm(flat - flat[k], axis=-1).sum() for k in range(count)) / (count * (count - 1) * flat.shape[1])
+    apart = sum(np.linalg.norm(flat - flat[k], axis=-1).sum() for k in range(count)) / (
+        count * (count - 1) * flat.shape[1]
+    )
     return float(near - 0.5 * apart)

@@ -54,4 +54,8 @@ def sides(agents: Float[np.ndarray, "T B 2"], start: Float[np.ndarray, "5"]) -> 
         kept &= ~(open_ & (first != 0) & (row == -first))
         first = np.where((first == 0) & open_, row, first)
     took = first != 0
-    return Sides(float((first == 1).mean()), float((first == -1).mean()), float(kept[took].mean()) if took.any() else float("nan"))
+    return Sides(
+        float((first == 1).mean()),
+        float((first == -1).mean()),
+        float(kept[took].mean()) if took.any() else float("nan"),
+    )

@@ -43,7 +43,11 @@ def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
     """The published score, the mean over episodes of the largest reward, and the share of episodes whose coverage exceeded 0.95."""
     metrics: dict[str, float] = {}
     metrics["score_mean"], metrics["score_ci95"] = mean_ci95(world.best)
-    return metrics | {"success_rate": float(world.solved.mean()), "length_mean": float(world.lengths.mean()), "n": world.count}
+    return metrics | {
+        "success_rate": float(world.solved.mean()),
+        "length_mean": float(world.lengths.mean()),
+        "n": world.count,
+    }
 
 
 def decision_times(policy: Decides, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:

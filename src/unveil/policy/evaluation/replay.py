@@ -29,7 +29,10 @@ def replayed(demonstrations: Demonstrations, episode: int) -> Replay:
     recorded end is compared until then.
     """
     rows = slice(int(demonstrations.starts[episode]), int(demonstrations.episode_ends[episode]))
-    states, actions = demonstrations.observations["state"][rows].astype(np.float64), demonstrations.actions[rows].astype(np.float64)
+    states, actions = (
+        demonstrations.observations["state"][rows].astype(np.float64),
+        demonstrations.actions[rows].astype(np.float64),
+    )
     world = PushTEpisodes(1, 0, steps=len(actions))
     reached, coverage = [world.reset_to(states[:1])[0]], float(world.coverage[0])
     for action in actions:

@@ -46,7 +46,9 @@ class ConditionalUNet(nn.Module):
         self.vector, self.step, self.levels = vector, step, len(widths)
 
         def pair(inputs: int, outputs: int) -> nn.ModuleList:
-            return nn.ModuleList(FilmConv1d(i, outputs, step + vector, kernel, groups, scale) for i in (inputs, outputs))
+            return nn.ModuleList(
+                FilmConv1d(i, outputs, step + vector, kernel, groups, scale) for i in (inputs, outputs)
+            )
 
         self.time = nn.Sequential(nn.Linear(step, 4 * step), nn.Mish(), nn.Linear(4 * step, step))
         self.down = nn.ModuleList(pair(a, b) for a, b in pairwise((features, *widths)))
@@ -55,11 +57,15 @@ class ConditionalUNet(nn.Module):
         inner = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(pair(2 * b, a) for a, b in inner)
         self.doublings = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in inner)
-        self.final = nn.Sequential(ConvBlock1d(widths[0], widths[0], kernel), nn.Conv1d(widths[0], features, 1))
+        self.final = nn.Sequential(
+            ConvBlock1d(widths[0], widths[0], kernel), nn.Conv1d(widths[0], features, 1)
+        )
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.shape[1] % 2 ** (self.levels - 1):
-            raise ValueError(f"ConditionalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times")
+            raise ValueError(
+                f"ConditionalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times"
+            )
         about = self._about(len(x), self.time(sinusoids(time, self.step, inclusive=True)), cond)
         h, kept = x.transpose(1, 2), list[Tensor]()
         for k, blocks in enumerate(self.down):
@@ -83,5 +89,7 @@ class ConditionalUNet(nn.Module):
         if cond is None or cond.vector is None:
             raise ValueError("ConditionalUNet: the condition needs a vector")
         if cond.vector.shape != (batch, self.vector):
-            raise ValueError(f"ConditionalUNet: the vector must be {(batch, self.vector)}, got {tuple(cond.vector.shape)}")
+            raise ValueError(
+                f"ConditionalUNet: the vector must be {(batch, self.vector)}, got {tuple(cond.vector.shape)}"
+            )
         return torch.cat([time, cond.vector], dim=-1)

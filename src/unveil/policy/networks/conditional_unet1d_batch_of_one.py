@@ -40,7 +40,9 @@ class Rows:
     def seen(self, taps: int, stride: int = 1) -> Tensor:
         """(H / stride, taps C): what a convolution that keeps the number of places sees, `taps` odd."""
         start = (self.zeros - taps // 2) * self.channels
-        return self.whole.as_strided((self.places // stride, taps * self.channels), (stride * self.channels, 1), start)
+        return self.whole.as_strided(
+            (self.places // stride, taps * self.channels), (stride * self.channels, 1), start
+        )
 
 
 class SingleConditionalUNet:
@@ -53,12 +55,16 @@ class SingleConditionalUNet:
         channels: of `told`.
     """
 
-    def __init__(self, plain: ConditionalUNet, films: dict[nn.Module, Film], channels: int, places: int) -> None:
+    def __init__(
+        self, plain: ConditionalUNet, films: dict[nn.Module, Film], channels: int, places: int
+    ) -> None:
         convolutions = [m for m in plain.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
         self._zeros = max(m.kernel_size[0] // 2 for m in convolutions)
         self._films, self._told = films, torch.empty(channels)
         self._todo: list[Callable[[], object]] = []
-        self._read = self._rows(places, cast(FilmConv1d, cast(nn.ModuleList, plain.down[0])[0]).first.conv.in_channels)
+        self._read = self._rows(
+            places, cast(FilmConv1d, cast(nn.ModuleList, plain.down[0])[0]).first.conv.in_channels
+        )
         x, kept = self._read, list[Rows]()
         for k, blocks in enumerate(plain.down):
             x = self._pair(blocks, x)
@@ -73,7 +79,9 @@ class SingleConditionalUNet:
             x = self._doubled(cast(nn.ConvTranspose1d, double), self._pair(blocks, both))
         final, last = cast(ConvBlock1d, plain.final[0]), cast(nn.Conv1d, plain.final[1])
         h = self._block(final, x)
-        self._last = partial(torch.addmm, _bias(last), h.inner, last.weight.detach()[:, :, 0].t().contiguous())
+        self._last = partial(
+            torch.addmm, _bias(last), h.inner, last.weight.detach()[:, :, 0].t().contiguous()
+        )
 
     def __call__(self, x: Tensor, told: Tensor) -> Tensor:
         self._read.inner.copy_(x[0])
@@ -114,7 +122,15 @@ class SingleConditionalUNet:
         before, after = self._rows(x.places, conv.out_channels), self._rows(x.places, conv.out_channels)
         self._product(x.seen(conv.kernel_size[0]), _matrix(conv.weight), _bias(conv), before.inner)
         image, out = before.image, after.image
-        shape = (norm.weight.detach(), norm.bias.detach(), 1, conv.out_channels, x.places, norm.num_groups, norm.eps)
+        shape = (
+            norm.weight.detach(),
+            norm.bias.detach(),
+            1,
+            conv.out_channels,
+            x.places,
+            norm.num_groups,
+            norm.eps,
+        )
 
         def activate() -> None:
             _mish(torch.native_group_norm(image, *shape)[0], out=out)

@@ -85,10 +85,15 @@ class Derived:
         start = 0
         for block in blocks:
             middle, end = start + block.first.conv.out_channels, start + block.about.out_features
-            self.films[block] = (slice(start, middle), slice(middle, end)) if block.scale else (None, slice(start, end))
+            self.films[block] = (
+                (slice(start, middle), slice(middle, end)) if block.scale else (None, slice(start, end))
+            )
             start = end
         weight = torch.cat([block.about.weight.detach() for block in blocks])
-        self.of_time, self.of_vector = weight[:, : plain.step].contiguous(), weight[:, plain.step :].contiguous()
+        self.of_time, self.of_vector = (
+            weight[:, : plain.step].contiguous(),
+            weight[:, plain.step :].contiguous(),
+        )
         self.bias = torch.cat([block.about.bias.detach() for block in blocks])
         self.times: dict[float, Tensor] = {}
         self.laid: dict[tuple[int, bool], Laid] = {}
@@ -144,16 +149,24 @@ class Derived:
         plain, levels = self.plain, self.plain.levels
 
         def blocks(pair: nn.Module, at: int) -> tuple[Filmed, ...]:
-            return tuple(self.filmed(cast(FilmConv1d, block), at, many) for block in cast(nn.ModuleList, pair))
+            return tuple(
+                self.filmed(cast(FilmConv1d, block), at, many) for block in cast(nn.ModuleList, pair)
+            )
 
         sizes = [places // 2**k for k in range(levels)]
         final, last = plain.final
         return Laid(
             tuple(blocks(pair, at) for pair, at in zip(plain.down, sizes, strict=True)),
-            tuple(places_of(cast(nn.Conv1d, halve), at, torch.float32) for halve, at in zip(plain.halvings, sizes, strict=False)),
+            tuple(
+                places_of(cast(nn.Conv1d, halve), at, torch.float32)
+                for halve, at in zip(plain.halvings, sizes, strict=False)
+            ),
             blocks(plain.middle, sizes[-1]),
             tuple(blocks(pair, at) for pair, at in zip(plain.up, sizes[:0:-1], strict=True)),
-            tuple(places_of(cast(nn.ConvTranspose1d, d), at, torch.float32) for d, at in zip(plain.doublings, sizes[:0:-1], strict=True)),
+            tuple(
+                places_of(cast(nn.ConvTranspose1d, d), at, torch.float32)
+                for d, at in zip(plain.doublings, sizes[:0:-1], strict=True)
+            ),
             block_of(final, places, torch.float32, many),  # pyright: ignore[reportArgumentType]
             places_of(last, places, torch.float32),  # pyright: ignore[reportArgumentType]
         )
@@ -182,7 +195,11 @@ class FastConditionalUNet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         plain = self.plain
         vector = None if cond is None else cond.vector
-        if plain_serves(self, plain, x) or x.dtype != torch.float32 or plain.final[1].weight.dtype != torch.float32:
+        if (
+            plain_serves(self, plain, x)
+            or x.dtype != torch.float32
+            or plain.final[1].weight.dtype != torch.float32
+        ):
             return plain(x, time, cond)
         fits = plain.vector == 0 or (vector is not None and vector.shape == (len(x), plain.vector))
         if not fits or x.shape[1] % 2 ** (plain.levels - 1):
@@ -200,7 +217,9 @@ class FastConditionalUNet(nn.Module):
         """
         if cond.vector is None or cond.vector.ndim != 2 or cond.vector.shape[1] != self.plain.vector:
             got = None if cond.vector is None else tuple(cond.vector.shape)
-            raise ValueError(f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}")
+            raise ValueError(
+                f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}"
+            )
         return replace(cond, prefix=self._derived().of(cond.vector))
 
     def _derived(self) -> Derived:

@@ -36,7 +36,9 @@ class ObservationEncoder(nn.Module):
         ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part that is missing or misshapen.
     """
 
-    def __init__(self, parts: tuple[Part, ...], keypoints: int | None = 32, outputs: int | None = None, width: int = 64) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], keypoints: int | None = 32, outputs: int | None = None, width: int = 64
+    ) -> None:
         super().__init__()
         self.parts = parts
         sizes: dict[int, tuple[int, int, int]] = {}
@@ -45,19 +47,29 @@ class ObservationEncoder(nn.Module):
                 channels, height, wide = part.shape
                 size = (channels, *(part.crop or (height, wide)))
                 if sizes.setdefault(part.encoder, size) != size:
-                    raise ValueError(f"ObservationEncoder: {part.key} is of another size than what its encoder reads besides")
+                    raise ValueError(
+                        f"ObservationEncoder: {part.key} is of another size than what its encoder reads besides"
+                    )
         if sorted(sizes) != list(range(len(sizes))):
             raise ValueError(f"ObservationEncoder: encoders must be numbered from 0, got {sorted(sizes)}")
-        self.encoders = nn.ModuleList(ImageEncoder((h, w), c, keypoints, outputs, width) for _, (c, h, w) in sorted(sizes.items()))
-        self.size = sum(part.shape[0] if part.encoder is None else self._encoder(part.encoder).outputs for part in parts)
+        self.encoders = nn.ModuleList(
+            ImageEncoder((h, w), c, keypoints, outputs, width) for _, (c, h, w) in sorted(sizes.items())
+        )
+        self.size = sum(
+            part.shape[0] if part.encoder is None else self._encoder(part.encoder).outputs for part in parts
+        )
 
     def forward(self, observations: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([self._read(part, observations, generator) for part in self.parts], dim=-1)
 
-    def _read(self, part: Part, observations: Mapping[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def _read(
+        self, part: Part, observations: Mapping[str, Tensor], generator: torch.Generator | None
+    ) -> Tensor:
         if part.key not in observations or observations[part.key].shape[2:] != part.shape:
             found = tuple(observations[part.key].shape) if part.key in observations else "nothing"
-            raise ValueError(f"ObservationEncoder: {part.key} must be (B, n, {', '.join(map(str, part.shape))}), got {found}")
+            raise ValueError(
+                f"ObservationEncoder: {part.key} must be (B, n, {', '.join(map(str, part.shape))}), got {found}"
+            )
         x = observations[part.key]
         if part.encoder is None:
             return x

@@ -29,11 +29,18 @@ class ImageEncoder(nn.Module):
     """
 
     def __init__(
-        self, size: tuple[int, int], channels: int = 3, keypoints: int | None = 32, outputs: int | None = None, width: int = 64
+        self,
+        size: tuple[int, int],
+        channels: int = 3,
+        keypoints: int | None = 32,
+        outputs: int | None = None,
+        width: int = 64,
     ) -> None:
         super().__init__()
         if width % 16 or min(size) < 1 or (keypoints is not None and max(size) <= 32):
-            raise ValueError(f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}")
+            raise ValueError(
+                f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}"
+            )
         self.size, self.channels = size, channels
         self.outputs = 8 * width if keypoints is None else outputs or 2 * keypoints
         self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
@@ -48,7 +55,9 @@ class ImageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.channels, *self.size):
-            raise ValueError(f"ImageEncoder: images must be {(self.channels, *self.size)}, got {tuple(x.shape[1:])}")
+            raise ValueError(
+                f"ImageEncoder: images must be {(self.channels, *self.size)}, got {tuple(x.shape[1:])}"
+            )
         h = F.max_pool2d(F.relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
         for blocks in self.levels:
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
@@ -87,7 +96,9 @@ class SpatialSoftmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         share = self.mix(x).flatten(2).softmax(dim=-1).unflatten(2, x.shape[2:])
-        across, down = (torch.linspace(-1.0, 1.0, n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2]))
+        across, down = (
+            torch.linspace(-1.0, 1.0, n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2])
+        )
         return torch.stack([share.sum(2) @ across, share.sum(3) @ down], dim=-1)
 
 
@@ -100,8 +111,13 @@ def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generato
         ValueError: the windows do not fit.
     """
     (height, width), spare = size, _spare(images, size)
-    corners = [torch.randint(n + 1, (len(images),), generator=generator, device=generator.device).tolist() for n in spare]
-    return torch.stack([row[..., y : y + height, x : x + width] for row, y, x in zip(images, *corners, strict=True)])
+    corners = [
+        torch.randint(n + 1, (len(images),), generator=generator, device=generator.device).tolist()
+        for n in spare
+    ]
+    return torch.stack(
+        [row[..., y : y + height, x : x + width] for row, y, x in zip(images, *corners, strict=True)]
+    )
 
 
 def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -69,12 +69,16 @@ class PolicyTransformer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.shape[1] > self.horizon or x.shape[2] != self.features:
-            raise ValueError(f"PolicyTransformer: x must be (B, up to {self.horizon}, {self.features}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"PolicyTransformer: x must be (B, up to {self.horizon}, {self.features}), got {tuple(x.shape)}"
+            )
         generator = self._generator()
         memory = sinusoids(time, self.width, inclusive=True)[:, None]
         if self.observe is not None:
             memory = torch.cat([memory, self.observe(self._tokens(len(x), cond))], dim=1)
-        memory = self.memory(dropped(memory + self.memory_place[: memory.shape[1]], self.dropout_inputs, generator))
+        memory = self.memory(
+            dropped(memory + self.memory_place[: memory.shape[1]], self.dropout_inputs, generator)
+        )
         h = dropped(self.enter(x) + self.place[: x.shape[1]], self.dropout_inputs, generator)
         own, told = self.masks(x.shape[1], memory.shape[1], x.device) if self.causal else (None, None)
         for block in self.blocks:
@@ -84,13 +88,20 @@ class PolicyTransformer(nn.Module):
     def masks(self, places: int, memories: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """What action i may see, bool: of the actions (i, j) j <= i, and of the memory (i, j) j <= i + 1, where 0 is the time."""
         action = torch.arange(places, device=device)[:, None]
-        return torch.arange(places, device=device) <= action, torch.arange(memories, device=device) <= action + 1
+        return torch.arange(places, device=device) <= action, torch.arange(
+            memories, device=device
+        ) <= action + 1
 
     def _tokens(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.tokens is None:
             raise ValueError("PolicyTransformer: the condition needs tokens")
         shape = cond.tokens.shape
-        if len(shape) != 3 or shape[0] != batch or not 1 <= shape[1] <= self.observations or shape[2] != self.observation:
+        if (
+            len(shape) != 3
+            or shape[0] != batch
+            or not 1 <= shape[1] <= self.observations
+            or shape[2] != self.observation
+        ):
             raise ValueError(
                 f"PolicyTransformer: the tokens must be ({batch}, 1 to {self.observations}, {self.observation}), got {tuple(shape)}"
             )
@@ -116,19 +127,32 @@ class CrossBlock(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.own, self.told, self.last = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.query, self.memory, self.gather = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.query, self.memory, self.gather = (
+            nn.Linear(width, width),
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, width),
+        )
         self.rise, self.fall = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Tensor, memory: Tensor, own: Tensor | None, told: Tensor | None, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        memory: Tensor,
+        own: Tensor | None,
+        told: Tensor | None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         q, k, v = self.qkv(self.own(x)).chunk(3, dim=-1)
         x = x + self._dropped(self.merge(self._attend(q, k, v, own, generator)), generator)
         q, (k, v) = self.query(self.told(x)), self.memory(memory).chunk(2, dim=-1)
         x = x + self._dropped(self.gather(self._attend(q, k, v, told, generator)), generator)
-        return x + self._dropped(self.fall(self._dropped(F.gelu(self.rise(self.last(x))), generator)), generator)
+        return x + self._dropped(
+            self.fall(self._dropped(F.gelu(self.rise(self.last(x))), generator)), generator
+        )
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         if generator is None or not self.dropout:
             mixed = attention(q, k, v, mask)

@@ -38,14 +38,19 @@ def our_config(described: Described) -> dict[str, Any]:
     if it.clip not in (None, 1.0):
         raise ValueError(f"it clips to {it.clip:g}; ours clips to 1 or not at all")
     if it.first != it.observed - 1:
-        raise ValueError("it carries actions out from one step after the newest observation on (oa_step_convention false)")
+        raise ValueError(
+            "it carries actions out from one step after the newest observation on (oa_step_convention false)"
+        )
     network = it.network
     config: dict[str, Any] = {
         "recipe": "pusht",
         "origin": it.release,
         "preset": "default",
         "observation": on_pusht(it.parts),
-        "parts": [{"key": p.key, "shape": list(p.shape), "encoder": p.encoder, "crop": p.crop and list(p.crop)} for p in it.parts],
+        "parts": [
+            {"key": p.key, "shape": list(p.shape), "encoder": p.encoder, "crop": p.crop and list(p.crop)}
+            for p in it.parts
+        ],
         "image_keypoints": it.keypoints,
         "image_width": 64,
         "observations": sum(math.prod(part.shape) for part in it.parts),
@@ -57,8 +62,22 @@ def our_config(described: Described) -> dict[str, Any]:
         "predicts": it.predicts,
         "clip": it.clip is not None,
     }
-    cnn: dict[str, Any] = {"network": "cnn", "widths": [8], "kernel": 5, "step_width": 128, "groups": 8, "scale": True}
-    other: dict[str, Any] = {"width": 192, "depth": 6, "heads": 4, "dropout": 0.0, "dropout_inputs": 0.0, "causal": True}
+    cnn: dict[str, Any] = {
+        "network": "cnn",
+        "widths": [8],
+        "kernel": 5,
+        "step_width": 128,
+        "groups": 8,
+        "scale": True,
+    }
+    other: dict[str, Any] = {
+        "width": 192,
+        "depth": 6,
+        "heads": 4,
+        "dropout": 0.0,
+        "dropout_inputs": 0.0,
+        "causal": True,
+    }
     if isinstance(network, UNetShape):
         cnn |= {"widths": list(network.widths), "kernel": network.kernel, "step_width": network.step}
         cnn |= {"groups": network.groups, "scale": network.scale}
@@ -66,7 +85,12 @@ def our_config(described: Described) -> dict[str, Any]:
             raise ValueError(f"its widths {network.widths} are no multiples of 8")
     else:
         cnn["network"] = "transformer"
-        other |= {"width": network.width, "depth": network.depth, "heads": network.heads, "causal": network.causal}
+        other |= {
+            "width": network.width,
+            "depth": network.depth,
+            "heads": network.heads,
+            "causal": network.causal,
+        }
         other |= {"dropout": network.dropout, "dropout_inputs": network.dropout_inputs}
     return config | cnn | other
 
@@ -80,7 +104,9 @@ def on_pusht(parts: tuple[Part, ...]) -> str:
         ("obs", (20,)): "keypoints",
         ("obs", (5,)): "state",
     }
-    names = [known.get((part.key, part.shape), "other") if part.encoder is None else _view(part) for part in parts]
+    names = [
+        known.get((part.key, part.shape), "other") if part.encoder is None else _view(part) for part in parts
+    ]
     return "other" if "other" in names or len(set(names)) < len(names) else "+".join(names)
 
 
@@ -107,7 +133,11 @@ def model_of(read: PolicyWeights, raw: bool = False) -> PolicyModel:
         _load(model.encoder, weights, "observation.")
     with torch.no_grad():
         plain = [part for part in read.described.parts if part.encoder is None]
-        _set(model.observed, [read.normalization[part.key] for part in plain], [part.shape[0] for part in plain])
+        _set(
+            model.observed,
+            [read.normalization[part.key] for part in plain],
+            [part.shape[0] for part in plain],
+        )
         images = [part for part in read.described.parts if part.encoder is not None]
         for part, limits in zip(images, model.pictured or (), strict=True):
             assert isinstance(limits, Normalization)
@@ -118,7 +148,9 @@ def model_of(read: PolicyWeights, raw: bool = False) -> PolicyModel:
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
-    module.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)})
+    module.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    )
 
 
 def _set(normalization: Normalization, parts: list[Linear], sizes: list[int]) -> None:
@@ -167,7 +199,9 @@ def load_foreign(
     except ValueError as error:
         raise UnveilError(f"{where}: {error}") from error
     clip = weights.described.clip is not None
-    return policy_with(quick(model.to(find_device(device))), seed, solver, sampling_steps, n_action, temperature, clip=clip)
+    return policy_with(
+        quick(model.to(find_device(device))), seed, solver, sampling_steps, n_action, temperature, clip=clip
+    )
 
 
 def foreign_observation(path: Path) -> str:
@@ -185,7 +219,9 @@ def _one(path: Path) -> tuple[PolicyWeights, Path]:
     paths = found(path)
     if len(paths) != 1:
         names = ", ".join(str(p.relative_to(path)) for p in paths[:4])
-        raise UnveilError(f"{path} holds {len(paths)} policies{f' ({names})' if names else ''}; give the path of one")
+        raise UnveilError(
+            f"{path} holds {len(paths)} policies{f' ({names})' if names else ''}; give the path of one"
+        )
     return read(paths[0]), paths[0]
 
 
@@ -248,16 +284,28 @@ def _rows(read: PolicyWeights) -> list[tuple[str, str]]:
     it = read.described
     model = model_of(it)
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.items()}
-    schedule = f"{it.steps} steps, {it.schedule}, predicts {it.predicts}" + ("" if it.clip is None else f", clipped to {it.clip:g}")
+    schedule = f"{it.steps} steps, {it.schedule}, predicts {it.predicts}" + (
+        "" if it.clip is None else f", clipped to {it.clip:g}"
+    )
     notes = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in read.notes.items())
     rows = [
         ("policy", f"{it.policy} of {it.release}"),
         ("network", f"{type(model['network']).__name__}, {sizes['network']:,} parameters"),
         ("shape", _shape(it)),
-        ("chunks", f"{it.observed} observations in, {it.horizon} actions out, {it.acted} carried out from number {it.first} on"),
-        ("observations", ", ".join(f"{p.key} {'x'.join(map(str, p.shape))}{_seen(p.crop)}" for p in it.parts) + f", told by {it.told}"),
+        (
+            "chunks",
+            f"{it.observed} observations in, {it.horizon} actions out, {it.acted} carried out from number {it.first} on",
+        ),
+        (
+            "observations",
+            ", ".join(f"{p.key} {'x'.join(map(str, p.shape))}{_seen(p.crop)}" for p in it.parts)
+            + f", told by {it.told}",
+        ),
         ("diffusion", f"{schedule}; sampled there by {it.sampler}"),
-        ("weights", ("raw" if read.averaged is None else "raw and averaged (EMA)") + (f"; {notes}" if notes else "")),
+        (
+            "weights",
+            ("raw" if read.averaged is None else "raw and averaged (EMA)") + (f"; {notes}" if notes else ""),
+        ),
         ("normaliser", f"of {', '.join(read.normalization)}, in the file"),
         ("usable", "yes: every tensor has a place in our networks"),
         ("as a policy", _acts(it)),
@@ -279,7 +327,11 @@ def _acts(it: Described) -> str:
 
 def _scored(it: Described) -> str:
     seen = on_pusht(it.parts)
-    return "no: PushT has no such observations" if seen == "other" else f"{seen}: unveil eval pusht --checkpoint PATH"
+    return (
+        "no: PushT has no such observations"
+        if seen == "other"
+        else f"{seen}: unveil eval pusht --checkpoint PATH"
+    )
 
 
 def _seen(crop: tuple[int, int] | None) -> str:

@@ -33,10 +33,16 @@ def check_policy(config: Mapping[str, Any]) -> None:
         "heads",
     )
     check_whole_numbers(config, whole)
-    if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in ("cnn", "transformer"):
+    if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in (
+        "cnn",
+        "transformer",
+    ):
         raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
     known = {"keypoints", "state", "pixels", "other", "agent", "vertices", "picture"}
-    if not known.issuperset(str(config["observation"]).split("+")) or not 0.0 <= float(config["dropout"]) < 1.0:
+    if (
+        not known.issuperset(str(config["observation"]).split("+"))
+        or not 0.0 <= float(config["dropout"]) < 1.0
+    ):
         raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
     if config["observation"] == "pixels":
         check_whole_numbers(config, ("crop", "image_width", "image_keypoints"))
@@ -46,10 +52,17 @@ def check_policy(config: Mapping[str, Any]) -> None:
             raise ValueError(f"a part of observations is {part!r}")
         if part["encoder"] is not None and not (type(part["encoder"]) is int and len(part["shape"]) == 3):
             raise ValueError(f"a part of observations is {part!r}")
-    if not (isinstance(config.get("prefix", 0), int) and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]):
+    if not (
+        isinstance(config.get("prefix", 0), int)
+        and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]
+    ):
         raise ValueError(f"prefix is {config['prefix']!r}")
     widths = config["widths"]
-    if not widths or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths) or len(widths) > 8:
+    if (
+        not widths
+        or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths)
+        or len(widths) > 8
+    ):
         raise ValueError(f"widths are {widths!r}")
     if config["network"] == "cnn" and any(width % config.get("groups", 8) for width in widths):
         raise ValueError(f"widths are {widths!r}, in {config['groups']} groups")
@@ -113,7 +126,9 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     if config["network"] == "cnn":
         told = shape.prefix + (0 if shape.told == "inpainting" else shape.n_obs * seen)
         film = config.get("groups", 8), config.get("scale", True)  # others' may differ
-        network = ConditionalUNet(shape.row, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film)
+        network = ConditionalUNet(
+            shape.row, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film
+        )
     else:
         size = (
             config["width"],
@@ -124,7 +139,9 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
             config.get("causal", True),
         )
         network = PolicyTransformer(shape.actions, shape.horizon, seen + shape.prefix, shape.n_obs, *size)
-    return PolicyModel(shape, network, encoder, pictured=bool(shape.parts) and config["observation"] != "pixels")
+    return PolicyModel(
+        shape, network, encoder, pictured=bool(shape.parts) and config["observation"] != "pixels"
+    )
 
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
@@ -166,12 +183,20 @@ def load_policy(
             else "solver consistency needs a distilled student: unveil train pusht --distill RUN"
         )
     if config["predicts"] != "flow" and sampling_steps > config["diffusion_steps"]:
-        raise ValueError(f"--sampling-steps must be at most {config['diffusion_steps']}, those of training, got {sampling_steps}")
+        raise ValueError(
+            f"--sampling-steps must be at most {config['diffusion_steps']}, those of training, got {sampling_steps}"
+        )
     if student and config["distill_steps"] % sampling_steps:
-        calls = ", ".join(str(k) for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0)
-        raise ValueError(f"--sampling-steps must be one of {calls} for this student, whose times are those, got {sampling_steps}")
+        calls = ", ".join(
+            str(k) for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0
+        )
+        raise ValueError(
+            f"--sampling-steps must be one of {calls} for this student, whose times are those, got {sampling_steps}"
+        )
     model = quick(load_policy_model(folder, find_device(device)))
-    return policy_with(model, seed, solver, sampling_steps, n_action, temperature, clip=bool(config.get("clip", True)))
+    return policy_with(
+        model, seed, solver, sampling_steps, n_action, temperature, clip=bool(config.get("clip", True))
+    )
 
 
 def quick(model: PolicyModel) -> PolicyModel:
@@ -211,8 +236,18 @@ def policy_with(
     if solver not in solvers:
         raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
     if solver == "euler" and model.shape.predicts != "flow":
-        raise ValueError(f"solver euler is for policies of flow matching; this one says {model.shape.predicts}: give ddim")
-    return Policy(model, solvers[solver], sampling_steps, n_action=n_action, temperature=temperature, clip=clip, seed=seed)
+        raise ValueError(
+            f"solver euler is for policies of flow matching; this one says {model.shape.predicts}: give ddim"
+        )
+    return Policy(
+        model,
+        solvers[solver],
+        sampling_steps,
+        n_action=n_action,
+        temperature=temperature,
+        clip=clip,
+        seed=seed,
+    )
 
 
 def read_policy_config(folder: Path) -> dict[str, Any]:

@@ -169,11 +169,19 @@ def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetS
     if film.shape[0] not in (widths[0], 2 * widths[0]) or film.shape[1] < step or step < 4 or len(widths) > 8:
         raise ValueError("its U-Net has FiLM of a shape that makes no sense")
     return UNetShape(
-        inner.shape[1], film.shape[1] - step, tuple(widths), inner.shape[2], step, groups, scale=film.shape[0] == 2 * widths[0]
+        inner.shape[1],
+        film.shape[1] - step,
+        tuple(widths),
+        inner.shape[2],
+        step,
+        groups,
+        scale=film.shape[0] == 2 * widths[0],
     )
 
 
-def transformer_shape(tensors: Mapping[str, Tensor], prefix: str, heads: int, dropout: float, dropout_inputs: float) -> TransformerShape:
+def transformer_shape(
+    tensors: Mapping[str, Tensor], prefix: str, heads: int, dropout: float, dropout_inputs: float
+) -> TransformerShape:
     """The shape of a transformer, but for what is in no tensor.
 
     Raises:
@@ -181,7 +189,9 @@ def transformer_shape(tensors: Mapping[str, Tensor], prefix: str, heads: int, dr
     """
     places = _of(tensors, f"{prefix}pos_emb", 3)
     if f"{prefix}encoder.0.weight" not in tensors:
-        raise ValueError("its transformer has no memory or layers over it (time_as_cond false or n_cond_layers above 0); ours has neither")
+        raise ValueError(
+            "its transformer has no memory or layers over it (time_as_cond false or n_cond_layers above 0); ours has neither"
+        )
     depth = 0
     while f"{prefix}decoder.layers.{depth}.norm1.weight" in tensors:
         depth += 1
@@ -192,7 +202,9 @@ def transformer_shape(tensors: Mapping[str, Tensor], prefix: str, heads: int, dr
     return TransformerShape(*sizes, dropout, dropout_inputs, causal=f"{prefix}mask" in tensors)
 
 
-def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str], described: Described) -> dict[str, Tensor]:
+def renamed(
+    tensors: Mapping[str, Tensor], table: Mapping[str, str], described: Described
+) -> dict[str, Tensor]:
     """All parameters under our names, float32.
 
     Args:
@@ -204,7 +216,11 @@ def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str], described: 
     missing = sorted(used - tensors.keys())
     foreign = sorted(name for name in tensors.keys() - used if not name.endswith(_EMPTY))
     if missing or foreign:
-        norm = " (its image encoder has BatchNorm, ours GroupNorm)" if any(f.endswith(".running_mean") for f in foreign) else ""
+        norm = (
+            " (its image encoder has BatchNorm, ours GroupNorm)"
+            if any(f.endswith(".running_mean") for f in foreign)
+            else ""
+        )
         raise ValueError(
             f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[name[:80] for name in foreign[:2]]}{norm}"
         )
@@ -215,7 +231,9 @@ def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str], described: 
     found: dict[str, Tensor] = {}
     for name, theirs in table.items():
         value = tensors[theirs]
-        if name in ("network.place", "network.memory_place") and value.ndim == 3:  # theirs have an axis for the batch
+        if (
+            name in ("network.place", "network.memory_place") and value.ndim == 3
+        ):  # theirs have an axis for the batch
             value = value[0]
         if tuple(value.shape) != ours[name]:
             raise ValueError(f"{theirs} has shape {tuple(value.shape)}, needed is {ours[name]}")

@@ -39,7 +39,10 @@ POLICIES = (
     "DiffusionTransformerHybridImagePolicy",
     "DiffusionUnetImagePolicy",
 )
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of each channel, as torchvision has them
+IMAGENET = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # mean and deviation of each channel, as torchvision has them
 _BYTES = Symbol("_codecs", "encode")  # as Python 3 writes bytes for Python 2
 _FORM = Form(
     knows=lambda symbol: symbol == _BYTES or hydra_config.knows(symbol),
@@ -62,7 +65,9 @@ def read_policy(file: Path) -> PolicyWeights:
     except UnveilError as error:
         raise UnveilError(f"{error}{_other(file)}") from error
     try:
-        dicts: dict[str, dict[str, Tensor]] = {name: _tensors(name, value) for name, value in state["state_dicts"].items()}
+        dicts: dict[str, dict[str, Tensor]] = {
+            name: _tensors(name, value) for name, value in state["state_dicts"].items()
+        }
         if "model" not in dicts:
             raise ValueError("it has no weights (state_dicts: model)")
         described = describe(state["cfg"], dicts["model"])
@@ -70,9 +75,13 @@ def read_policy(file: Path) -> PolicyWeights:
         normalization = normalizers(dicts.get("ema_model", dicts["model"]), described)
         if described.keypoints is None and _encoder(state["cfg"]).get("imagenet_norm") is True:
             normalization = renormalized(normalization, described)
-        return PolicyWeights(described, weights["model"], weights.get("ema_model"), normalization, state["notes"])
+        return PolicyWeights(
+            described, weights["model"], weights.get("ema_model"), normalization, state["notes"]
+        )
     except ValueError as error:
-        raise UnveilError(f"{file}: a checkpoint of real-stanford/diffusion_policy that cannot be used: {error}") from error
+        raise UnveilError(
+            f"{file}: a checkpoint of real-stanford/diffusion_policy that cannot be used: {error}"
+        ) from error
 
 
 def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
@@ -90,7 +99,9 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         as_condition = _at(policy, "obs_as_global_cond", bool)
     else:
         heads = _at(own, "n_head", int)
-        network = transformer_shape(tensors, "model.", heads, _at(own, "p_drop_attn", float), _at(own, "p_drop_emb", float))
+        network = transformer_shape(
+            tensors, "model.", heads, _at(own, "p_drop_attn", float), _at(own, "p_drop_emb", float)
+        )
         as_condition = _at(policy, "obs_as_cond", bool)
     observed = _at(policy, "n_obs_steps", int)
     plain = kind == "DiffusionUnetImagePolicy"
@@ -106,8 +117,12 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
     if predicts not in ("epsilon", "sample"):
         raise ValueError(f"it predicts {predicts[:40]}; epsilon and sample are known")
     if policy.get("pred_action_steps_only") is True:
-        raise ValueError("its chunks hold the actions that are carried out alone (pred_action_steps_only), which ours do not")
-    later = kind == "DiffusionUnetLowdimPolicy" and policy.get("oa_step_convention") is not True  # an early convention, one step off
+        raise ValueError(
+            "its chunks hold the actions that are carried out alone (pred_action_steps_only), which ours do not"
+        )
+    later = (
+        kind == "DiffusionUnetLowdimPolicy" and policy.get("oa_step_convention") is not True
+    )  # an early convention, one step off
     return Described(
         "real-stanford/diffusion_policy",
         kind,
@@ -134,19 +149,33 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
         ValueError: as `renamed`.
     """
     it = described.network
-    table: Names = transformer_names(it, "model.") if isinstance(it, TransformerShape) else unet_names(it, "model.", lerobot=False)
+    table: Names = (
+        transformer_names(it, "model.")
+        if isinstance(it, TransformerShape)
+        else unet_names(it, "model.", lerobot=False)
+    )
     places = list[str]()
     shared = any(name.startswith("obs_encoder.key_model_map.rgb.") for name in tensors)
     for part in described.parts:
         if part.encoder is not None and described.keypoints is None:
-            table |= encoder_names(part.encoder, f"obs_encoder.key_model_map.{'rgb' if shared else part.key}", "", "")
+            table |= encoder_names(
+                part.encoder, f"obs_encoder.key_model_map.{'rgb' if shared else part.key}", "", ""
+            )
         elif part.encoder is not None:
             net = f"obs_encoder.obs_nets.{part.key}"
             table |= encoder_names(part.encoder, f"{net}.nets.0.nets", f"{net}.nets.1.nets", f"{net}.nets.3")
-            places += [f"{net}.backbone.", f"{net}.pool.", *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y"))]
+            places += [
+                f"{net}.backbone.",
+                f"{net}.pool.",
+                *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y")),
+            ]
     places += ["normalizer.", "model.mask", "model.memory_mask"]  # kept twice, or known without
     found = {name: value for name, value in split(tensors).items() if not name.startswith(tuple(places))}
-    if any(not torch.equal(value, torch.ones_like(value)) for name, value in tensors.items() if name.endswith(".temperature")):
+    if any(
+        not torch.equal(value, torch.ones_like(value))
+        for name, value in tensors.items()
+        if name.endswith(".temperature")
+    ):
         raise ValueError("its spatial softmax has another temperature than 1")
     return renamed(found, table, described)
 
@@ -158,12 +187,20 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
         ValueError: one is missing, or of another size.
     """
     found: dict[str, Linear] = {}
-    actions = described.network.features - (sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0)
+    actions = described.network.features - (
+        sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0
+    )
     sizes = {part.key: part.shape[0] for part in described.parts}
     for key, size in {**sizes, "action": actions}.items():
         pair = [tensors.get(f"normalizer.params_dict.{key}.{name}") for name in ("scale", "offset")]
         scale, offset = (None if value is None else value.reshape(-1).to(torch.float32) for value in pair)
-        if scale is None or offset is None or scale.shape != offset.shape or len(scale) not in (1, size) or not bool((scale != 0).all()):
+        if (
+            scale is None
+            or offset is None
+            or scale.shape != offset.shape
+            or len(scale) not in (1, size)
+            or not bool((scale != 0).all())
+        ):
             raise ValueError(f"its normaliser of {key[:40]} is missing, or not of {size} numbers")
         image = any(part.key == key and part.encoder is not None for part in described.parts)
         found[key] = Linear(scale[:, None, None], offset[:, None, None]) if image else Linear(scale, offset)
@@ -181,7 +218,9 @@ def renormalized(normalization: Mapping[str, Linear], described: Described) -> d
     for part in described.parts:
         if part.encoder is not None:
             if part.shape[0] != 3:
-                raise ValueError(f"its {part.key[:40]} has {part.shape[0]} channels, but imagenet_norm knows three")
+                raise ValueError(
+                    f"its {part.key[:40]} has {part.shape[0]} channels, but imagenet_norm knows three"
+                )
             it = normalization[part.key]
             found[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
     return found
@@ -227,7 +266,9 @@ def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
             raise ValueError(f"its observation {key[:40]} has a shape that makes no sense")
         if meta.get("type", "low_dim") == "low_dim":
             if len(shape) != 1:
-                raise ValueError(f"its observation {key[:40]} of shape {shape} is neither numbers side by side nor an image")
+                raise ValueError(
+                    f"its observation {key[:40]} of shape {shape} is neither numbers side by side nor an image"
+                )
             parts.append(Part(key, shape))
             continue
         if meta["type"] != "rgb" or len(shape) != 3:
@@ -243,13 +284,22 @@ def _plain(tree: Any) -> dict[str, Any]:
     dicts, pickles = payload.get("state_dicts"), payload.get("pickles")
     cfg = hydra_config.plain(payload.get("cfg"))
     if not isinstance(cfg, dict) or not isinstance(dicts, dict):
-        raise ValueError("not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)")
+        raise ValueError(
+            "not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)"
+        )
     cfg = interpolation.resolved(cast(dict[str, Any], cfg))
-    wanted = {name: value for name, value in cast(dict[str, Any], dicts).items() if name in ("model", "ema_model")}
+    wanted = {
+        name: value for name, value in cast(dict[str, Any], dicts).items() if name in ("model", "ema_model")
+    }
     notes: dict[str, int] = {}
     for name in ("epoch", "global_step"):
         within = cast(dict[str, Any], pickles).get(name) if isinstance(pickles, dict) else None
-        if isinstance(within, Made) and within.maker == _BYTES and len(within.arguments) == 2 and within.arguments[1] == "latin1":
+        if (
+            isinstance(within, Made)
+            and within.maker == _BYTES
+            and len(within.arguments) == 2
+            and within.arguments[1] == "latin1"
+        ):
             value = read_pickle(BytesIO(str(within.arguments[0]).encode("latin1")), nothing)
             if type(value) is int and 0 <= value < 10**12:
                 notes[name] = value
@@ -263,7 +313,16 @@ def _other(file: Path) -> str:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             with archive.open(names[0]) as tree:
                 said = tree.read(2**24)
-    except (OSError, ValueError, IndexError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
         return ""
     if b"pytorch-lightning_version" in said:
         return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"

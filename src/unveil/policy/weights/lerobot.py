@@ -39,7 +39,9 @@ def is_lerobot(folder: Path) -> bool:
     except (UnveilError, OSError):
         return False
     sides = [("input_features", "output_features"), ("input_shapes", "output_shapes")]
-    return config.get("type") == "diffusion" or any(all(isinstance(config.get(name), dict) for name in pair) for pair in sides)
+    return config.get("type") == "diffusion" or any(
+        all(isinstance(config.get(name), dict) for name in pair) for pair in sides
+    )
 
 
 def read_policy_folder(folder: Path) -> PolicyWeights:
@@ -80,7 +82,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise ValueError(f"{twice[0][:80]} stands in two of its shards")
         found |= part
     if wrong := sorted(named.keys() ^ found.keys()):
-        raise ValueError(f"{wrong[0][:80]} is {'in no shard' if wrong[0] in named else 'in a shard, but not in the index'}")
+        raise ValueError(
+            f"{wrong[0][:80]} is {'in no shard' if wrong[0] in named else 'in a shard, but not in the index'}"
+        )
     return found
 
 
@@ -90,18 +94,39 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
     Its `normalization_mapping` then has the names of features beside those of kinds. One whose type was lost is of diffusion if it names
     a noise scheduler (huggingface/lerobot#1105).
     """
-    if "type" not in config and "noise_scheduler_type" in config and isinstance(config.get("input_features"), dict):
+    if (
+        "type" not in config
+        and "noise_scheduler_type" in config
+        and isinstance(config.get("input_features"), dict)
+    ):
         return config | {"type": "diffusion"}
     shapes = [config.get(name) for name in ("input_shapes", "output_shapes")]
-    if "type" in config or "noise_scheduler_type" not in config or not all(isinstance(side, dict) for side in shapes):
+    if (
+        "type" in config
+        or "noise_scheduler_type" not in config
+        or not all(isinstance(side, dict) for side in shapes)
+    ):
         return config
-    features = [{key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, Any], side).items()} for side in shapes]
+    features = [
+        {key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, Any], side).items()}
+        for side in shapes
+    ]
     modes: dict[str, str] = {}
     for name in ("input_normalization_modes", "output_normalization_modes"):
         told = config.get(name)
-        modes |= {key: str(mode).upper() for key, mode in (cast(dict[str, Any], told) if isinstance(told, dict) else {}).items()}
-    modes = {key: modes.get(key, "IDENTITY") for side in features for key in side}  # what is not named was left as it is
-    return config | {"type": "diffusion", "input_features": features[0], "output_features": features[1], "normalization_mapping": modes}
+        modes |= {
+            key: str(mode).upper()
+            for key, mode in (cast(dict[str, Any], told) if isinstance(told, dict) else {}).items()
+        }
+    modes = {
+        key: modes.get(key, "IDENTITY") for side in features for key in side
+    }  # what is not named was left as it is
+    return config | {
+        "type": "diffusion",
+        "input_features": features[0],
+        "output_features": features[1],
+        "normalization_mapping": modes,
+    }
 
 
 def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
@@ -116,7 +141,9 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
     if images and config.get("use_group_norm") is not True:
         raise ValueError("its image encoder has BatchNorm (use_group_norm false), ours GroupNorm")
     if images and (config.get("vision_backbone") != "resnet18" or config.get("resize_shape") is not None):
-        raise ValueError("its images go through something else than a resnet18 of their own size (vision_backbone, resize_shape)")
+        raise ValueError(
+            "its images go through something else than a resnet18 of their own size (vision_backbone, resize_shape)"
+        )
     shapes, crop = _features(config, None), config.get("crop_shape")
     if STATE not in shapes:
         raise ValueError(f"its config has no {STATE}")
@@ -160,7 +187,9 @@ def check_type(config: Mapping[str, Any]) -> None:
     """
     if config.get("type") != "diffusion":
         said = (
-            f"it is of type {str(config['type'])[:40]}" if "type" in config else "its config.json says no type and no noise_scheduler_type"
+            f"it is of type {str(config['type'])[:40]}"
+            if "type" in config
+            else "its config.json says no type and no noise_scheduler_type"
         )
         raise ValueError(f"{said}; diffusion can be read")
 
@@ -178,22 +207,36 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
     for encoder in {part.encoder for part in described.parts if part.encoder is not None}:
         net = f"diffusion.rgb_encoder.{encoder}" if apart else "diffusion.rgb_encoder"
         table |= encoder_names(encoder, f"{net}.backbone", f"{net}.pool.nets", f"{net}.out")
-    found = {name: v for name, v in tensors.items() if not name.startswith(_BUFFERS) and not name.endswith(".pool.pos_grid")}
+    found = {
+        name: v
+        for name, v in tensors.items()
+        if not name.startswith(_BUFFERS) and not name.endswith(".pool.pos_grid")
+    }
     return renamed(found, table, described)
 
 
-def normalizers(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described) -> dict[str, Linear]:
+def normalizers(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described
+) -> dict[str, Linear]:
     """What is done to observations and actions: from the model's buffers where it has any, else from the files beside it.
 
     Raises:
         UnveilError: a file is damaged.
         ValueError: statistics are missing, of another size, or of a kind that is not known.
     """
-    stats = _buffers(tensors) or {**_beside(folder, "policy_postprocessor"), **_beside(folder, "policy_preprocessor")}
+    stats = _buffers(tensors) or {
+        **_beside(folder, "policy_postprocessor"),
+        **_beside(folder, "policy_preprocessor"),
+    }
     modes = config.get("normalization_mapping")
-    kinds = {key: str(cast(dict[str, Any], feature).get("type")) for key, feature in _all_features(config).items()}
+    kinds = {
+        key: str(cast(dict[str, Any], feature).get("type")) for key, feature in _all_features(config).items()
+    }
     found: dict[str, Linear] = {}
-    for key, shape in {**{part.key: part.shape for part in described.parts}, ACTION: (described.network.features,)}.items():
+    for key, shape in {
+        **{part.key: part.shape for part in described.parts},
+        ACTION: (described.network.features,),
+    }.items():
         told = cast(dict[str, Any], modes) if isinstance(modes, dict) else {}
         mode = told.get(key, told.get(kinds.get(key, "")))
         wide = (shape[0], 1, 1) if len(shape) == 3 else shape
@@ -202,7 +245,9 @@ def normalizers(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
             continue
         names = {"MIN_MAX": ("min", "max"), "MEAN_STD": ("mean", "std")}.get(str(mode))
         if names is None:
-            raise ValueError(f"it normalises {key[:40]} by {str(mode)[:40]}; MIN_MAX, MEAN_STD and IDENTITY are known")
+            raise ValueError(
+                f"it normalises {key[:40]} by {str(mode)[:40]}; MIN_MAX, MEAN_STD and IDENTITY are known"
+            )
         a, b = (_statistic(stats, key, name, wide) for name in names)
         found[key] = _limits(a, b) if mode == "MIN_MAX" else Linear(1.0 / (b + _EPS), -a / (b + _EPS))
     return found
@@ -218,14 +263,20 @@ def _statistic(stats: Mapping[str, Tensor], key: str, name: str, shape: tuple[in
         if known in stats:
             value = stats[known].to(torch.float32)
             if value.numel() != shape[0] or not bool(torch.isfinite(value).all()):
-                raise ValueError(f"its {known[:60]} has shape {tuple(value.shape)} or is not finite; {shape[0]} numbers are needed")
+                raise ValueError(
+                    f"its {known[:60]} has shape {tuple(value.shape)} or is not finite; {shape[0]} numbers are needed"
+                )
             return value.reshape(shape)
-    raise ValueError(f"its {key[:60]}.{name} is neither in the model nor beside it (policy_preprocessor.json, policy_postprocessor.json)")
+    raise ValueError(
+        f"its {key[:60]}.{name} is neither in the model nor beside it (policy_preprocessor.json, policy_postprocessor.json)"
+    )
 
 
 def _buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Statistics that are buffers of the model, by names whose dots are underscores."""
-    return {name.partition(".buffer_")[2]: value for name, value in tensors.items() if name.startswith(_BUFFERS)}
+    return {
+        name.partition(".buffer_")[2]: value for name, value in tensors.items() if name.startswith(_BUFFERS)
+    }
 
 
 def _beside(folder: Path, name: str) -> dict[str, Tensor]:
@@ -255,7 +306,9 @@ def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[in
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
             raise ValueError(f"its {key[:40]} has a shape that makes no sense")
         if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
-            raise ValueError(f"its {key[:40]} of shape {shape} is neither numbers side by side nor an image (C, h, w)")
+            raise ValueError(
+                f"its {key[:40]} of shape {shape} is neither numbers side by side nor an image (C, h, w)"
+            )
         if kind in (None, feature.get("type")):
             found[key] = shape
     return found
@@ -269,7 +322,12 @@ def _kind(key: str) -> str:
 
 def _all_features(config: Mapping[str, Any]) -> dict[str, Any]:
     both = (config.get("input_features"), config.get("output_features"))
-    named = {key: value for side in both if isinstance(side, dict) for key, value in cast(dict[str, Any], side).items()}
+    named = {
+        key: value
+        for side in both
+        if isinstance(side, dict)
+        for key, value in cast(dict[str, Any], side).items()
+    }
     return {key: value for key, value in named.items() if isinstance(value, dict)}
 
 

@@ -16,31 +16,59 @@ def unet_names(shape: UNetShape, theirs: str, lerobot: bool) -> Names:
     resample = "2" if lerobot else "2.conv"
     pairs = {"time.0": "diffusion_step_encoder.1", "time.2": "diffusion_step_encoder.3"}
     sizes = (shape.features, *shape.widths)
-    blocks = [(f"down.{k}.{i}", f"down_modules.{k}.{i}", not i and sizes[k] != sizes[k + 1]) for k in range(levels) for i in range(2)]
+    blocks = [
+        (f"down.{k}.{i}", f"down_modules.{k}.{i}", not i and sizes[k] != sizes[k + 1])
+        for k in range(levels)
+        for i in range(2)
+    ]
     blocks += [(f"middle.{i}", f"mid_modules.{i}", False) for i in range(2)]
     for k in range(last):
         above, below = shape.widths[last - k - 1], shape.widths[last - k]
         blocks += [(f"up.{k}.{i}", f"up_modules.{k}.{i}", not i and 2 * below != above) for i in range(2)]
     for ours, mine, changes in blocks:
         for end, name in zip(ends, ("first", "second"), strict=True):
-            pairs |= {f"{ours}.{name}.conv": f"{mine}.{end}.block.0", f"{ours}.{name}.norm": f"{mine}.{end}.block.1"}
-        pairs |= {f"{ours}.about": f"{mine}.cond_encoder.1"} | ({f"{ours}.skip": f"{mine}.residual_conv"} if changes else {})
+            pairs |= {
+                f"{ours}.{name}.conv": f"{mine}.{end}.block.0",
+                f"{ours}.{name}.norm": f"{mine}.{end}.block.1",
+            }
+        pairs |= {f"{ours}.about": f"{mine}.cond_encoder.1"} | (
+            {f"{ours}.skip": f"{mine}.residual_conv"} if changes else {}
+        )
     pairs |= {f"halvings.{k}": f"down_modules.{k}.{resample}" for k in range(last)}
     pairs |= {f"doublings.{k}": f"up_modules.{k}.{resample}" for k in range(last)}
-    pairs |= {"final.0.conv": "final_conv.0.block.0", "final.0.norm": "final_conv.0.block.1", "final.1": "final_conv.1"}
+    pairs |= {
+        "final.0.conv": "final_conv.0.block.0",
+        "final.0.norm": "final_conv.0.block.1",
+        "final.1": "final_conv.1",
+    }
     return _both(pairs, "network.", theirs)
 
 
 def transformer_names(shape: TransformerShape, theirs: str) -> Names:
     """Of a `PolicyTransformer`, after `split`."""
-    pairs = {"enter": "input_emb", "memory.0": "encoder.0", "memory.2": "encoder.2", "norm": "ln_f", "leave": "head"}
+    pairs = {
+        "enter": "input_emb",
+        "memory.0": "encoder.0",
+        "memory.2": "encoder.2",
+        "norm": "ln_f",
+        "leave": "head",
+    }
     if shape.observation:
         pairs["observe"] = "cond_obs_emb"
     for i in range(shape.depth):
         mine = {"own": "norm1", "told": "norm2", "last": "norm3", "rise": "linear1", "fall": "linear2"}
-        mine |= {"merge": "self_attn.out_proj", "gather": "multihead_attn.out_proj", "query": "query", "memory": "memory", "qkv": "qkv"}
+        mine |= {
+            "merge": "self_attn.out_proj",
+            "gather": "multihead_attn.out_proj",
+            "query": "query",
+            "memory": "memory",
+            "qkv": "qkv",
+        }
         pairs |= {f"blocks.{i}.{a}": f"decoder.layers.{i}.{b}" for a, b in mine.items()}
-    return _both(pairs, "network.", theirs) | {"network.place": f"{theirs}pos_emb", "network.memory_place": f"{theirs}cond_pos_emb"}
+    return _both(pairs, "network.", theirs) | {
+        "network.place": f"{theirs}pos_emb",
+        "network.memory_place": f"{theirs}cond_pos_emb",
+    }
 
 
 def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -66,7 +94,9 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
         mix, leave: of the spatial softmax and of the last layer; "" for an encoder without.
     """
     ends, levels = (("0", "1"), "{}") if mix else (("conv1", "bn1"), "layer{}")
-    pairs = {"stem": f"{backbone}.{ends[0]}", "norm": f"{backbone}.{ends[1]}"} | ({"pool.mix": mix, "leave": leave} if mix else {})
+    pairs = {"stem": f"{backbone}.{ends[0]}", "norm": f"{backbone}.{ends[1]}"} | (
+        {"pool.mix": mix, "leave": leave} if mix else {}
+    )
     for level in range(4):
         for block in range(2):
             place = levels.format(level + (4 if mix else 1))

@@ -35,7 +35,9 @@ def _trained(path: Path) -> list[Path]:
     """The policies that a training of LeRobot left in `checkpoints/<step>/pretrained_model`; `last` is one of them again."""
     from unveil.policy.weights.lerobot import is_lerobot
 
-    folders = [place for place in path.glob("checkpoints/*/pretrained_model") if not place.parent.is_symlink()]
+    folders = [
+        place for place in path.glob("checkpoints/*/pretrained_model") if not place.parent.is_symlink()
+    ]
     return sorted(folder for folder in folders if is_lerobot(folder))
 
 

@@ -65,7 +65,9 @@ def chat_format(tokens: Tokens) -> ChatFormat:
     begin, opening, closing, end = map(tokens.special, (BEGIN, OPEN, CLOSE, END))
     if opening is None or closing is None or end is None:
         if tokens.template:
-            raise UnveilError(f"this model's tokenizer lacks what its chat template needs: {OPEN}, {CLOSE} or {END}")
+            raise UnveilError(
+                f"this model's tokenizer lacks what its chat template needs: {OPEN}, {CLOSE} or {END}"
+            )
         return ChatFormat((), (), (), tokens.eos_id)
     return ChatFormat(() if begin is None else (begin,), (opening,), (closing,), end)
 
@@ -83,7 +85,9 @@ def is_lladas(template: str) -> bool:
     """Whether a Jinja template says nothing but LLaDA's format: its texts and its words are those, and no others."""
     texts = {(a or b).replace("\\n", "\n") for a, b in _LITERAL.findall(template)}
     words = set(_WORD.findall(_LITERAL.sub(" ", template)))
-    return texts <= _TEXTS and {OPEN, f"{CLOSE}\n\n", END} <= texts and {"bos_token", "trim"} <= words <= _WORDS
+    return (
+        texts <= _TEXTS and {OPEN, f"{CLOSE}\n\n", END} <= texts and {"bos_token", "trim"} <= words <= _WORDS
+    )
 
 
 def encode_chat(tokens: Tokens, turns: Sequence[Turn]) -> list[int]:
@@ -119,11 +123,18 @@ def answer_of(tokens: Tokens, row: Sequence[int]) -> list[int]:
 def _headed(tokens: Tokens, form: ChatFormat, role: str, content: str) -> list[int]:
     if not form.closing:
         return _plain(tokens, form, f"{role}\n\n{content}")
-    return [*form.opening, *_plain(tokens, form, role), *form.closing, *_plain(tokens, form, f"\n\n{content}")]
+    return [
+        *form.opening,
+        *_plain(tokens, form, role),
+        *form.closing,
+        *_plain(tokens, form, f"\n\n{content}"),
+    ]
 
 
 def _plain(tokens: Tokens, form: ChatFormat, text: str) -> list[int]:
     ids = tokens.encode(text)
-    if special := {tokens.mask_id, tokens.eos_id, form.end, *form.begin, *form.opening, *form.closing} & set(ids):
+    if special := {tokens.mask_id, tokens.eos_id, form.end, *form.begin, *form.opening, *form.closing} & set(
+        ids
+    ):
         raise UnveilError(f"a turn holds the text of a special token (number {min(special)}); take it out")
     return ids

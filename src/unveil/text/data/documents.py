@@ -45,9 +45,15 @@ def read_documents(source: str | Path, field: str = "text", encoding: str = "utf
             f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, jsonl or a folder"
         )
     mended: list[str] = []
-    documents = _folder(place, field, encoding, mended) if place.is_dir() else _documents(place, field, encoding, mended)
+    documents = (
+        _folder(place, field, encoding, mended)
+        if place.is_dir()
+        else _documents(place, field, encoding, mended)
+    )
     if mended:
-        note(f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD{_and_others(len(mended) - 1)}")
+        note(
+            f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD{_and_others(len(mended) - 1)}"
+        )
     return documents
 
 
@@ -62,13 +68,17 @@ def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[s
         raise UnveilError(f"{place}: no text in this folder; looked for {', '.join(SUFFIXES)}")
     if others := sorted(set(inside) - set(files)):
         kinds = sorted({p.suffix or p.name for p in others})
-        note(f"{place}: {len(others)} files that are no text are left out ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})")
+        note(
+            f"{place}: {len(others)} files that are no text are left out ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})"
+        )
     documents: list[str] = []
     for file in files:
         try:
             documents += _documents(file, field, encoding, mended)
         except UnveilError as error:
-            if not file.name.lower().removesuffix(".gz").endswith(".json"):  # such as a description of the others
+            if (
+                not file.name.lower().removesuffix(".gz").endswith(".json")
+            ):  # such as a description of the others
                 raise
             note(f"left out: {error}")
     if not documents:
@@ -95,7 +105,9 @@ def _documents(file: Path, field: str, encoding: str, mended: list[str]) -> list
         if documents[-1] is not text:
             mended.append(place)
     if not documents:
-        raise UnveilError(f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}")
+        raise UnveilError(
+            f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}"
+        )
     if not any(document.strip() for document in documents):
         raise UnveilError(f"{file}: no text in it; the field {field!r} is empty in every line")
     return documents
@@ -104,7 +116,9 @@ def _documents(file: Path, field: str, encoding: str, mended: list[str]) -> list
 def _field(value: Any, place: str, field: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
         has = ", ".join(map(str, value))[:80] if isinstance(value, dict) else type(value).__name__
-        raise UnveilError(f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field")
+        raise UnveilError(
+            f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field"
+        )
     return value[field]
 
 
@@ -131,12 +145,17 @@ def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
         UnveilError: a document holds the mask's own text.
     """
     small = tokens.size <= 2**16
-    ids, characters = array("H" if small else "i"), 0  # grows in place: no list of a number's 32 bytes a token
+    ids, characters = (
+        array("H" if small else "i"),
+        0,
+    )  # grows in place: no list of a number's 32 bytes a token
     for number, document in enumerate(documents, 1):
         for part in parts_of(tokens, document):
             piece = tokens.encode(part)
             if tokens.mask_id in piece:
-                raise UnveilError(f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer")
+                raise UnveilError(
+                    f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer"
+                )
             ids.extend(piece)
         ids.append(tokens.eos_id)
         characters += len(document)
@@ -181,7 +200,9 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
             np.save(handle, stream.ids.astype(small, copy=False), allow_pickle=False)
     characters = {"train": prepared.train.characters, "held": prepared.held.characters}
     with replacing(folder / "streams.json") as partial:
-        partial.write_text(json.dumps({"unveil": "text", "characters": characters, "command": prepared.command}) + "\n")
+        partial.write_text(
+            json.dumps({"unveil": "text", "characters": characters, "command": prepared.command}) + "\n"
+        )
 
 
 def is_prepared(folder: Path) -> bool:
@@ -207,9 +228,13 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         described = json.loads((folder / "streams.json").read_text())
         characters = described["characters"]
-        train, held = (Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held"))
+        train, held = (
+            Stream(_stored_ids(folder / f"{n}.npy"), int(characters[n])) for n in ("train", "held")
+        )
     except DAMAGE as error:
-        raise UnveilError(f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew") from error
+        raise UnveilError(
+            f"{folder}: not a whole folder of `unveil data text` ({error}); make it anew"
+        ) from error
     if any(len(s) and not 0 <= int(s.ids.min()) <= int(s.ids.max()) < tokens.size for s in (train, held)):
         raise UnveilError(f"{folder}: its streams hold tokens that its tokenizer lacks; make it anew")
     return Prepared(tokens, train, held, str(described.get("command", "")))
@@ -222,7 +247,9 @@ def _stored_ids(file: Path) -> np.ndarray:
         begins = stream.tell()
     if len(shape) != 1 or dtype.kind not in "iu" or begins + shape[0] * dtype.itemsize != file.stat().st_size:
         raise ValueError(f"{file.name} holds no row of token ids, or is cut short")
-    return np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)  # nothing cannot be mapped
+    return (
+        np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)
+    )  # nothing cannot be mapped
 
 
 class Pieces:
@@ -240,7 +267,9 @@ class Pieces:
         if not len(stream):
             raise UnveilError("there is no text to learn from")
         if length < 1 or not 0.0 <= truncated <= 1.0:
-            raise ValueError(f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and {truncated}")
+            raise ValueError(
+                f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and {truncated}"
+            )
         self.ids = stream.ids
         self.length, self.truncated = min(length, len(stream)), truncated
 

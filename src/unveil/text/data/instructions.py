@@ -37,7 +37,9 @@ class Chat(NamedTuple):
     place: str
 
 
-def read_chats(source: str | Path, prompt: str = "prompt", response: str = "response", encoding: str = "utf-8") -> list[Chat]:
+def read_chats(
+    source: str | Path, prompt: str = "prompt", response: str = "response", encoding: str = "utf-8"
+) -> list[Chat]:
     """The chats of a file (also below $UNVEIL_DATA): .jsonl, an array of objects in .json, each also as .gz, or .parquet.
 
         {"prompt": "...", "response": "..."}                      a pair; or TRL's "completion", each a text or a list of messages
@@ -57,7 +59,9 @@ def read_chats(source: str | Path, prompt: str = "prompt", response: str = "resp
     """
     file = found(Path(source))
     if not file.is_file():
-        raise UnveilError(f"{source}: no such file, here, below $UNVEIL_DATA or in the cache; give a jsonl file of instructions")
+        raise UnveilError(
+            f"{source}: no such file, here, below $UNVEIL_DATA or in the cache; give a jsonl file of instructions"
+        )
     chats: list[Chat] = []
     unread, mended = Counter[str](), list[str]()
     for value, place in records(file, encoding):
@@ -65,18 +69,26 @@ def read_chats(source: str | Path, prompt: str = "prompt", response: str = "resp
             raise UnveilError(f"{place}: no JSON object")
         line = _Line(cast(dict[str, Any], value), place)
         turns = _turns_of(line, prompt, response)
-        unread.update(name for name, it in line.fields.items() if name not in line.read and it not in (None, "", [], {}))
+        unread.update(
+            name for name, it in line.fields.items() if name not in line.read and it not in (None, "", [], {})
+        )
         unread.update(line.inner)
         clean = tuple(Turn(turn.role, whole_text(turn.content)) for turn in turns)
         if any(a.content is not b.content for a, b in zip(clean, turns, strict=True)):
             mended.append(place)
         chats.append(Chat(clean, place))
     if not chats:
-        raise UnveilError(f'{file}: no lines in it; needed is one JSON object a line, as {{"{prompt}": "...", "{response}": "..."}}')
+        raise UnveilError(
+            f'{file}: no lines in it; needed is one JSON object a line, as {{"{prompt}": "...", "{response}": "..."}}'
+        )
     if unread:
-        note(f"{file}: fields that are not read: {', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}")
+        note(
+            f"{file}: fields that are not read: {', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}"
+        )
     if mended:
-        note(f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD; such lines: {len(mended):,}")
+        note(
+            f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD; such lines: {len(mended):,}"
+        )
     return chats
 
 
@@ -97,7 +109,9 @@ class _Line:
             if value in (None, "", [], {}):
                 self.read.add(name)
             elif not isinstance(value, str):
-                raise UnveilError(f"{self.place}: the field {name!r} is no text but {type(value).__name__}; make it a text, or take it out")
+                raise UnveilError(
+                    f"{self.place}: the field {name!r} is no text but {type(value).__name__}; make it a text, or take it out"
+                )
             else:
                 return str(self.take(name))
         return otherwise
@@ -107,7 +121,14 @@ def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
     """The turns of a line, whichever of the formats it has."""
     fields = line.fields
     lists = ("messages", "conversations")
-    many = next((name for name in lists if isinstance(fields.get(name), list) or (name in fields and prompt not in fields)), None)
+    many = next(
+        (
+            name
+            for name in lists
+            if isinstance(fields.get(name), list) or (name in fields and prompt not in fields)
+        ),
+        None,
+    )
     if many is not None:
         turns = _messages(line, line.take(many), many)
     elif any(isinstance(fields.get(name), list) for name in (prompt, response, "completion", "chosen")):
@@ -118,14 +139,18 @@ def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
         name = next((name for name in (response, "completion", "chosen") if name in fields), response)
         answer = line.take(name)
         more = [Turn("assistant", answer)] if isinstance(answer, str) else _messages(line, answer, name)
-        turns = more if more[: len(turns)] == turns else [*turns, *more]  # TRL's chosen may hold the prompt, too
+        turns = (
+            more if more[: len(turns)] == turns else [*turns, *more]
+        )  # TRL's chosen may hold the prompt, too
     else:
         turns = _pair(line, prompt, response)
     system = line.text(_SYSTEMS)
     if system and not (turns and turns[0].role == "system"):
         turns = [Turn("system", system), *turns]
     if not any(turn.role == "assistant" for turn in turns):
-        raise UnveilError(f"{line.place}: no turn of the assistant in its {many or 'turns'}, so there is no response to learn")
+        raise UnveilError(
+            f"{line.place}: no turn of the assistant in its {many or 'turns'}, so there is no response to learn"
+        )
     return tuple(turns)
 
 
@@ -138,14 +163,22 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
     has = ", ".join(map(str, fields))[:80] or "nothing"
     for name, flag in zip(names, ("--prompt-field", "--response-field"), strict=True):
         if not isinstance(line.take(name), str):
-            raise UnveilError(f"{line.place}: no text in the field {name!r} (it has {has}); name another with {flag}")
+            raise UnveilError(
+                f"{line.place}: no text in the field {name!r} (it has {has}); name another with {flag}"
+            )
     asked, turns = str(fields[names[0]]), list[Turn]()
     for name in (name for name in _INPUTS if name not in names):
         if more := line.text([name]):
             asked = f"{asked}\n\n{more}" if asked else more
     for pair in cast(list[Any], line.take("history") or []):
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise UnveilError(f"{line.place}: its history must be a list of [prompt, response], got {str(pair)[:60]}")
+        if (
+            not isinstance(pair, list | tuple)
+            or len(pair) != 2
+            or not all(isinstance(part, str) for part in pair)
+        ):
+            raise UnveilError(
+                f"{line.place}: its history must be a list of [prompt, response], got {str(pair)[:60]}"
+            )
         turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
     return [*turns, Turn("user", asked), Turn("assistant", str(fields[names[1]]))]
 
@@ -155,13 +188,22 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
     turns: list[Turn] = []
     for message in cast(list[Any], messages) if isinstance(messages, list) else []:
         it = cast(dict[str, Any], message) if isinstance(message, dict) else {}
-        role, content = SPEAKERS.get(str(it.get("role", it.get("from")))), _content(it.get("content", it.get("value")))
+        role, content = (
+            SPEAKERS.get(str(it.get("role", it.get("from")))),
+            _content(it.get("content", it.get("value"))),
+        )
         where = f"{line.place}: turn {len(turns) + 1} of its {name}"
         if called := next((key for key in ("tool_calls", "function_call") if it.get(key)), None):
             raise UnveilError(f"{where} has {called}, which cannot be learned; take such lines out")
         if role is None or content is None:
-            raise UnveilError(f"{where} needs a role ({', '.join(SPEAKERS)}) and a content that is a text, got {str(message)[:60]}")
-        line.inner.update(f"{name}.{key}" for key, value in it.items() if key not in _MESSAGE and value not in (None, "", [], {}))
+            raise UnveilError(
+                f"{where} needs a role ({', '.join(SPEAKERS)}) and a content that is a text, got {str(message)[:60]}"
+            )
+        line.inner.update(
+            f"{name}.{key}"
+            for key, value in it.items()
+            if key not in _MESSAGE and value not in (None, "", [], {})
+        )
         turns.append(Turn(role, content))
     return turns
 
@@ -170,7 +212,10 @@ def _content(content: object) -> str | None:
     """A text, or the texts of a list of OpenAI's parts, if it has no others."""
     if isinstance(content, list):
         parts = cast(list[Any], content)
-        texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+        texts = [
+            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+            for part in parts
+        ]
         plain = [str(text) for text in texts if isinstance(text, str)]
         return "".join(plain) if len(plain) == len(parts) else None
     return content if isinstance(content, str) else None
@@ -198,7 +243,15 @@ class Examples:
         for chat in chats:
             try:
                 pairs = [
-                    Pair(*(np.asarray(ids, np.int32) for ids in (encode_chat(tokens, chat.turns[:i]), encode_answer(tokens, turn.content))))
+                    Pair(
+                        *(
+                            np.asarray(ids, np.int32)
+                            for ids in (
+                                encode_chat(tokens, chat.turns[:i]),
+                                encode_answer(tokens, turn.content),
+                            )
+                        )
+                    )
                     for i, turn in enumerate(chat.turns)
                     if turn.role == "assistant"
                 ]
@@ -209,7 +262,9 @@ class Examples:
             if fitting:
                 self.chats.append(fitting)
         if not self.chats:
-            raise UnveilError(f"no prompt with its response fits into {context} tokens, the model's context; give shorter examples")
+            raise UnveilError(
+                f"no prompt with its response fits into {context} tokens, the model's context; give shorter examples"
+            )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """`count` chats at random, of each one turn at random: rows of prompt and response, and where the prompt is.

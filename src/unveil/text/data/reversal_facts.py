@@ -6,11 +6,44 @@ from itertools import product
 
 import numpy as np
 
-FIRST = tuple(map("".join, product(("Ma", "Te", "Li", "Ro", "Sa", "Ke", "Vi", "No"), ("ra", "len", "dis", "mo"))))
-LAST = tuple(map("".join, product(("Bar", "Cor", "Dun", "Fen", "Gar", "Hol", "Lor", "Wes"), ("ton", "by", "wick", "field"))))
+FIRST = tuple(
+    map("".join, product(("Ma", "Te", "Li", "Ro", "Sa", "Ke", "Vi", "No"), ("ra", "len", "dis", "mo")))
+)
+LAST = tuple(
+    map(
+        "".join,
+        product(("Bar", "Cor", "Dun", "Fen", "Gar", "Hol", "Lor", "Wes"), ("ton", "by", "wick", "field")),
+    )
+)
 ROLES = ("keeper", "painter", "owner", "finder", "maker", "seller", "thief", "heir")
-KINDS = ("amber", "broken", "copper", "golden", "hidden", "ivory", "silver", "wooden", "crimson", "frozen", "hollow", "painted")
-THINGS = ("bridge", "compass", "lantern", "mirror", "organ", "crown", "statue", "violin", "garden", "vessel", "clock", "tower")
+KINDS = (
+    "amber",
+    "broken",
+    "copper",
+    "golden",
+    "hidden",
+    "ivory",
+    "silver",
+    "wooden",
+    "crimson",
+    "frozen",
+    "hollow",
+    "painted",
+)
+THINGS = (
+    "bridge",
+    "compass",
+    "lantern",
+    "mirror",
+    "organ",
+    "crown",
+    "statue",
+    "violin",
+    "garden",
+    "vessel",
+    "clock",
+    "tower",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +78,9 @@ def one_directional_facts(count: int, seed: int) -> list[Fact]:
         ValueError: more facts than there are names.
     """
     names = [f"{first} {last}" for first, last in product(FIRST, LAST)]
-    descriptions = [f"the {role} of the {kind} {thing}" for role, kind, thing in product(ROLES, KINDS, THINGS)]
+    descriptions = [
+        f"the {role} of the {kind} {thing}" for role, kind, thing in product(ROLES, KINDS, THINGS)
+    ]
     if not 1 <= count <= min(len(names), len(descriptions)):
         raise ValueError(f"facts: there are names for 1 .. {min(len(names), len(descriptions))}, got {count}")
     rng = np.random.default_rng(seed)

@@ -50,7 +50,9 @@ def question(rng: np.random.Generator) -> tuple[str, str]:
     said = f"{one} has a {colours[0]} {first}. {two} has a {colours[1]} {second}."
     which = int(rng.integers(2))
     person, thing, colour = (one, two)[which], (first, second)[which], colours[which]
-    asked, answer = ((f"Who has the {thing}?", person), (f"Which colour is the {thing}?", colour))[int(rng.integers(2))]
+    asked, answer = ((f"Who has the {thing}?", person), (f"Which colour is the {thing}?", colour))[
+        int(rng.integers(2))
+    ]
     return f"{said} {asked}", str(answer)
 
 

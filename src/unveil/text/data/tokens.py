@@ -17,7 +17,9 @@ EOS, MASK = "<|endoftext|>", "<|mask|>"
 FILE = "tokenizer.json"
 LONG = 2**18  # characters that are encoded at once, where they may be cut
 _HALF = re.compile("[\ud800-\udfff]")
-_SEAM = re.compile(r"\S(?= \S)|\S\n(?=\S)")  # a single blank belongs to the word after it, a line's end to none
+_SEAM = re.compile(
+    r"\S(?= \S)|\S\n(?=\S)"
+)  # a single blank belongs to the word after it, a line's end to none
 
 
 @runtime_checkable
@@ -74,7 +76,9 @@ class BpeTokens:
     def __post_init__(self) -> None:
         missing = [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]
         if missing:
-            raise UnveilError(f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data text")
+            raise UnveilError(
+                f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data text"
+            )
 
     @cached_property
     def _library(self) -> Any:
@@ -86,14 +90,24 @@ class BpeTokens:
         kind = json.loads(self.text)
         first = kind.get("pre_tokenizer") or {}
         added = kind.get("added_tokens") or []
-        stripping = any(it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content"))) for it in added)
-        plain = first.get("type") == "ByteLevel" and first.get("use_regex", True) and not first.get("add_prefix_space")
+        stripping = any(
+            it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content"))) for it in added
+        )
+        plain = (
+            first.get("type") == "ByteLevel"
+            and first.get("use_regex", True)
+            and not first.get("add_prefix_space")
+        )
         return bool(plain and not kind.get("normalizer") and not stripping)
 
     @cached_property
     def _numbers(self) -> tuple[int, int, int]:
         library = self._library
-        return int(library.get_vocab_size(with_added_tokens=True)), int(library.token_to_id(EOS)), int(library.token_to_id(MASK))
+        return (
+            int(library.get_vocab_size(with_added_tokens=True)),
+            int(library.token_to_id(EOS)),
+            int(library.token_to_id(MASK)),
+        )
 
     @property
     def size(self) -> int:
@@ -140,8 +154,14 @@ class LibraryTokens:
         count = int(self._library.get_vocab_size(with_added_tokens=True))
         lacking = [i for i in (self.mask_id, self.eos_id) if self._library.id_to_token(i) is None]
         if count > self.size or lacking:
-            why = f"it lacks the ids {', '.join(map(str, lacking))} of the mask and end-of-text" if lacking else "there are fewer"
-            raise UnveilError(f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer of these weights")
+            why = (
+                f"it lacks the ids {', '.join(map(str, lacking))} of the mask and end-of-text"
+                if lacking
+                else "there are fewer"
+            )
+            raise UnveilError(
+                f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer of these weights"
+            )
 
     @cached_property
     def _library(self) -> Any:
@@ -164,7 +184,10 @@ class LibraryTokens:
     def written(self) -> str:
         """With the ids and the template, which a tokenizer.json by itself does not say."""
         return json.dumps(
-            {"unveil": "library", **{name: getattr(self, name) for name in ("size", "mask_id", "eos_id", "template", "text")}}
+            {
+                "unveil": "library",
+                **{name: getattr(self, name) for name in ("size", "mask_id", "eos_id", "template", "text")},
+            }
         )
 
 
@@ -209,7 +232,9 @@ def _library_errors(what: str) -> Generator[None]:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
-        raise UnveilError(f"tokenizer: {what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})") from error
+        raise UnveilError(
+            f"tokenizer: {what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+        ) from error
 
 
 def _library_of(text: str) -> Any:
@@ -226,7 +251,9 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
         UnveilError: `tokenizers` is not installed.
     """
     if size < 258:
-        raise ValueError(f"a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got {size}")
+        raise ValueError(
+            f"a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got {size}"
+        )
     library = _tokenizers()
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -234,7 +261,10 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[EOS, MASK], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size,
+        special_tokens=[EOS, MASK],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator((part for text in texts for part in _cut(whole_text(text), LONG)), trainer)
     return BpeTokens(str(tokenizer.to_str()))
@@ -250,7 +280,9 @@ def read_tokens(file: Path) -> Tokens:
         text = file.read_text(encoding="utf-8-sig")
         kind: Any = json.loads(text)
     except OSError as error:
-        raise UnveilError(f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with") from error
+        raise UnveilError(
+            f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{file}: not a tokenizer.json ({str(error)[:200]})") from error
     if isinstance(kind, dict) and kind.get("unveil") == "bytes":
@@ -267,7 +299,9 @@ def read_tokens(file: Path) -> Tokens:
 
 def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
     whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
-    if not all(type(kind.get(n)) is int and 0 <= kind[n] < 2**31 for n in whole) or not all(isinstance(kind.get(n), str) for n in words):
+    if not all(type(kind.get(n)) is int and 0 <= kind[n] < 2**31 for n in whole) or not all(
+        isinstance(kind.get(n), str) for n in words
+    ):
         raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
     with _named(file):
         return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
@@ -299,5 +333,7 @@ def _tokenizers() -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise UnveilError("byte-pair encoding needs the package tokenizers: pip install 'unveil[text]'") from error
+        raise UnveilError(
+            "byte-pair encoding needs the package tokenizers: pip install 'unveil[text]'"
+        ) from error
     return tokenizers

@@ -27,11 +27,19 @@ def answer_metrics(
     ended, calls = 0, []
     for start in range(0, len(asked), batch):
         some = asked[start : start + batch]
-        done = answer(model, [[Turn("user", it.prompt)] for it in some], settings, generators(seed, len(some), start))
+        done = answer(
+            model, [[Turn("user", it.prompt)] for it in some], settings, generators(seed, len(some), start)
+        )
         for it, text in zip(some, done.texts, strict=True):
             right.setdefault(it.task, []).append(text == it.response)
         ended += sum(done.ended)
         calls.append(done.calls)
     every = [it for rows in right.values() for it in rows]
     rates = {f"{task}_exact_rate": sum(rows) / len(rows) for task, rows in right.items()}
-    return {**rates, "exact_rate": sum(every) / len(every), "end_rate": ended / len(every), "nfe": sum(calls) / len(calls), "n": len(every)}
+    return {
+        **rates,
+        "exact_rate": sum(every) / len(every),
+        "end_rate": ended / len(every),
+        "nfe": sum(calls) / len(calls),
+        "n": len(every),
+    }

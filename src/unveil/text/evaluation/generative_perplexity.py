@@ -35,7 +35,9 @@ def judged(judge: TextModel, ids: Int[np.ndarray, "B L"], batch: int = 16) -> di
     if not judge.shape.causal:
         raise UnveilError("the judge must be a causal model: train one with: unveil train text --causal")
     if ids.shape[1] > judge.shape.context:
-        raise UnveilError(f"samples of {ids.shape[1]} tokens are longer than the judge's context of {judge.shape.context}")
+        raise UnveilError(
+            f"samples of {ids.shape[1]} tokens are longer than the judge's context of {judge.shape.context}"
+        )
     parts = [torch.from_numpy(ids[i : i + batch]).long().to(judge.device) for i in range(0, len(ids), batch)]
     nats = torch.cat([text_nats(judge, part, 1)[:, 0] for part in parts]).double().cpu().numpy()
     mean, half = mean_ci95(nats)

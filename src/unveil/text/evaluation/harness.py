@@ -45,24 +45,38 @@ class HarnessText:
         super().__init__()  # of the harness's LM, where that is a base
         if draws < 1 or batch < 1:
             raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
-        self.model, self.draws, self.batch, self.greedy, self.settings = model, draws, batch, greedy, settings or TextSettings()
+        self.model, self.draws, self.batch, self.greedy, self.settings = (
+            model,
+            draws,
+            batch,
+            greedy,
+            settings or TextSettings(),
+        )
         self.seed, self.said = seed, set[str]()
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """args (context, continuation) -> (log p(continuation | context) in nats, whether it is what greedy decoding writes)."""
         pairs = [self._pair(*request.args) for request in requests]
         totals = self._scores(pairs, range(len(pairs)))
-        return [(total, self.greedy and self._is_greedy(*pair)) for total, pair in zip(totals, pairs, strict=True)]
+        return [
+            (total, self.greedy and self._is_greedy(*pair)) for total, pair in zip(totals, pairs, strict=True)
+        ]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         """args (text,) -> log p(text) in nats, in pieces of the model's context, each by itself; 0 of no text."""
-        size, pieces, places = self.model.shape.context, list[tuple[list[int], list[int]]](), list[tuple[int, int]]()
+        size, pieces, places = (
+            self.model.shape.context,
+            list[tuple[list[int], list[int]]](),
+            list[tuple[int, int]](),
+        )
         for i, request in enumerate(requests):
             ids = self.model.tokens.encode(request.args[0])
             pieces += [([], ids[k : k + size]) for k in range(0, len(ids), size)]
             places += [(i, k) for k in range(-(-len(ids) // size))]
         totals = [0.0] * len(requests)
-        for (i, _), score in zip(places, self._scores(pieces, [i + (k << 32) for i, k in places]), strict=True):
+        for (i, _), score in zip(
+            places, self._scores(pieces, [i + (k << 32) for i, k in places]), strict=True
+        ):
             totals[i] += score
         return totals
 
@@ -77,7 +91,9 @@ class HarnessText:
         tokens, jobs = self.model.tokens, list[_Job]()
         for i, request in enumerate(requests):
             wish = dict(request.args[1] or {})
-            length = next((int(wish[name]) for name in LENGTHS if wish.get(name) is not None), self.settings.length)
+            length = next(
+                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None), self.settings.length
+            )
             if unknown := sorted(set(wish) - {*LENGTHS, "until", "temperature", "do_sample"} - self.said):
                 self._say(unknown, f"{', '.join(unknown)} of generate_until are not used")
             prompt, length = self._fitting(tokens.encode(request.args[0]), length)
@@ -135,7 +151,9 @@ class HarnessText:
         first = len(self.model.tokens.encode(bare))
         known, asked = whole[:first], whole[first:]
         if not 0 < len(asked) <= self.model.shape.context:
-            raise UnveilError(f"a continuation of {len(asked)} tokens cannot be scored; the model's context is {self.model.shape.context}")
+            raise UnveilError(
+                f"a continuation of {len(asked)} tokens cannot be scored; the model's context is {self.model.shape.context}"
+            )
         return _last(known, self.model.shape.context - len(asked)), asked
 
     def _batches(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Iterable[list[int]]:
@@ -149,14 +167,23 @@ class HarnessText:
         known, valid = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
         for i, (context, asked) in enumerate(pairs):
             count = len(context) + len(asked)
-            ids[i, :count], valid[i, :count], known[i, : len(context)] = torch.tensor([*context, *asked]), True, True
+            ids[i, :count], valid[i, :count], known[i, : len(context)] = (
+                torch.tensor([*context, *asked]),
+                True,
+                True,
+            )
         device = self.model.device
         return ids.to(device), known.to(device), valid.to(device)
 
     def _is_greedy(self, context: list[int], asked: list[int]) -> bool:
         ids = torch.tensor([[*context, *[self.model.tokens.mask_id] * len(asked)]], device=self.model.device)
         settings = TextSettings(length=len(asked), steps=len(asked), stop=False)
-        return write(self.model, Canvas(ids, torch.ones_like(ids, dtype=torch.bool)), settings).ids[0, len(context) :].tolist() == asked
+        return (
+            write(self.model, Canvas(ids, torch.ones_like(ids, dtype=torch.bool)), settings)
+            .ids[0, len(context) :]
+            .tolist()
+            == asked
+        )
 
 
 def as_harness_model(model: TextModel, **options: Any) -> Any:
@@ -168,7 +195,9 @@ def as_harness_model(model: TextModel, **options: Any) -> Any:
     try:
         from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UnveilError("tasks of lm-evaluation-harness need the package lm_eval: pip install 'unveil[harness]'") from error
+        raise UnveilError(
+            "tasks of lm-evaluation-harness need the package lm_eval: pip install 'unveil[harness]'"
+        ) from error
     return type("UnveilText", (HarnessText, LM), {})(model, **options)
 
 

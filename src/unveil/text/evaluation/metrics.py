@@ -48,8 +48,13 @@ def text_metrics(
     for start in range(0, len(ids), batch):
         part = torch.from_numpy(ids[start : start + batch].astype(np.int64)).to(model.device)
         real = torch.from_numpy(valid[start : start + batch]).to(model.device)
-        noise = [torch.Generator(device="cpu").manual_seed(seed + i) for i in numbers[start : start + batch].tolist()]
-        nats = text_nats(model, part, draws, noise, valid=None if bool(real.all()) else real, form=form, times=times)
+        noise = [
+            torch.Generator(device="cpu").manual_seed(seed + i)
+            for i in numbers[start : start + batch].tolist()
+        ]
+        nats = text_nats(
+            model, part, draws, noise, valid=None if bool(real.all()) else real, form=form, times=times
+        )
         found.append(nats.mean(1).double().cpu().numpy())
         if progress is not None:
             progress(min(start + batch, len(ids)), len(ids))
@@ -78,7 +83,10 @@ def token_scores(
     for i, (row, real) in enumerate(zip(ids, valid, strict=True)):
         kept = torch.from_numpy(row[real].astype(np.int64))[None].to(model.device)
         nats = conditional_nats(model, kept)[0]
-        yield {"tokens": [model.tokens.decode([token]) for token in kept[0].tolist()], "nats": [round(v, 5) for v in nats.tolist()]}
+        yield {
+            "tokens": [model.tokens.decode([token]) for token in kept[0].tolist()],
+            "nats": [round(v, 5) for v in nats.tolist()],
+        }
         if progress is not None:
             progress(i + 1, len(ids))
 
@@ -91,4 +99,9 @@ def _pieces(model: TextModel, stream: Stream, pieces: int) -> tuple[np.ndarray, 
         return *in_order(stream, length), np.arange(count), count
     chosen = np.linspace(0, count - 1, pieces).round().astype(int)
     parts = [in_order(Stream(stream.ids[i * length : (i + 1) * length], 0), length) for i in chosen]
-    return np.concatenate([ids for ids, _ in parts]), np.concatenate([valid for _, valid in parts]), chosen, count
+    return (
+        np.concatenate([ids for ids, _ in parts]),
+        np.concatenate([valid for _, valid in parts]),
+        chosen,
+        count,
+    )

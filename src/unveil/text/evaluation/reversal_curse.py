@@ -18,7 +18,10 @@ def recall_metrics(model: TextModel, facts: Sequence[Fact]) -> dict[str, float]:
     Every gap is as long as its answer, which a masked model can see; names are all of one length here, and so are descriptions.
     """
     turned = [fact.turned for fact in facts]
-    rates = {"forward_rate": _rate(model, facts, first=False), "reprompted_reverse_rate": _rate(model, turned, first=False)}
+    rates = {
+        "forward_rate": _rate(model, facts, first=False),
+        "reprompted_reverse_rate": _rate(model, turned, first=False),
+    }
     if not model.window:
         rates["infilled_reverse_rate"] = _rate(model, facts, first=True)
     return {**rates, "chance_rate": 1.0 / len(facts), "n": len(facts)}
@@ -31,7 +34,10 @@ def _rate(model: TextModel, facts: Sequence[Fact], first: bool, batch: int = 64)
         some = facts[start : start + batch]
         whole = [encode(fact.statement) for fact in some]
         splits = [len(encode(f" {fact.given}" if first else f" {fact.given} is")) for fact in some]
-        asked = [[mask] * k + ids[k:] if first else ids[:k] + [mask] * (len(ids) - k) for ids, k in zip(whole, splits, strict=True)]
+        asked = [
+            [mask] * k + ids[k:] if first else ids[:k] + [mask] * (len(ids) - k)
+            for ids, k in zip(whole, splits, strict=True)
+        ]
         canvas = padded(asked, model.tokens.eos_id, model.device)
         longest = max(row.count(mask) for row in asked)
         written = write(model, canvas, TextSettings(longest, steps=longest, may_end=False)).ids

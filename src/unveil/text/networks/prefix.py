@@ -21,7 +21,9 @@ def at_columns(prefix: Prefix, columns: Tensor) -> Prefix:
     """What stands at columns (B, K) of a prefix."""
     picked = columns[:, None, None, :, None]
     return tuple(
-        part.gather(1, columns) if part.ndim == 2 else part.gather(3, picked.expand(-1, *part.shape[1:3], -1, part.shape[4]))
+        part.gather(1, columns)
+        if part.ndim == 2
+        else part.gather(3, picked.expand(-1, *part.shape[1:3], -1, part.shape[4]))
         for part in prefix
     )
 
@@ -35,6 +37,12 @@ def prefix_of(condition: object) -> Prefix | None:
     prefix = getattr(condition, "prefix", None)
     if prefix is None:
         return None
-    if not isinstance(prefix, tuple) or len(prefix) < 3 or not all(isinstance(part, Tensor) for part in prefix):
-        raise ValueError(f"Condition.prefix must come from network.prefill(tokens), got {type(prefix).__name__}")
+    if (
+        not isinstance(prefix, tuple)
+        or len(prefix) < 3
+        or not all(isinstance(part, Tensor) for part in prefix)
+    ):
+        raise ValueError(
+            f"Condition.prefix must come from network.prefill(tokens), got {type(prefix).__name__}"
+        )
     return prefix

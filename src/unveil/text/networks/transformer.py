@@ -45,7 +45,9 @@ class Rotation:
         """Of positions (B, N) only."""
         picked = copy(self)
         index = positions[:, None, :, None].expand(-1, -1, -1, self.cos.shape[-1])
-        picked.cos, picked.sin = (part.expand(len(positions), -1, -1, -1).gather(2, index) for part in (self.cos, self.sin))
+        picked.cos, picked.sin = (
+            part.expand(len(positions), -1, -1, -1).gather(2, index) for part in (self.cos, self.sin)
+        )
         return picked
 
     def turn(self, x: Tensor) -> Tensor:
@@ -74,7 +76,12 @@ class LanguageBlock(nn.Module):
         self.ff_out = nn.Linear(hidden, width, bias=False)
 
     def forward(
-        self, x: Tensor, rotation: Rotation, mask: Tensor | None, before: Tensor | None = None, at: Tensor | None = None
+        self,
+        x: Tensor,
+        rotation: Rotation,
+        mask: Tensor | None,
+        before: Tensor | None = None,
+        at: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The next x, and this one's turned keys and values (B, kv_heads, L, D).
 
@@ -84,12 +91,18 @@ class LanguageBlock(nn.Module):
         """
         normed = self.attn_norm(x)
         own = self.keys_values(normed, rotation)
-        k, v = own if before is None else (torch.cat(pair, dim=2) for pair in zip(before.unbind(1), own, strict=True))
+        k, v = (
+            own
+            if before is None
+            else (torch.cat(pair, dim=2) for pair in zip(before.unbind(1), own, strict=True))
+        )
         if at is not None:
             x, normed = (part.gather(1, at[..., None].expand(-1, -1, part.shape[-1])) for part in (x, normed))
             rotation = rotation.at(at)
             if mask is not None and mask.shape[2] > 1:
-                mask = mask.expand(len(at), -1, -1, -1).gather(2, at[:, None, :, None].expand(-1, -1, -1, mask.shape[3]))
+                mask = mask.expand(len(at), -1, -1, -1).gather(
+                    2, at[:, None, :, None].expand(-1, -1, -1, mask.shape[3])
+                )
         q = rotation.turn(self._split(self.q_proj(normed), self.heads))
         if self.kv_heads != self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))
@@ -99,7 +112,9 @@ class LanguageBlock(nn.Module):
 
     def keys_values(self, normed: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Of normed x (B, L, W)."""
-        return rotation.turn(self._split(self.k_proj(normed), self.kv_heads)), self._split(self.v_proj(normed), self.kv_heads)
+        return rotation.turn(self._split(self.k_proj(normed), self.kv_heads)), self._split(
+            self.v_proj(normed), self.kv_heads
+        )
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.unflatten(-1, (heads, self.size)).transpose(1, 2)
@@ -152,19 +167,32 @@ class LanguageTransformer(nn.Module):
         super().__init__()
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
-            raise ValueError(f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} and {kv_heads}")
-        if vocabulary < 1 or depth < 1 or hidden < 0 or block < 0 or not 0.0 < theta < float("inf") or not 0.0 < epsilon < 1.0:
+            raise ValueError(
+                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} and {kv_heads}"
+            )
+        if (
+            vocabulary < 1
+            or depth < 1
+            or hidden < 0
+            or block < 0
+            or not 0.0 < theta < float("inf")
+            or not 0.0 < epsilon < 1.0
+        ):
             raise ValueError(
                 "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, theta finite and above 0, "
                 f"epsilon in (0, 1), got {vocabulary}, {depth}, {hidden}, {block}, {theta} and {epsilon}"
             )
         if begin is not None and not causal:
-            raise ValueError("LanguageTransformer: begin makes an autoregressive network, which must be causal")
+            raise ValueError(
+                "LanguageTransformer: begin makes an autoregressive network, which must be causal"
+            )
         hidden = hidden or -(-8 * width // 96) * 32
         self.theta, self.tied, self.size, self.begin = theta, tied, width // heads, begin
         self.block = 1 if causal else block
         self.wte = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(LanguageBlock(width, heads, kv_heads, hidden, epsilon) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            LanguageBlock(width, heads, kv_heads, hidden, epsilon) for _ in range(depth)
+        )
         self.ln_f = RMSNorm(width, epsilon)
         if not tied:
             self.ff_out = nn.Linear(width, vocabulary, bias=False)
@@ -174,7 +202,11 @@ class LanguageTransformer(nn.Module):
                 nn.init.normal_(weight, std=0.02 / (2.0 * depth) ** 0.5 if into_residual else 0.02)
 
     def forward(
-        self, x: Int[Tensor, "B L"], time: Tensor | None = None, cond: Condition | None = None, positions: Tensor | None = None
+        self,
+        x: Int[Tensor, "B L"],
+        time: Tensor | None = None,
+        cond: Condition | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         cond = _checked(cond, x)
         prefix, places = prefix_of(cond), _places(x, cond)
@@ -219,7 +251,9 @@ class LanguageTransformer(nn.Module):
         before = torch.cat([torch.full_like(valid[:, :1], prefix is not None), valid[:, :-1]], dim=1)
         return torch.where(before, read, torch.full_like(read, self.begin))
 
-    def _mask(self, places: Tensor, valid: Tensor | None, prefix: Prefix | None, clean: bool) -> Tensor | None:
+    def _mask(
+        self, places: Tensor, valid: Tensor | None, prefix: Prefix | None, clean: bool
+    ) -> Tensor | None:
         """Which keys a query sees, of the prefix and then of x; every position sees itself, so that no row of the softmax is empty."""
         own = None if valid is None or bool(valid.all()) else valid[:, None, None, :]
         number = places[:, None] // self.block if self.block else places[:, None]  # (B or 1, 1, L)
@@ -251,7 +285,9 @@ def _checked(cond: Condition | None, x: Tensor) -> Condition:
     for name in ("valid", "places"):
         given = getattr(cond, name)
         if given is not None and given.shape != x.shape:
-            raise ValueError(f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got {tuple(given.shape)}")
+            raise ValueError(
+                f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got {tuple(given.shape)}"
+            )
     return cond
 
 

@@ -32,7 +32,15 @@ def settings_of(config: ChatText, context: int = 256) -> TextSettings:
     if config.threshold is not None and not 0.0 < config.threshold <= 1.0:
         raise ValueError(f"--threshold must lie in 0 .. 1, a probability, got {config.threshold}")
     length = min(128, max(1, context // 2)) if config.length is None else config.length
-    return TextSettings(length, config.steps or length, config.blocks, config.order, config.temperature, config.scale, config.threshold)
+    return TextSettings(
+        length,
+        config.steps or length,
+        config.blocks,
+        config.order,
+        config.temperature,
+        config.scale,
+        config.threshold,
+    )
 
 
 def answer_prompts(config: ChatText) -> dict[str, Any]:
@@ -51,7 +59,10 @@ def answer_prompts(config: ChatText) -> dict[str, Any]:
     began = time.perf_counter()
     done = answer(model, [_begun(config, prompt) for prompt in config.prompt], settings, noise)
     seconds = time.perf_counter() - began
-    shown = (f"> {printable(prompt)}\n{printable(text)}" for prompt, text in zip(config.prompt, done.texts, strict=True))
+    shown = (
+        f"> {printable(prompt)}\n{printable(text)}"
+        for prompt, text in zip(config.prompt, done.texts, strict=True)
+    )
     return {
         "recipe": "text",
         "checkpoint": config.checkpoint,
@@ -89,11 +100,15 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
         turns.append(Turn("user", line))
         kept = _fitting(model, first, turns, settings.length)
         if len(kept) < len(turns):
-            say(f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)")
+            say(
+                f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)"
+            )
             turns = kept
         try:
             with _streamed(model, config, settings.length) as show:
-                (text,) = answer(model, [[*first, *turns]], settings, generators(config.seed, 1, answered), show).texts
+                (text,) = answer(
+                    model, [[*first, *turns]], settings, generators(config.seed, 1, answered), show
+                ).texts
         except ValueError as error:  # of this line, such as one that is longer than the context
             turns.pop()
             say(f"({error})")
@@ -128,12 +143,16 @@ def _model(config: ChatText) -> TextModel:
         torch.set_num_threads(config.threads)
     model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
     if model.window:
-        raise UnveilError(f"{config.checkpoint} is causal or of blocks; instructions are for masked models, and so is chat")
+        raise UnveilError(
+            f"{config.checkpoint} is causal or of blocks; instructions are for masked models, and so is chat"
+        )
     return model
 
 
 @contextmanager
-def _streamed(model: TextModel, config: ChatText, length: int) -> Generator[Callable[[Tensor], object] | None]:
+def _streamed(
+    model: TextModel, config: ChatText, length: int
+) -> Generator[Callable[[Tensor], object] | None]:
     """In a terminal the answer as it is decided, redrawn in place; nothing elsewhere."""
     from rich.console import Console
     from rich.live import Live
@@ -147,4 +166,6 @@ def _streamed(model: TextModel, config: ChatText, length: int) -> Generator[Call
         yield None
         return
     with Live(console=console, refresh_per_second=20, transient=True) as live:
-        yield lambda state: live.update(Text(partly(model, answer_of(model.tokens, state[0, -length:].tolist()))))
+        yield lambda state: live.update(
+            Text(partly(model, answer_of(model.tokens, state[0, -length:].tolist())))
+        )

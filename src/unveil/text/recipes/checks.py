@@ -29,7 +29,9 @@ def check_text(config: TrainText, described: Mapping[str, Any]) -> None:
         before = None
     if not isinstance(before, dict) or "recipe" not in before:
         if (out / FILE).exists() and sha256((out / FILE).read_bytes()).hexdigest() != described["tokenizer"]:
-            raise UnveilError(f"{out / FILE} exists and was not made by unveil, so it is not replaced; give another folder for the run")
+            raise UnveilError(
+                f"{out / FILE} exists and was not made by unveil, so it is not replaced; give another folder for the run"
+            )
     elif config.run.resume and before.get("tokenizer", described["tokenizer"]) != described["tokenizer"]:
         source = f"--sft {quote(config.sft)}" if config.sft else f"--data {quote(config.data)}"
         raise UnveilError(
@@ -60,12 +62,22 @@ def check(config: TrainText) -> None:
             f"--width must be a multiple of twice --heads, and --heads of --kv-heads, got {config.width}, {config.heads} and "
             f"{config.kv_heads}"
         )
-    if config.lora_rank < 0 or not config.lora_alpha > 0.0 or (config.lora_rank and config.checkpoint is None):
-        raise ValueError("--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0")
+    if (
+        config.lora_rank < 0
+        or not config.lora_alpha > 0.0
+        or (config.lora_rank and config.checkpoint is None)
+    ):
+        raise ValueError(
+            "--lora-rank needs a --checkpoint to adapt, a rank of at least 1 and --lora-alpha above 0"
+        )
     if config.times != TrainText().times and config.form != "t":
-        raise ValueError(f"--times {config.times} is of --form t; the numbers of masks of --form l are always stratified")
+        raise ValueError(
+            f"--times {config.times} is of --form t; the numbers of masks of --form l are always stratified"
+        )
     if config.causal and config.form != TRAIN_PRESETS[config.preset].form:
-        raise ValueError(f"--form {config.form} is of masked models; a --causal one has its exact likelihood for a loss: leave --form out")
+        raise ValueError(
+            f"--form {config.form} is of masked models; a --causal one has its exact likelihood for a loss: leave --form out"
+        )
     if config.block and (config.causal or config.context % config.block):
         raise ValueError(
             f"--context must be a multiple of --block, and --causal has none, got {config.context}, {config.block} and {config.causal}"

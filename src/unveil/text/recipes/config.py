@@ -126,7 +126,9 @@ class SampleText:
     """samples, in one batch; sample i has the random numbers of seed + i, so that it is the same among however many"""
     blocks: int = 0
     """tokens of a block; blocks are finished from left to right; 0: one block, or the blocks that the model was trained with"""
-    order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "first-hitting"
+    order: Literal[
+        "confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"
+    ] = "first-hitting"
     """which masks are filled first; ancestral and first-hitting follow the model's own process, the latter exactly, one token a call"""
     steps: int = 64
     """calls of the network, shared out over the blocks; first-hitting takes one a token"""
@@ -180,7 +182,9 @@ class ChatText:
     """longest answer, in tokens; by default 128, at most half of the context"""
     blocks: int = 32
     """tokens of a block; blocks are finished from left to right; 0: one block"""
-    order: Literal["confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"] = "confidence"
+    order: Literal[
+        "confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"
+    ] = "confidence"
     """which masks are filled first"""
     steps: int = 0
     """calls of the network, shared out over the blocks; 0: one a token"""
@@ -269,7 +273,16 @@ class EvalText:
 TRAIN_PRESETS = {
     "default": TrainText(),
     "tiny": changed(
-        TrainText(), preset="tiny", width=128, depth=4, heads=4, context=128, steps=1_000, learning_rate=2e-3, warmup=100, save_every=500
+        TrainText(),
+        preset="tiny",
+        width=128,
+        depth=4,
+        heads=4,
+        context=128,
+        steps=1_000,
+        learning_rate=2e-3,
+        warmup=100,
+        save_every=500,
     ),
     "paper": changed(
         TrainText(),
@@ -290,13 +303,29 @@ TRAIN_PRESETS = {
     ),
 }
 DATA = Verb(
-    {"default": DataText()}, "text.recipes.data:make_text_data", "text as tokens", ("data", "tokenizer", "vocabulary", "hold_out", "out")
+    {"default": DataText()},
+    "text.recipes.data:make_text_data",
+    "text as tokens",
+    ("data", "tokenizer", "vocabulary", "hold_out", "out"),
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
     "text.recipes.train:train_text",
     "a masked diffusion model of text, or a chat model from one",
-    ("preset", "data", "sft", "checkpoint", "context", "width", "depth", "steps", "batch_size", "learning_rate", "out", "resume"),
+    (
+        "preset",
+        "data",
+        "sft",
+        "checkpoint",
+        "context",
+        "width",
+        "depth",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "out",
+        "resume",
+    ),
     after="text.recipes.train:after_training",
 )
 EVAL = Verb(
@@ -309,9 +338,26 @@ SAMPLE = Verb(
     {"default": SampleText()},
     "text.recipes.sample:sample_text",
     "text after a prompt, or in the gaps of a pattern",
-    ("checkpoint", "prompt", "infill", "length", "count", "blocks", "order", "steps", "temperature", "watch", "seed"),
+    (
+        "checkpoint",
+        "prompt",
+        "infill",
+        "length",
+        "count",
+        "blocks",
+        "order",
+        "steps",
+        "temperature",
+        "watch",
+        "seed",
+    ),
 )
-DEMO = Verb({"default": DemoText()}, "text.recipes.demo:run_demo_text", "text out of masks", ("checkpoint", "prompt", "infill", "length"))
+DEMO = Verb(
+    {"default": DemoText()},
+    "text.recipes.demo:run_demo_text",
+    "text out of masks",
+    ("checkpoint", "prompt", "infill", "length"),
+)
 CHAT = Verb(
     {"default": ChatText()},
     "text.recipes.chat:converse",

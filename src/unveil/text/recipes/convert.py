@@ -19,7 +19,9 @@ def shape_of(it: Llada) -> TextShape:
     return TextShape(**same, schedule="linear", forbid_mask=False)
 
 
-def load_llada(folder: Path, device: str = "auto", dtype: Literal["bfloat16", "float32"] = "bfloat16") -> TextModel:
+def load_llada(
+    folder: Path, device: str = "auto", dtype: Literal["bfloat16", "float32"] = "bfloat16"
+) -> TextModel:
     """LLaDA-8B-Base, LLaDA-8B-Instruct or LLaDA-1.5 from the folder that was downloaded; nothing in it is run.
 
     Everything is checked before a weight is read. Weights come shard by shard; on the CPU, bfloat16 as stored, they are the memory-mapped
@@ -58,16 +60,28 @@ def inspect_llada(folder: Path) -> str:
 
     it = describe(folder)
     stored = checked_tensors(folder, it)
-    files, kinds = {place.file for place in stored.values()}, sorted({place.kind for place in stored.values()})
+    files, kinds = (
+        {place.file for place in stored.values()},
+        sorted({place.kind for place in stored.values()}),
+    )
     tokens = read_tokenizer(folder, it)
     size = sum(file.stat().st_size for file in files)
     rows = [
         ("model", "LLaDA, masked diffusion, bidirectional"),
-        ("network", f"LanguageTransformer, {sum(prod(place.shape) for place in stored.values()):,} parameters"),
-        ("shape", f"{it.depth} blocks, width {it.width}, {it.heads} heads ({it.kv_heads} of keys), SwiGLU {it.hidden}, RoPE {it.theta:g}"),
+        (
+            "network",
+            f"LanguageTransformer, {sum(prod(place.shape) for place in stored.values()):,} parameters",
+        ),
+        (
+            "shape",
+            f"{it.depth} blocks, width {it.width}, {it.heads} heads ({it.kv_heads} of keys), SwiGLU {it.hidden}, RoPE {it.theta:g}",
+        ),
         ("context", f"{it.context:,} tokens"),
         ("vocabulary", f"{it.vocabulary:,}, [MASK] {it.mask_id}, end-of-text {it.eos_id}"),
-        ("weights", f"{', '.join(kinds)}, {size / 2**30:.2f} GiB in {len(files)} {'file' if len(files) == 1 else 'files'}"),
+        (
+            "weights",
+            f"{', '.join(kinds)}, {size / 2**30:.2f} GiB in {len(files)} {'file' if len(files) == 1 else 'files'}",
+        ),
         ("chat", chat_name(tokens)),
         ("usable", f"yes: unveil.load(DIR), unveil sample text --checkpoint {folder}"),
     ]

@@ -32,7 +32,9 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     if config.out is not None and not made_by_data_text(config.out):
         for own in (FILE, "train.npy", "held.npy", "streams.json"):
             if (config.out / own).exists():
-                raise UnveilError(f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out")
+                raise UnveilError(
+                    f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out"
+                )
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
     train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
@@ -60,7 +62,11 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
 
 def _command(config: DataText) -> str:
     """What prepares the same data, wherever they lie."""
-    vocabulary = f"--tokenizer bpe --vocabulary {config.vocabulary}" if config.tokenizer == "bpe" else "--tokenizer bytes"
+    vocabulary = (
+        f"--tokenizer bpe --vocabulary {config.vocabulary}"
+        if config.tokenizer == "bpe"
+        else "--tokenizer bytes"
+    )
     field = f" --field {config.field}" if config.field != "text" else ""
     encoding = f" --encoding {config.encoding}" if config.encoding != "utf-8" else ""
     return f"unveil data text --data {Path(config.data).name}{field}{encoding} {vocabulary} --hold-out {config.hold_out}"

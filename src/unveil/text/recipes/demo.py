@@ -44,7 +44,9 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
     tokens = model.tokens
     given = tokens.encode(config.prompt)
     if len(given) >= model.shape.context:
-        raise ValueError(f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}")
+        raise ValueError(
+            f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}"
+        )
     length = min(config.length, model.shape.context - len(given))
 
     def written(canvas: Canvas, settings: TextSettings, every: int = 1) -> tuple[list[int], int]:
@@ -53,12 +55,19 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
         return done.ids[0].tolist(), done.calls
 
     settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
-    row, calls = written(prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8))
+    row, calls = written(
+        prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8)
+    )
     passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
     filled, gaps = "", "a model that does not see what follows fills no gaps"
     if not model.window:
-        line, more = written(gap_canvas([config.infill], tokens, model.device), TextSettings(steps=32, may_end=False))
-        filled, gaps = f"{printable(tokens.decode(line))}\n\n", f"and a gap filled in {more}; known text never changed"
+        line, more = written(
+            gap_canvas([config.infill], tokens, model.device), TextSettings(steps=32, may_end=False)
+        )
+        filled, gaps = (
+            f"{printable(tokens.decode(line))}\n\n",
+            f"and a gap filled in {more}; known text never changed",
+        )
     program, room = command_name(), min(200, max(1, model.shape.context - len(tokens.encode("JULIET:"))))
     return f"""{printable(passage)}
 

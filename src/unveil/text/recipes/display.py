@@ -36,7 +36,9 @@ def partly(model: TextModel, row: list[int]) -> str:
 
 
 @contextmanager
-def shown(model: TextModel, canvas: Canvas, watch: bool, every: int = 1) -> Generator[Callable[[Tensor], object] | None]:
+def shown(
+    model: TextModel, canvas: Canvas, watch: bool, every: int = 1
+) -> Generator[Callable[[Tensor], object] | None]:
     """Yields what to call after each step: the first sample, redrawn in place in a terminal; elsewhere a line every so many steps."""
     if not watch:
         yield None
@@ -52,7 +54,9 @@ def shown(model: TextModel, canvas: Canvas, watch: bool, every: int = 1) -> Gene
 
         def line(state: Tensor) -> None:
             if next(steps) % every == 0:
-                console.print(Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True)
+                console.print(
+                    Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True
+                )
 
         yield line
         return

@@ -53,9 +53,20 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         raise UnveilError("instructions are for masked models; this one is causal or of blocks")
     learned = _learned(config, model.tokens, model.shape)
     if left_out := learned.described.get("left_out", 0):
-        progress(f"left out {left_out} conversations that are longer than the context of {model.shape.context}", 1, 1, {})
+        progress(
+            f"left out {left_out} conversations that are longer than the context of {model.shape.context}",
+            1,
+            1,
+            {},
+        )
     base = None if config.checkpoint is None else _place(config.checkpoint)
-    more = {"recipe": "text", **asdict(model.shape), "tokenizer": digest(model.tokens), "checkpoint": base, **learned.described}
+    more = {
+        "recipe": "text",
+        **asdict(model.shape),
+        "tokenizer": digest(model.tokens),
+        "checkpoint": base,
+        **learned.described,
+    }
     described = as_json(flat(config) | more)
     check_text(config, described)
     lora = LoRA(config.lora_rank, config.lora_alpha, config.lora_targets) if config.lora_rank else None
@@ -77,7 +88,9 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
         config.run.batch_size,
         "--context, --width or --depth" if base is None else "what is trained, by --lora-rank",
     )
-    task = Task(trained, draws(size), loss, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower)
+    task = Task(
+        trained, draws(size), loss, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower
+    )
     run_task(task, config.run, device, config.run.folder, described, TrainText(), progress, on_save=on_save)
     return config.run.folder
 
@@ -112,7 +125,9 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
         asked = getattr(config, name, has)
         if asked not in (has, getattr(TRAIN_PRESETS[config.preset], name, has)):
             flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag} {asked}: the shape is that of {config.checkpoint}, which has {has}; leave {flag} out")
+            raise ValueError(
+                f"{flag} {asked}: the shape is that of {config.checkpoint}, which has {has}; leave {flag} out"
+            )
     if others := {name: has for name, has in vars(shape).items() if getattr(config, name, has) != has}:
         said = ", ".join(f"{name} {has}" for name, has in others.items())
         note(f"the shape is that of {config.checkpoint}, not of --preset {config.preset}: {said}")
@@ -132,7 +147,11 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
         return count % 2 if config.times == "antithetic" and count < config.run.batch_size else 0
 
     if config.sft is not None:
-        examples = Examples(read_chats(config.sft, config.prompt_field, config.response_field, config.encoding), tokens, shape.context)
+        examples = Examples(
+            read_chats(config.sft, config.prompt_field, config.response_field, config.encoding),
+            tokens,
+            shape.context,
+        )
         described = {"chats": len(examples.chats), "left_out": examples.left_out}
 
         def tuned(count: int) -> Callable[[torch.Generator], Any]:
@@ -142,10 +161,15 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     if is_prepared(found(Path(config.data))):
         prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
         if prepared.tokens.written() != tokens.written():
-            raise UnveilError(f"{config.data} was prepared with another tokenizer than {config.checkpoint} has; give the text itself")
+            raise UnveilError(
+                f"{config.data} was prepared with another tokenizer than {config.checkpoint} has; give the text itself"
+            )
         stream = prepared.train
     else:
-        stream = pack(split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)[0], tokens)
+        stream = pack(
+            split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)[0],
+            tokens,
+        )
     pieces = Pieces(stream, shape.context, config.truncated)
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:

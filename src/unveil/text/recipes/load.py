@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def load_text_model(
-    path_or_name: str, device: str = "auto", *, adapter: str | None = None, dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    path_or_name: str,
+    device: str = "auto",
+    *,
+    adapter: str | None = None,
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
 ) -> TextModel:
     """A text model: a zoo name, a run or checkpoint folder, or a folder of LLaDA's weights.
 
@@ -56,8 +60,12 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
         return _on_base(folder, config, device)
     model = TextModel(shape_of(config), tokens)
     if digest(tokens) != config["tokenizer"]:
-        raise UnveilError(f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device))
+        raise UnveilError(
+            f"{place} is not the tokenizer that {folder} was trained with (its SHA-256 differs)"
+        )
+    with_weights(
+        model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device)
+    )
     return model
 
 
@@ -75,7 +83,9 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     except UnveilError as error:
         raise UnveilError(f"{folder} is LoRA weights for {base}, which cannot be loaded: {error}") from error
     if digest(model.tokens) != config["tokenizer"]:
-        raise UnveilError(f"{base} is not the model that {folder} was trained on (its tokenizer's SHA-256 differs)")
+        raise UnveilError(
+            f"{base} is not the model that {folder} was trained on (its tokenizer's SHA-256 differs)"
+        )
     how = LoRA(config["lora_rank"], config["lora_alpha"], tuple(config["lora_targets"]))
     parts = add_lora(model.denoiser.network, how)
     parts.load_state_dict(read_tensors(weights_file(folder), parts.state_dict(), halves=True))
@@ -110,7 +120,18 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     """The tensors' shapes that a run's `config.json` describes."""
     from unveil.text.model import TextShape
 
-    names = ("vocabulary", "context", "width", "depth", "heads", "kv_heads", "hidden", "theta", "tied", "schedule")
+    names = (
+        "vocabulary",
+        "context",
+        "width",
+        "depth",
+        "heads",
+        "kv_heads",
+        "hidden",
+        "theta",
+        "tied",
+        "schedule",
+    )
     later = {name: config[name] for name in ("epsilon", "forbid_mask", "block", "causal") if name in config}
     return TextShape(**{name: config[name] for name in names}, **later)
 
@@ -120,18 +141,29 @@ def check_text_config(config: Mapping[str, Any]) -> None:
     check_whole_numbers(config, ("context", "width", "depth", "heads"))
     if not (isinstance(config["vocabulary"], int) and 3 <= config["vocabulary"] < 2**24):
         raise ValueError(f"vocabulary is {config['vocabulary']!r}")
-    if not all(isinstance(config[name], int) and 0 <= config[name] < 10**6 for name in ("kv_heads", "hidden")):
+    if not all(
+        isinstance(config[name], int) and 0 <= config[name] < 10**6 for name in ("kv_heads", "hidden")
+    ):
         raise ValueError("kv_heads or hidden are not whole numbers")
-    if config["schedule"] not in ("linear", "cosine") or not isinstance(config["tied"], bool) or not float(config["theta"]) > 0.0:
+    if (
+        config["schedule"] not in ("linear", "cosine")
+        or not isinstance(config["tied"], bool)
+        or not float(config["theta"]) > 0.0
+    ):
         raise ValueError("its schedule, tied or theta do not fit")
     if config["width"] % (2 * config["heads"]) or config["heads"] % (config["kv_heads"] or config["heads"]):
         raise ValueError("its width, heads and kv_heads do not fit")
     if config.get("lora_rank") and not isinstance(config.get("checkpoint"), str):
         raise ValueError("it is LoRA weights, but does not say of what (checkpoint)")
-    if not isinstance(config.get("forbid_mask", True), bool) or not 0.0 < float(config.get("epsilon", 1e-5)) < 1.0:
+    if (
+        not isinstance(config.get("forbid_mask", True), bool)
+        or not 0.0 < float(config.get("epsilon", 1e-5)) < 1.0
+    ):
         raise ValueError("its forbid_mask or epsilon do not fit")
     block, causal = config.get("block", 0), config.get("causal", False)
-    if not (isinstance(block, int) and 0 <= block < 100_000 and isinstance(causal, bool)) or (block and causal):
+    if not (isinstance(block, int) and 0 <= block < 100_000 and isinstance(causal, bool)) or (
+        block and causal
+    ):
         raise ValueError("its block or causal do not fit")
     if not isinstance(config["tokenizer"], str):
         raise ValueError("its tokenizer is not named")

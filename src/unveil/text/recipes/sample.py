@@ -40,7 +40,9 @@ def settings_of(config: SampleText, room: int = LENGTH) -> TextSettings:
     if config.factor is not None and not 0.0 < config.factor < inf:
         raise ValueError(f"--factor must be a number above 0, got {config.factor}")
     if not 0.0 <= config.temperature < inf or not 0.0 <= config.remask <= 1.0:
-        raise ValueError(f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}")
+        raise ValueError(
+            f"--temperature must be at least 0 and --remask in 0 .. 1, got {config.temperature} and {config.remask}"
+        )
     if config.edit is not None and not 0.0 < config.edit <= 1.0:
         raise ValueError(f"--edit must lie in 0 .. 1, a probability, got {config.edit}")
     if config.remask and config.order == "first-hitting":
@@ -85,7 +87,9 @@ def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
     prompt = tokens.encode(config.prompt)
     settings = settings_of(config, model.shape.context - len(prompt))
     if config.infill is not None and model.window:
-        raise UnveilError("infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: give --prompt")
+        raise UnveilError(
+            "infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: give --prompt"
+        )
     if config.infill is None:
         check_room(model, len(prompt), settings.length if config.length != 0 else 1)
         canvas = prompt_canvas([prompt] * config.count, settings.length, tokens, model.device)
@@ -118,5 +122,6 @@ def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
         "commit": commit(),
         **machine(config.device),
         "seconds": seconds,
-        "summary": "\n---\n".join(map(printable, texts)) + f"\n\n{wanted} tokens in {written.calls} calls, {speed:,.0f} tokens/s",
+        "summary": "\n---\n".join(map(printable, texts))
+        + f"\n\n{wanted} tokens in {written.calls} calls, {speed:,.0f} tokens/s",
     }

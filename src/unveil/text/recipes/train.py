@@ -40,21 +40,30 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     device = begin(config.run, config.run.folder)
     prepared = prepared_text(config.data, config.field, config.hold_out, config.encoding)
     pieces = Pieces(prepared.train, config.context, config.truncated)
-    more = {"recipe": "text", "vocabulary": prepared.tokens.size, "tokenizer": digest(prepared.tokens), "tokens": len(prepared.train)}
+    more = {
+        "recipe": "text",
+        "vocabulary": prepared.tokens.size,
+        "tokenizer": digest(prepared.tokens),
+        "tokens": len(prepared.train),
+    }
     more |= {"prepared_by": prepared.command} if prepared.command else {}
     described = as_json(flat(config) | more)
     torch.manual_seed(config.run.seed)  # initial weights
     model = TextModel(shape_of(described), prepared.tokens)
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
-        odd = count % 2 if config.times == "antithetic" and count < config.run.batch_size else 0  # of those that are only counted
+        odd = (
+            count % 2 if config.times == "antithetic" and count < config.run.batch_size else 0
+        )  # of those that are only counted
         return text_batches(pieces, count + odd, config.form, config.times, block=config.block)
 
     check_text(config, described)
     if latest_checkpoint(config.run.folder, warn=False) is None:
         write_tokens(prepared.tokens, config.run.folder / FILE)
     size = config.run.batch_size
-    task = Task(model, draws(size), text_loss, {}, draws=draws, size=size, lower="--context, --width or --depth")
+    task = Task(
+        model, draws(size), text_loss, {}, draws=draws, size=size, lower="--context, --width or --depth"
+    )
     run_task(task, config.run, device, config.run.folder, described, TrainText(), progress)
     return config.run.folder
 

@@ -59,8 +59,13 @@ class Llada:
 def is_llada(folder: Path) -> bool:
     """Whether a folder's config.json says that it is some LLaDA, one that can be read or not."""
     try:
-        return str(read_object(folder / "config.json", LARGEST_CONFIG).get("model_type", "")).startswith("llada")
-    except (UnveilError, OSError):  # of a folder that has all the rest, the config is what is damaged or missing
+        return str(read_object(folder / "config.json", LARGEST_CONFIG).get("model_type", "")).startswith(
+            "llada"
+        )
+    except (
+        UnveilError,
+        OSError,
+    ):  # of a folder that has all the rest, the config is what is damaged or missing
         return (folder / FILE).is_file() and any((folder / name).is_file() for name in (SINGLE, INDEX))
 
 
@@ -79,7 +84,9 @@ def describe(folder: Path) -> Llada:
 
 def _described(config: Mapping[str, Any]) -> Llada:
     if config.get("model_type") != "llada":
-        raise ValueError(f"it is of type {str(config.get('model_type'))[:40]!r}; 'llada' is known (LLaDA-8B-Base, -Instruct, LLaDA-1.5)")
+        raise ValueError(
+            f"it is of type {str(config.get('model_type'))[:40]!r}; 'llada' is known (LLaDA-8B-Base, -Instruct, LLaDA-1.5)"
+        )
     for name, value in _NEEDED.items():
         if config.get(name, value) != value and not (value is False and config.get(name) is None):
             raise ValueError(f"{name} is {str(config[name])[:40]}, ours is {value}")
@@ -98,14 +105,23 @@ def _described(config: Mapping[str, Any]) -> Llada:
         or width % (2 * heads)
         or heads % kv_heads
     ):
-        raise ValueError(f"d_model {width}, n_heads {heads}, n_kv_heads {kv_heads} and mlp_hidden_size {hidden} do not fit")
+        raise ValueError(
+            f"d_model {width}, n_heads {heads}, n_kv_heads {kv_heads} and mlp_hidden_size {hidden} do not fit"
+        )
     vocabulary = config.get("embedding_size") or _whole(config, "vocab_size")
     theta, epsilon = config.get("rope_theta", 10_000.0), config.get("rms_norm_eps", 1e-5)
-    if not isinstance(theta, int | float) or not isinstance(epsilon, int | float) or not 0.0 < theta < 1e30 or not 0.0 < epsilon < 1.0:
+    if (
+        not isinstance(theta, int | float)
+        or not isinstance(epsilon, int | float)
+        or not 0.0 < theta < 1e30
+        or not 0.0 < epsilon < 1.0
+    ):
         raise ValueError(f"rope_theta is {str(theta)[:20]} and rms_norm_eps {str(epsilon)[:20]}")
     mask_id, eos_id = _whole(config, "mask_token_id", 0), _whole(config, "eos_token_id", 0)
     if type(vocabulary) is not int or not max(mask_id, eos_id) < vocabulary < 2**24:
-        raise ValueError(f"its {str(vocabulary)[:20]} tokens do not hold the mask {mask_id} and end-of-text {eos_id}")
+        raise ValueError(
+            f"its {str(vocabulary)[:20]} tokens do not hold the mask {mask_id} and end-of-text {eos_id}"
+        )
     return Llada(
         vocabulary,
         _whole(config, "max_sequence_length"),
@@ -131,13 +147,17 @@ def read_tokenizer(folder: Path, it: Llada) -> LibraryTokens:
     try:
         text = (folder / FILE).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UnveilError(f"{folder}: no {FILE} that can be read; it is in the same place as the weights") from error
+        raise UnveilError(
+            f"{folder}: no {FILE} that can be read; it is in the same place as the weights"
+        ) from error
     template = ""
     if (folder / "chat_template.jinja").is_file():
         try:
             template = (folder / "chat_template.jinja").read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise UnveilError(f"{folder / 'chat_template.jinja'}: cannot be read ({str(error)[:80]}); download it anew") from error
+            raise UnveilError(
+                f"{folder / 'chat_template.jinja'}: cannot be read ({str(error)[:80]}); download it anew"
+            ) from error
     elif (folder / "tokenizer_config.json").is_file():
         given = read_object(folder / "tokenizer_config.json", LARGEST_CONFIG).get("chat_template")
         template = given if isinstance(given, str) else ""
@@ -153,7 +173,10 @@ def checked_tensors(folder: Path, described: Llada) -> dict[str, Stored]:
     Raises:
         UnveilError: a shard is missing or truncated, or the tensors are not those that config.json describes.
     """
-    stored = {name.removeprefix(PREFIX) if name.startswith(PREFIX) else f"/{name}": it for name, it in stored_tensors(folder).items()}
+    stored = {
+        name.removeprefix(PREFIX) if name.startswith(PREFIX) else f"/{name}": it
+        for name, it in stored_tensors(folder).items()
+    }
     wanted = {name: tuple(value.shape) for name, value in empty_network(described).state_dict().items()}
     lacking, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if lacking or foreign:
@@ -163,21 +186,37 @@ def checked_tensors(folder: Path, described: Llada) -> dict[str, Stored]:
         )
     for name, shape in wanted.items():
         if stored[name].shape != shape:
-            raise UnveilError(f"{folder}: {PREFIX}{name} has shape {stored[name].shape}, but config.json says {shape}")
+            raise UnveilError(
+                f"{folder}: {PREFIX}{name} has shape {stored[name].shape}, but config.json says {shape}"
+            )
     return stored
 
 
 def empty_network(it: Llada) -> LanguageTransformer:
     """The network without numbers, on the meta device."""
     with torch.device("meta"):
-        return LanguageTransformer(it.vocabulary, it.width, it.depth, it.heads, it.kv_heads, it.hidden, it.theta, it.epsilon, tied=it.tied)
+        return LanguageTransformer(
+            it.vocabulary,
+            it.width,
+            it.depth,
+            it.heads,
+            it.kv_heads,
+            it.hidden,
+            it.theta,
+            it.epsilon,
+            tied=it.tied,
+        )
 
 
-def fill(network: nn.Module, stored: Mapping[str, Stored], device: torch.device, dtype: torch.dtype | None) -> None:
+def fill(
+    network: nn.Module, stored: Mapping[str, Stored], device: torch.device, dtype: torch.dtype | None
+) -> None:
     """Give an `empty_network`, or one like it, its weights, shard by shard, with no second copy; see `each_shard`."""
     names = {f"{PREFIX}{name}": place for name, place in stored.items()}
     for tensors in each_shard(names, device, dtype):
-        network.load_state_dict({name.removeprefix(PREFIX): value for name, value in tensors.items()}, strict=False, assign=True)
+        network.load_state_dict(
+            {name.removeprefix(PREFIX): value for name, value in tensors.items()}, strict=False, assign=True
+        )
 
 
 def _whole(config: Mapping[str, Any], name: str, least: int = 1) -> int:

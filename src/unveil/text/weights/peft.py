@@ -20,7 +20,13 @@ from unveil.network.lora import LoRA
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.model.transformer."
-_PLAIN: dict[str, Any] = {"bias": "none", "use_rslora": False, "use_dora": False, "fan_in_fan_out": False, "modules_to_save": None}
+_PLAIN: dict[str, Any] = {
+    "bias": "none",
+    "use_rslora": False,
+    "use_dora": False,
+    "fan_in_fan_out": False,
+    "modules_to_save": None,
+}
 
 
 def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base: str) -> None:
@@ -41,7 +47,10 @@ def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base:
         "inference_mode": True,
         **_PLAIN,
     }
-    named = {f"{PREFIX}{name}": value.detach().to("cpu", torch.float32).contiguous() for name, value in tensors.items()}
+    named = {
+        f"{PREFIX}{name}": value.detach().to("cpu", torch.float32).contiguous()
+        for name, value in tensors.items()
+    }
     with replacing(folder / WEIGHTS) as partial:
         partial.write_bytes(save(named, {"format": "pt"}))
     with replacing(folder / CONFIG) as partial:
@@ -67,7 +76,12 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
         if config.get("rank_pattern") or config.get("alpha_pattern"):
             raise ValueError("it has other ranks for some maps (rank_pattern, alpha_pattern)")
         rank, alpha = config.get("r"), config.get("lora_alpha")
-        if type(rank) is not int or not isinstance(alpha, int | float) or not 0 < rank < 10_000 or not 0.0 < alpha < 1e6:
+        if (
+            type(rank) is not int
+            or not isinstance(alpha, int | float)
+            or not 0 < rank < 10_000
+            or not 0.0 < alpha < 1e6
+        ):
             raise ValueError(f"r is {str(rank)[:20]} and lora_alpha {str(alpha)[:20]}")
     except OSError as error:
         raise UnveilError(f"{folder}: no adapter here; needed are {CONFIG} and {WEIGHTS}") from error
@@ -78,9 +92,13 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
         raise UnveilError(f"{folder}: no {WEIGHTS} beside {CONFIG}; download it into this folder")
     for name, value in read_tensors(folder / WEIGHTS).items():
         if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
-            raise UnveilError(f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with {PREFIX})")
+            raise UnveilError(
+                f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with {PREFIX})"
+            )
         if not value.dtype.is_floating_point or not bool(value.isfinite().all()):
-            raise UnveilError(f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the adapter is damaged")
+            raise UnveilError(
+                f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the adapter is damaged"
+            )
         tensors[name.removeprefix(PREFIX)] = value.to(torch.float32)
     targets = sorted({name.split(".")[-3] for name in tensors})
     if not targets:
@@ -95,8 +113,12 @@ def fitting(folder: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Te
         UnveilError: others, or of other sizes.
     """
     if strange := sorted(set(tensors) ^ set(wanted)):
-        raise UnveilError(f"{folder}: an adapter for another model ({strange[0]} is {'foreign' if strange[0] in tensors else 'missing'})")
+        raise UnveilError(
+            f"{folder}: an adapter for another model ({strange[0]} is {'foreign' if strange[0] in tensors else 'missing'})"
+        )
     for name, value in wanted.items():
         if tensors[name].shape != value.shape:
-            raise UnveilError(f"{folder}: for another model: {name} is {tuple(tensors[name].shape)}, needed is {tuple(value.shape)}")
+            raise UnveilError(
+                f"{folder}: for another model: {name} is {tuple(tensors[name].shape)}, needed is {tuple(value.shape)}"
+            )
     return dict(tensors)

@@ -39,26 +39,41 @@ def test_a_set_is_made_described_and_found_by_name(policies, tmp_path, capsys):
     home = tmp_path / "home" / "locomotion"
     card = json.loads((home / "hopper-medium-expert.card.json").read_text())
     episodes = read_episodes("hopper-medium-expert")
-    assert "D4RL-style" in captured.err and "D4RL-style" in card["kind"] and result["protocol"] == "D4RL-style"
+    assert (
+        "D4RL-style" in captured.err and "D4RL-style" in card["kind"] and result["protocol"] == "D4RL-style"
+    )
     assert result["path"] == str(home / "hopper-medium-expert.hdf5") and result["card"] == card
     returns = episodes.returns
     scores = normalized_score(HOPPER, returns)
     numbers = card["metrics"]
     assert numbers["n"] == len(returns) and numbers["return_mean"] == pytest.approx(returns.mean(), rel=1e-5)
-    assert numbers["score_mean"] == pytest.approx(scores.mean(), rel=1e-5) and numbers["score_best"] == pytest.approx(
-        scores.max(), rel=1e-5
-    )
+    assert numbers["score_mean"] == pytest.approx(scores.mean(), rel=1e-5) and numbers[
+        "score_best"
+    ] == pytest.approx(scores.max(), rel=1e-5)
     assert 0 < numbers["score_ci95"] < scores.std()
     assert [policy["name"] for policy in card["policies"]] == ["trpo-040", "tqc"]
-    assert [policy["steps"] for policy in card["policies"]] == [int((episodes.infos["policy"] == i).sum()) for i in (0, 1)]
-    assert sum(policy["n"] for policy in card["policies"]) == len(returns) and all(p["action_noise_rms"] > 0 for p in card["policies"])
-    assert card["steps"] == len(episodes) >= 300 and card["world"] == "gymnasium Hopper-v5" and card["versions"]["mujoco"][0].isdigit()
-    assert "openai/imitation" in " ".join(card["sources"]) and "rl-trained-agents" in " ".join(card["sources"])
+    assert [policy["steps"] for policy in card["policies"]] == [
+        int((episodes.infos["policy"] == i).sum()) for i in (0, 1)
+    ]
+    assert sum(policy["n"] for policy in card["policies"]) == len(returns) and all(
+        p["action_noise_rms"] > 0 for p in card["policies"]
+    )
+    assert (
+        card["steps"] == len(episodes) >= 300
+        and card["world"] == "gymnasium Hopper-v5"
+        and card["versions"]["mujoco"][0].isdigit()
+    )
+    assert "openai/imitation" in " ".join(card["sources"]) and "rl-trained-agents" in " ".join(
+        card["sources"]
+    )
     assert str(tmp_path) not in json.dumps(card)  # no path of the machine it was made on
 
 
 def test_the_cards_command_makes_the_same_file(policies, tmp_path):
-    assert main(["data", "locomotion", "--mix", "medium", "--steps", "120", "--seed", "5", "--version", "v4"]) == 0
+    assert (
+        main(["data", "locomotion", "--mix", "medium", "--steps", "120", "--seed", "5", "--version", "v4"])
+        == 0
+    )
     first = tmp_path / "home" / "locomotion" / "hopper-medium.hdf5"
     card = json.loads(first.with_name("hopper-medium.card.json").read_text())
     words = card["command"].replace("DIR", str(policies)).split()[1:]

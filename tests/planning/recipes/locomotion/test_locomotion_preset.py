@@ -35,7 +35,9 @@ def test_by_what_the_run_is():
     assert suited({"returns": True, "model": "transformer", "value": {}}) == "ask"
     assert suited({"model": "transformer"}) == "default"
     assert suited({"model": "unet"}) == "paper"
-    assert suited({"origin": "jannerm/diffuser"}) == "paper", "a converted run names no model: it is the published network"
+    assert suited({"origin": "jannerm/diffuser"}) == "paper", (
+        "a converted run names no model: it is the published network"
+    )
 
 
 def test_a_told_run_is_asked_unless_flags_want_a_value(planned):
@@ -56,9 +58,17 @@ def test_the_originals_and_what_is_converted_from_them_plan_as_published(planned
     at = ("--dataset", DATASET, "--logbase", str(logs), "--horizon", "8")
     for place in (("--checkpoint", str(logs / DATASET)), ("--checkpoint", str(tmp_path / "ours")), at):
         config = planned("--dataset", DATASET, *place) if place != at else planned(*at)
-        assert (config.preset, config.guidance, config.scale, config.t_stopgrad) == ("paper", "ascend", "0.0001", 4)
+        assert (config.preset, config.guidance, config.scale, config.t_stopgrad) == (
+            "paper",
+            "ascend",
+            "0.0001",
+            4,
+        )
         assert (config.sampling_steps, config.batch_size) == (20, 64)
-        assert planned(*(place if place == at else ("--dataset", DATASET, *place)), "--preset", "default").preset == "default"
+        assert (
+            planned(*(place if place == at else ("--dataset", DATASET, *place)), "--preset", "default").preset
+            == "default"
+        )
 
 
 def test_what_is_not_there_is_left_to_the_evaluation(planned, tmp_path):
@@ -67,7 +77,12 @@ def test_what_is_not_there_is_left_to_the_evaluation(planned, tmp_path):
 
 def test_loading_follows_the_same_rule():
     asked = load("hopper-medium-expert", "cpu")
-    assert (asked.settings.candidates, asked.settings.steps, asked.settings.ask, asked.score) == (1, 1, 1.0, None)
+    assert (asked.settings.candidates, asked.settings.steps, asked.settings.ask, asked.score) == (
+        1,
+        1,
+        1.0,
+        None,
+    )
     for settings in ({"preset": "default"}, {"select": "critic"}):
         chosen = load("hopper-medium-expert", "cpu", **settings)
         assert (chosen.settings.candidates, chosen.settings.steps) == (16, 3) and chosen.score is not None

@@ -35,7 +35,10 @@ def test_names_are_replaced(template, path):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("f:{horizn}", "no field 'horizn'; there are discount, horizon, n_diffusion_steps, none, prefix, scale, up"),
+        (
+            "f:{horizn}",
+            "no field 'horizn'; there are discount, horizon, n_diffusion_steps, none, prefix, scale, up",
+        ),
         ("f:{horizon.__class__}", "bare name"),
         ("f:{horizon.__class__.__mro__[1].__subclasses__}", "bare name"),
         ("f:{prefix[0]}", "bare name"),

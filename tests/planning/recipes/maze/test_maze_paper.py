@@ -8,7 +8,21 @@ import unveil
 from unveil.cli import main
 from unveil.planning.diffuser import Diffuser
 
-TRAIN = ["train", "maze", "--maze", "umaze", "--preset", "paper", "--batch-size", "2", "--width", "8", "--threads", "1", "--no-samples"]
+TRAIN = [
+    "train",
+    "maze",
+    "--maze",
+    "umaze",
+    "--preset",
+    "paper",
+    "--batch-size",
+    "2",
+    "--width",
+    "8",
+    "--threads",
+    "1",
+    "--no-samples",
+]
 
 
 @pytest.fixture
@@ -29,7 +43,18 @@ def test_it_is_scored_beside_the_references_and_goes_on(run, tmp_path, capsys):
     assert (config["longest"], config["diffusion_steps"]) == (128, 64)
     assert main([*TRAIN, "--data-steps", "4000", "--steps", "3", "--resume", "--out", str(run)]) == 0
     result = tmp_path / "result.json"
-    evaluate = ["eval", "maze", "--maze", "umaze", "--checkpoint", str(run), "--episodes", "2", "--plan-pairs", "1"]
+    evaluate = [
+        "eval",
+        "maze",
+        "--maze",
+        "umaze",
+        "--checkpoint",
+        str(run),
+        "--episodes",
+        "2",
+        "--plan-pairs",
+        "1",
+    ]
     assert main([*evaluate, "--json", str(result)]) == 0
     found = json.loads(result.read_text())
     assert found["metrics"]["n"] == 2 and {"controller", "oracle"} <= found["reference"].keys()
@@ -44,8 +69,12 @@ def test_what_does_not_apply_is_refused(run, tmp_path, capsys):
     assert "only `unveil eval maze` drives" in fails(
         capsys, "sample", "maze", "--goal", "3,1", "--checkpoint", str(run), "--out", str(tmp_path / "p.png")
     )
-    assert "the zoo holds models of ours" in fails(capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path))
+    assert "the zoo holds models of ours" in fails(
+        capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path)
+    )
     assert isinstance(unveil.load(run), Diffuser)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "diffusion_steps"}))
-    assert "not a config of unveil" in fails(capsys, "eval", "maze", "--maze", "umaze", "--checkpoint", str(run))
+    assert "not a config of unveil" in fails(
+        capsys, "eval", "maze", "--maze", "umaze", "--checkpoint", str(run)
+    )

@@ -91,7 +91,9 @@ def test_v4_rewards_the_fall_and_v5_does_not():
         while world.running.any():
             world.step(np.ones((1, 3)))
         last.append((world.rewards[0], world.returns[0], world.terminated[0]))
-    assert last[0][0] - last[1][0] == pytest.approx(1.0) == last[0][1] - last[1][1] and last[0][2] and last[1][2]
+    assert (
+        last[0][0] - last[1][0] == pytest.approx(1.0) == last[0][1] - last[1][1] and last[0][2] and last[1][2]
+    )
 
 
 def test_an_episode_that_is_over_rests_while_others_run():
@@ -108,8 +110,15 @@ def test_an_episode_that_is_over_rests_while_others_run():
         world.step(actions)
     assert world.lengths[1] == 40 and not world.terminated[1]  # the time is up
     start = world.observations
-    assert world.reset(0).tobytes() == LocomotionEpisodes(HOPPER, 2, 0).observations.tobytes() != start.tobytes()
-    assert world.running.all() and not world.lengths.any() and not world.returns.any() and not world.terminated.any()
+    assert (
+        world.reset(0).tobytes() == LocomotionEpisodes(HOPPER, 2, 0).observations.tobytes() != start.tobytes()
+    )
+    assert (
+        world.running.all()
+        and not world.lengths.any()
+        and not world.returns.any()
+        and not world.terminated.any()
+    )
 
 
 def test_observations_handed_out_do_not_change_later():
@@ -135,7 +144,9 @@ def test_what_is_refused():
 
 def test_scores_are_d4rls():
     assert normalized_score(HOPPER, np.array([-20.272305, 3234.3])).tolist() == pytest.approx([0.0, 100.0])
-    assert normalized_score(BODIES["walker2d"], np.array([4592.3 / 2]))[0] == pytest.approx(49.98226, abs=1e-4)
+    assert normalized_score(BODIES["walker2d"], np.array([4592.3 / 2]))[0] == pytest.approx(
+        49.98226, abs=1e-4
+    )
     assert normalized_score(CHEETAH, np.array([0.0]))[0] == pytest.approx(2.25673, abs=1e-4)
 
 
@@ -155,6 +166,8 @@ def test_names():
         named_body("half-cheetah")
     for body in BODIES.values():
         world = foreign(body, "v5")
-        assert world.observation_space.shape == (body.observations,) and world.action_space.shape == (body.actions,)
+        assert world.observation_space.shape == (body.observations,) and world.action_space.shape == (
+            body.actions,
+        )
         assert world.spec is not None and world.spec.max_episode_steps == body.steps
         world.close()

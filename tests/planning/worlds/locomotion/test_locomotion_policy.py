@@ -24,7 +24,9 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
 
 def affine(row, weight, bias) -> list[float]:
     """weight[i][o] from i to o."""
-    return [float(b) + sum(float(x) * float(weight[i][o]) for i, x in enumerate(row)) for o, b in enumerate(bias)]
+    return [
+        float(b) + sum(float(x) * float(weight[i][o]) for i, x in enumerate(row)) for o, b in enumerate(bias)
+    ]
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -63,7 +65,9 @@ def test_sacs_formula(tmp_path, noisy):
         h = [max(x, 0.0) for x in affine(h, stored["latent_pi.2.weight"].T, stored["latent_pi.2.bias"])]
         mu = affine(h, stored["mu.weight"].T, stored["mu.bias"])
         log_std = affine(h, stored["log_std.weight"].T, stored["log_std.bias"])
-        free = [m + exp(min(max(s, -20.0), 2.0)) * e * noisy for m, s, e in zip(mu, log_std, shock, strict=True)]
+        free = [
+            m + exp(min(max(s, -20.0), 2.0)) * e * noisy for m, s, e in zip(mu, log_std, shock, strict=True)
+        ]
         expected.append([tanh(x) for x in free])
     np.testing.assert_allclose(policy.act(observations, noise if noisy else None), expected, atol=2e-5)
 
@@ -80,8 +84,14 @@ def test_a_row_does_not_depend_on_its_neighbours(tmp_path):
 
 def test_snapshots_are_chosen_by_iteration(tmp_path):
     path = write_snapshots(tmp_path, HOPPER, [60, 0, 40, 20])
-    assert [policy.name for policy in load_snapshots(path, HOPPER, range(41))] == ["trpo-000", "trpo-020", "trpo-040"]
-    with pytest.raises(UnveilError, match=r"no snapshot of iterations 100 .. 499; the file has \[0, 20, 40, 60\]"):
+    assert [policy.name for policy in load_snapshots(path, HOPPER, range(41))] == [
+        "trpo-000",
+        "trpo-020",
+        "trpo-040",
+    ]
+    with pytest.raises(
+        UnveilError, match=r"no snapshot of iterations 100 .. 499; the file has \[0, 20, 40, 60\]"
+    ):
         load_snapshots(path, HOPPER, range(100, 500))
 
 
@@ -99,12 +109,22 @@ def test_foreign_and_damaged_files_are_one_line(tmp_path):
     assert "no snapshot" in refusal(load_snapshots, actor, HOPPER, range(1))
     assert "'latent_pi.0.weight' is missing" in refusal(load_actor, snapshots, HOPPER)
     good = dict(np.load(actor))
-    changes = {"mu.bias": np.zeros(4), "mu.weight": np.full((3, 5), np.nan), "latent_pi.2.weight": np.zeros((5, 6)), "log_std.bias": 1.0}
+    changes = {
+        "mu.bias": np.zeros(4),
+        "mu.weight": np.full((3, 5), np.nan),
+        "latent_pi.2.weight": np.zeros((5, 6)),
+        "log_std.bias": 1.0,
+    }
     for name, values in changes.items():
         np.savez(actor, **good | {name: np.asarray(values)})
         refusal(load_actor, actor, HOPPER)
     good = dict(np.load(snapshots))
-    for name, values in (("obs_std", np.zeros(10)), ("log_std", np.zeros((3, 1))), ("W1", np.zeros(5)), ("b2", np.array(np.inf))):
+    for name, values in (
+        ("obs_std", np.zeros(10)),
+        ("log_std", np.zeros((3, 1))),
+        ("W1", np.zeros(5)),
+        ("b2", np.array(np.inf)),
+    ):
         np.savez(snapshots, **good | {f"iter000/{name}": values})
         refusal(load_snapshots, snapshots, HOPPER, range(1))
     np.savez(snapshots, **{name: values for name, values in good.items() if "log_std" not in name})
@@ -114,7 +134,11 @@ def test_foreign_and_damaged_files_are_one_line(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the trained policies are not on this machine")
 def test_the_real_hopper_runs_as_far_as_others_measured():
     rows = csv.DictReader((REAL / "returns.csv").read_text().splitlines())
-    published = next(float(row["return_v5"]) for row in rows if row["env"] == "Hopper" and row["algo"] == "trpo_deterministic")
+    published = next(
+        float(row["return_v5"])
+        for row in rows
+        if row["env"] == "Hopper" and row["algo"] == "trpo_deterministic"
+    )
     policy = load_snapshots(REAL / "trpo_Hopper.npz", HOPPER, range(500, 501))[0]
     world = LocomotionEpisodes(HOPPER, 5, 0)
     while world.running.any():

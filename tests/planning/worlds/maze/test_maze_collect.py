@@ -130,7 +130,9 @@ def test_wrong_arguments(steps, noise):
 
 
 @pytest.mark.parametrize(
-    "layout", [parse_layout("######\n#OOOO#\n#O##O#\n#OO#O#\n######", "hook"), *LAYOUTS.values()], ids=lambda maze: maze.name
+    "layout",
+    [parse_layout("######\n#OOOO#\n#O##O#\n#OO#O#\n######", "hook"), *LAYOUTS.values()],
+    ids=lambda maze: maze.name,
 )
 def test_greedy_routes_are_shortest(layout):
     walls = tuple(tuple(bool(tile) for tile in row) for row in layout.walls)
@@ -175,15 +177,22 @@ def test_force_is_proportional_and_damped():
 def test_without_noise_the_controller_arrives_from_everywhere():
     generator = np.random.default_rng(0)
     places = generator.uniform(0, 4, (4000, 2))
-    rounded = np.round(places).astype(int)  # a start that rounds to a wall's cell may stay stuck, as published
+    rounded = np.round(places).astype(
+        int
+    )  # a start that rounds to a wall's cell may stay stuck, as published
     places = places[(UMAZE.clearance(places) > 0.1) & ~UMAZE.walls[rounded[:, 0], rounded[:, 1]]][:30]
-    starts = np.concatenate([UMAZE.cells, UMAZE.cells + generator.uniform(-0.1, 0.1, UMAZE.cells.shape), places])
+    starts = np.concatenate(
+        [UMAZE.cells, UMAZE.cells + generator.uniform(-0.1, 0.1, UMAZE.cells.shape), places]
+    )
     pairs = [(start, goal) for start in starts for goal in UMAZE.cells]
     controllers = [WaypointController(UMAZE, generator) for _ in pairs]
     state = np.array([[*start, 0.0, 0.0] for start, _ in pairs])
     physics, arrived = BallPhysics(UMAZE), np.zeros(len(pairs), dtype=bool)
     for _ in range(UMAZE.steps):
-        acts = [c.act(*row, tuple(goal)) for c, row, (_, goal) in zip(controllers, state.tolist(), pairs, strict=True)]
+        acts = [
+            c.act(*row, tuple(goal))
+            for c, row, (_, goal) in zip(controllers, state.tolist(), pairs, strict=True)
+        ]
         arrived |= [done for _, _, done in acts]
         state = physics.step(state, np.array([act[:2] for act in acts]))
     assert arrived.all(), [pairs[k] for k in np.flatnonzero(~arrived)]

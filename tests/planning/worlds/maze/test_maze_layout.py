@@ -73,7 +73,11 @@ def test_clearance_of_a_batch_is_that_of_its_points():
 def test_free_cells_row_by_row_goal_last():
     assert UMAZE.cells.tolist() == [[1, 2], [1, 3], [2, 3], [3, 1], [3, 2], [3, 3], [1, 1]]
     assert LAYOUTS["eval-umaze"].cells.tolist() == [[1, 1], [1, 2], [2, 1], [3, 1], [3, 2], [3, 3], [1, 3]]
-    assert LARGE.cells[0].tolist() == [1, 1] and LARGE.cells[10].tolist() == [2, 4] and LARGE.cells[-2].tolist() == [7, 10]
+    assert (
+        LARGE.cells[0].tolist() == [1, 1]
+        and LARGE.cells[10].tolist() == [2, 4]
+        and LARGE.cells[-2].tolist() == [7, 10]
+    )
 
 
 @pytest.mark.parametrize(("name", "steps", "low", "high", "goal"), PUBLISHED)
@@ -82,12 +86,16 @@ def test_published_constants(name, steps, low, high, goal):
     assert layout.name == name and layout.steps == steps
     assert layout.score_range == (low, high)
     assert tuple(layout.goal) == goal and tuple(layout.cells[-1]) == goal
-    np.testing.assert_allclose(layout.score(np.array([low, high, (low + high) / 2, 0.0])), [0, 100, 50, -100 * low / (high - low)])
+    np.testing.assert_allclose(
+        layout.score(np.array([low, high, (low + high) / 2, 0.0])), [0, 100, 50, -100 * low / (high - low)]
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_ball_fits_everywhere_and_everything_is_connected(layout):
-    corners = layout.cells[:, None] + np.array([[-0.1, -0.1], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]])  # D4RL's starts
+    corners = layout.cells[:, None] + np.array(
+        [[-0.1, -0.1], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]]
+    )  # D4RL's starts
     assert layout.clearance(corners).min() >= BALL_RADIUS
     cells = {(int(i), int(j)) for i, j in layout.cells}
     assert len(cells) == sum(tile != "#" for row in layout.rows for tile in row)
@@ -145,7 +153,9 @@ def test_parse_layout_errors(text, message):
 
 
 def test_unknown_names_get_a_hint():
-    with pytest.raises(ValueError, match=r"unknown maze 'lagre' \(did you mean large\?\); known: umaze, medium, large"):
+    with pytest.raises(
+        ValueError, match=r"unknown maze 'lagre' \(did you mean large\?\); known: umaze, medium, large"
+    ):
         named_layout("lagre")
     with pytest.raises(ValueError, match=r"unknown maze 'xyz'; known"):
         named_layout("xyz")

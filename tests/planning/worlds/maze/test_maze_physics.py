@@ -23,17 +23,25 @@ def free_flight(state: np.ndarray, action: np.ndarray) -> np.ndarray:
 
 def random_states(layout, count: int, generator: np.random.Generator) -> np.ndarray:
     cells = layout.cells[generator.integers(len(layout.cells), size=count)]
-    return np.concatenate([cells + generator.uniform(-0.1, 0.1, (count, 2)), generator.normal(0, 2.5, (count, 2))], axis=1)
+    return np.concatenate(
+        [cells + generator.uniform(-0.1, 0.1, (count, 2)), generator.normal(0, 2.5, (count, 2))], axis=1
+    )
 
 
 @pytest.mark.parametrize("name", ["umaze", "large"])
 def test_batch_equals_a_loop_over_mjdata(name):
     layout, generator = LAYOUTS[name], np.random.default_rng(0)
     states = random_states(layout, 6, generator)
-    actions = np.repeat(generator.uniform(-1.5, 1.5, (15, 6, 2)), 20, axis=0)  # held for 20 steps, so walls are reached
+    actions = np.repeat(
+        generator.uniform(-1.5, 1.5, (15, 6, 2)), 20, axis=0
+    )  # held for 20 steps, so walls are reached
     physics = BallPhysics(layout)
     model = mujoco.MjModel.from_xml_string(model_xml(layout))
-    walls = {g for g in range(model.ngeom) if mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, g).startswith("wall")}
+    walls = {
+        g
+        for g in range(model.ngeom)
+        if mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, g).startswith("wall")
+    }
     touched = 0
     loops = [mujoco.MjData(model) for _ in range(6)]
     for data, state in zip(loops, states, strict=True):
@@ -68,12 +76,18 @@ def test_velocity_is_clipped_before_the_step_not_after():
     slowed = 5 * MASS / (MASS + TIMESTEP * DAMPING)
     np.testing.assert_allclose(after, [10 + 0.01 * slowed, 10 - 0.01 * slowed, slowed, -slowed], atol=1e-10)
     pushed = physics.step(np.array([[10.0, 10.0, 5.0, -5.0]]), np.array([[1.0, -1.0]]))[0]
-    assert pushed[2] == pytest.approx((5 * MASS + 1) / (MASS + 0.01), abs=1e-10) and pushed[2] > 5.2 and pushed[3] < -5.2
+    assert (
+        pushed[2] == pytest.approx((5 * MASS + 1) / (MASS + 0.01), abs=1e-10)
+        and pushed[2] > 5.2
+        and pushed[3] < -5.2
+    )
 
 
 def test_forces_are_clipped():
     physics, state = BallPhysics(ROOM), np.array([[10.0, 10.0, 0.5, 0.5]])
-    np.testing.assert_array_equal(physics.step(state, np.array([[7.0, -3.0]])), physics.step(state, np.array([[1.0, -1.0]])))
+    np.testing.assert_array_equal(
+        physics.step(state, np.array([[7.0, -3.0]])), physics.step(state, np.array([[1.0, -1.0]]))
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +110,9 @@ def test_walls_stop_the_ball_one_radius_off(start, force, axis, rest):
         state = physics.step(state, np.array([force]))
         reached.append(state[0, axis])
     away = np.sign(sum(force))
-    assert max(away * (np.array(reached) - rest)) < 0.1  # the centre never comes to the wall's face, not even in the impact
+    assert (
+        max(away * (np.array(reached) - rest)) < 0.1
+    )  # the centre never comes to the wall's face, not even in the impact
     assert state[0, axis] == pytest.approx(rest, abs=0.02)
     assert abs(state[0, 2 + axis]) < 0.02
     assert state[0, 1 - axis] == pytest.approx(start[1 - axis], abs=1e-9)
@@ -105,9 +121,15 @@ def test_walls_stop_the_ball_one_radius_off(start, force, axis, rest):
 def test_model_places_walls_and_ball_as_d4rl_does():
     model = mujoco.MjModel.from_xml_string(model_xml(LAYOUTS["large"]))
     assert model.body("particle").pos[:2].tolist() == [1 + BODY_OFFSET] * 2
-    assert model.geom("wall_2_7").pos[:2].tolist() == [3.0, 8.0] and "wall_1_2" not in [model.geom(g).name for g in range(model.ngeom)]
+    assert model.geom("wall_2_7").pos[:2].tolist() == [3.0, 8.0] and "wall_1_2" not in [
+        model.geom(g).name for g in range(model.ngeom)
+    ]
     assert model.body_mass[1] == pytest.approx(MASS)
-    assert (model.opt.timestep, model.dof_damping.tolist(), model.actuator_gear[:, 0].tolist()) == (0.01, [1, 1], [100, 100])
+    assert (model.opt.timestep, model.dof_damping.tolist(), model.actuator_gear[:, 0].tolist()) == (
+        0.01,
+        [1, 1],
+        [100, 100],
+    )
 
 
 def test_a_step_depends_on_its_row_alone():

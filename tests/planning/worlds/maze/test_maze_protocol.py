@@ -24,7 +24,11 @@ SINGLE = {
     "unveil/Maze2D-Eval-Medium-v1": "eval-medium",
     "unveil/Maze2D-Eval-Large-v1": "eval-large",
 }
-MULTI = {"unveil/Multi2D-UMaze-v1": "umaze", "unveil/Multi2D-Medium-v1": "medium", "unveil/Multi2D-Large-v1": "large"}
+MULTI = {
+    "unveil/Multi2D-UMaze-v1": "umaze",
+    "unveil/Multi2D-Medium-v1": "medium",
+    "unveil/Multi2D-Large-v1": "large",
+}
 STEPS = {"umaze": 300, "medium": 600, "large": 800, "eval-umaze": 300, "eval-medium": 600, "eval-large": 800}
 
 
@@ -60,7 +64,13 @@ def test_reward_is_half_a_cell_inclusive():
     goal = np.array([7.0, 9.0])
     for inside in ([7.5, 9.0], [6.5, 9.0], [7.0, 8.5], [7.0, 9.5], [7.3, 8.61], [7.0, 9.0]):
         assert goal_reward(np.array(inside), goal) == 1.0
-    for outside in ([np.nextafter(7.5, 8), 9.0], [np.nextafter(6.5, 6), 9.0], [7.0, np.nextafter(9.5, 10)], [7.36, 9.36], [9.0, 7.0]):
+    for outside in (
+        [np.nextafter(7.5, 8), 9.0],
+        [np.nextafter(6.5, 6), 9.0],
+        [7.0, np.nextafter(9.5, 10)],
+        [7.36, 9.36],
+        [9.0, 7.0],
+    ):
         assert goal_reward(np.array(outside), goal) == 0.0
 
 
@@ -70,7 +80,9 @@ def test_reward_on_every_step_of_the_state_after_it_and_never_latched():
     world.reset(np.random.default_rng(0))
     world.state[:] = [[1.0, 1.0, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0]]
     paid = []
-    for t in range(160):  # out of the goal's disc to the right, back, and out to the left, where the wall lets the ball come to 0.4
+    for t in range(
+        160
+    ):  # out of the goal's disc to the right, back, and out to the left, where the wall lets the ball come to 0.4
         state, reward = world.step(np.array([[0.0, 1.0 if t < 40 else -1.0], [0.0, 0.0]]))
         np.testing.assert_array_equal(reward, np.hypot(*(state[:, :2] - layout.goal).T) <= 0.5)
         paid.append(reward[0])
@@ -81,7 +93,9 @@ def test_reward_on_every_step_of_the_state_after_it_and_never_latched():
     assert world.step(np.zeros((2, 2)))[1][0] == 0.0
 
 
-@pytest.mark.filterwarnings(r"ignore:.*A Box observation space (minimum|maximum) value is -?infinity:UserWarning")
+@pytest.mark.filterwarnings(
+    r"ignore:.*A Box observation space (minimum|maximum) value is -?infinity:UserWarning"
+)
 @pytest.mark.parametrize("name", [*SINGLE, *MULTI])
 def test_check_env(name):
     check_env(gymnasium.make(name, render_mode="rgb_array").unwrapped)
@@ -116,7 +130,9 @@ def test_env_is_one_episode_of_the_lock_step_world():
 def test_a_seed_fixes_the_episode():
     def episode(env: MazeEnv, seed: int | None):
         first, info = env.reset(seed=seed)
-        return np.concatenate([first, info["goal"], *(env.step(np.array([0.5, -0.25], np.float32))[0] for _ in range(50))])
+        return np.concatenate(
+            [first, info["goal"], *(env.step(np.array([0.5, -0.25], np.float32))[0] for _ in range(50))]
+        )
 
     one, two = MazeEnv("large", multi=True), MazeEnv("large", multi=True)
     first = episode(one, 5)
@@ -132,7 +148,9 @@ def test_options_place_start_and_goal():
     env = MazeEnv("large")
     drawn, _ = env.reset(seed=1)
     seen, info = env.reset(seed=1, options={"start": (1, 10), "goal": [1.2, 9.8]})
-    assert seen.tolist() == [1.0, 10.0, *drawn[2:]] and info["goal"].tolist() == [1.2, 9.8] and info["success"]
+    assert (
+        seen.tolist() == [1.0, 10.0, *drawn[2:]] and info["goal"].tolist() == [1.2, 9.8] and info["success"]
+    )
     assert env.step(np.zeros(2, np.float32))[1] == 1.0
     seen, info = env.reset(seed=1, options={"goal": np.array([3.0, 1.0])})
     np.testing.assert_array_equal(seen, drawn)
@@ -143,7 +161,10 @@ def test_options_place_start_and_goal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": (10, 1)}, r"start \(10, 1\) lies inside a wall of maze 'large' or outside it"),  # (1, 10) is free
+        (
+            {"start": (10, 1)},
+            r"start \(10, 1\) lies inside a wall of maze 'large' or outside it",
+        ),  # (1, 10) is free
         ({"start": (2, 2)}, r"start \(2, 2\) lies inside a wall"),
         ({"start": (1.31, 5.0)}, r"start \(1.31, 5.0\) lies inside a wall"),
         ({"goal": (1.0, -9.0)}, r"goal \(1.0, -9.0\) lies inside a wall of maze 'large' or outside it"),
@@ -196,7 +217,13 @@ def test_picture():
     np.testing.assert_allclose(disc.mean(0) + 0.5, [(1.8 + 0.7) * 24, (0.8 + 0.7) * 24], atol=0.5)
     assert len(disc) == pytest.approx(np.pi * 12**2, rel=0.03)
     plain = {(i, j): tuple(image[24 * i + 1, 24 * j + 1].tolist()) for i in range(4) for j in range(6)}
-    assert {cell for cell, colour in plain.items() if colour == FLOOR} == {(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)}
+    assert {cell for cell, colour in plain.items() if colour == FLOOR} == {
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (1, 4),
+        (2, 1),
+    }
 
 
 def test_registering_twice_is_silent():

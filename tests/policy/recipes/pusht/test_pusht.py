@@ -24,8 +24,33 @@ from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstratio
 from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
 
 ROOT = Path(__file__).resolve().parents[4]
-TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
-QUICK = ["--episodes", "2", "--max-steps", "10", "--decisions", "2", "--sampling-steps", "2", "--device", "cpu"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--data",
+    str(TWO),
+    "--batch-size",
+    "8",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+    "--widths",
+    "8",
+    "16",
+]
+QUICK = [
+    "--episodes",
+    "2",
+    "--max-steps",
+    "10",
+    "--decisions",
+    "2",
+    "--sampling-steps",
+    "2",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +62,10 @@ def run(tmp_path_factory):
 
 def test_demonstrations_are_converted_with_a_card(tmp_path, capsys):
     out = tmp_path / "two.npz"
-    assert main(["data", "pusht", "--from", str(TWO), "--out", str(out), "--json", str(tmp_path / "card.json")]) == 0
+    assert (
+        main(["data", "pusht", "--from", str(TWO), "--out", str(out), "--json", str(tmp_path / "card.json")])
+        == 0
+    )
     assert "2 episodes, 144 steps, 60 to 84 each" in capsys.readouterr().out
     card = json.loads((tmp_path / "two.card.json").read_text())
     assert card["observations"] == {"keypoint": [9, 2], "state": [5]} and card["metrics"]["n"] == 2
@@ -48,7 +76,12 @@ def test_demonstrations_are_converted_with_a_card(tmp_path, capsys):
 
 def test_a_run_says_all_that_its_weights_need(run):
     config = json.loads((run / "config.json").read_text())
-    assert (config["recipe"], config["observations"], config["actions"], config["windows"]) == ("pusht", 20, 2, 84 - 7)
+    assert (config["recipe"], config["observations"], config["actions"], config["windows"]) == (
+        "pusht",
+        20,
+        2,
+        84 - 7,
+    )
     weights = read_tensors(run / "checkpoint-4" / "ema.safetensors", policy_model(config).state_dict())
     actions = np.load(TWO)["action"][60:]  # the shorter episode is held out
     torch.testing.assert_close(weights["acted.low"], torch.from_numpy(actions.min(0)))
@@ -73,7 +106,19 @@ def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, c
     with np.load(tmp_path / "o.npz") as stored:
         np.testing.assert_array_equal(stored["img"], (255 * unit).round())
         assert stored["img"].dtype == np.uint8
-    few = [*TINY, "--data", str(tmp_path / "o.npz"), "--observation", "state", "--hold-out", "0", "--steps", "1", "--save-every", "1"]
+    few = [
+        *TINY,
+        "--data",
+        str(tmp_path / "o.npz"),
+        "--observation",
+        "state",
+        "--hold-out",
+        "0",
+        "--steps",
+        "1",
+        "--save-every",
+        "1",
+    ]
     assert main(["train", "pusht", *few, "--out", str(tmp_path / "run")]) == 0
     assert "1 of 3 episodes have fewer than 8 steps" in capsys.readouterr().err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -81,24 +126,52 @@ def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, c
     np.savez(tmp_path / "n.npz", **arrays | {"img": 2 * unit - 1})
     assert main(["data", "pusht", "--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz")]) == 2
     assert "'img' has colours from -0.99" in capsys.readouterr().err
-    assert main(["data", "pusht", "--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz"), "--no-pictures"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "pusht",
+                "--from",
+                str(tmp_path / "n.npz"),
+                "--out",
+                str(tmp_path / "p.npz"),
+                "--no-pictures",
+            ]
+        )
+        == 0
+    )
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
     """With the transformer's dropout, too."""
-    for flags in ([], ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2", "--dropout", "0.2"]):
+    for flags in (
+        [],
+        ["--network", "transformer", "--width", "16", "--depth", "1", "--heads", "2", "--dropout", "0.2"],
+    ):
         folder, whole = tmp_path / f"resumed{len(flags)}", tmp_path / f"whole{len(flags)}"
         more = [*TINY, *flags, "--bfloat16", "False", "--warmup", "2", "--save-every", "2"]
         assert main(["train", "pusht", *more, "--steps", "4", "--out", str(whole), "--keep", "0"]) == 0
         assert main(["train", "pusht", *more, "--steps", "4", "--out", str(folder), "--keep", "0"]) == 0
         (folder / "checkpoint-4" / "manifest.json").unlink()
-        assert main(["train", "pusht", *more, "--steps", "4", "--out", str(folder), "--keep", "0", "--resume"]) == 0
-        first, second = (read_tensors(place / "checkpoint-4" / "network.safetensors") for place in (folder, whole))
+        assert (
+            main(["train", "pusht", *more, "--steps", "4", "--out", str(folder), "--keep", "0", "--resume"])
+            == 0
+        )
+        first, second = (
+            read_tensors(place / "checkpoint-4" / "network.safetensors") for place in (folder, whole)
+        )
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(
-    "flags", [[], ["--solver", "ddpm"], ["--solver", "dpmpp", "--n-action", "4"], ["--preset", "paper"], ["--preset", "fast"]]
+    "flags",
+    [
+        [],
+        ["--solver", "ddpm"],
+        ["--solver", "dpmpp", "--n-action", "4"],
+        ["--preset", "paper"],
+        ["--preset", "fast"],
+    ],
 )
 def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
     out = tmp_path / "score.json"
@@ -113,21 +186,52 @@ def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
 @pytest.mark.parametrize("method", ["wait", "naive", "prefix", "soft", "hard"])
 def test_eval_under_a_delay(run, method, tmp_path, capsys):
     out = tmp_path / "score.json"
-    flags = ["--checkpoint", str(run), *QUICK, "--n-action", "3", "--delay", "2", "--asynchronous", method, "--json", str(out)]
+    flags = [
+        "--checkpoint",
+        str(run),
+        *QUICK,
+        "--n-action",
+        "3",
+        "--delay",
+        "2",
+        "--asynchronous",
+        method,
+        "--json",
+        str(out),
+    ]
     if method == "prefix":
         assert main(["eval", "pusht", *flags]) == 2
         assert "trained with prefixes of up to 0 actions, the delay is 2" in capsys.readouterr().err
         return
     assert main(["eval", "pusht", *flags, "--video", str(tmp_path / "v.gif")]) == 0
     result = json.loads(out.read_text())
-    assert result["metrics"]["nfe"] == 2.0 and f"acts 2 steps after it sees, {method} meanwhile" in result["protocol"]
+    assert (
+        result["metrics"]["nfe"] == 2.0
+        and f"acts 2 steps after it sees, {method} meanwhile" in result["protocol"]
+    )
 
 
 def test_video_and_picture_show_the_chunks(run, tmp_path, capsys):
     video, picture = tmp_path / "v.gif", tmp_path / "c.png"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(video)]) == 0
     assert iio.imread(video).shape[1:] == (224, 452, 3)
-    assert main(["sample", "pusht", "--checkpoint", str(run), "--candidates", "3", "--out", str(picture), "--json", "-"]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "pusht",
+                "--checkpoint",
+                str(run),
+                "--candidates",
+                "3",
+                "--out",
+                str(picture),
+                "--json",
+                "-",
+            ]
+        )
+        == 0
+    )
     captured = capsys.readouterr()
     assert "3 chunks of 16 actions" in captured.err
     assert np.array(json.loads(captured.out[captured.out.index("{") :])["chunks"]).shape == (3, 16, 2)
@@ -140,8 +244,12 @@ def test_the_policy_loads_by_its_folder_and_acts(run):
 
 
 def test_a_keep_out_zone_is_measured_with_the_same_weights(run, capsys):
-    results = runpy.run_path(str(ROOT / "examples" / "pusht_keep_out.py"))["main"](str(run), episodes=2, steps=10)
-    assert set(results) == {"free", "steered"} and all(0 <= r["steps"] <= r["episodes"] <= 1 for r in results.values())
+    results = runpy.run_path(str(ROOT / "examples" / "pusht_keep_out.py"))["main"](
+        str(run), episodes=2, steps=10
+    )
+    assert set(results) == {"free", "steered"} and all(
+        0 <= r["steps"] <= r["episodes"] <= 1 for r in results.values()
+    )
     assert capsys.readouterr().out.count("in the zone") == 2
 
 
@@ -153,14 +261,34 @@ def test_other_observations_networks_and_predictions_run(tmp_path):
         ["--prefix", "2", "--condition", "inpainting"],
     ):
         folder = tmp_path / flags[-1]
-        assert main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags]) == 0
+        assert (
+            main(["train", "pusht", *TINY, "--steps", "2", "--save-every", "2", "--out", str(folder), *flags])
+            == 0
+        )
         assert main(["eval", "pusht", "--checkpoint", str(folder), *QUICK]) == 0
 
 
 def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     """Its shape and prefix are the teacher's; it says v."""
     folder = tmp_path / "student"
-    assert main(["train", "pusht", *TINY, "--distill", str(run), "--steps", "2", "--save-every", "2", "--out", str(folder)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "pusht",
+                *TINY,
+                "--distill",
+                str(run),
+                "--steps",
+                "2",
+                "--save-every",
+                "2",
+                "--out",
+                str(folder),
+            ]
+        )
+        == 0
+    )
     config = json.loads((folder / "config.json").read_text())
     assert (config["predicts"], config["widths"], config["horizon"]) == ("v", [8, 16], 16)
     eval_student = ["eval", "pusht", "--checkpoint", str(folder), *QUICK]
@@ -169,18 +297,74 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     assert json.loads(out.read_text())["metrics"]["nfe"] == 1.0
     assert len(unveil.load(folder, "cpu").times) == 3
     assert main(eval_student) == 0
-    assert main(["sample", "pusht", "--checkpoint", str(folder), "--candidates", "2", "--out", str(tmp_path / "c.png")]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "pusht",
+                "--checkpoint",
+                str(folder),
+                "--candidates",
+                "2",
+                "--out",
+                str(tmp_path / "c.png"),
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     for arguments, message in (
         ([*eval_student, "--solver", "ddim"], "a distilled student: give --solver consistency"),
-        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"], "needs a distilled student"),
-        (["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")], "this is a student itself"),
-        ([*eval_student, "--sampling-steps", "4"], "--sampling-steps must be one of 1, 2, 3, 6 for this student"),
-        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--sampling-steps", "101"], "--sampling-steps must be at most"),
-        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--temperature", "nan"], "--temperature must be a number of at least 0"),
-        (["train", "pusht", *TINY, "--distill", str(run), "--distill-steps", "101", "--out", str(tmp_path / "s")], "the teacher's"),
-        (["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(run / "config.json" / "v.gif")], "cannot write"),
-        (["demo", "pusht", "--checkpoint", str(run), "--out", str(run / "config.json" / "d")], "cannot write"),
+        (
+            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"],
+            "needs a distilled student",
+        ),
+        (
+            ["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")],
+            "this is a student itself",
+        ),
+        (
+            [*eval_student, "--sampling-steps", "4"],
+            "--sampling-steps must be one of 1, 2, 3, 6 for this student",
+        ),
+        (
+            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--sampling-steps", "101"],
+            "--sampling-steps must be at most",
+        ),
+        (
+            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--temperature", "nan"],
+            "--temperature must be a number of at least 0",
+        ),
+        (
+            [
+                "train",
+                "pusht",
+                *TINY,
+                "--distill",
+                str(run),
+                "--distill-steps",
+                "101",
+                "--out",
+                str(tmp_path / "s"),
+            ],
+            "the teacher's",
+        ),
+        (
+            [
+                "eval",
+                "pusht",
+                "--checkpoint",
+                str(run),
+                *QUICK,
+                "--video",
+                str(run / "config.json" / "v.gif"),
+            ],
+            "cannot write",
+        ),
+        (
+            ["demo", "pusht", "--checkpoint", str(run), "--out", str(run / "config.json" / "d")],
+            "cannot write",
+        ),
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
@@ -203,18 +387,64 @@ def test_pixels_are_trained_on_and_acted_from(kind, tmp_path, capsys):
     demonstrations = seen()
     path = str(FORMATS[kind](tmp_path, demonstrations))
     assert main(["data", "pusht", "--from", path, "--out", str(tmp_path / "converted.npz")]) == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "converted.npz")["img"], demonstrations.observations["img"])
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "converted.npz")["img"], demonstrations.observations["img"]
+    )
     assert main(["data", "pusht", "--from", path, "--no-pictures", "--out", str(tmp_path / "blind.npz")]) == 0
     assert "img" not in np.load(tmp_path / "blind.npz")
     folder = tmp_path / "run"
-    assert main(["train", "pusht", *TINY, "--data", path, *PIXELS, *ONE, "--prefix", "2", "--out", str(folder)]) == 0
+    assert (
+        main(["train", "pusht", *TINY, "--data", path, *PIXELS, *ONE, "--prefix", "2", "--out", str(folder)])
+        == 0
+    )
     config = json.loads((folder / "config.json").read_text())
     assert config["observations"] == 2 + 3 * 96 * 96
     if kind == "npz":
-        quick = ["--episodes", "1", "--max-steps", "3", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
-        assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, "--delay", "2", "--asynchronous", "prefix"]) == 0
+        quick = [
+            "--episodes",
+            "1",
+            "--max-steps",
+            "3",
+            "--decisions",
+            "1",
+            "--sampling-steps",
+            "1",
+            "--device",
+            "cpu",
+        ]
+        assert (
+            main(
+                [
+                    "eval",
+                    "pusht",
+                    "--checkpoint",
+                    str(folder),
+                    *quick,
+                    "--delay",
+                    "2",
+                    "--asynchronous",
+                    "prefix",
+                ]
+            )
+            == 0
+        )
     capsys.readouterr()
-    assert main(["train", "pusht", *TINY, *PIXELS, *ONE, "--data", str(tmp_path / "blind.npz"), "--out", str(tmp_path / "no")]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "pusht",
+                *TINY,
+                *PIXELS,
+                *ONE,
+                "--data",
+                str(tmp_path / "blind.npz"),
+                "--out",
+                str(tmp_path / "no"),
+            ]
+        )
+        == 2
+    )
     assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
 
 
@@ -232,7 +462,11 @@ def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
     for name, flags, message in (
         ("eyes", PIXELS, ""),
         ("corners", [], ""),
-        ("eyes", [], "the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels"),
+        (
+            "eyes",
+            [],
+            "the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels",
+        ),
         ("agent", [], "the agent alone"),
         ("agent", PIXELS, "no videos/**/observation.image"),
     ):
@@ -250,7 +484,9 @@ def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
         assert main(arguments) == (2 if message else 0)
         assert message in capsys.readouterr().err
     assert main(["data", "pusht", "--from", str(tmp_path / "eyes"), "--out", str(tmp_path / "eyes.npz")]) == 0
-    assert main(["data", "pusht", "--from", str(tmp_path / "agent"), "--out", str(tmp_path / "agent.npz")]) == 2
+    assert (
+        main(["data", "pusht", "--from", str(tmp_path / "agent"), "--out", str(tmp_path / "agent.npz")]) == 2
+    )
     assert not (tmp_path / "agent.npz").exists()
 
 
@@ -258,18 +494,39 @@ def test_a_video_may_be_mp4_where_there_is_ffmpeg(tmp_path, capsys, monkeypatch)
     frames = np.zeros((5, 20, 34, 3), np.uint8)
     frames[:, :, 17:] = 40 * np.arange(5)[:, None, None, None]  # the right half brightens
     write_video(tmp_path / "v.mp4", list(frames), 100)
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "v.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    read = np.frombuffer(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout, np.uint8).reshape(5, 20, 34, 3)
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        str(tmp_path / "v.mp4"),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
+    read = np.frombuffer(
+        subprocess.run(command, check=True, capture_output=True, timeout=300).stdout, np.uint8
+    ).reshape(5, 20, 34, 3)
     np.testing.assert_allclose(read[..., 4:13, 0].mean((1, 2)), 0, atol=8)
     np.testing.assert_allclose(read[..., 21:30, 0].mean((1, 2)), 40 * np.arange(5), atol=8)
     monkeypatch.setattr("unveil.files.pictures.find_spec", lambda name: None)
     assert main(["eval", "pusht", "--video", "v.mp4"]) == 2
-    assert "--video must end in .gif (.mp4 needs ffmpeg: pip install imageio[ffmpeg]), got v.mp4" in capsys.readouterr().err
+    assert (
+        "--video must end in .gif (.mp4 needs ffmpeg: pip install imageio[ffmpeg]), got v.mp4"
+        in capsys.readouterr().err
+    )
 
 
 def test_euler_is_ddim_of_flow_matching_alone():
     def chunks(predicts, solver):
-        told = vars(TRAIN_PRESETS["tiny"]) | {"predicts": predicts, "widths": (8, 16), "observations": 5, "actions": 2}
+        told = vars(TRAIN_PRESETS["tiny"]) | {
+            "predicts": predicts,
+            "widths": (8, 16),
+            "observations": 5,
+            "actions": 2,
+        }
         torch.manual_seed(0)
         return policy_with(policy_model(told), 0, solver, 3).predict(np.zeros((1, 2, 5), np.float32))
 
@@ -280,7 +537,9 @@ def test_euler_is_ddim_of_flow_matching_alone():
 
 def test_the_published_sizes():
     """256-512-1024 channels, 20 numbers of 2 observations: 65.5 M parameters. Chi et al. 2023, appendix, give 66 M."""
-    config = {name: getattr(TRAIN_PRESETS["paper"], name) for name in TRAIN_PRESETS["paper"].__dataclass_fields__}
+    config = {
+        name: getattr(TRAIN_PRESETS["paper"], name) for name in TRAIN_PRESETS["paper"].__dataclass_fields__
+    }
     with torch.device("meta"):
         model = policy_model(config | {"observations": 20, "actions": 2})
     count = sum(p.numel() for p in model.denoiser.network.parameters())
@@ -289,7 +548,10 @@ def test_the_published_sizes():
 
 def test_the_default_fits_the_zoo():
     """Two bytes a number, at most 8 MB, and a hundredth for names and places."""
-    config = {name: getattr(TRAIN_PRESETS["default"], name) for name in TRAIN_PRESETS["default"].__dataclass_fields__}
+    config = {
+        name: getattr(TRAIN_PRESETS["default"], name)
+        for name in TRAIN_PRESETS["default"].__dataclass_fields__
+    }
     with torch.device("meta"):
         model = policy_model(config | {"observations": 20, "actions": 2})
     assert 2.02 * sum(p.numel() for p in model.parameters()) <= 8e6
@@ -333,15 +595,26 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
         ("four", "needs the observation 'state' (N, 5)"),
         ("ten", "'keypoint' must be nine places of the block"),
     ):
-        assert main(["data", "pusht", "--from", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "out.npz")]) == 2
-        assert main(["train", "pusht", "--data", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "run")]) == 2
+        assert (
+            main(
+                ["data", "pusht", "--from", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "out.npz")]
+            )
+            == 2
+        )
+        assert (
+            main(["train", "pusht", "--data", str(tmp_path / f"{name}.npz"), "--out", str(tmp_path / "run")])
+            == 2
+        )
         assert capsys.readouterr().err.count(message) == 2
     assert not (tmp_path / "out.npz").exists() and not (tmp_path / "run").exists()
 
 
 def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_are(run, tmp_path):
     """Nor on how many decisions are timed; up to the rounding of batched products, before contacts amplify it."""
-    out, few = tmp_path / "s.json", [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(tmp_path / "s.json")]
+    out, few = (
+        tmp_path / "s.json",
+        [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(tmp_path / "s.json")],
+    )
     scores = []
     for more in (
         ["--episodes", "3"],
@@ -354,7 +627,16 @@ def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_
     assert scores[1] == scores[2] and scores[0][:2] == pytest.approx([scores[1][0], scores[3][0]], abs=1e-5)
     chunks = []
     for count in ("4", "2"):
-        flags = ["--candidates", count, "--out", str(tmp_path / "c.png"), "--json", str(out), "--device", "cpu"]
+        flags = [
+            "--candidates",
+            count,
+            "--out",
+            str(tmp_path / "c.png"),
+            "--json",
+            str(out),
+            "--device",
+            "cpu",
+        ]
         assert main(["sample", "pusht", "--checkpoint", str(run), *flags]) == 0
         chunks.append(np.array(json.loads(out.read_text())["chunks"]))
     np.testing.assert_allclose(chunks[1], chunks[0][:2], atol=0.02)  # two decimals

@@ -18,7 +18,9 @@ BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[4] / "benchmarks
 @pytest.fixture(scope="module")
 def model() -> PolicyModel:
     """As that command makes it, but narrower."""
-    line = next(line for line in BENCHMARK["__doc__"].splitlines() if f"--out runs/{BENCHMARK['DELAYED']} " in line)
+    line = next(
+        line for line in BENCHMARK["__doc__"].splitlines() if f"--out runs/{BENCHMARK['DELAYED']} " in line
+    )
     config = tyro.cli(TrainPushT, args=shlex.split(line, comments=True)[3:])
     told = vars(config) | {"widths": (8, 8, 8), "observations": 20, "actions": 2}
     return policy_model(told)

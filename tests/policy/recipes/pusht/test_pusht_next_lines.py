@@ -51,7 +51,9 @@ def test_data_then_training_then_a_score(pixels, tmp_path, monkeypatch, capsys):
         two = recorded()
         pictures = np.zeros((len(two), 96, 96, 3), np.uint8)
         seen = {"state": two.observations["state"][:, :2], "image": pictures}
-        source = str(write_lerobot(tmp_path / "le", Demonstrations(seen, two.actions, two.episode_ends), "v3.0"))
+        source = str(
+            write_lerobot(tmp_path / "le", Demonstrations(seen, two.actions, two.episode_ends), "v3.0")
+        )
     assert main(["data", "pusht", "--from", source, "--out", "my demos.npz"]) == 0
     command = next_line(capsys)
     assert command[:2] == ["train", "pusht"] and ("--observation" in command) == pixels
@@ -85,7 +87,20 @@ def test_a_converted_policy_is_scored_acts_and_begins_a_new_run(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert main(["weights", "convert", str(unpacked("cnn", tmp_path)), "their run"]) == 0  # of states
     assert main([*next_line(capsys), *EVAL]) == 0
-    train = ["train", "pusht", "--data", str(TWO), "--steps", "1", "--save-every", "1", "--batch-size", "4", "--device", "cpu"]
+    train = [
+        "train",
+        "pusht",
+        "--data",
+        str(TWO),
+        "--steps",
+        "1",
+        "--save-every",
+        "1",
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+    ]
     for more in ([], ["--resume"]):
         assert main([*train, "--observation", "state", "--out", "their run", *more]) == 2
         error = capsys.readouterr().err
@@ -94,10 +109,18 @@ def test_a_converted_policy_is_scored_acts_and_begins_a_new_run(tmp_path, monkey
     assert offered is not None
     new = shlex.split(offered[1])
     assert main([*new, *train[2:], "--learning-rate", "1e-12", "--ema-decay", "0"]) == 0
-    config, theirs = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("NEW", "their run"))
-    assert (config["widths"], config["groups"], config["observation"]) == (theirs["widths"], theirs["groups"], "state")
+    config, theirs = (
+        json.loads((tmp_path / name / "config.json").read_text()) for name in ("NEW", "their run")
+    )
+    assert (config["widths"], config["groups"], config["observation"]) == (
+        theirs["widths"],
+        theirs["groups"],
+        "state",
+    )
     seen, noise = np.full((1, 5), 200.0), np.random.default_rng(0).normal(size=(1, config["horizon"], 2))
-    acted = [unveil.load(name, "cpu", sampling_steps=3).act(seen, noise=noise) for name in ("NEW", "their run")]
+    acted = [
+        unveil.load(name, "cpu", sampling_steps=3).act(seen, noise=noise) for name in ("NEW", "their run")
+    ]
     np.testing.assert_allclose(acted[0], acted[1], atol=1e-2)  # pixels of 512
     assert main([*train, "--out", "other", "--start-from", "NEW", "--distill", "NEW"]) == 2
     assert "give one of them" in capsys.readouterr().err
@@ -107,8 +130,13 @@ def test_a_converted_policy_of_another_robot_acts_in_python(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert main(["weights", "convert", str(lerobot(tmp_path / "l")), "run"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
-    found = re.fullmatch(r"next: in Python, policy = unveil\.load\('(.+)'\); actions = policy\.act\(observations\), \(B, (\d+)\)", line)
+    found = re.fullmatch(
+        r"next: in Python, policy = unveil\.load\('(.+)'\); actions = policy\.act\(observations\), \(B, (\d+)\)",
+        line,
+    )
     assert found is not None
     assert unveil.load(found[1], "cpu", sampling_steps=1).act(np.zeros((2, int(found[2])))).shape == (2, 2)
-    assert main(["train", "pusht", "--data", str(TWO), *TINY[:-3], "--start-from", "run", "--out", "new"]) == 2
+    assert (
+        main(["train", "pusht", "--data", str(TWO), *TINY[:-3], "--start-from", "run", "--out", "new"]) == 2
+    )
     assert "it observes other, but only keypoints" in capsys.readouterr().err

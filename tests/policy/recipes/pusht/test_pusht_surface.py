@@ -13,28 +13,78 @@ from unveil.errors import UnveilError
 from unveil.policy.recipes.pusht.card import pusht_card
 from unveil.runs import checkpoints as locate
 
-TINY = ["--preset", "tiny", "--data", str(TWO), "--batch-size", "8", "--threads", "1", "--device", "cpu", "--widths", "8", "16"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--data",
+    str(TWO),
+    "--batch-size",
+    "8",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+    "--widths",
+    "8",
+    "16",
+]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("surface") / "run"
-    assert main(["train", "pusht", *TINY, "--steps", "4", "--save-every", "4", "--seed", "3", "--out", str(folder)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "pusht",
+                *TINY,
+                "--steps",
+                "4",
+                "--save-every",
+                "4",
+                "--seed",
+                "3",
+                "--out",
+                str(folder),
+            ]
+        )
+        == 0
+    )
     return folder
 
 
 def test_a_packaged_policy_has_its_card_and_acts(run, tmp_path, monkeypatch, capsys):
     scores = tmp_path / "score.json"
-    quick = ["--episodes", "2", "--max-steps", "4", "--decisions", "2", "--sampling-steps", "2", "--device", "cpu"]
+    quick = [
+        "--episodes",
+        "2",
+        "--max-steps",
+        "4",
+        "--decisions",
+        "2",
+        "--sampling-steps",
+        "2",
+        "--device",
+        "cpu",
+    ]
     assert main(["eval", "pusht", "--checkpoint", str(run), *quick, "--json", str(scores)]) == 0
     said = pack(Pack(run, "pusht-small", (scores,), into=tmp_path / "zoo"))
     assert "MB" in said
     card = (tmp_path / "zoo" / "pusht-small" / "card.md").read_text()
     trained = "`unveil train pusht --preset tiny --widths 8 16 --steps 4 --batch-size 8 --seed 3`: 4 of 4 steps in 0 minutes"
-    for part in (trained, "1 episodes (77 windows)", "`pusht_two.npz`; origin", "Licence of the weights: MIT", "below 100000"):
+    for part in (
+        trained,
+        "1 episodes (77 windows)",
+        "`pusht_two.npz`; origin",
+        "Licence of the weights: MIT",
+        "below 100000",
+    ):
         assert part in card
     command = "--checkpoint pusht-small --episodes 2 --seed 100000 --sampling-steps 2"
-    assert command in card and "pymunk 6" in card and "| score_mean |" in card and "| decision_ms_p50 |" in card
+    assert (
+        command in card and "pymunk 6" in card and "| score_mean |" in card and "| decision_ms_p50 |" in card
+    )
     monkeypatch.setattr(locate, "ZOO", tmp_path / "zoo")
     policy = unveil.load("pusht-small", "cpu", sampling_steps=2)
     assert isinstance(policy, unveil.Policy) and policy.model.shape.observations == 20
@@ -50,9 +100,14 @@ def test_only_what_was_packed_is_replaced(run, tmp_path):
     (zoo / "mine").mkdir()
     (zoo / "mine" / "config.json").write_text("{}")
     for name in ("small", "mine"):
-        with pytest.raises(UnveilError, match=f"{name}: files are there that were not packed like this, or were changed; give another"):
+        with pytest.raises(
+            UnveilError,
+            match=f"{name}: files are there that were not packed like this, or were changed; give another",
+        ):
             pack(Pack(run, name, into=zoo))
-    assert (zoo / "small" / "card.md").read_text() == "my notes" and (zoo / "mine" / "config.json").read_text() == "{}"
+    assert (zoo / "small" / "card.md").read_text() == "my notes" and (
+        zoo / "mine" / "config.json"
+    ).read_text() == "{}"
     with pytest.raises(UnveilError, match=r"--name \.\./small: a name, not a path"):
         pack(Pack(run, "../small", into=zoo / "mine"))
 
@@ -78,7 +133,18 @@ def test_converted_weights_are_not_packaged(run, tmp_path):
 
 def test_the_demo_shows_chunks_and_the_next_command(run, tmp_path, capsys):
     out = tmp_path / "demo"
-    flags = ["--checkpoint", str(run), "--episodes", "2", "--max-steps", "6", "--device", "cpu", "--out", str(out)]
+    flags = [
+        "--checkpoint",
+        str(run),
+        "--episodes",
+        "2",
+        "--max-steps",
+        "6",
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     assert main(["demo", "pusht", *flags]) == 0
     said = capsys.readouterr().out
     assert "next:" in said and f"eval pusht --checkpoint {run}" in said
@@ -98,7 +164,20 @@ def test_the_demo_shows_the_packaged_policy(tmp_path, monkeypatch, capsys):
 def test_the_packaged_policy_pushes_the_block_onto_its_mark(tmp_path):
     """Three network calls a decision; a policy whose actions are scaled or shifted wrongly scores below 0.3."""
     out = tmp_path / "score.json"
-    flags = ["--preset", "fast", "--episodes", "6", "--seed", "1000", "--decisions", "1", "--device", "cpu", "--json", str(out)]
+    flags = [
+        "--preset",
+        "fast",
+        "--episodes",
+        "6",
+        "--seed",
+        "1000",
+        "--decisions",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+        str(out),
+    ]
     assert main(["eval", "pusht", "--checkpoint", "pusht-keypoints", *flags]) == 0
     assert json.loads(out.read_text())["metrics"]["score_mean"] > 0.75
 

@@ -36,12 +36,21 @@ def test_starts_are_the_published_ones():
     """The five draws of numpy's RandomState in their order, once; gym-pusht's own generator draws others."""
     state = initial_state(100_000)
     random = np.random.RandomState(100_000)
-    assert state[:4].tolist() == [random.randint(50, 450), random.randint(50, 450), random.randint(100, 400), random.randint(100, 400)]
+    assert state[:4].tolist() == [
+        random.randint(50, 450),
+        random.randint(50, 450),
+        random.randint(100, 400),
+        random.randint(100, 400),
+    ]
     assert state[4] == random.randn() * 2 * np.pi - np.pi
     np.testing.assert_allclose(state[:4], [235, 124, 364, 187], atol=130)
     world = PushTEpisodes(2, 100_000)
-    np.testing.assert_array_equal(world.states[:, :2], [initial_state(100_000)[:2], initial_state(100_001)[:2]])
-    np.testing.assert_allclose(world.states[0], [235.0, 124.0, 299.61288531, 145.20158073, 5.37825788], atol=1e-6)
+    np.testing.assert_array_equal(
+        world.states[:, :2], [initial_state(100_000)[:2], initial_state(100_001)[:2]]
+    )
+    np.testing.assert_allclose(
+        world.states[0], [235.0, 124.0, 299.61288531, 145.20158073, 5.37825788], atol=1e-6
+    )
 
 
 def test_all_published_starts_are_those_of_gym_pusht():
@@ -50,7 +59,9 @@ def test_all_published_starts_are_those_of_gym_pusht():
     numpy's RandomState(seed)), which is that environment's `reset`, step of 0.01 s included."""
     golden = np.load(Path(__file__).resolve().parents[3] / "golden" / "pusht_starts.npz")["states"]
     np.testing.assert_allclose(PushTEpisodes(50, 100_000).states, golden, rtol=0, atol=1e-9)
-    np.testing.assert_array_equal(golden[:, :2], [initial_state(seed)[:2] for seed in range(100_000, 100_050)])
+    np.testing.assert_array_equal(
+        golden[:, :2], [initial_state(seed)[:2] for seed in range(100_000, 100_050)]
+    )
 
 
 def test_the_position_set_first_is_moved_about_the_centre_of_mass():
@@ -59,7 +70,9 @@ def test_the_position_set_first_is_moved_about_the_centre_of_mass():
     state = initial_state(100_007)
     centre = np.array(world._worlds[0].block.center_of_gravity)
     cos, sin = np.cos(state[4]), np.sin(state[4])
-    moved = state[2:4] + centre - np.array([cos * centre[0] - sin * centre[1], sin * centre[0] + cos * centre[1]])
+    moved = (
+        state[2:4] + centre - np.array([cos * centre[0] - sin * centre[1], sin * centre[0] + cos * centre[1]])
+    )
     np.testing.assert_allclose(world.states[0, 2:4], moved, atol=1e-6)
     assert np.linalg.norm(centre) > 40
 
@@ -116,7 +129,9 @@ def test_the_corners_alone_tell_the_state():
     random = np.random.default_rng(0)
     states = np.concatenate([random.uniform(0, 512, (50, 4)), random.uniform(0, 2 * np.pi, (50, 1))], axis=1)
     corners = vertices(states).reshape(50, 16)
-    np.testing.assert_allclose(states_of(states[:, :2], corners + random.uniform(-0.01, 0.01, corners.shape)), states, atol=0.03)
+    np.testing.assert_allclose(
+        states_of(states[:, :2], corners + random.uniform(-0.01, 0.01, corners.shape)), states, atol=0.03
+    )
     mirrored = corners.copy()
     mirrored[7, ::2] *= -1.0
     with pytest.raises(ValueError, match=r"row 7 is not the T's eight corners"):

@@ -23,7 +23,9 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
         f"{described['width']} wide, {described['depth']} deep{''.join(more)}.",
         "",
     ]
-    for verb, presets, (folder, config) in zip(("locomotion", "value"), (TRAIN_PRESETS, VALUE_PRESETS), trained, strict=False):
+    for verb, presets, (folder, config) in zip(
+        ("locomotion", "value"), (TRAIN_PRESETS, VALUE_PRESETS), trained, strict=False
+    ):
         minutes, loss = spent(folder)
         changed = "".join(flag(k, v) for k, v in flags_of(config, presets).items())
         lines.append(
@@ -54,11 +56,15 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
             "|---|---|---|---|",
         ]
         for row, metrics in result["metrics"].items():
-            if "score_mean" not in metrics or not _is_of(row, bool(described.get("returns")), len(trained) > 1):
+            if "score_mean" not in metrics or not _is_of(
+                row, bool(described.get("returns")), len(trained) > 1
+            ):
                 continue
             interval = f" ± {metrics['score_ci95']:.1f}" if "score_ci95" in metrics else ""
             rate = metrics.get("decisions_per_second")
-            lines.append(f"| {row} | {metrics['score_mean']:.1f}{interval} | {metrics['n']} | {'-' if rate is None else f'{rate:.3g}'} |")
+            lines.append(
+                f"| {row} | {metrics['score_mean']:.1f}{interval} | {metrics['n']} | {'-' if rate is None else f'{rate:.3g}'} |"
+            )
     return "\n".join(lines) + "\n"
 
 

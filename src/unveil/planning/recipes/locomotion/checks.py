@@ -33,7 +33,15 @@ def check_planning(config: EvalLocomotion, said: Callable[[str], str]) -> None:
     def value(name: str) -> Any:
         return getattr(config, name)
 
-    for name in ("episodes", "batch_size", "sampling_steps", "threads", "max_episode_length", "horizon", "n_diffusion_steps"):
+    for name in (
+        "episodes",
+        "batch_size",
+        "sampling_steps",
+        "threads",
+        "max_episode_length",
+        "horizon",
+        "n_diffusion_steps",
+    ):
         whole(said(name), value(name))
     for name in ("n_guide_steps", "t_stopgrad", "seed"):
         whole(said(name), value(name), 0)

@@ -216,7 +216,12 @@ TRAIN_PRESETS = {
     "default": TrainLocomotion(),
     "tiny": changed(TrainLocomotion(), preset="tiny", width=64, depth=2, steps=1_000, save_every=500),
     "paper": TrainLocomotion(
-        preset="paper", model="unet", width=32, shortest=0, hold_out=0.0, run=replace(PAPER, steps=1_000_000, save_every=2_000)
+        preset="paper",
+        model="unet",
+        width=32,
+        shortest=0,
+        hold_out=0.0,
+        run=replace(PAPER, steps=1_000_000, save_every=2_000),
     ),
 }
 VALUE_PRESETS = {
@@ -236,7 +241,14 @@ VALUE_PRESETS = {
 EVAL_PRESETS = {
     "default": EvalLocomotion(),
     "ask": EvalLocomotion(
-        preset="ask", ask=1.0, ask_scale=2.0, plan_horizon=4, batch_size=1, select="none", sampling_steps=1, temperature=0.0
+        preset="ask",
+        ask=1.0,
+        ask_scale=2.0,
+        plan_horizon=4,
+        batch_size=1,
+        select="none",
+        sampling_steps=1,
+        temperature=0.0,
     ),
     "paper": EvalLocomotion(
         preset="paper",
@@ -259,7 +271,9 @@ def check_logbase(logbase: Path) -> None:
         ValueError: it is empty; a run here is asked for by its absolute path.
     """
     if str(logbase) == ".":
-        raise ValueError('--logbase is empty, or the folder here; give the folder of all runs, such as logs ("$PWD" for this one)')
+        raise ValueError(
+            '--logbase is empty, or the folder here; give the folder of all runs, such as logs ("$PWD" for this one)'
+        )
 
 
 def folder_name(dataset: str) -> str:
@@ -329,7 +343,18 @@ TRAIN = Verb(
     TRAIN_PRESETS,
     "planning.recipes.locomotion.train:train_locomotion",
     "a diffusion model of trajectories",
-    ("preset", "dataset", "logbase", "model", "horizon", "returns", "steps", "batch_size", "learning_rate", "resume"),
+    (
+        "preset",
+        "dataset",
+        "logbase",
+        "model",
+        "horizon",
+        "returns",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "resume",
+    ),
     fit=fit,
     after="planning.recipes.locomotion.next_step:after_diffusion",
     aliases=DIFFUSER,
@@ -338,7 +363,18 @@ VALUE = Verb(
     VALUE_PRESETS,
     "planning.recipes.locomotion.train:train_value",
     "the value that guides it",
-    ("preset", "dataset", "logbase", "model", "horizon", "discount", "steps", "batch_size", "learning_rate", "resume"),
+    (
+        "preset",
+        "dataset",
+        "logbase",
+        "model",
+        "horizon",
+        "discount",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "resume",
+    ),
     fit=fit,
     after="planning.recipes.locomotion.next_step:after_value",
     aliases=DIFFUSER,

@@ -34,10 +34,14 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
 
     body = named_body(config.body)
     if config.steps < 1 or config.seed < 0:
-        raise ValueError(f"--steps must be at least 1 and --seed at least 0, got {config.steps} and {config.seed}")
+        raise ValueError(
+            f"--steps must be at least 1 and --seed at least 0, got {config.steps} and {config.seed}"
+        )
     out = config.out or home() / "locomotion" / f"{body.name}-{config.mix}.hdf5"
     if out.is_dir():
-        raise ValueError(f"{out} is a folder; --out needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}")
+        raise ValueError(
+            f"{out} is a folder; --out needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}"
+        )
     card_file = out.with_name(f"{out.stem}.card.json")
     for file in (out, card_file):
         check_output(file)
@@ -45,7 +49,13 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     began = time.perf_counter()
     title = f"generating {body.name}-{config.mix}"
     total = config.steps
-    episodes = collect(body, parts, config.seed, config.version, progress=lambda done: progress(title, min(done, total), total, {}))
+    episodes = collect(
+        body,
+        parts,
+        config.seed,
+        config.version,
+        progress=lambda done: progress(title, min(done, total), total, {}),
+    )
     seconds = time.perf_counter() - began
     card = card_of(config, body, parts, episodes)
     write_d4rl(out, episodes)
@@ -73,7 +83,11 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
     owner = episodes.infos["policy"][episodes.starts]
     lengths = episodes.ends - episodes.starts
     policies = [
-        {"name": part.policy.name, "steps": int(lengths[owner == i].sum()), "action_noise_rms": action_noise(part.policy, episodes, i)}
+        {
+            "name": part.policy.name,
+            "steps": int(lengths[owner == i].sum()),
+            "action_noise_rms": action_noise(part.policy, episodes, i),
+        }
         | _numbers(body, returns[owner == i])
         for i, part in enumerate(parts)
     ]
@@ -87,9 +101,14 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
         "steps": len(episodes),
         "seed": config.seed,
         "metrics": _numbers(body, returns)
-        | {"length_mean": float(lengths.mean()), "terminal_rate": float(episodes.terminals[episodes.ends - 1].mean())},
+        | {
+            "length_mean": float(lengths.mean()),
+            "terminal_rate": float(episodes.terminals[episodes.ends - 1].mean()),
+        },
         "policies": policies,
-        "sources": [text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)],
+        "sources": [
+            text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)
+        ],
         "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR --steps {config.steps} "
         f"--seed {config.seed} --version {config.version}",
         "versions": {name: installed[name] for name in ("mujoco", "gymnasium", "numpy")},

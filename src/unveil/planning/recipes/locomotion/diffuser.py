@@ -49,11 +49,15 @@ def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
     count = int(marks[-1]) + 1 if marks.size else len(episodes)
     rows = np.concatenate([episodes.actions[:count], episodes.observations[:count]], axis=1, dtype=np.float32)
     if original.normalizer == "SafeLimitsNormalizer" and bool((rows.min(0) == rows.max(0)).any()):
-        raise UnveilError(f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here")
+        raise UnveilError(
+            f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here"
+        )
     return rows
 
 
-def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None) -> TrajectoryModel | ValueModel:
+def load_original(
+    folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None
+) -> TrajectoryModel | ValueModel:
     """A model straight from an experiment of the original, on the CPU; see `read_original`.
 
     Args:
@@ -63,4 +67,6 @@ def load_original(folder: str | Path, epoch: str = "latest", ema: bool = True, d
     """
     from unveil.planning.weights.diffuser_models import read_original
 
-    return read_original(folder, epoch, ema, None if dataset is None else partial(locomotion_rows, dataset=dataset))[0]
+    return read_original(
+        folder, epoch, ema, None if dataset is None else partial(locomotion_rows, dataset=dataset)
+    )[0]

@@ -34,7 +34,9 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         body = body_of(config.dataset)
     except ValueError as error:
         place = config.checkpoint or str(config.logbase / folder_name(config.dataset))
-        raise ValueError(f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)") from error
+        raise ValueError(
+            f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)"
+        ) from error
     models = models_of(config)
     shape = models[0].shape
     if (shape.actions, shape.observations) != (body.actions, body.observations):
@@ -55,11 +57,21 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     )
     metrics = locomotion_metrics(world)
     rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
-    metrics |= {"decisions_per_second": rate, "candidates": config.batch_size, "sampling_steps": config.sampling_steps}
+    metrics |= {
+        "decisions_per_second": rate,
+        "candidates": config.batch_size,
+        "sampling_steps": config.sampling_steps,
+    }
     protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
     if config.guidance != "none":
         metrics["guidance_scale"] = float(config.scale)
-    result = {"metrics": metrics, "surprise": ratios, "returns": world.returns.tolist(), "protocol": protocol, "mujoco": mujoco.__version__}
+    result = {
+        "metrics": metrics,
+        "surprise": ratios,
+        "returns": world.returns.tolist(),
+        "protocol": protocol,
+        "mujoco": mujoco.__version__,
+    }
     result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
@@ -83,12 +95,25 @@ def check_body(config: EvalLocomotion, body: str) -> None:
     except ValueError:  # a file of any name, or weights of others
         return
     if own != body:
-        raise UnveilError(f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set")
+        raise UnveilError(
+            f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set"
+        )
 
 
 def record_path(config: EvalLocomotion) -> Path:
     """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
-    rows = min(PLANNED, config.horizon) if config.plan_horizon == "auto" else config.plan_horizon or config.horizon
+    rows = (
+        min(PLANNED, config.horizon)
+        if config.plan_horizon == "auto"
+        else config.plan_horizon or config.horizon
+    )
     plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
     how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
-    return config.logbase / folder_name(config.dataset) / "plans" / (plan + how) / str(config.seed) / "rollout.json"
+    return (
+        config.logbase
+        / folder_name(config.dataset)
+        / "plans"
+        / (plan + how)
+        / str(config.seed)
+        / "rollout.json"
+    )

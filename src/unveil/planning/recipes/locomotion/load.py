@@ -45,7 +45,14 @@ def load_pair(
     from unveil.runs.device import find_device
 
     chosen = str(diffusion_epoch if epoch is None else epoch)
-    pair = pair_at(path_or_name, find_device(device), dataset=dataset, epoch=chosen, value_epoch=str(value_epoch), raw=raw)
+    pair = pair_at(
+        path_or_name,
+        find_device(device),
+        dataset=dataset,
+        epoch=chosen,
+        value_epoch=str(value_epoch),
+        raw=raw,
+    )
     model, value, described = pair
     valued = any(settings.get(name, "none") != "none" for name in ("guidance", "select", "value_loadpath"))
     name = suited(described) if preset is None else preset
@@ -61,7 +68,13 @@ def load_pair(
         check_pair(model, value)
     if value is None and preset is None and name != "ask":
         config = replace(config, guidance="none", select="none", batch_size=1)
-    about: dict[str, Any] = {"checkpoint": path_or_name, "seed": seed, "device": device, "raw": raw, "diffusion_epoch": chosen}
+    about: dict[str, Any] = {
+        "checkpoint": path_or_name,
+        "seed": seed,
+        "device": device,
+        "raw": raw,
+        "diffusion_epoch": chosen,
+    }
     about["dataset"] = dataset or described.get("dataset") or config.dataset
     config = replace(config, **(about | settings))
     check_planning(config, as_argument)

@@ -45,7 +45,9 @@ def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
     if config.get("model", "unet") == "unet":
         return TrajectoryModel(shape)
     told = 2 if shape.returns else 0
-    network = SequenceTransformer(shape.features, shape.width, config["depth"], config["heads"], config["patch"], told)
+    network = SequenceTransformer(
+        shape.features, shape.width, config["depth"], config["heads"], config["patch"], told
+    )
     return TrajectoryModel(shape, network)
 
 
@@ -57,7 +59,9 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
     shape = shape_of(config)
     if config.get("model", "unet") == "unet":
         return ValueModel(shape)
-    return ValueModel(shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"]))
+    return ValueModel(
+        shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"])
+    )
 
 
 def folder_of(config: EvalLocomotion, path: str) -> Path:
@@ -89,7 +93,9 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     from unveil.planning.trajectory_model import ValueModel
 
     folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(at_epoch(folder, config.value_epoch, "value"), device, config.raw)
+    model = _original(config, folder, config.value_epoch) or load_value(
+        at_epoch(folder, config.value_epoch, "value"), device, config.raw
+    )
     if not isinstance(model, ValueModel):
         raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
     return model.to(device)
@@ -99,7 +105,11 @@ def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryMod
     from unveil.planning.recipes.locomotion.diffuser import load_original
     from unveil.planning.weights.diffuser_folder import is_original
 
-    return load_original(folder, epoch, ema=not config.raw, dataset=config.dataset) if is_original(folder) else None
+    return (
+        load_original(folder, epoch, ema=not config.raw, dataset=config.dataset)
+        if is_original(folder)
+        else None
+    )
 
 
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
@@ -118,7 +128,11 @@ def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> Val
     from unveil.runs.checkpoints import weights_file
 
     packaged = checkpoint / "value.safetensors"
-    config = read_locomotion_config(checkpoint)["value"] if packaged.is_file() else read_locomotion_config(checkpoint, "value")
+    config = (
+        read_locomotion_config(checkpoint)["value"]
+        if packaged.is_file()
+        else read_locomotion_config(checkpoint, "value")
+    )
     model = value_model(config)
     file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
     with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
@@ -151,7 +165,9 @@ def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = 
         raise UnveilError(f"an epoch is a step number or latest, got {epoch!r}")
     chosen = folder / f"checkpoint-{int(epoch)}"
     if not chosen.is_dir():
-        there = ", ".join(str(place.name.removeprefix("checkpoint-")) for place in checkpoints(folder)) or "none"
+        there = (
+            ", ".join(str(place.name.removeprefix("checkpoint-")) for place in checkpoints(folder)) or "none"
+        )
         raise UnveilError(f"{folder}: no checkpoint of step {int(epoch)}; there: {there}")
     return find_checkpoint(str(chosen))
 
@@ -169,12 +185,20 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
     for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
         mine, theirs = getattr(model.shape, name), getattr(value.shape, name)
         if mine != theirs:
-            raise UnveilError(f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike")
+            raise UnveilError(
+                f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike"
+            )
     for name in ("low", "high"):
-        if not torch.allclose(getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3):
-            raise UnveilError("this value was trained on differently normalised data than the diffusion; use one data set and --normalizer")
+        if not torch.allclose(
+            getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3
+        ):
+            raise UnveilError(
+                "this value was trained on differently normalised data than the diffusion; use one data set and --normalizer"
+            )
 
 
-def read_locomotion_config(folder: Path, recipe: Literal["locomotion", "value"] = "locomotion") -> dict[str, Any]:
+def read_locomotion_config(
+    folder: Path, recipe: Literal["locomotion", "value"] = "locomotion"
+) -> dict[str, Any]:
     """config.json of a diffusion, or of a value, for locomotion; raises as `read_config`."""
     return read_config(folder, recipe, check_trajectories)

@@ -11,14 +11,19 @@ from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESET
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
 
-CARRIED = ("horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")  # name the folder, or must agree
+CARRIED = (
+    "horizon",
+    "n_diffusion_steps",
+    "discount",
+    "normalizer",
+    "inverse",
+    "hold_out",
+)  # name the folder, or must agree
 
 
 def after_diffusion(config: TrainLocomotion, run: Path) -> str:
     """The training of the value that belongs to it."""
-    line = (
-        f"unveil train value --preset {config.preset} --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
-    )
+    line = f"unveil train value --preset {config.preset} --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
     return line + _carried(config, VALUE_PRESETS[config.preset])
 
 
@@ -45,7 +50,9 @@ def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
     for name in CARRIED:
         mine, theirs = getattr(config, name, None), getattr(default, name, None)
         if None not in (mine, theirs) and mine != theirs:
-            line += f" --{'' if mine is not False else 'no-'}{name.replace('_', '-')}" + ("" if isinstance(mine, bool) else f" {mine}")
+            line += f" --{'' if mine is not False else 'no-'}{name.replace('_', '-')}" + (
+                "" if isinstance(mine, bool) else f" {mine}"
+            )
     return line
 
 

@@ -45,7 +45,9 @@ def places_below(folder: Path) -> list[Path]:
     if read_recipe(folder) in RECIPES:
         return [folder]
     files = [file for pattern in ("*/", "*/*/", "*/*/*/") for file in folder.glob(f"{pattern}config.json")]
-    return sorted({*experiments(folder), *(file.parent for file in files if read_recipe(file.parent) in RECIPES)})
+    return sorted(
+        {*experiments(folder), *(file.parent for file in files if read_recipe(file.parent) in RECIPES)}
+    )
 
 
 def pair_at(
@@ -103,9 +105,13 @@ def pair_at(
         if guided and (checkpoint / "value.safetensors").is_file():
             values.append(load_value(checkpoint, device, raw))
     if values and not diffusions:
-        raise UnveilError(f"{folder} holds a value and no diffusion to guide; give the folder above both, <logbase>/<dataset>")
+        raise UnveilError(
+            f"{folder} holds a value and no diffusion to guide; give the folder above both, <logbase>/<dataset>"
+        )
     if len(diffusions) != 1 or len(values) > 1:
-        raise UnveilError(f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each")
+        raise UnveilError(
+            f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each"
+        )
     (model, described), value = diffusions[0], values[0] if values else None
     if value is not None and guided:
         check_pair(model, value)
@@ -118,7 +124,9 @@ def diffusion_place(config: EvalLocomotion) -> Path:
     from unveil.runs.checkpoints import find_checkpoint, zoo_names
     from unveil.runs.config import read_recipe
 
-    folder = folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
+    folder = (
+        folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
+    )
     if config.checkpoint in zoo_names():
         return find_checkpoint(str(config.checkpoint))
     if is_original(folder):
@@ -132,7 +140,9 @@ def _checkpoint(place: Path, epoch: str, name: str) -> Path:
     from unveil.runs.checkpoints import find_checkpoint
 
     if epoch != "latest" and (place / "manifest.json").is_file():
-        raise UnveilError(f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave it away, or give the run's folder")
+        raise UnveilError(
+            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave it away, or give the run's folder"
+        )
     return find_checkpoint(str(place)) if epoch == "latest" else at_epoch(place, epoch)
 
 
@@ -166,7 +176,9 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
     return laid_out(config, model, value)
 
 
-def laid_out(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[TrajectoryModel, ValueModel | None]:
+def laid_out(
+    config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
+) -> tuple[TrajectoryModel, ValueModel | None]:
     """The models with their published networks laid out for planning, as `fast` asks."""
     import torch
 
@@ -177,4 +189,6 @@ def laid_out(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel |
         return model, value
     dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
     quicker = Measured if config.compile == "auto" else None
-    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(value, dtype, quicker)
+    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(
+        value, dtype, quicker
+    )

@@ -37,7 +37,9 @@ def resolve(template: str, fields: Mapping[str, Any]) -> str:
     path = "".join(parts)
     absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor != "" or path.startswith("~")
     if absolute or ".." in re.split(r"[/\\]", path) or not path.isprintable() or not path.strip():
-        raise UnveilError(f"template {template!r} gives {path!r}; needed is a path below the data set's folder")
+        raise UnveilError(
+            f"template {template!r} gives {path!r}; needed is a path below the data set's folder"
+        )
     return path
 
 
@@ -45,10 +47,14 @@ def _filled(template: str, fields: Mapping[str, Any], name: str, style: str, con
     if not name.isidentifier() or conversion or not _SIMPLE.fullmatch(style):
         raise UnveilError(f"template {template!r}: {{{name}}} must be the bare name of a field")
     if name not in fields:
-        raise UnveilError(f"template {template!r}: no field {name!r}; there are {', '.join(sorted(map(str, fields)))}")
+        raise UnveilError(
+            f"template {template!r}: no field {name!r}; there are {', '.join(sorted(map(str, fields)))}"
+        )
     value = fields[name]
     if not isinstance(value, str | int | float):
-        raise UnveilError(f"template {template!r}: field {name} is {type(value).__name__}, not a number or a word")
+        raise UnveilError(
+            f"template {template!r}: field {name} is {type(value).__name__}, not a number or a word"
+        )
     try:
         return format(value, style)
     except ValueError as error:

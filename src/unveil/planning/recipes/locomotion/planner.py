@@ -32,11 +32,15 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
 
     if value is None and (config.guidance != "none" or config.select != "none"):
         asks = "--preset ask, which needs none" if model.shape.returns else "--guidance none --select none"
-        raise ValueError(f"guidance and selection need a value; give {asks}, name one (--value-loadpath), or train one: unveil train value")
+        raise ValueError(
+            f"guidance and selection need a value; give {asks}, name one (--value-loadpath), or train one: unveil train value"
+        )
     score = None
     if value is not None and config.select != "none":
         score = value_at(value, 0.0 if config.select == "critic" else 1.0 / value.shape.diffusion_steps)
-    return GuidedPlanner(model, form_of(config, model, value), score, settings_of(config, model), seed=config.seed)
+    return GuidedPlanner(
+        model, form_of(config, model, value), score, settings_of(config, model), seed=config.seed
+    )
 
 
 def settings_of(config: EvalLocomotion, model: TrajectoryModel) -> GuidedSettings:
@@ -95,7 +99,9 @@ def form_of(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | 
     return made[config.guidance]()
 
 
-def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> tuple[EvalLocomotion, dict[float, float]]:
+def with_scale(
+    config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
+) -> tuple[EvalLocomotion, dict[float, float]]:
     """`--scale auto` as a number: the largest of a geometric grid whose plans surprise the model no more than what was recorded.
 
     The plans are single candidates, from 256 states of episodes that were not trained on. Also: every scale's surprise over that of
@@ -124,7 +130,14 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     rows, _ = windows.windows(first, planned_rows(config, model))
     recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
     states = rows[:, 0, model.shape.actions :].numpy()
-    single = replace(config, batch_size=1, warm_steps=None, sharpness=None, anchored=False, plan_horizon=planned_rows(config, model))
+    single = replace(
+        config,
+        batch_size=1,
+        warm_steps=None,
+        sharpness=None,
+        anchored=False,
+        plan_horizon=planned_rows(config, model),
+    )
     settings = settings_of(single, model)
 
     def plans(scale: float) -> torch.Tensor:
@@ -134,9 +147,15 @@ def with_scale(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel
     grid = [10.0 ** (k / 2) for k in range(-10, 3)]
     scale, ratios = largest_unsurprising(model, plans, recorded, grid)
     if not min(grid) < scale < max(grid):
-        what = "plans at every scale of the grid surprise the model more than the recording" if scale == 0.0 else "the end of the grid"
+        what = (
+            "plans at every scale of the grid surprise the model more than the recording"
+            if scale == 0.0
+            else "the end of the grid"
+        )
         tried = f"{min(grid):g} .. {max(grid):g}"
-        sys.stderr.write(f"unveil: --scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number\n")
+        sys.stderr.write(
+            f"unveil: --scale auto chose {scale:g}: {what} ({tried}); judge it by returns, or give a number\n"
+        )
     return replace(config, scale=str(scale)), ratios
 
 
@@ -155,7 +174,11 @@ def held_out_share(config: EvalLocomotion) -> float:
     place = diffusion_place(config)
     described = {"origin": ORIGIN} if is_original(place) else read_locomotion_config(place)
     if described.get("origin") == ORIGIN:
-        raise UnveilError("--scale auto needs episodes that were not trained on, but the original trains on all of its data; give a number")
+        raise UnveilError(
+            "--scale auto needs episodes that were not trained on, but the original trains on all of its data; give a number"
+        )
     if not described.get("hold_out"):
-        raise UnveilError("--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number")
+        raise UnveilError(
+            "--scale auto needs episodes that were not trained on; train with --hold-out 0.05, or give a number"
+        )
     return float(described["hold_out"])

@@ -29,11 +29,20 @@ def with_preset(config: EvalLocomotion, given: Given) -> EvalLocomotion:
         given: what the command line says for single flags.
     """
     named = given("preset") or ""  # is taken then
-    wanted = ("guidance", "select", "value_loadpath", "value_epoch")  # of a run conditional on returns, only `default` has them
+    wanted = (
+        "guidance",
+        "select",
+        "value_loadpath",
+        "value_epoch",
+    )  # of a run conditional on returns, only `default` has them
     valued = any((given(name) or "none") != "none" for name in wanted)
     described = _described(config)
-    if described is None and not named:  # the published settings may have another load path, as HalfCheetah's horizon has
-        described = _described(replace(config, horizon=for_dataset(EVAL_PRESETS["paper"], config.dataset).horizon))
+    if (
+        described is None and not named
+    ):  # the published settings may have another load path, as HalfCheetah's horizon has
+        described = _described(
+            replace(config, horizon=for_dataset(EVAL_PRESETS["paper"], config.dataset).horizon)
+        )
     preset = named or ("default" if described is None else suited(described))
     if not named and valued and preset == "ask":
         preset = "default"
@@ -53,7 +62,11 @@ def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
     try:
         place = diffusion_place(config)
         for experiment in experiments(place):
-            original = read_checkpoint(experiment, config.diffusion_epoch).original if experiment.parent.name != "values" else None
+            original = (
+                read_checkpoint(experiment, config.diffusion_epoch).original
+                if experiment.parent.name != "values"
+                else None
+            )
             if original is not None and original.kind == "diffusion":
                 return {"model": "unet", "diffusion_steps": original.diffusion_steps}
         return read_locomotion_config(place)

@@ -25,7 +25,9 @@ def run_folder(config: TrainLocomotion | TrainValue) -> Path:
     """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
-    return config.run.out or config.logbase / folder_name(config.dataset) / (name if discount is None else f"{name}_d{discount}")
+    return config.run.out or config.logbase / folder_name(config.dataset) / (
+        name if discount is None else f"{name}_d{discount}"
+    )
 
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
@@ -39,14 +41,21 @@ def train_value(config: TrainValue, progress: Progress) -> Path:
 
 
 def _train(
-    config: TrainLocomotion | TrainValue, recipe: str, task_of: Callable[[Episodes, dict[str, Any]], Task], progress: Progress
+    config: TrainLocomotion | TrainValue,
+    recipe: str,
+    task_of: Callable[[Episodes, dict[str, Any]], Task],
+    progress: Progress,
 ) -> Path:
     """The way of both from a data set to a run folder; they differ in the task alone."""
 
     from unveil.runs.training import begin, run_task
 
     check(config)
-    flags = config.run if may_autocast(config) or config.run.bfloat16 is not None else replace(config.run, bfloat16=False)
+    flags = (
+        config.run
+        if may_autocast(config) or config.run.bfloat16 is not None
+        else replace(config.run, bfloat16=False)
+    )
     device = begin(flags, run_folder(config))
     episodes = training_episodes(config)
     described = _described(config, episodes, recipe)
@@ -74,13 +83,22 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
 
     folder = find_checkpoint(str(place))
     theirs = read_locomotion_config(folder, "value" if described["recipe"] == "value" else "locomotion")
-    shapes = [asdict(replace(shape_of(config), horizon=1)) | {"model": config.get("model", "unet")} for config in (theirs, described)]
-    if differing := [f"{name} {shapes[0][name]}, here {shapes[1][name]}" for name in shapes[0] if shapes[0][name] != shapes[1][name]]:
+    shapes = [
+        asdict(replace(shape_of(config), horizon=1)) | {"model": config.get("model", "unet")}
+        for config in (theirs, described)
+    ]
+    if differing := [
+        f"{name} {shapes[0][name]}, here {shapes[1][name]}"
+        for name in shapes[0]
+        if shapes[0][name] != shapes[1][name]
+    ]:
         raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
     tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
     own = theirs.get("normalized", True)
     taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
-    floats = {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in taken.items()}
+    floats = {
+        name: value.to(torch.float32) if value.is_floating_point() else value for name, value in taken.items()
+    }
     model.load_state_dict(model.state_dict() | floats)
 
 
@@ -97,7 +115,9 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     learn_normalization(model, episodes, config.normalizer)
     told = None
     if shape_of(described).returns:
-        told = torch.from_numpy(ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty)))
+        told = torch.from_numpy(
+            ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty))
+        )
     windows, shape = Trajectories(episodes), shape_of(described)
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
@@ -137,14 +157,21 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
     return _task(config, model, draws, value_loss)
 
 
-def _task(config: TrainLocomotion | TrainValue, model: torch.nn.Module, draws: Callable[[int], Any], loss: Callable[..., Any]) -> Task:
+def _task(
+    config: TrainLocomotion | TrainValue,
+    model: torch.nn.Module,
+    draws: Callable[[int], Any],
+    loss: Callable[..., Any],
+) -> Task:
     from unveil.runs.training import Task
 
     task = Task(model, draws(config.run.batch_size), loss, {}, draws=draws, size=config.run.batch_size)
     return task._replace(lower="--horizon or --width")
 
 
-def learn_normalization(model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]) -> None:
+def learn_normalization(
+    model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]
+) -> None:
     """Learn from rows (actions, observations), and say which of them hardly change."""
     import numpy as np
 
@@ -195,7 +222,9 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "recipe": recipe,
         "attention": getattr(config, "attention", False),
         "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
-        "returns": recipe == "locomotion" and config.model == "transformer" and getattr(config, "returns", None) is not False,
+        "returns": recipe == "locomotion"
+        and config.model == "transformer"
+        and getattr(config, "returns", None) is not False,
     }
     return as_json(flat(config) | sizes)
 
@@ -228,7 +257,10 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         raise ValueError(f"--multiples must be whole numbers of at least 1, got {config.multiples}")
     if getattr(config, "returns", None) and config.model == "unet":
         raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
-    if not 0.0 <= getattr(config, "untold", 0.0) < 1.0 or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0:
+    if (
+        not 0.0 <= getattr(config, "untold", 0.0) < 1.0
+        or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0
+    ):
         raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
     if config.shortest < 0 or not 0.0 <= config.hold_out < 1.0:
         raise ValueError("--shortest must be at least 0 and --hold-out in [0, 1)")

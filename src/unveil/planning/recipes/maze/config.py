@@ -50,12 +50,23 @@ class TrainMaze:
 
 TRAIN_PRESETS = {
     "default": TrainMaze(),
-    "tiny": changed(TrainMaze(), preset="tiny", data_steps=400_000, steps=2_000, width=96, depth=3, save_every=500),
+    "tiny": changed(
+        TrainMaze(), preset="tiny", data_steps=400_000, steps=2_000, width=96, depth=3, save_every=500
+    ),
     "paper": changed(
         TrainMaze(),
         preset="paper",
         width=32,
-        run=replace(PUBLISHED, steps=20_000, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995, save_every=2_000, keep=0),
+        run=replace(
+            PUBLISHED,
+            steps=20_000,
+            batch_size=32,
+            accumulate=2,
+            learning_rate=2e-4,
+            ema_decay=0.9995,
+            save_every=2_000,
+            keep=0,
+        ),
     ),
 }
 
@@ -169,7 +180,10 @@ class DataMaze:
 
 
 DATA = Verb(
-    {"default": DataMaze()}, "planning.recipes.maze.data:make_data", "D4RL's maze data, generated", ("maze", "steps", "seed", "out")
+    {"default": DataMaze()},
+    "planning.recipes.maze.data:make_data",
+    "D4RL's maze data, generated",
+    ("maze", "steps", "seed", "out"),
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
@@ -191,4 +205,9 @@ SAMPLE = Verb(
     "one path, drawn",
     ("checkpoint", "start", "goal", "via", "horizon", "out", "seed"),
 )
-DEMO = Verb({"default": Demo()}, "planning.recipes.maze.demo:run_demo", "a planner solving a maze", ("checkpoint", "maze", "out"))
+DEMO = Verb(
+    {"default": Demo()},
+    "planning.recipes.maze.demo:run_demo",
+    "a planner solving a maze",
+    ("checkpoint", "maze", "out"),
+)

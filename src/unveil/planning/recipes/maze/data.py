@@ -22,7 +22,11 @@ def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path
     from unveil.files.places import home
 
     rows = hashlib.sha256("\n".join(layout.rows).encode()).hexdigest()[:8]
-    return home() / "maze" / f"{layout.name}-{rows}-{steps}-seed{seed}{'' if noise == 0.5 else f'-noise{noise:g}'}.hdf5"
+    return (
+        home()
+        / "maze"
+        / f"{layout.name}-{rows}-{steps}-seed{seed}{'' if noise == 0.5 else f'-noise{noise:g}'}.hdf5"
+    )
 
 
 def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
@@ -83,15 +87,25 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     if config.data is None:
         path = data_path(layout, config.data_steps, config.data_seed)
         if not path.is_file():
-            make_data(DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress)
+            make_data(
+                DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress
+            )
         return read_file(path)
     path = found(config.data)
     episodes = read_file(path)
     if episodes.observations.shape[1] < 2:
-        raise UnveilError(f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first")
-    inside = float((layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0).mean())
+        raise UnveilError(
+            f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first"
+        )
+    inside = float(
+        (
+            layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0
+        ).mean()
+    )
     if inside > 0.01:
-        raise UnveilError(f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of")
+        raise UnveilError(
+            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of"
+        )
     return episodes
 
 
@@ -104,4 +118,8 @@ def unmarked(episodes: Episodes) -> Episodes:
 
     import numpy as np
 
-    return replace(episodes, timeouts=np.zeros_like(episodes.timeouts)) if episodes.final_observations is None else episodes
+    return (
+        replace(episodes, timeouts=np.zeros_like(episodes.timeouts))
+        if episodes.final_observations is None
+        else episodes
+    )

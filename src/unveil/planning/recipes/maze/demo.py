@@ -41,7 +41,9 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     states: list[tuple[np.ndarray, float]] = []
     planner = load_planner(folder, config.device, config.seed, steps=32, temperature=1.0)
     plan = planner.plan(far, layout.goal, on_state=lambda state, t: states.append((state, t)))
-    write_gif(config.out / "plan.gif", plan_frames(layout, states, plan.lengths, plan.chosen, far, layout.goal), 90)
+    write_gif(
+        config.out / "plan.gif", plan_frames(layout, states, plan.lengths, plan.chosen, far, layout.goal), 90
+    )
 
     progress("pictures", 1, 2, {})
     world = MazeEpisodes(layout, 1)
@@ -69,7 +71,9 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
         named = {"unveil": result["metrics"], "data controller": result["reference"]["controller"]}
         named["shortest-path oracle"] = result["reference"]["oracle"]
         speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
-        tables.append(f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}")
+        tables.append(
+            f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}"
+        )
     program = command_name()
     shown = "\n\n".join(tables)
     return f"""

@@ -30,19 +30,44 @@ def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
     from unveil.runs.training import as_json
 
     it, paper = original, TRAIN_PRESETS["paper"]
-    name = (it.dataset or "").removeprefix(PREFIX).removesuffix(SUFFIX).replace("dense-", "").removesuffix("-dense")
+    name = (
+        (it.dataset or "")
+        .removeprefix(PREFIX)
+        .removesuffix(SUFFIX)
+        .replace("dense-", "")
+        .removesuffix("-dense")
+    )
     if name not in LAYOUTS:
-        raise UnveilError(f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others")
+        raise UnveilError(
+            f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others"
+        )
     if (it.actions, it.observations, it.kind) != (2, 4, "diffusion") or it.width % 8:
         raise UnveilError(
             f"an original of {it.actions} actions and {it.observations} observations is no planner of mazes, which has 2 and 4"
         )
     layout = LAYOUTS[name]
-    numbers = {"longest": it.horizon, "diffusion_steps": it.diffusion_steps, "width": it.width, "depth": paper.depth}
-    numbers |= {"stride": paper.stride, "patch": paper.patch, "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1}
+    numbers = {
+        "longest": it.horizon,
+        "diffusion_steps": it.diffusion_steps,
+        "width": it.width,
+        "depth": paper.depth,
+    }
+    numbers |= {
+        "stride": paper.stride,
+        "patch": paper.patch,
+        "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1,
+    }
     network = {"multiples": it.multiples, "attention": it.attention, "predicts": it.predicts}
     world = {"maze": name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
-    described = {"recipe": "maze", "preset": "paper", **world, **numbers, **network, "loader": it.loader, "normalizer": it.normalizer}
+    described = {
+        "recipe": "maze",
+        "preset": "paper",
+        **world,
+        **numbers,
+        **network,
+        "loader": it.loader,
+        "normalizer": it.normalizer,
+    }
     return as_json(described | {"normalized": normalized, "origin": ORIGIN})
 
 
@@ -63,7 +88,13 @@ def original_maze(folder: Path) -> dict[str, Any]:
 
 
 def load_original_maze(
-    folder: Path, device: str, seed: int, *, dataset: str | None = None, epoch: str | int = "latest", raw: bool = False
+    folder: Path,
+    device: str,
+    seed: int,
+    *,
+    dataset: str | None = None,
+    epoch: str | int = "latest",
+    raw: bool = False,
 ) -> Diffuser:
     """The published planner with the weights of the one experiment in a folder.
 
@@ -77,7 +108,9 @@ def load_original_maze(
     from unveil.planning.weights.diffuser_models import read_original
     from unveil.runs.device import find_device
 
-    model, original = read_original(folder, str(epoch), not raw, None if dataset is None else partial(maze_rows, dataset=dataset))
+    model, original = read_original(
+        folder, str(epoch), not raw, None if dataset is None else partial(maze_rows, dataset=dataset)
+    )
     maze_config(original, normalized=dataset is not None)
     if not isinstance(model, TrajectoryModel):
         raise UnveilError(f"{folder} holds a value, but a diffusion is needed")
@@ -102,7 +135,9 @@ def maze_rows(original: Original, dataset: str) -> np.ndarray:
     cut = between_goals(episodes, LAYOUTS[maze_config(original, normalized=True)["maze"]].goal)
     ends = np.flatnonzero(cut.timeouts)
     if not len(ends):
-        raise UnveilError(f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?")
+        raise UnveilError(
+            f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?"
+        )
     keep = np.arange(int(ends[-1]) + 1)
     keep = keep[~np.isin(keep, ends)]
     return np.concatenate([cut.actions[keep], cut.observations[keep]], axis=1, dtype=np.float32)

@@ -42,16 +42,28 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     described = original_maze(folder) if original else read_maze_config(folder)
     trained = layout_of(described)
     if trained.rows != layout.rows:
-        raise ValueError(f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}")
+        raise ValueError(
+            f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}"
+        )
     if described["preset"] == "paper":
         for name in ("candidates", "sampling_steps", "temperature"):
             if getattr(config, name) != getattr(type(config)(), name):
-                raise ValueError(f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out"
+                )
     if original:
-        planner = load_original_maze(folder, config.device, config.seed, dataset=config.dataset or str(described["data"]))
+        planner = load_original_maze(
+            folder, config.device, config.seed, dataset=config.dataset or str(described["data"])
+        )
     else:
-        settings = {"candidates": config.candidates, "steps": config.sampling_steps, "temperature": config.temperature}
-        planner = load_driver(folder, config.device, config.seed, **({} if described["preset"] == "paper" else settings))
+        settings = {
+            "candidates": config.candidates,
+            "steps": config.sampling_steps,
+            "temperature": config.temperature,
+        }
+        planner = load_driver(
+            folder, config.device, config.seed, **({} if described["preset"] == "paper" else settings)
+        )
     world = starting_states(layout, config.multi, config.episodes, config.seed)
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))
@@ -59,7 +71,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     metrics |= {"act_ms_p95": act_slow, "act_ms_max": act_slowest}
     reference: dict[str, Any] = {}
     if config.reference:
-        for i, (name, run) in enumerate((("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))):
+        for i, (name, run) in enumerate(
+            (("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))
+        ):
             progress("references", i, 2, {})
             world = starting_states(layout, config.multi, config.episodes, config.seed)
             reference[name] = reference_metrics(layout, run(world))
@@ -67,7 +81,9 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
 
 
-def driven(planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[int], None] | None = None) -> dict[str, float]:
+def driven(
+    planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[int], None] | None = None
+) -> dict[str, float]:
     """Score and diagnostics of a planner that drives these episodes from their start."""
     from unveil.planning.evaluation.maze import maze_metrics, roll
     from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics
@@ -75,7 +91,9 @@ def driven(planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[
     planner.reset(world.goal)
     rollout = roll(world, planner.act, on_step)
     plans = [plan for plan in planner.plans if plan is not None]
-    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(plans, rollout)
+    diagnostics = plan_diagnostics(world.layout, plans, planner.model.shape.stride) | execution_diagnostics(
+        plans, rollout
+    )
     return maze_metrics(world.layout, rollout) | diagnostics | {"replans_mean": planner.replans / world.count}
 
 
@@ -83,7 +101,11 @@ def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -
     """Plans a second, one at a time, between these starts and goals; after driving, so that it takes none of the noise."""
     from unveil.planning.evaluation.plan_diagnostics import time_calls
 
-    median, slow = time_calls(lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]), pairs.count, warm_up)
+    median, slow = time_calls(
+        lambda i: planner.plan(pairs.state[i % pairs.count], pairs.goal[i % pairs.count]),
+        pairs.count,
+        warm_up,
+    )
     return {"plans_per_second": 1.0 / median, "plan_ms_p95": 1e3 * slow, "plan_pairs_n": pairs.count}
 
 
@@ -105,5 +127,9 @@ def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, 
 
 def protocol_name(layout: Layout, multi: bool) -> str:
     """The protocol tag of a result."""
-    task = f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1" if layout.score_range else f"maze {layout.name}"
+    task = (
+        f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1"
+        if layout.score_range
+        else f"maze {layout.name}"
+    )
     return f"{task}, sparse reward on every step, not latched"

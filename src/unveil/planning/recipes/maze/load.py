@@ -27,11 +27,15 @@ def find_layout(maze: str) -> Layout:
     path = Path(maze)
     if maze not in LAYOUTS and (path.suffix == ".txt" or path.is_file()):
         if not path.is_file():
-            raise UnveilError(f"{maze}: {'a folder, but a text map is needed' if path.is_dir() else 'no such map file'}")
+            raise UnveilError(
+                f"{maze}: {'a folder, but a text map is needed' if path.is_dir() else 'no such map file'}"
+            )
         try:
             return parse_layout(path.read_text(encoding="utf-8"), name=path.stem)
         except UnicodeDecodeError as error:
-            raise UnveilError(f"{maze}: not UTF-8 text, so no map (byte {error.start} is {error.object[error.start]:#x})") from error
+            raise UnveilError(
+                f"{maze}: not UTF-8 text, so no map (byte {error.start} is {error.object[error.start]:#x})"
+            ) from error
     return named_layout(maze)
 
 
@@ -68,7 +72,11 @@ def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: A
 
 def published(config: Mapping[str, Any]) -> tuple[tuple[int, ...], bool, Literal["x0", "eps"]]:
     """Multiples, attention and prediction of a temporal U-Net: the released ones, but what a converted original says."""
-    return tuple(config.get("multiples", (1, 4, 8))), config.get("attention", False), config.get("predicts", "x0")
+    return (
+        tuple(config.get("multiples", (1, 4, 8))),
+        config.get("attention", False),
+        config.get("predicts", "x0"),
+    )
 
 
 def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
@@ -78,14 +86,28 @@ def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
     from unveil.planning.trajectory_model import TrajectoryModel
 
     if config["preset"] == "paper":
-        return TrajectoryModel(maze_shape(config["longest"], config["diffusion_steps"], config["width"], *published(config)))
+        return TrajectoryModel(
+            maze_shape(config["longest"], config["diffusion_steps"], config["width"], *published(config))
+        )
     return PathModel(
-        PathModelShape(2, config["stride"], config["patch"], config["width"], config["depth"], config["heads"], config["longest"])
+        PathModelShape(
+            2,
+            config["stride"],
+            config["patch"],
+            config["width"],
+            config["depth"],
+            config["heads"],
+            config["longest"],
+        )
     )
 
 
 def driver_of(
-    config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], device: torch.device, seed: int, **settings: Any
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    device: torch.device,
+    seed: int,
+    **settings: Any,
 ) -> Planner | Diffuser:
     """The planner of a run's config with these weights, which may be stored in half precision.
 
@@ -99,11 +121,15 @@ def driver_of(
     from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
 
     model = model_of(config)
-    model.load_state_dict({name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()})
+    model.load_state_dict(
+        {name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()}
+    )
     model.to(device)
     if isinstance(model, TrajectoryModel):
         if settings:
-            raise TypeError(f"load: Diffuser as published (preset paper) takes no settings, got {', '.join(settings)}")
+            raise TypeError(
+                f"load: Diffuser as published (preset paper) takes no settings, got {', '.join(settings)}"
+            )
         return Diffuser(fast_trajectories(model), seed=seed)
     return Planner(model, PlannerSettings(**settings), seed=seed)
 
@@ -120,7 +146,11 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
 
     rows = tuple(config["rows"])
     known = LAYOUTS.get(config["maze"])
-    return known if known is not None and known.rows == rows else Layout(config["maze"], rows, int(config["episode_steps"]))
+    return (
+        known
+        if known is not None and known.rows == rows
+        else Layout(config["maze"], rows, int(config["episode_steps"]))
+    )
 
 
 def read_maze_config(folder: Path) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def between_goals(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> 
     whole = unmarked(episodes)
     at_goal = np.linalg.norm(episodes.observations[:, :2] - goal, axis=1) < radius
     left = np.append(at_goal[:-1] & ~at_goal[1:], False)
-    return replace(whole, observations=whole.observations[:, :4], timeouts=whole.timeouts | left, final_observations=None)
+    return replace(
+        whole, observations=whole.observations[:, :4], timeouts=whole.timeouts | left, final_observations=None
+    )
 
 
 def ends_of(model: TrajectoryModel, x_0: torch.Tensor) -> torch.Tensor:
@@ -77,5 +79,9 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     model = TrajectoryModel(shape)
     learn_normalization(model, cut, "limits")
     loss = partial(trajectory_loss, known=ends_of)
-    described = {"longest": shape.horizon, "diffusion_steps": shape.diffusion_steps, "episodes": windows.episodes}
+    described = {
+        "longest": shape.horizon,
+        "diffusion_steps": shape.diffusion_steps,
+        "episodes": windows.episodes,
+    }
     return Task(model, draws(size), loss, described, draws=draws, size=size, lower="--width")

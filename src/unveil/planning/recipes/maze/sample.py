@@ -52,7 +52,9 @@ def check_free(layout: Layout, position: tuple[float, float], name: str) -> None
     rows, columns = layout.walls.shape
     low = -0.5 - BODY_OFFSET
     if not (low < position[0] < low + rows and low < position[1] < low + columns):
-        raise ValueError(f"{name} {position} lies outside maze {layout.name}, which has {rows} rows and {columns} columns from 0,0")
+        raise ValueError(
+            f"{name} {position} lies outside maze {layout.name}, which has {rows} rows and {columns} columns from 0,0"
+        )
     if layout.clearance(np.array(position)) <= 0:
         raise ValueError(
             f"{name} {position} lies inside a wall of maze {layout.name}; free cells near it: {nearest_cells(layout, position)}"
@@ -83,13 +85,24 @@ def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
     if config.out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out must end in .png or .gif, got {config.out}")
     if config.out.suffix == ".gif" and any(index is None for index, _ in vias):
-        raise ValueError("a .gif shows one sample: give each --via its @index, or draw a .png of the joined legs")
+        raise ValueError(
+            "a .gif shows one sample: give each --via its @index, or draw a .png of the joined legs"
+        )
     check_output(config.out)
     folder = find_checkpoint(config.checkpoint)
     layout = trained_layout(folder)
-    for name, position in (("--start", start), ("--goal", goal), *(("--via", position) for _, position in vias)):
+    for name, position in (
+        ("--start", start),
+        ("--goal", goal),
+        *(("--via", position) for _, position in vias),
+    ):
         check_free(layout, position, name)
-    planner = load_planner(folder, config.device, config.seed, **({"steps": 24, "temperature": 1.0} if config.out.suffix == ".gif" else {}))
+    planner = load_planner(
+        folder,
+        config.device,
+        config.seed,
+        **({"steps": 24, "temperature": 1.0} if config.out.suffix == ".gif" else {}),
+    )
     states: list[tuple[np.ndarray, float]] = []
     plan = planner.plan(
         start,
@@ -122,7 +135,12 @@ def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
         "recipe": "maze",
         "checkpoint": config.checkpoint,
         "protocol": f"one plan in maze {layout.name}",
-        "metrics": {"arrival_step_predicted": plan.arrival, "wall_crossing": crossed, "via_distance": missed, "positions": len(plan.path)},
+        "metrics": {
+            "arrival_step_predicted": plan.arrival,
+            "wall_crossing": crossed,
+            "via_distance": missed,
+            "positions": len(plan.path),
+        },
         "path": plan.path.round(4).tolist(),
         "config": asdict(config),
         "seeds": [config.seed],

@@ -32,13 +32,19 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
     if config.cut:
         windows = PathWindows(episodes, 2, config.stride, config.to_end)
     else:
-        windows = PathWindows(episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride))
+        windows = PathWindows(
+            episodes, 2, config.stride, to_end=0.0, longest=max(2, config.window_steps // config.stride)
+        )
     if windows.episodes < (count := len(episodes.ends)):
-        note(f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out")
+        note(
+            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out"
+        )
     if config.cut:
         return windows
     generator = torch.Generator(device="cpu").manual_seed(config.run.seed)
-    return direct_windows(windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {}))
+    return direct_windows(
+        windows, generator, progress=lambda done, total: progress("finding direct trips", done, total, {})
+    )
 
 
 def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
@@ -54,10 +60,14 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
     torch.manual_seed(config.run.seed)  # initial weights
-    shape = PathModelShape(2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest)
+    shape = PathModelShape(
+        2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest
+    )
     model = PathModel(shape)
     if flat := model.learn_statistics(episodes):
-        note(f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant")
+        note(
+            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant"
+        )
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
     described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
 
@@ -80,14 +90,34 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
     run = config.run.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
     device = begin(config.run, run)
     episodes = load_data(config, progress)
-    task = paper_task(config, episodes, layout) if config.preset == "paper" else path_task(config, episodes, progress)
-    described = flat(config) | {"recipe": "maze", "maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps}
+    task = (
+        paper_task(config, episodes, layout)
+        if config.preset == "paper"
+        else path_task(config, episodes, progress)
+    )
+    described = flat(config) | {
+        "recipe": "maze",
+        "maze": layout.name,
+        "rows": layout.rows,
+        "episode_steps": layout.steps,
+    }
     described = as_json(described | dict(task.config))
-    run_task(task, config.run, device, run, described, TrainMaze(), progress, partial(draw_samples, layout, described, run))
+    run_task(
+        task,
+        config.run,
+        device,
+        run,
+        described,
+        TrainMaze(),
+        progress,
+        partial(draw_samples, layout, described, run),
+    )
     return run
 
 
-def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+def draw_samples(
+    layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
+) -> None:
     """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder.
 
     Whatever goes wrong with it is a warning: no training dies of a picture.
@@ -102,7 +132,9 @@ def draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int
         warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
 
 
-def _draw_samples(layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]) -> None:
+def _draw_samples(
+    layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
+) -> None:
     import numpy as np
     import torch
 
@@ -133,7 +165,9 @@ def check_training(config: TrainMaze) -> None:
     if config.preset == "paper":
         for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
             if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
-                raise ValueError(f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published")
+                raise ValueError(
+                    f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published"
+                )
         if config.width % 8:
             raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
     for name in (
@@ -151,4 +185,6 @@ def check_training(config: TrainMaze) -> None:
         if not 0.0 <= getattr(config, name) <= 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
     if config.width % (2 * config.heads):
-        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}")
+        raise ValueError(
+            f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}"
+        )

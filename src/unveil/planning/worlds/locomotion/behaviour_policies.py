@@ -30,7 +30,9 @@ class Policy(Protocol):
         """As cards call it."""
         ...
 
-    def act(self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None) -> Float[np.ndarray, "B A"]:
+    def act(
+        self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None
+    ) -> Float[np.ndarray, "B A"]:
         """Actions, float32."""
         ...
 
@@ -45,7 +47,9 @@ class GaussianPolicy:
     layers: tuple[Layer, ...]
     log_std: Float[np.ndarray, " A"]
 
-    def act(self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None) -> Float[np.ndarray, "B A"]:
+    def act(
+        self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None
+    ) -> Float[np.ndarray, "B A"]:
         """Actions, float32."""
         hidden = (observations.astype(np.float32) - self.mean) / (self.std + np.float32(1e-6))
         for layer in self.layers[:-1]:
@@ -65,14 +69,18 @@ class SquashedPolicy:
     mu: Layer
     log_std: Layer
 
-    def act(self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None) -> Float[np.ndarray, "B A"]:
+    def act(
+        self, observations: Float[np.ndarray, "B D"], noise: Float[np.ndarray, "B A"] | None = None
+    ) -> Float[np.ndarray, "B A"]:
         """Actions, float32."""
         hidden = observations.astype(np.float32)
         for layer in self.layers:
             hidden = np.maximum(_affine(hidden, layer), 0)
         action = _affine(hidden, self.mu)
         if noise is not None:
-            action = action + np.exp(np.clip(_affine(hidden, self.log_std), -20.0, 2.0)) * noise.astype(np.float32)
+            action = action + np.exp(np.clip(_affine(hidden, self.log_std), -20.0, 2.0)) * noise.astype(
+                np.float32
+            )
         return np.tanh(action)
 
 
@@ -87,7 +95,9 @@ def load_snapshots(path: Path | str, body: Body, iterations: range) -> list[Gaus
     present = sorted(int(name[4:]) for name in stored if name[4:].isdigit())
     chosen = [iteration for iteration in present if iteration in iterations]
     if not chosen:
-        raise UnveilError(f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has {present}")
+        raise UnveilError(
+            f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has {present}"
+        )
     return [_snapshot(arrays, iteration, body, path) for iteration in chosen]
 
 
@@ -105,7 +115,9 @@ def load_actor(path: Path | str, body: Body) -> SquashedPolicy:
     return SquashedPolicy(Path(path).stem.partition("_")[0], (one, two), mu, log_std)
 
 
-def _snapshot(arrays: Mapping[str, np.ndarray], iteration: int, body: Body, path: Path | str) -> GaussianPolicy:
+def _snapshot(
+    arrays: Mapping[str, np.ndarray], iteration: int, body: Body, path: Path | str
+) -> GaussianPolicy:
     found = {name: arrays.get(f"iter{iteration:03}/{name}") for name in TRPO_ARRAYS}
     if missing := [name for name, values in found.items() if values is None]:
         raise UnveilError(f"{path}: 'iter{iteration:03}/{missing[0]}' is missing")
@@ -113,7 +125,9 @@ def _snapshot(arrays: Mapping[str, np.ndarray], iteration: int, body: Body, path
     layers = [_checked((weights[i], weights[i + 1]), path) for i in (0, 2, 4)]
     _fits(layers, body, path)
     if mean.shape != (body.observations,) or std.shape != mean.shape or log_std.shape != (body.actions,):
-        raise UnveilError(f"{path}: obs_mean, obs_std or log_std of iteration {iteration} do not fit a {body.name}")
+        raise UnveilError(
+            f"{path}: obs_mean, obs_std or log_std of iteration {iteration} do not fit a {body.name}"
+        )
     return GaussianPolicy(f"trpo-{iteration:03}", mean, std, tuple(layers), log_std)
 
 
@@ -126,7 +140,9 @@ def _finite(values: np.ndarray, path: Path | str) -> np.ndarray:
 def _checked(layer: tuple[np.ndarray, np.ndarray], path: Path | str) -> Layer:
     weight, bias = (_finite(values, path) for values in layer)
     if weight.ndim != 2 or bias.shape != weight.shape[1:]:
-        raise UnveilError(f"{path}: a layer with weight {weight.shape} and bias {bias.shape} does not fit together")
+        raise UnveilError(
+            f"{path}: a layer with weight {weight.shape} and bias {bias.shape} does not fit together"
+        )
     return np.ascontiguousarray(weight), bias
 
 
@@ -134,7 +150,9 @@ def _fits(layers: list[Layer], body: Body, path: Path | str) -> None:
     sizes = [(weight.shape[0], weight.shape[1]) for weight, _ in layers]
     ends = [body.observations, *(size[1] for size in sizes)]
     if [size[0] for size in sizes] != ends[:-1] or ends[-1] != body.actions:
-        raise UnveilError(f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, {body.actions} out")
+        raise UnveilError(
+            f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, {body.actions} out"
+        )
 
 
 def _affine(rows: np.ndarray, layer: Layer) -> np.ndarray:

@@ -46,8 +46,23 @@ class Body:
 BODIES = {
     body.name: body
     for body in (
-        Body("hopper", "Hopper", 11, 3, -20.272305, 3234.3, 1e-3, 1.0, (0.7, inf), (-0.2, 0.2), (-100.0, 100.0), 10.0),
-        Body("walker2d", "Walker2d", 17, 6, 1.629008, 4592.3, 1e-3, 1.0, (0.8, 2.0), (-1.0, 1.0), fastest=10.0),
+        Body(
+            "hopper",
+            "Hopper",
+            11,
+            3,
+            -20.272305,
+            3234.3,
+            1e-3,
+            1.0,
+            (0.7, inf),
+            (-0.2, 0.2),
+            (-100.0, 100.0),
+            10.0,
+        ),
+        Body(
+            "walker2d", "Walker2d", 17, 6, 1.629008, 4592.3, 1e-3, 1.0, (0.8, 2.0), (-1.0, 1.0), fastest=10.0
+        ),
         Body("halfcheetah", "HalfCheetah", 17, 6, -280.178953, 12135.0, 0.1, 0.0),
     )
 }
@@ -65,7 +80,9 @@ def named_body(name: str) -> Body:
     if name in BODIES:
         return BODIES[name]
     close = get_close_matches(name.lower(), BODIES, n=1)
-    raise ValueError(f"unknown body {name!r}{f' (did you mean {close[0]}?)' if close else ''}; known: {', '.join(BODIES)}")
+    raise ValueError(
+        f"unknown body {name!r}{f' (did you mean {close[0]}?)' if close else ''}; known: {', '.join(BODIES)}"
+    )
 
 
 def body_of(source: str) -> Body:

@@ -16,7 +16,11 @@ from unveil.planning.worlds.locomotion.body import Body
 from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
 Mix = Literal["medium", "medium-replay", "medium-expert", "expert"]
-MEDIUM = {"hopper": 40, "walker2d": 80, "halfcheetah": 500}  # TRPO iterations; 20 apart, so that Hopper's is better than D4RL's medium
+MEDIUM = {
+    "hopper": 40,
+    "walker2d": 80,
+    "halfcheetah": 500,
+}  # TRPO iterations; 20 apart, so that Hopper's is better than D4RL's medium
 BATCH = 64  # episodes side by side; the data do not depend on it
 
 
@@ -75,7 +79,9 @@ def collect(
         ValueError: no part, a part with steps < 1, batch < 1 or seed < 0.
     """
     if not parts or min(part.steps for part in parts) < 1 or batch < 1 or seed < 0:
-        raise ValueError(f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} and {seed}")
+        raise ValueError(
+            f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} and {seed}"
+        )
     pieces: list[_Piece] = []
     total = 0
     for index, part in enumerate(parts):
@@ -125,12 +131,18 @@ class _Piece:
     part: int
 
 
-def _roll(body: Body, policy: Policy, stream: tuple[int, int], first: int, count: int, version: Literal["v4", "v5"]) -> list[_Piece]:
+def _roll(
+    body: Body, policy: Policy, stream: tuple[int, int], first: int, count: int, version: Literal["v4", "v5"]
+) -> list[_Piece]:
     """Episodes first, first + 1, ... of a stream of random numbers."""
-    start = int(np.random.SeedSequence(stream).generate_state(1)[0])  # far from the small seeds that evaluations use
+    start = int(
+        np.random.SeedSequence(stream).generate_state(1)[0]
+    )  # far from the small seeds that evaluations use
     world = LocomotionEpisodes(body, count, start + first, version)
     generators = [np.random.default_rng((*stream, first + i)) for i in range(count)]
-    noise = np.stack([generator.standard_normal((body.steps, body.actions), dtype=np.float32) for generator in generators])
+    noise = np.stack(
+        [generator.standard_normal((body.steps, body.actions), dtype=np.float32) for generator in generators]
+    )
     observations = np.zeros((count, body.steps + 1, body.observations), dtype=np.float32)
     actions = np.zeros((count, body.steps, body.actions), dtype=np.float32)
     rewards = np.zeros((count, body.steps), dtype=np.float32)
@@ -143,6 +155,13 @@ def _roll(body: Body, policy: Policy, stream: tuple[int, int], first: int, count
         observations[:, t + 1] = world.step(actions[:, t])
         rewards[:, t] = world.rewards
     return [
-        _Piece(observations[i, :n].copy(), actions[i, :n].copy(), rewards[i, :n].copy(), observations[i, n].copy(), bool(fallen), stream[1])
+        _Piece(
+            observations[i, :n].copy(),
+            actions[i, :n].copy(),
+            rewards[i, :n].copy(),
+            observations[i, n].copy(),
+            bool(fallen),
+            stream[1],
+        )
         for i, (n, fallen) in enumerate(zip(world.lengths.tolist(), world.terminated.tolist(), strict=True))
     ]

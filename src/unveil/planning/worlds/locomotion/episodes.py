@@ -12,7 +12,11 @@ from jaxtyping import Bool, Float, Int
 
 from unveil.planning.worlds.locomotion.body import Body
 
-MODULES = {"hopper": "hopper", "walker2d": "walker2d", "halfcheetah": "half_cheetah"}  # gymnasium.envs.mujoco.<module>_<version>
+MODULES = {
+    "hopper": "hopper",
+    "walker2d": "walker2d",
+    "halfcheetah": "half_cheetah",
+}  # gymnasium.envs.mujoco.<module>_<version>
 
 
 class LocomotionEpisodes:
@@ -42,12 +46,16 @@ class LocomotionEpisodes:
 
     def __init__(self, body: Body, count: int, seed: int, version: Literal["v4", "v5"] = "v5") -> None:
         if count < 1 or version not in ("v4", "v5"):
-            raise ValueError(f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and {version!r}")
+            raise ValueError(
+                f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and {version!r}"
+            )
         self.body = body
         self.count = count
         self.version = version
         self._alive_at_the_end = version == "v4"
-        self._world: Any = getattr(import_module(f"gymnasium.envs.mujoco.{MODULES[body.name]}_{version}"), f"{body.title}Env")()
+        self._world: Any = getattr(
+            import_module(f"gymnasium.envs.mujoco.{MODULES[body.name]}_{version}"), f"{body.title}Env"
+        )()
         self._model = self._world.model
         self.reset(seed)
 
@@ -76,7 +84,9 @@ class LocomotionEpisodes:
             ValueError: actions of another shape, or not finite where the episode runs.
         """
         if actions.shape != (self.count, self.body.actions):
-            raise ValueError(f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got {actions.shape}")
+            raise ValueError(
+                f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got {actions.shape}"
+            )
         rows = np.flatnonzero(self.running)
         if not np.isfinite(actions[rows]).all():
             raise ValueError(f"{self.body.name}: actions must be finite numbers")
@@ -102,12 +112,16 @@ class LocomotionEpisodes:
         return self.observations.copy()
 
     def _observed(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-        return np.concatenate([positions[:, 1:], velocities.clip(-self.body.fastest, self.body.fastest)], axis=1)
+        return np.concatenate(
+            [positions[:, 1:], velocities.clip(-self.body.fastest, self.body.fastest)], axis=1
+        )
 
     def _healthy(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
         state = np.concatenate([positions[:, 2:], velocities], axis=1)
         values = ((positions[:, 1], self.body.height), (positions[:, 2], self.body.angle))
-        return _within(state, self.body.state).all(1) & np.all([_within(value, limits) for value, limits in values], axis=0)
+        return _within(state, self.body.state).all(1) & np.all(
+            [_within(value, limits) for value, limits in values], axis=0
+        )
 
 
 def _within(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

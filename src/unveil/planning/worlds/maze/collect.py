@@ -81,7 +81,9 @@ def collect(
     return Episodes(
         observations=observations,
         actions=actions,
-        rewards=goal_reward(observations[:, :2].astype(np.float64), np.broadcast_to(layout.goal, (steps, 2))).astype(np.float32),
+        rewards=goal_reward(
+            observations[:, :2].astype(np.float64), np.broadcast_to(layout.goal, (steps, 2))
+        ).astype(np.float32),
         terminals=np.zeros(steps, dtype=bool),
         timeouts=timeouts,
         infos={"goal": goals, "qpos": exact[:, :2], "qvel": exact[:, 2:]},

@@ -12,7 +12,9 @@ from jaxtyping import Int
 
 from unveil.planning.worlds.maze.layout import Layout
 
-MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # no-op, up, down, left, right: argmax takes the first of equals
+MOVES = np.array(
+    [[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]]
+)  # no-op, up, down, left, right: argmax takes the first of equals
 GAIN, DAMPING = 10.0, 1.0
 SOLVED = 0.1  # cells: a waypoint counts as reached within this distance
 ITERATIONS, DISCOUNT, LONGEST_ROUTE = 50, 0.99, 100
@@ -54,7 +56,9 @@ class WaypointController:
         self._index = 0
         self._previous = (0.0, 0.0)
 
-    def act(self, x: float, y: float, vx: float, vy: float, goal: tuple[float, float]) -> tuple[float, float, bool]:
+    def act(
+        self, x: float, y: float, vx: float, vy: float, goal: tuple[float, float]
+    ) -> tuple[float, float, bool]:
         """Force on each axis, and whether the target cell has been reached (within 0.1, and slower than 0.1 cells a step)."""
         target = (round(goal[0]), round(goal[1]))
         if target != self._target:

@@ -33,7 +33,9 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012 (gymnasium declares it so)
 
-    def __init__(self, maze: str | Layout = "large", multi: bool = False, render_mode: str | None = None) -> None:
+    def __init__(
+        self, maze: str | Layout = "large", multi: bool = False, render_mode: str | None = None
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.layout = maze if isinstance(maze, Layout) else named_layout(maze)
@@ -44,7 +46,9 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._episode = MazeEpisodes(self.layout, 1)
         self._started = False
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Float[np.ndarray, "4"], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float[np.ndarray, "4"], dict[str, Any]]:
         """Start an episode: a random free cell, a velocity of N(0, 0.1^2), the goal of the task.
 
         Args:
@@ -88,7 +92,9 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             ResetNeeded: no `reset` yet.
         """
         if self.render_mode is None:
-            raise ValueError("render: this environment draws no pictures; make it with render_mode='rgb_array'")
+            raise ValueError(
+                "render: this environment draws no pictures; make it with render_mode='rgb_array'"
+            )
         if not self._started:
             raise ResetNeeded("render: call reset() before the first picture")
         return picture(self.layout, self._episode.state[0, :2], self._episode.goal[0])
@@ -115,7 +121,9 @@ def free_position(layout: Layout, value: Any, name: str) -> Float[np.ndarray, "2
     return position
 
 
-def picture(layout: Layout, position: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> UInt8[np.ndarray, "H W 3"]:
+def picture(
+    layout: Layout, position: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]
+) -> UInt8[np.ndarray, "H W 3"]:
     """Walls, goal and ball, seen from above."""
     wall = layout.walls.repeat(CELL, axis=0).repeat(CELL, axis=1)
     x, y = ((np.arange(length) + 0.5) / CELL - 0.5 - BODY_OFFSET for length in wall.shape)

@@ -27,10 +27,16 @@ class MazeEpisodes:
         position = random_positions(self.layout, self.count, generator)
         velocity = 0.1 * generator.standard_normal((self.count, 2))
         self.state = np.concatenate([position, velocity], axis=1)
-        self.goal = random_positions(self.layout, self.count, generator) if multi else np.tile(self.layout.goal, (self.count, 1))
+        self.goal = (
+            random_positions(self.layout, self.count, generator)
+            if multi
+            else np.tile(self.layout.goal, (self.count, 1))
+        )
         return self.state.copy()
 
-    def step(self, action: Float[np.ndarray, "B 2"]) -> tuple[Float[np.ndarray, "B 4"], Float[np.ndarray, " B"]]:
+    def step(
+        self, action: Float[np.ndarray, "B 2"]
+    ) -> tuple[Float[np.ndarray, "B 4"], Float[np.ndarray, " B"]]:
         """Apply forces in [-1, 1]; returns observations and rewards."""
         self.state = self.physics.step(self.state, action)
         return self.state.copy(), goal_reward(self.state[:, :2], self.goal)
@@ -38,9 +44,13 @@ class MazeEpisodes:
 
 def random_positions(layout: Layout, count: int, generator: np.random.Generator) -> Float[np.ndarray, "B 2"]:
     """A uniform free cell plus U(-0.1, 0.1) on each axis."""
-    return layout.cells[generator.integers(len(layout.cells), size=count)] + generator.uniform(-0.1, 0.1, (count, 2))
+    return layout.cells[generator.integers(len(layout.cells), size=count)] + generator.uniform(
+        -0.1, 0.1, (count, 2)
+    )
 
 
-def goal_reward(position: Float[np.ndarray, "*B 2"], goal: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B"]:
+def goal_reward(
+    position: Float[np.ndarray, "*B 2"], goal: Float[np.ndarray, "*B 2"]
+) -> Float[np.ndarray, "*B"]:
     """1 where the position is within 0.5 of the goal, else 0."""
     return np.asarray(np.linalg.norm(position - goal, axis=-1) <= GOAL_RADIUS, dtype=np.float64)

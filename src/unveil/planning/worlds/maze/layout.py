@@ -38,9 +38,13 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not self.rows or len({len(row) for row in self.rows}) != 1:
-            raise ValueError(f"maze {self.name!r}: rows of one length are needed, got lengths {[len(r) for r in self.rows][:20]}")
+            raise ValueError(
+                f"maze {self.name!r}: rows of one length are needed, got lengths {[len(r) for r in self.rows][:20]}"
+            )
         if unknown := set("".join(self.rows)) - set("#OG"):
-            raise ValueError(f"maze {self.name!r}: unknown tiles {sorted(unknown)[:8]}; use '#' wall, 'O' free, 'G' goal")
+            raise ValueError(
+                f"maze {self.name!r}: unknown tiles {sorted(unknown)[:8]}; use '#' wall, 'O' free, 'G' goal"
+            )
         if "".join(self.rows).count("G") > 1:
             raise ValueError(f"maze {self.name!r}: at most one goal 'G' is allowed")
         if not set("".join(self.rows)) & set("OG"):
@@ -82,7 +86,9 @@ class Layout:
             ValueError: this layout has no published constants.
         """
         if self.score_range is None:
-            raise ValueError(f"maze {self.name!r} has no published score constants; report returns or arrival steps instead")
+            raise ValueError(
+                f"maze {self.name!r} has no published score constants; report returns or arrival steps instead"
+            )
         low, high = self.score_range
         return 100.0 * (episode_return - low) / (high - low)
 

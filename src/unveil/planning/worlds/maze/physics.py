@@ -56,7 +56,9 @@ class BallPhysics:
         self.data = mujoco.MjData(self.model)  # pyright: ignore[reportAttributeAccessIssue]
         self._rollout = rollout.Rollout(nthread=0)
 
-    def step(self, state: Float[np.ndarray, "B 4"], action: Float[np.ndarray, "B 2"]) -> Float[np.ndarray, "B 4"]:
+    def step(
+        self, state: Float[np.ndarray, "B 4"], action: Float[np.ndarray, "B 2"]
+    ) -> Float[np.ndarray, "B 4"]:
         """One step of all balls.
 
         Raises:

@@ -24,7 +24,11 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
         if d["data"] == "pusht"
         else f"{d['demonstrations']} episodes ({d['windows']:,} windows) of `{Path(d['data']).name}`; origin and licence are its own."
     )
-    size = f"widths {', '.join(map(str, d['widths']))}" if d["network"] == "cnn" else f"{d['width']} wide, {d['depth']} deep"
+    size = (
+        f"widths {', '.join(map(str, d['widths']))}"
+        if d["network"] == "cnn"
+        else f"{d['width']} wide, {d['depth']} deep"
+    )
     lines = [
         f"# {name}",
         "",

@@ -202,7 +202,9 @@ def for_network(config: TrainPushT, network: str) -> TrainPushT:
     if network != "transformer":
         return config
     config = changed(config, network="transformer", adam_betas=(0.9, 0.95))
-    return changed(config, weight_decay=0.1, warmup=1000, steps=328_000) if config.preset == "paper" else config
+    return (
+        changed(config, weight_decay=0.1, warmup=1000, steps=328_000) if config.preset == "paper" else config
+    )
 
 
 @dataclass(frozen=True)
@@ -248,13 +250,28 @@ class DemoPushT:
 
 
 DATA = Verb(
-    {"default": DataPushT()}, "policy.recipes.pusht.data:make_pusht_data", "demonstrations of PushT, ready to train on", ("source", "out")
+    {"default": DataPushT()},
+    "policy.recipes.pusht.data:make_pusht_data",
+    "demonstrations of PushT, ready to train on",
+    ("source", "out"),
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
     "policy.recipes.pusht.train:train_pusht",
     "a diffusion policy from demonstrations",
-    ("preset", "data", "observation", "network", "horizon", "n_action", "steps", "batch_size", "learning_rate", "out", "resume"),
+    (
+        "preset",
+        "data",
+        "observation",
+        "network",
+        "horizon",
+        "n_action",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "out",
+        "resume",
+    ),
     fit=lambda config, given: for_network(config, given("network") or config.network),
     after="eval pusht --checkpoint {run} --episodes 50 --seed 100000",
 )
@@ -270,4 +287,9 @@ SAMPLE = Verb(
     "chunks of actions from one start, drawn",
     ("checkpoint", "start", "candidates", "solver", "sampling_steps", "out", "seed"),
 )
-DEMO = Verb({"default": DemoPushT()}, "policy.recipes.pusht.demo:run_demo_pusht", "a policy pushing a block", ("checkpoint", "out"))
+DEMO = Verb(
+    {"default": DemoPushT()},
+    "policy.recipes.pusht.demo:run_demo_pusht",
+    "a policy pushing a block",
+    ("checkpoint", "out"),
+)

@@ -76,7 +76,9 @@ def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
     return {
         "name": "pusht",
         "source": source,
-        "observations": {name: list(values.shape[1:]) for name, values in sorted(demonstrations.observations.items())},
+        "observations": {
+            name: list(values.shape[1:]) for name, values in sorted(demonstrations.observations.items())
+        },
         "action_low": demonstrations.actions.min(0).round(1).tolist(),
         "action_high": demonstrations.actions.max(0).round(1).tolist(),
         "metrics": {
@@ -108,11 +110,15 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     from unveil.policy.worlds.pusht.block import states_of
 
     if demonstrations.actions.shape[1] != 2:
-        raise UnveilError(f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers")
+        raise UnveilError(
+            f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers"
+        )
     seen = dict(demonstrations.observations)
     points = seen.get("keypoint")
     if points is not None and points[0].size != 18:
-        raise UnveilError(f"{source}: 'keypoint' must be nine places of the block, 18 numbers a row; got shape {points.shape}")
+        raise UnveilError(
+            f"{source}: 'keypoint' must be nine places of the block, 18 numbers a row; got shape {points.shape}"
+        )
     state, corners = seen.get("state"), seen.get("environment_state")
     if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
         del seen["environment_state"]
@@ -125,8 +131,14 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
         return demonstrations
     got = "none" if state is None else f"shape {state.shape}"
     alone = state is not None and state.shape[1:] == (2,)
-    beside = ", the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels" if alone else ""
-    raise UnveilError(f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}{beside}")
+    beside = (
+        ", the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels"
+        if alone
+        else ""
+    )
+    raise UnveilError(
+        f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}{beside}"
+    )
 
 
 def pusht_demonstrations(data: str, observation: str = "state") -> Demonstrations:
@@ -145,13 +157,23 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
     if packaged:
         path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
         if path is None:
-            raise UnveilError(f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}")
+            raise UnveilError(
+                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}"
+            )
         data = str(path)
-    demonstrations = as_pusht(data, read_demonstrations(data, PICTURES if observation == "pixels" else False), observation == "pixels")
+    demonstrations = as_pusht(
+        data,
+        read_demonstrations(data, PICTURES if observation == "pixels" else False),
+        observation == "pixels",
+    )
     if observation != "pixels":
         return demonstrations
     return replace(
-        demonstrations, observations={"state": demonstrations.observed("state"), "picture": _pictures(data, demonstrations, packaged)}
+        demonstrations,
+        observations={
+            "state": demonstrations.observed("state"),
+            "picture": _pictures(data, demonstrations, packaged),
+        },
     )
 
 
@@ -161,12 +183,16 @@ def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.n
     from unveil.files.npz import npz_arrays
     from unveil.files.places import found
 
-    pictures = next((demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None)
+    pictures = next(
+        (demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None
+    )
     if pictures is None:
         places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
         place = next((p for p in places if p.is_file()), None)
         if place is None:
-            raise UnveilError(f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it")
+            raise UnveilError(
+                f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it"
+            )
         pictures = npz_arrays(place, ("img",), None)["img"]
     return _as_bytes(data, pictures, len(demonstrations))
 

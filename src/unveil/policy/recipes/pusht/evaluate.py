@@ -45,7 +45,9 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
         check_output(config.video)
     torch.set_num_threads(config.threads)
     settings = {"n_action": config.n_action, "temperature": config.temperature}
-    plain, observation = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings)
+    plain, observation = loaded(
+        config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings
+    )
     see = partial(seen, observation)
     policy = delayed(plain, config)
     world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
@@ -61,17 +63,29 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     per_decision = calls[0] / policy.decisions
     if config.video is not None:
         write_video(config.video, [*frames, *[scene(world, policy)] * 8], 80)
-    spent = decision_times(policy, see, config.decisions, 0)  # after the episodes, whose noise then does not depend on how many are timed
+    spent = decision_times(
+        policy, see, config.decisions, 0
+    )  # after the episodes, whose noise then does not depend on how many are timed
     metrics = pusht_metrics(world) | {
         "decision_ms_p50": float(np.quantile(spent, 0.5)),
         "decision_ms_p95": float(np.quantile(spent, 0.95)),
         "decisions_timed": len(spent),
         "nfe": per_decision,
     }
-    acting = f", acts {config.delay} steps after it sees, {config.asynchronous} meanwhile" if policy is not plain else ""
+    acting = (
+        f", acts {config.delay} steps after it sees, {config.asynchronous} meanwhile"
+        if policy is not plain
+        else ""
+    )
     protocol = f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed {config.seed} on{acting}"
     installed = {name: version(name) for name in ("gym-pusht", "pymunk")}
-    return {"metrics": metrics, "scores": world.best.tolist(), "coverage": world.coverage.tolist(), "protocol": protocol, **installed}
+    return {
+        "metrics": metrics,
+        "scores": world.best.tolist(),
+        "coverage": world.coverage.tolist(),
+        "protocol": protocol,
+        **installed,
+    }
 
 
 def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, str]:
@@ -90,7 +104,9 @@ def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, s
     path = Path(checkpoint)
     if is_foreign(path):
         device, seed, solver, steps = arguments
-        policy = load_foreign(path, device, seed, solver=solver or "ddim", sampling_steps=steps or 10, **settings)
+        policy = load_foreign(
+            path, device, seed, solver=solver or "ddim", sampling_steps=steps or 10, **settings
+        )
         return policy, foreign_observation(path)
     folder = find_checkpoint(checkpoint)
     return load_policy(folder, *arguments, **settings), str(read_policy_config(folder)["observation"])
@@ -113,7 +129,10 @@ def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
 
     pictures = world.pictures(SIZE, SHOWN)
     assert policy.chunks is not None
-    drawn = [with_chunk(pictures[i], policy.chunks[i], policy.executed, f"reward {world.best[i]:.2f}") for i in range(len(pictures))]
+    drawn = [
+        with_chunk(pictures[i], policy.chunks[i], policy.executed, f"reward {world.best[i]:.2f}")
+        for i in range(len(pictures))
+    ]
     return tiled(np.stack(drawn))
 
 

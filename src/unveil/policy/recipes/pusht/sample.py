@@ -25,15 +25,21 @@ def sample_pusht(config: SamplePushT, progress: Progress) -> dict[str, Any]:
     from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
     if config.candidates < 1 or (config.sampling_steps is not None and config.sampling_steps < 1):
-        raise ValueError(f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}")
+        raise ValueError(
+            f"--candidates and --sampling-steps must be at least 1, got {config.candidates} and {config.sampling_steps}"
+        )
     if config.out.suffix != ".png":
         raise ValueError(f"--out must end in .png, got {config.out}")
     check_output(config.out)
-    policy, observed = loaded(config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps)
+    policy, observed = loaded(
+        config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps
+    )
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)
     observation = seen(observed, world)
-    chunks = policy.predict(np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32))
+    chunks = policy.predict(
+        np.repeat(observation[:, None], shape.n_obs, 1).repeat(config.candidates, 0).astype(np.float32)
+    )
     picture = world.pictures(512)[0]
     for chunk in chunks:
         picture = with_chunk(picture, chunk, shape.executed)

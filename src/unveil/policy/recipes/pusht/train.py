@@ -46,7 +46,14 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     observations = observations_of(demonstrations, config.observation)
     window = (config.n_obs, config.horizon, config.n_action)
     pictures = demonstrations.observations.get("picture")
-    chunks = Chunks(observations, demonstrations.actions, demonstrations.episode_ends, *window, pictures, config.condition == "inpainting")
+    chunks = Chunks(
+        observations,
+        demonstrations.actions,
+        demonstrations.episode_ends,
+        *window,
+        pictures,
+        config.condition == "inpainting",
+    )
     numbers = {
         "observations": observations.shape[1] + (0 if pictures is None else pictures[0].size),
         "actions": 2,
@@ -56,12 +63,17 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     described = as_json(flat(config) | numbers | carried | {"recipe": "pusht"})
     torch.manual_seed(config.run.seed)  # initial weights
     model = policy_model(described)
-    for what, part, rows in (("observation", model.observed, observations), ("action", model.acted, demonstrations.actions)):
+    for what, part, rows in (
+        ("observation", model.observed, observations),
+        ("action", model.acted, demonstrations.actions),
+    ):
         if constant := part.learn(rows, "limits"):
             names = left_out([str(i) for i in constant])
             note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
     if beginning is not None:
-        model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())  # with its limits, which the weights are for
+        model.load_state_dict(
+            load_policy_model(beginning, torch.device("cpu")).state_dict()
+        )  # with its limits, which the weights are for
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
         return policy_batches(chunks, model.shape, count)
@@ -69,10 +81,16 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     draw, loss = draws(config.run.batch_size), policy_loss
     if teacher is not None:
         model.load_state_dict(teacher.state_dict())
-        draw = student_batches(draws(max(1, config.run.batch_size // STATES)), model.shape, config.distill_steps)
+        draw = student_batches(
+            draws(max(1, config.run.batch_size // STATES)), model.shape, config.distill_steps
+        )
         loss = student_loss(teacher, config.distill_steps)
-    task = Task(model, draw, loss, {}, size=config.run.batch_size, lower="--horizon or --widths", accumulate="")
-    task = task if teacher is not None else task._replace(draws=draws)  # a student's loss computes with its teacher, too
+    task = Task(
+        model, draw, loss, {}, size=config.run.batch_size, lower="--horizon or --widths", accumulate=""
+    )
+    task = (
+        task if teacher is not None else task._replace(draws=draws)
+    )  # a student's loss computes with its teacher, too
     run_task(task, config.run, device, config.run.folder, described, TrainPushT(), progress)
     return config.run.folder
 
@@ -117,7 +135,9 @@ def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, 
             f"--start-from {config.start_from}: it observes {told['observation']}, but only keypoints, state and pixels are trained on here"
         )
     inherited = {name: told[name] for name in (*INHERITED, "dropout") if name in told}
-    carried = {name: told[name] for name in ("groups", "scale", "dropout_inputs", "causal", "clip") if name in told}
+    carried = {
+        name: told[name] for name in ("groups", "scale", "dropout_inputs", "causal", "clip") if name in told
+    }
     return replace(config, **inherited | {"widths": tuple(told["widths"])}), carried
 
 
@@ -133,12 +153,18 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
 
     told = read_policy_config(folder)
     if told.get("distill", ""):
-        raise ValueError(f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}")
+        raise ValueError(
+            f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}"
+        )
     if told["predicts"] != "flow" and config.distill_steps > told["diffusion_steps"]:
-        raise ValueError(f"--distill-steps must be at most the teacher's {told['diffusion_steps']}, got {config.distill_steps}")
+        raise ValueError(
+            f"--distill-steps must be at most the teacher's {told['diffusion_steps']}, got {config.distill_steps}"
+        )
     inherited = {name: told[name] for name in INHERITED if name in told}
     predicts = told["predicts"] if told["predicts"] in ("v", "flow") else "v"
-    return replace(config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0})
+    return replace(
+        config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0}
+    )
 
 
 def check(config: TrainPushT) -> None:
@@ -151,7 +177,9 @@ def check(config: TrainPushT) -> None:
 
     check_window(config.n_obs, config.horizon, config.n_action)
     if not 0 <= config.prefix <= config.horizon - config.n_obs:
-        raise ValueError(f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}")
+        raise ValueError(
+            f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}"
+        )
     if config.condition not in ("auto", "inpainting", "film" if config.network == "cnn" else "tokens") or (
         config.condition == "inpainting" and (config.network != "cnn" or config.observation == "pixels")
     ):
@@ -159,12 +187,23 @@ def check(config: TrainPushT) -> None:
             f"--condition must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for the transformer, got "
             f"{config.condition} with {config.network} and {config.observation}"
         )
-    if config.observation == "pixels" and (config.image_width % 16 or not 32 < config.crop <= 96 or config.image_keypoints < 1):
+    if config.observation == "pixels" and (
+        config.image_width % 16 or not 32 < config.crop <= 96 or config.image_keypoints < 1
+    ):
         raise ValueError(
             f"--image-width must be a multiple of 16, --crop 33 .. 96 and --image-keypoints at least 1, got {config.image_width}, "
             f"{config.crop} and {config.image_keypoints}"
         )
-    for name in ("distill_steps", "diffusion_steps", "image_width", "kernel", "step_width", "width", "depth", "heads"):
+    for name in (
+        "distill_steps",
+        "diffusion_steps",
+        "image_width",
+        "kernel",
+        "step_width",
+        "width",
+        "depth",
+        "heads",
+    ):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if config.episodes < 0:
@@ -173,11 +212,18 @@ def check(config: TrainPushT) -> None:
         if not 0.0 <= getattr(config, name) < 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(config, name)}")
     if config.network == "cnn":
-        if not config.widths or any(w < 8 or w % 8 for w in config.widths) or config.kernel % 2 == 0 or config.step_width % 2:
+        if (
+            not config.widths
+            or any(w < 8 or w % 8 for w in config.widths)
+            or config.kernel % 2 == 0
+            or config.step_width % 2
+        ):
             raise ValueError(
                 f"--widths must be multiples of 8, --kernel odd and --step-width even, got {config.widths} and {config.kernel}"
             )
         if config.horizon % 2 ** (len(config.widths) - 1):
-            raise ValueError(f"--horizon {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer --widths")
+            raise ValueError(
+                f"--horizon {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer --widths"
+            )
     elif config.width % (2 * config.heads):
         raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")

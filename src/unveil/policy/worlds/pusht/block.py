@@ -29,7 +29,9 @@ KEYPOINTS = np.array(
 
 # The eight corners of the two bars in the block's own frame, in the order in which pymunk keeps them and gym-pusht says them; that of the
 # drawing in its documentation is another.
-VERTICES = np.array([(-60, 0), (60, 0), (60, 30), (-60, 30), (-15, 30), (15, 30), (15, 120), (-15, 120)], dtype=np.float64)
+VERTICES = np.array(
+    [(-60, 0), (60, 0), (60, 30), (-60, 30), (-15, 30), (15, 30), (15, 120), (-15, 120)], dtype=np.float64
+)
 
 
 def initial_state(seed: int) -> Float[np.ndarray, "5"]:
@@ -54,7 +56,9 @@ def vertices(states: Float[np.ndarray, "*B 5"]) -> Float[np.ndarray, "*B 8 2"]:
     return _placed(states, VERTICES)
 
 
-def states_of(agents: Float[np.ndarray, "N 2"], corners: Float[np.ndarray, "N 16"]) -> Float[np.ndarray, "N 5"]:
+def states_of(
+    agents: Float[np.ndarray, "N 2"], corners: Float[np.ndarray, "N 16"]
+) -> Float[np.ndarray, "N 5"]:
     """The states whose `vertices` these are: of each row the turn and shift that fit best, in closed form.
 
         angle = atan2(sum_i v_i x c_i, sum_i v_i . c_i),    position = mean c - R(angle) mean v,    v and c about their means
@@ -67,12 +71,22 @@ def states_of(agents: Float[np.ndarray, "N 2"], corners: Float[np.ndarray, "N 16
     seen = corners.reshape(len(corners), 8, 2).astype(np.float64)
     middle, mean = seen.mean(1), VERTICES.mean(0)
     about, own = seen - middle[:, None], VERTICES - mean
-    angle = np.arctan2((own[:, 0] * about[..., 1] - own[:, 1] * about[..., 0]).sum(1), (own * about).sum((1, 2))) % (2 * np.pi)
-    shift = np.stack([np.cos(angle) * mean[0] - np.sin(angle) * mean[1], np.sin(angle) * mean[0] + np.cos(angle) * mean[1]], axis=1)
+    angle = np.arctan2(
+        (own[:, 0] * about[..., 1] - own[:, 1] * about[..., 0]).sum(1), (own * about).sum((1, 2))
+    ) % (2 * np.pi)
+    shift = np.stack(
+        [
+            np.cos(angle) * mean[0] - np.sin(angle) * mean[1],
+            np.sin(angle) * mean[0] + np.cos(angle) * mean[1],
+        ],
+        axis=1,
+    )
     states = np.concatenate([agents, middle - shift, angle[:, None]], axis=1)
     wrong = np.abs(vertices(states) - seen).max((1, 2))
     if wrong.max() > 2.0:
-        raise ValueError(f"row {int(wrong.argmax())} is not the T's eight corners in gym-pusht's order, by {wrong.max():.0f} px")
+        raise ValueError(
+            f"row {int(wrong.argmax())} is not the T's eight corners in gym-pusht's order, by {wrong.max():.0f} px"
+        )
     return states
 
 

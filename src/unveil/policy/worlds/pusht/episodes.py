@@ -47,9 +47,14 @@ class PushTEpisodes:
 
     def __init__(self, count: int, seed: int, steps: int = STEPS) -> None:
         if count < 1 or steps < 1:
-            raise ValueError(f"PushT episodes: count and steps of at least 1 are needed, got {count} and {steps}")
+            raise ValueError(
+                f"PushT episodes: count and steps of at least 1 are needed, got {count} and {steps}"
+            )
         self.count, self.steps = count, steps
-        self._worlds: list[Any] = [PushTEnv(obs_type="state", observation_width=PIXELS, observation_height=PIXELS) for _ in range(count)]
+        self._worlds: list[Any] = [
+            PushTEnv(obs_type="state", observation_width=PIXELS, observation_height=PIXELS)
+            for _ in range(count)
+        ]
         self.reset(seed)
 
     def reset(self, seed: int) -> Float[np.ndarray, "B 5"]:
@@ -72,7 +77,9 @@ class PushTEpisodes:
             ValueError: states of another shape, or not finite.
         """
         if states.shape != (self.count, 5) or not np.isfinite(states).all():
-            raise ValueError(f"PushT: finite states of shape {(self.count, 5)} are needed, got shape {states.shape}")
+            raise ValueError(
+                f"PushT: finite states of shape {(self.count, 5)} are needed, got shape {states.shape}"
+            )
         for world, state in zip(self._worlds, states.astype(np.float64), strict=True):
             world._setup()
             world.agent.position = tuple(state[:2].tolist())
@@ -95,7 +102,9 @@ class PushTEpisodes:
             raise ValueError("PushT: actions must be finite numbers")
         self.rewards = np.zeros(self.count)
         for i in rows.tolist():
-            self.states[i], self.rewards[i], self.solved[i], _, told = self._worlds[i].step(actions[i].astype(np.float64))
+            self.states[i], self.rewards[i], self.solved[i], _, told = self._worlds[i].step(
+                actions[i].astype(np.float64)
+            )
             self.coverage[i] = told["coverage"]
         self.best = np.maximum(self.best, self.rewards)
         self.lengths[rows] += 1
