@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Generator, Mapping
@@ -43,12 +44,16 @@ HALVES = ("F16", "BF16")
 
 
 def read_tensors(
-    file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False
+    file: Path, expected: Mapping[str, Tensor] | None = None, *, halves: bool = False, sha256: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, its header checked first: no name twice, and the names, shapes and dtypes that are expected.
+    """Read the tensors of a safetensors file.
+
+    The header is checked before anything else is read: no name twice, and the names, shapes and dtypes that
+    are expected.
 
     Args:
         halves: float32 may be stored as float16 or bfloat16, as packaged weights are.
+        sha256: the digest that the whole file must have; "": any.
     Raises:
         UnveilError: missing, damaged, or not the tensors that are expected.
     """
@@ -60,7 +65,15 @@ def read_tensors(
                 for name, value in expected.items()
             }
             expect(stored, wanted, halves)
+        if sha256 and digest(file) != sha256:
+            raise ValueError("damaged: its checksum differs from the manifest's")
         return load_file(file)
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file."""
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @contextmanager

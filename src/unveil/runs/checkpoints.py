@@ -24,14 +24,17 @@ def zoo_names() -> list[str]:
 
 
 def find_checkpoint(path_or_name: str) -> Path:
-    """The folder of a zoo name, of a checkpoint, or of a run's newest good checkpoint.
+    """The folder of a zoo name, of a checkpoint, or of a run's newest whole checkpoint.
+
+    Lengths of files are checked here, their bits when they are read (`read_weights`), so that a checkpoint of many
+    gigabytes, the optimizer's state among them, begins to load at once.
 
     Raises:
         UnveilError: there is none.
     """
     from difflib import get_close_matches
 
-    from unveil.training.checkpoint import checkpoints, latest_checkpoint, verify_checkpoint
+    from unveil.training.checkpoint import check_files, checkpoints, latest_checkpoint
 
     names = zoo_names()
     if path_or_name in names:
@@ -39,7 +42,7 @@ def find_checkpoint(path_or_name: str) -> Path:
             raise UnveilError(
                 f"{path_or_name!r} is a zoo name and a folder here; write ./{path_or_name} for the folder"
             )
-        verify_checkpoint(ZOO / path_or_name)
+        check_files(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
     if any(
@@ -61,16 +64,18 @@ def find_checkpoint(path_or_name: str) -> Path:
         )
         raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}{others}")
     if (folder / "manifest.json").is_file():
-        verify_checkpoint(folder)
+        check_files(folder)
         return folder
-    newest = latest_checkpoint(folder, warn=False)
+    newest = latest_checkpoint(folder, warn=False, check=check_files)
     if newest is not None:
         return (
-            newest if newest == checkpoints(folder)[-1] else latest_checkpoint(folder) or newest
+            newest
+            if newest == checkpoints(folder)[-1]
+            else latest_checkpoint(folder, check=check_files) or newest
         )  # tells of damaged ones passed over
     for damaged in checkpoints(folder)[-1:]:
         try:
-            verify_checkpoint(damaged)
+            check_files(damaged)
         except UnveilError as error:
             raise UnveilError(
                 f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew"
@@ -95,6 +100,41 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
         (f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()),
         folder / "ema.safetensors",
     )
+
+
+def read_weights(
+    folder: Path, expected: Mapping[str, torch.Tensor], raw: bool = False
+) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint that `find_checkpoint` found, verified by the manifest's digest as they are read.
+
+    Raises:
+        UnveilError: missing, damaged, or not the tensors that are expected; names the run's older checkpoint.
+    """
+    from unveil.files.safetensors import read_tensors
+    from unveil.training.checkpoint import checkpoints, read_manifest
+
+    file = weights_file(folder, raw)
+    try:
+        return read_tensors(
+            file, expected, halves=True, sha256=read_manifest(folder).get(file.name, (0, ""))[1]
+        )
+    except UnveilError as error:
+        older = [it for it in checkpoints(folder.parent) if it != folder][-1:]
+        raise UnveilError(f"{error}" + (f"; {older[0]} may serve instead" if older else "")) from error
+
+
+def load_weights(
+    model: torch.nn.Module, folder: Path, device: torch.device | str = "cpu", raw: bool = False
+) -> None:
+    """Put the weights of a checkpoint into a model, in float32, and the model onto a device, ready to sample.
+
+    Raises:
+        UnveilError: as `read_weights`.
+    """
+    from unveil.runs.device import find_device
+
+    place = find_device(device) if isinstance(device, str) else device
+    with_weights(model, read_weights(folder, model.state_dict(), raw), place)
 
 
 def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:

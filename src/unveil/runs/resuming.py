@@ -55,11 +55,11 @@ def check_folder(run: Path, resume: bool) -> None:
     Raises:
         UnveilError: it is a file, holds files of a run's names that no run made, or checkpoints of ours while `resume` is off.
     """
-    from unveil.training.checkpoint import latest_checkpoint
+    from unveil.training.checkpoint import check_files, latest_checkpoint
 
     if run.exists() and not run.is_dir():
         raise UnveilError(f"{run} is a file, but a run needs a folder")
-    newest = latest_checkpoint(run, warn=False)
+    newest = latest_checkpoint(run, warn=False, check=check_files)
     if newest is None:
         return _check_names(run)
     if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
@@ -93,10 +93,10 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
             another program; says what to do.
     """
     from unveil.files.atomic import replacing
-    from unveil.training.checkpoint import latest_checkpoint
+    from unveil.training.checkpoint import check_files, latest_checkpoint
 
     file, said = run / "config.json", ""
-    newest = latest_checkpoint(run, warn=False)  # the trainer warns
+    newest = latest_checkpoint(run, warn=False, check=check_files)  # the trainer verifies, and warns
     if newest is not None:
         before = _read(file)
         _check_kind(run, before, described)

@@ -5,13 +5,12 @@
 Written beside its final name, each file synced, the manifest (size and SHA-256 of each) last, then renamed. Nothing in it is code.
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import sync_folder
-from unveil.files.safetensors import header, read_tensors, reading
+from unveil.files.safetensors import digest, header, read_tensors, reading
 
 
 def save_checkpoint(
@@ -35,7 +34,7 @@ def save_checkpoint(
     """
     if folder.exists() and not any((folder / name).is_file() for name in ("manifest.json", "state.json")):
         raise UnveilError(
-            f"{folder} exists and was not made by unveil, so it is not replaced; give another --out, or move it away"
+            f"{folder} exists and was not made by unveil, so it is not replaced; give another folder, or move it away"
         )
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
@@ -49,7 +48,7 @@ def save_checkpoint(
         files = sorted(partial.iterdir())
         for file in files:
             _sync(file)
-        manifest = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files}
+        manifest = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in files}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
         _sync(partial / "manifest.json")
         sync_folder(partial)
@@ -66,26 +65,42 @@ def save_checkpoint(
         raise
 
 
+def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
+    """What a checkpoint's manifest says of each file: its bytes and its SHA-256.
+
+    Raises:
+        UnveilError: there is none, or it makes no sense.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
+
+
+def check_files(folder: Path) -> None:
+    """Check that every file of a checkpoint is there and as long as its manifest says; nothing is read.
+
+    Raises:
+        UnveilError: a file is missing, or of another length.
+    """
+    for name, (size, _) in read_manifest(folder).items():
+        file = folder / name
+        if "/" in name or len(name) > 200 or not file.is_file() or file.stat().st_size != size:
+            raise UnveilError(
+                f"{folder}: {name} is missing or damaged (its length differs from the manifest's)"
+            )
+
+
 def verify_checkpoint(folder: Path) -> None:
-    """Check every file of a checkpoint against its manifest.
+    """Check every file of a checkpoint against its manifest, bit for bit.
 
     Raises:
         UnveilError: a file is missing or differs by a single bit.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        entries = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
-    for name, (size, digest) in entries.items():
-        file = folder / name
-        if (
-            "/" in name
-            or len(name) > 200
-            or not file.is_file()
-            or file.stat().st_size != size
-            or _digest(file) != digest
-        ):
+    check_files(folder)
+    for name, (_, sha256) in read_manifest(folder).items():
+        if digest(folder / name) != sha256:
             raise UnveilError(
                 f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)"
             )
@@ -112,17 +127,20 @@ def remove_unfinished(run: Path) -> None:
         shutil.rmtree(folder)
 
 
-def latest_checkpoint(run: Path, *, warn: bool = True) -> Path | None:
-    """The newest checkpoint of a run whose manifest verifies; None if there is none.
+def latest_checkpoint(
+    run: Path, *, warn: bool = True, check: Callable[[Path], None] = verify_checkpoint
+) -> Path | None:
+    """The newest good checkpoint of a run; None if there is none.
 
     Args:
-        warn: tell of each damaged one that is passed over, and of what serves instead, in a line on the standard error.
+        warn: say on the standard error which damaged ones are passed over, and which one serves instead.
+        check: raises UnveilError for one that is not good: `verify_checkpoint` reads it all, `check_files` nothing.
     """
     damaged: list[UnveilError] = []
     found = None
     for folder in reversed(checkpoints(run)):
         try:
-            verify_checkpoint(folder)
+            check(folder)
         except UnveilError as error:
             damaged.append(error)
             continue
@@ -163,11 +181,6 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
 def _sync(file: Path) -> None:
     with open(file, "rb+") as handle:
         os.fsync(handle.fileno())
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -23,7 +23,6 @@ from unveil.training.checkpoint import (
     read_optimizer,
     remove_unfinished,
     save_checkpoint,
-    verify_checkpoint,
 )
 from unveil.training.distributed import Group, join
 from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unless_weights_finite
@@ -295,8 +294,7 @@ def _train(
 def restore(
     folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Put a checkpoint back; returns its state: the step, and the sums of the record that was being made."""
-    verify_checkpoint(folder)
+    """Put a checkpoint back that was verified; returns its state: the step, and the sums of the record that was being made."""
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
     for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
         ema.weights[name].copy_(value)
