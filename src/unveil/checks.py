@@ -107,6 +107,18 @@ class Bounds:
         return low + (" and" if low and high else "") + high
 
 
+def within(name: str, value: object, bounds: Bounds) -> float:
+    """The number within bounds.
+
+    Raises:
+        ValueError: something else, or out of bounds.
+    """
+    found, wanted = _fitted_number(value, float, bounds)
+    if wanted:
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    return found
+
+
 def check_fields(settings: Any) -> None:
     """Refuse values of a dataclass that are of another type than their fields, or out of the bounds declared there.
 
@@ -160,11 +172,9 @@ def _fitted_number(value: Any, hint: type, bounds: Bounds) -> tuple[Any, str]:
     if hint is int:
         good = plain and isinstance(value, Integral) and bounds.hold(int(value))
         return value, "" if good else f"a whole number{bounds.words()}"
-    good = plain and isinstance(value, Real) and bounds.hold(float(value))
-    return (
-        float(value) if good else value,
-        "" if good else f"a finite number{bounds.words()}" if bounds.below else f"a number{bounds.words()}",
-    )
+    if plain and isinstance(value, Real) and bounds.hold(float(value)):
+        return float(value), ""
+    return value, f"a {'finite ' if isinf(bounds.most) and bounds.below else ''}number{bounds.words()}"
 
 
 def _fitted_tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, str]:

@@ -1,11 +1,9 @@
 """Exponential moving averages of weights."""
 
-import math
-
 import torch
 from torch import nn
 
-from unveil.training.fields import real, whole
+from unveil.checks import Bounds, whole, within
 
 
 class EMA:
@@ -23,8 +21,8 @@ class EMA:
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999, power: float = 0.75) -> None:
-        real("EMA", "decay", decay, 0.0, 1.0, below=True)
-        real("EMA", "power", power, 0.0, math.inf, below=True)
+        within("EMA: decay", decay, Bounds(0, 1, below=True))
+        within("EMA: power", power, Bounds(0, below=True))
         for name, module in model.named_modules():
             if "BatchNorm" in type(module).__name__ and module.track_running_stats:
                 raise ValueError(
@@ -40,7 +38,7 @@ class EMA:
         Raises:
             ValueError: another step.
         """
-        whole("EMA", "step", step, 1)
+        whole("EMA: step", step)
         decay = min(self.decay, 1.0 - (1.0 + step) ** -self.power) if self.power else self.decay
         for name, value in model.state_dict().items():
             if value.is_floating_point():

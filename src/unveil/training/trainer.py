@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from unveil.checks import Bounds, check_fields
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.safetensors import read_tensors
@@ -27,7 +28,6 @@ from unveil.training.checkpoint import (
 from unveil.training.distributed import Group, join
 from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unless_weights_finite
 from unveil.training.ema import EMA
-from unveil.training.fields import real, truth, whole
 from unveil.training.guard import Interrupts, only_writer
 
 Draw = Callable[[torch.Generator], Any]
@@ -54,47 +54,27 @@ class Training:
         ValueError: a number that cannot be, by name.
     """
 
-    steps: int
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    final_fraction: float = 0.02
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0
-    ema: float = 0.999
-    ema_power: float = 0.75
+    steps: Annotated[int, Bounds(1)]
+    learning_rate: Annotated[float, Bounds(0, above=True, below=True)] = 1e-3
+    warmup: Annotated[int, Bounds(0)] = 200
+    final_fraction: Annotated[float, Bounds(0, 1)] = 0.02
+    weight_decay: Annotated[float, Bounds(0, below=True)] = 0.0
+    betas: tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]] = (
+        0.9,
+        0.99,
+    )
+    clip: Annotated[float, Bounds(0, above=True)] = 1.0
+    ema: Annotated[float, Bounds(0, 1, below=True)] = 0.999
+    ema_power: Annotated[float, Bounds(0, below=True)] = 0.75
     bfloat16: bool | None = False
-    accumulate: int = 1
-    save_every: int = 1000
-    log_every: int = 100
-    keep: int = 2
+    accumulate: Annotated[int, Bounds(1)] = 1
+    save_every: Annotated[int, Bounds(1)] = 1000
+    log_every: Annotated[int, Bounds(1)] = 100
+    keep: Annotated[int, Bounds(0)] = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "save_every", "log_every"):
-            whole("Training", name, getattr(self, name), 1)
-        for name in ("warmup", "keep"):
-            whole("Training", name, getattr(self, name), 0)
-        whole("Training", "seed", self.seed, -(2**63))
-        for name in ("learning_rate", "weight_decay", "ema_power"):
-            real(
-                "Training",
-                name,
-                getattr(self, name),
-                0.0,
-                math.inf,
-                above=name == "learning_rate",
-                below=True,
-            )
-        real("Training", "clip", self.clip, 0.0, math.inf, above=True)
-        real("Training", "final_fraction", self.final_fraction, 0.0, 1.0)
-        real("Training", "ema", self.ema, 0.0, 1.0, below=True)
-        betas: Any = self.betas
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise ValueError(f"Training: betas must be two numbers, got {betas!r}")
-        for beta in betas:
-            real("Training", "betas", beta, 0.0, 1.0, below=True)
-        truth("Training", "bfloat16", self.bfloat16, unknown=True)
+        check_fields(self)
 
     def rate(self, step: int) -> float:
         """The learning rate of step number `step` (from 0)."""

@@ -649,7 +649,7 @@ def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_
         (["--learning-rate", "nan"], "--learning-rate must be a finite number above 0"),
         (["--weight-decay", "nan"], "--weight-decay must be a finite number of at least 0, got nan"),
         (["--learning-rate", "inf"], "--learning-rate must"),
-        (["--ema-decay", "1.5"], "--ema-decay must be a finite number of at least 0 and below 1, got 1.5"),
+        (["--ema-decay", "1.5"], "--ema-decay must be a number of at least 0 and below 1, got 1.5"),
         (["--ema-decay", "nan"], "--ema-decay must"),
         (["--ema-power", "inf"], "--ema-power must be a finite number of at least 0, got inf"),
         (["--hold-out", "nan"], "--hold-out must lie"),
