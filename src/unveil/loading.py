@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unveil.runs.recognised import Recognised
+from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
@@ -13,6 +16,28 @@ if TYPE_CHECKING:
     from unveil.planning.planner import Planner
     from unveil.policy.policy import Policy
     from unveil.text.model import TextModel
+
+
+class Allowed(NamedTuple):
+    """Settings that a model takes when it is loaded, and where others belong."""
+
+    names: tuple[str, ...]
+    what: str
+    instead: str
+
+
+LOADERS = {
+    "maze": "planning.recipes.maze.load:load_driver",
+    "pusht": "policy.recipes.load:load_policy",
+    "text": "text.recipes.load:load_text_model",
+    "image": "image.recipes.load:load_image",
+    "classifier": "image.recipes.load:load_classifier",
+}
+ALLOWED = {
+    "text": Allowed(("adapter",), "a text model", "give them to write, as TextSettings"),
+    "image": Allowed((), "an image model", "give them to generate, as ImageSettings"),
+    "classifier": Allowed((), "a classifier", "give them to generate, as ImageSettings"),
+}
 
 
 def load(
@@ -33,60 +58,33 @@ def load(
         UnveilError: nothing there, or damaged, or made by another program.
         TypeError: a setting that there is not.
     """
-    from unveil.image.recipes.convert import load_images
-    from unveil.image.weights.releases import is_image
     from unveil.planning.recipes.locomotion.load import load_pair
     from unveil.planning.recipes.locomotion.pair import RECIPES, places_below
-    from unveil.planning.recipes.maze.diffuser import load_original_maze
-    from unveil.planning.weights.diffuser_folder import is_maze
-    from unveil.policy.weights.releases import is_foreign
     from unveil.runs.checkpoints import find_checkpoint, zoo_names
     from unveil.runs.config import read_recipe
-    from unveil.text.recipes.load import load_text_model
-    from unveil.text.weights.llada import is_llada
 
-    if is_image(Path(path_or_name)):
-        return load_images(Path(path_or_name), device, **settings)
-    if is_foreign(Path(path_or_name)):
-        from unveil.policy.recipes.convert import load_foreign
-
-        return load_foreign(Path(path_or_name), device, seed, **settings)
-    if is_llada(Path(path_or_name)):
-        return load_text_model(str(path_or_name), device, **settings)
-    if Path(path_or_name).is_dir() and is_maze(Path(path_or_name)):
-        return load_original_maze(Path(path_or_name), device, seed, **settings)
-    if (
-        Path(path_or_name).is_dir()
-        and str(path_or_name) not in zoo_names()
-        and places_below(Path(path_or_name))
-    ):
-        return load_pair(str(path_or_name), device, seed, **settings)
-    folder = find_checkpoint(str(path_or_name))
+    path, name = Path(path_or_name), str(path_or_name)
+    if name not in zoo_names():
+        if not read_recipe(path) and (it := recognised(path)) is not None:
+            return it.load(device, seed, **settings)
+        if path.is_dir() and places_below(path):
+            return load_pair(name, device, seed, **settings)
+    folder = find_checkpoint(name)
     recipe = read_recipe(folder)
     if recipe in RECIPES:
-        return load_pair(str(path_or_name), device, seed, **settings)
-    if recipe == "text":
-        if set(settings) - {"adapter"}:
-            raise TypeError(
-                f"load: a text model takes no settings, got {', '.join(settings)}; give them to write, as TextSettings"
-            )
-        return load_text_model(str(path_or_name), device, **settings)
-    if recipe == "image":
-        from unveil.image.recipes.load import load_image
+        return load_pair(name, device, seed, **settings)
+    if (allowed := ALLOWED.get(recipe)) is not None and (
+        strange := ", ".join(set(settings) - {*allowed.names})
+    ):
+        raise TypeError(f"load: {allowed.what} takes no settings, got {strange}; {allowed.instead}")
+    if recipe in ("text", "image", "classifier"):
+        return wired(LOADERS[recipe])(name if recipe == "text" else folder, device, **settings)
+    return wired(LOADERS.get(recipe, LOADERS["maze"]))(folder, device, seed, **settings)
 
-        if settings:
-            raise TypeError(
-                f"load: an image model takes no settings, got {', '.join(settings)}; give them to generate, as ImageSettings"
-            )
-        return load_image(folder, device)
-    if recipe == "classifier":
-        from unveil.image.recipes.load import load_classifier
 
-        return load_classifier(folder, device)
-    if recipe == "pusht":
-        from unveil.policy.recipes.load import load_policy
-
-        return load_policy(folder, device, seed, **settings)
-    from unveil.planning.recipes.maze.load import load_driver
-
-    return load_driver(folder, device, seed, **settings)
+def recognised(path: Path) -> Recognised | None:
+    """What the applications recognise at a path that another program wrote, each asked once; None for nothing, or a run of ours."""
+    for application in ("image", "policy", "text", "planning"):
+        if (it := wired(f"{application}.recipes.recognise:recognise")(path)) is not None:
+            return it
+    return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tyro.conf import Positional
 
 from unveil.errors import UnveilError
+from unveil.runs.recognised import Reading
 
 KNOWN = (
     "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of real-stanford/diffusion_policy, folders of LeRobot, LLaDA "
@@ -74,24 +76,12 @@ def inspect(config: Inspect) -> str:
     """The description that is printed.
 
     Raises:
-        UnveilError: no checkpoint of the original there, or one that cannot be read.
+        UnveilError: nothing of a kind that is known, or it cannot be read.
     """
-    from unveil.image.recipes.convert import inspect_images
-    from unveil.image.weights.releases import is_image
-    from unveil.planning.recipes.convert import inspect_diffuser
-    from unveil.policy.recipes.convert import inspect_policies
-    from unveil.policy.weights.releases import found
-    from unveil.text.recipes.convert import inspect_llada
-    from unveil.text.weights.llada import is_llada
+    from unveil.loading import recognised
 
-    if is_llada(config.folder):
-        return inspect_llada(config.folder)
-    if is_image(config.folder):
-        return inspect_images(config.folder, config.size, config.flags)
-    if policies := found(config.folder):
-        return inspect_policies(policies)
-    check_known(config.folder)
-    return inspect_diffuser(config.folder, config.epoch)
+    it = recognised(config.folder) or unknown(config.folder)
+    return it.inspect(Reading(epoch=config.epoch, size=config.size, flags=config.flags))
 
 
 def convert(config: Convert) -> str:
@@ -100,28 +90,12 @@ def convert(config: Convert) -> str:
     Raises:
         UnveilError: nothing to read, weights that are not there, a foreign data set, or a folder that holds something else.
     """
-    from unveil.image.recipes.convert import convert_images
-    from unveil.image.weights.releases import is_image
-    from unveil.planning.recipes.convert import convert_diffuser
-    from unveil.policy.recipes.convert import convert_policies
-    from unveil.policy.weights.releases import found
-    from unveil.text.weights.llada import is_llada
+    from unveil.loading import recognised
 
-    if is_llada(config.folder):
-        raise UnveilError(
-            f"{config.folder}: LLaDA's weights are read where they are, so nothing is converted; use the folder itself: "
-            f"unveil sample text --checkpoint {config.folder}"
-        )
-    if is_image(config.folder):
-        return convert_images(config.folder, config.out, config.raw, config.size, config.flags)
-    if policies := found(config.folder):
-        if config.dataset is not None:
-            raise UnveilError(
-                f"{config.folder}: a diffusion policy has its normaliser with it; leave --dataset away"
-            )
-        return convert_policies(policies, config.folder, config.out, config.raw)
-    check_known(config.folder)
-    return convert_diffuser(config.folder, config.out, config.epoch, config.raw, config.dataset)
+    it = recognised(config.folder) or unknown(config.folder)
+    return it.convert(
+        config.out, Reading(config.epoch, config.raw, config.dataset, config.size, config.flags)
+    )
 
 
 def listing() -> str:
@@ -138,25 +112,22 @@ def listing() -> str:
     return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"
 
 
-def check_known(folder: Path) -> None:
-    """Whether anything at a path is a checkpoint of a kind that is known.
+def unknown(path: Path) -> NoReturn:
+    """Refuse what is no checkpoint of a kind that is known.
 
     Raises:
         UnveilError: says what it is not, and what is known.
     """
-    from unveil.planning.weights.diffuser_folder import is_original
-
-    if folder.exists() and not folder.is_dir():
-        raise UnveilError(f"{folder}: {_kind_of_file(folder)}; known are {KNOWN}")
-    if not folder.is_dir():
-        raise UnveilError(f"{folder}: no such folder or file; known are {KNOWN}")
-    if not is_original(folder):
-        ours = (
-            "a run or checkpoint of ours, which needs no converting"
-            if (folder / "config.json").is_file()
-            else "a folder of no known kind"
-        )
-        raise UnveilError(f"{folder}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
+    if not path.exists():
+        raise UnveilError(f"{path}: no such folder or file; known are {KNOWN}")
+    if not path.is_dir():
+        raise UnveilError(f"{path}: {_kind_of_file(path)}; known are {KNOWN}")
+    ours = (
+        "a run or checkpoint of ours, which needs no converting"
+        if (path / "config.json").is_file()
+        else "a folder of no known kind"
+    )
+    raise UnveilError(f"{path}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
 
 
 def _kind_of_file(file: Path) -> str:

@@ -1,0 +1,36 @@
+"""Whether a path holds planners of another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.planning.recipes.convert import convert_diffuser, inspect_diffuser
+from unveil.runs.recognised import Reading, Recognised
+
+if TYPE_CHECKING:
+    from unveil.planning.diffuser import Diffuser
+    from unveil.planning.guided_planner import GuidedPlanner
+
+
+def recognise(path: Path) -> Recognised | None:
+    """Experiments of jannerm/diffuser at or below a folder; None for anything else."""
+    from unveil.planning.recipes.locomotion.load import load_pair
+    from unveil.planning.recipes.maze.diffuser import load_original_maze
+    from unveil.planning.weights.diffuser_folder import is_maze, is_original
+
+    if not path.is_dir() or not is_original(path):
+        return None
+
+    def load(device: str, seed: int, **settings: Any) -> Diffuser | GuidedPlanner:
+        if is_maze(path):
+            return load_original_maze(path, device, seed, **settings)
+        return load_pair(str(path), device, seed, **settings)
+
+    def inspect(reading: Reading) -> str:
+        return inspect_diffuser(path, reading.epoch)
+
+    def convert(out: Path, reading: Reading) -> str:
+        return convert_diffuser(path, out, reading.epoch, reading.raw, reading.dataset)
+
+    return Recognised(load, inspect, convert)
