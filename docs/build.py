@@ -1,4 +1,4 @@
-"""Write the READMEs' results from `benchmarks/results/*.json`; no number in them is typed by hand. Run by `make docs`."""
+"""Write the tables of the READMEs and pages from `benchmarks/results/*.json`: nobody types a number. `make docs` runs it."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import overview
 from result_tables import replaced
 
 from unveil.runs.statistics import paired_ci95
@@ -609,18 +610,9 @@ has a history, velocities and an overlap that the solver is working off, which n
 The people's largest reward is {people}; {100 * m["success_rate"]:.1f} % of them cover 0.95 of the mark."""
 
 
-def chinese(text: str) -> str:
-    """The results in Chinese: the same lines, with the phrases of `docs/zh-CN.json` replaced, so that no number can differ."""
-    phrases = json.loads((ROOT / "docs" / "zh-CN.json").read_text(encoding="utf-8"))
-    for english in sorted(phrases, key=len, reverse=True):
-        text = text.replace(english, phrases[english])
-        text = text.replace(english, phrases[english])  # cells that follow each other share a bar
-    return text
-
-
 def main() -> None:
     page = ROOT / "docs" / "applications" / "planning-maze.md"
-    for name, results in (("README.md", section()), ("README.zh-CN.md", chinese(section()))):
+    for name, results in (("README.md", overview.section()), ("README.zh-CN.md", overview.chinese())):
         readme = ROOT / name
         readme.write_text(replaced(readme.read_text(encoding="utf-8"), "results", results), encoding="utf-8")
     inner = section().replace(

@@ -1,4 +1,4 @@
-"""Examples run, and the README's commands are commands."""
+"""Examples run, and the commands of the README and of docs/commands.md are commands."""
 
 import runpy
 import shlex
@@ -15,6 +15,7 @@ from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
 def test_plan_maze_arrives(capsys):
@@ -40,13 +41,13 @@ def test_the_readmes_python_runs():
 
 
 def commands() -> list[str]:
-    blocks = [part.split("```")[0] for part in README.split("```sh\n")[1:]]
+    blocks = [part.split("```")[0] for page in (README, COMMANDS) for part in page.split("```sh\n")[1:]]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("unveil ")]
 
 
 @pytest.mark.parametrize("command", commands())
-def test_the_readmes_commands_parse(command, capsys):
+def test_commands_parse(command, capsys):
     """Every flag and value is one that the verb takes."""
     verb, *rest = shlex.split(command)[1:]
     assert verb in VERBS
