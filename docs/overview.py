@@ -27,7 +27,9 @@ def rows() -> list[list[str]]:
 
 
 def result(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["metrics"]
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))[
+        "metrics"
+    ]
 
 
 def minutes(name: str) -> str:
@@ -41,7 +43,9 @@ def minutes(name: str) -> str:
 def planning() -> list[str]:
     ours, search = result("maze-large-single"), result("maze-large-single-graph-search")
     published = json.loads((ROOT / "benchmarks" / "published.json").read_text(encoding="utf-8"))
-    name, score = max(((row["name"], row["single"][2]) for row in published if row["single"][2]), key=lambda row: row[1])
+    name, score = max(
+        ((row["name"], row["single"][2]) for row in published if row["single"][2]), key=lambda row: row[1]
+    )
     return [
         "**plan**: Maze2D large, D4RL score",
         f"**{interval(ours, 'score')}**",

@@ -106,3 +106,31 @@ def test_the_first_page_leads_to_the_tree_the_decisions_and_the_api():
         f"({name}.md)" in text
         for name in ("architecture", "decisions", "api", "theory", "papers", "extend", "protocol", "log")
     )
+
+
+APPLICATIONS = ("planning", "policy", "image", "text")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_fits_a_screen_and_names_every_room():
+    assert max(map(len, ARCHITECTURE.splitlines())) <= 100
+    source = ROOT / "src" / "unveil"
+    for room in source.iterdir():
+        name = f"{room.name}/" if room.is_dir() else room.name
+        if not room.name.startswith("__") and room.name != "py.typed":
+            assert re.search(rf"^  {name} |^  \S+ .*\b{name} ", ARCHITECTURE, re.MULTILINE), name
+    for application in APPLICATIONS:
+        for room in (part for part in (source / application).iterdir() if (part / "__init__.py").is_file()):
+            assert re.search(rf"^  {room.name}/ ", ARCHITECTURE, re.MULTILINE), room
+
+
+def test_the_architecture_names_what_is_there():
+    named = re.findall(r"`((?:[a-z]+/)+(?:\w+\.py)?)[`:]", ARCHITECTURE)
+    assert len(named) > 30
+    for path in named:  # from the source, from an application, or from the repository
+        places = (ROOT, source := ROOT / "src" / "unveil", *(source / name for name in APPLICATIONS))
+        assert any((place / path).exists() for place in places), path
+    for path, name in re.findall(r"`((?:[a-z]+/)+\w+\.py): (\w+)`", ARCHITECTURE):
+        assert re.search(rf"\b{name}\b", (ROOT / "src" / "unveil" / path).read_text()), (
+            f"{path} has no {name}"
+        )

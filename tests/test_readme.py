@@ -92,17 +92,31 @@ def test_every_phrase_is_used_and_no_row_stays_english():
     for row in cells(CHINESE):
         for cell in row:
             words = re.findall(r"[A-Za-z]{4,}", cell)
-            names = {"unveil", "large", "tiny", "shakespeare", "diffusers", "Fashion", "MNIST", "Maze", "PushT"}
+            names = {
+                "unveil",
+                "large",
+                "tiny",
+                "shakespeare",
+                "diffusers",
+                "Fashion",
+                "MNIST",
+                "Maze",
+                "PushT",
+            }
             assert set(words) <= names | {"HorizonFlow", "Diffusion", "Policy", "nanoGPT", "chet"}, cell
 
 
 def test_better_baselines_are_not_hidden():
-    (plan, _, _, write) = [{k: float(re.findall(NUMBER, row[k])[0]) for k in (1, 3)} for row in overview.rows()]
+    (plan, _, _, write) = [
+        {k: float(re.findall(NUMBER, row[k])[0]) for k in (1, 3)} for row in overview.rows()
+    ]
     assert plan[3] > plan[1] and write[3] < write[1]
     assert "beats us" in overview.NOTES and "autoregressive model of this\nsize is better" in overview.NOTES
 
 
-@pytest.mark.parametrize("card", sorted((ROOT / "src" / "unveil" / "zoo").glob("*/card.md")), ids=lambda f: f.parent.name)
+@pytest.mark.parametrize(
+    "card", sorted((ROOT / "src" / "unveil" / "zoo").glob("*/card.md")), ids=lambda f: f.parent.name
+)
 def test_no_packaged_model_took_longer_than_it_says(card):
     shortest, longest = map(int, re.findall(r"took (\d+) to (\d+) minutes of one CPU core", ENGLISH)[0])
     for spent in re.findall(r"steps in (\d+) minutes", card.read_text()):
