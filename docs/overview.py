@@ -1,4 +1,7 @@
-"""The READMEs' table: one row an application, from committed results. `docs/build.py` writes it; no number in it is typed but published ones."""
+"""The READMEs' table: one row an application, from committed results, which `docs/build.py` writes.
+
+Published numbers stand here with their source; all others are read.
+"""
 
 import json
 import re
@@ -12,13 +15,15 @@ from result_tables import table
 ROOT = Path(__file__).resolve().parent.parent
 HEADS = ("", "unveil", "best published, or a peer", "baseline", "our training, one core")
 NANOGPT = 1.4697 / log(2)  # its README: nats per character after 3 minutes of an A100, here in bits
-NOTES = """Higher is better in the first two rows, lower in the last two; intervals are of 95 %. Planning: `python benchmarks/maze.py`, 1,200
-episodes; graph search plans on the same data with the same executor, and beats us in two dimensions. Published planners ran on D4RL's own
-files, ours on data from D4RL's generator. Control: `python benchmarks/pusht.py`, the published 50 starts; the baseline has the same network
-and training data. Images: `python benchmarks/images.py`, features of a classifier trained on the same data, all programs with DDIM in 50
-steps, two trainings each; by their own defaults (1,000 steps there, 20 here) diffusers reaches {theirs}, unveil {ours}, and two sets of
-real images {floor}. Text: `python benchmarks/text.py`; ours is an upper bound on the held-out tail, the others are exact. An autoregressive model of this
-size is better; masked diffusion also fills gaps and writes in any order."""
+NOTES = """Higher is better in the first two rows, lower in the last two; intervals are of 95 %. Planning:
+`python benchmarks/maze.py`, 1,200 episodes; graph search plans on the same data with the same executor, and
+beats us in two dimensions. Published planners ran on D4RL's own files, ours on data from D4RL's generator.
+Control: `python benchmarks/pusht.py`, the published 50 starts; the baseline has the same network and
+training data. Images: `python benchmarks/images.py`, features of a classifier trained on the same data, all
+programs with DDIM in 50 steps, two trainings each; by their own defaults (1,000 steps there, 20 here)
+diffusers reaches {theirs}, unveil {ours}, and two sets of real images {floor}. Text: `python
+benchmarks/text.py`; ours is an upper bound on the held-out tail, the others are exact. An autoregressive
+model of this size is better; masked diffusion also fills gaps and writes in any order."""
 
 
 def rows() -> list[list[str]]:
