@@ -1,4 +1,4 @@
-"""Pages of applications keep one form: idea with a figure, commands that parse, metrics, deviations, results; documents lead to them."""
+"""Pages of applications keep one form: what you can do, Python, how it works, commands, metrics, results, deviations; documents lead to them."""
 
 import re
 import shlex
@@ -14,11 +14,13 @@ from unveil.verbs import RECIPES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
 HEADINGS = [
-    "The idea",
-    "The commands",
+    "What you can do",
+    "In Python",
+    "How it works",
+    "All commands",
     "What is measured",
-    "What differs from the paper and from the released code",
     "Results",
+    "What differs from the paper and from the released code",
 ]
 
 
@@ -38,7 +40,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for block in re.findall(
-            r"^```sh\n(.*?)^```$", sections(page)["The commands"], re.MULTILINE | re.DOTALL
+            r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
             lines = [line.split("  #")[0].strip() for line in block.splitlines()]
             found += [
@@ -67,10 +69,22 @@ def test_pages_have_the_form(page):
     assert page.read_text(encoding="utf-8").startswith("# ")
     for name in HEADINGS:
         assert len(found[name].splitlines()) > 3, f"{name} is empty"
-    (figure,) = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", found["The idea"])
+    (figure,) = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", found["What you can do"])
     file = page.parent / figure[1]
     assert len(figure[0]) > 10 and file.is_file() and file.stat().st_size < 200_000
-    assert "| " in found[HEADINGS[3]] and "| " in found["Results"], "deviations and results are tables"
+    assert "```sh\n" in found["What you can do"].split("![")[0], "a command comes before its picture"
+    assert "| " in found[HEADINGS[-1]] and "| " in found["Results"], "deviations and results are tables"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_their_python_runs(page, tmp_path, monkeypatch):
+    """With packaged weights and settings that take seconds; the blocks of a page share one namespace."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", sections(page)["In Python"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 1 and "unveil.load(" in blocks[0]
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)
 
 
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda part: part)

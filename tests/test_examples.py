@@ -1,5 +1,6 @@
 """Examples run, and the commands of the README and of docs/commands.md are commands."""
 
+import re
 import runpy
 import shlex
 from pathlib import Path
@@ -15,6 +16,7 @@ from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+INDEX = (ROOT / "docs" / "index.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
@@ -33,9 +35,9 @@ def test_a_cost_of_ones_own_keeps_the_hopper_low():
     assert limited["return"] > 0.8 * free["return"]
 
 
-def test_the_readmes_python_runs():
-    blocks = [part.split("```")[0] for part in README.split("```python\n")[1:]]
-    assert blocks
+def test_the_python_of_the_first_pages_runs():
+    blocks = [part.split("```")[0] for page in (README, INDEX) for part in page.split("```python\n")[1:]]
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
 
@@ -43,7 +45,7 @@ def test_the_readmes_python_runs():
 def commands() -> list[str]:
     blocks = [part.split("```")[0] for page in (README, COMMANDS) for part in page.split("```sh\n")[1:]]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("unveil ")]
+    return [line for line in [*lines, *re.findall(r"`(unveil [^`]+)`", INDEX)] if line.startswith("unveil ")]
 
 
 @pytest.mark.parametrize("command", commands())
