@@ -1,7 +1,7 @@
-"""Links of the documents into code and tests, checked; API pages; sources of tests. Called by mkdocs.
+"""Called by mkdocs: checks the links of the documents into code and tests, and adds the API pages and the sources of tests.
 
-`[text](../src/unveil/process/posterior.py#posterior)` goes to the API page, `[text](../tests/process/test_grid.py#test_uniform)` to a page
-with that test's source; read as plain files, both lead to the source. A file or a name that is not there stops the build.
+`[text](../src/unveil/process/posterior.py#posterior)` goes to the API page, and `[text](../tests/process/test_grid.py#test_uniform)` to a
+page with that test's source. Read as plain files, both lead to the source. A file or name that does not exist stops the build.
 """
 
 import ast
@@ -65,14 +65,15 @@ def on_files(files, config, **_: object):
     for file in sorted((ROOT / "docs" / "adr").glob("*.md")):
         decisions.append(f"- [{file.read_text().splitlines()[0].lstrip('# ')}](adr/{file.name})")
     files.append(File.generated(config, "decisions.md", content="\n".join(decisions)))
-    files.append(File.generated(config, "architecture.md", content=(ROOT / "ARCHITECTURE.md").read_text()))
+    tree = (ROOT / "ARCHITECTURE.md").read_text().replace("](docs/adr)", "](decisions.md)")
+    files.append(File.generated(config, "architecture.md", content=tree))
     for file in sorted(PLACES["src/unveil"].rglob("*.py")):
         path = file.relative_to(PLACES["src/unveil"]).with_suffix("")
         if file.stem.startswith("__") or "zoo" in path.parts:
             continue
         module = ".".join(("unveil", *path.parts))
-        about = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
-        modules.append(f"- [{path.as_posix()}](api/{path.as_posix()}.md): {about}")
+        summary = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+        modules.append(f"- [{path.as_posix()}](api/{path.as_posix()}.md): {summary}")
         files.append(
             File.generated(
                 config, f"api/{path.as_posix()}.md", content=f"# {path.as_posix()}\n\n::: {module}\n"

@@ -1,4 +1,4 @@
-"""Write the tables of docs/applications/images.md from `benchmarks/results/images.json`; no number is typed by hand. Run by `make docs`."""
+"""Write the tables of docs/applications/images.md from `benchmarks/results/images.json`. `make docs` runs it."""
 
 import json
 from pathlib import Path
@@ -23,20 +23,20 @@ TASKS = {
 
 
 def bounds(rows: Rows, row: str) -> str:
-    """What a distance is held against."""
+    """What a distance is compared to."""
     found = rows.get(row)
     if found is None:
         return ""
     numbers = ", ".join(f"{label} {found[name]:.1f}" for name, label in BOUNDS.items())
-    return f"By n {found['n']}: {numbers}."
+    return f"For comparison, n {found['n']}: {numbers}."
 
 
 BOUNDS = {"floor": "other training images", "held_out": "test images", "gaussian": "Gaussian pixels"}
 
 
-def picture(name: str, said: str) -> list[str]:
+def picture(name: str, description: str) -> list[str]:
     """One that `benchmarks/images_figure.py` has drawn."""
-    return [f"![{said}](../{name})", ""] if (ROOT / "docs" / name).is_file() else []
+    return [f"![{description}](../{name})", ""] if (ROOT / "docs" / name).is_file() else []
 
 
 def solvers(rows: Rows) -> list[str]:
@@ -53,12 +53,12 @@ def solvers(rows: Rows) -> list[str]:
         for steps in STEPS[:-1]
     ]
     return [
-        "### 1. DDIM against DDPM by steps",
-        "The paper: with few steps DDIM is far better than ancestral sampling, worst with the large variance; at 1000 they meet. One model,"
-        f" Frechet distance. {bounds(rows, 'solvers-ddim-10')}",
+        "### 1. DDIM and DDPM against the number of steps",
+        "The paper: with few steps DDIM is far better than ancestral sampling, which is worst with the large variance;",
+        f"with 1000 steps they are equal. One model, Fréchet distance. {bounds(rows, 'solvers-ddim-10')}",
         "",
         *table(["steps", *kinds.values()], body),
-        "The same of the packaged model, of 2.7 M parameters, trained for 8,000 steps and told the class; one seed:",
+        "The same for the packaged model: 2.7 M parameters, 8,000 steps of training, conditioned on the class; one seed:",
         "",
         *table(["steps", *kinds.values()], packaged),
     ]
@@ -79,16 +79,17 @@ def objectives(rows: Rows) -> list[str]:
         )
     return [
         "### 2. Schedules and losses",
-        "The paper: a learned variance and the cosine schedule lower the bits; the bound alone lowers them most, with the worst pictures.",
-        "Bits are of the same test images under each, so differences from `linear, simple` are in pairs; pictures by 100 ancestral steps.",
+        "The paper: a learned variance and the cosine schedule lower the bits per dimension; training on the bound alone lowers",
+        "them most, with the worst images. All bits are of the same test images, so differences from `linear, simple` are paired;",
+        "images are sampled with 100 ancestral steps.",
         bounds(rows, "objective-linear-simple"),
         "",
         *table(
             [
                 "schedule, loss",
-                "bits a dimension",
+                "bits per dimension",
                 "minus linear, simple",
-                "Frechet distance",
+                "Fréchet distance",
                 "kernel distance",
             ],
             body,
@@ -108,7 +109,8 @@ def variances(rows: Rows) -> list[str]:
     ]
     return [
         "### 3. Learned and fixed variance in few steps",
-        "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one. The hybrid cells, Frechet distance.",
+        "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one. Models with the hybrid",
+        "loss, Fréchet distance.",
         bounds(rows, "variance-linear-learned-25"),
         "",
         *table(["schedule, steps", *kinds], body),
@@ -118,14 +120,18 @@ def variances(rows: Rows) -> list[str]:
 def guidance(rows: Rows) -> list[str]:
     lines = [
         "### 4. Guidance",
-        "The papers: more guidance hits the class more often and is more precise, and loses recall; distance is best in between. DDIM in",
-        f"25 steps, classes as often as in the data. {bounds(rows, 'guide-free-1')}",
+        "The papers: stronger guidance raises class accuracy and precision and lowers recall; the distance is best in between.",
+        f"DDIM in 25 steps, classes as frequent as in the data. {bounds(rows, 'guide-free-1')}",
         "",
         *picture(
-            "images-guidance.png", "Distance, hits, precision and recall against the scale of both guidances"
+            "images-guidance.png",
+            "Distance, class accuracy, precision and recall against the guidance scale, with and without a classifier",
         ),
     ]
-    for kind, said in (("classifier", "a classifier's scale"), ("free", "classifier-free scale (1: none)")):
+    for kind, head in (
+        ("classifier", "classifier guidance, scale"),
+        ("free", "classifier-free guidance, scale (1: none)"),
+    ):
         body = [
             [
                 scale,
@@ -136,7 +142,7 @@ def guidance(rows: Rows) -> list[str]:
             ]
             for scale in SCALES[kind]
         ]
-        lines += table([said, "hits", "precision", "recall", "Frechet distance"], body)
+        lines += table([head, "class accuracy", "precision", "recall", "Fréchet distance"], body)
     return lines
 
 
@@ -153,10 +159,10 @@ def orders(rows: Rows) -> list[str]:
     ]
     return [
         "### 5. Orders of solvers",
-        "Calls of the network; the error is the root mean square of what 64 pictures differ from those of the exact flow (Heun, 199 calls)",
-        f"from the same noise, in levels of 0 .. 255. {bounds(rows, 'order-ddim-5')}",
+        "Against network calls. The error is the root mean square difference between 64 images and those of the exact flow",
+        f"(Heun, 199 calls) from the same noise, in levels of 0 .. 255. {bounds(rows, 'order-ddim-5')}",
         "",
-        *picture("images-steps.png", "Distance against calls of the network"),
+        *picture("images-steps.png", "Distance against network calls"),
         *table(["calls", *heads], body),
     ]
 
@@ -166,24 +172,24 @@ def duel(rows: Rows) -> list[str]:
     names = {
         "steps": ("steps", 0),
         "training_images_per_second": ("images/s in training", 0),
-        "frechet_distance": ("DDIM 50, n 1024: distance", 1),
-        "default_frechet_distance": ("by default, n 256: distance", 1),
-        "default_nfe": ("calls by default", 0),
+        "frechet_distance": ("distance: DDIM 50, n 1024", 1),
+        "default_frechet_distance": ("distance: own default, n 256", 1),
+        "default_nfe": ("calls of own default", 0),
     }
     body = [
         [said, *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items())]
         for who, said in WHO.items()
     ]
     lines = [
-        "### 6. Equal minutes",
-        "Twenty minutes of training on the same two cores, the same batches, each program at its own recommended rate and with its",
-        "own average of weights; then pictures by equal settings, and each by its own default. Two seeds.",
+        "### 6. Equal training time",
+        "Twenty minutes of training on the same two cores with the same batch size; each program has its own recommended learning",
+        "rate and averaged weights. Then images with equal settings, and with each program's defaults. Two seeds.",
         "",
         *table(["", *(head for head, _ in names.values())], body),
     ]
     rates = rows.get("duel-rates")
     if rates is None:
-        return [*lines, "Rates, taking turns in one process: not run.", ""]
+        return [*lines, "Speeds, measured alternately in one process: not run.", ""]
     heads = {"training": "training", "equal": "sampling, equal steps", "default": "sampling, defaults"}
     ratios = [
         [WHO[who], *(f"{rates[f'ours_by_{who}_{kind}']:.2f}" for kind in heads)]
@@ -192,7 +198,7 @@ def duel(rows: Rows) -> list[str]:
     ]
     return [
         *lines,
-        "Our images a second by theirs, medians of rounds in which all take turns in one process:",
+        "Our images per second divided by theirs, medians of rounds in one process in which the programs alternate:",
         "",
         *table(["", *heads.values()], ratios),
     ]
@@ -213,17 +219,18 @@ def restoration(rows: Rows) -> list[str]:
         )
     return [
         "### 7. Restoration",
-        "PSNR in dB of 64 test pictures damaged alike, with noise of 10 levels of 255; best of bicubic, median, leaving them. A sample",
-        "of the posterior has twice the error of its mean in theory, 3 dB, hence the mean of four besides; differences are in pairs.",
+        "PSNR in dB over 64 damaged test images with noise of 10 levels of 255, beside the best of bicubic interpolation, median",
+        "filter and the damaged image itself. In theory a posterior sample has twice the squared error of the posterior mean, 3 dB,",
+        "hence the mean of four samples; differences are paired.",
         "",
-        *table(["damage", "one sample", "mean of four", "best other", "mean of four minus it"], body),
+        *table(["damage", "one sample", "mean of four", "best other", "mean of four minus that"], body),
     ]
 
 
-INTRODUCTION = """`python benchmarks/images.py` makes every row and says what each costs; Fashion-MNIST, 28 x 28 grey, networks
-of 1.19 M parameters trained for 2,400 steps of 64 pictures, five to nine minutes of one core. Distances are over features of a classifier
-trained on the same data. Two numbers in a cell are two seeds, each with a 95 % interval over samples. Published figures are of CIFAR-10 and
-ImageNet with networks thirty times as large over Inception's features, so signs are compared, not sizes."""
+INTRODUCTION = """`python benchmarks/images.py` makes every row and lists what each costs. Fashion-MNIST, 28 x 28 grey images;
+networks of 1.19 M parameters, trained for 2,400 steps of 64 images, five to nine minutes of one core. Distances use features of a
+classifier trained on the same data. Two numbers in a cell are two seeds, each with a 95 % interval over samples. Published numbers
+are for CIFAR-10 and ImageNet, networks thirty times as large and Inception's features, so compare signs, not sizes."""
 
 
 def section(rows: Rows) -> str:

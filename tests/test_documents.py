@@ -1,4 +1,4 @@
-"""Pages of applications keep one form: idea with a figure, commands that parse, metrics, deviations, results; documents lead to them."""
+"""Pages of applications keep one form: what you can do, Python, how it works, commands, metrics, results, deviations; documents lead to them."""
 
 import re
 import shlex
@@ -14,11 +14,13 @@ from unveil.verbs import RECIPES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
 HEADINGS = [
-    "The idea",
-    "The commands",
+    "What you can do",
+    "In Python",
+    "How it works",
+    "All commands",
     "What is measured",
-    "What differs from the paper and from the released code",
     "Results",
+    "What differs from the paper and from the released code",
 ]
 
 
@@ -38,7 +40,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for block in re.findall(
-            r"^```sh\n(.*?)^```$", sections(page)["The commands"], re.MULTILINE | re.DOTALL
+            r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
             lines = [line.split("  #")[0].strip() for line in block.splitlines()]
             found += [
@@ -67,10 +69,22 @@ def test_pages_have_the_form(page):
     assert page.read_text(encoding="utf-8").startswith("# ")
     for name in HEADINGS:
         assert len(found[name].splitlines()) > 3, f"{name} is empty"
-    (figure,) = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", found["The idea"])
+    (figure,) = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", found["What you can do"])
     file = page.parent / figure[1]
     assert len(figure[0]) > 10 and file.is_file() and file.stat().st_size < 200_000
-    assert "| " in found[HEADINGS[3]] and "| " in found["Results"], "deviations and results are tables"
+    assert "```sh\n" in found["What you can do"].split("![")[0], "a command comes before its picture"
+    assert "| " in found[HEADINGS[-1]] and "| " in found["Results"], "deviations and results are tables"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_their_python_runs(page, tmp_path, monkeypatch):
+    """With packaged weights and settings that take seconds; the blocks of a page share one namespace."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", sections(page)["In Python"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 1 and "unveil.load(" in blocks[0]
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)
 
 
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda part: part)
@@ -106,3 +120,31 @@ def test_the_first_page_leads_to_the_tree_the_decisions_and_the_api():
         f"({name}.md)" in text
         for name in ("architecture", "decisions", "api", "theory", "papers", "extend", "protocol", "log")
     )
+
+
+APPLICATIONS = ("planning", "policy", "image", "text")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_fits_a_screen_and_names_every_room():
+    assert max(map(len, ARCHITECTURE.splitlines())) <= 100
+    source = ROOT / "src" / "unveil"
+    for room in source.iterdir():
+        name = f"{room.name}/" if room.is_dir() else room.name
+        if not room.name.startswith("__") and room.name != "py.typed":
+            assert re.search(rf"^  {name} |^  \S+ .*\b{name} ", ARCHITECTURE, re.MULTILINE), name
+    for application in APPLICATIONS:
+        for room in (part for part in (source / application).iterdir() if (part / "__init__.py").is_file()):
+            assert re.search(rf"^  {room.name}/ ", ARCHITECTURE, re.MULTILINE), room
+
+
+def test_the_architecture_names_what_is_there():
+    named = re.findall(r"`((?:[a-z]+/)+(?:\w+\.py)?)[`:]", ARCHITECTURE)
+    assert len(named) > 30
+    for path in named:  # from the source, from an application, or from the repository
+        places = (ROOT, source := ROOT / "src" / "unveil", *(source / name for name in APPLICATIONS))
+        assert any((place / path).exists() for place in places), path
+    for path, name in re.findall(r"`((?:[a-z]+/)+\w+\.py): (\w+)`", ARCHITECTURE):
+        assert re.search(rf"\b{name}\b", (ROOT / "src" / "unveil" / path).read_text()), (
+            f"{path} has no {name}"
+        )

@@ -1,5 +1,6 @@
-"""Examples run, and the README's commands are commands."""
+"""Examples run, and the commands of the README and of docs/commands.md are commands."""
 
+import re
 import runpy
 import shlex
 from pathlib import Path
@@ -15,6 +16,8 @@ from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+INDEX = (ROOT / "docs" / "index.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
 def test_plan_maze_arrives(capsys):
@@ -32,21 +35,21 @@ def test_a_cost_of_ones_own_keeps_the_hopper_low():
     assert limited["return"] > 0.8 * free["return"]
 
 
-def test_the_readmes_python_runs():
-    blocks = [part.split("```")[0] for part in README.split("```python\n")[1:]]
-    assert blocks
+def test_the_python_of_the_first_pages_runs():
+    blocks = [part.split("```")[0] for page in (README, INDEX) for part in page.split("```python\n")[1:]]
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
 
 
 def commands() -> list[str]:
-    blocks = [part.split("```")[0] for part in README.split("```sh\n")[1:]]
+    blocks = [part.split("```")[0] for page in (README, COMMANDS) for part in page.split("```sh\n")[1:]]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("unveil ")]
+    return [line for line in [*lines, *re.findall(r"`(unveil [^`]+)`", INDEX)] if line.startswith("unveil ")]
 
 
 @pytest.mark.parametrize("command", commands())
-def test_the_readmes_commands_parse(command, capsys):
+def test_commands_parse(command, capsys):
     """Every flag and value is one that the verb takes."""
     verb, *rest = shlex.split(command)[1:]
     assert verb in VERBS

@@ -61,8 +61,8 @@ def test_a_chain_out_of_its_interval_says_so():
         "drawn_nats_ci95": 0.1,
         "within_interval": False,
     }
-    assert "3.400 ± 0.100, **which does not hold it**" in text_tables.section({"chain": chain})
-    assert "3.400 ± 0.100, which holds it" in text_tables.section(
+    assert "3.400 ± 0.100, **which does not contain it**" in text_tables.section({"chain": chain})
+    assert "3.400 ± 0.100, which contains it" in text_tables.section(
         {"chain": chain | {"within_interval": True}}
     )
 
@@ -79,8 +79,8 @@ def test_speed_is_judged_against_the_exact_mode():
     section = text_tables.section(
         {"speed-dual-0.9": fast, "speed-random-8192": {"speed_ratio": 2.1, "nfe": 256}}
     )
-    line = lines_of(section, "prefix and rest remembered, threshold 0.9")[0]
-    assert "within both bounds: prefix and rest remembered, threshold 0.9." in section
+    line = lines_of(section, "prefix and suffix cached, threshold 0.9")[0]
+    assert "within both bounds: prefix and suffix cached, threshold 0.9." in section
     for worse in ({"speed_ratio": 7.9}, {"ours_judge_nats_mean": 4.7}, {"ours_unigram_entropy": 3.87}):
         assert "within both bounds: **none**." in text_tables.section({"speed-dual-0.9": fast | worse})
     assert line[1:] == ["8.50", "8.10", "0.750", "40", "5.10 (+2.0 %)", "3.90 (-2.5 %)"]
