@@ -414,7 +414,7 @@ FLIPS = [
     ),
     (
         "network/conv1d.py",
-        "+ self.about(F.mish(about))[:, :, None]",
+        "+ self.about(F.mish(embedding))[:, :, None]",
         "",
         "tests/planning/networks/test_unet1d.py",
     ),

@@ -12,6 +12,7 @@ from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
 from unveil.process.schedule import Schedule, log_snr, remembered
 from unveil.sampling.edit import LogPotential, potential_gradient
+from unveil.sampling.loop import Solver
 from unveil.sampling.noise import Noise, normal_like
 
 
@@ -246,7 +247,7 @@ class Renoise:
     Alg. 1, line 9).
     """
 
-    solver: Any
+    solver: Solver[GaussianDenoised]
     schedule: Schedule
 
     def step(

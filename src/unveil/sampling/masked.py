@@ -170,7 +170,8 @@ class ConfidentUnmask:
             raise ValueError(f"ConfidentUnmask: order must be one of {', '.join(ORDERS)}, got {self.order!r}")
         if self.order != "confidence" and (self.threshold is not None or self.factor is not None):
             raise ValueError(
-                f"ConfidentUnmask: threshold and factor are of the order 'confidence', got order {self.order!r}"
+                "ConfidentUnmask: threshold and factor are of the order 'confidence', "
+                f"got order {self.order!r}"
             )
 
     def step(
