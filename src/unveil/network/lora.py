@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
-from numbers import Integral, Real
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from unveil.checks import Bounds, whole, within
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,9 @@ class LoRA:
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
 
     def __post_init__(self) -> None:
-        rank, alpha, targets = cast(tuple[Any, Any, Any], (self.rank, self.alpha, self.targets))
-        if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
-            raise ValueError(f"LoRA: rank must be a whole number of at least 1, got {rank!r}")
-        if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0.0 < float(alpha) < inf:
-            raise ValueError(f"LoRA: alpha must be a finite number above 0, got {alpha!r}")
+        whole("LoRA: rank", self.rank)
+        within("LoRA: alpha", self.alpha, Bounds(0, above=True, below=True))
+        targets = cast(tuple[object, ...], self.targets)
         if (
             isinstance(targets, str)
             or not targets

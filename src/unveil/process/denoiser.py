@@ -10,7 +10,7 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.parameterization import Coefficients, Parameterization
-from unveil.process.schedule import Schedule, exact, one_time, remembered
+from unveil.process.schedule import Schedule, cached, exact, one_time
 
 
 class Output(NamedTuple):
@@ -90,7 +90,7 @@ class At(NamedTuple):
     time: float
 
 
-@remembered
+@cached
 def _at(
     schedule: Schedule,
     parameterization: Parameterization,

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unveil.checks import Bounds, whole, within
+
 KEPT = 10  # newest losses stored per timestep
 
 
@@ -32,10 +34,8 @@ class LossHistory:
     """
 
     def __init__(self, steps: int, even: float = 0.001) -> None:
-        if steps < 1:
-            raise ValueError(f"LossHistory: steps must be at least 1, got {steps!r}")
-        if not 0.0 <= even <= 1.0:
-            raise ValueError(f"LossHistory: even must lie in 0 .. 1, got {even!r}")
+        whole("LossHistory: steps", steps)
+        within("LossHistory: even", even, Bounds(0, 1))
         self.even = even
         self.losses = torch.zeros((steps, KEPT), dtype=torch.float64, device="cpu")
         self.counts = torch.zeros(steps, dtype=torch.int64, device="cpu")
@@ -61,8 +61,7 @@ class LossHistory:
         Raises:
             ValueError: `size` is below 1.
         """
-        if size < 1:
-            raise ValueError(f"LossHistory: size must be at least 1, got {size!r}")
+        whole("LossHistory: size", size)
         p = self.probabilities()
         places = torch.multinomial(p, size, replacement=True, generator=generator)
         return Draw(places, 1.0 / (len(p) * p[places]))

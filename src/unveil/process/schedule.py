@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 Times = Float[Tensor, "*B"]
 LOG_SNR_LIMIT = 20.0
-MOST_REMEMBERED = 4096  # cached results per function
+MOST_CACHED = 4096  # cached results per function
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
@@ -50,17 +50,17 @@ def one_time(t: Tensor) -> float | None:
     return float(t if t.ndim == 0 else t.flatten()[0])
 
 
-def remembered(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+def cached(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
     """Cache the newest results of a function, such as a step's coefficients, which all samples share.
 
     The arguments, including schedules, must be immutable; if one cannot be hashed, the function is called
     each time.
     """
-    cached = lru_cache(MOST_REMEMBERED)(function)
+    cache = lru_cache(MOST_CACHED)(function)
 
     def lookup(*arguments: *Arguments) -> Result:
         try:
-            return cached(*arguments)  # pyright: ignore[reportArgumentType]
+            return cache(*arguments)  # pyright: ignore[reportArgumentType]
         except TypeError:
             return function(*arguments)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
-from unveil.process.schedule import Schedule, log_snr, remembered
+from unveil.process.schedule import Schedule, cached, log_snr
 from unveil.sampling.edit import LogPotential, potential_gradient
 from unveil.sampling.loop import Solver
 from unveil.sampling.noise import Noise, normal_like
@@ -53,7 +53,7 @@ def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor,
     return kept, alpha_s - alpha_t * kept, variance.sqrt()
 
 
-@remembered
+@cached
 def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, ...]:
     return tuple(
         float(factor)
@@ -113,7 +113,7 @@ class Ancestral:
         return learned_log_variance(self.schedule, belief.variance_fraction, t, s).exp()
 
 
-@remembered
+@cached
 def _posterior(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
     """The weights of x_t and of the mean, then beta-tilde and beta."""
     c = posterior_coefficients(schedule, *torch.tensor([t, s], dtype=torch.float64, device="cpu"))
@@ -228,7 +228,7 @@ class DPMpp2M:
         return decay * x_t - lost * extrapolated, PastBelief(mean, now)
 
 
-@remembered
+@cached
 def _dpmpp(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
     """sigma_s / sigma_t, alpha_s (e^-h - 1), half the log-SNR at t, and h."""
     times = torch.tensor([t, s], dtype=torch.float64, device="cpu")

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Draw = Callable[[torch.Generator], Any]
+BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+
 GAIN = 1.1  # smallest speed-up for which bfloat16 is used
 
 
@@ -25,8 +28,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def faster_in_bfloat16(
     model: nn.Module,
-    draw: Callable[[torch.Generator], Any],
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    draw: Draw,
+    loss: BatchLoss,
     device: torch.device,
     memory: Mapping[str, Tensor] | None = None,
     turns: int = 5,
@@ -68,7 +71,7 @@ def faster_in_bfloat16(
 def _faster(
     model: nn.Module,
     batch: Any,
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    loss: BatchLoss,
     device: torch.device,
     turns: int,
     seconds: float,
@@ -87,7 +90,7 @@ def _faster(
 
 def _turn(
     model: nn.Module,
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    loss: BatchLoss,
     batch: Any,
     device: torch.device,
     bfloat16: bool,

@@ -6,7 +6,7 @@ It stops before the weights are changed or saved.
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
     bad: str
 
 
-def seen(loss: float, batch: Any) -> Seen:
+def seen(loss: float, batch: object) -> Seen:
     """The report of a batch and its loss; the times are the batch's attribute `t`, if it has one."""
     t = getattr(batch, "t", None)
     return Seen(
@@ -39,7 +39,7 @@ def seen(loss: float, batch: Any) -> Seen:
     )
 
 
-def not_finite(batch: Any, name: str = "batch") -> str:
+def not_finite(batch: object, name: str = "batch") -> str:
     """Describe the first tensor of a nested batch that is not finite, with count and rows; "" if all are."""
     if isinstance(batch, Tensor):
         if not batch.is_floating_point() or bool((good := torch.isfinite(batch)).all()):

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Draw = Callable[[torch.Generator], Any]
-BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+from unveil.training.autocast import BatchLoss, Draw
 
 DRAWN = 64 * 2**20  # bytes of the largest batch that is drawn for counting
 # factor on the counted bytes, for the allocator's reserve and copies in libraries; measured, see docs/log.md
@@ -88,7 +87,7 @@ def _generator() -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(0)
 
 
-def _batch_bytes(batch: Any) -> int:
+def _batch_bytes(batch: object) -> int:
     """Bytes of the tensors of a (nested) batch."""
     parts = batch if isinstance(batch, tuple | list) else [batch]
     return sum(
