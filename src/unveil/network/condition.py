@@ -19,8 +19,7 @@ class Condition:
         token_valid: (B, N) bool, false at padding of `tokens`.
         concat: (B, C, *E), concatenated with the channels of x: a low-resolution image, a mask.
         concat_level: (B,), noise level of `concat` (noise-conditioning augmentation).
-        valid: (B, L) bool, false at padding of x: prompts of different lengths, several horizons in one
-            batch.
+        valid: (B, L) bool, false at padding of x, where prompts or horizons differ in length.
         places: (B, L), whole numbers, the position ids of x in its sequence; the default is 0, 1, ...
         prefix: clean context from `network.prefill`, a tensor or tuple of tensors with the batch on axis 0.
     """

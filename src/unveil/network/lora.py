@@ -18,8 +18,7 @@ class LoRA:
         rank: rank of the update B A.
         alpha: the update is scaled by alpha / rank.
         targets: last parts of the names of linear layers; all layers of submodules with these names are
-            adapted. A layer directly in the network is not, so that "ff_out" of blocks does not include a
-            head of that name.
+            adapted. A layer directly in the network is not: "ff_out" of blocks excludes a head of that name.
     Raises:
         ValueError: rank is below 1, alpha is not above 0, or targets is empty.
     """

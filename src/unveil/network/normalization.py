@@ -18,8 +18,7 @@ class Normalization(nn.Module):
     If low and high are the limits of the data, this is Diffuser's `LimitsNormalizer`; if they are the mean
     minus and plus one standard deviation, its `GaussianNormalizer`. A nearly constant feature
     (`scales.is_constant`) is divided by 1, or by more if its value is huge, so that it becomes about 0.
-    `least` and `most` are the smallest and largest normalised values of the data, for clipping; they are
-    infinite before `learn`.
+    `least` and `most` are the limits of the normalised data, for clipping; infinite before `learn`.
     """
 
     low: Tensor
@@ -46,10 +45,8 @@ class Normalization(nn.Module):
 
         Args:
             rows: data in their own units.
-            kind: "limits": smallest and largest value. "gaussian": mean minus and plus one standard
-                deviation.
-            published: as in the released normalisers, only features whose range is below 1e-6 count as
-                constant.
+            kind: "limits": smallest and largest value; "gaussian": mean -+ one standard deviation.
+            published: as in released normalisers, features are constant if their range is below 1e-6.
         Returns:
             The features that vary, but so little that they count as constant.
         Raises:

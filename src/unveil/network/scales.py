@@ -12,8 +12,7 @@ def is_constant(width: Float[np.ndarray, " D"], size: Float[np.ndarray, " D"]) -
     """Whether features count as constant.
 
     They do if their range is below 1e-4 and below 1e-4 of their size (a gripper at 0.08 m with 5e-6 m of
-    noise), or at most 2^-20 of their size, which float32 does not resolve. Small units are no reason: numbers
-    from 0 to 1e-9 vary.
+    noise), or at most 2^-20 of their size, which float32 does not resolve. Numbers from 0 to 1e-9 do vary.
 
     Args:
         width: range of each feature, or twice its standard deviation.

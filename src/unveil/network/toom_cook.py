@@ -6,8 +6,7 @@ E_8^-1 (E_4 a * E_5 w). This map is linear in a, and its transpose is the convol
 
     y = E_4' (E_5 w * E_8^-T d),    d the 8 inputs that determine 4 outputs.
 
-It is exact except for rounding, which is about ten times that of the direct sum. Winograd 1980, chapter 5;
-Lavin & Gray 2016.
+Its rounding error is about ten times that of the direct sum. Winograd 1980, chapter 5; Lavin & Gray 2016.
 """
 
 from dataclasses import dataclass

@@ -44,8 +44,7 @@ def karras(
     Karras et al. 2022, eq. 5.
 
     Raises:
-        ValueError: fewer than one step, not 0 < sigma_min < sigma_max, or a ratio that the schedule does not
-            reach.
+        ValueError: fewer than one step, not 0 < sigma_min < sigma_max, or a ratio beyond the schedule.
     """
     _at_least_one(steps)
     if not 0.0 < sigma_min < sigma_max:
@@ -133,8 +132,7 @@ def respaced_by(train_steps: int, text: str) -> Grid:
     """The grid of improved-diffusion's `timestep_respacing`.
 
     Args:
-        text: counts per section from clean to noisy, such as "25,25,50" (`respaced`), or "ddim25"
-            (`strided`).
+        text: counts per section, clean to noisy, such as "25,25,50" (`respaced`); or "ddim25" (`strided`).
     Raises:
         ValueError: another text, or counts that do not fit the table.
     """
@@ -149,8 +147,7 @@ def respaced_by(train_steps: int, text: str) -> Grid:
 def quadratic(train_steps: int, steps: int, share: float = 0.8) -> Grid:
     """A sub-sequence of a table whose entries grow as i^2, so that they are denser at the clean end.
 
-    Entries that round to the same index count once, so the grid may have fewer than `steps` steps. Song, Meng
-    & Ermon 2021, D.2.
+    Entries of equal index count once, so there may be fewer steps. Song, Meng & Ermon 2021, D.2.
 
     Args:
         share: fraction of the table that the grid covers, from the clean end.

@@ -25,8 +25,7 @@ def masked_loss(
     """The t-form: rate(t) * sum over masked positions of -log p(x_0^i | x_t) / number of unknown positions.
 
     Its mean over t, uniform in (0, 1), and over the masks is an upper bound on -log p(x_0) / length;
-    rate = 1 / t on the linear schedule. Nie et al. 2025 (LLaDA), eq. 3 for pre-training, and eq. 5 with the
-    prompt as `known`.
+    rate = 1 / t on the linear schedule. Nie et al. 2025 (LLaDA), eq. 3, and eq. 5 with the prompt `known`.
 
     Args:
         t: (B,) in (0, 1]; or (B, L), where the positions of a block share one time.

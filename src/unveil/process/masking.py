@@ -46,8 +46,7 @@ class MaskedDenoiser(nn.Module):
             it returns the logits (B, P, V) of these positions only.
         mask_id: the id of [MASK].
         forbid_mask: losses and solvers give [MASK] itself zero probability (SUBS, Sahoo et al. 2024, section
-            3.2.3). LLaDA's published weights keep it in the softmax. The logits of the belief are unchanged
-            in both cases.
+            3.2.3). LLaDA's published weights keep it in the softmax. The belief's logits never change.
     """
 
     def __init__(

@@ -39,8 +39,7 @@ def denoising_loss(
         x_0: (B, *E).
         t: (B,), or any number of x_0's leading axes, in (0, 1].
         noise: standard normal, like x_0.
-        known: bool, broadcastable to x_0: positions kept clean in x_t and left out of the loss (`Inpaint`;
-            padding).
+        known: bool, broadcastable to x_0: positions kept clean in x_t and left out of the loss.
         weight: maps t to the weight of the squared error in output space; see `min_snr`.
         importance: broadcastable to x_0, a factor on the squared error of each number (Diffuser's
             `action_weight` and `loss_discount`).
@@ -181,8 +180,7 @@ def bound_term(
 
     Args:
         belief: (B, *E), the predicted mean of x_0.
-        fraction: (B, *E), the position of p's log-variance between log beta-tilde (0) and log beta (1); see
-            `learned_log_variance`.
+        fraction: (B, *E), as in `learned_log_variance`.
         t, s: (B,), the times at which each step begins and ends.
         known, bin_width: as in `hybrid_loss`.
     Returns:

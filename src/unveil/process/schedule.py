@@ -53,8 +53,7 @@ def one_time(t: Tensor) -> float | None:
 def cached(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
     """Cache the newest results of a function, such as a step's coefficients, which all samples share.
 
-    The arguments, including schedules, must be immutable; if one cannot be hashed, the function is called
-    each time.
+    Arguments, including schedules, must be immutable; if one is not hashable, nothing is cached.
     """
     cache = lru_cache(MOST_CACHED)(function)
 

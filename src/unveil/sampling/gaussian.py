@@ -243,8 +243,7 @@ class Renoise:
 
     The forward step is x_s = (alpha_s / alpha_t) x_t + noise, and noise of variance
     sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2 preserves the marginals. A step towards noise resets the
-    solver's `carry`. For times with such steps see `grid.jumping`: RePaint's resampling (Lugmayr et al. 2022,
-    Alg. 1, line 9).
+    solver's `carry`. For such times see `grid.jumping`: RePaint (Lugmayr et al. 2022, Alg. 1, line 9).
     """
 
     solver: Solver[GaussianDenoised]

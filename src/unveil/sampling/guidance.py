@@ -1,7 +1,6 @@
 """Guidance: functions Denoise -> Denoise that change the belief about x_0, but neither state nor solver.
 
-Scale 0 is unconditional (or unchanged), 1 is conditional (or Bayes' rule), and a larger scale is stronger
-guidance.
+Scale 0 is unconditional (or unchanged), 1 is conditional (or Bayes' rule), and above 1 is stronger.
 """
 
 from collections.abc import Callable
@@ -54,8 +53,7 @@ def cfg(
 ) -> Denoise[D]:
     """Classifier-free guidance: null + scale * (cond - null), with both branches in one network call.
 
-    Ho & Salimans 2022, with scale = 1 + w of their eq. 6, the convention of Stable Diffusion; for tokens this
-    is LLaDA's rule.
+    Ho & Salimans 2022, with scale = 1 + w of their eq. 6, as in Stable Diffusion and, for tokens, in LLaDA.
 
     Args:
         denoiser: (x_t (B, *E), t (B,), condition) -> belief.
@@ -122,13 +120,11 @@ def tilted(
     From Tweedie's formula; Dhariwal & Nichol 2021, Alg. 2.
 
     Args:
-        log_h: maps x_t (B, *E) and t (B,) to (B,), in nats; differentiable in x_t, and trained or defined for
-            noisy states.
+        log_h: maps x_t (B, *E) and t (B,) to (B,), in nats; differentiable in x_t, valid for noisy states.
         scale: 0 leaves the denoiser unchanged, 1 is Bayes' rule, a larger scale is stronger guidance.
         interval: range of t in which guidance is used.
     Raises:
-        ValueError: log_h returns another shape than (B,), or alpha(t) = 0 inside the interval, where the gain
-            is infinite.
+        ValueError: log_h returns another shape than (B,), or alpha(t) = 0 inside the interval.
     """
 
     def guided(x_t: Tensor, t: Tensor) -> GaussianDenoised:
@@ -165,8 +161,8 @@ def steered(
 
     The first is DPS (Chung et al. 2023). sigma_t^2 / alpha_t times the network's Jacobian is the covariance
     of the belief; the second uses the covariance under a unit-variance prior instead, which saves the
-    backward pass through the network. DPS's own algorithm changes the state after the step, so its zeta
-    differs from this scale.
+    backward pass through the network. DPS itself changes the state after the step: its zeta is not this
+    scale.
 
     Args:
         cost: maps the clean mean (B, *E) and t (B,) to (B,), in nats; for an exact posterior it must account
@@ -175,8 +171,7 @@ def steered(
         jacobian: take the gradient through the network.
         interval: range of t in which guidance is used.
     Raises:
-        ValueError: cost returns another shape than (B,), or, with the jacobian, alpha(t) = 0 inside the
-            interval.
+        ValueError: cost returns another shape than (B,), or alpha(t) = 0 in the interval (with jacobian).
     """
 
     def guided(x_t: Tensor, t: Tensor) -> GaussianDenoised:

@@ -134,8 +134,7 @@ class ConfidentUnmask:
         temperature: sampling temperature of the tokens; 0 is greedy, else Gumbel noise is added in float64,
             since lower precision lowers the effective temperature (Zheng et al. 2025). Scores use
             probabilities without this noise.
-        threshold: also reveal every token whose probability is at least this (Wu et al. 2025, Fast-dLLM, Alg.
-            1).
+        threshold: also reveal all tokens of at least this probability (Wu et al. 2025, Fast-dLLM, Alg. 1).
         factor: also reveal the r most confident tokens, r the largest number such that the i-th of them has
             confidence >= 1 - factor / (i + 1) for i = 2 .. r (ibid., section 3.3).
         remask: as in `AncestralUnmask`, in addition to the revealed tokens.
@@ -144,8 +143,7 @@ class ConfidentUnmask:
             well at positions that are not masked.
         among: as in `AncestralUnmask`; n counts masked positions among these.
     Raises:
-        ValueError: an unknown order, a number out of range, or threshold or factor with another order than
-            confidence.
+        ValueError: an unknown order, a number out of range, or threshold or factor without confidence.
     """
 
     schedule: Schedule
@@ -248,8 +246,7 @@ def _check(temperature: float, remask: float = 0.0) -> None:
 def remembered(denoise: Belief) -> Belief:
     """Cache the last belief: if the tokens are those of the last call, the network is not called again.
 
-    This is exact for networks that do not use the time, which masked diffusion does not need (Ou et al. 2025,
-    RADD, section 3.3).
+    Exact for networks without time input, which tokens do not need (Ou et al. 2025, RADD, section 3.3).
     """
     last: list[tuple[Tensor, MaskedDenoised]] = []
 
@@ -271,8 +268,7 @@ def draw_tokens(
     Args:
         logits: (..., P, V).
         temperature: 0 takes the most probable token.
-        where: bool, (...) or (..., P): the tokens that are needed, see `uniform_like`; the others are
-            arbitrary.
+        where: bool, (...) or (..., P), the tokens that are needed, as in `uniform_like`; None is all.
     Returns:
         Tokens (..., P), and their probabilities (..., P) in softmax(logits), without temperature.
     """

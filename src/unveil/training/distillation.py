@@ -4,8 +4,7 @@ A deterministic sampler maps noise to data, and every state of a trajectory lead
 f(x_t, t) learns this end by regression. Luhman & Luhman 2021 (knowledge distillation) regress from the noise
 alone; here all states are used, so that a sampler that adds noise to the predicted end and predicts again
 (`Consistency`) stays close to the training distribution. In consistency distillation (Song et al. 2023) the
-targets are the student's own predictions one step further; here they are the teacher's, from the first
-training step on.
+targets are the student's own predictions one step further; here they are always the teacher's.
 """
 
 import torch

@@ -10,8 +10,7 @@ class EMA:
     """average <- decay * average + (1 - decay) * weights, after every step.
 
     At step k the decay is min(decay, 1 - (1 + k)^-power). With power 0 it is constant; with power 2/3 or 3/4
-    (Diffusion Policy) it increases with the step, so that the initial weights lose their influence. Integer
-    buffers are copied.
+    (Diffusion Policy) it increases, so that the initial weights lose influence. Integer buffers are copied.
 
     Args:
         decay: largest decay, in [0, 1).

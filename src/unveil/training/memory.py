@@ -120,8 +120,7 @@ def counting(*there: Tensor) -> Generator["_Live"]:
 class _Live(TorchDispatchMode):
     """Counts the results of all operations, and replaces reads of values, which `meta` tensors do not have.
 
-    A read returns the usual value: True of `all`, False of other booleans such as `any`, else 0. A mask
-    selects all rows.
+    A read returns True of `all`, False of other booleans such as `any`, else 0. A mask selects all rows.
     """
 
     def __init__(self, there: Iterable[Tensor]) -> None:

@@ -47,8 +47,7 @@ class Training:
         weight_decay: weight decay of AdamW.
         betas: decay rates of AdamW's two moments.
         clip: largest norm of the gradient; larger gradients are scaled down.
-        ema, ema_power: largest decay of the average of weights, and the power by which it is reached; see
-            `EMA`.
+        ema, ema_power: largest decay of the averaged weights, and how fast it is reached; see `EMA`.
         bfloat16: run the network under bfloat16 autocast; weights and their updates stay float32. None
             measures at the start of the training whether bfloat16 is faster (`faster_in_bfloat16`);
             checkpoints store the result.
@@ -113,21 +112,17 @@ def train(
     equals an uninterrupted run bit for bit, on the same machine with the same number of threads.
 
     Under `torchrun` all processes draw the same batches in the same order and each uses its share, so W
-    processes equal one process with `accumulate` W times as large, to float tolerance. The first process
-    writes the run folder.
+    processes equal one with `accumulate` W times as large, to float tolerance. The first one writes files.
 
     Args:
-        draw: generator -> batch with times and noise; if the batch has an attribute `t`, it is reported when
-            a step diverges.
+        draw: generator -> batch with times and noise; an attribute `t` is reported when a step diverges.
         loss: (model, batch) -> (scalar loss, other numbers to record).
         run: the run folder.
         group: the processes that train together; None reads the environment of `torchrun`.
         resume: continue from the newest valid checkpoint; without one, start from the beginning.
         on_record: called with each record of `metrics.jsonl`.
-        on_save: called with the step and the averaged weights after each checkpoint, for example to make
-            samples.
-        memory: tensors that `draw` and `loss` change in place, such as those of a `LossHistory`; checkpoints
-            store them.
+        on_save: called with step and averaged weights after each checkpoint, for example to sample.
+        memory: tensors that `draw` and `loss` change, as of a `LossHistory`; checkpoints store them.
     Raises:
         UnveilError: the run folder already has checkpoints and `resume` is off; another process trains there;
             several processes would each have their own `memory`; or a loss, gradient or weight is not finite,
