@@ -63,8 +63,8 @@ FLIPS = [
     ),
     (
         "process/schedule.py",
-        "self._entries[lower + 1], place - lower",
-        "self._entries[lower + 1], lower + 1 - place",
+        "self._entries[lower + 1], position - lower",
+        "self._entries[lower + 1], lower + 1 - position",
         CORE,
     ),
     ("process/schedule.py", "(upper - 1 + (wanted", "(upper + (wanted", CORE),
@@ -76,8 +76,8 @@ FLIPS = [
     ),
     (
         "process/grid.py",
-        "ratio = (high + place * (low - high)) ** rho",
-        "ratio = (low + place * (high - low)) ** rho",
+        "ratio = (high + fraction * (low - high)) ** rho",
+        "ratio = (low + fraction * (high - low)) ** rho",
         CORE,
     ),
     ("process/grid.py", "start + round(k * stride) + 1", "start + round(k * stride)", CORE),
@@ -414,7 +414,7 @@ FLIPS = [
     ),
     (
         "network/conv1d.py",
-        "+ self.about(F.mish(about))[:, :, None]",
+        "+ self.about(F.mish(embedding))[:, :, None]",
         "",
         "tests/planning/networks/test_unet1d.py",
     ),
@@ -691,8 +691,8 @@ FLIPS = [
     ),
     (
         "process/grid.py",
-        "found += [times[start : start + 1], stretch]",
-        "found += [stretch]",
+        "stretches += [times[start : start + 1], stretch]",
+        "stretches += [stretch]",
         "tests/process/test_grid.py",
     ),
     (

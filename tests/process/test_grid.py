@@ -79,9 +79,9 @@ def test_respacing_by_text_is_improved_diffusions():
     torch.testing.assert_close(respaced_by(10, "2,3"), respaced(10, (2, 3)), rtol=0, atol=0)
     for text, message in (
         ("ddim7", "no stride takes exactly 7 of 10"),
-        ("5,x", "by counts such as"),
-        ("", "by counts"),
-        ("6,1", "has 5 steps"),
+        ("5,x", "must be counts such as"),
+        ("", "must be counts"),
+        ("6,1", r"section 0 must lie in 1 \.\. 5, got 6"),
     ):
         with pytest.raises(ValueError, match=message):
             respaced_by(10, text)

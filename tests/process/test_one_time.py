@@ -5,7 +5,7 @@ import torch
 
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, flow, v, x0
-from unveil.process.schedule import Cosine, Flow, cosine_betas, one_time, remembered, tabulated
+from unveil.process.schedule import Cosine, Flow, cached, cosine_betas, one_time, tabulated
 
 
 class Halving(torch.nn.Module):
@@ -41,7 +41,7 @@ def test_which_times_are_one():
 def test_a_step_is_computed_once_for_each_schedule():
     seen = []
 
-    @remembered
+    @cached
     def found(schedule: object, t: float) -> float:
         seen.append((schedule, t))
         return t + (schedule == Cosine(0.5))

@@ -95,7 +95,7 @@ def test_tables_hold_their_entries_and_interpolate_log_snr():
 
 @pytest.mark.parametrize("table", [[0.9, 0.95], [1.0, 0.5], [0.5, 0.0], []])
 def test_bad_tables_are_refused(table):
-    with pytest.raises(ValueError, match="alpha_bar must fall"):
+    with pytest.raises(ValueError, match="alpha_bar must be strictly decreasing"):
         Tabulated(torch.tensor(table, dtype=torch.float64))
 
 

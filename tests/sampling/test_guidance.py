@@ -128,7 +128,7 @@ def test_wrong_potentials_and_infinite_gain_are_refused():
     belief = GaussianData(schedule)
     x = torch.zeros((2, 3), dtype=torch.float64)
     for make in (tilted, steered):
-        with pytest.raises(ValueError, match="one number a sample"):
+        with pytest.raises(ValueError, match="one number per sample"):
             make(belief, lambda x_t, t: x_t, schedule)(x, halves(0.5, 2))
         with pytest.raises(ValueError, match="infinite gain"):
             make(belief, lambda x_t, t: x_t.sum(1), schedule)(x, halves(1.0, 2))

@@ -310,5 +310,5 @@ def test_solvers_refuse_settings_of_no_meaning(wrong):
             with pytest.raises(ValueError, match="a finite temperature"):
                 solver(Flow(), 3, **wrong)
     for name in ("threshold", "factor", "edit"):
-        with pytest.raises(ValueError, match="must be numbers, at least 0"):
+        with pytest.raises(ValueError, match="must be numbers of at least 0"):
             ConfidentUnmask(Flow(), 3, **{name: float("nan")})

@@ -182,7 +182,7 @@ def test_of_data_that_are_not_finite_the_data_are_blamed(tmp_path):
         assert re.match(says, said)
         assert (
             "at step 3, t 0." in said
-            and "because 1 of 24 numbers of x, in rows 6 of 8 are NaN or infinite: look at the data; last"
+            and "because 1 of 24 numbers of x, in rows 6 of 8 are NaN or infinite: check the data; last"
             in said
         )
         assert "learning" not in said and str(folder / "checkpoint-2") in said
@@ -190,7 +190,7 @@ def test_of_data_that_are_not_finite_the_data_are_blamed(tmp_path):
 
 def test_before_any_step_the_learning_rate_is_not_blamed(tmp_path):
     with pytest.raises(
-        UnveilError, match=r"at step 1, t .*, before the weights were changed at all: look at the range of"
+        UnveilError, match=r"at step 1, t .*, before any update of the weights: check the range of"
     ) as caught:
         train(nn.Linear(3, 1), draw, diverging(1, "loss", []), Training(steps=9), tmp_path)
     assert "learning" not in str(caught.value)

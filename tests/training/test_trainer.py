@@ -112,7 +112,7 @@ def test_warm_up_then_cosine():
 
 def test_a_run_is_not_overwritten(tmp_path):
     run(tmp_path, 15)
-    with pytest.raises(UnveilError, match="--resume"):
+    with pytest.raises(UnveilError, match="give `resume` to go on, or another `out`"):
         run(tmp_path, 40)
 
 

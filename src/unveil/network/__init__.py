@@ -1,1 +1,1 @@
-"""Function approximators that know nothing of diffusion: (x, time, condition) -> tensor."""
+"""Network layers and inputs independent of diffusion: networks map (x, time, condition) to a tensor."""

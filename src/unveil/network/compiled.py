@@ -1,4 +1,4 @@
-"""torch.compile where it pays: measured once on each real shape."""
+"""torch.compile where it is faster, measured once for each input shape."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -9,9 +9,10 @@ from torch import Tensor
 
 
 class Measured:
-    """The function, or torch.compile's of it, whichever is faster on the shape at hand; a compilation takes from seconds to minutes.
+    """Run a function as it is or compiled, whichever is faster for the input's shapes.
 
-    Without a compiler, or where one fails, it is the function. Torch keeps 8 compilations of one piece of code.
+    A compilation takes seconds to minutes. Without a compiler, or if compilation fails, the plain function is
+    used. Torch keeps at most 8 compilations of one function.
     """
 
     def __init__(self, run: Callable[..., Any], repeats: int = 5) -> None:
@@ -30,7 +31,7 @@ def faster(run: Callable[..., Any], inputs: tuple[Tensor, ...], repeats: int = 5
     compiled = torch.compile(run, dynamic=False)
     try:
         compiled(*inputs)
-    except Exception:  # no C++ compiler, an operation that it cannot: the plain function serves
+    except Exception:  # no C++ compiler, or an unsupported operation: use the plain function
         return run
     best = {run: float("inf"), compiled: float("inf")}
     for _ in range(repeats):

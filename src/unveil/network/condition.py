@@ -1,4 +1,4 @@
-"""Everything a network is told besides x_t and t."""
+"""The condition of a network: all inputs besides x_t and t."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A batch of conditions; every field is optional, and a network reads the fields it was built for.
+    """A batch of conditions; every field is optional, and a network reads the fields that it was built for.
 
     Args:
-        label: (B,) class.
-        vector: (B, D), joins the time embedding: an observation, pooled text, an image embedding.
-        tokens: (B, N, D) for cross-attention.
-        token_valid: (B, N) bool, which tokens are real.
-        concat: (B, C, *E) joins the channels: a low resolution, a mask.
-        concat_level: (B,) noise level of `concat` (noise-conditioning augmentation).
-        valid: (B, L) bool, real positions: ragged prompts, several horizons in one batch.
-        places: (B, L) whole numbers, where the positions of x stand in their sequence; by default 0, 1, ...
+        label: (B,), class indices.
+        vector: (B, D), combined with the time embedding: an observation, pooled text, an image embedding.
+        tokens: (B, N, D), keys and values of cross-attention.
+        token_valid: (B, N) bool, false at padding of `tokens`.
+        concat: (B, C, *E), concatenated with the channels of x: a low-resolution image, a mask.
+        concat_level: (B,), noise level of `concat` (noise-conditioning augmentation).
+        valid: (B, L) bool, false at padding of x, where prompts or horizons differ in length.
+        places: (B, L), whole numbers, the position ids of x in its sequence; the default is 0, 1, ...
         prefix: clean context from `network.prefill`, a tensor or tuple of tensors with the batch on axis 0.
     """
 
@@ -35,34 +35,40 @@ class Condition:
     prefix: object = None
 
     def cat(self, other: "Condition") -> "Condition":
-        """Both batches, one after the other.
+        """Concatenate two batches.
 
         Raises:
-            ValueError: a field is given in one and missing in the other.
+            ValueError: a field is None in only one of them.
         """
         joined: dict[str, object] = {}
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if (mine is None) != (theirs is None):
                 raise ValueError(
-                    f"Condition.cat: {field.name} is given on one side only; give a null value on the other"
+                    f"Condition.cat: only one batch has {field.name}; use a null value in the other one"
                 )
             joined[field.name] = _cat(mine, theirs)
         return _condition(joined)
 
     def repeat(self, count: int) -> "Condition":
-        """Each row `count` times in a row: row i becomes rows i * count .. i * count + count - 1."""
+        """Repeat each row `count` times: row i becomes rows i * count .. i * count + count - 1."""
         return self._map(lambda value: value.repeat_interleave(count, dim=0))
 
     def drop(self, rows: Tensor, null: "Condition") -> "Condition":
-        """The rows marked in `rows` (B,) bool replaced by those of `null` (same fields, batch 1 or B): per-sample dropping for CFG."""
+        """Replace some rows by the null condition: dropout of conditions for classifier-free guidance.
+
+        Args:
+            rows: (B,) bool, the rows to replace.
+            null: the null condition, with the same fields and batch size 1 or B.
+        Raises:
+            ValueError: a field is None in only one of the two conditions, or cannot be indexed by rows.
+        """
         chosen: dict[str, object] = {}
         for field in fields(self):
             mine, empty = getattr(self, field.name), getattr(null, field.name)
             if (mine is None) != (empty is None):
-                raise ValueError(
-                    f"Condition.drop: {'the null condition lacks' if empty is None else 'only the null condition has'} {field.name}"
-                )
+                difference = "the null condition lacks" if empty is None else "only the null condition has"
+                raise ValueError(f"Condition.drop: {difference} {field.name}")
             chosen[field.name] = _drop(rows, mine, empty)
         return _condition(chosen)
 
@@ -92,7 +98,7 @@ def _drop(rows: Tensor, mine: object, empty: object) -> object:
     if mine is None:
         return None
     raise ValueError(
-        f"Condition.drop: cannot drop rows of {type(mine).__name__}; tensors and tuples of them can"
+        f"Condition.drop: cannot drop rows of {type(mine).__name__}; use a tensor or a tuple of tensors"
     )
 
 

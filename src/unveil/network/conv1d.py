@@ -1,4 +1,7 @@
-"""One-dimensional convolutional pieces over (B, channels, H), with the parameters of Diffuser's and Diffusion Policy's released code."""
+"""One-dimensional convolutional blocks over (B, channels, H).
+
+Their parameters are those of the released code of Diffuser and Diffusion Policy.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -18,27 +21,33 @@ class ConvBlock1d(nn.Module):
 
 
 class ResidualConv1d(nn.Module):
-    """Two `ConvBlock1d`, a time vector added between them, and a skip connection (1 x 1 where the channels change)."""
+    """Two `ConvBlock1d` with a time embedding added in between, and a skip connection.
 
-    def __init__(self, inputs: int, outputs: int, about: int, kernel: int) -> None:
+    The skip connection is a 1 x 1 convolution if the channels change. Shapes: x (B, inputs, H) to
+    (B, outputs, H), embedding (B, D).
+    """
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, kernel: int) -> None:
         super().__init__()
         self.first, self.second = ConvBlock1d(inputs, outputs, kernel), ConvBlock1d(outputs, outputs, kernel)
-        self.about = nn.Linear(about, outputs)
+        self.about = nn.Linear(embedding, outputs)
         self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, about: Tensor) -> Tensor:
-        return self.second(self.first(x) + self.about(F.mish(about))[:, :, None]) + self.skip(x)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.second(self.first(x) + self.about(F.mish(embedding))[:, :, None]) + self.skip(x)
 
 
 class FilmConv1d(nn.Module):
-    """Two `ConvBlock1d`, FiLM between them, and a skip connection (1 x 1 where the channels change).
+    """Two `ConvBlock1d` with FiLM in between, and a skip connection as in `ResidualConv1d`.
 
-    FiLM of a vector c: h <- gain * h + shift, (gain, shift) = W mish(c) + b, or h <- h + shift if not `scale`. Perez et al. 2018. The gain
-    is what W says, not one more, as in Diffusion Policy's released code.
+    FiLM by an embedding c: h <- gain * h + shift with (gain, shift) = W mish(c) + b; without `scale`,
+    h <- h + shift. The gain has no offset of 1, as in Diffusion Policy's released code. Perez et al. 2018.
+
+    Shapes: x (B, inputs, H) to (B, outputs, H), embedding (B, D).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, about: int, kernel: int, groups: int = 8, scale: bool = True
+        self, inputs: int, outputs: int, embedding: int, kernel: int, groups: int = 8, scale: bool = True
     ) -> None:
         super().__init__()
         self.scale = scale
@@ -46,11 +55,11 @@ class FilmConv1d(nn.Module):
             ConvBlock1d(inputs, outputs, kernel, groups),
             ConvBlock1d(outputs, outputs, kernel, groups),
         )
-        self.about = nn.Linear(about, 2 * outputs if scale else outputs)
+        self.about = nn.Linear(embedding, 2 * outputs if scale else outputs)
         self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, about: Tensor) -> Tensor:
-        h, film = self.first(x), self.about(F.mish(about))[:, :, None]
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h, film = self.first(x), self.about(F.mish(embedding))[:, :, None]
         if self.scale:
             gain, shift = film.chunk(2, dim=1)
             h = torch.addcmul(shift, gain, h)
@@ -60,10 +69,11 @@ class FilmConv1d(nn.Module):
 
 
 class LinearAttention1d(nn.Module):
-    """x + attention(norm(x)) at a cost linear in H: softmax(k over places) v' is summed once, and every query reads it.
+    """x + attention(norm(x)), x (B, C, H), at a cost linear in H.
 
-    Shen et al. 2021 (Efficient Attention), without the softmax over the queries' features, as Diffuser's released code has it for
-    HalfCheetah; the norm is over channels.
+    softmax(k over positions) v' is computed once and read by every query. Shen et al. 2021 (Efficient
+    Attention), without the softmax over the features of the queries, as in Diffuser's released code for
+    HalfCheetah. The norm is over channels.
     """
 
     def __init__(self, channels: int, heads: int = 4, width: int = 32) -> None:
@@ -75,13 +85,14 @@ class LinearAttention1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, count = x.shape
-        normed = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        normed = self.norm(x.transpose(1, 2)).transpose(1, 2)  # (B, C, H)
+        # q, k, v: (B, heads, width, H) each
         q, k, v = self.qkv(normed).reshape(batch, 3, self.heads, self.width, count).unbind(1)
         context = k.softmax(dim=-1) @ v.transpose(-1, -2)  # (B, heads, width of k, width of v)
-        read = context.transpose(-1, -2) @ (q * self.width**-0.5)
+        read = context.transpose(-1, -2) @ (q * self.width**-0.5)  # (B, heads, width, H)
         return x + self.merge(read.reshape(batch, self.heads * self.width, count))
 
 
 def halving(channels: int) -> nn.Conv1d:
-    """Every second place: H to ceil(H / 2)."""
+    """A convolution of stride 2: H to ceil(H / 2)."""
     return nn.Conv1d(channels, channels, 3, stride=2, padding=1)

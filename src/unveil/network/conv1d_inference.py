@@ -1,8 +1,9 @@
-"""The pieces of `conv1d.py` laid out for inference: places before channels, (B, H, C), and the gradient to the input written out.
+"""The blocks of `conv1d.py` for fast inference, with the gradient with respect to the input written out.
 
-A convolution is one over two dimensions, (1 x k) with channels last, its weights laid out once; of one or two places it is one matrix, its
-image of the unit vectors, since most of its taps would see padding; of many channels in float32 it is `toom_cook`. Mish takes one
-exponential.
+Positions come before channels, (B, H, C). A convolution is computed as a two-dimensional one, (1 x k) with
+channels last, whose weights are laid out once. For one or two positions it is one matrix, the convolution of
+the unit vectors, since most of its taps would read padding. With many channels in float32 it is `toom_cook`.
+Mish takes one exponential.
 """
 
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from torch.nn import functional as F
 from unveil.network.conv1d import ConvBlock1d, LinearAttention1d, ResidualConv1d
 from unveil.network.toom_cook import OUTPUTS, TAPS, ToomCook, toom_cook
 
-FEW_PLACES = 2  # up to which a convolution is one matrix
-MANY_CHANNELS = 128  # from which Toom and Cook's fewer products pay for their sums
-FEW_NUMBERS = 16_384  # up to which one call of torch's own Mish costs less than several of cheap functions
+FEW_PLACES = 2  # positions up to which a convolution is one matrix
+MANY_CHANNELS = 128  # channels from which Toom-Cook, with fewer products and more sums, is faster
+FEW_NUMBERS = 16_384  # elements up to which one call of torch's Mish is faster than several cheap ones
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """A convolution from (B, inputs, C) to (B, outputs, O): over two dimensions, or, of stride 0, a matrix (inputs C, outputs O)."""
+    """A convolution from (B, inputs, C) to (B, outputs, O).
+
+    It is computed in two dimensions or, if stride is 0, by one matrix (inputs C, outputs O).
+    """
 
     weight: Tensor
     bias: Tensor
@@ -39,7 +43,7 @@ class Places:
         return _rows(convolve(_image(x), self.weight, self.bias, (1, self.stride), (0, self.padding)))
 
     def back(self, g: Tensor) -> Tensor:
-        """The gradient to the input, given that to the output."""
+        """The gradient with respect to the input, from that with respect to the output."""
         if not self.stride:
             return (g.flatten(1) @ self.weight.t()).unflatten(1, (self.inputs, -1))
         spare = self.inputs - ((self.outputs - 1) * self.stride - 2 * self.padding + self.weight.shape[-1])
@@ -49,7 +53,7 @@ class Places:
 
 
 class Normed(NamedTuple):
-    """What the gradient of a `Block` needs of its forward pass: GroupNorm's input, its statistics, and its output."""
+    """The results of a `Block` that its gradient needs: input, statistics and output of GroupNorm."""
 
     before: Tensor
     mean: Tensor
@@ -58,7 +62,7 @@ class Normed(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A `ConvBlock1d`, but for its Mish."""
+    """A `ConvBlock1d` without its Mish."""
 
     conv: Places | ToomCook
     gain: Tensor
@@ -75,7 +79,7 @@ class Block(NamedTuple):
         return Normed(before, mean, deviation, _rows(after))
 
     def back(self, kept: Normed, g: Tensor) -> Tensor:
-        """The gradient to the input, given that to the Mish of the output."""
+        """The gradient with respect to the input, from that with respect to the Mish of the output."""
         (batch, places, channels), g = kept.before.shape, g * mish_slope(kept.after)
         moments = (kept.mean, kept.deviation, self.gain, batch, channels, places, self.groups)
         g = torch.ops.aten.native_group_norm_backward(
@@ -85,7 +89,7 @@ class Block(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """A `ResidualConv1d`; `film` is its share of what is told of the time."""
+    """A `ResidualConv1d`; `film` selects its part of the time embedding's projections for all blocks."""
 
     first: Block
     second: Block
@@ -96,13 +100,13 @@ class Residual(NamedTuple):
         return self.kept(x, film)[0]
 
     def kept(self, x: Tensor, film: Tensor) -> tuple[Tensor, Normed, Normed]:
-        """The output, and what `back` needs."""
+        """The output, and the results that `back` needs."""
         first = self.first(x)
         second = self.second(mish(first.after, film[:, None, self.film]))
         return mish(second.after, x if self.skip is None else self.skip(x)), first, second
 
     def back(self, first: Normed, second: Normed, g: Tensor) -> Tensor:
-        """The gradient to the input, given that to the output."""
+        """The gradient with respect to the input, from that with respect to the output."""
         through = self.first.back(first, self.second.back(second, g))
         return through + (g if self.skip is None else self.skip.back(g))
 
@@ -123,13 +127,13 @@ class Attention(NamedTuple):
         q, k, v = (
             F.linear(normed, self.qkv).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # (B, heads, H, width) each
-        context = k.softmax(dim=-2).transpose(-1, -2) @ v
-        read = (q * q.shape[-1] ** -0.5) @ context
+        context = k.softmax(dim=-2).transpose(-1, -2) @ v  # (B, heads, width of k, width of v)
+        read = (q * q.shape[-1] ** -0.5) @ context  # (B, heads, H, width)
         return x + F.linear(read.transpose(1, 2).flatten(2), self.merge, self.bias)
 
 
 def mish(x: Tensor, plus: Tensor | None = None) -> Tensor:
-    """x tanh(log(1 + e^x)) (+ plus) = x - 2 x / ((1 + e^x)^2 + 1); where e^x overflows the last term is 0, as it should be."""
+    """x tanh(log(1 + e^x)) + plus, by x - 2 x / ((1 + e^x)^2 + 1); if e^x overflows, the fraction is 0."""
     if x.numel() <= FEW_NUMBERS and not torch.compiler.is_compiling():
         return F.mish(x) if plus is None else F.mish(x) + plus
     r = x.exp().add_(1.0).square_().add_(1.0).reciprocal_()
@@ -145,20 +149,20 @@ def mish_slope(x: Tensor) -> Tensor:
 
 
 def _image(x: Tensor) -> Tensor:
-    """(B, H, C) as an image (B, C, 1, H) with channels last; nothing moves."""
+    """(B, H, C) as an image (B, C, 1, H) with channels last, without a copy."""
     return x.transpose(1, 2)[:, :, None]
 
 
 def _rows(x: Tensor) -> Tensor:
-    """The way back."""
+    """The inverse of `_image`."""
     return x[:, :, 0].transpose(1, 2).contiguous()
 
 
 def places_of(conv: nn.Conv1d | nn.ConvTranspose1d, inputs: int, dtype: torch.dtype) -> Places:
-    """A convolution laid out for a number of places."""
+    """Lay out a convolution for `inputs` positions."""
     weight, bias = conv.weight.detach(), conv.bias
     if bias is None:
-        raise ValueError("fast_conv1d: a convolution without a bias")
+        raise ValueError("fast inference layout: every convolution must have a bias")
     bias = bias.detach()
     (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
     upward = isinstance(conv, nn.ConvTranspose1d)
@@ -182,7 +186,7 @@ def places_of(conv: nn.Conv1d | nn.ConvTranspose1d, inputs: int, dtype: torch.dt
 
 
 def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype, many: bool) -> Block:
-    """A block laid out for a number of places, and for many rows of a batch or few."""
+    """Lay out a block for a number of positions, and for batches of many rows or few."""
     norm, conv = block.norm, block.conv
     fewer = many and dtype == torch.float32 and conv.kernel_size == (TAPS,) and places % OUTPUTS == 0
     if fewer and min(conv.in_channels, conv.out_channels) >= MANY_CHANNELS and conv.bias is not None:
@@ -195,7 +199,7 @@ def block_of(block: ConvBlock1d, places: int, dtype: torch.dtype, many: bool) ->
 
 
 def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, many: bool, film: slice) -> Residual:
-    """A residual block laid out likewise; `film` is where its share of what is told of the time is."""
+    """Lay out a residual block likewise; `film` selects its part of the projections of the time embedding."""
     skip = places_of(block.skip, places, dtype) if isinstance(block.skip, nn.Conv1d) else None
     return Residual(
         block_of(block.first, places, dtype, many), block_of(block.second, places, dtype, many), skip, film
@@ -203,7 +207,7 @@ def residual_of(block: ResidualConv1d, places: int, dtype: torch.dtype, many: bo
 
 
 def attention_of(layer: nn.Module, dtype: torch.dtype) -> Attention | None:
-    """An attention laid out; None where there is none."""
+    """Lay out an attention layer; None if the layer is no attention."""
     if not isinstance(layer, LinearAttention1d):
         return None
     bias = layer.merge.bias

@@ -1,8 +1,8 @@
-"""What a fast layout of a network needs to stay the network it was made of: when to make it anew, and when the plain network must serve.
+"""Validity of a network's fast layout: when to rebuild it, and when to use the plain network instead.
 
-A fast layout copies weights in another order, and remembers results that depend on them alone. Both are right only as long as the weights
-are those they were made of, and a recorded graph (`torch.jit.trace`, `torch.compile`, `torch.export`) would hold what is remembered as
-constants.
+A fast layout copies weights in another order and caches results that depend on the weights alone. Both are
+valid only as long as the weights do not change. A recorded graph (`torch.jit.trace`, `torch.compile`,
+`torch.export`) would hold the cached results as constants.
 """
 
 import copy
@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PROBED = 4  # numbers of each tensor that are compared, for writes that leave no other trace
+PROBED = 4  # numbers of each tensor that are compared, to detect writes that leave no other trace
 
 _version = attrgetter("_version")
 
 
 class Watch:
-    """Notices that a network's weights are no longer what they were when asked last.
+    """Detects whether a network's weights have changed since the last call.
 
-    Compared are the tensors themselves (replaced parameters and submodules), their memory (`.data = ...`, `.to(device)`), their version
-    counters (optimizers, `load_state_dict`, every in-place operation), and a few numbers from the middle of each, for writes behind
-    autograd's back (`p.data.mul_(...)`, a NumPy view). A write of the last kind that leaves those numbers alone goes unnoticed: call
-    `forget` after it. Takes about 0.1 ms for 200 tensors.
+    It compares the tensors themselves (replaced parameters and submodules), their memory (`.data = ...`,
+    `.to(device)`), their version counters (optimizers, `load_state_dict`, every in-place operation), and a
+    few numbers from the middle of each, for writes that autograd does not see (`p.data.mul_(...)`, a NumPy
+    view). A write of the last kind that does not change these numbers is not detected: call `forget` after
+    it. A call takes about 0.1 ms for 200 tensors.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,9 +34,9 @@ class Watch:
         self.forget()
 
     def forget(self) -> None:
-        """Have `changed` say yes the next time."""
+        """Make the next call of `changed` return True."""
         self._groups: list[Mapping[str, object]] = []
-        self._held: list[object] = []  # keeps ids from being used again
+        self._held: list[object] = []  # keeps the objects alive, so that no other object gets their ids
         self._ids: list[int] = []
         self._memory: list[int] = []
         self._versions: list[int] = []
@@ -46,7 +47,7 @@ class Watch:
         self._seen = False
 
     def changed(self) -> bool:
-        """Whether anything differs from what the last call saw; True at the first call. From now on what is there now counts."""
+        """Whether the weights differ from those at the last call; True at the first call."""
         if self._seen and self._same():
             return False
         self._look()
@@ -71,7 +72,7 @@ class Watch:
             list(map(Tensor.data_ptr, self._tensors)),
             list(map(_version, self._counted)),
         )
-        kinds: dict[object, list[Tensor]] = {}  # as `torch.cat` wants them
+        kinds: dict[object, list[Tensor]] = {}  # `torch.cat` needs one dtype and device
         for value in self._tensors:
             if value.numel():
                 kinds.setdefault((value.dtype, value.device), []).append(_middle(value))
@@ -87,11 +88,14 @@ class Watch:
 
 
 def plain_serves(fast: nn.Module, plain: nn.Module, x: Tensor, *, gradient_of_x: bool = False) -> bool:
-    """Whether a call must go to the plain network: in training mode, where a graph is recorded by tracing, compiling or exporting, or where
-    autograd could ask for a gradient that the fast layout does not have.
+    """Whether a call must use the plain network.
+
+    It must in training mode, while a graph is recorded (tracing, compiling, exporting), and if autograd may
+    need a gradient that the fast layout does not provide.
 
     Args:
-        gradient_of_x: the layout has the gradient to x itself; then only one to the weights needs the plain network.
+        gradient_of_x: the layout provides the gradient with respect to x; then only gradients with respect to
+            the weights need the plain network.
     """
     if fast.training or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return True
@@ -101,8 +105,7 @@ def plain_serves(fast: nn.Module, plain: nn.Module, x: Tensor, *, gradient_of_x:
 
 
 def share_names(fast: nn.Module) -> None:
-    """Have the weights of `fast.plain` saved and loaded under the names that the plain network gives them; `plain.` is read too."""
-
+    """Save and load the weights of `fast.plain` under their names in the plain network; load `plain.` too."""
     fast.register_state_dict_post_hook(_saved)
     fast.register_load_state_dict_pre_hook(_loaded)
 
@@ -117,7 +120,7 @@ def _loaded(fast: nn.Module, state: dict[str, Any], prefix: str, *rest: object) 
 
 
 def _renamed(state: dict[str, Any], prefix: str, name: Callable[[str], str]) -> None:
-    """Rename those whose name begins with the prefix, in place and in order."""
+    """Rename the entries whose names begin with the prefix, in place and in order."""
     items = list(state.items())
     state.clear()
     state.update(
@@ -126,7 +129,7 @@ def _renamed(state: dict[str, Any], prefix: str, name: Callable[[str], str]) -> 
 
 
 def _middle(value: Tensor) -> Tensor:
-    """A view of a few numbers, without a graph."""
+    """A detached view of a few numbers of a tensor."""
     own = value.detach()
     if own.is_contiguous():
         flat = own.view(-1)

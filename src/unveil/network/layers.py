@@ -1,4 +1,4 @@
-"""Pieces that several networks are made of."""
+"""Layers that several networks share."""
 
 from math import log, pi
 
@@ -8,9 +8,13 @@ from torch.nn import functional as F
 
 
 def sinusoids(value: Tensor, width: int, longest: float = 10_000.0, inclusive: bool = False) -> Tensor:
-    """(...,) to (..., width): sines and cosines of wavelengths from 2 pi up to 2 pi * longest. Vaswani et al. 2017, section 3.5.
+    """Sinusoidal embedding, (...,) to (..., width), with wavelengths from 2 pi to 2 pi * longest.
 
-    inclusive: the last wavelength is the longest itself, as in DDPM's and Diffuser's code; else it would be the next.
+    Vaswani et al. 2017, section 3.5.
+
+    Args:
+        inclusive: the last wavelength is 2 pi * longest itself, as in the code of DDPM and Diffuser;
+            otherwise that would be the next one.
     """
     half = width // 2
     rates = torch.exp(
@@ -21,24 +25,27 @@ def sinusoids(value: Tensor, width: int, longest: float = 10_000.0, inclusive: b
 
 
 def fourier(value: Tensor, octaves: int) -> Tensor:
-    """(..., D) to (..., 2 * octaves * D): sines and cosines of pi/4 * 2^k * value, k < octaves. Tancik et al. 2020."""
+    """Fourier features, (..., D) to (..., 2 * octaves * D): sin and cos of pi/4 * 2^k * value, k < octaves.
+
+    Tancik et al. 2020.
+    """
     rates = 0.25 * pi * 2.0 ** torch.arange(octaves, device=value.device, dtype=value.dtype)
     angles = (value[..., None] * rates).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def by_eights(linear: nn.Module, x: Tensor) -> Tensor:
-    """A map of rows (B, D), in evaluation with rows of zeros up to a multiple of eight, which are cut off again.
+    """Apply a linear map to rows (B, D), padded to a multiple of eight rows in evaluation mode.
 
-    A product of few rows is computed by another kernel than that of eight or more, with other rounding: so what a sample gives would depend
-    on how many are computed beside it.
+    Matrix products of fewer than eight rows use another kernel with other rounding, so without padding the
+    result of a sample would depend on the batch size.
     """
     lacking = -len(x) % 8
     return linear(x) if linear.training or not lacking else linear(F.pad(x, (0, 0, 0, lacking)))[: len(x)]
 
 
 def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential:
-    """`depth` hidden layers with SiLU between linear maps."""
+    """A multilayer perceptron with `depth` hidden layers and SiLU."""
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [nn.Linear(inputs if i == 0 else hidden, hidden), nn.SiLU()]
@@ -46,11 +53,14 @@ def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential
 
 
 class ModulatedBlock(nn.Module):
-    """A pre-norm transformer block whose norms and gates are set by a condition vector (adaLN-Zero: it starts as the identity).
+    """A pre-norm transformer block with adaLN-Zero conditioning.
 
-        x + gate f((1 + scale) norm(x) + shift),    f attention, then an MLP; shift, scale, gate linear in the condition
+        x + gate f((1 + scale) norm(x) + shift),    f attention, then an MLP
 
-    Peebles & Xie 2023, figure 3. Shapes: x (B, N, W), condition (B, W), valid (B, N) bool or None.
+    Shift, scale and gate are linear in the condition and start at zero, so the block starts as the identity.
+    Peebles & Xie 2023, figure 3.
+
+    Shapes: x (B, N, W), condition (B, W), valid (B, N) bool, false at padding, or None.
     """
 
     def __init__(self, width: int, heads: int, expansion: int = 4) -> None:
@@ -74,35 +84,45 @@ class ModulatedBlock(nn.Module):
 
     def _attend(self, x: Tensor, valid: Tensor | None) -> Tensor:
         batch, count, width = x.shape
+        # q, k, v: (B, heads, N, W / heads) each
         q, k, v = self.qkv(x).reshape(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = attention(q, k, v, None if valid is None else valid[:, None, None, :])
         return self.merge(mixed.transpose(1, 2).reshape(batch, count, width))
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k' / sqrt(D)) v over (..., N, D); mask, bool and broadcastable to (..., N, N), says which keys a query may see.
+    """softmax(q k' / sqrt(D)) v.
 
-    Written out for training on short sequences on a CPU: there the backward pass of PyTorch's fused kernel takes eight times as long.
+    For training on short sequences on a CPU it is written out, because there the backward pass of PyTorch's
+    fused kernel takes eight times as long.
+
+    Args:
+        q, k, v: (..., N, D).
+        mask: bool, broadcastable to (..., N, N), true where a query may attend to a key; None is everywhere.
+    Returns:
+        (..., N, D)
     """
-    if (
-        q.is_meta and q.shape[-2] > 256 and q.ndim == 4
-    ):  # counting memory: there PyTorch would write out what it fuses on devices
+    # while memory is counted on `meta`, PyTorch would write out the kernel that it fuses on devices
+    if q.is_meta and q.shape[-2] > 256 and q.ndim == 4:
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
     if not q.requires_grad or q.device.type not in ("cpu", "meta") or q.shape[-2] > 256:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (..., N, N)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
 def seeded(device: torch.device, seed: int) -> torch.Generator:
-    """A generator on a device; on the CPU for `meta`, which has none and whose tensors hold no numbers."""
+    """A generator on the device; on the CPU for `meta`, which has no generators."""
     return torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)
 
 
 def dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """x with a share of its numbers zero and the others 1 / (1 - share) as large; x itself without a generator. Srivastava et al. 2014."""
+    """Dropout: set numbers to zero with probability `share`, and scale the others by 1 / (1 - share).
+
+    Without a generator x is unchanged. Srivastava et al. 2014.
+    """
     if generator is None or not share:
         return x
     return (

@@ -1,26 +1,26 @@
-"""Low-rank adaptation: a frozen linear map and a small change of it, W x + (alpha / rank) B A x. Hu et al. 2022 (LoRA), section 4.1."""
+"""Low-rank adaptation (LoRA) of linear layers: W x + (alpha / rank) B A x. Hu et al. 2022, section 4.1."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
-from numbers import Integral, Real
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from unveil.checks import Bounds, whole, within
+
 
 @dataclass(frozen=True)
 class LoRA:
-    """What is adapted, and how much.
+    """The rank, scale and target layers of an adapter.
 
     Args:
-        rank: of the change B A.
-        alpha: its scale is alpha / rank.
-        targets: last parts of the names of linear maps; every one so named is adapted. A name that ends the path of a map alone, such as
-            "ff_out" of blocks, does not take a map of that name outside the blocks, such as the head.
+        rank: rank of the update B A.
+        alpha: the update is scaled by alpha / rank.
+        targets: last parts of the names of linear layers; all layers of submodules with these names are
+            adapted. A layer directly in the network is not: "ff_out" of blocks excludes a head of that name.
     Raises:
-        ValueError: rank < 1, alpha not above 0, or no targets.
+        ValueError: rank is below 1, alpha is not above 0, or targets is empty.
     """
 
     rank: int = 8
@@ -28,18 +28,17 @@ class LoRA:
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
 
     def __post_init__(self) -> None:
-        rank, alpha, targets = cast(tuple[Any, Any, Any], (self.rank, self.alpha, self.targets))
-        if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
-            raise ValueError(f"LoRA: rank must be a whole number, at least 1, got {rank!r}")
-        if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0.0 < float(alpha) < inf:
-            raise ValueError(f"LoRA: alpha must be a finite number above 0, got {alpha!r}")
+        whole("LoRA: rank", self.rank)
+        within("LoRA: alpha", self.alpha, Bounds(0, above=True, below=True))
+        targets = cast(tuple[object, ...], self.targets)
         if (
             isinstance(targets, str)
             or not targets
             or not all(isinstance(target, str) and target for target in targets)
         ):
             raise ValueError(
-                f"LoRA: targets must be a list of names of linear maps, such as ('q_proj', 'v_proj'), got {targets!r}"
+                "LoRA: targets must be a list of names of linear layers, such as ('q_proj', 'v_proj'), "
+                f"got {targets!r}"
             )
 
     @property
@@ -49,23 +48,24 @@ class LoRA:
 
 
 class AdaptedLinear(nn.Module):
-    """base(x) + scale B A x, with A (rank, in) and B (out, rank); B starts at zero, so that nothing changes at first.
+    """base(x) + scale B A x, with A (rank, in) and B (out, rank).
 
-    A is drawn as `nn.Linear` draws, from torch's global generator, as all first weights are.
+    B starts at zero, so that the output is unchanged at first. A is initialised as in `nn.Linear`, from
+    torch's global generator like all initial weights.
     """
 
     def __init__(self, base: nn.Linear, lora: LoRA) -> None:
         super().__init__()
         self.base, self.scale = base.requires_grad_(False), lora.scale
-        place = base.weight.device
-        self.lora_A = nn.Linear(base.in_features, lora.rank, bias=False, device=place)
-        self.lora_B = nn.Linear(lora.rank, base.out_features, bias=False, device=place)
+        device = base.weight.device
+        self.lora_A = nn.Linear(base.in_features, lora.rank, bias=False, device=device)
+        self.lora_B = nn.Linear(lora.rank, base.out_features, bias=False, device=device)
         nn.init.zeros_(self.lora_B.weight)
         self.before: Tensor | None = None
 
     @property
     def merged(self) -> bool:
-        """Whether the change is in the base's matrix."""
+        """Whether the update is merged into the matrix of the base layer."""
         return self.before is not None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,29 +76,32 @@ class AdaptedLinear(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """W + scale B A in place of W, which is kept: forwards cost nothing more. In the matrix's type, the sum in float32 or finer."""
+        """Replace W by W + scale B A, so that the forward pass has no extra cost; W is kept for `unmerge`.
+
+        The sum is computed in float64 and stored in the dtype of W.
+        """
         if not self.merged:
             self.before = self.base.weight.data
             change = self.scale * (self.lora_B.weight.double() @ self.lora_A.weight.double())
             self.base.weight.data = (self.before.double() + change).to(self.before.dtype)
 
     def unmerge(self) -> None:
-        """The very matrix that was there, bit for bit."""
+        """Restore the original W, bit for bit."""
         if self.before is not None:
             self.base.weight.data, self.before = self.before, None
 
 
 def add_lora(network: nn.Module, lora: LoRA) -> nn.Module:
-    """Adapt linear maps of a network in place, freeze all its other weights, and return what is to be trained.
+    """Adapt linear layers of a network in place, freeze all other weights, and return the adapter to train.
 
     Returns:
-        A module tree of A's and B's alone, the network's own, with parameters such as `blocks.0.q_proj.lora_A.weight`: its state is an
-        adapter's, and small.
+        A module tree that holds only the network's matrices A and B, with names such as
+        `blocks.0.q_proj.lora_A.weight`; its state dict is the adapter.
     Raises:
-        ValueError: the network is adapted already, or has no linear map of a target's name.
+        ValueError: the network is adapted already, or has no linear layer of a target's name.
     """
     if any(True for _ in adapted(network)):
-        raise ValueError("this network is adapted already; merge and strip it first")
+        raise ValueError("LoRA: the network is adapted already; merge and strip it first")
     wanted = {
         name: module
         for name, module in network.named_modules()
@@ -115,7 +118,7 @@ def add_lora(network: nn.Module, lora: LoRA) -> nn.Module:
 
 
 def adapters(network: nn.Module) -> nn.Module:
-    """The A's and B's of an adapted network as a module tree of their own; they are shared with it."""
+    """The matrices A and B of an adapted network as a module tree; they are shared with the network."""
     tree = nn.Module()
     for name, module in adapted(network):
         here = tree
@@ -129,24 +132,24 @@ def adapters(network: nn.Module) -> nn.Module:
 
 
 def adapted(network: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
-    """The adapted maps of a network, by name."""
+    """The adapted layers of a network, with their names."""
     return ((name, module) for name, module in network.named_modules() if isinstance(module, AdaptedLinear))
 
 
 def merge_lora(network: nn.Module) -> None:
-    """Merge every change; see `AdaptedLinear.merge`."""
+    """Merge the updates of all adapted layers; see `AdaptedLinear.merge`."""
     for _, module in adapted(network):
         module.merge()
 
 
 def unmerge_lora(network: nn.Module) -> None:
-    """Take every change out again, exactly."""
+    """Restore the original matrices of all adapted layers, bit for bit."""
     for _, module in adapted(network):
         module.unmerge()
 
 
 def strip_lora(network: nn.Module) -> None:
-    """Plain linear maps again, with the change in them if it is merged; what was there before is let go."""
+    """Replace adapted layers by their plain linear layers, which contain the update if it is merged."""
     for name, module in list(adapted(network)):
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, module.base)

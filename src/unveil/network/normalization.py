@@ -1,4 +1,4 @@
-"""Normalisation of rows of numbers: by mean and deviation, or by limits; learned from data, stored with the weights."""
+"""Normalisation of features by limits, or by mean and standard deviation; stored with the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from unveil.network.scales import constant_scale, is_constant
 
 
 class Normalization(nn.Module):
-    """x = 2 (row - low) / (high - low) - 1: `low` becomes -1 and `high` 1.
+    """x = 2 (row - low) / (high - low) - 1, which maps `low` to -1 and `high` to 1.
 
-    With the data's limits this is the published `LimitsNormalizer`, with the mean minus and plus one deviation the `GaussianNormalizer`.
-    A feature that hardly changes (`scales.is_constant`) is divided by 1, or by more if it is huge, so that it becomes 0. `least` and `most`
-    are the smallest and largest normalised values in the data, for clipping; infinite where no data were seen.
+    If low and high are the limits of the data, this is Diffuser's `LimitsNormalizer`; if they are the mean
+    minus and plus one standard deviation, its `GaussianNormalizer`. A nearly constant feature
+    (`scales.is_constant`) is divided by 1, or by more if its value is huge, so that it becomes about 0.
+    `least` and `most` are the limits of the normalised data, for clipping; infinite before `learn`.
     """
 
     low: Tensor
@@ -34,27 +35,30 @@ class Normalization(nn.Module):
 
     @property
     def learned(self) -> bool:
-        """Whether data were seen: checkpoints of jannerm/diffuser alone do not hold these statistics."""
+        """Whether `least` and `most` are known; checkpoints of jannerm/diffuser do not contain them."""
         return bool(torch.isfinite(self.least).all())
 
     def learn(
         self, rows: Float[np.ndarray, "N D"], kind: Literal["limits", "gaussian"], published: bool = False
     ) -> tuple[int, ...]:
-        """Set `low` and `high` from data in their own units; all statistics are taken in float64.
+        """Compute `low`, `high`, `least` and `most` from data; all statistics are computed in float64.
 
         Args:
-            published: as the released normalisers do, only what does not change at all counts as constant.
+            rows: data in their own units.
+            kind: "limits": smallest and largest value; "gaussian": mean -+ one standard deviation.
+            published: as in released normalisers, features are constant if their range is below 1e-6.
         Returns:
-            The features that vary by so little that they count as constant: worth a note.
+            The features that vary, but so little that they count as constant.
         Raises:
-            ValueError: no rows, or a number that is not finite.
+            ValueError: there are no rows, or a number is not finite.
         """
         if not len(rows):
-            raise ValueError("normalization: no rows to learn from")
+            raise ValueError("normalization: there must be at least one row of data, got none")
         least, most = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
         if not np.isfinite(least + most).all():
             raise ValueError(
-                f"normalization: feature {np.flatnonzero(~np.isfinite(least + most))[0]} holds numbers that are not finite"
+                f"normalization: feature {np.flatnonzero(~np.isfinite(least + most))[0]} "
+                "holds numbers that are not finite"
             )
         if kind == "limits":
             low, high = least, most
@@ -75,14 +79,12 @@ class Normalization(nn.Module):
         return tuple(np.flatnonzero(constant & (most > least)).tolist())
 
     def normalized(self, rows: Tensor, features: slice = slice(None)) -> Tensor:
-        """(..., D) in the data's units to about [-1, 1]; `features` if the rows hold only some of the D."""
-        low, high = (
-            self.low[features] / 2.0,
-            self.high[features] / 2.0,
-        )  # halves, whose difference does not overflow
+        """Normalise (..., D) to about [-1, 1]; `features` are those in the rows if they are not all D."""
+        # halves, so that their difference does not overflow
+        low, high = self.low[features] / 2.0, self.high[features] / 2.0
         return 2.0 * ((rows / 2.0 - low) / (high - low)) - 1.0
 
     def denormalized(self, x: Tensor, features: slice = slice(None)) -> Tensor:
-        """(..., D) back to the data's units."""
+        """Map normalised (..., D) back to the data's units."""
         low, high = self.low[features], self.high[features]
         return low + (x + 1.0) * (high / 2.0 - low / 2.0)

@@ -1,11 +1,12 @@
-"""A convolution of 5 taps with 8 products for 4 places instead of 20: Toom and Cook's, known for images as Winograd's.
+"""Toom-Cook convolution with 5 taps: 8 instead of 20 products for 4 outputs.
 
-With E_n the matrix of 1, p, p^2, ... p^(n-1) at seven points p and at infinity, 4 numbers a and 5 taps w have as their product of
-polynomials E_8^-1 (E_4 a * E_5 w); the transpose of that map, which is linear in a, is the convolution
+For images the method is known as Winograd convolution. Let E_n be the matrix of 1, p, p^2, ... p^(n-1) at
+seven points p and at infinity. The product of the polynomials with 4 coefficients a and 5 coefficients w is
+E_8^-1 (E_4 a * E_5 w). This map is linear in a, and its transpose is the convolution
 
-    y = E_4' (E_5 w * E_8^-T d),    d the 8 inputs that 4 outputs see.
+    y = E_4' (E_5 w * E_8^-T d),    d the 8 inputs that determine 4 outputs.
 
-Exact but for rounding: about ten times that of the plain sum. Winograd 1980, chapter 5; Lavin & Gray 2016.
+Its rounding error is about ten times that of the direct sum. Winograd 1980, chapter 5; Lavin & Gray 2016.
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # and infinity
 
 @dataclass(frozen=True, eq=False)
 class ToomCook:
-    """(B, places, C) to (B, places, O), with zeros beyond both ends; 4 divides the number of places.
+    """A convolution from (B, H, C) to (B, H, O) with zero padding at both ends; H is a multiple of 4.
 
     Args:
-        weight: (8, C, O), the taps at the points.
-        back_weight: (8, O, C), those of the gradient.
-        spread: (8, 8), or (8, 4) if there are 4 places: the other inputs are zeros.
-        gather: (4, 8).
+        weight: (8, C, O), the taps evaluated at the points, E_5 w.
+        back_weight: (8, O, C), the same for the gradient.
+        spread: (8, 8), E_8^-T; its 4 middle columns (8, 4) if H = 4, since the other inputs are zeros.
+        gather: (4, 8), E_4'.
+        outputs: H.
     """
 
     weight: Tensor
@@ -40,7 +42,7 @@ class ToomCook:
         return self._convolved(x, self.weight, self.bias)
 
     def back(self, g: Tensor) -> Tensor:
-        """The gradient to the input, given that to the output."""
+        """The gradient with respect to the input, from that with respect to the output."""
         return self._convolved(g, self.back_weight, None)
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -58,7 +60,7 @@ class ToomCook:
 
 
 def toom_cook(weight: Tensor, bias: Tensor, places: int) -> ToomCook:
-    """From the weight (O, C, 5) and the bias (O,) of a convolution with padding 2, for a number of places that 4 divides."""
+    """Lay out a convolution of weight (O, C, 5), bias (O,) and padding 2; `places` is H, a multiple of 4."""
     everywhere, taps, outputs = evaluated(PRODUCTS), evaluated(TAPS), evaluated(OUTPUTS)
     spread = torch.linalg.inv(everywhere).T
     if places == OUTPUTS:
@@ -72,7 +74,7 @@ def toom_cook(weight: Tensor, bias: Tensor, places: int) -> ToomCook:
 
 
 def evaluated(count: int) -> Tensor:
-    """(8, count), float64: the powers below `count` of the seven points, and the highest of them at infinity."""
+    """E_count (8, count), float64: powers 0 .. count - 1 of the points; at infinity, the highest alone."""
     points = torch.tensor(POINTS, dtype=torch.float64, device="cpu")
     powers = points[:, None] ** torch.arange(count, device="cpu")
     return torch.cat([powers, torch.eye(count, dtype=torch.float64, device="cpu")[-1:]])

@@ -1,1 +1,1 @@
-"""How x_0 is lost, and what a network predicts of it."""
+"""The forward process, its noise schedules and timesteps, parameterizations, and training losses."""

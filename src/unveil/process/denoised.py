@@ -1,4 +1,4 @@
-"""The belief about x_0 given x_t: the one currency between networks, guidance and solvers."""
+"""Beliefs: predictions of x_0 given x_t, which networks return, guidance changes and solvers read."""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
@@ -10,10 +10,14 @@ Same = TypeVar("Same", bound="Denoised")
 
 @runtime_checkable
 class Denoised(Protocol):
-    """What a model believes about x_0, in parameters that may be moved along straight lines."""
+    """A prediction of x_0, in parameters that can be interpolated and extrapolated linearly."""
 
     def toward(self: Same, other: Same, scale: float | Tensor) -> Same:
-        """self + scale * (other - self) in the natural parameter; scale may be (B, 1, ...). Other fields are `other`'s at every scale."""
+        """self + scale * (other - self) in the natural parameter; all other fields are those of `other`.
+
+        Args:
+            scale: a number, or (B, 1, ...).
+        """
         ...
 
     def rows(self: Same, start: int, stop: int) -> Same:
@@ -27,18 +31,19 @@ D_co = TypeVar("D_co", bound=Denoised, covariant=True)
 
 @runtime_checkable
 class Denoise(Protocol[D_co]):
-    """A denoiser with its condition bound: x_t (B, *E) and t (B,) to a belief."""
+    """A denoiser whose condition is fixed: maps x_t (B, *E) and t (B,) to a belief."""
 
     def __call__(self, x_t: Tensor, t: Tensor) -> D_co: ...
 
 
 @dataclass(frozen=True, slots=True)
 class GaussianDenoised:
-    """A Gaussian belief, moved by its mean at fixed variance.
+    """A Gaussian belief; its natural parameter is the mean, at fixed variance.
 
     Args:
         mean: (B, *E), E[x_0 | x_t].
-        variance_fraction: (B, *E) in [0, 1], where a step's log-variance lies between beta-tilde (0) and beta (1), if learned.
+        variance_fraction: (B, *E) in [0, 1], the position of a step's log-variance between log beta-tilde (0)
+            and log beta (1); None if the variance is not learned.
     """
 
     mean: Tensor
@@ -52,20 +57,20 @@ class GaussianDenoised:
         return GaussianDenoised(self.mean[start:stop], None if fraction is None else fraction[start:stop])
 
     def moved(self, mean: Tensor) -> "GaussianDenoised":
-        """The same belief about another mean."""
+        """This belief with another mean."""
         return GaussianDenoised(mean, self.variance_fraction)
 
 
-GaussianDenoise = Denoise[GaussianDenoised]  # what solvers and guidance of the Gaussian family take
+GaussianDenoise = Denoise[GaussianDenoised]  # the input of Gaussian solvers and guidance
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedDenoised:
-    """A belief about tokens, moved by its logits.
+    """A belief about tokens; its natural parameters are the logits.
 
     Args:
-        logits: (B, P, V), finite, as the network gave them.
-        positions: (B, P), where they belong, or None for all positions.
+        logits: (B, P, V), finite, the unchanged output of the network.
+        positions: (B, P), the sequence positions of the logits; None if they are of all positions in order.
     """
 
     logits: Tensor

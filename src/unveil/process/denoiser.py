@@ -1,4 +1,4 @@
-"""Network + schedule + parameterization = (x_t, t, cond) -> belief about x_0."""
+"""The Gaussian denoiser: network, schedule and parameterization as (x_t, t, cond) -> belief about x_0."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.parameterization import Coefficients, Parameterization
-from unveil.process.schedule import Schedule, exact, one_time, remembered
+from unveil.process.schedule import Schedule, cached, exact, one_time
 
 
 class Output(NamedTuple):
-    """What a network said, and how to read it."""
+    """Raw output of a network, variance fraction if learned, coefficients of the parameterization."""
 
     raw: Tensor
     variance_fraction: Tensor | None
@@ -25,10 +25,11 @@ class GaussianDenoiser(nn.Module):
     """mean = c_skip * x_t + c_out * F(c_in * x_t, time_input(t), cond).
 
     Args:
-        network: (x, time, cond) -> like x, or, with `learned_variance`, twice the channels along axis 1.
-        time_input: what the network is told of t (B,), float64; the default is t itself. DDPM tables want `i - 1 = N t - 1`.
-        learned_variance: the second half of axis 1, the channels of an image network, is v in [-1, 1], and variance_fraction = (v + 1) / 2
-            (Nichol & Dhariwal 2021, eq. 15).
+        network: (x, time, cond) -> like x; with `learned_variance`, twice as many channels along axis 1.
+        time_input: maps t (B,), float64, to the network's time input; the default is t itself. Networks
+            trained on a DDPM table of N entries take the index i - 1 = N t - 1.
+        learned_variance: the second half of axis 1 (the channels of an image network) is v in [-1, 1], and
+            variance_fraction = (v + 1) / 2 (Nichol & Dhariwal 2021, eq. 15).
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class GaussianDenoiser(nn.Module):
         """The parameterization's coefficients at t, float64 on the CPU.
 
         Raises:
-            ValueError: one is not finite: eps and EDM have none where alpha = 0.
+            ValueError: a coefficient is not finite: eps and EDM are undefined where alpha = 0.
         """
         return _coefficients(self.schedule, self.parameterization, t)
 
     def output(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Output:
-        """The network's raw output F, its variance fraction if it is learned, and the coefficients that turn F into a belief."""
+        """The raw output F, the variance fraction if learned, and the coefficients that map F to a belief."""
         coefficients = self.coefficients(t)
         scaled = like(coefficients.input, x_t) * x_t
         raw = self.network(scaled, self.time_input(t).to(x_t.device, x_t.dtype), cond)
@@ -63,7 +64,8 @@ class GaussianDenoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
-        once = None if _recording() else one_time(t)  # a graph would keep the coefficients of this one time
+        # a recorded graph would keep the coefficients of this one time as constants
+        once = None if _recording() else one_time(t)
         if once is None:
             raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
             return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
@@ -80,7 +82,7 @@ class GaussianDenoiser(nn.Module):
 
 
 class At(NamedTuple):
-    """What a denoiser needs of one time: the coefficients, and what the network is told."""
+    """The coefficients at one time, and the network's time input there."""
 
     skip: float
     out: float
@@ -88,7 +90,7 @@ class At(NamedTuple):
     time: float
 
 
-@remembered
+@cached
 def _at(
     schedule: Schedule,
     parameterization: Parameterization,
@@ -96,18 +98,22 @@ def _at(
     time: float,
 ) -> At:
     t = torch.tensor([time], dtype=torch.float64, device="cpu")
-    return At(*(float(found) for found in (*_coefficients(schedule, parameterization, t), time_input(t))))
+    return At(*(float(value) for value in (*_coefficients(schedule, parameterization, t), time_input(t))))
 
 
 def _coefficients(schedule: Schedule, parameterization: Parameterization, t: Tensor) -> Coefficients:
-    found = parameterization(schedule.alpha(t), schedule.sigma(t))
-    if not _recording() and not bool(torch.isfinite(torch.stack(found)).all()):
+    coefficients = parameterization(schedule.alpha(t), schedule.sigma(t))
+    if not _recording() and not bool(torch.isfinite(torch.stack(coefficients)).all()):
         raise ValueError(
-            "denoiser: this parameterization is undefined where alpha(t) = 0; start the grid below 1, or use v, flow or x0"
+            "denoiser: this parameterization is undefined where alpha(t) = 0; "
+            "start the time grid below 1, or use v, flow or x0"
         )
-    return found
+    return coefficients
 
 
 def _recording() -> bool:
-    """Whether `torch.jit.trace`, `torch.compile` or `torch.export` records a graph, in which numbers read from tensors were constants."""
+    """Whether `torch.jit.trace`, `torch.compile` or `torch.export` is recording a graph.
+
+    In a recorded graph, numbers read from tensors become constants.
+    """
     return torch.jit.is_tracing() or torch.compiler.is_compiling()

@@ -1,4 +1,4 @@
-"""Which times a loss is estimated at: more often where it is large, each weighed so that the mean stays what it was."""
+"""Importance sampling of timesteps, reweighted so that the loss stays unbiased."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,45 +6,47 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-KEPT = 10  # losses of each time
+from unveil.checks import Bounds, whole, within
+
+KEPT = 10  # newest losses stored per timestep
 
 
 class Draw(NamedTuple):
-    """places (B,), from 0 to T - 1, and the weight (B,) of each loss."""
+    """Timestep indices `places` (B,) in 0 .. T - 1, and the weight (B,) of each loss."""
 
     places: Tensor
     weights: Tensor
 
 
 class LossHistory:
-    """Draws one of T times with probability p_i proportional to sqrt(E[L_i^2]), and weighs its loss by 1 / (T p_i).
+    """Draws of timesteps i with probability p_i proportional to sqrt(E[L_i^2]), and loss weights 1 / (T p_i).
 
-    E[w L] is the mean over all T of L_i, whatever p is; this p has the least variance. E[L_i^2] is the mean square of the last ten losses
-    there; until every time has ten, all are drawn alike. Nichol & Dhariwal 2021, eq. 18 and section 3.3.
+    E[w L] is the mean of L_i over all T timesteps for any p > 0, and this p minimises the variance. E[L_i^2]
+    is the mean square of the last ten losses of timestep i; until every timestep has ten, p is uniform.
+    Nichol & Dhariwal 2021, eq. 18 and section 3.3.
 
     Args:
-        steps: T.
-        even: share of draws that are even, so that no time is forgotten; 0.001 as in Improved DDPM's code.
+        steps: T, the number of timesteps.
+        even: probability of a uniform draw, in 0 .. 1, so that every timestep keeps being sampled; the
+            default is that of the released code of Improved DDPM.
     Raises:
-        ValueError: no step, or a share outside 0 .. 1.
+        ValueError: `steps` is below 1, or `even` is outside 0 .. 1.
     """
 
     def __init__(self, steps: int, even: float = 0.001) -> None:
-        if steps < 1:
-            raise ValueError(f"LossHistory: steps must be at least 1, got {steps!r}")
-        if not 0.0 <= even <= 1.0:
-            raise ValueError(f"LossHistory: even must lie in 0 .. 1, got {even!r}")
+        whole("LossHistory: steps", steps)
+        within("LossHistory: even", even, Bounds(0, 1))
         self.even = even
         self.losses = torch.zeros((steps, KEPT), dtype=torch.float64, device="cpu")
         self.counts = torch.zeros(steps, dtype=torch.int64, device="cpu")
 
     @property
     def memory(self) -> Mapping[str, Tensor]:
-        """What a checkpoint must keep: losses (T, 10), the oldest first, and how many there were (T,), at most ten."""
+        """State to checkpoint: losses (T, 10), oldest first, and how many of them are filled (T,)."""
         return {"losses": self.losses, "counts": self.counts}
 
     def probabilities(self) -> Tensor:
-        """p (T,)."""
+        """The probabilities p (T,) of the timesteps."""
         count = len(self.counts)
         if int(self.counts.min()) < KEPT:
             return torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
@@ -54,37 +56,38 @@ class LossHistory:
         return (1.0 - self.even) * share + self.even / count
 
     def draw(self, size: int, generator: torch.Generator) -> Draw:
-        """Times with replacement, and 1 / (T p).
+        """Draw `size` timesteps with replacement, with their weights 1 / (T p).
 
         Raises:
-            ValueError: fewer than one.
+            ValueError: `size` is below 1.
         """
-        if size < 1:
-            raise ValueError(f"LossHistory: size must be at least 1, got {size!r}")
+        whole("LossHistory: size", size)
         p = self.probabilities()
         places = torch.multinomial(p, size, replacement=True, generator=generator)
         return Draw(places, 1.0 / (len(p) * p[places]))
 
     def note(self, places: Tensor, losses: Tensor) -> None:
-        """Take in unweighted losses (B,) at places (B,); the oldest of a time goes when there are ten.
+        """Store unweighted losses (B,) of timestep indices `places` (B,); each timestep keeps its newest ten.
 
         Raises:
-            ValueError: other shapes, or a place that there is not.
+            ValueError: other shapes, or an index outside 0 .. T - 1.
         """
         if places.shape != losses.shape or places.ndim != 1:
             raise ValueError(
-                f"LossHistory: places and losses must be (B,), got {tuple(places.shape)} and {tuple(losses.shape)}"
+                "LossHistory: places and losses must be (B,), "
+                f"got {tuple(places.shape)} and {tuple(losses.shape)}"
             )
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(self.counts):
             raise ValueError(
-                f"LossHistory: places must lie in 0 .. {len(self.counts) - 1}, got {int(places.min())} .. {int(places.max())}"
+                f"LossHistory: places must lie in 0 .. {len(self.counts) - 1}, "
+                f"got {int(places.min())} .. {int(places.max())}"
             )
-        for place, loss in zip(
+        for index, loss in zip(
             places.tolist(), losses.detach().to("cpu", torch.float64).tolist(), strict=True
         ):
-            if int(self.counts[place]) == KEPT:
-                self.losses[place] = self.losses[place].roll(-1)
-                self.losses[place, -1] = loss
+            if int(self.counts[index]) == KEPT:
+                self.losses[index] = self.losses[index].roll(-1)
+                self.losses[index, -1] = loss
             else:
-                self.losses[place, int(self.counts[place])] = loss
-                self.counts[place] += 1
+                self.losses[index, int(self.counts[index])] = loss
+                self.counts[index] += 1

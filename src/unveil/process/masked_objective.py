@@ -1,4 +1,7 @@
-"""Losses of masked tokens: two forms of one bound on the negative log-likelihood, in nats a token. Pure functions, as in `objective.py`."""
+"""Losses of masked diffusion: two forms of one upper bound on the negative log-likelihood, in nats per token.
+
+The functions are pure, as in `objective.py`.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -21,13 +24,15 @@ def masked_loss(
 ) -> Float[Tensor, " B"]:
     """The t-form: rate(t) * sum over masked positions of -log p(x_0^i | x_t) / number of unknown positions.
 
-    Its mean over t uniform in (0, 1) and the masks bounds -log p(x_0) / length from above; rate = 1 / t on the linear schedule. Nie et al.
-    2025 (LLaDA), eq. 3 for pre-training and eq. 5 with the prompt `known`.
+    Its mean over t, uniform in (0, 1), and over the masks is an upper bound on -log p(x_0) / length;
+    rate = 1 / t on the linear schedule. Nie et al. 2025 (LLaDA), eq. 3, and eq. 5 with the prompt `known`.
 
     Args:
-        t: (B,) or, with a time for each position's block, (B, L), in (0, 1].
-        uniform: independent numbers in [0, 1); a position is masked where it is below 1 - alpha(t).
-        known: bool, broadcastable to x_0: never masked and not counted (prompts, padding).
+        t: (B,) in (0, 1]; or (B, L), where the positions of a block share one time.
+        uniform: independent numbers in [0, 1); a position is masked where its number is below 1 - alpha(t).
+        known: bool, broadcastable to x_0: positions that are never masked and not counted (prompts, padding).
+    Returns:
+        (B,), nats per unknown token.
     """
     x_t = masked(denoiser.schedule, x_0, t, uniform, denoiser.mask_id, known)
     nats = token_nats(denoiser, x_0, x_t, t, cond) * like(mask_rate(denoiser.schedule, t), uniform)
@@ -44,18 +49,26 @@ def counted_loss(
     known: Tensor | None = None,
     block: int = 0,
 ) -> Float[Tensor, " B"]:
-    """The l-form: exactly `count` positions are masked, those of the smallest `uniform`; the mean of -log p(x_0^i | x_t) over them.
+    """The l-form: the mean of -log p(x_0^i | x_t) over the `count` positions with the smallest `uniform`.
 
-    With count uniform in 1 .. length its mean is that of `masked_loss`, at a much lower variance: (L / l) sum over l masked, divided by L.
-    Nie et al. 2025 (LLaDA), eq. 6; Ou et al. 2025 (RADD), section 3.3, any-order autoregression.
+    These positions are masked in x_t.
+
+    With count uniform in 1 .. length its mean equals that of `masked_loss`, at a much lower variance: the sum
+    over l masked positions is weighted by L / l and divided by L. Nie et al. 2025 (LLaDA), eq. 6; Ou et al.
+    2025 (RADD), section 3.3, any-order autoregression.
 
     Args:
-        count: (B,) masked positions of each row, at least 1 and at most its unknown ones, or (B, N) of each of its blocks, 0 where
-            nothing is unknown; networks that read the time are told the t at which that share of them is masked.
-        block: the positions of a block, so that L are N = ceil(L / block) of them, which weigh as much as they have unknown ones. At block
-            1 every unknown position is masked, and nothing is random: exactly the likelihood of a network that sees what is before.
+        count: (B,), the number of masked positions of each row, from 1 to its number of unknown positions; or
+            (B, N), the same for each block of the row, 0 for a block without unknown positions. The network's
+            time input is the t whose expected masked share is count / unknown.
+        uniform, known: as in `masked_loss`.
+        block: positions per block; the L positions form N = ceil(L / block) blocks, each weighted by its
+            number of unknown positions. 0: the row is one block. 1: every unknown position is masked and
+            nothing is random, which is the exact likelihood of a network that sees only earlier positions.
+    Returns:
+        (B,), nats per unknown token.
     Raises:
-        ValueError: a count that is out of range.
+        ValueError: `count` has another shape or is out of range.
     """
     unknown = _unknown(x_0, known)
     length, device = x_0.shape[1], x_0.device
@@ -64,12 +77,13 @@ def counted_loss(
     blocks = -(-length // (block or length))
     if count.shape[1] != blocks:
         raise ValueError(
-            f"counted_loss: {length} positions are {blocks} blocks, but count is of {count.shape[1]}"
+            f"counted_loss: {length} positions form {blocks} blocks, but count has {count.shape[1]} columns"
         )
     total = torch.zeros_like(count).index_add_(1, number, unknown.to(count.dtype))
     if bool((count < total.clamp(max=1)).any()) or bool((count > total).any()):
         raise ValueError(
-            f"counted_loss: count must lie in 1 .. unknown positions of its row, got {count.tolist()} for {total.tolist()}"
+            "counted_loss: count must lie in 1 .. unknown positions of its row, "
+            f"got {count.tolist()} for {total.tolist()}"
         )
     key = 2 * number + uniform.double().masked_fill(~unknown, 1.5)
     rank = key.argsort(dim=1, stable=True).argsort(dim=1) - number * (block or length)
@@ -83,7 +97,7 @@ def counted_loss(
 def token_nats(
     denoiser: MaskedDenoiser, x_0: Tensor, x_t: Tensor, t: Tensor, cond: Condition | None = None
 ) -> Float[Tensor, "B L"]:
-    """-log p(x_0^i | x_t) where x_t is masked, 0 elsewhere."""
+    """-log p(x_0^i | x_t) in nats where x_t is masked, 0 elsewhere."""
     nats = _nats(denoiser, x_0, x_t, t, cond)
     return torch.where(x_t == denoiser.mask_id, nats, torch.zeros_like(nats))
 
@@ -91,7 +105,10 @@ def token_nats(
 def chain_nats(
     denoiser: MaskedDenoiser, x_0: Int[Tensor, "B L"], cond: Condition | None = None
 ) -> Float[Tensor, "B L"]:
-    """-log p(x_0^i | x_0^1 .. x_0^(i-1)) of an autoregressive network, one whose logits at i have not seen x_0^i: the exact likelihood."""
+    """-log p(x_0^i | x_0^1 .. x_0^(i-1)) in nats: the exact likelihood of an autoregressive network.
+
+    The logits of such a network at position i must not depend on x_0^i.
+    """
     return _nats(denoiser, x_0, x_0, torch.zeros(len(x_0), dtype=torch.float64, device="cpu"), cond)
 
 

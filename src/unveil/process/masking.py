@@ -1,8 +1,8 @@
-"""How tokens are lost: each is kept with probability alpha(t), or else becomes [MASK]. The process, its denoiser and its times.
+"""Masked (absorbing-state) diffusion of tokens: forward process, denoiser and sampling of times.
 
     q(x_t^i = x_0^i) = alpha(t),    q(x_t^i = [MASK]) = 1 - alpha(t),    independently at every position i
 
-Of a schedule only alpha is read. `Flow` is the linear one of LLaDA and MDLM, alpha = 1 - t.
+Only alpha of a schedule is used. `Flow` is the linear schedule of LLaDA and MDLM, alpha = 1 - t.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BISECTIONS = 60
 
 @dataclass(frozen=True)
 class MaskedCosine:
-    """alpha = 1 - sin(pi t / 2), sigma = 1 - alpha: most masks fall at small t, so that few tokens are revealed at first.
+    """alpha = 1 - sin(pi t / 2), sigma = 1 - alpha: samplers reveal few tokens at first, most at small t.
 
     Chang et al. 2022 (MaskGIT), section 3.3; Shi et al. 2024 (MD4), table 4.
     """
@@ -39,14 +39,14 @@ class MaskedCosine:
 
 
 class MaskedDenoiser(nn.Module):
-    """A network of tokens as a belief about the clean ones.
+    """A token network as a denoiser: predicts the clean tokens x_0 from the partly masked tokens x_t.
 
     Args:
-        network: (x (B, L), time (B,), cond) -> logits (B, L, V); where beliefs are asked at `positions` (B, P), it is called with them as a
-            fourth argument and answers (B, P, V).
-        mask_id: the token that stands for a lost one.
-        forbid_mask: give [MASK] itself no probability, in losses and by the solvers (SUBS, Sahoo et al. 2024, section 3.2.3). LLaDA's
-            published weights leave it in the softmax. The logits of the belief are the network's own either way.
+        network: (x (B, L), time (B,), cond) -> logits (B, L, V); with `positions` (B, P) as a fourth argument
+            it returns the logits (B, P, V) of these positions only.
+        mask_id: the id of [MASK].
+        forbid_mask: losses and solvers give [MASK] itself zero probability (SUBS, Sahoo et al. 2024, section
+            3.2.3). LLaDA's published weights keep it in the softmax. The belief's logits never change.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class MaskedDenoiser(nn.Module):
     def forward(
         self, x_t: Tensor, t: Tensor, cond: Condition | None = None, positions: Tensor | None = None
     ) -> MaskedDenoised:
-        """The belief about x_0 given x_t (B, L) at t (B,), everywhere or at `positions` (B, P)."""
+        """The belief about x_0 given x_t (B, L) at t (B,), at all positions or at `positions` (B, P)."""
         time = t.to(x_t.device, torch.float32)
         if positions is None:
             return MaskedDenoised(self.network(x_t, time, cond))
@@ -76,23 +76,24 @@ def masked(
     mask_id: int,
     known: Tensor | None = None,
 ) -> Int[Tensor, "B L"]:
-    """x_t: [MASK] where uniform < 1 - alpha(t); positions marked `known` stay clean.
+    """Sample x_t: [MASK] where uniform < 1 - alpha(t); positions where `known` is true stay clean.
 
     Args:
-        t: (B,), or (B, L) for blocks with a time each.
+        t: (B,), or (B, L) if every block has its own time.
         uniform: independent numbers in [0, 1).
         known: bool, broadcastable to x_0: prompts, padding.
     """
-    lost = uniform < like(1.0 - schedule.alpha(t), uniform)
+    mask = uniform < like(1.0 - schedule.alpha(t), uniform)
     if known is not None:
-        lost = lost & ~known
-    return x_0.masked_fill(lost, mask_id)
+        mask = mask & ~known
+    return x_0.masked_fill(mask, mask_id)
 
 
 def mask_rate(schedule: Schedule, t: Tensor) -> Tensor:
-    """-alpha'(t) / (1 - alpha(t)), float64: the bound's weight, 1 / t if alpha is linear. Sahoo et al. 2024, eq. 10.
+    """-alpha'(t) / (1 - alpha(t)), float64: the weight of the bound, 1 / t if alpha is linear.
 
-    The slope is a central difference of relative width 2e-4, right to 8 digits on any smooth schedule.
+    Sahoo et al. 2024, eq. 10.
+    The derivative is a central difference of relative width 2e-4, accurate to 8 digits on smooth schedules.
     """
     t = exact(t)
     step = 1e-4 * t
@@ -101,7 +102,7 @@ def mask_rate(schedule: Schedule, t: Tensor) -> Tensor:
 
 
 def time_of(schedule: Schedule, share: Tensor) -> Tensor:
-    """The t at which a share (B,) of all tokens is masked, 1 - alpha(t) = share, float64; by bisection."""
+    """The t at which 1 - alpha(t), the expected masked share, is `share` (B,); float64, by bisection."""
     share = exact(share)
     low, high = torch.zeros_like(share), torch.ones_like(share)
     for _ in range(BISECTIONS):
@@ -112,7 +113,7 @@ def time_of(schedule: Schedule, share: Tensor) -> Tensor:
 
 
 def without_mask(logits: Tensor, mask_id: int) -> Tensor:
-    """Logits (..., V) with -inf for [MASK]; unchanged if V leaves it out already."""
+    """Logits (..., V) with -inf for [MASK]; unchanged if the V logits do not include [MASK]."""
     if mask_id >= logits.shape[-1]:
         return logits
     mask = torch.arange(logits.shape[-1], device=logits.device) == mask_id
@@ -120,33 +121,35 @@ def without_mask(logits: Tensor, mask_id: int) -> Tensor:
 
 
 def stratified(offset: Tensor, count: int, least: float = 1e-3) -> Float[Tensor, " N"]:
-    """`count` times, each uniform in [least, 1), one in each of `count` equal strata.
+    """`count` stratified times: each is uniform in [least, 1), and each of `count` equal strata holds one.
 
         t_i = least + (1 - least) ((offset + i / count) mod 1)
 
-    The masked shares of a batch then hardly differ from those of the next. Kingma et al. 2021 (VDM), appendix I.1; MDLM's
-    `antithetic_sampling`.
+    This reduces the variance of the masked share between batches. Kingma et al. 2021 (VDM), appendix I.1;
+    MDLM's `antithetic_sampling`.
 
     Args:
         offset: one number in [0, 1).
     """
-    place = torch.arange(count, dtype=torch.float64, device="cpu") / count
-    return least + (1.0 - least) * ((exact(offset).reshape(()) + place) % 1.0)
+    stratum = torch.arange(count, dtype=torch.float64, device="cpu") / count
+    return least + (1.0 - least) * ((exact(offset).reshape(()) + stratum) % 1.0)
 
 
 def antithetic(uniform: Float[Tensor, " H"], least: float = 1e-3) -> Float[Tensor, " N"]:
-    """2 H times in pairs u and 1 - u, each uniform in [least, 1]."""
+    """2 H antithetic times: H pairs u and 1 - u, mapped linearly to [least, 1]."""
     pairs = torch.stack([exact(uniform), 1.0 - exact(uniform)], dim=1).flatten()
     return least + (1.0 - least) * pairs
 
 
 def stratified_counts(offset: Float[Tensor, " B"], count: int, length: Tensor) -> Int[Tensor, "B N"]:
-    """`count` numbers of masked tokens a row, each uniform in 1 .. length, spread evenly: for `counted_loss`. LLaDA's evaluation code.
+    """`count` stratified mask counts per row, each uniform in 1 .. length, for `counted_loss`.
+
+    As in LLaDA's evaluation code.
 
     Args:
         offset: (B,) in [0, 1).
-        length: (B,) or one number, the unknown tokens of each row.
+        length: (B,) or one number, the number of unknown tokens of each row.
     """
-    place = (exact(offset)[:, None] + torch.arange(count, dtype=torch.float64, device="cpu") / count) % 1.0
+    position = (exact(offset)[:, None] + torch.arange(count, dtype=torch.float64, device="cpu") / count) % 1.0
     total = length.cpu().reshape(-1, 1)
-    return 1 + torch.minimum((place * total).long(), total - 1)
+    return 1 + torch.minimum((position * total).long(), total - 1)

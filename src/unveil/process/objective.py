@@ -1,4 +1,7 @@
-"""Training losses, in the network's output space. Pure functions: time and noise are arguments, the result is one number a sample."""
+"""Training losses in the network's output space.
+
+The functions are pure: time and noise are arguments, and the result is one number per sample.
+"""
 
 from collections.abc import Callable
 from math import log
@@ -29,15 +32,17 @@ def denoising_loss(
 ) -> Tensor:
     """weight(t) * mean over unknown positions of (F(x_t, t) - F*)^2, with F* = (x_0 - c_skip x_t) / c_out.
 
-    With the eps parameterization and no weight this is L_simple (Ho et al. 2020, eq. 14), with `flow` conditional flow matching.
+    With the eps parameterization and no weight this is L_simple (Ho et al. 2020, eq. 14); with `flow` it is
+    conditional flow matching.
 
     Args:
         x_0: (B, *E).
-        t: (B,), or of x_0's leading axes, in (0, 1].
+        t: (B,), or any number of x_0's leading axes, in (0, 1].
         noise: standard normal, like x_0.
-        known: bool, broadcastable to x_0: kept clean in x_t and left out of the loss (`Inpaint`; also padding).
-        weight: of t (B,), in output space; see `min_snr`.
-        importance: broadcastable to x_0, a factor on each number's squared error (Diffuser's `action_weight` and `loss_discount`).
+        known: bool, broadcastable to x_0: positions kept clean in x_t and left out of the loss.
+        weight: maps t to the weight of the squared error in output space; see `min_snr`.
+        importance: broadcastable to x_0, a factor on the squared error of each number (Diffuser's
+            `action_weight` and `loss_discount`).
     Returns:
         (B,)
     """
@@ -67,7 +72,7 @@ def _output_loss(
 
 
 def _mean_of_unknown(error: Tensor, known: Tensor | None) -> Tensor:
-    """(B, *E) to (B,): the mean of each sample's unknown numbers; 0 where all are known."""
+    """(B, *E) to (B,): the mean over the unknown positions of each sample; 0 if all are known."""
     if known is None:
         return error.flatten(1).mean(1)
     unknown = (~known).expand_as(error).to(error.dtype)
@@ -75,9 +80,9 @@ def _mean_of_unknown(error: Tensor, known: Tensor | None) -> Tensor:
 
 
 def min_snr(schedule: Schedule, parameterization: Parameterization, gamma: float = 5.0) -> Weight:
-    """min(SNR, gamma) on the x_0 error, carried to output space: times c_out^2. Hang et al. 2023, eq. 6.
+    """The weight min(SNR, gamma) on the x_0 error, converted to output space by the factor c_out^2.
 
-    For eps this is min(SNR, gamma) / SNR, for v min(SNR, gamma) / (SNR + 1).
+    Hang et al. 2023, eq. 6. For eps this is min(SNR, gamma) / SNR, for v it is min(SNR, gamma) / (SNR + 1).
     """
 
     def weight(t: Tensor) -> Tensor:
@@ -100,19 +105,23 @@ def hybrid_loss(
     bound_weight: float = 1.0,
     bin_width: float = 2.0 / 255.0,
 ) -> Tensor:
-    """L_simple + bound_weight * (the bound's term for the step t -> s, in bits a dimension, its mean detached).
+    """L_simple + bound_weight * (the term of the variational bound for the step t -> s).
 
-    Only the learned variance feels the second term. With the paper's lambda = 0.001 and T steps, bound_weight = lambda * T.
-    Nichol & Dhariwal 2021, eq. 16.
+    The mean is detached in the second term, so only the learned variance gets a gradient from it. The paper's
+    lambda = 0.001 with T steps is bound_weight = lambda * T. Nichol & Dhariwal 2021, eq. 16.
 
     Args:
-        s: (B,), where each step ends; 0 makes the term the decoder's likelihood.
-        bin_width: width of a pixel level in x_0's units.
+        x_0, t, noise, known, weight: as in `denoising_loss`.
+        s: (B,), the time at which each step ends, s < t; at s = 0 the term is the decoder's likelihood.
+        bound_weight: weight of the bound's term, which is in bits per dimension.
+        bin_width: width of a pixel level in the units of x_0.
+    Returns:
+        (B,)
     Raises:
-        ValueError: the denoiser does not learn its variance.
+        ValueError: the denoiser has no learned variance.
     """
     if not denoiser.learned_variance:
-        raise ValueError("hybrid_loss: the denoiser must learn its variance (learned_variance=True)")
+        raise ValueError("hybrid_loss: the denoiser must have a learned variance (learned_variance=True)")
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
     output = denoiser.output(x_t, t, cond)
     raw, fraction, (skip, out, _) = output
@@ -135,10 +144,15 @@ def bound_loss(
     known: Tensor | None = None,
     bin_width: float = 2.0 / 255.0,
 ) -> Tensor:
-    """The bound's term for the step t -> s, in bits a dimension, (B,); mean and variance both learn from it.
+    """The term of the variational bound for the step t -> s, in bits per dimension.
 
-    Its mean over the T steps of a table, times T, is the bound but for the prior's term: L_vlb of Ho et al. 2020, eq. 5. A denoiser that
-    does not learn its variance has beta. Arguments as of `hybrid_loss`.
+    Mean and variance both get gradients. Its mean over the T steps of a table, times T, is the bound without
+    the prior's term: L_vlb of Ho et al. 2020, eq. 5. A denoiser without a learned variance uses beta.
+
+    Args:
+        x_0, t, s, noise, known, bin_width: as in `hybrid_loss`.
+    Returns:
+        (B,)
     """
     x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
     belief = denoiser(x_t, t, cond)
@@ -160,13 +174,17 @@ def bound_term(
     known: Tensor | None = None,
     bin_width: float = 2.0 / 255.0,
 ) -> Tensor:
-    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -log p(x_0 | x_t) where s = 0, in bits a dimension, (B,). Ho et al. 2020, eq. 5.
+    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -log p(x_0 | x_t) where s = 0, in bits per dimension.
+
+    Ho et al. 2020, eq. 5.
 
     Args:
-        belief: (B, *E), the mean of x_0.
-        fraction: (B, *E), where log variance of p lies between beta-tilde (0) and beta (1); see `learned_log_variance`.
-        t, s: (B,), where each step begins and ends.
+        belief: (B, *E), the predicted mean of x_0.
+        fraction: (B, *E), as in `learned_log_variance`.
+        t, s: (B,), the times at which each step begins and ends.
         known, bin_width: as in `hybrid_loss`.
+    Returns:
+        (B,)
     """
     true_mean, _ = posterior(schedule, x_t, x_0, t, s)
     mean, _ = posterior(schedule, x_t, belief, t, s)
@@ -189,9 +207,10 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_lo
 
 
 def discretized_nll(x: Tensor, mean: Tensor, log_scale: Tensor, bin_width: float) -> Tensor:
-    """-log of the normal's mass in the bin of x, elementwise, in nats; the outermost bins of [-1, 1] reach to infinity.
+    """-log of the normal probability of the bin around x, elementwise, in nats.
 
-    Ho et al. 2020, eq. 13; the mass is kept above 1e-12 as in their code.
+    The outermost bins of [-1, 1] extend to infinity, and the probability is clamped to at least 1e-12, as in
+    the released code. Ho et al. 2020, eq. 13.
     """
     inverse = (-log_scale).exp()
     upper = torch.special.ndtr((x - mean + 0.5 * bin_width) * inverse)

@@ -1,10 +1,10 @@
-"""What a network's output F means: x_0 = c_skip * x_t + c_out * F(c_in * x_t, t).
+"""Parameterizations: the meaning of a network's output F, x_0 = c_skip * x_t + c_out * F(c_in * x_t, t).
 
-A parameterization maps (alpha, sigma), float64, to these coefficients. The training target follows from them,
+A parameterization maps (alpha, sigma), float64, to these coefficients. They determine the training target,
 
     F* = (x_0 - c_skip x_t) / c_out,
 
-so there is one loss for all.
+so all parameterizations share one loss.
 """
 
 from collections.abc import Callable
@@ -43,16 +43,17 @@ def v(alpha: Tensor, sigma: Tensor) -> Coefficients:
 
 
 def flow(alpha: Tensor, sigma: Tensor) -> Coefficients:
-    """F = eps - x_0: on the schedule `Flow` the velocity dx/dt of the straight path. Lipman et al. 2023."""
+    """F = eps - x_0; on the schedule `Flow` it is the velocity dx/dt of the path. Lipman et al. 2023."""
     total = alpha + sigma
     return Coefficients(1.0 / total, -sigma / total, torch.ones_like(alpha))
 
 
 @dataclass(frozen=True)
 class EDM:
-    """Input, output and target at unit variance for data of standard deviation `sigma_data`. Karras et al. 2022, table 1.
+    """Network input and training target of unit variance for data of standard deviation `sigma_data`.
 
-    Written for x_t / alpha = x_0 + r * eps, r = sigma / alpha, so it holds on every schedule with alpha > 0.
+    Written for x_t / alpha = x_0 + r * eps with r = sigma / alpha, so it holds for every schedule with alpha
+    > 0. Karras et al. 2022, table 1.
     """
 
     sigma_data: float = 0.5

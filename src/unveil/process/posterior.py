@@ -1,8 +1,8 @@
-"""q(x_s | x_t, x_0) for any s < t: the one-step posterior that ancestral sampling, hybrid losses and bits/dim share.
+"""The posterior q(x_s | x_t, x_0), s < t, used by ancestral sampling, hybrid losses and bits per dimension.
 
-    alpha_ts = alpha_t / alpha_s,    sigma_ts^2 = sigma_t^2 - alpha_ts^2 sigma_s^2        ("beta" between s and t)
+    alpha_ts = alpha_t / alpha_s,    sigma_ts^2 = sigma_t^2 - alpha_ts^2 sigma_s^2    ("beta" from s to t)
     mean = alpha_ts sigma_s^2 / sigma_t^2 * x_t + alpha_s sigma_ts^2 / sigma_t^2 * x_0
-    variance = sigma_ts^2 sigma_s^2 / sigma_t^2                                           ("beta-tilde")
+    variance = sigma_ts^2 sigma_s^2 / sigma_t^2    ("beta-tilde")
 
 Ho et al. 2020, eq. 6-7, for s = t - 1; Kingma et al. 2021, appendix A, for any s.
 """
@@ -17,7 +17,7 @@ from unveil.process.schedule import Schedule, exact
 
 
 class PosteriorCoefficients(NamedTuple):
-    """mean = x_t_weight * x_t + x_0_weight * x_0; small is beta-tilde, large is beta. Float64, CPU, shape of t."""
+    """mean = x_t_weight * x_t + x_0_weight * x_0; small: beta-tilde, large: beta. Float64, CPU, like t."""
 
     x_t_weight: Tensor
     x_0_weight: Tensor
@@ -31,11 +31,10 @@ def posterior_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> Posterio
     Raises:
         ValueError: some s >= t.
     """
-    both = torch.stack(
-        torch.broadcast_tensors(exact(t), exact(s))
-    )  # at once: a step of few rows costs little else
+    # both times in one tensor: for few rows, the number of operations is the cost of a step
+    both = torch.stack(torch.broadcast_tensors(exact(t), exact(s)))
     if bool((both[1] >= both[0]).any()):
-        raise ValueError("posterior: s < t is needed (a step goes from t to a cleaner s)")
+        raise ValueError("posterior: a step must go from t to a cleaner s, s < t")
     alpha, sigma = schedule.alpha(both), schedule.sigma(both)
     (alpha_t, alpha_s), (sigma_t, sigma_s) = alpha, sigma
     log_snr_t, log_snr_s = 2.0 * (alpha.log() - sigma.log())
@@ -54,7 +53,14 @@ def posterior(schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor
 def learned_log_variance(schedule: Schedule, fraction: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """log variance = fraction * log beta + (1 - fraction) * log beta-tilde. Nichol & Dhariwal 2021, eq. 15.
 
-    Into s = 0 beta-tilde is 0; as in their code that of the step before stands in for it: 2t -> t (t <= 1/2), 1 -> t, or beta at t = 1.
+    For a step to s = 0, where beta-tilde is 0, it is replaced by that of the previous step, as in the
+    released code: 2t -> t for t <= 1/2, else 1 -> t; at t = 1 by beta.
+
+    Args:
+        fraction: (B, *E) in [0, 1].
+        t, s: (B,), 0 <= s < t.
+    Returns:
+        Like `fraction`.
     """
     c = posterior_coefficients(schedule, t, s)
     t, s = exact(t), exact(s)

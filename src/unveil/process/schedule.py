@@ -1,10 +1,11 @@
-"""Noise schedules: how much of x_0 is left, alpha(t), and how much noise there is, sigma(t).
+"""Noise schedules: the signal scale alpha(t) and the noise scale sigma(t).
 
     x_t = alpha(t) * x_0 + sigma(t) * eps,    t = 0 clean, t = 1 noise
 
-All arithmetic is float64 on the CPU, since a step's coefficients are differences of nearly equal numbers; whoever multiplies a state
-moves them to it (`process/corrupt.py: like`). At t = 0 every schedule is exactly clean: alpha 1, sigma 0. The variance-preserving
-schedules given by a formula keep their log-SNR, log(alpha^2 / sigma^2), within +-20 elsewhere.
+All arithmetic is float64 on the CPU, because the coefficients of a step are differences of nearly equal
+numbers; callers cast them to the state's dtype and device (`process/corrupt.py: like`). At t = 0 every
+schedule is exactly clean: alpha is 1 and sigma is 0. For t > 0 the variance-preserving schedules given by a
+formula clamp their log-SNR, log(alpha^2 / sigma^2), to [-20, 20].
 """
 
 from collections.abc import Callable
@@ -20,14 +21,14 @@ from torch.nn import functional as F
 
 Times = Float[Tensor, "*B"]
 LOG_SNR_LIMIT = 20.0
-MOST_REMEMBERED = 4096  # results of one function
+MOST_CACHED = 4096  # cached results per function
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
 @runtime_checkable
 class Schedule(Protocol):
-    """alpha and sigma of a time, and the time of a log-SNR."""
+    """Maps a time to alpha and sigma, and a log-SNR to its time."""
 
     def alpha(self, t: Times) -> Times: ...
     def sigma(self, t: Times) -> Times: ...
@@ -35,46 +36,49 @@ class Schedule(Protocol):
 
 
 def exact(t: Tensor) -> Tensor:
-    """The tensor as float64 on the CPU."""
+    """The tensor as float64 on the CPU, without gradient."""
     return t.detach().to("cpu", torch.float64)
 
 
 def one_time(t: Tensor) -> float | None:
-    """The number that a time is in all rows, if that is seen without reading them: a scalar, one row, or one expanded to many."""
+    """The time shared by all rows, or None if that cannot be known without reading every row.
+
+    It is known for a scalar, for one row, and for one row expanded to many.
+    """
     if t.device.type != "cpu" or not t.numel() or not (t.numel() == 1 or (t.ndim == 1 and t.stride(0) == 0)):
         return None
     return float(t if t.ndim == 0 else t.flatten()[0])
 
 
-def remembered(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
-    """The function with its newest results kept: for the numbers of a step, which are the same in every sample.
+def cached(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+    """Cache the newest results of a function, such as a step's coefficients, which all samples share.
 
-    Its arguments, schedules among them, must not change; with one that cannot be hashed the function is called each time.
+    Arguments, including schedules, must be immutable; if one is not hashable, nothing is cached.
     """
-    kept = lru_cache(MOST_REMEMBERED)(function)
+    cache = lru_cache(MOST_CACHED)(function)
 
-    def found(*arguments: *Arguments) -> Result:
+    def lookup(*arguments: *Arguments) -> Result:
         try:
-            return kept(*arguments)  # pyright: ignore[reportArgumentType]
+            return cache(*arguments)  # pyright: ignore[reportArgumentType]
         except TypeError:
             return function(*arguments)
 
-    return found
+    return lookup
 
 
 def log_snr(schedule: Schedule, t: Times) -> Times:
-    """log(alpha^2 / sigma^2) of a time: +inf where it is clean, -inf where alpha is 0."""
+    """log(alpha^2 / sigma^2) at t: +inf where sigma is 0, -inf where alpha is 0."""
     return 2.0 * (schedule.alpha(t).log() - schedule.sigma(t).log())
 
 
 def _alpha(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """Of a variance-preserving schedule given by its log-SNR: alpha^2 = sigmoid(log-SNR), and exactly 1 at t = 0."""
+    """alpha of a variance-preserving schedule: alpha^2 = sigmoid(log-SNR), and exactly 1 at t = 0."""
     t = exact(t)
     return torch.where(t <= 0, torch.ones_like(t), log_snr(t).sigmoid().sqrt())
 
 
 def _sigma(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """sigma^2 = sigmoid(-log-SNR), and exactly 0 at t = 0."""
+    """sigma of a variance-preserving schedule: sigma^2 = sigmoid(-log-SNR), and exactly 0 at t = 0."""
     t = exact(t)
     return torch.where(t <= 0, torch.zeros_like(t), (-log_snr(t)).sigmoid().sqrt())
 
@@ -85,7 +89,7 @@ def _bounded(log_snr: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LinearBeta:
-    """Variance preserving with beta(t) = beta_min + t * (beta_max - beta_min): alpha^2 = exp(-integral of beta).
+    """Variance preserving, with beta(t) = beta_min + t * (beta_max - beta_min) and alpha^2 = exp(-int beta).
 
     The continuous limit of DDPM's table (1e-4 .. 0.02 over 1000 steps). Song et al. 2021, eq. 32.
     """
@@ -111,9 +115,10 @@ class LinearBeta:
 
 @dataclass(frozen=True)
 class ScaledLinearBeta:
-    """Variance preserving with sqrt(beta) linear in t, as latent and Stable Diffusion: beta(t) = steps * (r_0 + t (r_1 - r_0))^2.
+    """Variance preserving, with sqrt(beta) linear in t: beta(t) = steps * (r_0 + t (r_1 - r_0))^2.
 
-    r_0 and r_1 are the square roots of `beta_start` and `beta_end`, the first and last entries of a table of `steps` entries.
+    r_0 and r_1 are the square roots of `beta_start` and `beta_end`, the first and last of `steps` entries of
+    a table. Latent Diffusion and Stable Diffusion use this schedule.
     """
 
     beta_start: float = 0.00085
@@ -135,18 +140,21 @@ class ScaledLinearBeta:
         return _sigma(self._log_snr, t)
 
     def time(self, log_snr: Times) -> Times:
-        wanted = F.softplus(-_bounded(log_snr))
-        low, high = torch.zeros_like(wanted), torch.full_like(wanted, 8.0)
-        for _ in range(64):  # bisection: the integral rises with t
+        integral = F.softplus(-_bounded(log_snr))
+        low, high = torch.zeros_like(integral), torch.full_like(integral, 8.0)
+        for _ in range(64):  # bisection: the integral increases with t
             middle = 0.5 * (low + high)
-            below = self._integral(middle) < wanted
+            below = self._integral(middle) < integral
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return 0.5 * (low + high)
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """alpha = cos(pi/2 (t + o) / (1 + o)) / cos(pi/2 o / (1 + o)), o = `offset`, variance preserving. Nichol & Dhariwal 2021, eq. 17."""
+    """Variance preserving: alpha = cos(pi/2 (t + o) / (1 + o)) / cos(pi/2 o / (1 + o)), o = `offset`.
+
+    Nichol & Dhariwal 2021, eq. 17.
+    """
 
     offset: float = 0.008
 
@@ -154,8 +162,8 @@ class Cosine:
         first = 0.5 * pi * self.offset / (1.0 + self.offset)
         angle = t * (0.5 * pi / (1.0 + self.offset)) + first
         # sigma^2 cos^2 f = cos^2 f - cos^2 a = sin(a + f) sin(a - f): no cancellation near t = 0
-        lost = (angle + first).sin() * (angle - first).sin()
-        return _bounded((angle.cos().clamp(min=0.0).square() / lost.clamp(min=0.0)).log())
+        noise = (angle + first).sin() * (angle - first).sin()
+        return _bounded((angle.cos().clamp(min=0.0).square() / noise.clamp(min=0.0)).log())
 
     def alpha(self, t: Times) -> Times:
         return _alpha(self._log_snr, t)
@@ -171,7 +179,10 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Flow:
-    """The straight path of flow matching and rectified flow: alpha = 1 - t, sigma = t. Lipman et al. 2023; Liu et al. 2023."""
+    """The straight path of flow matching and rectified flow: alpha = 1 - t, sigma = t.
+
+    Lipman et al. 2023; Liu et al. 2023.
+    """
 
     def alpha(self, t: Times) -> Times:
         return 1.0 - exact(t)
@@ -185,10 +196,11 @@ class Flow:
 
 @dataclass(frozen=True)
 class Karras:
-    """Variance exploding: alpha = 1, sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
+    """Variance exploding: alpha = 1, sigma(t) = (low + t (high - low))^rho, and sigma(0) = 0.
 
-    A uniform grid in t is then spaced as in Karras et al. 2022, eq. 5, with 0 in the place of its last level; `grid.karras` is eq. 5
-    itself. States start as sigma(1) * noise.
+    low = sigma_min^(1/rho) and high = sigma_max^(1/rho). A uniform grid in t then has the noise levels of
+    Karras et al. 2022, eq. 5, with 0 instead of the last level; `grid.karras` is eq. 5 itself. Sampling
+    starts from sigma(1) * noise.
     """
 
     sigma_min: float = 0.002
@@ -210,12 +222,12 @@ class Karras:
 
 
 class Tabulated:
-    """A discrete DDPM table: entry i of N, counted from 1, is t = i / N; between entries the log-SNR is interpolated linearly.
+    """A discrete DDPM table: entry i = 1 .. N is at t = i / N, with linear interpolation of the log-SNR.
 
     Args:
-        alpha_bar: (N,), alpha^2 after each step, falling within (0, 1).
+        alpha_bar: (N,), alpha^2 after each step, strictly decreasing, in (0, 1).
     Raises:
-        ValueError: the table does not fall strictly within (0, 1).
+        ValueError: the table is not strictly decreasing, or not within (0, 1).
     """
 
     def __init__(self, alpha_bar: Float[Tensor, " N"]) -> None:
@@ -226,7 +238,7 @@ class Tabulated:
             and float(alpha_bar[0]) < 1
             and bool((alpha_bar.diff() < 0).all())
         ):
-            raise ValueError("Tabulated: alpha_bar must fall strictly, all of it between 0 and 1")
+            raise ValueError("Tabulated: alpha_bar must be strictly decreasing and lie between 0 and 1")
         entries = alpha_bar.log() - (-alpha_bar).log1p()
         first = torch.full(
             (1,), max(LOG_SNR_LIMIT, float(entries[0]) + 1.0), dtype=torch.float64, device="cpu"
@@ -235,9 +247,9 @@ class Tabulated:
         self._entries = torch.cat([first, entries])
 
     def _log_snr(self, t: Tensor) -> Tensor:
-        place = (t * self.steps).clamp(0.0, float(self.steps))
-        lower = place.floor().clamp(max=self.steps - 1).long()
-        return torch.lerp(self._entries[lower], self._entries[lower + 1], place - lower)
+        position = (t * self.steps).clamp(0.0, float(self.steps))
+        lower = position.floor().clamp(max=self.steps - 1).long()
+        return torch.lerp(self._entries[lower], self._entries[lower + 1], position - lower)
 
     def alpha(self, t: Times) -> Times:
         return _alpha(self._log_snr, t)
@@ -253,24 +265,24 @@ class Tabulated:
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " N"]:
-    """DDPM's betas, evenly spaced. Ho et al. 2020, section 4."""
+    """Evenly spaced betas of DDPM. Ho et al. 2020, section 4."""
     return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
 
 
 def scaled_linear_betas(
     steps: int = 1000, first: float = 0.00085, last: float = 0.012
 ) -> Float[Tensor, " N"]:
-    """Latent diffusion's betas, evenly spaced in their square root."""
+    """Betas of Latent Diffusion, evenly spaced in their square root."""
     return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu") ** 2
 
 
 def cosine_betas(steps: int, offset: float = 0.008, largest: float = 0.999) -> Float[Tensor, " N"]:
-    """Betas of the cosine schedule, capped at `largest`. Nichol & Dhariwal 2021, section 3.2."""
+    """Betas of the cosine schedule, clamped to at most `largest`. Nichol & Dhariwal 2021, section 3.2."""
     t = torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64, device="cpu")
     alpha_bar = (0.5 * pi * (t + offset) / (1.0 + offset)).cos() ** 2
     return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=largest)
 
 
 def tabulated(betas: Float[Tensor, " N"]) -> Tabulated:
-    """The table of alpha_bar = cumulative product of (1 - beta)."""
+    """The schedule of a table of betas: alpha_bar is the cumulative product of 1 - beta."""
     return Tabulated((1.0 - exact(betas)).cumprod(0))

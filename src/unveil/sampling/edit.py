@@ -1,4 +1,4 @@
-"""Edits of the state: (x_t, t, generator) -> x_t. Known positions in three forms, and gradient ascent on the state."""
+"""Edits of the state, (x_t, t, generator) -> x_t: inpainting of known positions and gradient ascent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,17 +20,20 @@ def identity(x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
 
 
 def potential_gradient(log_h: LogPotential, x_t: Tensor, t: Tensor) -> Tensor:
-    """grad_x sum log_h(x, t) at x_t, for t (B,).
+    """The gradient of sum log_h(x, t) with respect to x, at x_t (B, *E) and t (B,).
 
+    Returns:
+        Like x_t.
     Raises:
-        ValueError: log_h returns anything but shape (B,).
+        ValueError: log_h returns another shape than (B,).
     """
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         value = log_h(x, t)
         if value.shape != x_t.shape[:1]:
             raise ValueError(
-                f"log_h must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}"
+                f"log_h must return one number per sample, shape {tuple(x_t.shape[:1])}, "
+                f"got {tuple(value.shape)}"
             )
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return gradient
@@ -38,10 +41,10 @@ def potential_gradient(log_h: LogPotential, x_t: Tensor, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Inpaint:
-    """Known positions are set to their clean values after every step.
+    """Set known positions to their clean values after every step.
 
-    For networks trained with these positions clean: a plan's start, a policy's observations, a prompt. Any other network wants
-    `Replace`.
+    For networks trained with clean known positions: the start of a plan, the observations of a policy, a
+    prompt. For any other network use `Replace`.
 
     Args:
         known: bool, broadcastable to x.
@@ -57,10 +60,14 @@ class Inpaint:
 
 @dataclass(frozen=True, eq=False)
 class Replace:
-    """Known positions are set to their values noised to t: alpha_t * value + sigma_t * fresh noise.
+    """Set known positions to their values noised to time t: alpha_t * value + sigma_t * fresh noise.
 
-    For networks that saw every position noisy. Lugmayr et al. 2022 (RePaint), eq. 8a. Its resampling jumps are times from
-    `grid.jumping` and the solver `Renoise`.
+    For networks trained with noise at every position. Lugmayr et al. 2022 (RePaint), eq. 8a. For RePaint's
+    resampling, use times from `grid.jumping` and the solver `Renoise`.
+
+    Args:
+        known: bool, broadcastable to x.
+        value: broadcastable to x.
     """
 
     known: Tensor
@@ -74,15 +81,17 @@ class Replace:
 
 @dataclass(frozen=True, eq=False)
 class Ascend:
-    """`steps` times x += gain(t) * grad_x log_h(x, t): what Diffuser's released code does before each denoising step.
+    """Gradient ascent on the state, x += gain(t) * grad_x log_h(x, t), `steps` times.
 
-    Its `scale_grad_by_std` and `t_stopgrad` belong to `gain`, which must be 0 at t = 0. Scales do not carry over to `tilted` or
-    to `Ancestral`. Put known positions back after it: `chain(Ascend(...), Inpaint(...))`.
+    This is what Diffuser's released code does before each denoising step; its `scale_grad_by_std` and
+    `t_stopgrad` are part of `gain`, which must be 0 at t = 0. Its scales differ from those of `tilted` and
+    `Ancestral`. Reset known positions afterwards: `chain(Ascend(...), Inpaint(...))`.
 
     Args:
-        log_h: (x_t (B, *E), t (B,)) -> (B,).
-        gain: a scalar t to a number.
-        between: applied after each ascent step.
+        log_h: (x_t (B, *E), t (B,)) -> (B,), in nats.
+        gain: maps a scalar t to the step size.
+        steps: ascent steps per edit.
+        between: edit applied after each ascent step.
     """
 
     log_h: LogPotential
@@ -101,7 +110,7 @@ class Ascend:
 
 
 def chain(*edits: Edit) -> Edit:
-    """The edits one after another."""
+    """Apply the edits one after another."""
 
     def run(x_t: Tensor, t: Tensor, generator: Noise) -> Tensor:
         for edit in edits:

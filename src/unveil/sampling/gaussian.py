@@ -1,4 +1,4 @@
-"""Solvers of the Gaussian family: one step from t to a cleaner s, given a belief about x_0."""
+"""Solvers of Gaussian diffusion: each step goes from t to a cleaner s, using the belief about x_0."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -10,17 +10,21 @@ from torch import Tensor
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import learned_log_variance, posterior_coefficients
-from unveil.process.schedule import Schedule, log_snr, remembered
+from unveil.process.schedule import Schedule, cached, log_snr
 from unveil.sampling.edit import LogPotential, potential_gradient
+from unveil.sampling.loop import Solver
 from unveil.sampling.noise import Noise, normal_like
 
 
 @dataclass(frozen=True)
 class DDIM:
-    """x_s = alpha_s mean + sqrt(sigma_s^2 - v) eps_hat + sqrt(v) z,    v = eta^2 beta-tilde,    eps_hat = (x_t - alpha_t mean) / sigma_t
+    """The DDIM solver. Song, Meng & Ermon 2021, eq. 12.
 
-    eta = 0 is the probability-flow Euler step, and with `Flow` the Euler step of flow matching; eta = 1 is DDPM's posterior with
-    beta-tilde. Song, Meng & Ermon 2021, eq. 12.
+        x_s = alpha_s mean + sqrt(sigma_s^2 - v) eps_hat + sqrt(v) z
+        v = eta^2 beta-tilde,    eps_hat = (x_t - alpha_t mean) / sigma_t
+
+    eta = 0 is the Euler step of the probability flow, and with `Flow` the Euler step of flow matching. With
+    eta = 1 it is DDPM's posterior with variance beta-tilde.
     """
 
     schedule: Schedule
@@ -30,7 +34,7 @@ class DDIM:
         self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
-        if t.ndim:  # each row its own step
+        if t.ndim:  # every row has its own step
             kept, gained, deviation = (like(factor, x_t) for factor in _ddim(self.schedule, self.eta, t, s))
         else:
             kept, gained, deviation = _ddim_once(self.schedule, self.eta, float(t), float(s))
@@ -39,7 +43,7 @@ class DDIM:
 
 
 def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Factors on x_t, on the mean and on fresh noise."""
+    """The factors of x_t, of the mean and of fresh noise."""
     both = torch.stack([t, s])
     (alpha_t, alpha_s), (sigma_t, sigma_s) = schedule.alpha(both), schedule.sigma(both)
     if eta == 0.0:
@@ -49,7 +53,7 @@ def _ddim(schedule: Schedule, eta: float, t: Tensor, s: Tensor) -> tuple[Tensor,
     return kept, alpha_s - alpha_t * kept, variance.sqrt()
 
 
-@remembered
+@cached
 def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[float, ...]:
     return tuple(
         float(factor)
@@ -59,15 +63,19 @@ def _ddim_once(schedule: Schedule, eta: float, t: float, s: float) -> tuple[floa
 
 @dataclass(frozen=True)
 class Ancestral:
-    """A draw from p(x_s | x_t) = N(posterior mean, variance): DDPM's sampler, for any s < t.
+    """DDPM's sampler for any s < t: a sample of p(x_s | x_t) = N(posterior mean, variance).
 
-    variance: beta-tilde ("small"), beta ("large"), or between the two by the belief's fraction ("learned"). With `log_h` the mean
-    is shifted by scale * variance * grad_x log_h(x_t, t), as the released code of Dhariwal & Nichol 2021 (Alg. 1) does; Diffuser's paper
-    takes the gradient at the mean. With "small" that equals a shift of the belief by sigma_s^2 / alpha_s * grad, against
-    sigma_t^2 / alpha_t for `tilted`: scales do not carry over. No noise is added into s = 0.
+    With `log_h` the mean is shifted by scale * variance * grad_x log_h(x_t, t), as in the released code of
+    Dhariwal & Nichol 2021 (Alg. 1); Diffuser's paper takes the gradient at the mean. With variance "small"
+    this equals a shift of the belief by sigma_s^2 / alpha_s * grad, but `tilted` shifts it by
+    sigma_t^2 / alpha_t * grad, so their scales differ. The step to s = 0 adds no noise.
 
     Args:
+        variance: "small" is beta-tilde, "large" is beta, "learned" interpolates their logarithms by the
+            belief's `variance_fraction`.
         temperature: factor on the standard deviation of the noise.
+        log_h: log-potential, (x_t (B, *E), t (B,)) -> (B,), in nats.
+        scale: factor on the gradient of `log_h`; 0 disables it.
     """
 
     schedule: Schedule
@@ -100,23 +108,24 @@ class Ancestral:
             return large
         if belief.variance_fraction is None:
             raise ValueError(
-                "Ancestral('learned'): this denoiser does not learn its variance; use 'small' or 'large'"
+                "Ancestral: this denoiser has no learned variance; use 'small' or 'large', not 'learned'"
             )
         return learned_log_variance(self.schedule, belief.variance_fraction, t, s).exp()
 
 
-@remembered
+@cached
 def _posterior(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
-    """Weights of x_t and of the mean, beta-tilde and beta."""
+    """The weights of x_t and of the mean, then beta-tilde and beta."""
     c = posterior_coefficients(schedule, *torch.tensor([t, s], dtype=torch.float64, device="cpu"))
     return float(c.x_t_weight), float(c.x_0_weight), float(c.small), float(c.large)
 
 
 @dataclass(frozen=True)
 class Consistency:
-    """x_s = alpha_s f(x_t, t) + sigma_s z: go to the end of the flow, and noise it anew. For beliefs that are such ends, as of students.
+    """Multistep consistency sampling: x_s = alpha_s f(x_t, t) + sigma_s z. Song et al. 2023, Alg. 1.
 
-    Song et al. 2023, Alg. 1. The mean of a denoiser is no end of a flow but a mean of many: with it the samples collapse.
+    f must predict the endpoint of the probability flow, as distilled students do. The mean of an ordinary
+    denoiser averages over many endpoints, so samples made with it collapse.
     """
 
     schedule: Schedule
@@ -124,7 +133,7 @@ class Consistency:
     def step(
         self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        end = denoise(x_t, t.expand(len(x_t))).mean
+        end = denoise(x_t, t.expand(len(x_t))).mean  # (B, *E)
         if float(s) <= 0.0:
             return end, None
         return like(self.schedule.alpha(s), x_t) * end + like(self.schedule.sigma(s), x_t) * normal_like(
@@ -134,16 +143,17 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Heun:
-    """The trapezoidal rule along dx = mean d(alpha) + eps_hat d(sigma): second order, two calls a step, Euler into s = 0.
+    """Heun's method (the trapezoidal rule) for dx = mean d(alpha) + eps_hat d(sigma).
 
-    With alpha = 1 (`Karras`) this is the sampler of Karras et al. 2022, Alg. 1 and 2; with `Flow`, Heun's method on the velocity.
-    It starts anywhere, alpha = 0 included.
+    Second order, two network calls per step. The step to s = 0 is an Euler step. With alpha = 1 (`Karras`)
+    this is the sampler of Karras et al. 2022, Alg. 1 and 2; with `Flow` it is Heun's method for the velocity.
+    It can start at any time, including alpha = 0.
 
     Args:
-        churn: before each step the ratio sigma / alpha is raised to 1 + churn times itself and the noise to match is added; S_churn / N
-            in the paper, which caps it at sqrt(2) - 1, as here.
-        churn_noise: the paper's S_noise.
-        churn_range: sigma / alpha between which churn acts, the paper's S_tmin and S_tmax.
+        churn: before each step the ratio sigma / alpha is multiplied by 1 + churn and matching noise is
+            added; the paper's S_churn / N, clamped to at most sqrt(2) - 1 as there. 0 disables it.
+        churn_noise: factor on the added noise, the paper's S_noise.
+        churn_range: range of sigma / alpha in which churn is used, the paper's S_tmin and S_tmax.
     """
 
     schedule: Schedule
@@ -183,7 +193,7 @@ class Heun:
 
 
 class PastBelief(NamedTuple):
-    """What a two-step method remembers: the last mean, and half the log-SNR where it was made."""
+    """The state of a two-step method: the last mean (B, *E), and half the log-SNR at its time."""
 
     mean: Tensor
     half_log_snr: float
@@ -191,10 +201,12 @@ class PastBelief(NamedTuple):
 
 @dataclass(frozen=True)
 class DPMpp2M:
-    """x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) (mean + (mean - last mean) / (2 r)),    h = lambda_s - lambda_t, r = h_last / h
+    """DPM-Solver++ (2M). Lu et al. 2022, Alg. 2.
 
-    lambda = log(alpha / sigma). Second order, one call a step; first order in the first step and into s = 0. Lu et al. 2022
-    (DPM-Solver++), Alg. 2.
+        x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) (mean + (mean - last mean) / (2 r))
+        lambda = log(alpha / sigma),    h = lambda_s - lambda_t,    r = h_last / h
+
+    Second order with one call per step; the first step and the step to s = 0 are of first order.
     """
 
     schedule: Schedule
@@ -216,7 +228,7 @@ class DPMpp2M:
         return decay * x_t - lost * extrapolated, PastBelief(mean, now)
 
 
-@remembered
+@cached
 def _dpmpp(schedule: Schedule, t: float, s: float) -> tuple[float, float, float, float]:
     """sigma_s / sigma_t, alpha_s (e^-h - 1), half the log-SNR at t, and h."""
     times = torch.tensor([t, s], dtype=torch.float64, device="cpu")
@@ -227,13 +239,14 @@ def _dpmpp(schedule: Schedule, t: float, s: float) -> tuple[float, float, float,
 
 @dataclass(frozen=True)
 class Renoise:
-    """Another solver on the way down, and the forward process on the way up: x_s = (alpha_s / alpha_t) x_t + noise, for s > t.
+    """Use `solver` for steps to a cleaner s < t, and the forward process for steps towards noise, s > t.
 
-    The noise has variance sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2, so that the marginals are kept. What the solver carries from step
-    to step is forgotten. For times that rise, see `grid.jumping`: RePaint's resampling (Lugmayr et al. 2022, Alg. 1, line 9).
+    The forward step is x_s = (alpha_s / alpha_t) x_t + noise, and noise of variance
+    sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2 preserves the marginals. A step towards noise resets the
+    solver's `carry`. For such times see `grid.jumping`: RePaint (Lugmayr et al. 2022, Alg. 1, line 9).
     """
 
-    solver: Any
+    solver: Solver[GaussianDenoised]
     schedule: Schedule
 
     def step(

@@ -1,6 +1,6 @@
-"""Guidance: Denoise -> Denoise. Every function here moves the belief about x_0 and leaves state and solver alone.
+"""Guidance: functions Denoise -> Denoise that change the belief about x_0, but neither state nor solver.
 
-Scales: 0 is unconditional (or unchanged), 1 conditional (or Bayes' rule), more is sharper.
+Scale 0 is unconditional (or unchanged), 1 is conditional (or Bayes' rule), and above 1 is stronger.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,9 @@ from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential, potential_gradient
 
 Interval = tuple[float, float]
-ALWAYS: Interval = (0.0, float("inf"))  # churn may lift t above 1
-Guidance = Callable[
-    [GaussianDenoise], GaussianDenoise
-]  # what `partial(tilted, log_h=..., ...)` and `partial(steered, ...)` are
+ALWAYS: Interval = (0.0, float("inf"))  # churn may raise t above 1
+# the type of `partial(tilted, log_h=..., ...)` and of `partial(steered, ...)`
+Guidance = Callable[[GaussianDenoise], GaussianDenoise]
 
 
 def _same(x: Tensor) -> Tensor:
@@ -32,11 +31,12 @@ def _same(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Branch:
-    """One side of classifier-free guidance.
+    """One branch of classifier-free guidance, conditional or unconditional.
 
     Args:
-        condition: what the network is told on this side.
-        view: how this side sees x_t; LLaDA's null branch masks the prompt here, and differs in nothing else.
+        condition: the network's condition in this branch.
+        view: maps x_t to the network's input in this branch; LLaDA's unconditional branch masks the prompt
+            here and has no other difference.
     """
 
     condition: Condition | None = None
@@ -51,46 +51,54 @@ def cfg(
     interval: Interval = ALWAYS,
     rescale: float = 0.0,
 ) -> Denoise[D]:
-    """Classifier-free guidance: null.toward(cond, scale) = null + scale * (cond - null), both branches in one call.
+    """Classifier-free guidance: null + scale * (cond - null), with both branches in one network call.
 
-    Ho & Salimans 2022, with scale = 1 + w of their eq. 6, the convention of Stable Diffusion; for tokens LLaDA's rule.
+    Ho & Salimans 2022, with scale = 1 + w of their eq. 6, as in Stable Diffusion and, for tokens, in LLaDA.
 
     Args:
-        interval: t within which guidance acts; elsewhere the plain conditional belief (Kynkaanniemi et al. 2024).
-        rescale: share of the way to the standard deviation of the conditional mean, against over-exposure (Lin et al. 2024, eq. 15-16,
-            here on the mean of x_0); Gaussian beliefs only.
+        denoiser: (x_t (B, *E), t (B,), condition) -> belief.
+        cond, null: the conditional and the unconditional branch.
+        scale: 0 is unconditional, 1 conditional, above 1 guided.
+        interval: range of t in which guidance is used; outside it the belief is the conditional one
+            (Kynkaanniemi et al. 2024).
+        rescale: interpolation, in [0, 1], from the standard deviation of the guided mean (0) to that of the
+            conditional mean (1), which prevents over-exposure (Lin et al. 2024, eq. 15-16, here for the mean
+            of x_0); Gaussian beliefs only.
     Raises:
-        ValueError: rescale outside [0, 1], or one branch has a condition field that the other lacks.
+        ValueError: rescale is outside [0, 1], or the two conditions have different fields.
     """
     if not 0.0 <= rescale <= 1.0:
         raise ValueError(f"cfg: rescale must lie in [0, 1], got {rescale}")
 
     def guided(x_t: Tensor, t: Tensor) -> D:
-        count = len(x_t)
+        count = len(x_t)  # B
         if not _inside(t, interval):
             return denoiser(cond.view(x_t), t, cond.condition)
         if cond.condition is None or null.condition is None:
             if cond.condition is not null.condition:
-                raise ValueError("cfg: give both branches a condition with the same fields, or neither")
+                raise ValueError("cfg: both branches must have a condition with the same fields, or neither")
             both = None
         else:
             both = null.condition.cat(cond.condition)
         beliefs = denoiser(torch.cat([null.view(x_t), cond.view(x_t)]), torch.cat([t, t]), both)
-        conditional = beliefs.rows(count, 2 * count)
+        conditional = beliefs.rows(count, 2 * count)  # of the 2 B rows
         mixed = beliefs.rows(0, count).toward(conditional, scale)
         if rescale == 0.0:
             return mixed
         if not isinstance(mixed, GaussianDenoised) or not isinstance(conditional, GaussianDenoised):
             raise ValueError("cfg: rescale needs a Gaussian belief")
         axes = tuple(range(1, x_t.ndim))
-        factor = conditional.mean.std(axes, keepdim=True) / mixed.mean.std(axes, keepdim=True)
+        factor = conditional.mean.std(axes, keepdim=True) / mixed.mean.std(axes, keepdim=True)  # (B, 1, ...)
         return cast(D, mixed.moved(mixed.mean * (rescale * factor + (1.0 - rescale))))
 
     return guided
 
 
 def blend(a: Denoise[D], b: Denoise[D], scale: float) -> Denoise[D]:
-    """a.toward(b, scale): two different networks; with scale > 1, b is guided away from a weaker a (Karras et al. 2024)."""
+    """Interpolate two denoisers, a + scale * (b - a); scale > 1 guides b away from a weaker a.
+
+    Karras et al. 2024.
+    """
 
     def blended(x_t: Tensor, t: Tensor) -> D:
         return a(x_t, t).toward(b(x_t, t), scale)
@@ -105,16 +113,18 @@ def tilted(
     scale: float = 1.0,
     interval: Interval = ALWAYS,
 ) -> GaussianDenoise:
-    """Guide a denoiser by the gradient of a log-potential.
+    """Guide a denoiser by the gradient of a log-potential on noisy states, such as a classifier.
 
-    mean' = mean + scale * sigma_t^2 / alpha_t * grad_x log h(x_t, t)      (Tweedie; Dhariwal & Nichol 2021, Alg. 2)
+        mean' = mean + scale * sigma_t^2 / alpha_t * grad_x log h(x_t, t)
+
+    From Tweedie's formula; Dhariwal & Nichol 2021, Alg. 2.
 
     Args:
-        log_h: maps x_t (B, *E) and t (B,) to (B,), in nats; differentiable in x_t, and meaningful on noisy states.
-        scale: 0 leaves the denoiser unchanged, 1 is Bayes' rule, more sharpens.
-        interval: t within which guidance acts.
+        log_h: maps x_t (B, *E) and t (B,) to (B,), in nats; differentiable in x_t, valid for noisy states.
+        scale: 0 leaves the denoiser unchanged, 1 is Bayes' rule, a larger scale is stronger guidance.
+        interval: range of t in which guidance is used.
     Raises:
-        ValueError: log_h returns anything but shape (B,), or alpha(t) = 0 inside the interval, where the gain is infinite.
+        ValueError: log_h returns another shape than (B,), or alpha(t) = 0 inside the interval.
     """
 
     def guided(x_t: Tensor, t: Tensor) -> GaussianDenoised:
@@ -128,7 +138,7 @@ def tilted(
 
 
 def within(log_h: LogPotential, interval: Interval) -> LogPotential:
-    """A log-potential that is flat, 0, outside an interval of t: for whoever takes its gradient, such as `Ancestral`."""
+    """Restrict a log-potential to an interval of t; outside it the potential and its gradient are 0."""
 
     def bounded(x_t: Tensor, t: Tensor) -> Tensor:
         return log_h(x_t, t) if _inside(t, interval) else 0.0 * x_t.flatten(1).sum(1)
@@ -144,19 +154,24 @@ def steered(
     jacobian: bool = True,
     interval: Interval = ALWAYS,
 ) -> GaussianDenoise:
-    """Guide a denoiser by a cost of the clean sample: an obstacle, a speed limit, a measurement.
+    """Guide a denoiser by a cost of the clean sample, such as an obstacle, a speed limit or a measurement.
 
-    jacobian:      mean' = mean - scale * sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)      (DPS, Chung et al. 2023)
-    no jacobian:   mean' = mean - scale * sigma_t^2 / (alpha_t^2 + sigma_t^2) * grad_mean cost(mean, t)
+        jacobian:    mean' = mean - scale * sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)
+        no jacobian: mean' = mean - scale * sigma_t^2 / (alpha_t^2 + sigma_t^2) * grad_mean cost(mean, t)
 
-    sigma_t^2 / alpha_t times the network's Jacobian is the belief's covariance; without the jacobian that of a unit-variance prior
-    stands in for it, which saves the pass backwards through the network. DPS's own algorithm moves the state after the step instead: its
-    zeta is not this scale.
+    The first is DPS (Chung et al. 2023). sigma_t^2 / alpha_t times the network's Jacobian is the covariance
+    of the belief; the second uses the covariance under a unit-variance prior instead, which saves the
+    backward pass through the network. DPS itself changes the state after the step: its zeta is not this
+    scale.
 
     Args:
-        cost: maps the clean mean (B, *E) and t (B,) to (B,), in nats; exact posteriors need the belief's own variance at t inside.
+        cost: maps the clean mean (B, *E) and t (B,) to (B,), in nats; for an exact posterior it must account
+            for the variance of the belief at t.
+        scale: factor on the gradient; 0 leaves the denoiser unchanged.
+        jacobian: take the gradient through the network.
+        interval: range of t in which guidance is used.
     Raises:
-        ValueError: cost returns anything but shape (B,), or alpha(t) = 0 inside the interval (with the jacobian).
+        ValueError: cost returns another shape than (B,), or alpha(t) = 0 in the interval (with jacobian).
     """
 
     def guided(x_t: Tensor, t: Tensor) -> GaussianDenoised:
@@ -174,7 +189,8 @@ def steered(
             value = cost(belief.mean, t)
             if value.shape != x_t.shape[:1]:
                 raise ValueError(
-                    f"cost must return shape {tuple(x_t.shape[:1])}, one number a sample, got {tuple(value.shape)}"
+                    f"cost must return one number per sample, shape {tuple(x_t.shape[:1])}, "
+                    f"got {tuple(value.shape)}"
                 )
             (gradient,) = torch.autograd.grad(value.sum(), x)
         fraction = belief.variance_fraction
@@ -186,23 +202,25 @@ def steered(
 
 
 def clipped(denoise: GaussianDenoise, low: float | Tensor, high: float | Tensor) -> GaussianDenoise:
-    """The mean clamped to [low, high]: x_0 clipping that really clips, whatever the network predicts."""
+    """Clamp the mean of x_0 to [low, high], for every parameterization of the network."""
     return _remapped(
         denoise, lambda mean: torch.minimum(torch.maximum(mean, _bound(low, mean)), _bound(high, mean))
     )
 
 
 def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> GaussianDenoise:
-    """Clamp the mean to [-q, q] and divide by q = max(1, the quantile of |mean| of each sample). Saharia et al. 2022, section 2.3.
+    """Dynamic thresholding: clamp the mean to [-q, q] and divide by q.
+
+    q is the quantile of |mean| over each sample, at least 1. Saharia et al. 2022, section 2.3.
 
     Raises:
-        ValueError: quantile outside (0, 1].
+        ValueError: quantile is outside (0, 1].
     """
     if not 0.0 < quantile <= 1.0:
         raise ValueError(f"dynamic_threshold: quantile must lie in (0, 1], got {quantile}")
 
     def squeezed(mean: Tensor) -> Tensor:
-        bound = mean.abs().flatten(1).quantile(quantile, dim=1).clamp(min=1.0)
+        bound = mean.abs().flatten(1).quantile(quantile, dim=1).clamp(min=1.0)  # (B,)
         bound = like(bound, mean)
         return mean.clamp(-bound, bound) / bound
 
@@ -212,10 +230,10 @@ def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> Gaus
 def reweighted(
     denoise: Denoise[MaskedDenoised], token_score: Tensor, scale: float = 1.0
 ) -> Denoise[MaskedDenoised]:
-    """p'(token) proportional to p(token) exp(scale * token_score): the discrete tilt.
+    """Reweight token probabilities: p'(token) is proportional to p(token) exp(scale * token_score).
 
     Args:
-        token_score: (V,) or broadcastable to the logits, finite; -1e4 rules a token out.
+        token_score: (V,) or broadcastable to the logits (B, P, V), finite; -1e4 excludes a token.
     """
 
     def guided(x_t: Tensor, t: Tensor) -> MaskedDenoised:
@@ -226,7 +244,7 @@ def reweighted(
 
 
 def tapped(denoise: Denoise[D], callback: Callable[[D, Tensor], None]) -> Denoise[D]:
-    """Show every belief and its t to `callback`: previews while sampling."""
+    """Call `callback` with every belief and its t, for example to show previews during sampling."""
 
     def watched(x_t: Tensor, t: Tensor) -> D:
         belief = denoise(x_t, t)
@@ -257,20 +275,21 @@ def _tweedie_gain(schedule: Schedule, t: Tensor) -> Tensor:
     alpha = schedule.alpha(t)
     if bool((alpha == 0.0).any()):
         raise ValueError(
-            "guidance has infinite gain where alpha(t) = 0; give an interval that ends below it, such as (0.0, 0.99)"
+            "guidance has infinite gain where alpha(t) = 0; "
+            "use an interval that ends at a smaller t, such as (0.0, 0.99)"
         )
     return schedule.sigma(t) ** 2 / alpha
 
 
 @runtime_checkable
 class Steerable(Protocol):
-    """A model whose clean samples have units: a planner's, or a policy's."""
+    """A model whose clean samples have physical units: a planner's or a policy's."""
 
     @property
     def denoiser(self) -> GaussianDenoiser: ...
 
     def in_units(self, x: Tensor) -> Tensor:
-        """Normalised samples (N, H, F) in the data's units, without what pads them."""
+        """Normalised samples (N, H, F) in the data's units, without padding."""
         ...
 
 
@@ -282,24 +301,30 @@ def costing(
     jacobian: bool = True,
     until: float = 0.9,
 ) -> Guidance:
-    """Steer plans, or a policy's chunks, by a cost of one's own in the data's units: a height limit, a keep-out zone, a preferred side.
-    Composes with any form of value guidance, and with real-time control.
+    """Steer plans, or the action chunks of a policy, by your own cost in the data's units.
+
+    Examples are a height limit, a keep-out zone or a preferred side. It can be combined with every form of
+    value guidance and with real-time control.
 
     >>> planner = unveil.load("hopper-medium-expert", preset="default")
-    >>> planner.steer = costing(planner.model, lambda plan: (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1), scale=300.0)
+    >>> def too_high(plan):
+    ...     return (plan[..., 3] - 1.4).clamp(min=0).square().sum(-1)
+    >>> planner.steer = costing(planner.model, too_high, scale=300.0)
 
     Args:
-        cost: clean plans (N, H, actions + observations), (N, H, observations) of an observation-only model or (N, H, actions) of a policy,
-            to (N,).
-        scale: of the cost's gradient in normalised units; see `steered`.
-        jacobian: take the gradient through the network. Without, only the numbers in the cost move: torques hardly follow heights.
-        until: t up to which the cost acts, in (0, 1].
+        model: the `.model` of a planner or a policy.
+        cost: maps clean plans (N, H, actions + observations), those of an observation-only model (N, H,
+            observations), or action chunks of a policy (N, H, actions), to (N,).
+        scale: factor on the cost's gradient in normalised units; see `steered`.
+        jacobian: take the gradient through the network. Without it only the numbers that the cost reads
+            change: torques hardly follow a cost of heights.
+        until: largest t at which the cost is used, in (0, 1].
     Raises:
-        ValueError: a model, cost, scale or time that cannot be.
+        ValueError: an argument of another type or out of range.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(
-            f"costing: model must be a Module, a planner's or a policy's .model, got {shown(model)}"
+            f"costing: model must be a torch Module, the .model of a planner or a policy, got {shown(model)}"
         )
     if not callable(cost):
         raise ValueError(

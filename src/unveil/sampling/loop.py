@@ -1,4 +1,4 @@
-"""The only sampling loop, for every solver of both families."""
+"""The sampling loop of all solvers, Gaussian and masked."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,7 +16,7 @@ D_contra = TypeVar("D_contra", bound=Denoised, contravariant=True)
 
 @runtime_checkable
 class Solver(Protocol[D_contra]):
-    """One step from t to s. Whatever must outlive the step (past beliefs, per-row clocks) travels in `carry`, None at first."""
+    """A sampling step from t to s. `carry` is the solver's state (past beliefs, clocks), None at first."""
 
     def step(
         self,
@@ -40,16 +40,17 @@ def sample(
     generator: Noise = None,
     on_step: Callable[[Tensor, Tensor], object] | None = None,
 ) -> Tensor:
-    """Follow `times` from noise to data.
+    """Sample x_0: take one solver step between each pair of neighbouring `times`.
 
     Args:
         denoise: x_t (B, *E), t (B,) -> belief about x_0.
         x: (B, *E), the state at times[0]; sigma(times[0]) * noise, or all masks.
-        times: (N + 1,), float64 on the CPU, from `process/grid.py`; they fall; with `Renoise` they may also rise (RePaint).
-        edit: changes the state after it is made, first at times[0].
-        generator: the source of all randomness, or one for each sample (`noise.generators`), whose results then do not depend on the batch
-            they are made in; None uses torch's global one.
-        on_step: called with (x, s) after each step; a true result stops early.
+        times: (N + 1,), float64 on the CPU, decreasing, from `process/grid.py`; with the solver `Renoise`
+            they may also increase (RePaint).
+        edit: applied to the initial state at times[0], and to the state after each step.
+        generator: the source of all randomness; or one generator per sample (`noise.generators`), so that a
+            sample does not depend on the rest of its batch; None uses torch's global generator.
+        on_step: called with (x, s) after each step; sampling stops early if it returns a true value.
     Returns:
         The state at the last time.
     """

@@ -1,6 +1,7 @@
-"""Solvers of masked tokens: which positions are revealed from t to s, and what stands there. Revealed tokens never change without `remask`.
+"""Solvers of masked diffusion: each step from t to s selects masked positions and reveals their tokens.
 
-SUBS (Sahoo et al. 2024, section 3.2.3) is applied here, last: [MASK] has no probability, and what is revealed is carried over.
+Without `remask` and `edit` a revealed token never changes. The solvers apply SUBS (Sahoo et al. 2024, section
+3.2.3): [MASK] has zero probability, and revealed tokens are carried over.
 """
 
 from dataclasses import dataclass
@@ -21,15 +22,21 @@ ORDERS = ("confidence", "margin", "entropy", "random", "left-to-right")
 
 @dataclass(frozen=True, eq=False)
 class AncestralUnmask:
-    """Each masked token is revealed with probability (alpha_s - alpha_t) / (1 - alpha_t), independently, as a sample of its belief.
+    """Ancestral sampling of masked diffusion. Sahoo et al. 2024 (MDLM), eq. 7.
 
-    The reverse process itself; exact as the grid gets fine. Sahoo et al. 2024 (MDLM), eq. 7. With `remask` r > 0 a revealed token is masked
-    again with probability w = r min(1, (1 - alpha_s) / alpha_t), and revealing has (alpha_s - (1 - w) alpha_t) / (1 - alpha_t), which keeps
-    the marginals. Wang et al. 2025 (ReMDM), eq. 6, rescaled schedule.
+        p(masked again) = w = remask * min(1, (1 - alpha_s) / alpha_t)
+        p(revealed) = (alpha_s - (1 - w) alpha_t) / (1 - alpha_t)
+
+    Each masked token is revealed independently, as a sample of the belief; this is exact in the limit of a
+    fine grid. With `remask` > 0 each revealed token may be masked again, and the marginals are preserved
+    (Wang et al. 2025, ReMDM, eq. 6, rescaled schedule).
 
     Args:
-        temperature: of the belief; 0 takes its best token.
-        among: bool, broadcastable to x (B, L): the positions that may change; by default all.
+        mask_id: the id of [MASK].
+        temperature: sampling temperature of the tokens; 0 is greedy.
+        forbid_mask: give [MASK] zero probability.
+        remask: in [0, 1]; 0 never masks a revealed token again.
+        among: bool, broadcastable to x (B, L): the positions that may change; None is all.
     """
 
     schedule: Schedule
@@ -45,31 +52,33 @@ class AncestralUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()):
             belief = denoise(x_t, t.expand(len(x_t)))
-            logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            open_ = hidden.gather(1, places)
-            tokens, _ = draw_tokens(logits, self.temperature, generator, open_)
-            now = x_t.gather(1, places)
+            logits, positions = _logits(belief, x_t, self.mask_id, self.forbid_mask)  # (B, P, V), (B, P)
+            open_ = hidden.gather(1, positions)  # (B, P)
+            tokens, _ = draw_tokens(logits, self.temperature, generator, open_)  # (B, P)
+            now = x_t.gather(1, positions)
             chosen = open_ & (uniform_like(now, generator, where=open_) < reveal)
-            x_s = x_t.scatter(1, places, torch.where(chosen, tokens, now))
+            x_s = x_t.scatter(1, positions, torch.where(chosen, tokens, now))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
 
 @dataclass(frozen=True, eq=False)
 class FirstHittingUnmask:
-    """Ancestral sampling in continuous time, without a grid's error: one token at a time, at the very time its mask falls.
+    """Exact ancestral sampling in continuous time: one token at a time, at the sampled time of its unmasking.
 
-    With n masks left, the masked share m = 1 - alpha falls to m u^(1/n), u uniform, and one uniformly random masked position is revealed.
-    Every row has a clock of its own, so that batches of rows with different numbers of masks are exact too. Zheng et al. 2025, section 4.
+    With n masked positions left, the masked share m = 1 - alpha decreases to m u^(1/n), u uniform, and one
+    uniformly random masked position is revealed. Every row has its own clock, so rows with different numbers
+    of masks may share a batch. Zheng et al. 2025, section 4.
 
-    A step from t to s calls the denoiser once for every event of the row that has most; in all, about as often as there are masks.
+    A step from t to s calls the denoiser as often as the row with the most events needs; a whole run needs
+    about as many calls as there are masks.
 
     Args:
-        temperature, among: as of `AncestralUnmask`.
+        mask_id, temperature, forbid_mask, among: as in `AncestralUnmask`.
     """
 
     schedule: Schedule
@@ -84,25 +93,25 @@ class FirstHittingUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise
     ) -> tuple[Tensor, Tensor]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
         first = (1.0 - self.schedule.alpha(t)).expand(len(x_t))
         clock = _fallen(first, hidden, generator, hidden.any(1)) if carry is None else carry
-        last = 1.0 - self.schedule.alpha(s)
+        last = 1.0 - self.schedule.alpha(s)  # masked share at s
         while bool((due := (clock > last) & hidden.any(1).cpu()).any()):
             belief = denoise(x_t, time_of(self.schedule, clock))
-            logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            moved = due.to(x_t.device)[:, None]
-            open_ = hidden.gather(1, places) & moved
-            lottery = uniform_like(places, generator, where=open_).masked_fill(~open_, -1.0)
-            pick = lottery.argmax(1, keepdim=True)
+            logits, positions = _logits(belief, x_t, self.mask_id, self.forbid_mask)  # (B, P, V), (B, P)
+            moved = due.to(x_t.device)[:, None]  # (B, 1)
+            open_ = hidden.gather(1, positions) & moved  # (B, P)
+            lottery = uniform_like(positions, generator, where=open_).masked_fill(~open_, -1.0)
+            pick = lottery.argmax(1, keepdim=True)  # (B, 1)
             token, _ = draw_tokens(
                 logits.gather(1, pick[..., None].expand(-1, 1, logits.shape[-1])),
                 self.temperature,
                 generator,
                 moved,
             )
-            place = places.gather(1, pick)
-            x_t = x_t.scatter(1, place, torch.where(moved, token, x_t.gather(1, place)))
+            position = positions.gather(1, pick)  # (B, 1)
+            x_t = x_t.scatter(1, position, torch.where(moved, token, x_t.gather(1, position)))
             hidden = _hidden(x_t, self.mask_id, self.among)
             clock = torch.where(due, _fallen(clock, hidden, generator, due), clock)
         return x_t, clock
@@ -110,23 +119,31 @@ class FirstHittingUnmask:
 
 @dataclass(frozen=True, eq=False)
 class ConfidentUnmask:
-    """The best ceil(n (alpha_s - alpha_t) / (1 - alpha_t)) of n masked tokens are committed: LLaDA's low-confidence remasking.
+    """Confidence-based unmasking: the ceil(n (alpha_s - alpha_t) / (1 - alpha_t)) best of n masked tokens.
 
-    On the linear schedule and a uniform grid these are n / steps tokens a step, the larger numbers first. Nie et al. 2025, Alg. 5; Chang
-    et al. 2022. Not a sample of the model's distribution: greedy about where, and at temperature 0 about what.
+    A step reveals the masked tokens with the highest scores. This is LLaDA's low-confidence remasking (Nie et
+    al. 2025, Alg. 5; Chang et al. 2022). On the linear schedule with a uniform grid it reveals n / steps
+    tokens per step, rounded up in the first steps. The result is not a sample of the model's distribution:
+    positions are chosen greedily, and at temperature 0 tokens too.
 
     Args:
-        order: confidence: probability of the chosen token. margin: between the best two. entropy: the lowest. random. left-to-right.
-        temperature: 0 takes the best token; else Gumbel noise in float64 (in lower precision it lowers the temperature: Zheng et al. 2025).
-            The order looks at probabilities without the noise.
-        threshold: also commit every token at least this probable (Wu et al. 2025, Fast-dLLM, Alg. 1).
-        factor: also commit the r most confident tokens while the r-th, r > 1, has confidence >= 1 - factor / (r + 1) (ibid., section 3.3).
-        remask: as of `AncestralUnmask`, in addition to the commits.
-        edit: a token that is already there gives way to another one at least this probable (token editing, LLaDA 2.1); known ones are put
-            back by the edit that follows. Beliefs are asked where tokens stand too, which only a network trained so answers well.
-        among: as of `AncestralUnmask`; n counts these.
+        order: the score of a masked position. "confidence": the probability of the chosen token. "margin":
+            the difference between the two largest probabilities. "entropy": the negative entropy. "random": a
+            random order. "left-to-right": the order of positions.
+        mask_id, forbid_mask: as in `AncestralUnmask`.
+        temperature: sampling temperature of the tokens; 0 is greedy, else Gumbel noise is added in float64,
+            since lower precision lowers the effective temperature (Zheng et al. 2025). Scores use
+            probabilities without this noise.
+        threshold: also reveal all tokens of at least this probability (Wu et al. 2025, Fast-dLLM, Alg. 1).
+        factor: also reveal the r most confident tokens, r the largest number such that the i-th of them has
+            confidence >= 1 - factor / (i + 1) for i = 2 .. r (ibid., section 3.3).
+        remask: as in `AncestralUnmask`, in addition to the revealed tokens.
+        edit: replace a revealed token by another one whose probability is at least this (token editing, LLaDA
+            2.1); the edit of the sampling loop restores known tokens. Only networks trained for it predict
+            well at positions that are not masked.
+        among: as in `AncestralUnmask`; n counts masked positions among these.
     Raises:
-        ValueError: an unknown order, or threshold or factor with an order other than confidence.
+        ValueError: an unknown order, a number out of range, or threshold or factor without confidence.
     """
 
     schedule: Schedule
@@ -142,52 +159,55 @@ class ConfidentUnmask:
 
     def __post_init__(self) -> None:
         _check(self.temperature, self.remask)
-        if not all(it is None or it >= 0.0 for it in (self.threshold, self.factor, self.edit)):
+        if not all(value is None or value >= 0.0 for value in (self.threshold, self.factor, self.edit)):
             got = f"{self.threshold}, {self.factor} and {self.edit}"
             raise ValueError(
-                f"ConfidentUnmask: threshold, factor and edit must be numbers, at least 0, got {got}"
+                f"ConfidentUnmask: threshold, factor and edit must be numbers of at least 0, got {got}"
             )
         if self.order not in ORDERS:
             raise ValueError(f"ConfidentUnmask: order must be one of {', '.join(ORDERS)}, got {self.order!r}")
         if self.order != "confidence" and (self.threshold is not None or self.factor is not None):
             raise ValueError(
-                f"ConfidentUnmask: threshold and factor are of the order 'confidence', got order {self.order!r}"
+                "ConfidentUnmask: threshold and factor are of the order 'confidence', "
+                f"got order {self.order!r}"
             )
 
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()) or self.edit is not None:
             belief = denoise(x_t, t.expand(len(x_t)))
-            logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
-            open_ = changing = hidden.gather(1, places)
+            logits, positions = _logits(belief, x_t, self.mask_id, self.forbid_mask)  # (B, P, V), (B, P)
+            open_ = changing = hidden.gather(1, positions)  # (B, P)
             if self.edit is not None:
                 mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
-                changing = open_ | mine.gather(1, places)
-            tokens, chance = draw_tokens(logits, self.temperature, generator, changing)
-            score = self._score(logits, chance, places, open_, generator).masked_fill(~open_, float("-inf"))
+                changing = open_ | mine.gather(1, positions)
+            tokens, chance = draw_tokens(logits, self.temperature, generator, changing)  # (B, P) each
+            score = self._score(logits, chance, positions, open_, generator).masked_fill(
+                ~open_, float("-inf")
+            )
             best = score.argsort(dim=1, descending=True, stable=True)
-            rank = best.argsort(dim=1)
-            count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)
+            rank = best.argsort(dim=1)  # (B, P), 0 is the highest score
+            count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)  # (B,)
             count = torch.maximum(count, self._parallel(chance.masked_fill(~open_, -1.0).gather(1, best)))
             chosen = open_ & (rank < count[:, None])
             if self.edit is not None:
                 chosen = chosen | (changing & ~open_ & (chance >= self.edit))
-            x_s = x_t.scatter(1, places, torch.where(chosen, tokens, x_t.gather(1, places)))
+            x_s = x_t.scatter(1, positions, torch.where(chosen, tokens, x_t.gather(1, positions)))
         return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
 
     def _score(
-        self, logits: Tensor, chance: Tensor, places: Tensor, open_: Tensor, generator: Noise
+        self, logits: Tensor, chance: Tensor, positions: Tensor, open_: Tensor, generator: Noise
     ) -> Tensor:
         if self.order == "confidence":
             return chance
         if self.order == "random":
-            return uniform_like(places, generator, where=open_)
+            return uniform_like(positions, generator, where=open_)
         if self.order == "left-to-right":
-            return -places.double()
+            return -positions.double()
         if self.order == "margin":
             first, second = logits.softmax(-1).topk(2, dim=-1).values.unbind(-1)
             return first - second
@@ -195,7 +215,13 @@ class ConfidentUnmask:
         return torch.where(log_p.isfinite(), log_p.exp() * log_p, torch.zeros_like(log_p)).sum(-1)
 
     def _parallel(self, chance: Tensor) -> Tensor:
-        """How many of each row are sure enough to be committed at once, from their falling probabilities (-1: not to be committed)."""
+        """How many tokens of each row `threshold` and `factor` reveal.
+
+        Args:
+            chance: (B, P), probabilities in decreasing order; -1 marks positions that are not masked.
+        Returns:
+            (B,)
+        """
         count = torch.zeros(len(chance), dtype=torch.long, device=chance.device)
         if self.threshold is not None:
             count = torch.maximum(count, (chance >= self.threshold).sum(1))
@@ -203,23 +229,24 @@ class ConfidentUnmask:
             needed = 1.0 - self.factor / (
                 torch.arange(chance.shape[1], device=chance.device, dtype=chance.dtype) + 2.0
             )
-            sure = (chance >= needed) & (chance >= 0.0)
-            sure[:, 0] = chance[:, 0] >= 0.0
-            count = torch.maximum(count, sure.long().cumprod(1).sum(1))
+            confident = (chance >= needed) & (chance >= 0.0)
+            confident[:, 0] = chance[:, 0] >= 0.0
+            count = torch.maximum(count, confident.long().cumprod(1).sum(1))
         return count
 
 
 def _check(temperature: float, remask: float = 0.0) -> None:
     if not 0.0 <= temperature < float("inf") or not 0.0 <= remask <= 1.0:
         raise ValueError(
-            f"unmasking needs a finite temperature, at least 0, and remask in 0 .. 1, got {temperature} and {remask}"
+            "unmasking needs a finite temperature of at least 0, and remask in 0 .. 1, "
+            f"got {temperature} and {remask}"
         )
 
 
 def remembered(denoise: Belief) -> Belief:
-    """The same beliefs, but not asked again for tokens that are those of the last call: steps that changed nothing cost nothing.
+    """Cache the last belief: if the tokens are those of the last call, the network is not called again.
 
-    Exact for beliefs that do not depend on the time, as those of masked tokens need not (Ou et al. 2025, RADD, section 3.3).
+    Exact for networks without time input, which tokens do not need (Ou et al. 2025, RADD, section 3.3).
     """
     last: list[tuple[Tensor, MaskedDenoised]] = []
 
@@ -234,10 +261,16 @@ def remembered(denoise: Belief) -> Belief:
 def draw_tokens(
     logits: Tensor, temperature: float, generator: Noise, where: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A token (..., P) for each row of logits (..., P, V), and its probability in softmax(logits), which the temperature does not change.
+    """Sample tokens from softmax(logits / temperature), in float64.
 
-    argmax(logits / temperature + Gumbel noise), in float64, is a sample of softmax(logits / temperature). `where` (...): tokens that are
-    wanted, see `uniform_like`; what stands elsewhere has no meaning.
+    A sample is argmax(logits / temperature + Gumbel noise).
+
+    Args:
+        logits: (..., P, V).
+        temperature: 0 takes the most probable token.
+        where: bool, (...) or (..., P), the tokens that are needed, as in `uniform_like`; None is all.
+    Returns:
+        Tokens (..., P), and their probabilities (..., P) in softmax(logits), without temperature.
     """
     probabilities = logits.softmax(-1)
     if temperature == 0.0:
@@ -254,18 +287,18 @@ def _hidden(x: Tensor, mask_id: int, among: Tensor | None) -> Tensor:
 
 
 def _logits(belief: MaskedDenoised, x: Tensor, mask_id: int, forbid: bool) -> tuple[Tensor, Tensor]:
-    """Logits with SUBS, and the positions (B, P) that they belong to."""
+    """Logits (B, P, V) of at least float32, with SUBS, and their positions (B, P)."""
     logits = (
         belief.logits.float() if belief.logits.dtype in (torch.bfloat16, torch.float16) else belief.logits
     )
-    places = belief.positions
-    if places is None:
-        places = torch.arange(x.shape[1], device=x.device).expand(x.shape)
-    return (without_mask(logits, mask_id) if forbid else logits), places
+    positions = belief.positions
+    if positions is None:
+        positions = torch.arange(x.shape[1], device=x.device).expand(x.shape)
+    return (without_mask(logits, mask_id) if forbid else logits), positions
 
 
 def _chances(schedule: Schedule, t: Tensor, s: Tensor, remask: float) -> tuple[float, float]:
-    """The probabilities of masking again and of revealing, from t to s."""
+    """The probabilities of masking a revealed token again and of revealing a masked one, from t to s."""
     now, then = float(schedule.alpha(t)), float(schedule.alpha(s))
     again = remask * min(1.0, (1.0 - then) / now) if now > 0.0 else 0.0
     return again, (then - (1.0 - again) * now) / (1.0 - now) if now < 1.0 else 1.0
@@ -274,7 +307,7 @@ def _chances(schedule: Schedule, t: Tensor, s: Tensor, remask: float) -> tuple[f
 def _masked_again(
     x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: Tensor | None, generator: Noise
 ) -> Tensor:
-    """Mask tokens that were revealed before this step again; known ones are put back by the edit that follows."""
+    """Mask tokens again that were revealed before this step; the edit of the loop restores known tokens."""
     if chance == 0.0:
         return x_s
     mine = x_t != mask_id if among is None else (x_t != mask_id) & among
@@ -282,7 +315,7 @@ def _masked_again(
 
 
 def _fallen(share: Tensor, hidden: Tensor, generator: Noise, where: Tensor) -> Tensor:
-    """The masked share at which the next of a row's n masks falls: share * u^(1/n)."""
+    """The masked share (B,) at which the next of a row's n masked tokens is revealed: share * u^(1/n)."""
     count = hidden.sum(1).cpu().double().clamp(min=1.0)
     u = 1.0 - uniform_like(share, generator, where=where)
     return share * u ** (1.0 / count)

@@ -1,4 +1,7 @@
-"""Randomness of samples: one generator for a batch, or one for each sample, whose numbers then do not depend on the batch around it."""
+"""Random numbers of samplers: one generator for a batch, or one per sample.
+
+With one generator per sample, the numbers of a sample do not depend on the rest of its batch.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,10 +10,10 @@ from torch import Tensor
 
 
 class Recorded:
-    """Standard normal numbers that were drawn before, one tensor for each draw in its order: to compare with another implementation.
+    """Recorded standard normal numbers, one tensor per draw, for comparison with another implementation.
 
     Raises:
-        ValueError: at a draw of another shape, or beyond the last.
+        ValueError: a draw has another shape than recorded, or no draw is left.
     """
 
     def __init__(self, draws: Sequence[Tensor]) -> None:
@@ -18,10 +21,10 @@ class Recorded:
         self.used = 0
 
     def next(self, x: Tensor) -> Tensor:
-        """The next draw, which must have x's shape."""
+        """The next recorded draw, which must have the shape of x."""
         if self.used == len(self._draws):
             raise ValueError(
-                f"recorded noise: {self.used} draws were given, and another one of shape {tuple(x.shape)} is needed"
+                f"recorded noise: {self.used} draws were given, one more of shape {tuple(x.shape)} is needed"
             )
         draw = self._draws[self.used]
         if draw.shape != x.shape:
@@ -33,37 +36,40 @@ class Recorded:
 
 
 Noise = torch.Generator | Sequence[torch.Generator] | Recorded | None
-"""None: torch's global generator. A sequence of n: each serves len(x) / n successive rows, such as the candidates of one sample."""
+"""None is torch's global generator. In a sequence of n, each generates len(x) / n successive rows of x,
+such as the candidates of one sample."""
 
 
 def generators(seed: int, count: int, first: int = 0) -> list[torch.Generator]:
-    """A generator for each of the samples first .. first + count - 1: sample i has the seed `seed + i`, whatever is drawn beside it."""
+    """Generators of the samples first .. first + count - 1; sample i always has the seed `seed + i`."""
     return [torch.Generator(device="cpu").manual_seed(seed + i) for i in range(first, first + count)]
 
 
 def some_of(generator: Noise, rows: slice) -> Noise:
-    """The randomness of some samples of a batch: their own generators, or the one that serves all."""
+    """The generators of some rows of a batch: their own, or the shared one."""
     if isinstance(generator, Recorded):
-        raise ValueError("recorded noise belongs to whole batches")
+        raise ValueError("recorded noise cannot be split by rows: it is recorded for whole batches")
     return generator[rows] if isinstance(generator, Sequence) else generator
 
 
 def normal_like(x: Tensor, generator: Noise) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device; CPU generators serve every device with the same numbers."""
+    """Standard normal noise like x; a CPU generator gives the same numbers on every device."""
     if isinstance(generator, Recorded):
         return generator.next(x)
     return _drawn(x, generator, torch.randn, x.dtype)
 
 
 def uniform_like(x: Tensor, generator: Noise, positive: bool = False, where: Tensor | None = None) -> Tensor:
-    """Float64 numbers of x's shape in [0, 1), or inside (0, 1), on its device; CPU generators serve all devices.
+    """Uniform float64 numbers in [0, 1), with the shape and device of x; CPU generators serve every device.
 
     Args:
-        where: bool, (B,) or more of x's leading dimensions: where numbers are wanted. With a generator for each sample no others are drawn
-            (they are 1 there), so that a row's stream does not depend on what other rows still want; one generator draws all.
+        positive: exclude 0.
+        where: bool, (B,) or more of x's leading dimensions: the numbers that are needed. With one generator
+            per sample only these are drawn (the others are 1), so that the numbers of a row do not depend on
+            the needs of other rows; a single generator draws all.
     """
     if isinstance(generator, Recorded):
-        raise ValueError("recorded noise is normal, and this needs uniform numbers")
+        raise ValueError("recorded noise is normal, but uniform numbers are needed here")
     if where is not None and isinstance(generator, Sequence):
         numbers = _drawn_where(x, generator, where)
     else:
@@ -102,6 +108,6 @@ def _rows_each(x: Tensor, generator: Sequence[torch.Generator]) -> int:
     each, left = divmod(len(x), len(generator)) if generator else (0, len(x))
     if left:
         raise ValueError(
-            f"{len(generator)} generators cannot serve {len(x)} rows in equal parts; give one for each sample"
+            f"{len(generator)} generators cannot serve {len(x)} rows in equal parts; use one per sample"
         )
     return each

@@ -1,4 +1,4 @@
-"""bfloat16 autocast where it pays: measured once, on the model and a batch of what is trained."""
+"""bfloat16 autocast where it is faster, measured once with the model and a batch of the training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-GAIN = 1.1  # times as fast, from which fewer digits are worth it
+Draw = Callable[[torch.Generator], Any]
+BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+
+GAIN = 1.1  # smallest speed-up for which bfloat16 is used
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the processor multiplies matrices in bfloat16; elsewhere it is emulated, and not worth a measurement."""
+    """Whether the device multiplies matrices in bfloat16; otherwise bfloat16 is emulated and slow."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     try:
@@ -25,21 +28,23 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def faster_in_bfloat16(
     model: nn.Module,
-    draw: Callable[[torch.Generator], Any],
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    draw: Draw,
+    loss: BatchLoss,
     device: torch.device,
     memory: Mapping[str, Tensor] | None = None,
     turns: int = 5,
     seconds: float = 10.0,
 ) -> bool:
-    """Whether loss and gradient take at most 1 / 1.1 of float32's time under bfloat16 autocast, and the gradient is finite.
+    """Whether bfloat16 autocast makes loss and gradient at least 1.1 times as fast as float32, and finite.
 
-    The shortest of alternating turns counts, on one batch of a generator of its own. No step is taken, and buffers, `memory` and torch's
-    generators are put back: the training that follows is the same, bit for bit, as one that was told the answer.
+    Both are measured alternately on one batch from a separate generator, and the shortest times are compared.
+    No step is taken, and buffers, `memory` and torch's generators are restored, so the training that follows
+    is the same, bit for bit, as without the measurement.
 
     Args:
-        memory: what `draw` and `loss` change in place.
-        turns: of each; fewer, but at least two, once `seconds` are over.
+        draw, loss, memory: as in `train`.
+        turns: measurements of each; fewer, but at least two, if they take longer than `seconds`.
+        seconds: time after which no further turn begins.
     """
     if not has_bfloat16(device):
         return False
@@ -66,7 +71,7 @@ def faster_in_bfloat16(
 def _faster(
     model: nn.Module,
     batch: Any,
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    loss: BatchLoss,
     device: torch.device,
     turns: int,
     seconds: float,
@@ -85,18 +90,17 @@ def _faster(
 
 def _turn(
     model: nn.Module,
-    loss: Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]],
+    loss: BatchLoss,
     batch: Any,
     device: torch.device,
     bfloat16: bool,
 ) -> tuple[float, bool]:
-    """Seconds of one loss and its gradient, and whether that is finite."""
+    """Seconds of one loss and its gradient, and whether the gradient is finite."""
     model.zero_grad(set_to_none=True)
     began = perf_counter()
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         value, _ = loss(model, batch)
     value.backward()
-    finite = all(
-        bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None
-    )  # waits for a GPU, too
+    # reading the result also waits for a GPU to finish
+    finite = all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
     return perf_counter() - began, finite

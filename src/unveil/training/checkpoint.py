@@ -1,8 +1,9 @@
-"""Checkpoints: a folder that is whole or absent, and verified before anything in it is believed.
+"""Checkpoints: folders that are written completely or not at all, and verified before they are used.
 
     checkpoint-<step>/  network.safetensors  ema.safetensors  optimizer.safetensors  state.json  manifest.json
 
-Written beside its final name, each file synced, the manifest (size and SHA-256 of each) last, then renamed. Nothing in it is code.
+A checkpoint is written under a temporary name: first the files, each synced to disk, then the manifest with
+their sizes and SHA-256; then it is renamed. No file contains code.
 """
 
 import json
@@ -26,15 +27,19 @@ from unveil.files.safetensors import digest, header, read_tensors, reading
 def save_checkpoint(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> None:
-    """Write `<name>.safetensors` for each entry of `tensors`, `state.json` and the manifest, whole or not at all.
+    """Write a checkpoint completely or not at all.
 
+    Args:
+        tensors: file name without suffix -> the tensors of `<name>.safetensors`.
+        state: the JSON object of `state.json`.
     Raises:
-        UnveilError: the disk is full, or the folder cannot be written, or is there and no checkpoint of ours, such as another program's; no
-            half of a checkpoint stays behind.
+        UnveilError: the disk is full, the folder cannot be written, or it exists and was not made by unveil.
+            No partial checkpoint is left behind.
     """
     if folder.exists() and not any((folder / name).is_file() for name in ("manifest.json", "state.json")):
         raise UnveilError(
-            f"{folder} exists and was not made by unveil, so it is not replaced; give another folder, or move it away"
+            f"{folder} exists and was not made by unveil, so it is not replaced; "
+            "give another folder, or move it away"
         )
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
@@ -66,10 +71,10 @@ def save_checkpoint(
 
 
 def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
-    """What a checkpoint's manifest says of each file: its bytes and its SHA-256.
+    """Read a checkpoint's manifest: file name -> (size in bytes, SHA-256).
 
     Raises:
-        UnveilError: there is none, or it makes no sense.
+        UnveilError: the manifest is missing or invalid.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -79,10 +84,10 @@ def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def check_files(folder: Path) -> None:
-    """Check that every file of a checkpoint is there and as long as its manifest says; nothing is read.
+    """Check that every file of a checkpoint exists and has the size in the manifest; no contents are read.
 
     Raises:
-        UnveilError: a file is missing, or of another length.
+        UnveilError: a file is missing or has another size.
     """
     for name, (size, _) in read_manifest(folder).items():
         file = folder / name
@@ -96,7 +101,7 @@ def verify_checkpoint(folder: Path) -> None:
     """Check every file of a checkpoint against its manifest, bit for bit.
 
     Raises:
-        UnveilError: a file is missing or differs by a single bit.
+        UnveilError: a file is missing or has another checksum.
     """
     check_files(folder)
     for name, (_, sha256) in read_manifest(folder).items():
@@ -107,7 +112,7 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoint folders of a run, oldest first; unfinished ones (`.tmp-`) are none."""
+    """The checkpoint folders of a run, oldest first, without unfinished ones (`.tmp-`)."""
     found = [
         (int(m[1]), p) for p in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))
     ]
@@ -115,14 +120,14 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def prune(run: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints once the newest verifies; 0 keeps all."""
+    """Remove all but the newest `keep` checkpoints if at least one verifies; 0 keeps all."""
     if keep and latest_checkpoint(run, warn=False) is not None:
         for folder in checkpoints(run)[:-keep]:
             shutil.rmtree(folder)
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove what killed writers left; only for who holds the run's lock."""
+    """Remove unfinished checkpoints of killed processes; the caller must hold the run's lock."""
     for folder in run.glob("checkpoint-*.tmp-*"):
         shutil.rmtree(folder)
 
@@ -130,11 +135,12 @@ def remove_unfinished(run: Path) -> None:
 def latest_checkpoint(
     run: Path, *, warn: bool = True, check: Callable[[Path], None] = verify_checkpoint
 ) -> Path | None:
-    """The newest good checkpoint of a run; None if there is none.
+    """The newest valid checkpoint of a run; None if there is none.
 
     Args:
-        warn: say on the standard error which damaged ones are passed over, and which one serves instead.
-        check: raises UnveilError for one that is not good: `verify_checkpoint` reads it all, `check_files` nothing.
+        warn: write to standard error which damaged checkpoints are skipped, and which one is used instead.
+        check: raises UnveilError for a damaged checkpoint: `verify_checkpoint` reads all its files,
+            `check_files` only their sizes.
     """
     damaged: list[UnveilError] = []
     found = None
@@ -154,10 +160,12 @@ def latest_checkpoint(
 
 
 def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Put back what `pack_optimizer` made of an Adam with the same parameters.
+    """Load into an Adam optimizer the state that `pack_optimizer` made for the same parameters.
+
+    A parameter without an update so far has no state.
 
     Raises:
-        UnveilError: missing, damaged, empty, or not the moments of these parameters. A parameter that no step has moved has none.
+        UnveilError: the file is missing, damaged or empty, or does not fit these parameters.
     """
     parameters = [p for options in optimizer.param_groups for p in options["params"]]
     with reading(file):
@@ -184,7 +192,7 @@ def _sync(file: Path) -> None:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as flat tensors named `<parameter index>.<slot>`."""
+    """The state of an optimizer as flat tensors named `<parameter index>.<slot>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{slot}": torch.as_tensor(value)

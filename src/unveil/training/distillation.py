@@ -1,9 +1,10 @@
-"""Distillation of a probability flow: a student that says in one call where the teacher's samples end.
+"""Distillation of a probability flow: a student predicts the end of the teacher's trajectory in one call.
 
-A deterministic sampler is a map from noise to data, and every state on its way leads to the same end. The student f(x_t, t) learns that
-end by regression: Luhman & Luhman 2021 (knowledge distillation) from the noise alone, here from all states, so that a sampler which noises
-the end anew and looks again (`Consistency`) finds what the student was trained on. Unlike consistency distillation (Song et al. 2023),
-whose targets are the student's own answers one step further on, the targets are the teacher's from the first step of training on.
+A deterministic sampler maps noise to data, and every state of a trajectory leads to the same end. The student
+f(x_t, t) learns this end by regression. Luhman & Luhman 2021 (knowledge distillation) regress from the noise
+alone; here all states are used, so that a sampler that adds noise to the predicted end and predicts again
+(`Consistency`) stays close to the training distribution. In consistency distillation (Song et al. 2023) the
+targets are the student's own predictions one step further; here they are always the teacher's.
 """
 
 import torch
@@ -24,7 +25,15 @@ def trajectory(
     times: Float[Tensor, " N"],
     edit: Edit = identity,
 ) -> Tensor:
-    """(N, B, *E): the states of the teacher's DDIM at the times, from the noise (B, *E) to the end."""
+    """The states of the teacher's DDIM trajectory.
+
+    Args:
+        noise: (B, *E), the state at times[0].
+        times: (N,), decreasing.
+        edit: applied to every state.
+    Returns:
+        (N, B, *E), from the noise to the end.
+    """
     states = [edit(noise, times[0], None)]
     sample(teacher, DDIM(schedule), noise, times, edit=edit, on_step=lambda x, _: states.append(x))
     return torch.stack(states)
@@ -39,15 +48,19 @@ def end_loss(
     known: Tensor | None = None,
     huber: float = 0.00054,
 ) -> Float[Tensor, " B"]:
-    """d(f(x_t, t), end), f the student's mean.
+    """The distance d(f(x_t, t), end), where f is the student's mean.
 
-        d(a, b) = sqrt(|a - b|^2 + c^2) - c,    c = 0.00054 sqrt(numbers)        (pseudo-Huber, Song & Dhariwal 2024, eq. 7)
+        d(a, b) = sqrt(|a - b|^2 + c^2) - c,    c = 0.00054 sqrt(numbers of a sample)
+
+    d is the pseudo-Huber distance of Song & Dhariwal 2024, eq. 7.
 
     Args:
-        student: beliefs, whose means are read as ends.
-        x_t, end: (B, *E) states of trajectories and where they end.
-        known: bool, broadcastable to x_t: left out of the distance.
-        huber: c without its root; 0 for the root of the squared distance.
+        student: denoiser whose mean predicts the end.
+        x_t, end: (B, *E), states of trajectories and their ends.
+        known: bool, broadcastable to x_t: positions left out of the distance.
+        huber: c / sqrt(numbers of a sample); 0 gives the Euclidean distance.
+    Returns:
+        (B,)
     """
     error = (student(x_t, t).mean - end).square()
     if known is not None:

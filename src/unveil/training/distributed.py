@@ -1,4 +1,4 @@
-"""Several processes that train one model: who this is, and averages over all. Started by `torchrun`; alone otherwise."""
+"""Data-parallel training in several processes started by `torchrun`: ranks, averages and barriers."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Group:
-    """Process `rank` of `size`; with size 1 every method does nothing."""
+    """This process, `rank`, among `size` processes; with size 1 no method communicates."""
 
     rank: int = 0
     size: int = 1
@@ -22,20 +22,20 @@ class Group:
         return self.rank == 0
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over processes, in one message."""
-        found = list(tensors)
-        if self.size == 1 or not found:
+        """Replace each tensor by its mean over all processes, in one all-reduce."""
+        local = list(tensors)
+        if self.size == 1 or not local:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in found])
+        flat = torch.cat([tensor.reshape(-1) for tensor in local])
         dist.all_reduce(flat)
         flat /= self.size
         start = 0
-        for tensor in found:
+        for tensor in local:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is set in some process."""
+        """Whether the flag is set in at least one process."""
         if self.size == 1:
             return flag
         seen = torch.tensor(float(flag), device=device)
@@ -43,13 +43,16 @@ class Group:
         return bool(seen > 0)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
 
 def join() -> Group:
-    """Join the processes that `torchrun` started: NCCL where there is CUDA, else gloo. Without torchrun, a group of one."""
+    """Join the processes that `torchrun` started, with NCCL if CUDA is available, else gloo.
+
+    Without torchrun it is a group of one process.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Group()

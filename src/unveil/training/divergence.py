@@ -1,9 +1,12 @@
-"""A training whose numbers are not finite: noticed before its weights change or are saved, and told with where to look."""
+"""Stop a training whose loss, gradient or weights are not finite, with an error that says where to look.
+
+It stops before the weights are changed or saved.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +16,21 @@ from unveil.training.checkpoint import latest_checkpoint
 
 
 class Seen(NamedTuple):
-    """What is told of a batch if its step goes wrong: its loss, its times if it has any, and what of it is not finite itself, or ""."""
+    """What is reported of a batch if its step diverges.
+
+    Args:
+        loss: its loss.
+        t: its times, if it has any.
+        bad: a description of numbers in the batch that are not finite, or "".
+    """
 
     loss: float
     t: Tensor | None
     bad: str
 
 
-def seen(loss: float, batch: Any) -> Seen:
-    """Of a batch with its loss; its times are its attribute `t`, (B,), as diffusion batches have it."""
+def seen(loss: float, batch: object) -> Seen:
+    """The report of a batch and its loss; the times are the batch's attribute `t`, if it has one."""
     t = getattr(batch, "t", None)
     return Seen(
         loss,
@@ -30,8 +39,8 @@ def seen(loss: float, batch: Any) -> Seen:
     )
 
 
-def not_finite(batch: Any, name: str = "batch") -> str:
-    """The first tensor of a batch, or of batches and mappings in it, that holds NaN or infinity: how many, and in which rows; else ""."""
+def not_finite(batch: object, name: str = "batch") -> str:
+    """Describe the first tensor of a nested batch that is not finite, with count and rows; "" if all are."""
     if isinstance(batch, Tensor):
         if not batch.is_floating_point() or bool((good := torch.isfinite(batch)).all()):
             return ""
@@ -48,7 +57,7 @@ def not_finite(batch: Any, name: str = "batch") -> str:
     elif isinstance(batch, tuple | list) and not parts:
         parts = {f"{name} {k}": part for k, part in enumerate(batch)}
     return next(
-        (found for key, part in parts.items() if part is not batch and (found := not_finite(part, str(key)))),
+        (text for key, part in parts.items() if part is not batch and (text := not_finite(part, str(key)))),
         "",
     )
 
@@ -57,12 +66,14 @@ def stop_unless_finite(loss: float, norm: float, batches: Iterable[Seen], step: 
     """Stop before a step whose loss or gradient is not finite.
 
     Args:
-        norm: of the gradient, before clipping.
-        batches: those of the step; the times of those with a bad loss are told, of all if no loss is bad.
+        norm: norm of the gradient, before clipping.
+        batches: the batches of the step; the error reports the times of those whose loss is not finite, or of
+            all if every loss is finite.
         step: number of the step, from 1.
+        run: the run folder.
     Raises:
-        UnveilError: one of the two is not finite; says the step, the range of t, what of the batch was not finite before, if anything was,
-            and the last good checkpoint.
+        UnveilError: the loss or the norm is not finite; the message names the step, the range of t, numbers
+            of the batch that are not finite, and the last good checkpoint.
     """
     if math.isfinite(loss) and math.isfinite(norm):
         return
@@ -71,21 +82,22 @@ def stop_unless_finite(loss: float, norm: float, batches: Iterable[Seen], step: 
         if not math.isfinite(loss)
         else f"the gradient's norm is {norm}, of a loss of {loss:.4g},"
     )
-    found = list(batches)
-    bad = [pair for pair in found if not math.isfinite(pair.loss)] or found
-    times = [pair.t for pair in bad if pair.t is not None]
+    reports = list(batches)
+    bad = [report for report in reports if not math.isfinite(report.loss)] or reports
+    times = [report.t for report in bad if report.t is not None]
     span = (
         f", t {min(float(t.min()) for t in times):.4g} .. {max(float(t.max()) for t in times):.4g}"
         if times
         else ""
     )
-    if cause := next((pair.bad for pair in bad if pair.bad), ""):
+    if cause := next((report.bad for report in bad if report.bad), ""):
         raise UnveilError(
-            f"{what} at step {step}{span}, because {cause} are NaN or infinite: look at the data; {_good(run)}"
+            f"{what} at step {step}{span}, because {cause} are NaN or infinite: check the data; {_good(run)}"
         )
     if step == 1:
         raise UnveilError(
-            f"{what} at step 1{span}, before the weights were changed at all: look at the range of the data and at the loss; {_good(run)}"
+            f"{what} at step 1{span}, before any update of the weights: "
+            f"check the range of the data and the loss; {_good(run)}"
         )
     raise UnveilError(f"{what} at step {step}{span}; {_advice(run)}")
 
@@ -96,7 +108,7 @@ def stop_unless_weights_finite(
     """Stop instead of saving weights that are not finite.
 
     Raises:
-        UnveilError: names the tensor, the step and the last good checkpoint.
+        UnveilError: a weight is not finite; the message names it, the step and the last good checkpoint.
     """
     for what, tensors in (
         ("weight", parameters),
@@ -110,7 +122,7 @@ def stop_unless_weights_finite(
 
 
 def _advice(run: Path) -> str:
-    return f"{_good(run)}; try a lower --learning-rate with another --out"
+    return f"{_good(run)}; try a lower `learning_rate` with another `out`"
 
 
 def _good(run: Path) -> str:

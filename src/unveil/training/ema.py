@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights."""
+"""Exponential moving average (EMA) of weights."""
 
 import torch
 from torch import nn
@@ -9,15 +9,15 @@ from unveil.checks import Bounds, whole, within
 class EMA:
     """average <- decay * average + (1 - decay) * weights, after every step.
 
-    decay(k) = min(decay, 1 - (1 + k)^-power): with power 0 the decay is constant; with power 2/3 or 3/4 (Diffusion Policy) it rises
-    with the step, so that early weights are forgotten. Buffers of whole numbers are copied.
+    At step k the decay is min(decay, 1 - (1 + k)^-power). With power 0 it is constant; with power 2/3 or 3/4
+    (Diffusion Policy) it increases, so that the initial weights lose influence. Integer buffers are copied.
 
     Args:
-        decay: the largest decay.
-        power: how fast it is reached; 0 for a constant decay.
+        decay: largest decay, in [0, 1).
+        power: the larger the power, the sooner the largest decay is reached; 0 for a constant decay.
     Raises:
-        ValueError: an impossible decay, or a model with BatchNorm: its running statistics are those of the weights themselves, so the
-            averaged ones would not do what they did in training (Chi et al. 2023, section IV-B).
+        ValueError: decay or power is out of range, or the model has a BatchNorm: its running statistics
+            belong to the weights themselves, not to their average (Chi et al. 2023, section IV-B).
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999, power: float = 0.75) -> None:
@@ -26,17 +26,18 @@ class EMA:
         for name, module in model.named_modules():
             if "BatchNorm" in type(module).__name__ and module.track_running_stats:
                 raise ValueError(
-                    f"EMA: {name or 'the model'} is a BatchNorm, whose statistics averaged weights would ruin; use GroupNorm"
+                    f"EMA: {name or 'the model'} is a BatchNorm, whose statistics do not fit averaged "
+                    "weights; use GroupNorm"
                 )
         self.decay, self.power = decay, power
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after step number `step` (from 1).
+        """Update the average with the weights after step `step`, counted from 1.
 
         Raises:
-            ValueError: another step.
+            ValueError: step is not a whole number of at least 1.
         """
         whole("EMA: step", step)
         decay = min(self.decay, 1.0 - (1.0 + step) ** -self.power) if self.power else self.decay

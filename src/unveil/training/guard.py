@@ -1,4 +1,4 @@
-"""Guards around a run: one writer a folder, and interrupts that wait for a good moment."""
+"""Guards of a run: one writer per folder, and interrupts that wait for the end of a step."""
 
 import fcntl
 import os
@@ -15,10 +15,10 @@ from unveil.training.checkpoint import checkpoints
 
 @contextmanager
 def only_writer(run: Path) -> Generator[None]:
-    """Hold the run folder's lock; the system drops it when the process dies, however it dies.
+    """Hold the lock of the run folder; the operating system releases it when the process ends in any way.
 
     Raises:
-        UnveilError: another process trains here, or the folder cannot be made.
+        UnveilError: another process trains in the folder, or the folder cannot be made.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -30,28 +30,30 @@ def only_writer(run: Path) -> Generator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UnveilError(
-                f"{run}: another process trains in this folder; wait for it, or give another --out"
+                f"{run}: another process trains in this folder; wait for it, or give another `out`"
             ) from None
         yield
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM during a training: the first lets the step end, the second leaves at once, in the middle of whatever runs.
+    """Handle Ctrl-C and SIGTERM during a training.
 
-    Python runs its signal handlers between bytecodes, so never while one call of a big network runs for minutes. But the C handler writes
-    each signal's number to a pipe at once, and a thread that waits there needs only the interpreter's lock, which torch's operations
-    release. Leaving is `os._exit` with 128 + the signal's number: checkpoints are written whole or not at all, so nothing is half written.
-    In the main thread only; elsewhere signals are left alone.
+    The first signal waits for the end of the step, the second exits at once. Python runs signal handlers
+    between bytecodes, so not during one call of a large network that takes minutes. The C handler, however,
+    writes each signal's number to a pipe at once, and a thread that reads the pipe needs only the
+    interpreter's lock, which torch's operations release. The exit is `os._exit` with 128 + the signal's
+    number; checkpoints are written completely or not at all, so none is left half written. Outside the main
+    thread signals are not handled.
 
     Args:
-        run: whose newest checkpoint is named on leaving.
-        speaks: print what happens; off for all but one of several processes.
+        run: the run folder, whose newest checkpoint is named at the exit.
+        speaks: write messages to standard error; off in all but one of several processes.
     """
 
     def __init__(self, run: Path, speaks: bool = True) -> None:
         self.asked = False
         self.stepping = False
-        """whether there is a step to wait for; before the first one a signal leaves at once"""
+        """whether there is a step to wait for; before the first step a signal exits at once"""
         self._run, self._speaks = run, speaks
         self._before: dict[signal.Signals, signal.Handlers | None] = {}
 
@@ -74,7 +76,7 @@ class Interrupts:
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
         self._before = {}
-        os.close(self._start)  # ends the watcher
+        os.close(self._start)  # ends the thread
         self._watcher.join()
         os.close(self._end)
 
@@ -82,7 +84,7 @@ class Interrupts:
         self.asked = True
 
     def _watch(self) -> None:
-        """Read the numbers of signals as they come, until the pipe is closed."""
+        """Read the numbers of signals as they arrive, until the pipe is closed."""
         seen = 0
         while numbers := os.read(self._end, 64):
             for number in numbers:
@@ -94,13 +96,13 @@ class Interrupts:
                 self._say("stopping after this step; again to stop at once")
 
     def _leave(self, number: int) -> None:
-        found = checkpoints(self._run)
-        kept = (
-            f"{found[-1]} was saved last; go on with the same command and --resume"
-            if found
+        saved = checkpoints(self._run)
+        advice = (
+            f"{saved[-1]} was saved last; go on with the same command and --resume"
+            if saved
             else "nothing was saved yet"
         )
-        self._say(f"stopped at once; {kept}")
+        self._say(f"stopped at once; {advice}")
         os._exit(128 + number)
 
     def _say(self, line: str) -> None:

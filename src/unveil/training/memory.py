@@ -1,4 +1,4 @@
-"""Memory that a training will need, before it takes any: its tensors are counted on PyTorch's `meta` device, where they hold no numbers."""
+"""Estimate the memory of a training before it starts, by counting tensors on PyTorch's `meta` device."""
 
 import copy
 import weakref
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Draw = Callable[[torch.Generator], Any]
-BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+from unveil.training.autocast import BatchLoss, Draw
 
-DRAWN = 64 * 2**20  # bytes of the largest batch that is drawn to be counted
-SLACK = 1.25  # times what is counted: what the allocator keeps, and the libraries' own copies; measured, see docs/log.md
-BACKWARD = 3  # times the largest tensor, beside what is kept for it: gradients that come, that go, and a convolution's own copy
+DRAWN = 64 * 2**20  # bytes of the largest batch that is drawn for counting
+# factor on the counted bytes, for the allocator's reserve and copies in libraries; measured, see docs/log.md
+SLACK = 1.25
+# copies of the largest tensor in the backward pass: incoming and outgoing gradient, a copy in convolutions
+BACKWARD = 3
 
 
 def step_bytes(
@@ -27,16 +28,19 @@ def step_bytes(
     memory: Mapping[str, Tensor] | None = None,
     bfloat16: bool = False,
 ) -> int:
-    """Bytes that one loss and its gradient take beside weights and optimizer, for a batch of `size`.
+    """Bytes that one loss and its gradient need in addition to weights and optimizer, for a batch of `size`.
 
-    The loss runs on a copy of the model without numbers, so it takes a fraction of a second whatever the size; batches are drawn for it
-    from a generator of their own. A batch above 64 MB is not drawn: two smaller ones tell what is linear in the size.
+    The loss runs on a copy of the model on `meta`, so it takes a fraction of a second for every size; its
+    batches are drawn from a separate generator. A batch above 64 MB is not drawn: the bytes are extrapolated
+    linearly from two smaller ones.
 
     Args:
-        draws: number of samples -> `draw` of `train`.
-        memory: what `draws` and `loss` change in place; it is put back.
+        draws: maps a number of samples to a `draw` as in `train`.
+        loss: as in `train`.
+        memory: tensors that `draws` and `loss` change in place; they are restored.
+        bfloat16: whether the network runs under bfloat16 autocast.
     Raises:
-        Exception: whatever the loss raises that cannot do without numbers.
+        Exception: the loss needs the values of tensors, which `meta` tensors do not have.
     """
     before = {name: value.detach().clone() for name, value in (memory or {}).items()}
     empty = without_numbers(model)
@@ -55,15 +59,21 @@ def step_bytes(
 
 
 def training_bytes(model: nn.Module, step: int) -> int:
-    """Bytes that `train` takes beside the model's own weights: their average, AdamW's two moments, and gradients and a step, or what
-    writing the moments takes."""
+    """Bytes that `train` needs in addition to the model's weights.
+
+    These are the averaged weights, AdamW's two moments, and the larger of two: gradients and a step, or a
+    copy of the moments while they are saved.
+
+    Args:
+        step: bytes of a step, from `step_bytes`.
+    """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     average = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     return average + 2 * trained + max(trained + step, 2 * trained)
 
 
 def without_numbers(model: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers are on the `meta` device."""
+    """A copy of the model whose parameters and buffers are on the `meta` device, in training mode."""
     memo: dict[int, Any] = {}
     for value in (*model.parameters(), *model.buffers()):
         empty = torch.empty_like(value, device="meta")
@@ -77,8 +87,8 @@ def _generator() -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(0)
 
 
-def _batch_bytes(batch: Any) -> int:
-    """Of the tensors of a batch, and of batches in it."""
+def _batch_bytes(batch: object) -> int:
+    """Bytes of the tensors of a (nested) batch."""
     parts = batch if isinstance(batch, tuple | list) else [batch]
     return sum(
         part.nbytes
@@ -96,21 +106,22 @@ def _counted(empty: nn.Module, batch: Any, loss: BatchLoss, bfloat16: bool) -> i
             value, _ = loss(empty, batch)
         peak, largest = live.peak, live.largest
         del value
-    return 2 * _batch_bytes(batch) + round(
-        SLACK * (peak + BACKWARD * largest)
-    )  # a batch is drawn while the last one is still there
+    # twice the batch: the next one is drawn while the last one still exists
+    return 2 * _batch_bytes(batch) + round(SLACK * (peak + BACKWARD * largest))
 
 
 @contextmanager
 def counting(*there: Tensor) -> Generator["_Live"]:
-    """Counts bytes of tensors without numbers that are made and kept meanwhile, beside those that are there."""
+    """Count the bytes of `meta` tensors that are made and kept in the context, besides those in `there`."""
     with _Live(there) as live:
         yield live
 
 
 class _Live(TorchDispatchMode):
-    """Sees every operation. What asks a tensor without numbers for one is told what is usual: no for any, yes for all,
-    all rows of a mask, else zero."""
+    """Counts the results of all operations, and replaces reads of values, which `meta` tensors do not have.
+
+    A read returns True of `all`, False of other booleans such as `any`, else 0. A mask selects all rows.
+    """
 
     def __init__(self, there: Iterable[Tensor]) -> None:
         super().__init__()
@@ -125,12 +136,12 @@ class _Live(TorchDispatchMode):
         options = dict(kwargs or {})
         packet = func.overloadpacket
         if packet is torch.ops.aten._local_scalar_dense and args[0].is_meta:
-            asked = args[0]
+            scalar = args[0]
             return (
-                any(asked is known for known in self._all)
-                if asked.dtype == torch.bool
+                any(scalar is known for known in self._all)
+                if scalar.dtype == torch.bool
                 else 0.0
-                if asked.is_floating_point()
+                if scalar.is_floating_point()
                 else 0
             )
         if (
@@ -166,7 +177,7 @@ class _Live(TorchDispatchMode):
 
 
 def _rows_of(index: Tensor | None) -> list[Tensor | None]:
-    """What a mask without values points at: as many places as it has."""
+    """The indices that a `meta` mask selects: as many as it has elements."""
     if index is None or index.dtype != torch.bool or not index.is_meta:
         return [index]
     return [torch.empty(index.numel(), dtype=torch.int64, device="meta") for _ in range(index.ndim)]

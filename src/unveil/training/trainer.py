@@ -1,4 +1,4 @@
-"""The training loop: any model, any source of batches, any loss; one process or several."""
+"""The training loop, for any model, batches and loss, in one process or several."""
 
 import json
 import math
@@ -37,21 +37,27 @@ Record = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Training:
-    """How to train.
+    """The settings of `train`.
 
     Args:
-        steps: optimizer steps in all.
-        learning_rate: peak; linear warm-up, then a cosine down to `final_fraction` of it.
-        betas: AdamW's.
-        clip: largest norm of the gradient.
-        ema, ema_power: see `EMA`.
-        bfloat16: run the network under bfloat16 autocast; weights and their update stay float32. None measures once, when the training
-            begins, whether that is faster (`faster_in_bfloat16`); checkpoints keep the answer.
-        accumulate: batches whose gradients make one step, in each process.
-        save_every, log_every: in steps.
-        keep: newest checkpoints that are kept; 0 keeps all.
+        steps: number of optimizer steps.
+        learning_rate: peak learning rate, after a linear warm-up and before a cosine decay.
+        warmup: steps of the warm-up.
+        final_fraction: final learning rate, as a fraction of the peak.
+        weight_decay: weight decay of AdamW.
+        betas: decay rates of AdamW's two moments.
+        clip: largest norm of the gradient; larger gradients are scaled down.
+        ema, ema_power: largest decay of the averaged weights, and how fast it is reached; see `EMA`.
+        bfloat16: run the network under bfloat16 autocast; weights and their updates stay float32. None
+            measures at the start of the training whether bfloat16 is faster (`faster_in_bfloat16`);
+            checkpoints store the result.
+        accumulate: batches per step in each process, whose gradients are averaged.
+        save_every: steps between checkpoints.
+        log_every: steps between records.
+        keep: number of newest checkpoints to keep; 0 keeps all.
+        seed: seed of the random numbers of `draw`.
     Raises:
-        ValueError: a number that cannot be, by name.
+        ValueError: a setting of another type or out of range, with its name.
     """
 
     steps: Annotated[int, Bounds(1)]
@@ -77,7 +83,7 @@ class Training:
         check_fields(self)
 
     def rate(self, step: int) -> float:
-        """The learning rate of step number `step` (from 0)."""
+        """The learning rate of step `step`, counted from 0."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         place = (step - self.warmup) / max(1, self.steps - self.warmup)
@@ -101,32 +107,34 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `model` in place and return the averaged weights.
 
-    The run folder gets `metrics.jsonl`, with null for numbers that are not finite, and `checkpoint-<step>/`. All randomness comes from one
-    generator whose state is saved, so a run that was killed and resumed equals one that was not, bit for bit, on the same machine and
-    number of threads.
+    The run folder gets `metrics.jsonl`, with null for numbers that are not finite, and `checkpoint-<step>/`.
+    All random numbers come from one generator whose state is saved, so a run that was killed and resumed
+    equals an uninterrupted run bit for bit, on the same machine with the same number of threads.
 
-    Under `torchrun` all processes draw the same batches in the same order and each takes its share, so W processes equal one with
-    `accumulate` W times as large, to float tolerance. The first one writes.
+    Under `torchrun` all processes draw the same batches in the same order and each uses its share, so W
+    processes equal one with `accumulate` W times as large, to float tolerance. The first one writes files.
 
     Args:
-        draw: generator -> batch, with its times, as attribute `t` if they are to be told of a step that goes wrong, and noise.
-        loss: (model, batch) -> (scalar, what else to record).
-        group: the processes that train together; None asks `torchrun`'s environment.
-        resume: go on from the newest checkpoint that verifies; without one, start anew.
-        on_record: called with each line of `metrics.jsonl`.
-        on_save: called with the step and the averaged weights after each checkpoint: for samples on the way.
-        memory: tensors that `draw` and `loss` change in place, such as a `LossHistory`'s; checkpoints keep them.
+        draw: generator -> batch with times and noise; an attribute `t` is reported when a step diverges.
+        loss: (model, batch) -> (scalar loss, other numbers to record).
+        run: the run folder.
+        group: the processes that train together; None reads the environment of `torchrun`.
+        resume: continue from the newest valid checkpoint; without one, start from the beginning.
+        on_record: called with each record of `metrics.jsonl`.
+        on_save: called with step and averaged weights after each checkpoint, for example to sample.
+        memory: tensors that `draw` and `loss` change, as of a `LossHistory`; checkpoints store them.
     Raises:
-        UnveilError: the run folder already holds checkpoints and `resume` is off, another process trains there, several processes would
-            each have a memory of their own, or a loss, gradient or weight is not finite: before the step, so that no checkpoint holds it.
-        ValueError: nothing to train, or a loss that is no scalar with a gradient.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of this very step was saved, and the message says how to go on. A second one
-            leaves at once with status 130 or 143 (`Interrupts`).
+        UnveilError: the run folder already has checkpoints and `resume` is off; another process trains there;
+            several processes would each have their own `memory`; or a loss, gradient or weight is not finite,
+            which is noticed before the step or the checkpoint.
+        ValueError: the model has no parameters to train, or the loss is not a scalar with a gradient.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint of the current step is saved first, and the message
+            says how to continue. A second signal exits at once with status 130 or 143 (`Interrupts`).
     """
     group = join() if group is None else group
     if memory and group.size > 1:
         raise UnveilError(
-            "several processes cannot share the losses that they remember yet; train in one, or with even times"
+            "several processes cannot share a history of losses; train in one, or with uniform timesteps"
         )
     with only_writer(run) if group.leads else nullcontext(), Interrupts(run, group.leads) as interrupts:
         if group.leads:
@@ -170,7 +178,7 @@ def _train(
     ema = EMA(model, training.ema, training.ema_power)
     newest = latest_checkpoint(run, warn=group.leads)
     if newest is not None and not resume:
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+        raise UnveilError(f"{run} already holds {newest.name}; give `resume` to go on, or another `out`")
     state: dict[str, Any] = {"step": 0, "sums": {}, "counted": 0}
     if newest is not None:
         state = restore(newest, model, ema, optimizer, generator)
@@ -274,7 +282,7 @@ def _train(
 def restore(
     folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Put a checkpoint back that was verified; returns its state: the step, and the sums of the record that was being made."""
+    """Load a verified checkpoint; returns its state: the step, and the sums of the unfinished record."""
     model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
     for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
         ema.weights[name].copy_(value)
@@ -285,7 +293,7 @@ def restore(
         sums, counts = state["sums"], (state["step"], state["counted"])
         known = all(type(v) in (int, float) or v in ("nan", "inf", "-inf") for v in sums.values())
         if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
-            raise ValueError("step, counted or sums make no sense")
+            raise ValueError("step, counted or sums are no valid numbers")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UnveilError(
             f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint"
@@ -302,12 +310,12 @@ def _append(log: Path, line: str) -> None:
 
 
 def _truncate(log: Path, step: int) -> None:
-    """Drop records of steps that a resumed run will make again, and a last line that was cut short."""
+    """Remove the records of steps that a resumed run repeats, and an incomplete last line."""
     if not log.exists():
         log.parent.mkdir(parents=True, exist_ok=True)
         return
     if log.is_dir():
-        raise UnveilError(f"{log}: a folder is in the way of the log; take it away")
+        raise UnveilError(f"{log}: a folder has the name of the log file; move it away")
     kept = []
     for line in log.read_text(errors="replace").splitlines():
         try:
