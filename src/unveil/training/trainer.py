@@ -16,7 +16,7 @@ from unveil.checks import Bounds, check_fields
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.safetensors import read_tensors
-from unveil.training.autocast import faster_in_bfloat16, has_bfloat16
+from unveil.training.autocast import BatchLoss, Draw, faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
     latest_checkpoint,
     pack_optimizer,
@@ -30,8 +30,6 @@ from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unle
 from unveil.training.ema import EMA
 from unveil.training.guard import Interrupts, only_writer
 
-Draw = Callable[[torch.Generator], Any]
-BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
 Record = Mapping[str, float]
 
 
