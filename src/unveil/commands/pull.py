@@ -59,7 +59,7 @@ def pull(
         raise UnveilError(f"unknown archive {config.name!r}{hint}; public ones: {', '.join(known)}")
     it, out = known[config.name], config.out or Path("logs") / config.name
     if out.exists():
-        raise UnveilError(f"{out} is there already; give another folder with --out")
+        raise UnveilError(f"{out} exists already; give another `out`")
     file = home() / "archives" / it.file
     own = not file.exists()
     try:
