@@ -46,7 +46,7 @@ DEBUG = "--debug"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for a mistake that the user can mend, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG in arguments
     arguments = [a for a in arguments if a != DEBUG]
@@ -120,8 +120,7 @@ def _overview() -> str:
     for title, group in MAP:
         lines += ["", title, *(f"  {verb:<8} {about:<38} {example}" for verb, about, example in group)]
     recipes = (
-        "Recipes: maze, locomotion and value for planning; pusht for robot control; image and classifier "
-        "for images; text."
+        "Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text."
     )
     more = (
         "unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.\n"
@@ -311,9 +310,8 @@ _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR
 
 Without a word, lists the packaged weights.
   pack     package a run for the zoo
-  inspect  describe a checkpoint of another program: jannerm/diffuser, real-stanford/diffusion_policy,
-  LeRobot,
-           LLaDA, diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
+  inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
+           diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
   convert  write such a checkpoint, but for LLaDA's, as a run of unveil
   pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka
 unveil weights WORD --help shows the flags of each.

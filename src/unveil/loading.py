@@ -58,15 +58,13 @@ def load(
         settings: settings of the model.
 
             - Mazes: fields of `PlannerSettings`, such as candidates=8 or steps=4.
-            - Locomotion: fields of `EvalLocomotion`, such as preset="default", batch_size=8 or
-            guidance="tilted";
+            - Locomotion: fields of `EvalLocomotion`, such as preset="default" or guidance="tilted",
               `epoch` (or `diffusion_epoch`), `value_epoch` and raw=True. Folders of Diffuser need `dataset`,
               for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
-            - Policies and images of other programs: raw=True for weights without averaging (EMA); images also
-            `size`
-              and `flags` (see `load_images`).
+            - Policies and images of other programs: raw=True for weights without averaging (EMA); images
+              also `size` and `flags` (see `load_images`).
 
     Raises:
         UnveilError: no such checkpoint, a damaged one, or one of an unknown program.
@@ -97,7 +95,7 @@ def load(
 
 
 def recognised(path: Path) -> Recognised | None:
-    """The checkpoint of another program at a path, as the first application that recognises it; None if none does."""
+    """What the first application that recognises another program's checkpoint returns; None if none does."""
     for application in ("image", "policy", "text", "planning"):
         if (it := wired(f"{application}.recipes.recognise:recognise")(path)) is not None:
             return it

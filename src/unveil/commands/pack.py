@@ -79,7 +79,7 @@ def pack(config: Pack) -> str:
         )
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(
-            f"{config.run} was trained as published (preset paper), which the zoo does not hold"
+            f"{config.run} was trained as published (preset paper); the zoo holds models of ours"
         )
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")

@@ -162,8 +162,7 @@ def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
 
 
 def as_flags(text: str, aliases: Mapping[str, str]) -> str:
-    """Translate a message of the library for the command line: `name` -> --name, `name=value` -> --name
-    value.
+    """Replace settings in a message of the library by flags: `name` by --name, `name=value` by --name value.
 
     Args:
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.

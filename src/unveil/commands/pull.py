@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pull:
-    """Download and unpack public checkpoints of jannerm/diffuser: diffuser-locomotion, diffuser-maze2d,
-    diffuser-kuka.
+    """Download and unpack public checkpoints of jannerm/diffuser.
+
+    Names: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
 
     If the download fails, the archive can be downloaded by a browser and put where the message says. Its
     SHA-256 is recorded and verified by every later call.

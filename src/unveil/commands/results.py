@@ -11,8 +11,7 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Results:
-    """List the runs below a folder with their last record, and the scores of evaluations by unveil or
-    Diffuser.
+    """List runs with their last record, and scores of evaluations by unveil or Diffuser, below a folder.
 
     Example: unveil results logs --latex table.tex
     """

@@ -30,8 +30,7 @@ class Inspect:
 
     folder: Positional[Path]
     """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them; folder of
-    LeRobot,
-    LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
+    LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
     epoch: str = "latest"
     """epoch to read: latest, or a number"""
     size: int = 0
@@ -47,8 +46,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert checkpoints of Diffuser, diffusion_policy, LeRobot, diffusers, openai or lucidrains to our
-    format.
+    """Convert checkpoints of Diffuser, diffusion_policy, LeRobot, diffusers, openai or lucidrains.
 
     No code in them is run.
 
@@ -57,8 +55,7 @@ class Convert:
 
     folder: Positional[Path]
     """experiment of Diffuser, or a folder above experiments, whose relative paths are kept; or the file or
-    folder of a
-    policy or an image model"""
+    folder of a policy or an image model"""
     out: Positional[Path]
     """run folder to write"""
     epoch: str = "latest"
@@ -67,8 +64,7 @@ class Convert:
     """use of the weights themselves, not their average (EMA)"""
     dataset: str | None = None
     """training data of a Diffuser, by name or file, for the statistics of its normaliser; by default plans
-    stay
-    normalised"""
+    stay normalised"""
     size: int = 0
     """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
