@@ -19,7 +19,6 @@ def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: st
         name: name of the argument, for messages.
         shape: length of each axis; None allows any length of at least 1.
         letters: the shape in messages, such as "(B, 20)".
-
     Raises:
         ValueError: not an array of numbers, of another shape, or a number that is not finite in float32.
     """

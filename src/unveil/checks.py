@@ -42,7 +42,6 @@ def kind(name: str, value: object, wanted: type, hint: str = "") -> None:
 
     Args:
         hint: added to the name of the type in the message.
-
     Raises:
         ValueError: the value is not of type `wanted`.
     """

@@ -13,6 +13,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 _STEER = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 

@@ -65,7 +65,6 @@ def load(
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
-
     Raises:
         UnveilError: no such checkpoint, a damaged one, or one of an unknown program.
         TypeError: an unknown setting.

@@ -29,7 +29,6 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
 
     Args:
         command: the verb and its recipe, for messages.
-
     Raises:
         UnveilError: an unknown preset or flag, or an invalid value.
         ValueError: values that contradict each other.
@@ -66,7 +65,6 @@ def parse(
         default: config that the flags change; None: fields without a default must be given.
         common: fields that --help shows; () shows all.
         aliases: other names of flags, for help and suggestions.
-
     Raises:
         UnveilError: an unknown flag (with a suggestion), or an invalid value.
     """

@@ -45,7 +45,6 @@ def pull(
 
     Args:
         opener: opens the connection, as in `download`.
-
     Raises:
         UnveilError: no such name, the folder exists, no network, a web page instead of the archive, or a
             refused archive.

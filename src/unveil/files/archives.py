@@ -63,7 +63,6 @@ def extract(archive: Path, out: Path) -> int:
 
     Returns:
         The number of files.
-
     Raises:
         UnveilError: `out` exists; the archive is missing, damaged or too large; or it holds anything but
             files and folders with plain relative names that differ by more than upper and lower case.

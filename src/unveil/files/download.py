@@ -1,6 +1,5 @@
 """Downloads by https: resumed, complete or absent, and verified by SHA-256 at every later use."""
 
-import hashlib
 import http.client
 import os
 import urllib.error
@@ -11,6 +10,7 @@ from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing, sync_folder
+from unveil.files.digest import digest
 
 BLOCK = 2**20
 TIMEOUT = 30.0  # seconds without any data
@@ -49,10 +49,8 @@ def download(
         opener: opens the connection.
         progress: called with the number of bytes so far and the total, None where the server does not send
             it.
-
     Returns:
         `path`.
-
     Raises:
         UnveilError: not https, no network, truncated, the disk is full, or the digest differs.
     """
@@ -66,12 +64,12 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part, opener, progress)
-        digest = _sha256(part)
-        if sha256 is not None and digest != sha256.lower():
+        actual = digest(part)
+        if sha256 is not None and actual != sha256.lower():
             part.unlink()
-            raise UnveilError(f"{url} has SHA-256 {digest}, but {sha256} is needed; it was deleted")
+            raise UnveilError(f"{url} has SHA-256 {actual}, but {sha256} is needed; it was deleted")
         with replacing(record) as partial:
-            partial.write_text(f"{digest}  {path.name}\n")
+            partial.write_text(f"{actual}  {path.name}\n")
         os.replace(part, path)
         _tag(part).unlink(missing_ok=True)
         sync_folder(path.parent)
@@ -98,7 +96,7 @@ def verify(path: Path, sha256: str | None = None) -> None:
     """
     record = path.with_name(f"{path.name}.sha256")
     known = sha256 or (record.read_text(errors="replace").split() or [""])[0] if record.is_file() else sha256
-    if known is not None and _sha256(path) != known.lower():
+    if known is not None and digest(path) != known.lower():
         raise UnveilError(
             f"{path}: damaged, its SHA-256 is not {known or 'recorded'}; delete it and {record.name} to "
             "download it again"
@@ -169,8 +167,3 @@ def _fetch(
 
 def _tag(part: Path) -> Path:
     return part.with_name(f"{part.name}.tag")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, reason
 from unveil.files.atomic import MADE, output
 
 LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or malicious
@@ -40,8 +40,7 @@ def opened(path: Path | str) -> Generator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason})") from error
+        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason(error)})") from error
 
 
 def check_held(file: h5py.File, taken: int) -> None:
@@ -116,7 +115,6 @@ def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
 
     Args:
         kind: "f" converts to float32, "b" to bool; "n" keeps the stored dtype.
-
     Raises:
         UnveilError: it is missing, not an array of numbers in this file, or larger than the file can hold.
     """

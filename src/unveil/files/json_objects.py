@@ -14,7 +14,6 @@ def read_object(file: Path, largest: int = LARGEST) -> dict[str, Any]:
 
     Args:
         largest: largest size of the file in bytes.
-
     Raises:
         UnveilError: the file cannot be read, is larger, or holds no JSON object.
     """

@@ -7,14 +7,15 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.lib import format as npy
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, reason
 from unveil.files.hdf5 import LARGEST, room
 
 DAMAGE = (
@@ -35,6 +36,17 @@ LONGEST_HEADER = 2**17  # version 1 has at most 2^16 bytes; longer headers descr
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
+@contextmanager
+def _reading(path: Path | str, kind: str) -> Generator[None]:
+    """Turn every error about a damaged file into an `UnveilError` that names it."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise UnveilError(
+            f"{path}: not a whole .{kind} file, damaged or cut short ({reason(error)})"
+        ) from error
+
+
 def npz_arrays(
     path: Path | str,
     needed: Sequence[str] = (),
@@ -49,7 +61,6 @@ def npz_arrays(
         wanted: names that are read if present; None reads all.
         asked: (name, number of axes) -> whether to read an array that is not needed; None reads all.
         left: receives, by name, why an array of text or objects was left out; None refuses such arrays.
-
     Raises:
         UnveilError: not a complete .npz file, a needed array is missing, an array holds objects or text, or
             claims more than the file can hold.
@@ -59,29 +70,25 @@ def npz_arrays(
         raise UnveilError(
             f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            if len(members) < len(archive.infolist()):
-                raise UnveilError(f"{path}: two arrays have the same name")
-            if missing := [name for name in needed if name not in members]:
-                raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
-            names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
-            if asked is not None or left is not None:
-                names = [
-                    name
-                    for name in names
-                    if name in needed or _selected(archive, members[name], name, asked, left)
-                ]
-            if (claimed := sum(members[name].file_size for name in names)) > room(path.stat().st_size):
-                raise UnveilError(
-                    f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB; "
-                    "if it is sound, write it with numpy.savez instead of savez_compressed"
-                )
-            return {name: _array(_whole(archive, members[name]), f"{path}: {name!r}") for name in names}
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise UnveilError(f"{path}: two arrays have the same name")
+        if missing := [name for name in needed if name not in members]:
+            raise UnveilError(f"{path}: {missing[0]!r} is missing; the file has {sorted(members)[:12]}")
+        names = members if wanted is None else [*needed, *(name for name in wanted if name in members)]
+        if asked is not None or left is not None:
+            names = [
+                name
+                for name in names
+                if name in needed or _selected(archive, members[name], name, asked, left)
+            ]
+        if (claimed := sum(members[name].file_size for name in names)) > room(path.stat().st_size):
+            raise UnveilError(
+                f"{path}: claims {claimed:,} bytes, more than this file can hold or {LARGEST >> 30} GiB; "
+                "if it is sound, write it with numpy.savez instead of savez_compressed"
+            )
+        return {name: _array(_whole(archive, members[name]), f"{path}: {name!r}") for name in names}
 
 
 def npy_array(path: Path | str) -> np.ndarray:
@@ -90,14 +97,11 @@ def npy_array(path: Path | str) -> np.ndarray:
     Raises:
         UnveilError: missing, not a complete .npy file, or it holds objects or text.
     """
-    try:
+    with _reading(path, "npy"):
         with open(path, "rb") as file:
             stored = bytearray(Path(path).stat().st_size)  # writable, unlike bytes, and so is the array
             del stored[file.readinto(stored) :]
         return _array(stored, str(path))
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole .npy file, damaged or cut short ({reason})") from error
 
 
 def unpacked(path: Path | str) -> bytes:
@@ -111,8 +115,7 @@ def unpacked(path: Path | str) -> bytes:
         with gzip.open(path) as stream:
             data = stream.read(largest + 1)
     except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: cannot be read, not a whole .gz file ({reason})") from error
+        raise UnveilError(f"{path}: cannot be read, not a whole .gz file ({reason(error)})") from error
     if len(data) > largest:
         raise UnveilError(f"{path}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
     return data
@@ -124,12 +127,8 @@ def npz_names(path: Path | str) -> list[str]:
     Raises:
         UnveilError: missing or damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [member.removesuffix(".npy") for member in archive.namelist()]
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+        return [member.removesuffix(".npy") for member in archive.namelist()]
 
 
 def npz_words(path: Path | str, name: str) -> np.ndarray | None:
@@ -138,21 +137,17 @@ def npz_words(path: Path | str, name: str) -> np.ndarray | None:
     Raises:
         UnveilError: damaged, or it claims more than the file can hold.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo(f"{name}.npy")
-            if member.file_size > room(Path(path).stat().st_size):
-                raise UnveilError(
-                    f"{path}: {name!r} claims {member.file_size:,} bytes, more than this file can hold"
-                )
-            with archive.open(member) as stream:
-                read = HEADERS.get(npy.read_magic(stream))
-                if read is None or read(stream)[2].kind not in "US":
-                    return None
-            return _array(_whole(archive, member), f"{path}: {name!r}", "US")
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole .npz file, damaged or cut short ({reason})") from error
+    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.file_size > room(Path(path).stat().st_size):
+            raise UnveilError(
+                f"{path}: {name!r} claims {member.file_size:,} bytes, more than this file can hold"
+            )
+        with archive.open(member) as stream:
+            read = HEADERS.get(npy.read_magic(stream))
+            if read is None or read(stream)[2].kind not in "US":
+                return None
+        return _array(_whole(archive, member), f"{path}: {name!r}", "US")
 
 
 def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:

@@ -118,7 +118,6 @@ def _named(config: Mapping[str, Any], inside: str, parent: tuple[str, ...], dept
 
     Args:
         parent: path of the node that holds the interpolation, for relative names.
-
     Raises:
         ValueError: an unknown resolver, or not arithmetic.
         LookupError: no such name.

@@ -83,11 +83,9 @@ def read_pickle(
             `Again`.
         operations: largest number of operations.
         deepest: largest depth of nesting.
-
     Returns:
         Tuples, lists, dicts (also for `OrderedDict`), strings, numbers and None, and `Symbol`, `Made`,
         `Stored` and `Again` for everything else.
-
     Raises:
         ValueError: damaged, too long or too deep, an unknown name, or an operation that plain data do not
             need.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Generator, Mapping
@@ -14,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, reason
+from unveil.files.digest import digest
 
 LARGEST_HEADER = 64 * 2**20
 
@@ -54,7 +54,6 @@ def read_tensors(
         expected: tensors whose names, shapes and dtypes the file must have; None accepts all.
         halves: float32 may be stored as float16 or bfloat16, as packaged weights are.
         sha256: digest that the whole file must have; "" accepts any.
-
     Raises:
         UnveilError: missing, damaged, or not the expected tensors.
     """
@@ -71,12 +70,6 @@ def read_tensors(
         return load_file(file)
 
 
-def digest(file: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 @contextmanager
 def reading(file: Path) -> Generator[None]:
     """Turn every error about a file into an `UnveilError` that names it."""
@@ -85,8 +78,7 @@ def reading(file: Path) -> Generator[None]:
     except FileNotFoundError as error:
         raise UnveilError(f"{file}: no such file") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{file}: not the weights that are needed ({reason})") from error
+        raise UnveilError(f"{file}: not the weights that are needed ({reason(error)})") from error
 
 
 def header(file: Path) -> dict[str, Stored]:

@@ -135,7 +135,6 @@ def each_shard(
     Args:
         device: device of the tensors.
         dtype: dtype of the tensors; None keeps the stored one.
-
     Raises:
         UnveilError: a file that safetensors refuses, though its header is plausible.
     """

@@ -59,7 +59,6 @@ def read_torch(file: Path, form: Form | None = None) -> Any:
 
     Args:
         form: what the file may hold besides plain data and tensors; None: nothing, in at most 2 GiB.
-
     Raises:
         UnveilError: missing, too large, damaged or truncated, or it holds anything but dicts, lists, numbers,
             strings, tensors and what `form` knows.

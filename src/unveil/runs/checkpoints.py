@@ -90,7 +90,6 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
 
     Args:
         raw: the file of the weights without averaging.
-
     Raises:
         UnveilError: `raw` for a checkpoint without such weights, as packaged ones are.
     """
@@ -179,7 +178,6 @@ def write_converted(
         described: contents of config.json.
         models: models by the name of their file.
         state: state of the training.
-
     Raises:
         UnveilError: the folder holds something else.
     """

@@ -28,7 +28,6 @@ def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], 
     Args:
         check: raises ValueError, LookupError or TypeError if the fields do not describe a model of the
             recipe.
-
     Raises:
         UnveilError: missing, damaged, or of another recipe.
     """

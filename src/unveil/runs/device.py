@@ -109,7 +109,6 @@ def enough_memory(lower: str = "lower `batch_size`") -> Generator[None]:
 
     Args:
         lower: the advice.
-
     Raises:
         UnveilError: the block ran out of memory.
     """

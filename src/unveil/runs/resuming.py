@@ -93,10 +93,8 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
         described: contents of config.json.
         defaults: the recipe's config, for fields that an older config.json lacks.
         resume: continue a run that has checkpoints.
-
     Returns:
         A note about changed data, or "".
-
     Raises:
         UnveilError: the folder holds checkpoints and `resume` is off, or the run was started with other
             settings or data, by another recipe, or by another program; the message says what to do.

@@ -52,7 +52,6 @@ def begin(flags: RunFlags, run: Path) -> torch.device:
 
     Returns:
         The device.
-
     Raises:
         UnveilError: an unusable run folder, one with checkpoints while `resume` is off, or a missing package.
         ValueError: this machine has no such device.
@@ -113,7 +112,6 @@ def run_task(
         on_sample: called with the step and the averaged weights at checkpoints, as often as `sample_every`
             says.
         on_save: called with the same at every checkpoint.
-
     Raises:
         UnveilError: the folder cannot be made, or belongs to another run; or a step needs more memory than is
             free.
