@@ -34,17 +34,17 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
         ValueError: values that contradict each other.
     """
     words = spelled(words, verb.aliases)
-    given = given_in(words)
-    preset = (given("preset") or "default") if len(verb.presets) > 1 else "default"
+    flag_value = given_in(words)
+    preset = (flag_value("preset") or "default") if len(verb.presets) > 1 else "default"
     if preset not in verb.presets:
         raise UnveilError(
             f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: "
             f"{', '.join(verb.presets)}"
         )
-    default = verb.fit(verb.presets[preset], given)
+    default = verb.fit(verb.presets[preset], flag_value)
     config = parse(type(default), words, command, default, verb.common, verb.aliases)
     if verb.settle:
-        default = wired(verb.settle)(config, given)
+        default = wired(verb.settle)(config, flag_value)
         config = parse(type(default), words, command, default, verb.common, verb.aliases)
     return config
 

@@ -127,12 +127,12 @@ def unknown(path: Path) -> NoReturn:
         raise UnveilError(f"{path}: no such folder or file; known are {KNOWN}")
     if not path.is_dir():
         raise UnveilError(f"{path}: {_kind_of_file(path)}; known are {KNOWN}")
-    ours = (
+    what = (
         "a run or checkpoint of unveil, which needs no conversion"
         if (path / "config.json").is_file()
         else "a folder of no known kind"
     )
-    raise UnveilError(f"{path}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
+    raise UnveilError(f"{path}: {what}: no state_<epoch>.pt here or below; known are {KNOWN}")
 
 
 def _kind_of_file(file: Path) -> str:

@@ -51,12 +51,12 @@ def check_output(path: Path, mark: str = "") -> None:
     """
     check_writable(path)
     try:
-        strange = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
+        foreign = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
     except OSError as error:
         raise UnveilError(
             f"{path}: is in the way and cannot be read ({error.strerror or error}); give another name"
         ) from error
-    if strange:
+    if foreign:
         raise UnveilError(
             f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move "
             "the file away"

@@ -246,7 +246,7 @@ class _Machine:
         if isinstance(value, Made) and self.repeats(value.maker):
             return Again(value.maker)
         if isinstance(value, list | dict | Made | Stored) or self.depths.get(id(value), 0) > 1:
-            raise ValueError("one container stands in two places")
+            raise ValueError("one container occurs in two places")
         return value
 
     def name(self, module: Any, name: Any) -> None:

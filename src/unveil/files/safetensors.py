@@ -128,5 +128,5 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise ValueError(f"a name stands twice: {next(n for n in names if names.count(n) > 1)[:60]}")
+        raise ValueError(f"a name occurs twice: {next(n for n in names if names.count(n) > 1)[:60]}")
     return dict(pairs)

@@ -55,17 +55,18 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         inside = header(folder / name)
         if absent := [key for key, file in shards.items() if file == name and key not in inside]:
             raise UnveilError(
-                f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both anew"
+                f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both again"
             )
         for key, it in inside.items():
             if key in tensors or shards.get(key, name) != name:
                 raise UnveilError(
                     f"{folder / name}: {key[:80]} is in it and in another shard, too; download all shards "
-                    f"and {INDEX} anew"
+                    f"and {INDEX} again"
                 )
             if key not in shards:
                 raise UnveilError(
-                    f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both anew"
+                    f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both "
+                    "again"
                 )
             tensors[key] = it
     return tensors
@@ -105,11 +106,11 @@ def header(file: Path) -> dict[str, Stored]:
         RecursionError,
         struct.error,
     ) as error:
-        raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it anew") from error
+        raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it again") from error
     wanted = offset + max((end for _, end in ends.values()), default=0)
     if size != wanted:
         raise UnveilError(
-            f"{file}: truncated, {size:,} bytes of {wanted:,}; download it anew"
+            f"{file}: truncated, {size:,} bytes of {wanted:,}; download it again"
             if size < wanted
             else f"{file}: damaged"
         )
@@ -149,7 +150,7 @@ def each_shard(
                 }
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise UnveilError(
-                f"{file}: truncated or damaged ({str(error)[:80]}); download it anew"
+                f"{file}: truncated or damaged ({str(error)[:80]}); download it again"
             ) from error
         yield tensors
 

@@ -77,7 +77,8 @@ def find_checkpoint(path_or_name: str) -> Path:
             check_files(damaged)
         except UnveilError as error:
             raise UnveilError(
-                f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew"
+                f"{error}, and no older one is undamaged: no good checkpoint; copy the run again, or train "
+                "it again"
             ) from error
     raise UnveilError(
         f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json; other "

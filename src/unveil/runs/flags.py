@@ -127,8 +127,8 @@ def changed(config: Any, **values: Any) -> Any:
         TypeError: no such field.
     """
     owners = names_of(config)
-    if strange := [name for name in values if name not in owners and not hasattr(config, name)]:
-        raise TypeError(f"{type(config).__name__} has no field {', '.join(strange)}")
+    if unknown := [name for name in values if name not in owners and not hasattr(config, name)]:
+        raise TypeError(f"{type(config).__name__} has no field {', '.join(unknown)}")
     own = {name: value for name, value in values.items() if not owners.get(name)}
     for part in {owners[name] for name in values if owners.get(name)}:
         inside = {name: value for name, value in values.items() if owners.get(name) == part}

@@ -27,10 +27,8 @@ class Verb:
         fit: (preset, flags) -> config whose defaults follow from flags such as --method; the other flags
             change it.
         settle: "module:function" of (config, flags) -> config, where the defaults depend on a checkpoint.
-        after: next command, with names of fields and {run} in braces; or "module:function" of (config, run)
-            -> text.
-        aliases: flag -> the flag that it stands for, or flags and values, as "--no-samples": "--sample-every
-            -1".
+        after: next command, with fields and {run} in braces; or "module:function" of (config, run) -> text.
+        aliases: flag -> the flag or the words that replace it, as "--no-samples": "--sample-every -1".
     """
 
     presets: Mapping[str, Any]
@@ -64,13 +62,13 @@ def wired(address: str) -> Callable[..., Any]:
 def given_in(words: list[str]) -> Given:
     """Read single flags of a command line before it is parsed."""
 
-    def given(name: str) -> str | None:
+    def flag_value(name: str) -> str | None:
         flag = f"--{name.replace('_', '-')}"
         following = [b for a, b in pairwise(words) if a == flag]
         joined = [word.split("=", 1)[1] for word in words if word.startswith(f"{flag}=")]
         return next(iter([*joined, *following]), None)
 
-    return given
+    return flag_value
 
 
 def spelled(words: list[str], aliases: Mapping[str, str]) -> list[str]:
