@@ -108,7 +108,7 @@ def test_only_what_was_packed_is_replaced(run, tmp_path):
     assert (zoo / "small" / "card.md").read_text() == "my notes" and (
         zoo / "mine" / "config.json"
     ).read_text() == "{}"
-    with pytest.raises(UnveilError, match=r"--name \.\./small: a name, not a path"):
+    with pytest.raises(UnveilError, match=r"`name=\.\./small` must be a name, not a path"):
         pack(Pack(run, "../small", into=zoo / "mine"))
 
 
