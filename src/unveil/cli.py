@@ -20,8 +20,8 @@ MAP = (
     (
         "Use a trained model",
         (
-            ("sample", "plan, act, draw, write", "unveil sample maze --start 1,1 --goal 7,9"),
-            ("chat", "talk to a text model", "unveil chat --checkpoint runs/chat"),
+            ("sample", "generate plans, actions, images, text", "unveil sample maze --start 1,1 --goal 7,9"),
+            ("chat", "chat with a text model", "unveil chat --checkpoint runs/chat"),
             ("eval", "evaluate a model beside references", "unveil eval maze --checkpoint maze-large"),
         ),
     ),
@@ -35,9 +35,9 @@ MAP = (
     (
         "Look around",
         (
-            ("results", "runs and scores in folders", "unveil results runs"),
+            ("results", "list runs and scores in folders", "unveil results runs"),
             ("weights", "list, pull, inspect, convert, pack", "unveil weights convert DIR OUT"),
-            ("doctor", "what this machine has, for bug reports", "unveil doctor"),
+            ("doctor", "versions and devices, for bug reports", "unveil doctor"),
         ),
     ),
 )
@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = [
-        "unveil: generate behaviour, images and text by undoing corruption",
+        "unveil: generate behaviour, images and text with diffusion models",
         "",
         "usage: unveil VERB [RECIPE] [FLAGS]",
     ]
@@ -308,13 +308,13 @@ def _doctor(rest: list[str]) -> int:
 
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
-Without a word, lists the packaged weights.
+Without arguments: list the packaged weights.
   pack     package a run for the zoo
   inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
            diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
   convert  write such a checkpoint, but for LLaDA's, as a run of unveil
   pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka
-unveil weights WORD --help shows the flags of each.
+unveil weights VERB --help shows the flags of each.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {

@@ -29,15 +29,15 @@ class Inspect:
     """
 
     folder: Positional[Path]
-    """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them; folder of
-    LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
+    """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
+    folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
     epoch: str = "latest"
     """epoch to read: latest, or a number"""
     size: int = 0
     """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
-    """training flags of an image model of openai that is not a released one, such as
-    "num_heads=4 diffusion_steps=4000"; by default those of the released models"""
+    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
+    by default those of the released models"""
     seed: int = 0
     """unused; every verb accepts it"""
     device: str = "auto"
@@ -54,8 +54,8 @@ class Convert:
     """
 
     folder: Positional[Path]
-    """experiment of Diffuser, or a folder above experiments, whose relative paths are kept; or the file or
-    folder of a policy or an image model"""
+    """experiment of Diffuser, or a folder above experiments, whose relative paths are kept;
+    or the file or folder of a policy or an image model"""
     out: Positional[Path]
     """run folder to write"""
     epoch: str = "latest"
@@ -63,13 +63,13 @@ class Convert:
     raw: bool = False
     """use of the weights themselves, not their average (EMA)"""
     dataset: str | None = None
-    """training data of a Diffuser, by name or file, for the statistics of its normaliser; by default plans
-    stay normalised"""
+    """training data of a Diffuser, by name or file, for the statistics of its normaliser;
+    by default plans stay normalised"""
     size: int = 0
     """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
-    """training flags of an image model of openai that is not a released one, such as
-    "num_heads=4 diffusion_steps=4000"; by default those of the released models"""
+    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
+    by default those of the released models"""
     seed: int = 0
     """unused; every verb accepts it"""
     device: str = "auto"

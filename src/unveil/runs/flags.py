@@ -55,8 +55,8 @@ class RunFlags:
     keep: Annotated[int, Bounds(0)] = 1
     """number of newest checkpoints to keep; 0 keeps all"""
     sample_every: Annotated[int, Bounds(-1)] = 0
-    """steps between samples from the averaged weights, written to samples/ of the run folder, a multiple of
-    --save-every; 0: at each checkpoint; -1: none"""
+    """steps between samples from the averaged weights, written to samples/ of the run folder;
+    a multiple of --save-every; 0: at each checkpoint; -1: none"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """tracker that receives the metrics besides metrics.jsonl"""
     out: Path | None = None
