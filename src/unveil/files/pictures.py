@@ -22,8 +22,6 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) 
     All frames share one palette, made of a sample of their pixels: one palette per frame takes five times as
     long and makes the file half as large again.
     """
-    from PIL import Image
-
     some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
     first, *rest = [
@@ -77,14 +75,12 @@ def write_png(
     Args:
         own_folder: in the folder of a run, a file of this name is replaced even if unveil did not make it.
     """
-    from PIL import Image, PngImagePlugin
-
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", MADE)
     for name, value in (parameters or {}).items():
         info.add_text(name, value)
     with (replacing if own_folder else output)(path) as partial:
-        Image.fromarray(frame).save(partial, format="png", pnginfo=info)
+        _image(frame).save(partial, format="png", pnginfo=info)
 
 
 CHUNK = "unveil"  # name of the PNG text chunk
@@ -92,12 +88,7 @@ CHUNK = "unveil"  # name of the PNG text chunk
 
 def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
     """Write a grey or RGB PNG with the parameters that made it, as text; equal input gives equal bytes."""
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Software", MADE)
-    if parameters:
-        info.add_text(CHUNK, parameters)
-    with output(path) as partial:
-        _image(frame).save(partial, format="png", pnginfo=info)
+    write_png(path, frame, {CHUNK: parameters} if parameters else None)
 
 
 def read_parameters(path: Path) -> str:
@@ -130,4 +121,4 @@ def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], mi
 
 
 def _image(frame: np.ndarray) -> Image.Image:
-    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+    return Image.fromarray(frame[..., 0] if frame.shape[2:] == (1,) else frame)

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
-
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import MADE, replacing
+from unveil.files.atomic import MADE, check_output, output, replacing
 from unveil.runs.flags import flat
 
 
@@ -33,18 +33,17 @@ def check_json(target: str | None) -> None:
         return
     if Path(target).is_dir():
         raise UnveilError(f"`json={target}` is a folder; give a file name, or - for standard output")
-    from unveil.files.atomic import check_output
-
     check_output(Path(target))
 
 
 def write_json(target: str | None, result: dict[str, Any]) -> None:
     """Write a result as JSON to a file, to standard output for "-", or nowhere for None."""
     if target is not None:
-        from unveil.files.atomic import MADE
+        write(target, _as_json(result))
 
-        result = result | {"origin": MADE}
-        write(target, json.dumps(finite(result), indent=1, default=str, allow_nan=False) + "\n")
+
+def _as_json(record: Mapping[str, Any]) -> str:
+    return json.dumps(finite({**record, "origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
 
 
 def write(target: str, text: str) -> None:
@@ -52,8 +51,6 @@ def write(target: str, text: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    from unveil.files.atomic import MADE, output
-
     with output(Path(target), "" if MADE in text else text.partition("\n")[0] + "\n") as partial:
         partial.write_text(text)
 
@@ -87,6 +84,4 @@ def write_record(run: Path, described: Mapping[str, Any], seconds: float) -> Non
     target = run / "record.json"
     record = record_of(f"train {described['recipe']}", described, {"checkpoint": str(run)}, seconds)
     with replacing(target) as partial:
-        partial.write_text(
-            json.dumps(finite(record | {"origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
-        )
+        partial.write_text(_as_json(record))
