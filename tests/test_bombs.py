@@ -106,7 +106,7 @@ def test_npz_is_not_read_in_packings_whose_pieces_have_no_bound(tmp_path):
             stream = io.BytesIO()
             np.save(stream, np.ones((3, 1)))
             archive.writestr(f"{name}.npy", stream.getvalue())
-    with pytest.raises(UnveilError, match="in another way than numpy does"):
+    with pytest.raises(UnveilError, match="by a method that numpy does not use"):
         read_demonstrations_npz(tmp_path / "d.npz")
 
 

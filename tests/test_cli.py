@@ -35,7 +35,7 @@ def fails(capsys, *arguments: str) -> str:
     [
         (["trian"], "did you mean train?"),
         (["--vrsion"], "did you mean --version?"),
-        (["train"], "train what?"),
+        (["train"], "train needs a recipe"),
         (["train", "maz"], "did you mean maze?"),
         (["train", "maze", "--mazze", "large"], "unknown flag --mazze (did you mean --maze?)"),
         (["train", "maze", "--steps", "many"], "many"),

@@ -1,7 +1,8 @@
-"""unveil: behaviour, images and text by undoing corruption. One small diffusion core, four applications on it.
+"""unveil: generate behaviour, images and text with diffusion models, from one small core.
 
-Names are loaded when they are first used, so `import unveil` is instant. Where gymnasium is imported too, its ids `unveil/...` are
-registered by the import, or by the first use of a name (`import unveil.planning.worlds.maze.registration` does it outright).
+Names are imported at their first use, so that `import unveil` takes no time. If gymnasium is imported, the
+ids `unveil/...` are registered with it by the import of unveil or the first use of a name, or explicitly by
+`import unveil.planning.worlds.maze.registration`.
 """
 
 import sys

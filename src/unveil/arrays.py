@@ -1,4 +1,4 @@
-"""Arrays that people give from Python: their shape and their numbers, checked."""
+"""Check the shape and the numbers of arrays that the user passes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: str) -> Float[np.ndarray, ...]:
-    """A float array of this shape, finite in float32.
+    """Convert a value to an array of numbers of this shape, finite in float32.
 
     Args:
-        shape: None where any length of at least 1 will do.
-        letters: the shape for people, such as "(B, 20)".
+        name: name of the argument, for messages.
+        shape: length of each axis; None allows any length of at least 1.
+        letters: the shape in messages, such as "(B, 20)".
     Raises:
-        ValueError: no array of numbers, another shape, or a number that is not finite, or beyond float32.
+        ValueError: not an array of numbers, of another shape, or a number that is not finite in float32.
     """
     import numpy as np
 
@@ -28,31 +29,32 @@ def numbers(name: str, value: object, shape: tuple[int | None, ...], letters: st
             f"{name} must be an array of shape {letters}, got a dict with {[str(key) for key in value][:6]}"
         )
     try:
-        found = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)  # pyright: ignore[reportAttributeAccessIssue]
+        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)  # pyright: ignore[reportAttributeAccessIssue]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of shape {letters}, got {shown(value)}") from error
-    if found.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be numbers of shape {letters}, got {found.dtype}")
-    fits = found.ndim == len(shape) and all(
-        got == want if want is not None else got > 0 for got, want in zip(found.shape, shape, strict=True)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be numbers of shape {letters}, got {array.dtype}")
+    fits = array.ndim == len(shape) and all(
+        got == want if want is not None else got > 0 for got, want in zip(array.shape, shape, strict=True)
     )
     if not fits:
-        one = found.ndim == len(shape) - 1 and found.shape == shape[1:]
+        one = array.ndim == len(shape) - 1 and array.shape == shape[1:]
         raise ValueError(
-            f"{name} must have shape {letters}, got {found.shape}{'; of one alone give x[None]' if one else ''}"
+            f"{name} must have shape {letters}, got "
+            f"{array.shape}{'; for a single one give x[None]' if one else ''}"
         )
     with np.errstate(over="ignore"):
-        if not np.isfinite(found.astype(np.float32)).all():
+        if not np.isfinite(array.astype(np.float32)).all():
             raise ValueError(f"{name} must be finite numbers")
-    return found
+    return array
 
 
 def axes_of(value: object) -> int:
-    """How many axes an array, a tensor or nested lists have; -1 where that has no answer, which `numbers` says better."""
+    """Number of axes of an array, a tensor or nested lists; -1 for anything else, which `numbers` refuses."""
     import numpy as np
 
-    found = getattr(value, "ndim", None)
+    axes = getattr(value, "ndim", None)
     try:
-        return found if isinstance(found, int) else np.ndim(value)  # pyright: ignore[reportArgumentType]
+        return axes if isinstance(axes, int) else np.ndim(value)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         return -1

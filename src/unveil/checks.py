@@ -1,4 +1,4 @@
-"""Checks of values that people give from Python: each refusal is one line with the value's name. Free of torch."""
+"""Check values that the user passes; each error is one line that names the value. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,74 +8,71 @@ from dataclasses import dataclass, is_dataclass
 from functools import cache
 from math import inf, isfinite, isinf, nan
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
-
-if TYPE_CHECKING:
-    pass
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
-    """The whole number.
+    """Convert to int.
 
     Raises:
-        ValueError: something else (True too), less than `least` or more than `most`.
+        ValueError: not a whole number (nor is True), less than `least` or more than `most`.
     """
-    found = None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
-    if found is None or found < least or (most is not None and found > most):
+    result = None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
+    if result is None or result < least or (most is not None and result > most):
         limits = f"of at least {least}" if most is None else f"in {least} .. {most}"
         raise ValueError(f"{name} must be a whole number {limits}, got {shown(value)}")
-    return found
+    return result
 
 
 def number(name: str, value: object, least: float = -float("inf")) -> float:
-    """The finite number.
+    """Convert to a finite float.
 
     Raises:
-        ValueError: something else, not finite, or less than `least`.
+        ValueError: not a number, not finite, or less than `least`.
     """
-    found = nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    if not isfinite(found) or found < least:
+    result = nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not isfinite(result) or result < least:
         limits = "" if isinf(least) else f" of at least {least:g}"
         raise ValueError(f"{name} must be a finite number{limits}, got {shown(value)}")
-    return found
+    return result
 
 
 def kind(name: str, value: object, wanted: type, hint: str = "") -> None:
     """Refuse a value of another type.
 
+    Args:
+        hint: added to the name of the type in the message.
     Raises:
-        ValueError: it is.
+        ValueError: the value is not of type `wanted`.
     """
     if not isinstance(value, wanted):
         raise ValueError(f"{name} must be a {wanted.__name__}{hint}, got {shown(value)}")
 
 
 def one_of(name: str, value: object, words: tuple[str, ...]) -> None:
-    """Refuse what is none of the words.
+    """Refuse a value that is none of the words.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is none of the words.
     """
     if value not in words:
         raise ValueError(f"{name} must be one of {', '.join(words)}, got {shown(value)}")
 
 
 def flag(name: str, value: object) -> bool:
-    """True or false.
+    """Convert to bool.
 
     Raises:
-        ValueError: something else.
+        ValueError: neither True nor False.
     """
-    if not isinstance(value, bool) and type(value).__name__ not in (
-        "bool",
-        "bool_",
-    ):  # numpy's, under both of its names
+    # numpy's bool has two names
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
         raise ValueError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def shown(value: object) -> str:
-    """How a value appears in a refusal: itself where that is short, else its type."""
+    """A value as messages show it: its beginning if it is plain, else its type."""
     return (
         repr(value)[:60] if isinstance(value, str | int | float | bool | None) else f"{type(value).__name__}"
     )
@@ -86,8 +83,9 @@ class Bounds:
     """Bounds of a number, declared at the field of a dataclass: `steps: Annotated[int, Bounds(1)] = 20`.
 
     Args:
-        least, most: the smallest and the largest value.
-        above, below: `least`, or `most`, itself is out of bounds.
+        least, most: smallest and largest value.
+        above: exclude `least` itself.
+        below: exclude `most` itself.
     """
 
     least: int | float = -inf
@@ -96,37 +94,37 @@ class Bounds:
     below: bool = False
 
     def hold(self, value: int | float) -> bool:
-        """Whether the bounds hold; NaN is out of all of them."""
+        """Whether a value lies within the bounds; NaN never does."""
         inside = self.least <= value <= self.most
         return inside and not (self.above and value == self.least) and not (self.below and value == self.most)
 
     def words(self) -> str:
-        """The bounds for people, such as " above 0 and at most 1"."""
+        """The bounds in words, such as " above 0 and at most 1"."""
         low = "" if isinf(self.least) else f" {'above' if self.above else 'of at least'} {self.least:g}"
         high = "" if isinf(self.most) else f" {'below' if self.below else 'at most'} {self.most:g}"
         return low + (" and" if low and high else "") + high
 
 
 def within(name: str, value: object, bounds: Bounds) -> float:
-    """The number within bounds.
+    """Convert to a float within bounds.
 
     Raises:
-        ValueError: something else, or out of bounds.
+        ValueError: not a number, or out of bounds.
     """
-    found, wanted = _fitted_number(value, float, bounds)
+    result, wanted = _fitted_number(value, float, bounds)
     if wanted:
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
-    return found
+    return result
 
 
 def check_fields(settings: Any) -> None:
-    """Refuse values of a dataclass that are of another type than their fields, or out of the bounds declared there.
+    """Check the values of a dataclass against the types and `Bounds` of its fields.
 
-    A list becomes the tuple that its field wants, and a whole number a float. Names stand in backquotes, so that the command line can
-    say flags for them.
+    Lists become tuples and whole numbers become floats where the field is of that type. Names of fields stand
+    in backquotes in messages, which the command line replaces by flags.
 
     Raises:
-        ValueError: the field, what is needed and what was given.
+        ValueError: a value of another type or out of bounds; the message names the field and both.
     """
     for name, hint in _hints(type(settings)).items():
         value = getattr(settings, name)
@@ -143,7 +141,7 @@ def _hints(kind_: type) -> dict[str, Any]:
 
 
 def _fitted(value: Any, hint: Any, bounds: Bounds | None = None) -> tuple[Any, str]:
-    """The value as its field wants it, and what is wanted, or "" if it fits."""
+    """The value converted to its field's type, and "" if it fits, else what is needed, in words."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         declared = next((mark for mark in parts[1:] if isinstance(mark, Bounds)), bounds)

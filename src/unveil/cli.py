@@ -1,4 +1,4 @@
-"""The command line: verbs, help in a blink, one-line errors. Nothing heavy is imported before a verb runs."""
+"""The command line: verbs, fast help, one-line errors. Heavy packages are imported only when a verb runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from unveil.runs.verb import Verb, joined, wired
 from unveil.verbs import CHAT, RECIPES, WEIGHTS
 
 MAP = (
-    ("See it work", (("demo", "packaged models at work", "unveil demo"),)),
+    ("See it work", (("demo", "run packaged models", "unveil demo"),)),
     (
         "Use a trained model",
         (
-            ("sample", "plan, act, draw, write", "unveil sample maze --start 1,1 --goal 7,9"),
-            ("chat", "talk to a text model", "unveil chat --checkpoint runs/chat"),
-            ("eval", "score a model beside its references", "unveil eval maze --checkpoint maze-large"),
+            ("sample", "generate plans, actions, images, text", "unveil sample maze --start 1,1 --goal 7,9"),
+            ("chat", "chat with a text model", "unveil chat --checkpoint runs/chat"),
+            ("eval", "evaluate a model beside references", "unveil eval maze --checkpoint maze-large"),
         ),
     ),
     (
@@ -35,9 +35,9 @@ MAP = (
     (
         "Look around",
         (
-            ("results", "runs and scores in folders", "unveil results runs"),
+            ("results", "list runs and scores in folders", "unveil results runs"),
             ("weights", "list, pull, inspect, convert, pack", "unveil weights convert DIR OUT"),
-            ("doctor", "what this machine has, for bug reports", "unveil doctor"),
+            ("doctor", "versions and devices, for bug reports", "unveil doctor"),
         ),
     ),
 )
@@ -46,7 +46,7 @@ DEBUG = "--debug"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 for a mistake that the user can mend."""
+    """Run one command; returns the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG in arguments
     arguments = [a for a in arguments if a != DEBUG]
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _aliases(arguments: list[str]) -> dict[str, str]:
-    """Other names of flags, of the verb and recipe that run."""
+    """Aliases of flags of the verb and recipe that a command line names."""
     verb = RECIPES.get(arguments[0] if arguments else "", {}).get(arguments[1] if len(arguments) > 1 else "")
     return dict(verb.aliases) if verb else {}
 
@@ -113,15 +113,17 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = [
-        "unveil: generate behaviour, images and text by undoing corruption",
+        "unveil: generate behaviour, images and text with diffusion models",
         "",
         "usage: unveil VERB [RECIPE] [FLAGS]",
     ]
     for title, group in MAP:
         lines += ["", title, *(f"  {verb:<8} {about:<38} {example}" for verb, about, example in group)]
-    recipes = "Recipes: maze, locomotion and value plan; pusht controls a robot; image and classifier draw; text writes."
+    recipes = (
+        "Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text."
+    )
     more = (
-        "unveil train --help lists the recipes of a verb, unveil train maze --help the flags of one.\n"
+        "unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.\n"
         "Errors are one line; --debug shows where they came from."
     )
     return "\n".join([*lines, "", recipes, more])
@@ -130,9 +132,7 @@ def _overview() -> str:
 def _recipe(name: str, rest: list[str], known: dict[str, Verb]) -> tuple[str, list[str]]:
     if not rest or (rest[0].startswith("-") and not {*HELP, HELP_ALL} & set(rest[:1])):
         first = next(iter(known))
-        raise UnveilError(
-            f"{name} what? The recipe comes next: unveil {name} {first} ...; recipes: {', '.join(known)}"
-        )
+        raise UnveilError(f"{name} needs a recipe: unveil {name} {first} ...; recipes: {', '.join(known)}")
     if rest[0] not in known:
         raise UnveilError(
             f"unknown recipe {rest[0]!r}{did_you_mean(rest[0], known)}; recipes: {', '.join(known)}"
@@ -141,7 +141,7 @@ def _recipe(name: str, rest: list[str], known: dict[str, Verb]) -> tuple[str, li
 
 
 def _recipes_help(name: str, known: dict[str, Verb]) -> str:
-    """The recipes of a verb, each with an example."""
+    """The help of a verb: its recipes, each with an example."""
     lines = [f"usage: unveil {name} RECIPE [FLAGS]", ""]
     for recipe, verb in known.items():
         examples = [
@@ -151,12 +151,12 @@ def _recipes_help(name: str, known: dict[str, Verb]) -> str:
         ]
         lines += [f"  {recipe:<11} {verb.about}", *(f"  {'':<11}   {example}" for example in examples[:1])]
     return "\n".join(
-        [*lines, "", f"unveil {name} RECIPE --help shows the flags that are used most, --help-all every one."]
+        [*lines, "", f"unveil {name} RECIPE --help shows the common flags, --help-all shows all."]
     )
 
 
 def _of_recipe(name: str, rest: list[str]) -> tuple[str, Verb, Any] | None:
-    """The recipe, its verb and the config that the command line asks for; None where it asks for the list of recipes."""
+    """The recipe, its verb and its config by a command line; None after printing the list of recipes."""
     known = RECIPES[name]
     if {*HELP, HELP_ALL} & set(rest[:1]):
         print(_recipes_help(name, known))
@@ -168,24 +168,24 @@ def _of_recipe(name: str, rest: list[str]) -> tuple[str, Verb, Any] | None:
 
 
 def _out(text: str, json_target: str | None = None) -> None:
-    """For people; when JSON goes to standard output, people read standard error."""
+    """Print text for people, on standard error if JSON goes to standard output."""
     print(text, file=sys.stderr if json_target == "-" else sys.stdout)
 
 
 def _demo(rest: list[str]) -> int:
-    if asked := _of_recipe(
+    if parsed := _of_recipe(
         "demo",
         rest if rest and (not rest[0].startswith("-") or {*HELP, HELP_ALL} & set(rest)) else ["maze", *rest],
     ):
-        _, verb, config = asked
+        _, verb, config = parsed
         with shown_progress() as progress:
             print(wired(verb.does)(config, progress))
     return 0
 
 
 def _train(rest: list[str]) -> int:
-    if asked := _of_recipe("train", rest):
-        _, verb, config = asked
+    if parsed := _of_recipe("train", rest):
+        _, verb, config = parsed
         with shown_progress() as progress:
             run = wired(verb.does)(config, progress)
         print(f"trained: {run}\nnext: {verb.next(config, run)}")
@@ -195,8 +195,8 @@ def _train(rest: list[str]) -> int:
 def _eval(rest: list[str]) -> int:
     from unveil.runs.tables import metrics_table
 
-    if asked := _of_recipe("eval", rest):
-        recipe, verb, config = asked
+    if parsed := _of_recipe("eval", rest):
+        recipe, verb, config = parsed
         began = perf_counter()
         with shown_progress() as progress:
             result: dict[str, Any] = wired(verb.does)(config, progress)
@@ -213,11 +213,11 @@ def _eval(rest: list[str]) -> int:
 
 
 def _made(name: str) -> Callable[[list[str]], int]:
-    """A verb whose function makes something and says what: data, or samples."""
+    """A verb whose function returns a summary and a record: data and sample."""
 
     def run(rest: list[str]) -> int:
-        if asked := _of_recipe(name, rest):
-            recipe, verb, config = asked
+        if parsed := _of_recipe(name, rest):
+            recipe, verb, config = parsed
             began = perf_counter()
             with shown_progress() as progress:
                 result = wired(verb.does)(config, progress)
@@ -238,13 +238,13 @@ def _chat(rest: list[str]) -> int:
         _out(result["summary"], config.json)
         return 0
     if config.json is not None:
-        raise UnveilError("--json needs --prompt: what is typed is answered on the screen")
+        raise UnveilError("--json needs --prompt: a conversation is printed only on the screen")
     wired("text.recipes.chat:converse")(config, _typed(), print)
     return 0
 
 
 def _typed() -> Iterator[str]:
-    """Lines until an empty one or the end of input; bytes of another encoding become the replacement character."""
+    """Yield typed lines until an empty one or the end of input; undecodable bytes become U+FFFD."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     while True:
@@ -262,13 +262,13 @@ def _results(rest: list[str]) -> int:
 
     config = parse(Results, rest, "results", Results())
     check_json(config.json)
-    found = read_results(config)
-    print("".join(f"unveil: {line}\n" for line in found.skipped), end="", file=sys.stderr)
-    _out(found.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
-    for target, written in found.files:
+    results = read_results(config)
+    print("".join(f"unveil: {line}\n" for line in results.skipped), end="", file=sys.stderr)
+    _out(results.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
+    for target, written in results.files:
         write(target, written)
     if config.json is not None:
-        write_json(config.json, record_of("results", config, found.numbers))
+        write_json(config.json, record_of("results", config, results.numbers))
     return 0
 
 
@@ -283,10 +283,10 @@ def _weights(rest: list[str]) -> int:
         return 0
     if rest[0] not in WEIGHTS:
         raise UnveilError(f"unexpected {rest[0]}{did_you_mean(rest[0], WEIGHTS)}; see unveil weights --help")
-    kind, place = WEIGHTS[rest[0]]
-    config = parse(wired(kind), joined(rest[1:], "--flags"), f"weights {rest[0]}")
+    config_class, function = WEIGHTS[rest[0]]
+    config = parse(wired(config_class), joined(rest[1:], "--flags"), f"weights {rest[0]}")
     with shown_progress() as progress:
-        done = wired(place)(config, progress) if rest[0] == "pull" else wired(place)(config)
+        done = wired(function)(config, progress) if rest[0] == "pull" else wired(function)(config)
     print(done)
     return 0
 
@@ -294,7 +294,8 @@ def _weights(rest: list[str]) -> int:
 def _doctor(rest: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
         print(
-            "usage: unveil doctor\n\nPrints versions, devices and folders; paste it into bug reports.\nExample: unveil doctor"
+            "usage: unveil doctor\n\nPrints versions, devices and folders, for bug reports.\nExample: unveil "
+            "doctor"
         )
         return 0
     if rest:
@@ -307,9 +308,13 @@ def _doctor(rest: list[str]) -> int:
 
 _WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
 
-Lists the packaged weights; `unveil weights pack --help` makes new ones. `inspect` and `convert` read the checkpoints of jannerm/diffuser,
-real-stanford/diffusion_policy, LeRobot, diffusers (UNet2DModel), openai's image models and denoising-diffusion-pytorch, `inspect` LLaDA's
-folders, too; `pull` downloads public ones: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
+Without arguments: list the packaged weights.
+  pack     package a run for the zoo
+  inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
+           diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
+  convert  write such a checkpoint, but for LLaDA's, as a run of unveil
+  pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka
+unveil weights VERB --help shows the flags of each.
 Example: unveil weights"""
 
 _VERB_RUNS: dict[str, Callable[[list[str]], int]] = {

@@ -1,4 +1,4 @@
-"""The one exception that is neither a wrong value nor a wrong type."""
+"""The exception for everything that is neither a wrong value nor a wrong type."""
 
 from unicodedata import category
 
@@ -6,20 +6,26 @@ LONGEST_LINE = 1000
 
 
 def one_line(text: str) -> str:
-    """The text on one line of at most 1,000 characters, without what would steer a terminal: files and libraries may say anything."""
+    """A text as one line of at most 1,000 characters, without control characters for the terminal."""
     line = " ".join(text.split()) if any(letter in text for letter in "\n\r\t\v\f") else text
     if not line.isprintable():
         line = "".join("?" if category(letter) in _STEER else letter for letter in line)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 _STEER = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 class UnveilError(Exception):
-    """Something outside the program's control is not as needed: a missing file, a foreign checkpoint, a full disk.
+    """A problem outside the program's control: a missing file, an unknown checkpoint, a full disk.
 
-    The message is one line that names what was got, what is needed and how to mend it; the command line prints it as it is.
+    The message is one line that says what was found, what is needed and how to mend it. Settings stand in
+    backquotes, which the command line replaces by flags.
     """
 
     def __init__(self, message: object = "") -> None:

@@ -1,4 +1,4 @@
-"""`unveil.load`: a trained model by name or path, whatever it is."""
+"""`unveil.load`: load a trained model of any kind by name or path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Allowed(NamedTuple):
-    """Settings that a model takes when it is loaded, and where others belong."""
+    """Settings that loading a model accepts, the model in words, and where other settings belong."""
 
     names: tuple[str, ...]
     what: str
@@ -34,29 +34,40 @@ LOADERS = {
     "classifier": "image.recipes.load:load_classifier",
 }
 ALLOWED = {
-    "text": Allowed(("adapter",), "a text model", "give them to write, as TextSettings"),
-    "image": Allowed((), "an image model", "give them to generate, as ImageSettings"),
-    "classifier": Allowed((), "a classifier", "give them to generate, as ImageSettings"),
+    "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
+    "image": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
+    "classifier": Allowed((), "a classifier", "pass them to generate, as ImageSettings"),
 }
 
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
 ) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
-    """Load a trained model: a zoo name such as "maze-large" or "hopper-medium", a run folder or a checkpoint folder, or for bodies a folder
-    above a diffusion and its value; or a folder of jannerm/diffuser, a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot, of
-    LLaDA or of diffusers, or a .pt of openai's or lucidrains' image models, read without running anything in it.
+    """Load a trained model.
+
+    Checkpoints of other programs are read without running code from them: folders of jannerm/diffuser,
+    LeRobot, LLaDA and diffusers, a .ckpt of real-stanford/diffusion_policy, and a .pt of the image models of
+    openai and lucidrains.
 
     Args:
-        settings: for mazes fields of `PlannerSettings`, such as candidates=8 or steps=4; for bodies fields of `EvalLocomotion`, such as
-            preset="default", batch_size=8 or guidance="tilted", and a cost of one's own is set afterwards: see `costing`; for policies
-            `solver`, `sampling_steps`, `n_action` and `temperature`, and `raw=True` for others' weights without their average, of
-            image models too, which may want `size=` and `flags=` (see `load_images`). Diffuser's folders want `dataset=`, where their
-            normaliser's statistics are; they and runs for bodies take `epoch=` (or `diffusion_epoch=`), `value_epoch=` and `raw=True`. For
-            text `adapter=`, a folder of LoRA weights, and for LLaDA's folders `dtype="float32"` in place of bfloat16.
+        path_or_name: name of packaged weights, such as "maze-large" or "hopper-medium"; a run folder or a
+            checkpoint folder; for locomotion also a folder above a diffusion and its value function; or a
+            checkpoint of another program.
+        device: "auto", "cpu", "cuda", "cuda:0" or "mps".
+        seed: seed of the noise of planners and policies.
+        settings: settings of the model.
+
+            - Mazes: fields of `PlannerSettings`, such as candidates=8 or steps=4.
+            - Locomotion: fields of `EvalLocomotion`, such as preset="default" or guidance="tilted",
+              `epoch` (or `diffusion_epoch`), `value_epoch` and raw=True. Folders of Diffuser need `dataset`,
+              for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
+            - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
+            - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
+            - Policies and images of other programs: raw=True for weights without averaging (EMA); images
+              also `size` and `flags` (see `load_images`).
     Raises:
-        UnveilError: nothing there, or damaged, or made by another program.
-        TypeError: a setting that there is not.
+        UnveilError: no such checkpoint, a damaged one, or one of an unknown program.
+        TypeError: an unknown setting.
     """
     from unveil.planning.recipes.locomotion.load import load_pair
     from unveil.planning.recipes.locomotion.pair import RECIPES, places_below
@@ -74,16 +85,16 @@ def load(
     if recipe in RECIPES:
         return load_pair(name, device, seed, **settings)
     if (allowed := ALLOWED.get(recipe)) is not None and (
-        strange := ", ".join(set(settings) - {*allowed.names})
+        unknown := ", ".join(set(settings) - {*allowed.names})
     ):
-        raise TypeError(f"load: {allowed.what} takes no settings, got {strange}; {allowed.instead}")
+        raise TypeError(f"load: {allowed.what} takes no settings, got {unknown}; {allowed.instead}")
     if recipe in ("text", "image", "classifier"):
         return wired(LOADERS[recipe])(name if recipe == "text" else folder, device, **settings)
     return wired(LOADERS.get(recipe, LOADERS["maze"]))(folder, device, seed, **settings)
 
 
 def recognised(path: Path) -> Recognised | None:
-    """What the applications recognise at a path that another program wrote, each asked once; None for nothing, or a run of ours."""
+    """What the first application that recognises another program's checkpoint returns; None if none does."""
     for application in ("image", "policy", "text", "planning"):
         if (it := wired(f"{application}.recipes.recognise:recognise")(path)) is not None:
             return it

@@ -1,4 +1,4 @@
-"""What every verb does for every recipe. Nothing heavy is imported before a verb runs."""
+"""The verbs of every recipe, as data; heavy packages are imported only when a verb runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
 }
 CHAT = text.CHAT
-WEIGHTS = {  # the config, and what it is given to
+WEIGHTS = {  # name -> its config and its function
     "pack": ("commands.pack:Pack", "commands.pack:pack"),
     "inspect": ("commands.weights:Inspect", "commands.weights:inspect"),
     "convert": ("commands.weights:Convert", "commands.weights:convert"),

@@ -84,7 +84,7 @@ def test_an_archive_is_downloaded_once_unpacked_and_recorded(server, tmp_path):
     assert server.asked == [public_archives()["diffuser-locomotion"].url] and seen[-1][1] == len(server.body)
     record = tmp_path / "home" / "archives" / "pretrained.tar.sha256"
     assert record.read_text().split()[0] == hashlib.sha256(server.body).hexdigest()
-    assert "there already" in refused(Pull("diffuser-locomotion"), server)
+    assert "exists already" in refused(Pull("diffuser-locomotion"), server)
     pull(Pull("diffuser-locomotion", tmp_path / "other"), silent, server.open)
     assert len(server.asked) == 1
     record.with_suffix("").write_bytes(archive("other"))
@@ -97,7 +97,7 @@ def test_a_known_hash_or_size_is_held_against_it(server, tmp_path, monkeypatch):
         "unveil.planning.weights.public_archives.public_archives",
         lambda: {"a": entry._replace(sha256="0" * 64)},
     )
-    assert "is needed; it was thrown away" in refused(Pull("a"), server)
+    assert "is needed; it was deleted" in refused(Pull("a"), server)
     monkeypatch.setattr(
         "unveil.planning.weights.public_archives.public_archives", lambda: {"a": entry._replace(size=10**6)}
     )

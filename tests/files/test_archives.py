@@ -69,10 +69,10 @@ def test_a_plain_archive_comes_out_whole_and_without_rights(tmp_path, mode, form
 def test_what_is_there_already_stays(tmp_path):
     path = tar(tmp_path / "a.tar.gz", FILES.items())
     (tmp_path / "out").mkdir()
-    with pytest.raises(UnveilError, match="there already"):
+    with pytest.raises(UnveilError, match="exists already"):
         extract(path, tmp_path / "out")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UnveilError, match="there already"):
+    with pytest.raises(UnveilError, match="exists already"):
         extract(path, tmp_path / "link")
     with pytest.raises(UnveilError, match="No such file"):
         extract(tmp_path / "b.tar", tmp_path / "new")
@@ -120,10 +120,10 @@ def test_names_that_lead_elsewhere(tmp_path, name):
 )
 def test_names_that_meet(tmp_path, names):
     members = [(name, b"x") for name in names]
-    assert "stands in it twice, or beside" in refused(tar(tmp_path / "a", members), tmp_path / "out")
+    assert "occurs twice, or beside" in refused(tar(tmp_path / "a", members), tmp_path / "out")
     with warnings.catch_warnings(action="ignore"):  # zipfile's, of names that stand there twice
         path = zipped(tmp_path / "b", members)
-    assert "stands in it twice, or beside" in refused(path, tmp_path / "out")
+    assert "occurs twice, or beside" in refused(path, tmp_path / "out")
 
 
 TYPES = [
@@ -165,7 +165,7 @@ def test_only_files_and_folders_come_out_of_a_zip(tmp_path, mode):
 
 
 def test_other_packings_of_a_zip_are_refused(tmp_path):
-    assert "packed in another way" in refused(
+    assert "compressed by a" in refused(
         zipped(tmp_path / "a", FILES.items(), zipfile.ZIP_LZMA), tmp_path / "out"
     )
 
@@ -232,7 +232,7 @@ def test_damage_anywhere_is_noticed_or_harmless(tmp_path):
         1  # the second header's checksum: tarfile would stop there, content
     )
     (tmp_path / "half").write_bytes(damaged)
-    assert "no end where the last file ends" in refused(tmp_path / "half", tmp_path / "out")
+    assert "no end-of-archive block" in refused(tmp_path / "half", tmp_path / "out")
 
 
 def test_nothing_of_use_is_refused(tmp_path):

@@ -139,7 +139,7 @@ def test_an_answer_from_another_place_is_refused(server, tmp_path):
     path, server.cut = tmp_path / "a.hdf5", 1000
     refused(URL, path, opener=server.open)
     server.cut, server.shift = None, 1
-    assert "asked for bytes from 1000 on" in refused(URL, path, opener=server.open)
+    assert "requested bytes from 1000 on" in refused(URL, path, opener=server.open)
 
 
 def test_a_part_longer_than_the_file_is_started_again(server, tmp_path):
@@ -152,7 +152,7 @@ def test_a_part_longer_than_the_file_is_started_again(server, tmp_path):
 
 def test_the_wrong_file_is_thrown_away(server, tmp_path):
     path = tmp_path / "a.hdf5"
-    assert "is needed; it was thrown away" in refused(URL, path, "0" * 64, opener=server.open)
+    assert "is needed; it was deleted" in refused(URL, path, "0" * 64, opener=server.open)
     assert not list(tmp_path.glob("a.hdf5*")) or [file.name for file in tmp_path.iterdir()] == [
         "a.hdf5.part.tag"
     ]

@@ -169,7 +169,7 @@ def test_an_object_that_its_part_refers_to_stands_there_as_again():
     body = b"\x80\x02ca\nP\n)\x81q\x00}X\x05\x00\x00\x00childca\nC\n)\x81}X\x06\x00\x00\x00parenth\x00sbsb."
     parent = read_pickle(io.BytesIO(body), lambda _: True, repeats=lambda symbol: symbol.name == "P")
     assert parent.state["child"].state["parent"] == Again(Symbol("a", "P"))
-    with pytest.raises(ValueError, match="stands in two places"):
+    with pytest.raises(ValueError, match="occurs in two places"):
         read_pickle(io.BytesIO(body), lambda _: True, repeats=lambda symbol: symbol.name == "C")
 
 

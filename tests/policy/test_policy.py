@@ -340,7 +340,7 @@ def test_one_observation_and_other_things_are_refused_by_name():
     for wrong, said in (
         (
             np.zeros(1),
-            r"policy: observations must have shape \(B, 1\), got \(1,\); of one alone give x\[None\]",
+            r"policy: observations must have shape \(B, 1\), got \(1,\); for a single one give x\[None\]",
         ),
         (np.zeros((0, 1)), r"shape \(B, 1\), got \(0, 1\)"),
         ({"state": np.zeros((1, 1))}, r"got a dict with \['state'\]"),

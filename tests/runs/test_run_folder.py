@@ -358,6 +358,6 @@ def test_a_converted_run_says_what_can_be_done(tmp_path, capsys):
     for resume in (True, False):
         with pytest.raises(
             UnveilError,
-            match=r"was converted from lerobot, without the state of its optimizer, .* another --out$",
+            match=r"was converted from lerobot, without the state of its optimizer, .* another `out`$",
         ):
             write_config(tmp_path / "run", {"recipe": "pusht"}, None, resume)

@@ -135,7 +135,7 @@ def test_foreign_weights_are_named(tmp_path):
         read_tensors(file, {"w": torch.zeros(2), "y": torch.zeros(1)})
     twice = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     file.write_bytes(len(twice).to_bytes(8, "little") + twice + b"\0" * 4)
-    with pytest.raises(UnveilError, match="a name stands twice"):
+    with pytest.raises(UnveilError, match="a name occurs twice"):
         read_tensors(file)
     file.write_bytes(b"not weights at all")
     with pytest.raises(UnveilError, match="not the weights"):

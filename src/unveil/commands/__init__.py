@@ -1,1 +1,1 @@
-"""Verbs of no single application."""
+"""Verbs of the command line that belong to no single application."""

@@ -1,4 +1,4 @@
-"""What this machine and this installation are: for results, cards and bug reports."""
+"""Describe the machine and the installation, for bug reports."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ def _gigabytes(count: int | None) -> str:
 
 
 def report() -> str:
-    """Everything a bug report needs, as text."""
+    """Versions, devices and folders, as text for a bug report."""
     import torch
 
     from unveil.files.places import home
     from unveil.runs.checkpoints import zoo_names
     from unveil.runs.device import free_memory
 
+    capability = torch.backends.cpu.get_cpu_capability()
     lines = [
         f"unveil     {own_version()} ({commit() or 'installed package'})",
         f"python     {platform.python_version()} on {platform.platform()}",
-        f"cpu        {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        f"cpu        {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {capability}",
         f"memory     {_gigabytes(free_memory(torch.device('cpu')))} free",
         f"cuda       {torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'none'}",
         f"mps        {'yes' if torch.backends.mps.is_available() else 'none'}",

@@ -1,4 +1,4 @@
-"""Package trained weights for the zoo: half precision, a config, a manifest and a card that the program writes."""
+"""Package trained weights for the zoo: half-precision weights, config, manifest and a generated card."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from unveil.errors import UnveilError
 
-LARGEST = 8 * 2**20
+LARGEST = 8 * 2**20  # bytes of weights of a packaged model
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Package a run for the zoo: weights in half precision, config, manifest and card.
+    """Package a run for the zoo: half-precision weights, config, manifest and card.
 
     Example: unveil weights pack --run runs/maze-large --name maze-large --results single.json multi.json
     """
@@ -23,24 +23,25 @@ class Pack:
     run: Path
     """run folder, or one of its checkpoint folders"""
     name: str
-    """name under which `unveil.load` finds it"""
+    """name by which `unveil.load` finds the weights"""
     results: tuple[Path, ...] = ()
-    """files that `unveil eval --json` or a benchmark wrote, for the card"""
+    """results for the card: files of `unveil eval --json` or of a benchmark"""
     value: Path | None = None
-    """run folder of the value, for locomotion"""
+    """run folder of the value function, for locomotion"""
     into: Path | None = None
-    """folder of the zoo; by default the package's own"""
+    """folder to write into; by default the zoo of the package"""
     seed: int = 0
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
 
 
 def pack(config: Pack) -> str:
-    """Write the zoo folder; returns what to print.
+    """Write the folder of packaged weights; returns a summary.
 
     Raises:
-        UnveilError: the run has no good checkpoint, or its weights exceed 8 MB.
+        UnveilError: the run has no undamaged checkpoint, cannot be packaged, or its weights exceed 8 MB; or
+            the folder holds other files.
     """
     import torch
     from safetensors.torch import save
@@ -57,7 +58,7 @@ def pack(config: Pack) -> str:
     from unveil.text.recipes.card import text_card
 
     def small(weights: dict[str, torch.Tensor]) -> bytes:
-        halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics stay as they are
+        halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics keep their precision
         return save(
             {
                 k: v.to(torch.float16) if v.is_floating_point() and k.split(".")[0] in halved else v
@@ -69,11 +70,12 @@ def pack(config: Pack) -> str:
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
     if whole.get("origin", "unveil") != "unveil":
         raise UnveilError(
-            f"{config.run} was converted from {whole['origin']}; the zoo holds weights of our own training"
+            f"{config.run} was converted from {whole['origin']}; the zoo holds only weights that unveil "
+            "trained"
         )
     if whole.get("lora_rank"):
         raise UnveilError(
-            f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds whole models"
+            f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds only whole models"
         )
     if whole["preset"] == "paper" and whole["recipe"] != "pusht":
         raise UnveilError(
@@ -85,7 +87,8 @@ def pack(config: Pack) -> str:
     if whole["recipe"] == "locomotion":
         if config.value is None and not whole.get("returns"):
             raise UnveilError(
-                "a locomotion planner that is not told returns is packaged with its value: give --value RUN"
+                "a locomotion planner that is not conditioned on returns needs its value function: give its "
+                "run as `value`"
             )
         trained = [(checkpoint, whole)]
         if config.value is not None:
@@ -101,14 +104,15 @@ def pack(config: Pack) -> str:
         files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
     elif whole["recipe"] == "classifier":
         raise UnveilError(
-            f"{config.run} is a classifier, which has no card yet; models of images can be packaged"
+            f"{config.run} is a classifier, which has no card yet; image models can be packaged"
         )
     elif whole["recipe"] == "image":
         if "openmoji" in whole["styles"]:
             raise UnveilError(
-                f"{config.run} learned from the style openmoji, whose share-alike licence the packaged weights do not have"
+                f"{config.run} learned from the style openmoji, whose share-alike licence the packaged "
+                "weights do not have"
             )
-        if whole["data"] == FASHION:  # a name that serves everywhere, no place of this machine
+        if whole["data"] == FASHION:  # a name that is valid on every machine, not a path
             described["data"] = FASHION
         files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
     else:
@@ -116,14 +120,15 @@ def pack(config: Pack) -> str:
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
     if (size := sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))) > LARGEST:
         raise UnveilError(
-            f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller network"
+            f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller "
+            "network"
         )
     manifest = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
     }
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     if Path(config.name).name != config.name or config.name in ("", ".", ".."):
-        raise UnveilError(f"--name {config.name}: a name, not a path; --into says where")
+        raise UnveilError(f"`name={config.name}` must be a name, not a path; `into` is the folder")
     folder = (config.into or ZOO) / config.name
     _check_free(folder)
     for name, data in files.items():
@@ -133,10 +138,10 @@ def pack(config: Pack) -> str:
 
 
 def _check_free(folder: Path) -> None:
-    """Only what was packed before is replaced.
+    """Refuse to replace anything but unchanged packaged weights.
 
     Raises:
-        UnveilError: files of somebody's own are there, or were changed since.
+        UnveilError: the folder holds other files, or files that were changed since.
     """
     from unveil.training.checkpoint import verify_checkpoint
 
@@ -149,5 +154,6 @@ def _check_free(folder: Path) -> None:
             raise UnveilError(f"{folder}: no packaged weights")
     except UnveilError as error:
         raise UnveilError(
-            f"{folder}: files are there that were not packed like this, or were changed; give another --name or --into"
+            f"{folder}: it holds files that were not packed like this, or were changed; give another `name` "
+            "or `into`"
         ) from error

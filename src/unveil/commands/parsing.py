@@ -1,4 +1,4 @@
-"""From words of a command line to a config: help that shows first what people use, suggestions, errors of one line."""
+"""Parse a command line into a config: short help, suggestions for misspelled flags, one-line errors."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suggestion, as " (did you mean X?)", or nothing."""
+    """The known word closest to `word`, as " (did you mean X?)"; "" if none is close."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def configured(verb: Verb, words: list[str], command: str) -> Any:
-    """The config of a verb that its preset, what follows from single flags, and the flags themselves describe.
+    """The config of a verb: its preset, adapted by `Verb.fit` and `Verb.settle`, then changed by the flags.
 
+    Args:
+        command: the verb and its recipe, for messages.
     Raises:
-        UnveilError: no such preset or flag, or a value that does not fit.
-        ValueError: values that do not fit each other.
+        UnveilError: an unknown preset or flag, or an invalid value.
+        ValueError: values that contradict each other.
     """
     words = spelled(words, verb.aliases)
-    given = given_in(words)
-    preset = (given("preset") or "default") if len(verb.presets) > 1 else "default"
+    flag_value = given_in(words)
+    preset = (flag_value("preset") or "default") if len(verb.presets) > 1 else "default"
     if preset not in verb.presets:
         raise UnveilError(
-            f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: {', '.join(verb.presets)}"
+            f"unknown preset {preset!r}{did_you_mean(preset, verb.presets)}; presets: "
+            f"{', '.join(verb.presets)}"
         )
-    default = verb.fit(verb.presets[preset], given)
+    default = verb.fit(verb.presets[preset], flag_value)
     config = parse(type(default), words, command, default, verb.common, verb.aliases)
     if verb.settle:
-        default = wired(verb.settle)(config, given)
+        default = wired(verb.settle)(config, flag_value)
         config = parse(type(default), words, command, default, verb.common, verb.aliases)
     return config
 
@@ -54,13 +57,16 @@ def parse(
     common: tuple[str, ...] = (),
     aliases: Mapping[str, str] | None = None,
 ) -> Any:
-    """The config that flags describe.
+    """Parse flags into a config.
 
     Args:
-        default: what flags change; None: every field without a default of its own must be given.
-        common: fields that --help shows; none: all.
+        config: class of the config.
+        command: the command, for messages.
+        default: config that the flags change; None: fields without a default must be given.
+        common: fields that --help shows; () shows all.
+        aliases: other names of flags, for help and suggestions.
     Raises:
-        UnveilError: an unknown flag (with a suggestion), or a value that does not fit.
+        UnveilError: an unknown flag (with a suggestion), or an invalid value.
     """
     import tyro
 
@@ -90,7 +96,8 @@ def parse(
         flags = ["--" + field.replace("_", "-") for field in names_of(parsed)] + list(aliases or {})
         kind = "unknown flag" if name.startswith("-") else "unexpected word"
         raise UnveilError(
-            f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} --help"
+            f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} "
+            "--help"
         )
     if (threads := flat(parsed).get("threads", 0)) < 0:
         raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
@@ -98,7 +105,7 @@ def parse(
 
 
 def _said(printed: str) -> str:
-    """Tyro's box as one line."""
+    """The text of tyro's boxed error message as one line."""
     text = re.sub(r"[│╭╮╰╯─┃━]+|-{4,}|\x1b\[[0-9;]*m", " ", printed)
     message = " ".join(text.split()).split("For full helptext")[0].split("Argument helptext")[0]
     return (
@@ -110,7 +117,11 @@ def _said(printed: str) -> str:
 def _help(
     config: Any, command: str, default: Any, common: tuple[str, ...], aliases: Mapping[str, str]
 ) -> None:
-    """Print the flags that people use, and where the others are; ends as tyro's help does."""
+    """Print the help of the common flags, and the command that shows all.
+
+    Raises:
+        SystemExit: always, as tyro's help does.
+    """
     import tyro
 
     made = _hiding(config, default, common)
@@ -124,7 +135,7 @@ def _help(
 
 
 def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
-    """The config's class with this default, all fields but the common ones hidden from help; those of embedded settings, too."""
+    """A subclass of the config that hides all but the common fields from help, also in embedded settings."""
     import tyro
 
     hints = get_type_hints(config, include_extras=True)
@@ -149,15 +160,15 @@ def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
 
 
 def as_flags(text: str, aliases: Mapping[str, str]) -> str:
-    """A message of the library for the command line: `name` becomes --name, and `name=value` --name value.
+    """Replace settings in a message of the library by flags: `name` by --name, `name=value` by --name value.
 
     Args:
-        aliases: flag -> the flag that it stands for; a field that has one is called by it.
+        aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
     """
     called = {"--adam-betas": "--betas"} | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
-    def flag(found: re.Match[str]) -> str:
-        name, value = found.group(1), found.group(2)
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.group(1), match.group(2)
         dashed = f"--{name.replace('_', '-')}"
         dashed = called.get(dashed, dashed)
         if value in ("True", "False"):

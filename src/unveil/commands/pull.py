@@ -1,4 +1,4 @@
-"""`unveil weights pull`: public checkpoints of others, downloaded and unpacked."""
+"""`unveil weights pull`: download and unpack public checkpoints of jannerm/diffuser."""
 
 from __future__ import annotations
 
@@ -18,32 +18,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pull:
-    """Download public checkpoints of jannerm/diffuser and unpack them: diffuser-locomotion, diffuser-maze2d or diffuser-kuka.
+    """Download and unpack public checkpoints of jannerm/diffuser.
 
-    An archive that a browser got can be put where the message says. Its SHA-256 is recorded and checked ever after.
+    Names: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
+
+    If the download fails, the archive can be downloaded by a browser and put where the message says. Its
+    SHA-256 is recorded and verified by every later call.
 
     Example: unveil weights pull diffuser-locomotion
     """
 
     name: Positional[str]
-    """of the archive"""
+    """name of the archive"""
     out: Path | None = None
-    """folder that is made; by default logs/<name>"""
+    """folder to create; by default logs/<name>"""
     seed: int = 0
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
 
 
 def pull(
     config: Pull, progress: Progress, opener: Callable[[urllib.request.Request], Any] | None = None
 ) -> str:
-    """Download, check and unpack; returns what is printed.
+    """Download, check and unpack an archive; returns a summary.
 
     Args:
-        opener: makes the connection, as in `download`.
+        opener: opens the connection, as in `download`.
     Raises:
-        UnveilError: no such name, the folder is there already, no network, a page instead of the archive, or an archive that is refused.
+        UnveilError: no such name, the folder exists, no network, a web page instead of the archive, or a
+            refused archive.
     """
     from difflib import get_close_matches
 
@@ -59,7 +63,7 @@ def pull(
         raise UnveilError(f"unknown archive {config.name!r}{hint}; public ones: {', '.join(known)}")
     it, out = known[config.name], config.out or Path("logs") / config.name
     if out.exists():
-        raise UnveilError(f"{out} is there already; give another folder with --out")
+        raise UnveilError(f"{out} exists already; give another `out`")
     file = home() / "archives" / it.file
     own = not file.exists()
     try:
@@ -77,16 +81,16 @@ def pull(
         count = extract(file, out)
     except UnveilError as error:
         raise UnveilError(
-            f"{error}; if the file is at fault, delete it and its .sha256 to download it anew"
+            f"{error}; if the file is damaged, delete it and its .sha256 to download it again"
         ) from error
     return f"{out}: {count:,} files of {it.file}, from {it.source}\n{_next(out)}"
 
 
 def _check(file: Path, own: bool, size: int | None, page: str) -> None:
-    """Refuse what is not the archive, and throw it away if we downloaded it.
+    """Refuse a file that is not the archive, and delete it if this call downloaded it.
 
     Raises:
-        UnveilError: a page, or another size than known.
+        UnveilError: it is a web page, or its size is not the known one.
     """
     from unveil.files.archives import is_page
 
@@ -102,13 +106,14 @@ def _check(file: Path, own: bool, size: int | None, page: str) -> None:
         else f"{bytes_:,} bytes, not {size:,}"
     )
     raise UnveilError(
-        f"{file.name}: {what}; open {page} in a browser, put what it downloads at {file} and say this again"
+        f"{file.name}: {what}; open {page} in a browser, put what it downloads at {file} and run this again"
     )
 
 
 def _next(out: Path) -> str:
-    found = sorted({file.parent for file in out.rglob("state_*.pt")})
-    if not found:
+    experiments = sorted({file.parent for file in out.rglob("state_*.pt")})
+    if not experiments:
         return "nothing in it is an experiment that `unveil weights inspect` reads"
-    above = found[0].parents[2]  # <logbase>/<dataset>/<diffusion or values>/<experiment>
-    return f"{len(found)} experiments; next: unveil weights inspect {above if above.is_relative_to(out) else out}"
+    above = experiments[0].parents[2]  # <logbase>/<dataset>/<diffusion or values>/<experiment>
+    folder = above if above.is_relative_to(out) else out
+    return f"{len(experiments)} experiments; next: unveil weights inspect {folder}"

@@ -1,4 +1,4 @@
-"""Runs and scores below a folder: `unveil results`."""
+"""`unveil results`: runs and scores below a folder."""
 
 from __future__ import annotations
 
@@ -11,32 +11,39 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Results:
-    """List the runs below a folder with their last record, and the scores of evaluations, ours and the original Diffuser's.
+    """List runs with their last record, and scores of evaluations by unveil or Diffuser, below a folder.
 
     Example: unveil results logs --latex table.tex
     """
 
     folder: Positional[Path] = Path("runs")
-    """where to look: runs have a metrics.jsonl, scores lie at <dataset>/plans*/<experiment>/<trial>/*.json"""
+    """folder to search for runs (metrics.jsonl) and scores (<dataset>/plans*/<experiment>/<trial>/*.json)"""
     experiment: str = "*"
-    """only experiments of this name; * and ? stand for anything"""
+    """name of the experiments to list; * and ? are wildcards, by default all"""
     json: str | None = None
-    """write all numbers here; - is standard output"""
+    """file for all numbers as JSON; - is standard output"""
     csv: str | None = None
-    """write a row an experiment here; - is standard output"""
+    """file for one row per experiment as CSV; - is standard output"""
     markdown: str | None = None
-    """write a table for documents here; - is standard output"""
+    """file for a Markdown table; - is standard output"""
     latex: str | None = None
-    """write the paper's locomotion table with our column here, for pdflatex or \\input; - is standard output"""
+    """file for the paper's locomotion table with our column, for pdflatex or \\input; - is standard output"""
     seed: int = 0
-    """of the bootstrap's resamples"""
+    """seed of the bootstrap's resamples"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is below a folder: for people, a line for each file that could not be read, (target, text) to write, and for scripts."""
+    """Runs and scores below a folder.
+
+    Args:
+        summary: tables for people.
+        skipped: one line for each file that could not be read.
+        files: (target, text) to write.
+        numbers: fields of the JSON record.
+    """
 
     summary: str
     skipped: tuple[str, ...]
@@ -45,25 +52,25 @@ class Found:
 
 
 def read_results(config: Results) -> Found:
-    """Runs and scores below the folder.
+    """Read the runs and scores below a folder.
 
     Raises:
-        UnveilError: there is no such folder, two outputs for standard output, or a table that has two experiments for one place.
+        UnveilError: no such folder, two outputs to standard output, or two experiments for one cell of a
+            table.
     """
     from unveil.errors import UnveilError
     from unveil.planning.evaluation import experiments as results
     from unveil.planning.evaluation.published_table import latex
     from unveil.runs.tables import runs_table
 
-    piped = [f"--{name}" for name in ("json", "csv", "markdown", "latex") if getattr(config, name) == "-"]
+    piped = [f"`{name}`" for name in ("json", "csv", "markdown", "latex") if getattr(config, name) == "-"]
     if len(piped) > 1:
         raise UnveilError(f"only one of {', '.join(piped)} can be -")
     if not config.folder.is_dir():
-        what = (
-            "is a file, but results are looked for in folders" if config.folder.exists() else "no such folder"
-        )
+        what = "is a file, but a folder is needed" if config.folder.exists() else "no such folder"
         raise UnveilError(
-            f"{config.folder}: {what}; give the --out or --logbase of trainings (start one with: unveil train maze --preset tiny)"
+            f"{config.folder}: {what}; give the `out` or `logbase` of trainings (start one with: unveil "
+            "train maze --preset tiny)"
         )
     experiments, skipped = results.experiments_below(config.folder, config.experiment)
     rows = [results.described(experiment, config.seed) for experiment in experiments]

@@ -1,4 +1,4 @@
-"""`unveil weights`: what checkpoints are, and ours made of them."""
+"""`unveil weights`: list packaged weights; inspect and convert checkpoints of other programs."""
 
 from __future__ import annotations
 
@@ -13,70 +13,74 @@ from unveil.errors import UnveilError
 from unveil.runs.recognised import Reading
 
 KNOWN = (
-    "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of real-stanford/diffusion_policy, folders of LeRobot, LLaDA "
-    "and diffusers, and a .pt of openai's or lucidrains' image models"
+    "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of "
+    "real-stanford/diffusion_policy, folders of LeRobot, LLaDA and diffusers, and a .pt of openai's or "
+    "lucidrains' image models"
 )
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA, diffusers, openai and lucidrains are.
+    """Describe checkpoints of Diffuser, diffusion_policy, LeRobot, LLaDA, diffusers, openai or lucidrains.
 
-    Nothing in them is run.
+    No code in them is run.
 
     Example: unveil weights inspect logs/pretrained/hopper-medium-expert-v2
     """
 
     folder: Positional[Path]
-    """an experiment of Diffuser, or any folder above; a diffusion policy's .ckpt, or a folder of some; a folder of LeRobot's or LLaDA's; an
-    image model's .pt of openai's or lucidrains', or a folder of diffusers"""
+    """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
+    folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
     epoch: str = "latest"
-    """latest, or a number"""
+    """epoch to read: latest, or a number"""
     size: int = 0
-    """of an image model that does not say it: its images' side"""
+    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
-    """of openai's image models but the released: how they were trained, such as "num_heads=4 diffusion_steps=4000" """
+    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
+    by default those of the released models"""
     seed: int = 0
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Write checkpoints of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, diffusers, openai or lucidrains in our format.
+    """Convert checkpoints of Diffuser, diffusion_policy, LeRobot, diffusers, openai or lucidrains.
 
-    Nothing in them is run.
+    No code in them is run.
 
-    Example: unveil weights convert logs/hopper-medium-v2/diffusion/defaults_H32_T20 runs/hopper --dataset hopper-medium-v2
+    Example: unveil weights convert logs/hopper-medium-v2/diffusion runs/hopper --dataset hopper-medium-v2
     """
 
     folder: Positional[Path]
-    """an experiment, or any folder above experiments, which keep their places below the other; or a diffusion policy's or image
-    model's file or folder"""
+    """experiment of Diffuser, or a folder above experiments, whose relative paths are kept;
+    or the file or folder of a policy or an image model"""
     out: Positional[Path]
-    """folder of the run that is written"""
+    """run folder to write"""
     epoch: str = "latest"
-    """latest, or a number"""
+    """epoch to read: latest, or a number"""
     raw: bool = False
-    """take the weights themselves, not their average (EMA)"""
+    """use of the weights themselves, not their average (EMA)"""
     dataset: str | None = None
-    """the data it was trained on, by name or file: the original keeps its normaliser's statistics there; without, plans stay normalised"""
+    """training data of a Diffuser, by name or file, for the statistics of its normaliser;
+    by default plans stay normalised"""
     size: int = 0
-    """of an image model that does not say it: its images' side"""
+    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
-    """of openai's image models but the released: how they were trained, such as "num_heads=4 diffusion_steps=4000" """
+    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
+    by default those of the released models"""
     seed: int = 0
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused; every verb accepts it"""
 
 
 def inspect(config: Inspect) -> str:
-    """The description that is printed.
+    """Describe a checkpoint.
 
     Raises:
-        UnveilError: nothing of a kind that is known, or it cannot be read.
+        UnveilError: a checkpoint of no known kind, or one that cannot be read.
     """
     from unveil.loading import recognised
 
@@ -85,10 +89,11 @@ def inspect(config: Inspect) -> str:
 
 
 def convert(config: Convert) -> str:
-    """Write runs of ours; returns what is printed.
+    """Write a checkpoint as run folders of unveil; returns a summary.
 
     Raises:
-        UnveilError: nothing to read, weights that are not there, a foreign data set, or a folder that holds something else.
+        UnveilError: a checkpoint of no known kind, missing weights, data of another world, or an output
+            folder that holds something else.
     """
     from unveil.loading import recognised
 
@@ -99,7 +104,7 @@ def convert(config: Convert) -> str:
 
 
 def listing() -> str:
-    """The packaged weights, their sizes and what made them."""
+    """The table of packaged weights: name, recipe, world and size."""
     from unveil.runs.checkpoints import ZOO, zoo_names
     from unveil.runs.tables import text_table
 
@@ -113,25 +118,25 @@ def listing() -> str:
 
 
 def unknown(path: Path) -> NoReturn:
-    """Refuse what is no checkpoint of a kind that is known.
+    """Refuse a path that is no checkpoint of a known kind.
 
     Raises:
-        UnveilError: says what it is not, and what is known.
+        UnveilError: always; the message describes the path and lists the known kinds.
     """
     if not path.exists():
         raise UnveilError(f"{path}: no such folder or file; known are {KNOWN}")
     if not path.is_dir():
         raise UnveilError(f"{path}: {_kind_of_file(path)}; known are {KNOWN}")
-    ours = (
-        "a run or checkpoint of ours, which needs no converting"
+    what = (
+        "a run or checkpoint of unveil, which needs no conversion"
         if (path / "config.json").is_file()
         else "a folder of no known kind"
     )
-    raise UnveilError(f"{path}: {ours}: no state_<epoch>.pt here or below; known are {KNOWN}")
+    raise UnveilError(f"{path}: {what}: no state_<epoch>.pt here or below; known are {KNOWN}")
 
 
 def _kind_of_file(file: Path) -> str:
-    """What a file is not, for people, by its name and its first bytes."""
+    """Describe a file of no known kind, by its name."""
     if file.suffix in (".safetensors", ".json", ".bin") or file.name.endswith(".index.json"):
         return "a file of a checkpoint, whose folder says what it is; give the folder"
     if file.suffix == ".pkl" and file.name.endswith("_config.pkl"):

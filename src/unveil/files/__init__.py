@@ -1,1 +1,1 @@
-"""Formats read and written safely: nothing strange is run, nothing is half-written."""
+"""File formats: reading runs no code from files and bounds their size; writing is atomic."""

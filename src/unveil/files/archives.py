@@ -1,4 +1,4 @@
-"""Public archives of checkpoints: where they are, and unpacked by us. Only regular files and folders come out, below one new folder."""
+"""Unpack tar and zip archives safely: only regular files and folders, and only below one new folder."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ from typing import IO, Any, NamedTuple, cast
 from unveil.errors import UnveilError
 from unveil.files.atomic import sync_folder
 
-LARGEST = 16 * 2**30  # bytes that come out of one archive
-MOST = 100_000  # files and folders in it
-SWELL = 100  # times its own size; weights hardly shrink
+LARGEST = 16 * 2**30  # bytes that one archive may unpack to
+MOST = 100_000  # files and folders in one archive
+SWELL = 100  # unpacked size / archive size, at most; weights are hardly compressible
 BLOCK = 2**20
-HEADERS = 64  # reads that a member's headers may take; long names and extended headers take a few
+HEADERS = 64  # reads per member's headers, at most; long names and extended headers take a few
 DAMAGED = (
     ValueError,
     tarfile.TarError,
@@ -36,15 +36,20 @@ DAMAGED = (
 
 
 class Member(NamedTuple):
-    """A file (`inside` opens it in the archive) or folder (None)."""
+    """A file or a folder of an archive.
+
+    Args:
+        size: bytes that it unpacks to.
+        inside: opens the file; None for a folder.
+    """
 
     name: str
     size: int
-    inside: Callable[[], Any] | None
+    inside: Callable[[], IO[bytes]] | None
 
 
 def is_page(file: Path) -> bool:
-    """Whether a file is a web page: what servers of large files send when they want to be clicked on first."""
+    """Whether a file is a web page, which servers of large files may send in place of the file."""
     with open(file, "rb") as handle:
         return (
             handle.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
@@ -52,16 +57,18 @@ def is_page(file: Path) -> bool:
 
 
 def extract(archive: Path, out: Path) -> int:
-    """Unpack a tar, tar.gz or zip into the new folder `out`, whole or not at all; returns the number of files.
+    """Unpack a tar, tar.gz or zip into the new folder `out`, completely or not at all.
 
-    Names decide nothing but places below `out`; rights, owners and times are not taken over.
+    Permissions, owners and times are not restored.
 
+    Returns:
+        The number of files.
     Raises:
-        UnveilError: `out` is there already, no such archive, damaged, larger than the caps, or anything in it but files and folders with
-            plain relative names that differ even where upper and lower case are the same.
+        UnveilError: `out` exists; the archive is missing, damaged or too large; or it holds anything but
+            files and folders with plain relative names that differ by more than upper and lower case.
     """
     if out.exists() or out.is_symlink():
-        raise UnveilError(f"{out} is there already; give another folder with --out")
+        raise UnveilError(f"{out} exists already; give another `out`")
     fresh = out.with_name(f".{out.name}.tmp-{os.getpid()}")
     try:
         fresh.parent.mkdir(parents=True, exist_ok=True)
@@ -82,8 +89,8 @@ def extract(archive: Path, out: Path) -> int:
 
 
 def _unpack(members: Generator[Member], folder: Path, largest: int) -> int:
-    """Write members as they come; `largest` bounds what they declare, and what they declare is what they must be."""
-    places: dict[str, tuple[str, bool]] = {}  # folded -> as written first, and whether it is a folder
+    """Write the members; their declared sizes must be their real ones and sum to at most `largest`."""
+    taken: dict[str, tuple[str, bool]] = {}  # case-folded path -> the path, whether it is a folder
     declared, files = 0, 0
     for number, member in enumerate(members):
         declared += member.size
@@ -92,14 +99,14 @@ def _unpack(members: Generator[Member], folder: Path, largest: int) -> int:
         parts = _parts(member.name)
         if not parts:
             continue
-        _claim(places, parts, member.inside is None)
-        place = folder.joinpath(*parts)
+        _claim(taken, parts, member.inside is None)
+        target_path = folder.joinpath(*parts)
         if member.inside is None:
-            place.mkdir(parents=True, exist_ok=True)
+            target_path.mkdir(parents=True, exist_ok=True)
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target_path.parent.mkdir(parents=True, exist_ok=True)
         files += 1
-        with member.inside() as source, open(place, "xb") as target:
+        with member.inside() as source, open(target_path, "xb") as target:
             shutil.copyfileobj(source, target, BLOCK)
             if target.tell() != member.size:
                 raise ValueError(
@@ -109,10 +116,10 @@ def _unpack(members: Generator[Member], folder: Path, largest: int) -> int:
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of a relative path, those that mean nothing dropped.
+    """Split a relative path into its parts, without "." parts.
 
     Raises:
-        ValueError: anything else.
+        ValueError: not a plain relative path.
     """
     parts = [part for part in name.removesuffix("/").split("/") if part != "."]
     if (
@@ -126,25 +133,25 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def _claim(places: dict[str, tuple[str, bool]], parts: list[str], folder: bool) -> None:
-    """Note a path and the folders above it; folders may come more than once.
+def _claim(taken: dict[str, tuple[str, bool]], parts: list[str], folder: bool) -> None:
+    """Record a path and the folders above it; a folder may occur more than once.
 
     Raises:
-        ValueError: a file of this name is there, or the same name in other letters.
+        ValueError: the path is taken by a file, or by a name that differs only in case.
     """
     for depth in range(1, len(parts) + 1):
         path = "/".join(parts[:depth])
         is_folder = folder or depth < len(parts)
         folded = unicodedata.normalize("NFKC", path).casefold()
-        before = places.get(folded)
+        before = taken.get(folded)
         if before is not None and (before != (path, True) or not is_folder):
-            raise ValueError(f"{path[:80]!r} stands in it twice, or beside {before[0][:80]!r}")
-        places[folded] = (path, is_folder)
+            raise ValueError(f"{path[:80]!r} occurs twice, or beside {before[0][:80]!r}")
+        taken[folded] = (path, is_folder)
 
 
 @contextmanager
 def _opened(archive: Path) -> Generator[Generator[Member]]:
-    """The members of an archive, whose kind its first bytes say."""
+    """The members of an archive, whose format its first bytes tell."""
     with open(archive, "rb") as handle:
         magic = handle.read(4)
         handle.seek(0)
@@ -152,20 +159,19 @@ def _opened(archive: Path) -> Generator[Generator[Member]]:
             with zipfile.ZipFile(handle) as zipped:
                 yield _zip_members(zipped)
         else:
-            zipped = (
-                magic[:2] == b"\x1f\x8b"
-            )  # tarfile looks back by a byte: within the buffer, or gzip begins anew
+            zipped = magic[:2] == b"\x1f\x8b"
+            # tarfile seeks back by a byte, for which gzip alone would decompress from the beginning
             source = BufferedReader(cast(Any, GzipFile(fileobj=handle)), 2 * BLOCK) if zipped else handle
-            sips = _Sips(source)
-            sips.header(HEADERS)  # opening reads the first
-            with tarfile.open(fileobj=cast(IO[bytes], sips), mode="r:") as tar:
-                yield _tar_members(tar, sips)
+            reader = _BoundedReader(source)
+            reader.header(HEADERS)  # opening the archive reads the first member's
+            with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
+                yield _tar_members(tar, reader)
 
 
-class _Sips:
-    """A file that is read a block at a time: headers that claim gigabytes are refused, not allocated.
+class _BoundedReader:
+    """A file with bounded reads, so that headers which claim gigabytes are refused before any allocation.
 
-    So are headers of headers of headers, by which tarfile would call itself without end: `header` says that one member's begin.
+    The number of reads per member's headers is bounded, too, since tarfile recurses into headers of headers.
     """
 
     def __init__(self, file: Any) -> None:
@@ -173,11 +179,11 @@ class _Sips:
         self._left = 0
 
     def header(self, blocks: int) -> None:
-        """So many reads may come before this is called again; 0: any number, as of contents."""
+        """Allow this many reads until the next call; 0: any number, for the contents of a member."""
         self._left = blocks
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
+        """Read up to `size` bytes."""
         if not 0 <= size <= BLOCK:
             raise ValueError(f"a header of {size:,} bytes")
         if self._left == 1:
@@ -186,11 +192,11 @@ class _Sips:
         return self._read(size)
 
 
-def _tar_members(tar: tarfile.TarFile, sips: _Sips) -> Generator[Member]:
+def _tar_members(tar: tarfile.TarFile, reader: _BoundedReader) -> Generator[Member]:
     while True:
-        sips.header(HEADERS)
+        reader.header(HEADERS)
         info = tar.next()
-        sips.header(0)
+        reader.header(0)
         if info is None:
             break
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or info.issparse():
@@ -200,14 +206,13 @@ def _tar_members(tar: tarfile.TarFile, sips: _Sips) -> Generator[Member]:
         if info.isdir():
             yield Member(info.name, 0, None)
         else:
-            yield Member(info.name, info.size, lambda info=info: tar.extractfile(info))
-        cast(Any, tar).members.clear()  # it keeps all headers otherwise
+            yield Member(info.name, info.size, lambda info=info: cast(IO[bytes], tar.extractfile(info)))
+        cast(Any, tar).members.clear()  # otherwise tarfile keeps all headers
     source = cast(IO[bytes], tar.fileobj)
     source.seek(tar.offset)
-    if source.read(tarfile.BLOCKSIZE) != bytes(
-        tarfile.BLOCKSIZE
-    ):  # tarfile takes a damaged header for the end
-        raise ValueError("cut short or damaged: no end where the last file ends")
+    # tarfile takes a damaged header for the end of the archive
+    if source.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError("truncated or damaged: no end-of-archive block after the last file")
 
 
 def _zip_members(zipped: zipfile.ZipFile) -> Generator[Member]:
@@ -218,7 +223,9 @@ def _zip_members(zipped: zipfile.ZipFile) -> Generator[Member]:
                 f"{info.filename[:80]!r} is neither a file nor a folder (a link, a device or the like)"
             )
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename[:80]!r} is encrypted, or packed in another way than zip's own")
+            raise ValueError(
+                f"{info.filename[:80]!r} is encrypted, or compressed by another method than deflate"
+            )
         if info.orig_filename != info.filename:
             raise ValueError(f"{info.orig_filename[:80]!r} is not a plain relative name")
         yield Member(

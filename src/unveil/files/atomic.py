@@ -1,4 +1,4 @@
-"""Where files are found, and how they are written: whole or not at all."""
+"""Atomic writes: a file is written completely or not at all, and files of others are not replaced."""
 
 import os
 from collections.abc import Generator
@@ -9,22 +9,19 @@ from unveil.errors import UnveilError
 from unveil.files.places import SEARCHED
 
 MADE = "made by unveil"
-"""Stands in every file that a person may name as an output: PNG text, GIF and MP4 comment, JSON value, HDF5 attribute, .npz comment."""
-MARKS = (
-    MADE.encode(),
-    b"tEXtunveil\x00",
-    b'{\n "recipe": "',
-)  # the last two: pictures and results of versions before MADE
+"""Marks every output file: PNG text, GIF and MP4 comment, JSON value, HDF5 attribute, .npz comment."""
+# the last two: pictures and results of versions before MADE
+MARKS = (MADE.encode(), b"tEXtunveil\x00", b'{\n "recipe": "')
 
 
 def check_writable(path: Path) -> None:
-    """Refuse before long work a file that could not be written after it.
+    """Refuse a file that could not be written, before the work whose result it is to hold.
 
     Raises:
         UnveilError: the target is a folder, a device or a pipe, or its folder cannot be made or written to.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise UnveilError(f"{path}: a device or pipe, which would be replaced by a file; give a file name")
+        raise UnveilError(f"{path}: a device or pipe, which a file would replace; give a file name")
     if path.is_dir():
         raise UnveilError(f"{path}: a folder is in the way; give a file name")
     there = next(folder for folder in path.absolute().parents if folder.exists())
@@ -35,7 +32,7 @@ def check_writable(path: Path) -> None:
 
 
 def made_by_unveil(path: Path, mark: str = "") -> bool:
-    """Whether a file carries a mark of ours near its beginning or its end, or begins with `mark`, such as the head of a table."""
+    """Whether a file has one of `MARKS` near its beginning or end, or begins with `mark` (a table header)."""
     with open(path, "rb") as file:
         read = file.read(SEARCHED)
         file.seek(max(len(read), path.stat().st_size - SEARCHED))
@@ -44,31 +41,34 @@ def made_by_unveil(path: Path, mark: str = "") -> bool:
 
 
 def check_output(path: Path, mark: str = "") -> None:
-    """Refuse before long work an output that could not be written after it, or that would replace a file which unveil did not make.
+    """Refuse an output that could not be written, or that would replace a file which unveil did not make.
 
-    A file without content may be replaced, and so may every file with a mark (`made_by_unveil`): the same command runs twice.
+    An empty file and a file with a mark (`made_by_unveil`) may be replaced, so that the same command can run
+    twice.
 
     Raises:
-        UnveilError: as `check_writable`, or somebody else's file is in the way.
+        UnveilError: as `check_writable`, or the file exists and was not made by unveil.
     """
     check_writable(path)
     try:
-        strange = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
+        foreign = path.exists() and path.stat().st_size > 0 and not made_by_unveil(path, mark)
     except OSError as error:
         raise UnveilError(
             f"{path}: is in the way and cannot be read ({error.strerror or error}); give another name"
         ) from error
-    if strange:
+    if foreign:
         raise UnveilError(
-            f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move the file away"
+            f"{path} exists and was not made by unveil, so it is not replaced; give another name, or move "
+            "the file away"
         )
 
 
 @contextmanager
 def output(path: Path, mark: str = "") -> Generator[Path]:
-    """`replacing`, for a file that a person named: one that unveil did not make is not replaced.
+    """Like `replacing`, for a file that the user named: one that unveil did not make is not replaced.
 
-    What is written needs the text `MADE` in it, or `mark` as its beginning where the format has no place for a remark, such as CSV.
+    What is written must contain the text `MADE`, or begin with `mark` where the format has no comments, as
+    CSV.
 
     Raises:
         UnveilError: as `replacing` and `check_output`.
@@ -80,10 +80,13 @@ def output(path: Path, mark: str = "") -> Generator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Yield a temporary path in the same folder that replaces `path` once the block succeeds (fsync, rename, fsync of the folder).
+    """Yield a temporary path beside `path`, which replaces `path` once the block succeeds.
+
+    The file is synced, renamed, and its folder synced.
 
     Raises:
-        UnveilError: the folder cannot be made, the target is a folder, or the disk is full; the old file, if any, is untouched.
+        UnveilError: the folder cannot be made, the target is a folder, or the disk is full; the old file, if
+            any, is untouched.
     """
     check_writable(path)
     partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -102,7 +105,7 @@ def replacing(path: Path) -> Generator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut."""
+    """Sync a folder to the disk, so that renames in it survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,5 @@
-"""Downloads: https only, resumed, checked by size, whole or not at all, and by SHA-256 ever after."""
+"""Downloads by https: resumed, complete or absent, and verified by SHA-256 at every later use."""
 
-import hashlib
 import http.client
 import os
 import urllib.error
@@ -11,13 +10,14 @@ from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing, sync_folder
+from unveil.files.digest import digest
 
 BLOCK = 2**20
-TIMEOUT = 30.0  # seconds without a byte
+TIMEOUT = 30.0  # seconds without any data
 
 
 def https(request: urllib.request.Request) -> Any:
-    """Open an https address.
+    """Open an https connection.
 
     Raises:
         UnveilError: it redirects to something that is not https.
@@ -38,18 +38,21 @@ def download(
     opener: Callable[[urllib.request.Request], Any] = https,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
-    """The file at `path`, downloaded unless it is there.
+    """Download a file to `path`, unless it exists.
 
-    Bytes gather in `<path>.part`, which the next call goes on from if the server still has the same file. The SHA-256 of a finished
-    download is kept in `<path>.sha256` and checked whenever the file is asked for again; a file without one was put there by hand and
-    is taken as it is.
+    Data are collected in `<path>.part`, from which the next call continues if the server still has the same
+    file. The SHA-256 of a finished download is stored in `<path>.sha256` and verified by every later call. A
+    file without it was put there by hand and is not verified.
 
     Args:
-        sha256: what the file must have; None trusts the first download.
-        opener: makes the connection.
-        progress: called with the bytes so far, and their number in the end if the server says it.
+        sha256: the digest that the file must have; None trusts the first download.
+        opener: opens the connection.
+        progress: called with the number of bytes so far and the total, None where the server does not send
+            it.
+    Returns:
+        `path`.
     Raises:
-        UnveilError: not https, no network, cut short, the disk is full, or the file is not what it was or should be.
+        UnveilError: not https, no network, truncated, the disk is full, or the digest differs.
     """
     record = path.with_name(f"{path.name}.sha256")
     if path.exists():
@@ -61,12 +64,12 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part, opener, progress)
-        digest = _sha256(part)
-        if sha256 is not None and digest != sha256.lower():
+        actual = digest(part)
+        if sha256 is not None and actual != sha256.lower():
             part.unlink()
-            raise UnveilError(f"{url} has SHA-256 {digest}, but {sha256} is needed; it was thrown away")
+            raise UnveilError(f"{url} has SHA-256 {actual}, but {sha256} is needed; it was deleted")
         with replacing(record) as partial:
-            partial.write_text(f"{digest}  {path.name}\n")
+            partial.write_text(f"{actual}  {path.name}\n")
         os.replace(part, path)
         _tag(part).unlink(missing_ok=True)
         sync_folder(path.parent)
@@ -86,16 +89,17 @@ def download(
 
 
 def verify(path: Path, sha256: str | None = None) -> None:
-    """Hold a file against the given SHA-256, or against the one recorded beside it.
+    """Compare the SHA-256 of a file with `sha256`, or with the one recorded beside it.
 
     Raises:
         UnveilError: it differs.
     """
     record = path.with_name(f"{path.name}.sha256")
     known = sha256 or (record.read_text(errors="replace").split() or [""])[0] if record.is_file() else sha256
-    if known is not None and _sha256(path) != known.lower():
+    if known is not None and digest(path) != known.lower():
         raise UnveilError(
-            f"{path}: damaged, its SHA-256 is not {known or 'recorded'}; delete it and {record.name} to download it anew"
+            f"{path}: damaged, its SHA-256 is not {known or 'recorded'}; delete it and {record.name} to "
+            "download it again"
         )
 
 
@@ -105,7 +109,7 @@ def _fetch(
     opener: Callable[[urllib.request.Request], Any],
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
-    """Complete `part`, whose tag says of which version of the file its bytes are."""
+    """Complete `part`; its tag file names the version of the server's file that the data belong to."""
     tag = _tag(part)
     have = part.stat().st_size if part.is_file() and tag.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "unveil"})
@@ -116,9 +120,8 @@ def _fetch(
         response = opener(request)
     except urllib.error.HTTPError as error:
         error.close()
-        if not (
-            have and error.code == 416
-        ):  # nothing lies beyond what we have: it is not the beginning of this file
+        # 416: the server's file is not longer than `part`, which therefore belongs to another version
+        if not (have and error.code == 416):
             raise
         tag.unlink()
         return _fetch(url, part, opener, progress)
@@ -129,7 +132,8 @@ def _fetch(
             and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         ):
             raise UnveilError(
-                f"cannot download {url}: asked for bytes from {have} on, got {response.headers.get('Content-Range')!r}"
+                f"cannot download {url}: requested bytes from {have} on, "
+                f"got {response.headers.get('Content-Range')!r}"
             )
         have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
@@ -150,19 +154,16 @@ def _fetch(
     size = part.stat().st_size
     if total is not None and size < total:
         raise UnveilError(
-            f"cannot download {url}: cut short, {size:,} of {total:,} bytes; the next try goes on from there"
+            f"cannot download {url}: cut short, {size:,} of {total:,} bytes; the next try continues from "
+            "there"
         )
     if total is not None and size > total:
         part.unlink()
         raise UnveilError(
-            f"cannot download {url}: {size:,} bytes instead of {total:,}; is another process downloading it, too?"
+            f"cannot download {url}: {size:,} bytes instead of {total:,}; is another process downloading it "
+            "as well?"
         )
 
 
 def _tag(part: Path) -> Path:
     return part.with_name(f"{part.name}.tag")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""HDF5 from strangers: open without running anything, fail in one line; and HDF5 of our own, written whole or not at all."""
+"""Read untrusted HDF5 files without running code from them; write our own atomically."""
 
 import io
 import os
@@ -9,24 +9,26 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, reason
 from unveil.files.atomic import MADE, output
 
-LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or hostile
-DENSEST = 200  # bytes of arrays for one of the file: flat pictures as floats reach 90, zeros by deflate 1032; any file may claim 64 MiB
+LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or malicious
+# Bytes of arrays per byte of the file: uniform pictures as floats reach 90, zeros under deflate 1032.
+DENSEST = 200
 
 
 def room(size: int) -> int:
-    """Bytes that may come out of a packed file of so many."""
+    """The most bytes that a compressed file of `size` bytes may unpack to; 64 MiB for any file."""
     return min(LARGEST, 2**26 + DENSEST * size)
 
 
 @contextmanager
 def opened(path: Path | str) -> Generator[h5py.File]:
-    """The file, open for reading.
+    """Open a file for reading.
 
     Raises:
-        UnveilError: it is missing, a folder, or not whole HDF5; whatever h5py says while it is read becomes one line.
+        UnveilError: it is missing, a folder, or not a complete HDF5 file; errors of h5py while the file is
+            open are raised as this one.
     """
     if not os.path.isfile(path):
         raise UnveilError(
@@ -38,28 +40,33 @@ def opened(path: Path | str) -> Generator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason})") from error
+        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason(error)})") from error
 
 
 def check_held(file: h5py.File, taken: int) -> None:
-    """Refuse a file of which more bytes were read than it can hold: many arrays that nobody filled, each of them allowed, read as zeros.
+    """Refuse a file from which more bytes were read than it can hold.
+
+    Arrays that were never written read as zeros, and many of them exceed memory, though each alone is
+    allowed.
 
     Raises:
-        UnveilError: so it is.
+        UnveilError: more bytes than the file can hold.
     """
-    if taken > 4 * room(file.id.get_filesize()):  # float32 of bytes
+    if taken > 4 * room(file.id.get_filesize()):  # 4: float32 converted from bytes
         raise UnveilError(
-            f"{file.filename}: its arrays hold more than {taken:,} bytes together, more than this file can hold"
+            f"{file.filename}: its arrays hold more than {taken:,} bytes together, more than this file can "
+            "hold"
         )
 
 
 @contextmanager
 def created(path: Path | str) -> Generator[h5py.File]:
-    """A new file that takes its place once the block succeeds. It grows in memory: on a full disk HDF5 itself crashes the process.
+    """Create a file that is written once the block succeeds.
+
+    It is built in memory, since HDF5 crashes the process when the disk is full.
 
     Raises:
-        UnveilError: as `output`: a file that unveil did not make is not replaced.
+        UnveilError: as `output`; a file that unveil did not make is not replaced.
     """
     with output(Path(path)) as partial:
         image = io.BytesIO()
@@ -70,23 +77,24 @@ def created(path: Path | str) -> Generator[h5py.File]:
 
 
 def stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | h5py.Datatype | None:
-    """What has that name inside this very file, or None.
+    """The object of that name in this file; None if there is none.
 
     Raises:
-        UnveilError: it is a link to somewhere else.
+        UnveilError: it is a link to another object or file.
     """
     link = group.get(name, getlink=True)
     if link is None:
         return None
     if not isinstance(link, h5py.HardLink):
         raise UnveilError(
-            f"{group.file.filename}: {name!r} is a link to somewhere else; only what the file itself stores is read"
+            f"{group.file.filename}: {name!r} is a link to somewhere else; only what the file itself stores "
+            "is read"
         )
     return group[name]
 
 
 def unread(group: h5py.Group, name: str) -> str:
-    """Why what has that name is no array of numbers that can be read, as the end of a sentence; "" if it is one."""
+    """Why the object of that name is no readable array of numbers, to end a sentence; "" if it is one."""
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         return "is a link to somewhere else; only what the file itself stores is read"
@@ -95,18 +103,20 @@ def unread(group: h5py.Group, name: str) -> str:
         return "is not an array of numbers"
     if data.external or data.is_virtual:
         return "keeps its numbers in another file; only what the file itself stores is read"
-    packed = data.id.get_create_plist()
-    filters = [packed.get_filter(i) for i in range(packed.get_nfilters())]
+    creation = data.id.get_create_plist()
+    filters = [creation.get_filter(i) for i in range(creation.get_nfilters())]
     if missing := [number for number, *_ in filters if not h5py.h5z.filter_avail(number)]:
         return f"is stored by HDF5's filter {missing[0]}, which is not installed here"
     return ""
 
 
 def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
-    """The array of that name: floats as float32 (kind 'f'), flags as bool (kind 'b') or as they are stored (kind 'n').
+    """Read the array of that name.
 
+    Args:
+        kind: "f" converts to float32, "b" to bool; "n" keeps the stored dtype.
     Raises:
-        UnveilError: it is missing, not an array inside this very file, of another kind, or absurdly large.
+        UnveilError: it is missing, not an array of numbers in this file, or larger than the file can hold.
     """
     where = f"{group.file.filename}: {name!r}"
     if stored(group, name) is None:
@@ -117,7 +127,8 @@ def array(group: h5py.Group, name: str, kind: str = "f") -> np.ndarray:
     assert isinstance(data, h5py.Dataset)
     if data.size * data.dtype.itemsize > room(group.file.id.get_filesize()):
         raise UnveilError(
-            f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB; if it is sound, save it unpacked"
+            f"{where} claims {data.size:,} numbers, more than this file can hold or {LARGEST >> 30} GiB; if "
+            "it is sound, save it without compression"
         )
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which `Episodes` refuses
         return np.asarray(data[()], dtype={"b": bool, "n": data.dtype}.get(kind, np.float32))

@@ -1,4 +1,4 @@
-"""JSON files of folders that others wrote."""
+"""JSON files of checkpoints that other programs wrote."""
 
 import json
 from pathlib import Path
@@ -10,21 +10,21 @@ LARGEST = 2**20
 
 
 def read_object(file: Path, largest: int = LARGEST) -> dict[str, Any]:
-    """A file's one object.
+    """Read the JSON object of a file.
 
     Args:
-        largest: bytes; more are not read.
+        largest: largest size of the file in bytes.
     Raises:
-        UnveilError: it cannot be read, is larger, or holds no JSON object.
+        UnveilError: the file cannot be read, is larger, or holds no JSON object.
     """
     try:
         if file.stat().st_size > largest:
             raise ValueError(f"more than {largest:,} bytes")
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-        if not isinstance(found, dict):
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        if not isinstance(value, dict):
             raise ValueError("no JSON object")
     except OSError as error:
         raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
-    return cast(dict[str, Any], found)
+    return cast(dict[str, Any], value)

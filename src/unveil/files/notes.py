@@ -1,4 +1,4 @@
-"""What is worth a line on the terminal though nothing went wrong: data that are left out, or taken in another way than they look."""
+"""Notes on the terminal that are no errors: data that are left out or interpreted."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from unveil.errors import one_line
 
 
 def note(text: str) -> None:
-    """Print `unveil: note: <text>` on the standard error, of several processes by the first alone."""
+    """Print `unveil: note: <text>` on standard error; of several processes, only the first prints."""
     if os.environ.get("RANK", "0") == "0":
         sys.stderr.write(f"unveil: note: {one_line(text)}\n")
 
 
 def left_out(names: list[str], most: int = 6) -> str:
-    """Names for a note, the first ones of many."""
+    """The first `most` names as text, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""OmegaConf's pickled configs as plain dicts, lists, strings and numbers; OmegaConf itself is not needed, and nothing of it is run."""
+"""Pickled configs of OmegaConf as plain dicts, lists, strings and numbers, without running code."""
 
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ _PLAIN = {
 
 
 def knows(symbol: Symbol) -> bool:
-    """Names that occur in a pickled config: OmegaConf's nodes, and types that they note down."""
+    """Whether a name may occur in a pickled config: nodes of OmegaConf, and the types that they record."""
     package = symbol.module.split(".")[0]
     if package in ("builtins", "__builtin__"):
         return symbol.name in _PLAIN
@@ -37,15 +37,15 @@ def knows(symbol: Symbol) -> bool:
 
 
 def repeats(symbol: Symbol) -> bool:
-    """Whose objects are referred to again: nodes by their children, and types."""
+    """Whether objects of this class may be referred to repeatedly: nodes (by their children), and types."""
     return symbol in _TYPES or symbol.module.split(".")[0] == "omegaconf"
 
 
 def plain(value: Any) -> Any:
-    """The contents of a config, its interpolations as they were written (`interpolation.resolved` replaces them).
+    """The contents of a config, interpolations as written (`omegaconf_interpolation.resolved` replaces them).
 
     Raises:
-        ValueError: an object that is no node of OmegaConf.
+        ValueError: an object that is not a node of OmegaConf.
     """
     if isinstance(value, dict):
         return {name: plain(part) for name, part in cast(dict[Any, Any], value).items()}
@@ -64,11 +64,11 @@ def _node(made: Made) -> Any:
     state = made.state
     if made.maker.module.split(".")[0] != "omegaconf" or not isinstance(state, dict):
         raise ValueError(f"{made.maker.module[:60]}.{made.maker.name[:60]} in its config")
-    held = cast(dict[str, Any], state)
+    attributes = cast(dict[str, Any], state)
     kind = _CONTAINERS.get(made.maker.name)
     if kind is None:
-        return plain(held.get("_val"))
-    content = held.get("_content")
+        return plain(attributes.get("_val"))
+    content = attributes.get("_content")
     if not isinstance(content, kind | str | None):
         raise ValueError(f"a {made.maker.name} without its contents in its config")
     return plain(content)

@@ -1,7 +1,8 @@
-"""OmegaConf's interpolations in a plain config: `${horizon}`, `${task.obs_dim}`, `${.beside}`, within text and within each other.
+"""Resolve OmegaConf's interpolations in a plain config, without running code.
 
-`${eval:'...'}`, which real-stanford/diffusion_policy registers as Python's own, is read as arithmetic of numbers; no code is run. What
-cannot be resolved, such as `${now:...}` or a name that is not there, stays as it was written.
+`${horizon}`, `${task.obs_dim}` and `${.sibling}` are resolved within text and within each other. The resolver
+`${eval:'...'}`, which real-stanford/diffusion_policy registers as Python's `eval`, is evaluated as arithmetic
+of numbers. What cannot be resolved, such as `${now:...}` or an unknown name, stays as written.
 """
 
 import ast
@@ -10,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-DEEPEST = 16  # interpolations that lead to interpolations
-LONGEST = 1000  # characters of an expression
+DEEPEST = 16  # depth of nested interpolations, at most
+LONGEST = 1000  # characters of an expression, at most
 LARGEST = 10**12
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
@@ -34,22 +35,24 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with its interpolations replaced by what they name."""
+    """Replace the interpolations of a config by their values."""
 
-    def walk(value: Any, place: tuple[str, ...]) -> Any:
+    def walk(value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, dict):
             return {
-                name: walk(part, (*place, str(name))) for name, part in cast(dict[Any, Any], value).items()
+                name: walk(part, (*path, str(name))) for name, part in cast(dict[Any, Any], value).items()
             }
         if isinstance(value, list):
-            return [walk(part, (*place, str(i))) for i, part in enumerate(cast(list[Any], value))]
-        return _value(config, value, place[:-1], 0) if isinstance(value, str) else value
+            return [walk(part, (*path, str(i))) for i, part in enumerate(cast(list[Any], value))]
+        return _value(config, value, path[:-1], 0) if isinstance(value, str) else value
 
     return walk(dict(config), ())
 
 
 def arithmetic(text: str) -> int | float | bool | None:
-    """The value of an expression of numbers, True, False and None: + - * / // %, comparisons, and, or, not, `a if b else c`.
+    """Evaluate an expression of numbers, True, False and None.
+
+    Operators: + - * / // %, comparisons, and, or, not, and `a if b else c`.
 
     Raises:
         ValueError: anything else in it, a division by 0, or a number beyond 10^12.
@@ -65,56 +68,58 @@ def arithmetic(text: str) -> int | float | bool | None:
 def _number(node: ast.AST) -> Any:
     match node:
         case ast.Constant(value=bool() | int() | float() | None as value):
-            found = value
+            result = value
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            found = _OPERATORS[type(op)](_number(left), _number(right))
+            result = _OPERATORS[type(op)](_number(left), _number(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            found = _OPERATORS[type(op)](_number(operand))
+            result = _OPERATORS[type(op)](_number(operand))
         case ast.BoolOp(op=op, values=values):
-            found = _number(values[0])
+            result = _number(values[0])
             for other in values[1:]:
-                if bool(found) == isinstance(op, ast.Or):
+                if bool(result) == isinstance(op, ast.Or):
                     break
-                found = _number(other)
+                result = _number(other)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            found = _OPERATORS[type(op)](_number(left), _number(right))
+            result = _OPERATORS[type(op)](_number(left), _number(right))
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            found = _number(body if _number(test) else orelse)
+            result = _number(body if _number(test) else orelse)
         case _:
             raise ValueError(f"{type(node).__name__} in an expression, which is no arithmetic of numbers")
-    if found is not None and abs(found) > LARGEST:
+    if result is not None and abs(result) > LARGEST:
         raise ValueError("a number beyond 10^12")
-    return found
+    return result
 
 
-def _value(config: Mapping[str, Any], text: str, beside: tuple[str, ...], depth: int) -> Any:
-    """What a text is once its interpolations are replaced; the text itself where one cannot be."""
+def _value(config: Mapping[str, Any], text: str, parent: tuple[str, ...], depth: int) -> Any:
+    """A text with its interpolations replaced; unchanged if one of them cannot be resolved."""
     if depth > DEEPEST or "${" not in text:
         return text
-    now = text
+    current = text
     for _ in range(DEEPEST):
-        inner = _INNERMOST.search(now)
+        inner = _INNERMOST.search(current)
         if inner is None:
-            return now
+            return current
         try:
-            found = _named(config, inner[1], beside, depth)
+            value = _named(config, inner[1], parent, depth)
         except (ValueError, LookupError):
             return text
-        if inner.span() == (0, len(now)):
-            return found
-        if isinstance(found, dict | list):
+        if inner.span() == (0, len(current)):
+            return value
+        if isinstance(value, dict | list):
             return text
-        now = f"{now[: inner.start()]}{found}{now[inner.end() :]}"
-        if len(now) > LONGEST:
+        current = f"{current[: inner.start()]}{value}{current[inner.end() :]}"
+        if len(current) > LONGEST:
             return text
     return text
 
 
-def _named(config: Mapping[str, Any], inside: str, beside: tuple[str, ...], depth: int) -> Any:
-    """What stands for `${inside}`.
+def _named(config: Mapping[str, Any], inside: str, parent: tuple[str, ...], depth: int) -> Any:
+    """The value of `${inside}`.
 
+    Args:
+        parent: path of the node that holds the interpolation, for relative names.
     Raises:
-        ValueError: a resolver that is not known, or no arithmetic.
+        ValueError: an unknown resolver, or not arithmetic.
         LookupError: no such name.
     """
     resolver, colon, argument = inside.partition(":")
@@ -127,21 +132,21 @@ def _named(config: Mapping[str, Any], inside: str, beside: tuple[str, ...], dept
         )
     name = inside.strip()
     dots = len(name) - len(name.lstrip("."))
-    place = (*beside[: len(beside) - dots + 1], *_split(name[dots:])) if dots else tuple(_split(name))
+    path = (*parent[: len(parent) - dots + 1], *_split(name[dots:])) if dots else tuple(_split(name))
     value: Any = config
-    for part in place:
+    for part in path:
         value = (
             cast(list[Any], value)[int(part)]
             if isinstance(value, list)
             else cast(dict[str, Any], value)[part]
         )
     if isinstance(value, str) and "${" in value:
-        value = _value(config, value, place[:-1], depth + 1)
+        value = _value(config, value, path[:-1], depth + 1)
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{name[:60]} is not resolved here")
     return value
 
 
 def _split(name: str) -> list[str]:
-    """`a.b[0]` as its parts."""
+    """Split `a.b[0]` into its parts."""
     return [part for part in re.split(r"[.\[\]]", name) if part]

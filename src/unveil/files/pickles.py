@@ -1,8 +1,9 @@
-"""Pickles read as data: what a pickle names is written down, never imported, and nothing is called.
+"""Read pickles as data: names in a pickle are recorded, never imported, and nothing is called.
 
-A pickle is a program for a small stack machine, two of whose operations import a name and call it. This machine has the others, and for
-these two only a record: `Symbol` for what would be imported, `Made` for what a call would have returned. What is read is a tree (no part
-stands in it twice), of bounded size and depth, so that no later traversal can run away.
+A pickle is a program for a small stack machine, with one operation that imports a name and one that calls it.
+This machine replaces both by records: `Symbol` for an imported name, `Made` for the result of a call. The
+result is a tree (no part occurs in it twice) of bounded size and depth, so that every later traversal is
+bounded.
 """
 
 import pickletools
@@ -38,7 +39,7 @@ class Symbol:
 
 @dataclass(eq=False, repr=False)
 class Made:
-    """What `maker(*arguments)` would have returned, and the state that it would then have been given."""
+    """Stands for the result of `maker(*arguments)`, with the state that would then be set on it."""
 
     maker: Symbol
     arguments: tuple[Any, ...]
@@ -47,14 +48,14 @@ class Made:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stored:
-    """A reference to something beside the pickle, such as a tensor's numbers."""
+    """A reference to data outside the pickle, such as the storage of a tensor."""
 
     identity: Any
 
 
 @dataclass(frozen=True)
 class Again:
-    """In place of an object that stands in the tree already, such as a parent that its child refers to."""
+    """Stands for an object that is in the tree already, such as the parent that a child refers to."""
 
     maker: Symbol
 
@@ -63,7 +64,7 @@ ORDERED_DICT = Symbol("collections", "OrderedDict")
 
 
 def nothing(symbol: Symbol) -> bool:
-    """Says no to every name."""
+    """Accept no name."""
     return False
 
 
@@ -74,37 +75,42 @@ def read_pickle(
     operations: int = MOST_OPERATIONS,
     deepest: int = DEEPEST,
 ) -> Any:
-    """The value of the pickle that starts at the file's position, which is then behind it.
-
-    Tuples, lists, dicts (`OrderedDict` too), strings, numbers, None, and `Symbol`, `Made`, `Stored` and `Again` for the rest.
+    """Read the pickle at the file's position, and leave the position behind it.
 
     Args:
-        knows: which names may occur at all.
-        repeats: whose objects may be referred to again; what then stands there is an `Again`.
+        knows: whether a name may occur.
+        repeats: whether objects of this class may be referred to repeatedly; each repetition is read as
+            `Again`.
+        operations: largest number of operations.
+        deepest: largest depth of nesting.
+    Returns:
+        Tuples, lists, dicts (also for `OrderedDict`), strings, numbers and None, and `Symbol`, `Made`,
+        `Stored` and `Again` for everything else.
     Raises:
-        ValueError: damaged, too long or too deep, a name that is not known, or an operation that plain data do not need.
+        ValueError: damaged, too long or too deep, an unknown name, or an operation that plain data do not
+            need.
     """
     return _Machine(knows, repeats, operations, deepest).run(file)
 
 
-class _Sips:
-    """A file of which an operation takes no more than any plain string needs: lengths that claim gigabytes are refused, not allocated."""
+class _BoundedReader:
+    """A file with bounded reads, so that lengths which claim gigabytes are refused before any allocation."""
 
     def __init__(self, file: BufferedReader | BytesIO) -> None:
         self.tell, self._file = file.tell, file
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes.
+        """Read up to `size` bytes.
 
         Raises:
-            ValueError: too many.
+            ValueError: more than any plain string needs.
         """
         if size > 4 * LONGEST_STRING:
             raise ValueError(f"a string of {size:,} bytes")
         return self._file.read(size)
 
     def readline(self) -> bytes:
-        """A line, or its beginning."""
+        """Read a line, or the beginning of a long one."""
         return self._file.readline(4 * LONGEST_STRING)
 
 
@@ -117,14 +123,14 @@ class _Machine:
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
-    depths: dict[int, int] = field(default_factory=dict)  # of the containers, by id
-    alive: list[Any] = field(default_factory=list)  # so that no id is given away again
+    depths: dict[int, int] = field(default_factory=dict)  # depth of each container, by its id
+    alive: list[Any] = field(default_factory=list)  # keeps containers alive, so that no id is reused
 
     def run(self, file: BufferedReader | BytesIO) -> Any:
-        for count, (operation, given, _) in enumerate(pickletools.genops(cast(Any, _Sips(file)))):
+        for count, (operation, operand, _) in enumerate(pickletools.genops(cast(Any, _BoundedReader(file)))):
             if count >= self.operations:
                 raise ValueError(f"more than {self.operations:,} operations")
-            name, argument = operation.name, cast(Any, given)
+            name, argument = operation.name, cast(Any, operand)
             match name:
                 case "PROTO" | "FRAME":
                     pass
@@ -235,12 +241,12 @@ class _Machine:
 
     def recalled(self, index: int) -> Any:
         if index not in self.memo:
-            raise ValueError("it recalls what it never put down")
+            raise ValueError("it recalls what it never stored")
         value = self.memo[index]
         if isinstance(value, Made) and self.repeats(value.maker):
             return Again(value.maker)
         if isinstance(value, list | dict | Made | Stored) or self.depths.get(id(value), 0) > 1:
-            raise ValueError("one container stands in two places")
+            raise ValueError("one container occurs in two places")
         return value
 
     def name(self, module: Any, name: Any) -> None:
@@ -266,5 +272,5 @@ class _Machine:
         if isinstance(target, Made) and target.state is None:
             self.deepen(target, [state])
             target.state = state
-        elif not isinstance(target, dict):  # a state dict's `_metadata` is let go
-            raise ValueError("it sets the state of what has none")
+        elif not isinstance(target, dict):  # the `_metadata` of a state dict is dropped
+            raise ValueError("it sets the state of an object that has none")

@@ -1,4 +1,4 @@
-"""Pictures as files: PNG that says what made it, GIF, MP4."""
+"""Write pictures and animations: PNG with the parameters that made it, GIF, MP4."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from unveil.files.atomic import MADE, output, replacing
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
-    """An animation that repeats, whole or not at all.
+    """Write an endless GIF.
 
-    All frames share one palette, of some of their pixels: a palette for each costs five times the time and half as many bytes again.
+    All frames share one palette, made of a sample of their pixels: one palette per frame takes five times as
+    long and makes the file half as large again.
     """
-    from PIL import Image
-
     some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
     first, *rest = [
@@ -42,15 +41,15 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) 
 
 
 def video_suffixes() -> tuple[str, ...]:
-    """What a video's name may end in: .gif, and .mp4 where imageio's ffmpeg plugin is installed."""
+    """The suffixes of videos: .gif, and .mp4 if imageio's ffmpeg plugin is installed."""
     return (".gif", ".mp4") if find_spec("imageio_ffmpeg") is not None else (".gif",)
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
-    """An animation by its name's end: .gif, or .mp4 (H.264; an odd last row or column is scaled away), whole or not at all.
+    """Write a .gif, or an .mp4 (H.264; odd heights and widths are rescaled to even ones).
 
     Raises:
-        ValueError: another end, or .mp4 without ffmpeg.
+        ValueError: another suffix, or .mp4 without ffmpeg.
     """
     if path.suffix not in video_suffixes():
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
@@ -71,35 +70,32 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
 def write_png(
     path: Path, frame: np.ndarray, parameters: dict[str, str] | None = None, own_folder: bool = False
 ) -> None:
-    """A picture, with the parameters that made it in its text chunks; in a run's own folder it replaces whatever has its name."""
-    from PIL import Image, PngImagePlugin
+    """Write a PNG with parameters in its text chunks.
 
+    Args:
+        own_folder: in the folder of a run, a file of this name is replaced even if unveil did not make it.
+    """
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", MADE)
     for name, value in (parameters or {}).items():
         info.add_text(name, value)
     with (replacing if own_folder else output)(path) as partial:
-        Image.fromarray(frame).save(partial, format="png", pnginfo=info)
-
-
-CHUNK = "unveil"  # the PNG text chunk
-
-
-def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
-    """A PNG, grey or RGB, with a text that says how it was made; the same bytes for the same picture and text."""
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Software", MADE)
-    if parameters:
-        info.add_text(CHUNK, parameters)
-    with output(path) as partial:
         _image(frame).save(partial, format="png", pnginfo=info)
 
 
+CHUNK = "unveil"  # name of the PNG text chunk
+
+
+def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
+    """Write a grey or RGB PNG with the parameters that made it, as text; equal input gives equal bytes."""
+    write_png(path, frame, {CHUNK: parameters} if parameters else None)
+
+
 def read_parameters(path: Path) -> str:
-    """The text that `write_picture` put into a PNG.
+    """Read the parameters that `write_picture` wrote into a PNG.
 
     Raises:
-        UnveilError: not a PNG, or there is none in it.
+        UnveilError: not a PNG, or one without parameters.
     """
     try:
         with Image.open(path) as image:
@@ -115,7 +111,7 @@ def read_parameters(path: Path) -> str:
 
 
 def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], milliseconds: int = 80) -> None:
-    """A GIF that repeats and rests on its last frame."""
+    """Write an endless GIF that shows its last frame twelve times as long."""
     first, *rest = (_image(frame) for frame in frames)
     durations = [milliseconds] * len(rest) + [12 * milliseconds]
     with output(path) as partial:
@@ -125,4 +121,4 @@ def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], mi
 
 
 def _image(frame: np.ndarray) -> Image.Image:
-    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+    return Image.fromarray(frame[..., 0] if frame.shape[2:] == (1,) else frame)

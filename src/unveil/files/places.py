@@ -1,11 +1,11 @@
-"""Where data, weights and results of unveil lie: the user's folders, and what is found in them."""
+"""The user's folders of data, weights and results, and the search for files in them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-SEARCHED = 2**16  # bytes at each end of a file
+SEARCHED = 2**16  # bytes that are searched for a mark at each end of a file
 
 
 def home() -> Path:
@@ -14,6 +14,6 @@ def home() -> Path:
 
 
 def found(path: Path) -> Path:
-    """The path if it exists, else the same below `$UNVEIL_DATA` or the cache if it exists there, else the path."""
-    places = [path, *(Path(root) / path for root in (os.environ.get("UNVEIL_DATA"), home()) if root)]
-    return next((place for place in places if os.path.exists(place)), path)
+    """Find a path as it is, below `$UNVEIL_DATA` or below the cache; unchanged if it exists nowhere."""
+    candidates = [path, *(Path(root) / path for root in (os.environ.get("UNVEIL_DATA"), home()) if root)]
+    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)

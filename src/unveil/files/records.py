@@ -1,4 +1,4 @@
-"""Text files as people have them, and the records in them: a JSON object a line, an array of objects, or a Parquet table."""
+"""Read text files in any encoding, and records: JSON Lines, a JSON array, or a Parquet table."""
 
 import gzip
 import json
@@ -18,22 +18,22 @@ UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Record(NamedTuple):
-    """A value of a file, and where it stands, for messages."""
+    """A value of a file, and its position in words, for messages."""
 
     value: Any
     place: str
 
 
 def is_records(file: Path) -> bool:
-    """Whether a file's name says that it holds records, not plain text."""
+    """Whether a file holds records, by its name, and not plain text."""
     return file.name.lower().endswith(RECORDS)
 
 
 def read_text(file: Path, encoding: str = "utf-8") -> str:
-    """The text of a file, unpacked if it is a .gz, without a byte order mark, and with "\\n" for the "\\r\\n" of Windows.
+    """Read a text file, or a .gz of one, without byte order mark and with "\\n" in place of "\\r\\n".
 
     Raises:
-        UnveilError: it cannot be read, or is not of this encoding; the byte is named.
+        UnveilError: it cannot be read, or is not of this encoding; the message names the byte.
         ValueError: no such encoding.
     """
     try:
@@ -45,12 +45,13 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
 
 
 def records(file: Path, encoding: str = "utf-8") -> Iterator[Record]:
-    """The records of a file, one at a time: lines of .jsonl and .ndjson, items of an array in .json, rows of .parquet.
+    """Yield the records of a file: lines of .jsonl and .ndjson, items of an array in .json, rows of .parquet.
 
-    A .jsonl that is one array of objects, and a .json of one object a line, are read as what they are.
+    A .jsonl file that is one array of objects, and a .json file with one object per line, are read as such.
 
     Raises:
-        UnveilError: it cannot be read, is not of this encoding, or a line is not JSON; the line is named.
+        UnveilError: it cannot be read, is not of this encoding, or a line is not JSON; the message names the
+            line.
     """
     name = file.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
@@ -77,7 +78,7 @@ def records(file: Path, encoding: str = "utf-8") -> Iterator[Record]:
 
 
 def _whole(text: str) -> Any:
-    """What all of a text is as JSON, or None."""
+    """Parse the whole text as JSON; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -90,7 +91,7 @@ def _begins_an_array(file: Path, encoding: str) -> bool:
 
 
 def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """Numbers and lines of a file, without reading all of it where the encoding has plain line ends."""
+    """Yield line numbers and lines; the file is read line by line if its encoding has plain line ends."""
     if not _plain_ends(encoding):
         yield from enumerate(read_text(file, encoding).split("\n"), 1)
         return
@@ -105,7 +106,8 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
                     )
                 if len(raw) > LONGEST_LINE:
                     raise UnveilError(
-                        f"{file}, line {number + 1}: longer than {LONGEST_LINE:,} bytes; give one record a line"
+                        f"{file}, line {number + 1}: longer than {LONGEST_LINE:,} bytes; write one record "
+                        "per line"
                     )
                 line = _decoded(file, raw, encoding, start)
                 start, number = start + len(raw), number + 1
@@ -122,32 +124,34 @@ def _plain_ends(encoding: str) -> bool:
 
 
 def _decoded(file: Path, raw: bytes, encoding: str, start: int = 0) -> str:
-    """Text of bytes that begin at `start` of the file."""
+    """Decode bytes that begin at offset `start` of the file."""
     try:
         text = raw.decode(encoding)
     except LookupError as error:
         raise ValueError(
-            f"--encoding {encoding!r}: no such encoding of text; known are utf-8, utf-16, latin-1, cp1252, ..."
+            f"`encoding` {encoding!r}: no such encoding of text; known are utf-8, utf-16, latin-1, cp1252, "
+            "..."
         ) from error
     except UnicodeDecodeError as error:
         name = "UTF-8" if encoding.lower() in ("utf-8", "utf8") else encoding
         where = f"byte {start + error.start:,} is {error.object[error.start]:#x}"
         if start == 0 and raw[:2] in UTF16_BOMS:
             raise UnveilError(
-                f"{file}: not {name} text: it begins as UTF-16 does ({where}); give --encoding utf-16"
+                f"{file}: not {name} text: it begins as UTF-16 does ({where}); give `encoding=utf-16`"
             ) from error
         other = "utf-8" if name != "UTF-8" else "cp1252 or latin-1"
         raise UnveilError(
-            f"{file}: not {name} text ({where}); give its own with --encoding, such as {other}"
+            f"{file}: not {name} text ({where}); give its own `encoding`, such as {other}"
         ) from error
     except (UnicodeError, ValueError) as error:
         raise UnveilError(
-            f"{file}: cannot be read as {encoding} ({str(error)[:80]}); give another --encoding"
+            f"{file}: cannot be read as {encoding} ({str(error)[:80]}); give another `encoding`"
         ) from error
     beginning = text[:4096] if start == 0 else ""
     if beginning.count("\0") * 4 > len(beginning) > 1:
         raise UnveilError(
-            f"{file}: every other character is NUL, as of UTF-16 read as {encoding}; give --encoding utf-16-le or utf-16-be"
+            f"{file}: every other character is NUL, as in UTF-16 that is read as {encoding}; give "
+            "`encoding=utf-16-le` or `encoding=utf-16-be`"
         )
     return text
 
@@ -157,21 +161,21 @@ def _rows(file: Path) -> Iterator[Record]:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError as error:
         raise UnveilError(
-            f"{file}: Parquet is read by the package pyarrow: pip install pyarrow; or write the file as jsonl"
+            f"{file}: Parquet needs the package pyarrow: pip install pyarrow; or write the file as jsonl"
         ) from error
     try:
         number, taken, largest = 0, 0, room(file.stat().st_size)
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
             if (taken := taken + batch.nbytes) > largest:
                 raise UnveilError(
-                    f"{file}: unpacks to more than {largest:,} bytes; if it is sound, write it without compression"
+                    f"{file}: unpacks to more than {largest:,} bytes; if it is sound, write it without "
+                    "compression"
                 )
             for row in batch.to_pylist():
                 number += 1
                 yield Record(row, f"{file}, row {number}")
     except UnveilError:
         raise
-    except Exception as error:  # pyarrow has errors of many kinds
-        raise UnveilError(
-            f"{file}: cannot be read as Parquet ({str(error).splitlines()[0][:80] if str(error) else 'damaged'})"
-        ) from error
+    except Exception as error:  # pyarrow raises errors of many types
+        reason = str(error).splitlines()[0][:80] if str(error) else "damaged"
+        raise UnveilError(f"{file}: cannot be read as Parquet ({reason})") from error

@@ -1,8 +1,7 @@
-"""Tensors of safetensors files: the header is checked before anything is read."""
+"""Read safetensors files: the header is checked before any tensor is read."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Generator, Mapping
@@ -14,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, reason
+from unveil.files.digest import digest
 
 LARGEST_HEADER = 64 * 2**20
 
 
 class Stored(NamedTuple):
-    """What a header says of a tensor, or what it must say."""
+    """Dtype and shape of a tensor, as a header says or must say."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,14 +48,14 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file.
 
-    The header is checked before anything else is read: no name twice, and the names, shapes and dtypes that
-    are expected.
+    The header is checked before any tensor is read.
 
     Args:
+        expected: tensors whose names, shapes and dtypes the file must have; None accepts all.
         halves: float32 may be stored as float16 or bfloat16, as packaged weights are.
-        sha256: the digest that the whole file must have; "": any.
+        sha256: digest that the whole file must have; "" accepts any.
     Raises:
-        UnveilError: missing, damaged, or not the tensors that are expected.
+        UnveilError: missing, damaged, or not the expected tensors.
     """
     with reading(file):
         stored = header(file)
@@ -70,58 +70,63 @@ def read_tensors(
         return load_file(file)
 
 
-def digest(file: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 @contextmanager
 def reading(file: Path) -> Generator[None]:
-    """Whatever is wrong with a file is one clear line."""
+    """Turn every error about a file into an `UnveilError` that names it."""
     try:
         yield
     except FileNotFoundError as error:
         raise UnveilError(f"{file}: no such file") from error
     except Exception as error:
-        raise UnveilError(
-            f"{file}: not the weights that are needed ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from error
+        raise UnveilError(f"{file}: not the weights that are needed ({reason(error)})") from error
 
 
 def header(file: Path) -> dict[str, Stored]:
-    """The header of an open safetensors file, checked: name, place, type and shape of every tensor."""
+    """Dtype and shape of every tensor of a file, by name."""
+    entries, _ = read_header(file)
+    return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
+
+
+def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The JSON header of a file, by tensor name, and the offset of the data behind it.
+
+    Raises:
+        ValueError: the header is longer than the file or than `LARGEST_HEADER`, not JSON, or has a name
+            twice.
+    """
     with open(file, "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > LARGEST_HEADER:
             raise ValueError("its header is too long")
-        header = json.loads(handle.read(length), object_pairs_hook=without_repeats)
-    header.pop("__metadata__", None)
-    return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in header.items()}
+        if length > file.stat().st_size - 8:
+            raise ValueError("its header is longer than the file")
+        entries = json.loads(handle.read(length), object_pairs_hook=without_repeats)
+    entries.pop("__metadata__", None)
+    return entries, 8 + length
 
 
 def expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: bool) -> None:
-    """Refuse tensors of other names, types or shapes than are expected."""
+    """Refuse tensors of other names, dtypes or shapes than expected."""
     missing, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing or foreign:
         raise ValueError(
             f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}"
         )
     for name, (dtype, shape) in wanted.items():
-        found = stored[name]
-        if found.shape != shape:
-            raise ValueError(f"{name} has shape {found.shape}, needed is {shape}")
-        if found.dtype != dtype and not (halves and dtype == "F32" and found.dtype in HALVES):
-            raise ValueError(f"{name} has dtype {found.dtype}, needed is {dtype}")
+        actual = stored[name]
+        if actual.shape != shape:
+            raise ValueError(f"{name} has shape {actual.shape}, needed is {shape}")
+        if actual.dtype != dtype and not (halves and dtype == "F32" and actual.dtype in HALVES):
+            raise ValueError(f"{name} has dtype {actual.dtype}, needed is {dtype}")
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are all different; of two values by one name, readers would take one or the other.
+    """A JSON object, refused if a name occurs twice, since readers differ in which value they take.
 
     Raises:
-        ValueError: a name that stands twice.
+        ValueError: a name occurs twice.
     """
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise ValueError(f"a name stands twice: {next(n for n in names if names.count(n) > 1)[:60]}")
+        raise ValueError(f"a name occurs twice: {next(n for n in names if names.count(n) > 1)[:60]}")
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""safetensors files, one or several by an index: what is in them before any of it is read, and tensors one by one, memory-mapped."""
+"""Sharded safetensors files: contents by the headers alone, then one tensor after another, memory-mapped."""
 
 import json
 import struct
@@ -12,16 +12,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.files.safetensors import without_repeats
+from unveil.files.safetensors import LARGEST_HEADER, read_header, without_repeats
 
-LARGEST_HEADER = 64 * 2**20
-LONGEST_NAME = 200  # of a file; systems refuse 256 bytes
+LONGEST_NAME = 200  # characters of a file name; systems refuse 256 bytes
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 class Stored(NamedTuple):
-    """Where one tensor is, and what: `kind` is F32, F16 or BF16."""
+    """File, shape and dtype of a tensor; `kind` is F32, F16 or BF16."""
 
     file: Path
     shape: tuple[int, ...]
@@ -29,12 +28,13 @@ class Stored(NamedTuple):
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """All tensors of a folder, by their names, from the headers alone.
+    """The tensors of a folder, by name, from the headers alone.
 
-    Every shard that the index names must be there and as long as its own header says, and hold what the index says it does.
+    Every shard that the index names must exist, be as long as its header says, and hold the tensors that the
+    index says.
 
     Raises:
-        UnveilError: a file is missing, truncated, damaged, or holds numbers of another kind.
+        UnveilError: a file is missing, truncated, damaged, or holds tensors of another dtype.
     """
     if not (folder / INDEX).is_file():
         if not (folder / SINGLE).is_file():
@@ -42,54 +42,46 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
                 f"{folder}: no weights here; needed is {SINGLE}, or {INDEX} and the shards it names"
             )
         return header(folder / SINGLE)
-    places = _index(folder / INDEX)
-    files = sorted(set(places.values()))
+    shards = _index(folder / INDEX)
+    files = sorted(set(shards.values()))
     if lacking := [name for name in files if not (folder / name).is_file()]:
         some = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
         raise UnveilError(
-            f"{folder}: {len(lacking)} of {len(files)} shards are missing ({some}); download them into this folder"
+            f"{folder}: {len(lacking)} of {len(files)} shards are missing ({some}); download them into this "
+            "folder"
         )
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name in files:
         inside = header(folder / name)
-        if absent := [key for key, file in places.items() if file == name and key not in inside]:
+        if absent := [key for key, file in shards.items() if file == name and key not in inside]:
             raise UnveilError(
-                f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both anew"
+                f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both again"
             )
         for key, it in inside.items():
-            if key in found or places.get(key, name) != name:
+            if key in tensors or shards.get(key, name) != name:
                 raise UnveilError(
-                    f"{folder / name}: {key[:80]} is in it and in another shard, too; download all shards and {INDEX} anew"
+                    f"{folder / name}: {key[:80]} is in it and in another shard, too; download all shards "
+                    f"and {INDEX} again"
                 )
-            if key not in places:
+            if key not in shards:
                 raise UnveilError(
-                    f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both anew"
+                    f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both "
+                    "again"
                 )
-            found[key] = it
-    return found
+            tensors[key] = it
+    return tensors
 
 
 def header(file: Path) -> dict[str, Stored]:
-    """What one safetensors file holds, without reading it.
+    """The tensors of one safetensors file, from its header, which must describe exactly the file's length.
 
     Raises:
-        UnveilError: truncated, damaged, or holds numbers of another kind.
+        UnveilError: truncated, damaged, or holds tensors of another dtype.
     """
     try:
         size = file.stat().st_size
-        with open(file, "rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            if length > min(LARGEST_HEADER, size - 8):
-                raise ValueError(
-                    "its header is longer than the file"
-                    if length <= LARGEST_HEADER
-                    else "its header is too long"
-                )
-            entries = cast(
-                dict[str, dict[str, Any]], json.loads(handle.read(length), object_pairs_hook=without_repeats)
-            )
-        entries.pop("__metadata__", None)
-        found = {
+        entries, offset = read_header(file)
+        tensors = {
             name: Stored(file, tuple(map(_count, it["shape"])), str(it["dtype"]))
             for name, it in entries.items()
         }
@@ -114,34 +106,38 @@ def header(file: Path) -> dict[str, Stored]:
         RecursionError,
         struct.error,
     ) as error:
-        raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it anew") from error
-    wanted = 8 + length + max((end for _, end in ends.values()), default=0)
+        raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it again") from error
+    wanted = offset + max((end for _, end in ends.values()), default=0)
     if size != wanted:
         raise UnveilError(
-            f"{file}: truncated, {size:,} bytes of {wanted:,}; download it anew"
+            f"{file}: truncated, {size:,} bytes of {wanted:,}; download it again"
             if size < wanted
             else f"{file}: damaged"
         )
-    for name, it in found.items():
+    for name, it in tensors.items():
         if it.kind not in _BYTES:
             raise UnveilError(
                 f"{file}: {name[:60]} holds numbers of kind {it.kind[:20]}; {', '.join(_BYTES)} can be read"
             )
         if ends[name][1] - ends[name][0] != prod(it.shape) * _BYTES[it.kind]:
             raise UnveilError(f"{file}: damaged ({name[:60]} has another length than its shape)")
-    return found
+    return tensors
 
 
 def each_shard(
     stored: Mapping[str, Stored], device: torch.device, dtype: torch.dtype | None
 ) -> Generator[dict[str, Tensor]]:
-    """The tensors of one file after another, on a device and in a type (None: as stored).
+    """Yield the tensors of one file after another.
 
-    On the CPU a tensor whose type is kept is a view of the memory-mapped file: nothing is copied, and pages are read when they are first
-    used. Otherwise each tensor is converted or moved by itself, so that there is never a second copy of all.
+    On the CPU a tensor whose dtype is kept is a view of the memory-mapped file: nothing is copied, and pages
+    are read at first use. Otherwise tensors are converted or moved one by one, so that there is never a
+    second copy of all.
 
+    Args:
+        device: device of the tensors.
+        dtype: dtype of the tensors; None keeps the stored one.
     Raises:
-        UnveilError: a file that its own reader refuses, though its header makes sense.
+        UnveilError: a file that safetensors refuses, though its header is plausible.
     """
     for file in sorted({it.file for it in stored.values()}):
         names = [name for name, it in stored.items() if it.file == file]
@@ -154,7 +150,7 @@ def each_shard(
                 }
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise UnveilError(
-                f"{file}: truncated or damaged ({str(error)[:80]}); download it anew"
+                f"{file}: truncated or damaged ({str(error)[:80]}); download it again"
             ) from error
         yield tensors
 
@@ -169,20 +165,20 @@ def _index(file: Path) -> dict[str, str]:
     try:
         if file.stat().st_size > LARGEST_HEADER:
             raise ValueError("too long")
-        places = cast(
+        shards = cast(
             dict[str, Any],
             json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=without_repeats)["weight_map"],
         )
-        if not places or not all(isinstance(name, str) for name in places.values()):
+        if not shards or not all(isinstance(name, str) for name in shards.values()):
             raise ValueError("its weight_map is empty or names no files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
     if outside := [
         n
-        for n in places.values()
+        for n in shards.values()
         if Path(n).name != n or not n.endswith(".safetensors") or len(n) > LONGEST_NAME
     ]:
         raise UnveilError(
             f"{file}: it names {outside[0][:60]!r}, which is no safetensors file of this folder"
         )
-    return places
+    return shards

@@ -1,6 +1,7 @@
-"""Files that `torch.save` wrote, zipped (torch 1.6 and later) or not, without unpickling: their dicts, numbers and tensors.
+"""Read files of `torch.save`, zipped (torch 1.6 and later) or not, without unpickling.
 
-Every tensor must lie, contiguous, in a storage whose size the file really has; what a file declares is never allocated before that.
+Every tensor must be contiguous in a storage whose size the file really has; declared sizes are never
+allocated before that is checked.
 """
 
 import struct
@@ -30,17 +31,18 @@ _STORAGES = {
     Symbol("torch", "IntStorage"): torch.int32,
     Symbol("torch", "BoolStorage"): torch.bool,
 }
-Storage = Callable[[str, torch.dtype, int], Tensor]  # key, type and count to the numbers, flat
+Storage = Callable[[str, torch.dtype, int], Tensor]  # (key, dtype, count) -> tensor of shape (count,)
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a kind of file holds beside dicts, lists, numbers, strings and tensors.
+    """What a kind of file may hold besides dicts, lists, numbers, strings and tensors.
 
     Args:
-        knows, repeats, operations, deepest: as in `read_pickle`; tensors are known anyhow.
-        plain: the tree that was read to one without objects but tensors; it may leave out parts, which are then never read.
-        zipped: no other files are of this kind.
+        knows, repeats, operations, deepest: as in `read_pickle`; tensors are always known.
+        plain: converts the tree to one whose only objects are tensors; parts that it drops are never read.
+        largest: largest size of a file in bytes.
+        zipped: whether all files of this kind are zipped.
     """
 
     knows: Callable[[Symbol], bool]
@@ -53,11 +55,13 @@ class Form:
 
 
 def read_torch(file: Path, form: Form | None = None) -> Any:
-    """What was saved, with tensors on the CPU that may share memory.
+    """Read the saved object, with its tensors on the CPU, where they may share memory.
 
+    Args:
+        form: what the file may hold besides plain data and tensors; None: nothing, in at most 2 GiB.
     Raises:
-        UnveilError: missing, larger than 2 GiB or the form's largest, damaged or truncated, or anything in it but dicts, lists, numbers,
-            strings, tensors and what the form knows.
+        UnveilError: missing, too large, damaged or truncated, or it holds anything but dicts, lists, numbers,
+            strings, tensors and what `form` knows.
     """
     largest = LARGEST if form is None else form.largest
     try:
@@ -84,7 +88,7 @@ def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
-            raise ValueError("a zip member stands in it twice")
+            raise ValueError("a zip member occurs twice")
         for info in members.values():
             if (
                 info.compress_type != zipfile.ZIP_STORED
@@ -145,13 +149,13 @@ def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
         raise ValueError("its list of storages is not that of its tensors")
     if handle.tell() + sum(8 + count * dtype.itemsize for dtype, count in types.values()) != size:
         raise ValueError("its length is not that of its tensors; truncated?")
-    found: dict[str, Tensor] = {}
+    storages: dict[str, Tensor] = {}
     for key in keys:
         dtype, count = types[key]
         if struct.unpack("<q", handle.read(8))[0] != count:
             raise ValueError(f"storage {key[:20]} is not as long as its tensors say")
-        found[key] = _numbers(handle.read(count * dtype.itemsize), dtype)
-    return _resolved(tree if form is None else form.plain(tree), lambda key, dtype, count: found[key])
+        storages[key] = _numbers(handle.read(count * dtype.itemsize), dtype)
+    return _resolved(tree if form is None else form.plain(tree), lambda key, dtype, count: storages[key])
 
 
 def _numbers(data: bytes, dtype: torch.dtype) -> Tensor:
@@ -181,7 +185,7 @@ def _visit(value: Any, storage: Storage) -> None:
         for part in value.values() if isinstance(value, dict) else value:
             _visit(part, storage)
     elif isinstance(value, Made):
-        storage(*_place(value)[:3])
+        storage(*_layout(value)[:3])
 
 
 def _resolved(value: Any, storage: Storage) -> Any:
@@ -196,8 +200,8 @@ def _resolved(value: Any, storage: Storage) -> Any:
     return value
 
 
-class _Place(NamedTuple):
-    """Key, type and total of numbers of a tensor's storage; its offset, shape and strides in it."""
+class _Layout(NamedTuple):
+    """Key, dtype and length of a tensor's storage; the tensor's offset, shape and strides in it."""
 
     key: str
     dtype: torch.dtype
@@ -207,7 +211,7 @@ class _Place(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _place(made: Made) -> _Place:
+def _layout(made: Made) -> _Layout:
     if (
         made.maker != _TENSOR
         or not 6 <= len(made.arguments) <= 7
@@ -234,11 +238,11 @@ def _place(made: Made) -> _Place:
         raise ValueError("a tensor whose shape makes no sense")
     if not all(type(n) is int and 0 <= n <= LARGEST for n in (count, offset, *shape, *strides)):
         raise ValueError("a tensor whose shape makes no sense, or is too large")
-    return _Place(key, _STORAGES[kind], count, offset, shape, strides)
+    return _Layout(key, _STORAGES[kind], count, offset, shape, strides)
 
 
 def _tensor(made: Made, storage: Storage) -> Tensor:
-    key, dtype, count, offset, shape, strides = _place(made)
+    key, dtype, count, offset, shape, strides = _layout(made)
     if offset + prod(shape) > count:
         raise ValueError(f"a tensor of shape {shape} in a storage of {count:,} numbers")
     step = 1

@@ -1,1 +1,1 @@
-"""A training or an evaluation as a folder: config, checkpoints, records, cards. Knows no recipe."""
+"""Trainings and evaluations as folders: configs, checkpoints, records and cards, for every recipe."""

@@ -1,4 +1,4 @@
-"""What every card of packaged weights says: the command's flags, and what training took."""
+"""Common parts of the cards of packaged weights: flags of the training, its duration and its loss."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ PRIVATE = (
     "compile",
     "log",
     "logbase",
-)  # of the machine
+)  # fields that concern the machine, not the model
 
 
 def flag(name: str, value: Any) -> str:
-    """A flag as one types it."""
+    """A flag as it is typed, with a leading space."""
     name = name.replace("_", "-")
     value = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
     return f" --{'' if value else 'no-'}{name}" if isinstance(value, bool) else f" --{name} {value}"
 
 
 def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of a run that differ from its preset's."""
+    """The fields of a run that differ from its preset."""
     preset, described = (
         json.loads(json.dumps(flat(presets[described["preset"]]), default=str)),
         modern(described),
@@ -50,7 +50,7 @@ def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str,
 
 
 def spent(checkpoint: Path) -> tuple[float, float]:
-    """Minutes of training until a checkpoint, and the loss there."""
+    """Minutes of training up to a checkpoint, and the loss at it."""
     step = int(checkpoint.name.split("-")[1])
     records = [json.loads(line) for line in (checkpoint.parent / "metrics.jsonl").read_text().splitlines()]
     records = [r for r in records if r["step"] <= step]

@@ -1,4 +1,4 @@
-"""Where checkpoints are: packaged ones by name, others by path."""
+"""Find and read checkpoints: packaged ones by name, others by path."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
-
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -24,13 +21,13 @@ def zoo_names() -> list[str]:
 
 
 def find_checkpoint(path_or_name: str) -> Path:
-    """The folder of a zoo name, of a checkpoint, or of a run's newest whole checkpoint.
+    """Find the folder of a zoo name, of a checkpoint, or of the newest undamaged checkpoint of a run.
 
-    Lengths of files are checked here, their bits when they are read (`read_weights`), so that a checkpoint of many
-    gigabytes, the optimizer's state among them, begins to load at once.
+    Only the lengths of the files are checked here, and their digests when they are read (`read_weights`), so
+    that large checkpoints, optimizer state included, begin to load at once.
 
     Raises:
-        UnveilError: there is none.
+        UnveilError: there is no such checkpoint.
     """
     from difflib import get_close_matches
 
@@ -45,11 +42,11 @@ def find_checkpoint(path_or_name: str) -> Path:
         check_files(ZOO / path_or_name)
         return ZOO / path_or_name
     folder = Path(path_or_name)
-    if any(
-        len(part) > 200 for part in folder.parts
-    ):  # systems refuse 256 bytes, by an exception of their own
+    # systems refuse names of 256 bytes with an error of their own
+    if any(len(part) > 200 for part in folder.parts):
         raise UnveilError(
-            f"checkpoint {path_or_name[:40]!r}...: no name of a file or folder, it has {len(path_or_name):,} characters"
+            f"checkpoint {path_or_name[:40]!r}...: no name of a file or folder, it has {len(path_or_name):,} "
+            "characters"
         )
     if not folder.is_dir():
         close = get_close_matches(path_or_name, names, n=1)
@@ -68,33 +65,35 @@ def find_checkpoint(path_or_name: str) -> Path:
         return folder
     newest = latest_checkpoint(folder, warn=False, check=check_files)
     if newest is not None:
-        return (
-            newest
-            if newest == checkpoints(folder)[-1]
-            else latest_checkpoint(folder, check=check_files) or newest
-        )  # tells of damaged ones passed over
+        if newest == checkpoints(folder)[-1]:
+            return newest
+        # a second time, with warnings about the damaged ones
+        return latest_checkpoint(folder, check=check_files) or newest
     for damaged in checkpoints(folder)[-1:]:
         try:
             check_files(damaged)
         except UnveilError as error:
             raise UnveilError(
-                f"{error}, and no older one serves: no good checkpoint; copy the run again, or train it anew"
+                f"{error}, and no older one is undamaged: no good checkpoint; copy the run again, or train "
+                "it again"
             ) from error
     raise UnveilError(
-        f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json; other programs' weights become one by "
-        f"unveil weights convert {folder} OUT"
+        f"{folder}: no good checkpoint here; expected checkpoint-<step>/ with a manifest.json; other "
+        f"programs' weights become one by unveil weights convert {folder} OUT"
     )
 
 
 def weights_file(folder: Path, raw: bool = False) -> Path:
-    """The averaged weights of a checkpoint, or the packaged ones; or the weights themselves.
+    """The file of a checkpoint's averaged weights (EMA), or of packaged weights.
 
+    Args:
+        raw: the file of the weights without averaging.
     Raises:
-        UnveilError: raw ones of a checkpoint that holds none, as packaged ones do.
+        UnveilError: `raw` for a checkpoint without such weights, as packaged ones are.
     """
     if raw:
         if not (folder / "network.safetensors").is_file():
-            raise UnveilError(f"{folder} holds averaged weights alone, no raw ones")
+            raise UnveilError(f"{folder} holds only averaged weights, no raw ones")
         return folder / "network.safetensors"
     return next(
         (f for f in (folder / "ema.safetensors", folder / "weights.safetensors") if f.is_file()),
@@ -105,10 +104,11 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
 def read_weights(
     folder: Path, expected: Mapping[str, torch.Tensor], raw: bool = False
 ) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint that `find_checkpoint` found, verified by the manifest's digest as they are read.
+    """Read the weights of a checkpoint of `find_checkpoint`, verified by the digest in its manifest.
 
     Raises:
-        UnveilError: missing, damaged, or not the tensors that are expected; names the run's older checkpoint.
+        UnveilError: missing, damaged, or not the expected tensors; the message names an older checkpoint of
+            the run.
     """
     from unveil.files.safetensors import read_tensors
     from unveil.training.checkpoint import checkpoints, read_manifest
@@ -126,19 +126,19 @@ def read_weights(
 def load_weights(
     model: torch.nn.Module, folder: Path, device: torch.device | str = "cpu", raw: bool = False
 ) -> None:
-    """Put the weights of a checkpoint into a model, in float32, and the model onto a device, ready to sample.
+    """Load the weights of a checkpoint into a model as float32, on a device, in evaluation mode.
 
     Raises:
         UnveilError: as `read_weights`.
     """
     from unveil.runs.device import find_device
 
-    place = find_device(device) if isinstance(device, str) else device
-    with_weights(model, read_weights(folder, model.state_dict(), raw), place)
+    target = find_device(device) if isinstance(device, str) else device
+    with_weights(model, read_weights(folder, model.state_dict(), raw), target)
 
 
 def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Put weights, which may be stored in half precision, into a model there."""
+    """Load weights of any precision into a model as float32, on a device, in evaluation mode."""
     import torch
 
     model.load_state_dict(
@@ -148,10 +148,10 @@ def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], de
 
 
 def check_free(out: Path, described: dict[str, Any]) -> None:
-    """Refuse to write over anything but this very run.
+    """Refuse a folder that holds anything but the run that `described` describes.
 
     Raises:
-        UnveilError: something else is there.
+        UnveilError: it holds something else.
     """
     file = out / "config.json"
     try:
@@ -169,10 +169,15 @@ def write_converted(
     models: Mapping[str, torch.nn.Module],
     state: dict[str, Any],
 ) -> None:
-    """Write another program's models as a run of ours: a checkpoint of this name, and config.json.
+    """Write converted models as a run folder: a checkpoint, and config.json.
 
+    Args:
+        name: name of the checkpoint folder.
+        described: contents of config.json.
+        models: models by the name of their file.
+        state: state of the training.
     Raises:
-        UnveilError: something else is there.
+        UnveilError: the folder holds something else.
     """
     from unveil.files.atomic import replacing
     from unveil.training.checkpoint import save_checkpoint

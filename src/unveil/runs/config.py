@@ -1,4 +1,4 @@
-"""The config.json of a run, a checkpoint or packaged weights: read, and checked before anything is built from it."""
+"""Read the config.json of a run, a checkpoint or packaged weights, and check it before use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unveil.errors import UnveilError
 
 
 def read_recipe(folder: Path) -> str:
-    """The recipe that a checkpoint was trained by; "" if it does not say."""
+    """The recipe that trained a checkpoint; "" if it is not recorded."""
     try:
         return str(json.loads(_config_file(folder).read_text(encoding="utf-8-sig")).get("recipe", ""))
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -23,10 +23,11 @@ def _config_file(folder: Path) -> Path:
 
 
 def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """config.json of a zoo folder, or of the run that a checkpoint belongs to.
+    """Read config.json of packaged weights, or of the run that a checkpoint belongs to.
 
     Args:
-        check: raises ValueError, LookupError or TypeError where the fields do not describe a model of the recipe.
+        check: raises ValueError, LookupError or TypeError if the fields do not describe a model of the
+            recipe.
     Raises:
         UnveilError: missing, damaged, or of another recipe.
     """
@@ -48,7 +49,11 @@ def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], 
 
 
 def check_whole_numbers(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse fields that are no whole numbers between 1 and 99,999."""
+    """Refuse fields that are not whole numbers between 1 and 99,999.
+
+    Raises:
+        ValueError: such a field.
+    """
     for name in names:
         if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
             raise ValueError(f"{name} is {config[name]!r}")

@@ -1,4 +1,4 @@
-"""Where models run."""
+"""Devices and their memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name; auto takes CUDA, then Apple's MPS, then the CPU.
+    """The device of that name; "auto" is CUDA if available, else Apple's MPS, else the CPU.
 
     Raises:
-        ValueError: no such device here.
+        ValueError: this machine has no such device.
     """
     import torch
 
@@ -34,14 +34,16 @@ def find_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device {name!r} is not to be had here; use auto, cpu, cuda, cuda:0 or mps"
+            f"device {name!r} is not available here; use auto, cpu, cuda, cuda:0 or mps"
         ) from error
     return device
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process can still take on a device: a GPU's own; else the least of what the system and its control groups say.
-    Processes of one `torchrun` on the processor share it. None where nothing says.
+    """Bytes of memory that this process can still allocate on a device; None if unknown.
+
+    On the CPU this is the minimum over the system and the process's control groups, divided among the
+    processes of one `torchrun`.
     """
     import torch
 
@@ -53,7 +55,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _available(root: Path = Path("/")) -> int | None:
-    """Of the machine: what Linux says could be taken without swapping; elsewhere all there is."""
+    """Available memory of the machine in bytes: on Linux without swapping, elsewhere the whole memory."""
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -66,7 +68,10 @@ def _available(root: Path = Path("/")) -> int | None:
 
 
 def _groups(root: Path = Path("/")) -> list[int]:
-    """Limit less use of this process's control groups and those above them, of both versions; files that can be dropped are no use."""
+    """Limit minus usage, in bytes, of each control group (v1 and v2) above this process.
+
+    Cached files, which can be dropped, do not count as usage.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -80,7 +85,7 @@ def _groups(root: Path = Path("/")) -> list[int]:
             "total_inactive_file",
         ),
     }
-    found: list[int] = []
+    free: list[int] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         for kind in {"", "memory"} & set(controllers.split(",")):
@@ -91,22 +96,22 @@ def _groups(root: Path = Path("/")) -> list[int]:
                 try:
                     most, now = int((folder / limit).read_text()), int((folder / used).read_text())
                     rows = (folder / "memory.stat").read_text().splitlines()
-                except (OSError, ValueError, IndexError):  # no limit is the word max
+                except (OSError, ValueError, IndexError):  # "max" means no limit
                     continue
-                found.append(
-                    max(
-                        0,
-                        most
-                        - now
-                        + sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} ")),
-                    )
-                )
-    return found
+                cached = sum(int(row.split()[1]) for row in rows if row.startswith(f"{dropped} "))
+                free.append(max(0, most - now + cached))
+    return free
 
 
 @contextmanager
-def enough_memory(lower: str = "lower --batch-size") -> Generator[None]:
-    """Says which flag to lower when memory runs out, on an accelerator or on the processor (whose allocator raises a RuntimeError)."""
+def enough_memory(lower: str = "lower `batch_size`") -> Generator[None]:
+    """Turn running out of memory, on a GPU or the CPU, into an error that says what to do.
+
+    Args:
+        lower: the advice.
+    Raises:
+        UnveilError: the block ran out of memory.
+    """
     import torch
 
     from unveil.errors import UnveilError

@@ -1,4 +1,4 @@
-"""What every training asks: how long, how fast, what is kept, where it runs. Free of torch."""
+"""Settings that all trainings share: duration, optimizer, checkpoints, device. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from unveil.checks import Bounds, check_fields
 
 @dataclass(frozen=True)
 class RunFlags:
-    """How to train, and where the run is kept.
+    """Settings of the optimizer, the run folder and the machine.
 
     Raises:
-        ValueError: a value of another type or out of range, by name.
+        ValueError: a value of another type or out of range; the message names the field.
     """
 
     steps: Annotated[int, Bounds(1)] = 5_000
-    """optimizer steps"""
+    """number of optimizer steps"""
     batch_size: Annotated[int, Bounds(0)] = 0
-    """samples per batch; 0: as many as suit the recipe"""
+    """samples per batch; 0: the recipe's default"""
     accumulate: Annotated[int, Bounds(1)] = 1
     """batches per optimizer step (gradient accumulation), in each process of torchrun"""
     learning_rate: Annotated[float, Bounds(0, above=True, below=True)] = 1e-3
-    """peak learning rate, after the warm-up; then a cosine down to --final-fraction of it"""
+    """peak learning rate, after the warm-up; a cosine then lowers it to --final-fraction of the peak"""
     warmup: Annotated[int, Bounds(0)] = 200
-    """steps of linear warm-up"""
+    """steps of linear warm-up of the learning rate"""
     final_fraction: Annotated[float, Bounds(0, 1)] = 0.02
-    """last learning rate as a fraction of the peak; 1 keeps it constant"""
+    """final learning rate as a fraction of the peak; 1 keeps it constant"""
     weight_decay: Annotated[float, Bounds(0, below=True)] = 0.0
     """weight decay of AdamW"""
     adam_betas: Annotated[
         tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]],
         arg(name="betas"),
-    ] = (0.9, 0.99)  # `betas` of config.json are those of a noise schedule
+    ] = (0.9, 0.99)  # `betas` of config.json are those of the noise schedule
     """decay rates of AdamW's two moments"""
     clip: Annotated[float, Bounds(0, above=True)] = 1.0
-    """largest norm of the gradient; inf disables clipping"""
+    """largest norm of the gradient, beyond which it is scaled down; inf disables clipping"""
     ema_decay: Annotated[float, Bounds(0, 1, below=True)] = 0.999
-    """largest decay of the exponential moving average of the weights, which samples are made with"""
+    """largest decay of the exponential moving average (EMA) of the weights, which sampling uses"""
     ema_power: Annotated[float, Bounds(0, below=True)] = 0.75
-    """how fast that is reached: the decay after step k is at most 1 - (1 + k)^-power; 0 for a constant decay"""
+    """warm-up exponent of the EMA: the decay after step k is at most 1 - (1 + k)^-power; 0: constant decay"""
     bfloat16: bool | None = None
-    """train under bfloat16 autocast; by default if it is measured to be faster when the run begins"""
+    """bfloat16 autocast; by default it is used if it is measured to be faster at the start of the run"""
     compile: bool = False
-    """compile the network with torch.compile, which wants a C++ compiler and minutes at first"""
+    """compilation of the network by torch.compile; needs a C++ compiler, and minutes at the start"""
     save_every: Annotated[int, Bounds(1)] = 1_000
     """steps between checkpoints"""
     keep: Annotated[int, Bounds(0)] = 1
     """number of newest checkpoints to keep; 0 keeps all"""
     sample_every: Annotated[int, Bounds(-1)] = 0
-    """steps between samples of the averaged weights, a multiple of --save-every, in samples/ of the run folder; 0: at each checkpoint;
-    -1: none"""
+    """steps between samples from the averaged weights, written to samples/ of the run folder;
+    a multiple of --save-every; 0: at each checkpoint; -1: none"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """where metrics go besides metrics.jsonl"""
+    """tracker that receives the metrics besides metrics.jsonl"""
     out: Path | None = None
-    """run folder; by default runs/ and the recipe's name"""
+    """run folder; by default runs/ followed by the recipe's name"""
     resume: bool = False
-    """continue from the newest good checkpoint of the run folder"""
+    """continuation from the newest undamaged checkpoint of the run folder"""
     new_data: bool = False
-    """with --resume: continue although the data have grown or shrunk; statistics stay those of the checkpoint"""
+    """with --resume: continuation with more or fewer data; their statistics stay those of the checkpoint"""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """seed of weights, batches, times and noise"""
+    """seed of the initial weights, batches, times and noise"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+    """device: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
     threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
+    """number of CPU threads; 0 lets torch decide"""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.sample_every > 0 and self.sample_every % self.save_every:
             raise ValueError(
-                f"`sample_every` must be a multiple of `save_every`, got {self.sample_every} and {self.save_every}: "
-                "samples are made at checkpoints"
+                f"`sample_every` must be a multiple of `save_every`, got {self.sample_every} and "
+                f"{self.save_every}: samples are made at checkpoints"
             )
 
     @property
@@ -87,12 +87,12 @@ class RunFlags:
 
 
 Run = OmitArgPrefixes[RunFlags]
-"""`RunFlags` as a field of a config, its flags without a prefix."""
+"""`RunFlags` as a field of a config, with flags without a prefix."""
 
 PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
-"""How jannerm/diffuser trains: Adam at a constant rate, no clipping."""
+"""Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 
-RENAMED = {  # fields of configs of older versions
+RENAMED = {  # old name of a field of config.json -> its name today
     "n_train_steps": "steps",
     "gradient_accumulate_every": "accumulate",
     "save_freq": "save_every",
@@ -103,39 +103,39 @@ RENAMED = {  # fields of configs of older versions
 
 
 def flat(config: Any) -> dict[str, Any]:
-    """All fields of a config by name, those of embedded settings among them: what config.json and records hold."""
-    found: dict[str, Any] = {}
+    """All fields of a config by name, including those of embedded settings, as in config.json and records."""
+    values: dict[str, Any] = {}
     for field in fields(config):
         value = getattr(config, field.name)
-        found |= flat(value) if is_dataclass(value) else {field.name: value}
-    return found
+        values |= flat(value) if is_dataclass(value) else {field.name: value}
+    return values
 
 
 def names_of(config: Any) -> dict[str, str]:
-    """Where each field is: its name -> the embedded settings' name, or "" for the config's own."""
-    found: dict[str, str] = {}
+    """Name of each field -> name of the embedded settings that hold it, "" for the config's own fields."""
+    names: dict[str, str] = {}
     for field in fields(config):
         value = getattr(config, field.name)
-        found |= dict.fromkeys(names_of(value), field.name) if is_dataclass(value) else {field.name: ""}
-    return found
+        names |= dict.fromkeys(names_of(value), field.name) if is_dataclass(value) else {field.name: ""}
+    return names
 
 
 def changed(config: Any, **values: Any) -> Any:
-    """The config with other values of these fields, wherever they are: its own, or those of settings embedded in it.
+    """Replace fields of a config or of the settings embedded in it.
 
     Raises:
         TypeError: no such field.
     """
-    places = names_of(config)
-    if strange := [name for name in values if name not in places and not hasattr(config, name)]:
-        raise TypeError(f"{type(config).__name__} has no field {', '.join(strange)}")
-    own = {name: value for name, value in values.items() if not places.get(name)}
-    for part in {places[name] for name in values if places.get(name)}:
-        inside = {name: value for name, value in values.items() if places.get(name) == part}
+    owners = names_of(config)
+    if unknown := [name for name in values if name not in owners and not hasattr(config, name)]:
+        raise TypeError(f"{type(config).__name__} has no field {', '.join(unknown)}")
+    own = {name: value for name, value in values.items() if not owners.get(name)}
+    for part in {owners[name] for name in values if owners.get(name)}:
+        inside = {name: value for name, value in values.items() if owners.get(name) == part}
         own[part] = changed(getattr(config, part), **inside)
     return replace(config, **own)
 
 
 def modern(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says, under today's names of fields."""
+    """The contents of config.json, with old names of fields replaced."""
     return {RENAMED.get(name, name): value for name, value in described.items()}

@@ -1,4 +1,4 @@
-"""What a result depends on beside its config: commit, versions, processor."""
+"""Commit, versions and processor, on which a result depends besides its config."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what unveil stands on."""
-    found: dict[str, str] = {}
+    """Installed versions of the packages that results depend on."""
+    installed: dict[str, str] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            installed[name] = "missing"
+    return installed
 
 
 def commit() -> str | None:
-    """The git commit of a source checkout, with + if it was changed (results aside); None for an installed package."""
+    """The git commit of a source checkout, with "+" if files but results were changed; None if installed."""
     here = Path(__file__).resolve()
     try:
-        ask = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+        command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
         top, head = subprocess.run(
-            ask, cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
+            command, cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
         ).stdout.split()
         if Path(top).resolve() != here.parents[3]:
             return None  # installed inside somebody else's repository
@@ -59,7 +59,7 @@ def processor() -> str:
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """The device that a run used ("auto" as `find_device` resolves it), threads and versions of this process."""
+    """Name of the device (`find_device` resolves "auto"), number of threads, and versions of this process."""
     import torch
 
     from unveil.runs.device import find_device
@@ -76,7 +76,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def own_version() -> str:
-    """unveil's own version."""
+    """The version of unveil."""
     try:
         return version("unveil")
     except PackageNotFoundError:
@@ -84,7 +84,7 @@ def own_version() -> str:
 
 
 def command_name() -> str:
-    """How this program was called, as short as it can be typed again here."""
+    """The shortest command that runs this program again from here."""
     import os
     import shutil
     import sys

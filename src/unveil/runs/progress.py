@@ -1,4 +1,4 @@
-"""What long work shows on the way."""
+"""Progress of long work on the terminal."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, done, of how many, numbers to show
+Progress = Callable[[str, int, int, Mapping[str, float]], None]  # what, steps done, total, numbers to show
 
 
 def as_clock(seconds: float) -> str:
-    """h:mm:ss, rounded."""
+    """Format seconds as h:mm:ss, rounded."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 @contextlib.contextmanager
 def shown_progress() -> Generator[Progress]:
-    """Yields a function (what, done, total, numbers): a bar with rate and ETA on a terminal; elsewhere a plain line at most every 10 s."""
+    """Yield a function that shows progress: a bar on a terminal, elsewhere a line at most every 10 s."""
     if not sys.stderr.isatty():
         from time import monotonic
 

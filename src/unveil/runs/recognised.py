@@ -1,4 +1,4 @@
-"""What one of the applications recognises at a path that another program wrote, and what can be done with it."""
+"""Checkpoints of other programs, as the applications recognise them, and the operations on them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Reading:
-    """How a checkpoint of another program is read, where it does not say all itself.
+    """Settings for reading a checkpoint of another program, where it does not record them.
 
     Args:
-        epoch: "latest", or a number.
-        raw: take the weights themselves, not their average (EMA).
-        dataset: the data it was trained on, by name or file, for the statistics of its normaliser.
+        epoch: "latest", or the number of an epoch.
+        raw: use the weights themselves, not their average (EMA).
+        dataset: training data, by name or file, for the statistics of the normaliser.
         size: side of an image model's images in pixels; 0: as the file says.
-        flags: how an image model of openai's was trained, as its scripts' flags.
+        flags: training flags of an image model of openai's scripts.
     """
 
     epoch: str = "latest"
@@ -28,12 +28,12 @@ class Reading:
 
 
 class Recognised(NamedTuple):
-    """What lies at a path, recognised once; what was learned on the way is carried in the functions.
+    """A recognised checkpoint; its functions keep what recognition has read.
 
     Args:
         load: (device, seed, **settings) -> the model, planner or policy that `unveil.load` returns.
-        inspect: how it is read -> a description for people.
-        convert: (folder to write, how it is read) -> what was written, for people.
+        inspect: settings -> a description for people.
+        convert: (folder to write, settings) -> a description of what was written, for people.
     """
 
     load: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""The record of a result: what ran, on what, for how long; and its JSON file."""
+"""Records of results: config, data, machine, duration and metrics; and their JSON files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import MADE, replacing
+from unveil.files.atomic import MADE, check_output, output, replacing
 from unveil.runs.flags import flat
 
 
 def finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have."""
+    """Replace infinite numbers and NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -24,32 +24,33 @@ def finite(value: Any) -> Any:
 
 
 def check_json(target: str | None) -> None:
-    """Refuse a folder, and a file that unveil did not make, before the work is done."""
+    """Refuse a folder, or a file that unveil did not make, before the work whose result it is to hold.
+
+    Raises:
+        UnveilError: `target` is such a folder or file.
+    """
     if target is None or target == "-":
         return
     if Path(target).is_dir():
-        raise UnveilError(f"--json {target} is a folder; give a file name, or - for standard output")
-    from unveil.files.atomic import check_output
-
+        raise UnveilError(f"`json={target}` is a folder; give a file name, or - for standard output")
     check_output(Path(target))
 
 
 def write_json(target: str | None, result: dict[str, Any]) -> None:
-    """Write a result where --json says: a file, or standard output for "-"; None is nowhere."""
+    """Write a result as JSON to a file, to standard output for "-", or nowhere for None."""
     if target is not None:
-        from unveil.files.atomic import MADE
+        write(target, _as_json(result))
 
-        result = result | {"origin": MADE}
-        write(target, json.dumps(finite(result), indent=1, default=str, allow_nan=False) + "\n")
+
+def _as_json(record: Mapping[str, Any]) -> str:
+    return json.dumps(finite({**record, "origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
 
 
 def write(target: str, text: str) -> None:
-    """Write text to a file, whole or not at all, or to standard output for "-"."""
+    """Write text to a file, atomically, or to standard output for "-"."""
     if target == "-":
         sys.stdout.write(text)
         return
-    from unveil.files.atomic import MADE, output
-
     with output(Path(target), "" if MADE in text else text.partition("\n")[0] + "\n") as partial:
         partial.write_text(text)
 
@@ -57,31 +58,30 @@ def write(target: str, text: str) -> None:
 def record_of(
     recipe: str, config: Any, result: Mapping[str, Any], seconds: float | None = None
 ) -> dict[str, Any]:
-    """What ran, on what, for how long, and what came out: the object that scripts rely on, of every verb and benchmark.
+    """The record of a result, of the same form for every verb and benchmark.
 
     Args:
-        recipe: the recipe, or "VERB recipe".
+        recipe: name of the recipe, or "VERB recipe".
         config: a config, or its fields by name.
-        result: more fields, such as metrics.
+        result: further fields, such as metrics.
+        seconds: duration of the work.
     """
     from unveil.runs.machine import commit, machine
 
-    given = dict(config) if isinstance(config, Mapping) else flat(config)
+    settings = dict(config) if isinstance(config, Mapping) else flat(config)
     described = {
         "recipe": recipe,
         "checkpoint": None,
         **result,
-        "config": given,
-        "seeds": [given.get("seed")],
+        "config": settings,
+        "seeds": [settings.get("seed")],
     }
-    return {**described, "commit": commit(), **machine(given.get("device", "cpu")), "seconds": seconds}
+    return {**described, "commit": commit(), **machine(settings.get("device", "cpu")), "seconds": seconds}
 
 
 def write_record(run: Path, described: Mapping[str, Any], seconds: float) -> None:
-    """`record.json` of a run folder: how its last training went."""
+    """Write record.json of a run folder: the record of its last training."""
     target = run / "record.json"
     record = record_of(f"train {described['recipe']}", described, {"checkpoint": str(run)}, seconds)
     with replacing(target) as partial:
-        partial.write_text(
-            json.dumps(finite(record | {"origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
-        )
+        partial.write_text(_as_json(record))

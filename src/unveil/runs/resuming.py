@@ -1,4 +1,4 @@
-"""`--resume`: whether a training may go on where it stopped, and if not, what to do instead."""
+"""Decide whether a training may continue in its run folder (`resume`), and if not, say what to do instead."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE_TO_CHANGE = (
     "compile",
     "log",
 )
-DATA = {  # how much there is to learn from: what may change with --new-data, and its name for people
+DATA = {  # sizes of the data, which `new_data` allows to change -> their names in messages
     "images": "images",
     "skipped": "files left out",
     "transitions": "transitions",
@@ -46,14 +46,15 @@ OF_DATA = (
     "longest",
     "vocabulary",
     "tokenizer",
-)  # what shapes the network
+)  # properties of the data that determine the network
 
 
 def check_folder(run: Path, resume: bool) -> None:
-    """Refuse a run folder that cannot be one, before anything is read or generated for it.
+    """Refuse an unusable run folder before data are read or generated for it.
 
     Raises:
-        UnveilError: it is a file, holds files of a run's names that no run made, or checkpoints of ours while `resume` is off.
+        UnveilError: it is a file, holds files with names of a run's files that no run made, or holds
+            checkpoints while `resume` is off.
     """
     from unveil.training.checkpoint import check_files, latest_checkpoint
 
@@ -63,55 +64,64 @@ def check_folder(run: Path, resume: bool) -> None:
     if newest is None:
         return _check_names(run)
     if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
-        raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+        raise UnveilError(f"{run} already holds {newest.name}; give `resume` to continue, or another `out`")
 
 
 def _check_names(run: Path) -> None:
-    """Refuse a folder without checkpoints whose files of a run's names no run made."""
+    """Refuse config.json or metrics.jsonl that no run made, in a folder without checkpoints."""
     config, log = run / "config.json", run / "metrics.jsonl"
     try:
-        found = json.loads(config.read_text()) if config.exists() else None
-        ours = isinstance(found, dict) and "recipe" in found
+        content = json.loads(config.read_text()) if config.exists() else None
+        ours = isinstance(content, dict) and "recipe" in content
     except (OSError, ValueError, RecursionError):
-        found, ours = "something", False
-    for file, strange in ((config, found is not None and not ours), (log, log.exists() and not ours)):
-        if strange:
+        content, ours = "unreadable", False
+    for file, foreign in ((config, content is not None and not ours), (log, log.exists() and not ours)):
+        if foreign:
             raise UnveilError(
-                f"{file} exists and was not made by unveil, so it is not replaced; give another folder for the run"
+                f"{file} exists and was not made by unveil, so it is not replaced; give another folder for "
+                "the run"
             )
 
 
 def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> str:
-    """Write `config.json`, unless it is that of a run which has begun and differs. Returns what is to be told of changed data, or "".
+    """Write config.json, unless the run has begun with another one.
 
-    With `new_data` in `described`, numbers of `DATA` may differ; `data_before` of `config.json` then says what they were until which step.
+    If `described` has `new_data`, sizes of the data (`DATA`) may differ; `data_before` of config.json then
+    records the earlier sizes, each with the step until which they held.
 
     Args:
-        defaults: the recipe's config, for fields that an older `config.json` lacks.
+        described: contents of config.json.
+        defaults: the recipe's config, for fields that an older config.json lacks.
+        resume: continue a run that has checkpoints.
+    Returns:
+        A note about changed data, or "".
     Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or it was started with other flags or data, by another recipe, or by
-            another program; says what to do.
+        UnveilError: the folder holds checkpoints and `resume` is off, or the run was started with other
+            settings or data, by another recipe, or by another program; the message says what to do.
     """
     from unveil.files.atomic import replacing
     from unveil.training.checkpoint import check_files, latest_checkpoint
 
-    file, said = run / "config.json", ""
+    file, remark = run / "config.json", ""
     newest = latest_checkpoint(run, warn=False, check=check_files)  # the trainer verifies, and warns
     if newest is not None:
         before = _read(file)
         _check_kind(run, before, described)
         if not resume:
-            raise UnveilError(f"{run} already holds {newest.name}; give --resume to go on, or another --out")
+            raise UnveilError(
+                f"{run} already holds {newest.name}; give `resume` to continue, or another `out`"
+            )
         changed = _changed(run, before, described, defaults)
         if "data_before" in before:
             described["data_before"] = before["data_before"]
         if changed:
             until = {"until_step": int(newest.name.split("-")[1])} | {name: before[name] for name in changed}
             described["data_before"] = [*before.get("data_before", []), until]
-            said = f"going on from {newest.name} with {_numbers(changed, described)} instead of {_numbers(changed, before)}"
+            now, then = _numbers(changed, described), _numbers(changed, before)
+            remark = f"going on from {newest.name} with {now} instead of {then}"
     with replacing(file) as partial:
         partial.write_text(json.dumps(described, indent=1) + "\n")
-    return said
+    return remark
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -121,46 +131,49 @@ def _read(file: Path) -> dict[str, Any]:
         before = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise UnveilError(
-            f"{file}: cannot be read ({error}); copy the run again, or give another --out"
+            f"{file}: cannot be read ({error}); copy the run again, or give another `out`"
         ) from error
     if not isinstance(before, dict):
-        raise UnveilError(f"{file}: not the config of a run; give another --out")
+        raise UnveilError(f"{file}: not the config of a run; give another `out`")
     return modern(before)
 
 
 def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """A run of this recipe that unveil trained, or one that does not say."""
+    """Refuse a run of another recipe, or one that was converted from another program's checkpoint."""
     recipe, origin = before.get("recipe", described["recipe"]), before.get("origin", "unveil")
     if origin != "unveil":
         instead = ""
         if recipe == described["recipe"] and "start_from" in described:
-            place = "--prefix diffusion/new" if "logbase" in described else "--out NEW"
-            instead = f"; train on from its weights in a new folder: unveil train {recipe} --start-from {shlex.quote(str(run))} {place}"
+            new_folder = "--prefix diffusion/new" if "logbase" in described else "--out NEW"
+            command = f"unveil train {recipe} --start-from {shlex.quote(str(run))} {new_folder}"
+            instead = f"; train on from its weights in a new folder: {command}"
         raise UnveilError(
-            f"{run} was converted from {origin}, without the state of its optimizer, so it cannot go on there; use it as it is, or give "
-            f"another --out{instead}"
+            f"{run} was converted from {origin}, without the state of its optimizer, so it cannot continue "
+            f"there; use it as it is, or give another `out`{instead}"
         )
     if recipe != described["recipe"]:
         raise UnveilError(
-            f"{run} is a run of unveil train {recipe}, not of {described['recipe']}; give another --out"
+            f"{run} is a run of unveil train {recipe}, not of {described['recipe']}; give another `out`"
         )
 
 
 def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
-    """The numbers of data that differ and may."""
-    given = {} if defaults is None else flat(defaults)
-    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    """Names of the sizes of data that differ and may.
+
+    Raises:
+        UnveilError: anything else differs.
+    """
+    fields = {} if defaults is None else flat(defaults)
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     different = [
         name
         for name in described
         if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
-    different = [
-        name for name in different if name in before or name not in DATA
-    ]  # an older run did not count its data so
-    if (
-        "windows" in before and "windows" not in different
-    ):  # an older run counted demonstrations without a window, too
+    # an older run may lack some sizes of its data
+    different = [name for name in different if name in before or name not in DATA]
+    # an older run also counted demonstrations too short for a window
+    if "windows" in before and "windows" not in different:
         different = [name for name in different if name != "demonstrations"]
     flags = [name for name in different if name in usual]
     fixed = [name for name in different if name in OF_DATA]
@@ -169,25 +182,27 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
             f"{name} {_word(before.get(name))}, now {_word(described[name])}" for name in fixed
         )
         raise UnveilError(
-            f"the network of {run} is made for data with {was}; give its own data, or start a new run with another --out"
+            f"the network of {run} is made for data with {was}; give its own data, or start a new run with "
+            "another `out`"
         )
     if flags:
         was = " and ".join(
-            f"{_flag(name)} {_word(before.get(name, usual[name]))}, not {_word(described[name])}"
-            for name in flags
+            f"`{name}` {_word(before.get(name, usual[name]))}, not {_word(described[name])}" for name in flags
         )
-        old = " ".join(_given(name, before.get(name, usual[name])) for name in flags)
+        old = " ".join(_setting(name, before.get(name, usual[name])) for name in flags)
         raise UnveilError(
-            f"{run} was started with {was}; to go on give {old}, or start a new run with another --out"
+            f"{run} was started with {was}; to go on give {old}, or start a new run with another `out`"
         )
     for name in set(different) - set(DATA):
         raise UnveilError(
-            f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give another --out"
+            f"{run} was started with {name} {_word(before.get(name))}, not {_word(described[name])}; give "
+            "another `out`"
         )
     if different and not described.get("new_data"):
         raise UnveilError(
-            f"{run} was started with {_numbers(different, before)}, now there are {_numbers(different, described)}; "
-            "add --new-data to go on with these, give the old ones, or start a new run with another --out"
+            f"{run} was started with {_numbers(different, before)}, now there are "
+            f"{_numbers(different, described)}; add `new_data` to go on with these, give the old ones, or "
+            "start a new run with another `out`"
         )
     return different
 
@@ -198,18 +213,14 @@ def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
     )
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _word(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _given(name: str, value: Any) -> str:
-    """As it is typed."""
+def _setting(name: str, value: Any) -> str:
+    """A setting as a message says it; the command line turns it into a flag and its value."""
     if isinstance(value, bool):
-        return _flag(name) if value else _flag(f"no_{name}")
+        return f"`{name}={value}`"
     if value is None:
-        return f"no {_flag(name)}"
-    return f"{_flag(name)} {_word(value) if isinstance(value, list | tuple) else shlex.quote(str(value))}"
+        return f"no `{name}`"
+    return f"`{name}` {_word(value) if isinstance(value, list | tuple) else shlex.quote(str(value))}"

@@ -1,4 +1,7 @@
-"""Where training metrics go besides `metrics.jsonl`: TensorBoard, Trackio or Weights & Biases, none of which unveil needs."""
+"""Trackers that receive training metrics besides metrics.jsonl: TensorBoard, Trackio, Weights & Biases.
+
+unveil needs none of these packages unless `log` names it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ Write = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Write]:
-    """Yields a function that takes records of `metrics.jsonl`; closes the sink in the end.
+    """Yield a function that sends records of metrics.jsonl to a tracker, which is closed at the end.
 
-    A resumed run goes on in the same place: TensorBoard's folder is `run`/tensorboard, Trackio's and W&B's
-    run has the name of `run` and a random number that is kept there.
+    A resumed run continues in the same place: TensorBoard's folder is tensorboard/ of the run folder; the run
+    of Trackio or W&B is named by the run folder and a random number that is stored there.
 
     Raises:
         UnveilError: the package is not installed.
@@ -48,11 +51,11 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
         finally:
             tracker.finish()
     else:
-        raise ValueError(f"--log must be none, tensorboard, trackio or wandb, got {name!r}")
+        raise ValueError(f"`log` must be none, tensorboard, trackio or wandb, got {name!r}")
 
 
 def identity(run: Path) -> str:
-    """A random name for this run folder, made once: a resumed run goes on under it, a new one in the same place does not."""
+    """A random identifier of this run folder, stored in it: resumed runs keep it, a new run gets another."""
     from secrets import token_hex
 
     file = run / "tracker-id"
@@ -63,7 +66,7 @@ def identity(run: Path) -> str:
 
 
 def needed(package: str) -> Any:
-    """The package of a sink.
+    """Import the package of a tracker.
 
     Raises:
         UnveilError: it is not installed.
@@ -75,4 +78,4 @@ def needed(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise UnveilError(f"--log {package} needs the package {package}: pip install {package}") from error
+        raise UnveilError(f"`log={package}` needs the package {package}: pip install {package}") from error

@@ -1,4 +1,4 @@
-"""Means and rates with their uncertainty."""
+"""Statistics of results, with confidence intervals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from scipy import stats
 
 
 def mean_ci95(values: Float[np.ndarray, " N"]) -> tuple[float, float]:
-    """The mean and half the width of its 95 % interval (Student's t)."""
+    """Mean, and half the width of its 95 % confidence interval (Student's t)."""
     count = len(values)
     if count < 2:
         return float(np.mean(values)), float("nan")
@@ -18,10 +18,10 @@ def mean_ci95(values: Float[np.ndarray, " N"]) -> tuple[float, float]:
 
 
 def paired_ci95(values: Float[np.ndarray, " N"], reference: Float[np.ndarray, " M"]) -> tuple[float, float]:
-    """Mean of the differences, episode by episode, and half the width of its 95 % interval (Student's t).
+    """Mean of the paired differences, and half the width of its 95 % confidence interval (Student's t).
 
     Raises:
-        ValueError: not as many of one as of the other.
+        ValueError: the arrays have different lengths.
     """
     if len(values) != len(reference):
         raise ValueError(
@@ -31,22 +31,25 @@ def paired_ci95(values: Float[np.ndarray, " N"], reference: Float[np.ndarray, " 
 
 
 def standard_error(values: Float[np.ndarray, " N"]) -> float:
-    """Of the mean, sqrt(mean((x - mean)^2) / N) as Diffuser's tables have it (N, not N - 1); not a number for a single value."""
+    """Standard error of the mean, sqrt(mean((x - mean)^2) / N); NaN for a single value.
+
+    It divides by N, not N - 1, as the tables of Diffuser do.
+    """
     return float(np.std(values)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
 
 
 def interquartile_mean(values: Float[np.ndarray, "*N"], axis: int = -1) -> Float[np.ndarray, "*M"]:
-    """Mean without the lowest and the highest quarter of the values, floor(N / 4) each (Agarwal et al. 2021, arXiv:2108.13264)."""
+    """Mean without the lowest and the highest floor(N / 4) values (Agarwal et al. 2021, arXiv:2108.13264)."""
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
 def bootstrap_ci95(
     values: Float[np.ndarray, " N"], statistic: Callable[..., Any], seed: int = 0
 ) -> tuple[float, float]:
-    """Percentiles 2.5 and 97.5 of `statistic(values, axis=-1)` over 2000 resamples; not numbers for a single value."""
+    """Percentiles 2.5 and 97.5 of `statistic(values, axis=-1)` over 2000 resamples; NaN for one value."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (values,),
         statistic,
         n_resamples=2000,
@@ -55,4 +58,4 @@ def bootstrap_ci95(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

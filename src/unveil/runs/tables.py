@@ -1,4 +1,4 @@
-"""Results as text: made from the JSON objects, never typed."""
+"""Tables of results as text, from their JSON objects."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ def _cell(metrics: Mapping[str, Any], key: str, form: str) -> str:
     if metrics.get(key) is None:
         return "-"
     interval = metrics.get(key.replace("_mean", "_ci95")) if key in ("score_mean", "return_mean") else None
-    if key == "score_mean" and abs(metrics[key]) <= 1.0:  # a share, such as PushT's
+    if key == "score_mean" and abs(metrics[key]) <= 1.0:  # a fraction, as for PushT
         form = ".3f"
     return f"{metrics[key]:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of one width, the first to the left, the others to the right."""
+    """Format a table: the first column flush left, the others flush right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
         "  ".join(
@@ -42,7 +42,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row a planner or reference, with the columns that any of them has."""
+    """A table with one row per planner or reference, and every column that one of them has."""
     columns = [c for c in COLUMNS if any(metrics.get(c[0]) is not None for metrics in named.values())]
     rows = [
         [name, *(_cell(metrics, key, form) for key, _, form in columns)] for name, metrics in named.items()
@@ -51,7 +51,7 @@ def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def metrics_table(result: Mapping[str, Any]) -> str:
-    """An evaluation's score beside its references, then its other metrics."""
+    """The table of an evaluation: its scores beside those of references, then its other metrics."""
     named = {"unveil": result["metrics"], **result.get("reference", {})}
     shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95"}
     others = [
@@ -63,7 +63,7 @@ def metrics_table(result: Mapping[str, Any]) -> str:
 
 
 def last_record(log: Path) -> dict[str, Any]:
-    """The last whole record of a metrics file; a killed run may have cut one short."""
+    """The last complete record of a metrics file, whose last line may be truncated."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LAST_BYTES))
         lines = file.read(LAST_BYTES).decode(errors="replace").splitlines()
@@ -78,7 +78,7 @@ def last_record(log: Path) -> dict[str, Any]:
 
 
 def runs_table(folder: Path) -> str:
-    """Runs below a folder, with the last record of each; nothing if there are none."""
+    """The table of the runs below a folder, each with its last record; "" without runs."""
     forms = (("step", "d"), ("loss", ".4g"), ("steps_per_second", ".3g"))
     rows: list[list[str]] = []
     for log in sorted(log for log in folder.glob("**/metrics.jsonl") if log.is_file()):

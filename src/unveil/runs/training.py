@@ -1,4 +1,4 @@
-"""A training as a run folder: what every recipe's training shares."""
+"""Train in a run folder, as every recipe does."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """What is trained on what.
+    """Model, data and loss of a training.
 
     Args:
-        config: what else `config.json` must say for the weights to be used.
-        memory: of `train`.
-        draws: number of samples -> `draw`, to count the memory of a step before it is taken; None: it is not counted.
-        size: samples of a batch.
-        counted: model and loss to count with, where `loss` computes with another model than is trained.
-        lower: flags that make samples or the network smaller, as "--width or --depth".
-        accumulate: the flag that makes up for a smaller batch; "" if there is none.
+        model: model that is trained.
+        draw: generator -> batch.
+        loss: (model, batch) -> loss and numbers to record.
+        config: further contents of config.json that the use of the weights needs.
+        memory: as in `train`.
+        draws: batch size -> `draw`, to estimate the memory of a step before it runs; None: no estimate.
+        size: samples per batch.
+        counted: model and loss for that estimate, where `loss` computes with another model than the trained
+            one.
+        lower: settings that make samples or the network smaller, as "`width` or `depth`".
+        accumulate: setting that compensates for smaller batches; "" if there is none.
     """
 
     model: torch.nn.Module
@@ -40,14 +44,17 @@ class Task(NamedTuple):
         None
     )
     lower: str = ""
-    accumulate: str = "--accumulate"
+    accumulate: str = "accumulate"
 
 
 def begin(flags: RunFlags, run: Path) -> torch.device:
-    """What comes before data are read: the run folder and the log are usable, torch has its threads, and the device is there.
+    """Prepare a training before data are read: check the run folder and the tracker, set torch's threads.
 
+    Returns:
+        The device.
     Raises:
-        UnveilError: a folder that cannot be a run's, or holds one while `resume` is off; a log without its package; or no such device.
+        UnveilError: an unusable run folder, one with checkpoints while `resume` is off, or a missing package.
+        ValueError: this machine has no such device.
     """
     import torch
 
@@ -64,7 +71,7 @@ def begin(flags: RunFlags, run: Path) -> torch.device:
 
 
 def training_of(flags: RunFlags) -> Training:
-    """What `train` wants of them."""
+    """The settings of `train`."""
     from unveil.training.trainer import Training
 
     return Training(
@@ -97,16 +104,18 @@ def run_task(
     on_sample: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
     on_save: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
 ) -> None:
-    """Train in a run folder: `config.json`, checkpoints, `metrics.jsonl`, `record.json`, and what is shown on the way.
+    """Train in a run folder: write config.json, checkpoints, metrics.jsonl and record.json.
 
     Args:
-        described: what `config.json` says.
-        defaults: the recipe's config, for fields that an older `config.json` lacks.
-        on_sample: called with the step and the averaged weights at checkpoints, as often as `sample_every` says.
-        on_save: called with them at every checkpoint.
+        described: contents of config.json.
+        defaults: the recipe's config, for fields that an older config.json lacks.
+        on_sample: called with the step and the averaged weights at checkpoints, as often as `sample_every`
+            says.
+        on_save: called with the same at every checkpoint.
     Raises:
-        UnveilError: the folder cannot be made, or is another run's; or a step needs more memory than is free.
-        ValueError: samples of a training that makes none.
+        UnveilError: the folder cannot be made, or belongs to another run; or a step needs more memory than is
+            free.
+        ValueError: `sample_every` for a training without `on_sample`.
     """
     from time import perf_counter
 
@@ -126,9 +135,9 @@ def run_task(
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
-    said = write_config(run, described, defaults, flags.resume)
-    if said:
-        progress(said, 1, 1, {})
+    remark = write_config(run, described, defaults, flags.resume)
+    if remark:
+        progress(remark, 1, 1, {})
     training = training_of(flags)
 
     def saved(step: int, averaged: dict[str, torch.Tensor]) -> None:
@@ -165,10 +174,10 @@ def run_task(
 
 
 def compile_network(model: torch.nn.Module) -> None:
-    """Compile the network inside a model in its place; names of weights stay.
+    """Compile the network of a model in place; names of weights stay.
 
     Raises:
-        UnveilError: no compiler for C++ on this machine.
+        UnveilError: this machine has no C++ compiler.
     """
     from shutil import which
 
@@ -178,17 +187,17 @@ def compile_network(model: torch.nn.Module) -> None:
         which("c++") or which("g++") or which("clang++")
     ):
         raise UnveilError(
-            "torch.compile wants a C++ compiler, and none is found; install one (g++), or leave `compile` out"
+            "torch.compile needs a C++ compiler, and none is found; install one (g++), or leave `compile` out"
         )
     network = getattr(getattr(model, "denoiser", model), "network", model)
     network.compile()
 
 
 def check_memory(task: Task, training: Training, free: int | None) -> None:
-    """Refuse a training whose step needs more memory than is free, before it takes any.
+    """Refuse a training whose steps need more memory than is free, before it allocates any.
 
     Raises:
-        UnveilError: says what is needed, what is free, and which batch would fit.
+        UnveilError: with the memory that is needed, the memory that is free, and the batch size that fits.
     """
     from unveil.errors import UnveilError
     from unveil.files.notes import note
@@ -210,31 +219,29 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
         if need <= free:
             return
         halves = [task.size >> k for k in range(1, task.size.bit_length())] if needed(1) <= 0.9 * free else []
-        fits = (
-            halves[bisect_left(halves, True, key=lambda size: needed(size) <= 0.9 * free)] if halves else 0
-        )  # one sample does
-    except (
-        Exception
-    ) as error:  # a loss that cannot do without numbers; if it is wrong, the training itself will say so
+        # the last of them, one sample, fits
+        fits = halves[bisect_left(halves, True, key=lambda n: needed(n) <= 0.9 * free)] if halves else 0
+    except Exception as error:  # a loss that depends on values; a real mistake appears in the training itself
         note(f"the memory of a step could not be counted beforehand ({type(error).__name__})")
         return
     more = (
-        f" with {task.accumulate} {-(-task.size // fits) * training.accumulate}"
+        f" with `{task.accumulate}={-(-task.size // fits) * training.accumulate}`"
         if fits and task.accumulate
         else ""
     )
     smaller = (
-        f"give --batch-size {fits}{more}, or lower {task.lower}"
+        f"give `batch_size={fits}`{more}, or lower {task.lower}"
         if fits
         else f"not even one sample would fit: lower {task.lower}"
     )
     raise UnveilError(
-        f"a step of --batch-size {task.size} needs about {need / 2**30:.3g} GB of memory, but {free / 2**30:.3g} GB are free; {smaller}"
+        f"a step of `batch_size={task.size}` needs about {need / 2**30:.3g} GB of memory, but "
+        f"{free / 2**30:.3g} GB are free; {smaller}"
     )
 
 
 def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
-    """As it reads back from a file: paths become text, tuples lists."""
+    """The contents as JSON returns them: paths as text, tuples as lists."""
     import json
 
     return json.loads(json.dumps(dict(described), default=str))

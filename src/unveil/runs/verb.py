@@ -1,4 +1,4 @@
-"""What `unveil VERB RECIPE` does, as data: the config that flags change, the function that does it, what comes next."""
+"""`unveil VERB RECIPE` as data: its config, the function that runs it, and the command that follows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from unveil.runs.flags import flat
 
 Given = Callable[[str], str | None]
-"""A flag's name, without dashes, to its value on the command line; None if it is not given."""
+"""Name of a flag, without dashes -> its value on the command line, None if it is absent."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,15 @@ class Verb:
     """One verb of one recipe.
 
     Args:
-        presets: name -> config; flags change the one that --preset names, or "default".
+        presets: name -> config; flags change the one that --preset names, by default "default".
         does: "module:function" below `unveil`, imported when it runs.
-        about: one line for people.
+        about: description in one line.
         common: fields that `--help` shows; `--help-all` shows all.
-        fit: what follows for the config from flags such as --method, before the others change it.
-        settle: "module:function" of (config, given) -> the config that flags change after all, where a checkpoint decides it.
-        after: the next command, with names of fields and {run} in braces; or "module:function" of (config, run) -> what to do next.
-        aliases: flag -> the flag that it stands for; or the flags and values, as "--no-samples": "--sample-every -1".
+        fit: (preset, flags) -> config whose defaults follow from flags such as --method; the other flags
+            change it.
+        settle: "module:function" of (config, flags) -> config, where the defaults depend on a checkpoint.
+        after: next command, with fields and {run} in braces; or "module:function" of (config, run) -> text.
+        aliases: flag -> the flag or the words that replace it, as "--no-samples": "--sample-every -1".
     """
 
     presets: Mapping[str, Any]
@@ -45,51 +46,51 @@ class Verb:
         return self.presets["default"]
 
     def next(self, config: Any, run: Any) -> str:
-        """What to do after a training, for people."""
+        """What to do after a training, as text."""
         if ":" in self.after:
             return wired(self.after)(config, run)
-        said = {name: quote(str(value)) for name, value in flat(config).items()}
-        return "unveil " + self.after.format(**(said | {"run": quote(str(run))}))
+        values = {name: quote(str(value)) for name, value in flat(config).items()}
+        return "unveil " + self.after.format(**(values | {"run": quote(str(run))}))
 
 
-def wired(place: str) -> Callable[..., Any]:
-    """The function at module:name below `unveil`, imported now."""
-    module, name = place.split(":")
+def wired(address: str) -> Callable[..., Any]:
+    """Import the object at "module:name" below `unveil`."""
+    module, name = address.split(":")
     return getattr(import_module(f"unveil.{module}"), name)
 
 
 def given_in(words: list[str]) -> Given:
-    """What a command line says for single flags, read before it is parsed."""
+    """Read single flags of a command line before it is parsed."""
 
-    def given(name: str) -> str | None:
+    def flag_value(name: str) -> str | None:
         flag = f"--{name.replace('_', '-')}"
         following = [b for a, b in pairwise(words) if a == flag]
         joined = [word.split("=", 1)[1] for word in words if word.startswith(f"{flag}=")]
         return next(iter([*joined, *following]), None)
 
-    return given
+    return flag_value
 
 
 def spelled(words: list[str], aliases: Mapping[str, str]) -> list[str]:
-    """The command line with aliases as what they stand for."""
-    found: list[str] = []
+    """Replace the aliases of a command line."""
+    replaced: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
         meant = aliases.get(name.replace("_", "-") if name.startswith("--") else name)
         if meant is None:
-            found.append(word)
+            replaced.append(word)
         elif " " in meant:
-            found += meant.split()
+            replaced += meant.split()
         else:
-            found.append(meant + equals + value)
-    return found
+            replaced.append(meant + equals + value)
+    return replaced
 
 
 def joined(words: list[str], flag: str) -> list[str]:
-    """With the value of a flag that may begin with dashes itself, such as `--flags "--num_heads 4"`, as one word with it."""
-    found: list[str] = []
+    """Join a flag with its value, which may begin with dashes, into one word: `--flags "--num_heads 4"`."""
+    words_joined: list[str] = []
     rest = iter(words)
     for word in rest:
         value = next(rest, None) if word == flag else None
-        found.append(word if value is None else f"{flag}={value}")
-    return found
+        words_joined.append(word if value is None else f"{flag}={value}")
+    return words_joined

@@ -338,7 +338,7 @@ def test_a_packaged_model_makes_the_same_pictures_but_for_rounding(base, tmp_pat
 
 
 def test_what_runs_out_of_memory_is_told_from_other_errors():
-    with pytest.raises(UnveilError, match="out of memory; lower --batch-size"), enough_memory():
+    with pytest.raises(UnveilError, match="out of memory; lower `batch_size`"), enough_memory():
         torch.empty(2**58)
     with pytest.raises(UnveilError, match="out of memory; lower --n"), enough_memory("lower --n"):
         np.empty(2**58)

@@ -201,26 +201,26 @@ def test_files_of_windows_programs_are_read_without_their_marks(tmp_path, capsys
             "a.txt",
             b"caf\xe9",
             "utf-8",
-            r"a.txt: not UTF-8 text \(byte 3 is 0xe9\); give its own with --encoding, such as cp1252",
+            r"a.txt: not UTF-8 text \(byte 3 is 0xe9\); give its own `encoding`, such as cp1252",
         ),
         (
             "a.jsonl",
             b'{"text": "a"}\n{"text": "\xe9"}\n',
             "utf-8",
-            "not UTF-8 text .byte 24 is 0xe9.*--encoding",
+            "not UTF-8 text .byte 24 is 0xe9.*`encoding`",
         ),
         (
             "a.jsonl",
             b'{"text": "a"}\n{"text": "\x81"}\n',
             "cp1252",
-            "not cp1252 text .byte 24 is 0x81.*--encoding, such as utf-8",
+            "not cp1252 text .byte 24 is 0x81.*`encoding`, such as utf-8",
         ),
-        ("a.txt", "one".encode("utf-16"), "utf-8", "begins as UTF-16 does .byte 0.*give --encoding utf-16"),
+        ("a.txt", "one".encode("utf-16"), "utf-8", "begins as UTF-16 does .byte 0.*give `encoding=utf-16`"),
         (
             "a.txt",
             "one and two".encode("utf-16-le"),
             "utf-8",
-            "every other character is NUL.*--encoding utf-16-le",
+            "every other character is NUL.*`encoding=utf-16-le`",
         ),
         ("a.json", b"{", "utf-8", "line 1: not JSON"),
         ("a.json", b'{"data": []}', "utf-8", r"a.json: no text in the field 'text' \(it has data\)"),
@@ -232,7 +232,7 @@ def test_another_encoding_names_file_byte_and_flag(tmp_path, name, raw, encoding
     with pytest.raises(UnveilError, match=message):
         read_documents(tmp_path / name, encoding=encoding)
     for unknown in ("klingon", "hex"):
-        with pytest.raises(ValueError, match=f"--encoding '{unknown}': no such encoding"):
+        with pytest.raises(ValueError, match=f"`encoding` '{unknown}': no such encoding"):
             read_documents(tmp_path / name, encoding=unknown)
 
 

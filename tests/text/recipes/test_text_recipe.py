@@ -429,7 +429,7 @@ def test_encodings_of_data_are_remembered_and_wrong_ones_named(tmp_path, capsys)
     flags = ["--data", str(tmp_path / "old.txt"), "--device", "cpu"]
     run = [*SMALL, *flags, "--out", str(tmp_path / "run")]
     assert main(["train", "text", *run]) == 2
-    assert "old.txt: not UTF-8 text (byte 1 is 0xfc); give its own with --encoding" in capsys.readouterr().err
+    assert "old.txt: not UTF-8 text (byte 1 is 0xfc); give its own --encoding" in capsys.readouterr().err
     assert main(["train", "text", *run, "--encoding", "latin"]) == 0  # a name of latin-1
     assert (
         main(["eval", "text", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--draws", "1"]) == 0

@@ -319,7 +319,7 @@ def broken(folder: Path, how: str) -> None:
         ("missing shard", r"1 of 2 shards are missing \(model-00002-of-00002.safetensors\)"),
         (
             "truncated",
-            r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it anew",
+            r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it again",
         ),
         ("truncated header", r"truncated or damaged \(its header is longer than the file\)"),
         ("empty", "truncated or damaged"),
@@ -343,7 +343,7 @@ def broken(folder: Path, how: str) -> None:
         ("template", "chat_template.jinja: cannot be read"),
         (
             "twice",
-            "model-00002-of-00002.safetensors: truncated or damaged .a name stands twice: model.transformer",
+            "model-00002-of-00002.safetensors: truncated or damaged .a name occurs twice: model.transformer",
         ),
         ("overlap", "tensors overlap or leave gaps: .*ff_out.weight"),
         ("negative", "truncated or damaged .-1 is no size"),
@@ -357,7 +357,7 @@ def broken(folder: Path, how: str) -> None:
         ),
         ("index words", "index.json: damaged"),
         ("index list", "index.json: damaged"),
-        ("index twice", "index.json: damaged .a name stands twice: model.transformer.wte.weight"),
+        ("index twice", "index.json: damaged .a name occurs twice: model.transformer.wte.weight"),
     ],
 )
 def test_broken_folders_are_refused_in_one_line(saved, tmp_path, how, message, capsys):

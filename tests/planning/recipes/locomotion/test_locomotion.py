@@ -227,7 +227,7 @@ def test_a_checkpoint_without_averaged_weights_is_one_line(base, tmp_path, capsy
     error = capsys.readouterr().err.strip()
     assert (
         "ema.safetensors is missing" in error
-        and "copy the run again, or train it anew" in error
+        and "copy the run again, or train it again" in error
         and "\n" not in error
     )
 

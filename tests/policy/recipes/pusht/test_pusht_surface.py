@@ -102,13 +102,13 @@ def test_only_what_was_packed_is_replaced(run, tmp_path):
     for name in ("small", "mine"):
         with pytest.raises(
             UnveilError,
-            match=f"{name}: files are there that were not packed like this, or were changed; give another",
+            match=f"{name}: it holds files that were not packed like this, or were changed; give another",
         ):
             pack(Pack(run, name, into=zoo))
     assert (zoo / "small" / "card.md").read_text() == "my notes" and (
         zoo / "mine" / "config.json"
     ).read_text() == "{}"
-    with pytest.raises(UnveilError, match=r"--name \.\./small: a name, not a path"):
+    with pytest.raises(UnveilError, match=r"`name=\.\./small` must be a name, not a path"):
         pack(Pack(run, "../small", into=zoo / "mine"))
 
 
