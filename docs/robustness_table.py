@@ -47,7 +47,8 @@ def section(result: Mapping[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
-        f"Seed {result['seed']}, {result['minutes']:.0f} minutes in total on one core shared with other work; {versions}.",
+        f"Seed {result['seed']}, {result['minutes']:.0f} minutes in total on one core shared with other",
+        f"work; {versions}.",
         "",
         *table(HEADS, body),
     ]

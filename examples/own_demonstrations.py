@@ -1,4 +1,4 @@
-"""From arrays of your own robot (observations, actions, ends of episodes) to a policy that acts.   python examples/own_demonstrations.py"""
+"""From arrays of your own robot (observations, actions, ends of episodes) to a policy that acts."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
