@@ -1,4 +1,4 @@
-"""Write the tables of the READMEs and pages from `benchmarks/results/*.json`: nobody types a number. `make docs` runs it."""
+"""Write the tables of the READMEs and pages from `benchmarks/results/*.json`, for `make docs`."""
 
 import json
 import re
@@ -27,33 +27,37 @@ ROWS = {  # name in the table: end of the file's name
     "Diffuser as published, trained by us": "-paper",
     "Diffuser, given our training time": "-paper-same-minutes",
 }
-INTRODUCTION = """D4RL's own reward on every step, not latched; 1,200 episodes, seed 0; mean and 95 % interval over episodes. All
-rows down to the data controller ran on the same episodes. They share one executor, except the controller and Diffuser,
-which have their own; Diffuser needs seconds for a plan and ran 300 episodes. `python benchmarks/maze.py` makes them,
-`python benchmarks/maze_paper.py` the rows of Diffuser, and `unveil eval maze --maze large` (`--multi`) the first row,
-the oracle and the controller."""
-CONCLUSION = """Graph search over the same data with the same executor scores as high or higher: two dimensions are easy for it.
-The oracle follows perfect paths with this executor; it is not a limit of the physics. The authors of the published
-planners used D4RL's own data and mujoco-py, we use data of D4RL's generator (standard deviations within 1 %) and MuJoCo
-3.3. Look-ahead and gains were tuned on other seeds, and so was the pace except for a last step, which
-[the protocol](../protocol.md) describes. The number in parentheses is latched (the reward stays after the first
-touch), which is not D4RL's score; the second table has our latched scores."""
+INTRODUCTION = """D4RL's own reward on every step, not latched; 1,200 episodes, seed 0; mean and 95 %
+interval over episodes. All rows down to the data controller ran on the same episodes. They share one
+executor, except the controller and Diffuser, which have their own; Diffuser needs seconds for a plan and
+ran 300 episodes. `python benchmarks/maze.py` makes them, `python benchmarks/maze_paper.py` the rows of
+Diffuser, and `unveil eval maze --maze large` (`--multi`) the first row, the oracle and the controller."""
+CONCLUSION = """Graph search over the same data with the same executor scores as high or higher: two
+dimensions are easy for it. The oracle follows perfect paths with this executor; it is not a limit of the
+physics. The authors of the published planners used D4RL's own data and mujoco-py, we use data of D4RL's
+generator (standard deviations within 1 %) and MuJoCo 3.3. Look-ahead and gains were tuned on other seeds,
+and so was the pace except for a last step, which [the protocol](../protocol.md) describes. The number in
+parentheses is latched (the reward stays after the first touch), which is not D4RL's score; the second
+table has our latched scores."""
 
-OGBENCH = """Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python benchmarks/ogbench_maze.py evaluate`.
-The data are made with OGBench's oracle and published settings. They do not say when a goal changed, so training uses
-`--no-cut`. The planner plans again when it leaves its path; graph search does not. The oracle knows the next cell at
-every step, and gets stuck at corners. Published rows were trained on OGBench's own files: OGBench's six baselines (Park
-et al. 2025, arXiv:2410.20092) and SAW as printed in SAW's paper (Zhou & Kao 2025, section 6), ALPS as in its own paper;
-mean and standard deviation over trainings, 8 in SAW's table. Ours is one training, with 95 % intervals over episodes."""
+OGBENCH = """Success in %, 5 tasks of `pointmaze-*-navigate-v0`, at most 1000 steps; `python
+benchmarks/ogbench_maze.py evaluate`. The data are made with OGBench's oracle and published settings. They
+do not say when a goal changed, so training uses `--no-cut`. The planner plans again when it leaves its
+path; graph search does not. The oracle knows the next cell at every step, and gets stuck at corners.
+Published rows were trained on OGBench's own files: OGBench's six baselines (Park et al. 2025,
+arXiv:2410.20092) and SAW as printed in SAW's paper (Zhou & Kao 2025, section 6), ALPS as in its own paper;
+mean and standard deviation over trainings, 8 in SAW's table. Ours is one training, with 95 % intervals
+over episodes."""
 
 
-PAPER = """Diffuser as published at its checkpoints: optimizer steps and wall-clock minutes on a machine that also did other
-work, then the score on 100 episodes of seed 1000 (single goal / Multi2D). The budget was at most three hours for each
-maze; training stopped after the last checkpoint shown. `python benchmarks/maze_paper.py` scores them. The published
-training is 2,000,000 steps on a GPU."""
-DETAILS = """Plans/s: one environment on one CPU thread of an otherwise idle machine ("-": the network and settings of the first
-row, or not measured). Wall crossings: all raw candidates, then the chosen ones; graph search and the references have
-no candidates. The last three columns are the distance between the driven track and the chosen path until arrival."""
+PAPER = """Diffuser as published at its checkpoints: optimizer steps and wall-clock minutes on a machine
+that also did other work, then the score on 100 episodes of seed 1000 (single goal / Multi2D). The budget
+was at most three hours for each maze; training stopped after the last checkpoint shown. `python
+benchmarks/maze_paper.py` scores them. The published training is 2,000,000 steps on a GPU."""
+DETAILS = """Plans/s: one environment on one CPU thread of an otherwise idle machine ("-": the network and
+settings of the first row, or not measured). Wall crossings: all raw candidates, then the chosen ones;
+graph search and the references have no candidates. The last three columns are the distance between the
+driven track and the chosen path until arrival."""
 
 
 def result_of(maze: str, multi: bool, end: str) -> dict | None:
@@ -76,7 +80,7 @@ def table_row(
     bold: bool = False,
     averages: list[str] | None = None,
 ) -> str:
-    """A row with the averages over the three mazes after the single-goal and after the Multi2D columns; some are only known as given."""
+    """A row, with the average over the three mazes after the single-goal and after the Multi2D columns."""
     cells = []
     for k in (0, 3):
         part = [value for value in scores[k : k + 3] if value is not None]
@@ -126,7 +130,8 @@ def published() -> list[str]:
 
 def details() -> list[str]:
     lines = [
-        "| | arrive | at step | latched score | plans/s | raw samples across a wall | of the chosen | track to path: mean, worst |"
+        "| | arrive | at step | latched score | plans/s | raw samples across a wall | of the chosen "
+        "| track to path: mean, worst |"
     ]
     lines.append("|---" * 8 + "|")
     for maze, multi in TASKS:
@@ -211,7 +216,8 @@ def paper_curve() -> str:
         if file.is_file():
             curve = json.loads(file.read_text())["metrics"]["curve"]
             shown = [
-                f"{e['step']:,}: {e['minutes']:.0f} min, {e['single_score_mean']:.0f} / {e['multi_score_mean']:.0f}"
+                f"{e['step']:,}: {e['minutes']:.0f} min, {e['single_score_mean']:.0f} / "
+                f"{e['multi_score_mean']:.0f}"
                 for e in sorted(curve, key=lambda e: e["step"])
             ]
             lines.append(f"| {maze} | " + "; ".join(shown) + " |")
@@ -241,9 +247,10 @@ def lead() -> str:
     best = max(fmean(row["single"]) for row in rows if not row.get("latched"))
     large = json.loads((RESULTS / "ogbench-pointmaze-large.json").read_text())["metrics"]
     ours, search = (100 * large[row]["success_rate"] for row in ("unveil", "graph search over the data"))
-    return f"""Graph search over the same data plans better than our diffusion model in Maze2D, {parts[1]:.1f} against {parts[0]:.1f} on
-average over the three mazes; in OGBench's large point maze it is the reverse, {search:.0f} % of the tasks against
-{ours:.0f} % for ours. Both are far above the published diffusion planners on Maze2D, of which the best has {best:.1f}."""
+    return f"""Graph search over the same data plans better than our diffusion model in Maze2D, {parts[1]:.1f}
+against {parts[0]:.1f} on average over the three mazes; in OGBench's large point maze it is the reverse,
+{search:.0f} % of the tasks against {ours:.0f} % for ours. Both score far above the published diffusion
+planners on Maze2D, of which the best has {best:.1f}."""
 
 
 def offpath() -> str:
@@ -256,21 +263,24 @@ def offpath() -> str:
     lines += ["| | arrive | at step | raw samples across a wall |", "|---|---|---|---|"]
     names = {
         "unconnected": "medium, corner to corner, no training episode connects them",
-        "spiral": "a spiral of one's own, random pairs",
+        "spiral": "a spiral maze, random pairs",
     }
     for task, name in names.items():
         for row, m in found[task].items():
             crossing = f"{100 * m['wall_crossing_rate']:.1f} %" if row.startswith("unveil") else "-"
             lines.append(
-                f"| {name}: {row} | {100 * m['success_rate']:.1f} % | {m['arrival_step_mean']:.0f} | {crossing} |"
+                f"| {name}: {row} | {100 * m['success_rate']:.1f} % | {m['arrival_step_mean']:.0f} "
+                f"| {crossing} |"
             )
     m = found["via"]
     lines += [
         "",
-        f"Waypoints, maze `large`, {m['n']} random (start, waypoint, goal): the ball comes within 0.3 cells of the waypoint in",
+        f"Waypoints, maze `large`, {m['n']} random (start, waypoint, goal): the ball comes within 0.3",
+        "cells of the waypoint in",
     ]
     lines.append(
-        f"{100 * m['within_0.3_rate']:.1f} % (on average {m['distance_mean']:.3f}, at worst {m['distance_max']:.2f} cells), and then"
+        f"{100 * m['within_0.3_rate']:.1f} % (on average {m['distance_mean']:.3f}, at worst "
+        f"{m['distance_max']:.2f} cells), and then"
     )
     lines.append(f"to the goal in {100 * m['then_goal_rate']:.1f} %.")
     return "\n".join(lines)
@@ -297,12 +307,15 @@ def ogbench() -> str:
     lines.append("")
     for maze, result in found.items():
         m = result["metrics"]["unveil"]
-        samples = f"{100 * m['wall_crossing_rate']:.0f} % of the samples and {100 * m['chosen_wall_crossing_rate']:.0f} % of the chosen ones"
+        every, chosen = (100 * m[f"{kind}wall_crossing_rate"] for kind in ("", "chosen_"))
+        samples = f"{every:.0f} % of the samples and {chosen:.0f} % of the chosen ones"
         lines.append(
-            f"`{maze}`: {samples} cross a wall somewhere; an episode takes {m['replans_mean']:.1f} new plans on average."
+            f"`{maze}`: {samples} cross a wall somewhere; an episode takes {m['replans_mean']:.1f} new "
+            "plans on average."
         )
     lines.append(
-        "So these plans are weak, and rescued by choosing among 32 and by planning again, unlike those of Maze2D."
+        "So these plans are weak, and rescued by choosing among 32 and by planning again, unlike those of "
+        "Maze2D."
     )
     return "\n".join(lines)
 
@@ -322,14 +335,16 @@ BODIES = {  # name in the table: row of benchmarks/locomotion.py
     "**unveil**, chosen by the value": "unveil",
     "**unveil**, conditioned on the best return": "unveil-ask",
 }
-LOCOMOTION = """D4RL's normalised score on D4RL-style sets, which we made: do not compare with tables on D4RL's own files. Each cell
-has the mean and 95 % interval over *n* episodes; then *K* candidates and the denoising steps of a decision; decisions per
-second for one environment; CPU threads; the version of MuJoCo; and minutes of training of one core, on a machine that
-also did other work. The budget was 15 minutes of two cores for each method on each set; behaviour cloning takes 8,000
-steps, which converge in one or two minutes. Diffuser's episodes ran in the float32 layout of `--fast`, its rate was
-measured without. `python benchmarks/locomotion.py --train` makes all rows. Settings were chosen on episodes with other
-seeds: those of the value on hopper-medium-expert, those of the return condition on the three Hopper sets, after a first
-guidance scale (8) had failed on the table's own episodes of hopper-medium-expert (46.0); see the log."""
+LOCOMOTION = """D4RL's normalised score on D4RL-style sets, which we made: do not compare with tables on
+D4RL's own files. Each cell has the mean and 95 % interval over *n* episodes; then *K* candidates and the
+denoising steps of a decision; decisions per second for one environment; CPU threads; the version of
+MuJoCo; and minutes of training of one core, on a machine that also did other work. The budget was 15
+minutes of two cores for each method on each set; behaviour cloning takes 8,000 steps, which converge in
+one or two minutes. Diffuser's episodes ran in the float32 layout of `--fast`, its rate was measured
+without. `python benchmarks/locomotion.py --train` makes all rows. Settings were chosen on episodes with
+other seeds: those of the value on hopper-medium-expert, those of the return condition on the three Hopper
+sets, after a first guidance scale (8) had failed on the table's own episodes of hopper-medium-expert
+(46.0); see the log."""
 
 
 def locomotion() -> str:
@@ -352,12 +367,13 @@ def locomotion() -> str:
 
 
 def body_cell(row: dict | None) -> str:
-    """Score, interval and n; then candidates, steps, rate, threads, MuJoCo's version and minutes where they were measured."""
+    """Score, interval and n; then candidates, steps, speed, threads, MuJoCo and minutes if measured."""
     if row is None:
         return "not run"
     parts = []
     if "score_mean" in row:
-        interval = f" ± {row['score_ci95']:.1f}" if row.get("score_ci95") is not None and row["n"] > 1 else ""
+        known = row.get("score_ci95") is not None and row["n"] > 1
+        interval = f" ± {row['score_ci95']:.1f}" if known else ""
         parts.append(f"{row['score_mean']:.1f}{interval} (n {row['n']})")
     else:
         parts.append("no episodes")
@@ -391,19 +407,22 @@ def warm_start() -> str:
     )
 
 
-SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 gradient steps each): ours, and an eager
-implementation of the released algorithm with the same weights. Columns: milliseconds per decision, decisions and
-denoising steps per second, speed relative to eager, largest difference of a finished plan (with untrained weights), and
-share of the machine's measured peak. The rows float32 and bfloat16 are `--fast float32` and `--fast bfloat16` of
-`unveil eval locomotion`, the compiled ones add `--compile auto`, whose first plan takes minutes to compile.
-`python benchmarks/diffuser_speed.py --compile auto`."""
+SPEED = """Guided planning with the published networks (Hopper, H = 32, 20 steps, 2 gradient steps each):
+ours, and an eager implementation of the released algorithm with the same weights. Columns: milliseconds
+per decision, decisions and denoising steps per second, speed relative to eager, largest difference of a
+finished plan (with untrained weights), and share of the machine's measured peak. The rows float32 and
+bfloat16 are `--fast float32` and `--fast bfloat16` of `unveil eval locomotion`, the compiled ones add
+`--compile auto`, whose first plan takes minutes to compile. `python benchmarks/diffuser_speed.py --compile
+auto`."""
 
 
 def speed() -> str:
     """`benchmarks/diffuser_speed.py`; what was not run says so."""
     file = RESULTS / "diffuser-speed.json"
     if not file.is_file():
-        return "Speed of guided planning with the published networks: not run (`python benchmarks/diffuser_speed.py`)."
+        return (
+            "Speed of guided planning with the published networks: not run (`benchmarks/diffuser_speed.py`)."
+        )
     found = json.loads(file.read_text())
     lines = [
         SPEED,
@@ -431,10 +450,12 @@ def speed() -> str:
             row = paired[name]
             lines += [
                 "",
-                f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f} (n {paired['n']},",
+                f"Return, {name} minus plain, paired: {row['paired_difference']:+.1f} ± {row['ci95']:.1f}",
+                f"(n {paired['n']},",
             ]
             lines.append(
-                f"{paired['dataset']}, K = {paired['candidates']}); plain {paired['off']['mean']:.1f} ± {paired['off']['ci95']:.1f}."
+                f"{paired['dataset']}, K = {paired['candidates']}); plain {paired['off']['mean']:.1f} ± "
+                f"{paired['off']['ci95']:.1f}."
             )
     return "\n".join(lines)
 
@@ -497,12 +518,13 @@ POLICIES = {  # name in the table: row of benchmarks/pusht.py
     "U-Net, pixels": "pixels",
     **{f"U-Net with prefixes, DDIM 5, {n} actions executed": f"n-action-{n}" for n in (1, 4, 8, 16)},
 }
-PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all recorded ones), and the
-mean over the published 50 of them. Then the difference to DDPM with 100 steps, paired by episode (of the network that
-predicts v; rows that predict noise are compared with their own). The last column is the median time of a decision on one
-thread of an idle machine (`--times`; the network of the cloning heads is not laid out for inference, the policy's is).
-`python benchmarks/pusht.py` makes all rows. Published results on the published 50: .95 / .91 (U-Net, states; best
-checkpoint / mean of the last ten), .95 / .79 (transformer), .84 to .90 (IBC), .61 to .67 (LSTM-GMM), .70 to .79 (BET)."""
+PUSHT = """Largest reward, mean and 95 % interval over *n* episodes from seed 100000 on (the replay: all
+recorded ones), and the mean over the published 50 of them. Then the difference to DDPM with 100 steps,
+paired by episode (of the network that predicts v; rows that predict noise are compared with their own).
+The last column is the median time of a decision on one thread of an idle machine (`--times`; the network
+of the cloning heads is not laid out for inference, the policy's is). `python benchmarks/pusht.py` makes
+all rows. Published results on the published 50: .95 / .91 (U-Net, states; best checkpoint / mean of the
+last ten), .95 / .79 (transformer), .84 to .90 (IBC), .61 to .67 (LSTM-GMM), .70 to .79 (BET)."""
 
 
 def pusht() -> str:
@@ -530,30 +552,35 @@ def pusht() -> str:
     if ways := found.get("ways"):
         lines += [
             "",
-            f"From a symmetric start, {100 * ways['left_rate']:.0f} % went left and {100 * ways['right_rate']:.0f} % right;",
+            f"From a symmetric start, {100 * ways['left_rate']:.0f} % went left and",
+            f"{100 * ways['right_rate']:.0f} % right;",
         ]
         lines.append(
-            f"{100 * ways['committed_rate']:.0f} % of them kept to that side. Of 20 symmetric starts at several distances from the mark, the policy"
+            f"{100 * ways['committed_rate']:.0f} % of them kept to that side. Of 20 symmetric starts at "
+            "several distances from the mark, the policy"
         )
         lines.append(
-            f"took both ways from {100 * ways['both_ways_of_20_starts']:.0f} % (8 episodes each), and always the same way from the others."
+            f"took both ways from {100 * ways['both_ways_of_20_starts']:.0f} % (8 episodes each), and "
+            "always the same way from the others."
         )
     return "\n".join([*lines, *delays(found), *forecasts(found.get("energy")), *rates(found)])
 
 
 def delays(found: dict[str, Any]) -> list[str]:
-    """What a known prefix gains on holding still and on jumping, episode by episode, where all rows are there."""
+    """What a known prefix gains over the other methods, episode by episode, where all rows exist."""
     modes = ("wait", "naive", "soft", "prefix")
     if any(f"delay-{d}-{mode}" not in found for d in range(9) for mode in modes):
         return []
     lines = [
         "",
-        "![Score against the delay between seeing and acting, four ways of acting meanwhile](../pusht-delay.png)",
+        "![Score against the delay between observing and acting, for four methods](../pusht-delay.png)",
         "",
-        "Score against the delay for one policy with prefixes, DDIM 5, n 100 (rows `delay-*`); then the known prefix minus each other method,",
+        "Score against the delay for one policy with prefixes, DDIM 5, n 100 (rows `delay-*`); then the",
+        "known prefix minus each other method,",
         "episode by episode, with 95 % intervals:",
         "",
-        "| delay, s | hold still | continue, then jump | soft mask | known prefix | prefix - hold | prefix - jump | prefix - soft |",
+        "| delay, s | hold still | continue, then jump | soft mask | known prefix | prefix - hold "
+        "| prefix - jump | prefix - soft |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for d in range(9):
@@ -578,7 +605,8 @@ def forecasts(energy: dict[str, Any] | None) -> list[str]:
     }
     lines = [
         "",
-        f"Energy score in pixels of {energy['n']} held-out windows over their first *h* executed actions, 16 draws each;",
+        f"Energy score in pixels of {energy['n']} held-out windows over their first *h* executed actions,",
+        "16 draws each;",
         "lower is better (row `energy`):",
         "",
         "| | *h* = 1 | 2 | 4 | 8 |",
@@ -599,7 +627,8 @@ def rates(found: dict[str, Any]) -> list[str]:
         return []
     lines = [
         "",
-        "Three learning rates and three seeds, preset `tiny`, 1,500 steps, prediction of noise (rows `lr*`): each number is a training, n 200.",
+        "Three learning rates and three seeds, preset `tiny`, 1,500 steps, prediction of noise (rows",
+        "`lr*`): each number is a training, n 200.",
         "",
         "| rate | seed 0 | 1 | 2 |",
         "|---|---|---|---|",
@@ -622,12 +651,13 @@ def replay() -> str:
     away = m["touching_n"] - m["touching_within_half_px_n"]
     people = f"{m['reward_mean']:.3f} ± {m['reward_ci95']:.3f} on average, {m['reward_min']:.3f} at least"
     return f"""All {m["n"]} demonstrations, replayed open loop from the first recorded state
-(`python benchmarks/pusht_replay.py`). In the {m["apart_n"]} that begin with the agent away from the block, positions differ
-from the recorded ones by at most {m["apart_median_px_max"]:.2f} px (the largest error of the four positions, median over an
-episode). {m["touching_n"]} begin in contact, by the recording's own count; {away} of these differ by more than half a pixel,
-at most {m["touching_median_px_max"]:.1f} px, from the first step on. The likely reason: a contact has velocities and an
-overlap that the solver is resolving, which no recorded state contains, and episodes begin at rest. The largest reward of the
-demonstrations is {people}; {100 * m["success_rate"]:.1f} % of them cover 0.95 of the mark."""
+(`python benchmarks/pusht_replay.py`). In the {m["apart_n"]} that begin with the agent away from the block,
+positions differ from the recorded ones by at most {m["apart_median_px_max"]:.2f} px (the largest error of the
+four positions, median over an episode). {m["touching_n"]} begin in contact, by the recording's own count;
+{away} of these differ by more than half a pixel, at most {m["touching_median_px_max"]:.1f} px, from the first
+step on. The likely reason: a contact has velocities and an overlap that the solver is resolving, which no
+recorded state contains, and episodes begin at rest. The largest reward of the demonstrations is {people};
+{100 * m["success_rate"]:.1f} % of them cover 0.95 of the mark."""
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Figures of the application pages: `python docs/figures.py locomotion pusht images text` writes docs/<name>.png, each in under a minute.
+"""Figures of the application pages: `python docs/figures.py locomotion pusht images text` writes PNG files.
 
-`locomotion` takes the packaged planner, `pusht` the recorded demonstrations below $UNVEIL_DATA (`unveil data pusht` fetches others).
-`images` and `text` need no model: of a handful of pictures, or sentences, the exact belief is known, and the package's own solvers take
-it as they would take a network's.
+Each takes less than a minute. `locomotion` uses the packaged planner, `pusht` the demonstrations below
+$UNVEIL_DATA (`unveil data pusht` downloads others). `images` and `text` need no model: for a few images or
+sentences the exact belief is known, and unveil's own solvers use it as they would use a network's.
 """
 
 import sys
@@ -27,7 +27,7 @@ LINES = [
 
 
 def locomotion() -> plt.Figure:
-    """Plans of the packaged Hopper at four decisions, and what the body then did, planning again at every step."""
+    """Plans of the packaged Hopper at four decisions, and what it then did, planning again at every step."""
     import unveil
     from unveil.planning.evaluation.locomotion import roll
     from unveil.planning.worlds.locomotion.body import body_of
@@ -185,8 +185,9 @@ def text() -> plt.Figure:
             hidden = token == mask
             new = not hidden and k > 0 and int(rows[k - 1][place]) == mask
             colour = "tab:orange" if new else "black"
-            axis.text(place, k, "■" if hidden else letters[token], ha="center", va="center", family="monospace", fontsize=11,
-                      color="lightgrey" if hidden else colour)  # fmt: skip
+            style = {"ha": "center", "va": "center", "family": "monospace", "fontsize": 11}
+            sign, shade = ("■", "lightgrey") if hidden else (letters[token], colour)
+            axis.text(place, k, sign, color=shade, **style)
     axis.set(xlim=(-3.5, length), ylim=(len(rows) - 0.4, -0.6))
     axis.set_axis_off()
     return figure

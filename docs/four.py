@@ -1,7 +1,7 @@
-"""The README's picture: `python docs/four.py` writes docs/four.gif, the four applications at work side by side.
+"""The README's picture: `python docs/four.py` writes docs/four.gif, the four applications side by side.
 
-Packaged weights make every panel: a plan through the large maze, a policy that pushes a block onto its mark, images out of noise and a
-passage out of masks. It takes about half a minute of one core.
+Packaged weights make every panel: a plan through the large maze, a policy that pushes a block onto its mark,
+images out of noise and a passage out of masks. It takes about half a minute of one core.
 """
 
 import sys
@@ -66,7 +66,7 @@ def push() -> list[Image.Image]:
 
 
 def draw() -> list[Image.Image]:
-    """Eight kinds of Fashion-MNIST above eight emoji: the states x_t of DDIM under classifier-free guidance."""
+    """Eight classes of Fashion-MNIST above eight emoji: the states x_t of DDIM under guidance."""
     pages = []
     for name, labels, seed in (
         ("fashion-mnist", (1, 3, 5, 7, 8, 9, 0, 4), 0),

@@ -1,7 +1,8 @@
-"""Called by mkdocs: checks the links of the documents into code and tests, and adds the API pages and the sources of tests.
+"""Called by mkdocs: checks links into code and tests, adds the API pages and the sources of tests.
 
-`[text](../src/unveil/process/posterior.py#posterior)` goes to the API page, and `[text](../tests/process/test_grid.py#test_uniform)` to a
-page with that test's source. Read as plain files, both lead to the source. A file or name that does not exist stops the build.
+`[text](../src/unveil/process/posterior.py#posterior)` goes to the API page, and
+`[text](../tests/process/test_grid.py#test_uniform)` to a page with that test's source. Read as plain files,
+both lead to the source. A file or name that does not exist stops the build.
 """
 
 import ast
@@ -54,7 +55,8 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
             )
         else:
             target, anchor = f"tests/{path.removesuffix('.py')}.md", name
-        return f"]({relpath(target, Path(page.file.src_uri).parent.as_posix() or '.')}{f'#{anchor}' if anchor else ''})"
+        here = Path(page.file.src_uri).parent.as_posix() or "."
+        return f"]({relpath(target, here)}{f'#{anchor}' if anchor else ''})"
 
     return LINK.sub(link, markdown).replace("](../ARCHITECTURE.md)", "](architecture.md)")
 

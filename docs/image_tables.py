@@ -1,4 +1,4 @@
-"""Write the tables of docs/applications/images.md from `benchmarks/results/images.json`. `make docs` runs it."""
+"""Write the tables of docs/applications/images.md from `benchmarks/results/images.json`, for `make docs`."""
 
 import json
 from pathlib import Path
@@ -54,11 +54,13 @@ def solvers(rows: Rows) -> list[str]:
     ]
     return [
         "### 1. DDIM and DDPM against the number of steps",
-        "The paper: with few steps DDIM is far better than ancestral sampling, which is worst with the large variance;",
+        "The paper: with few steps DDIM is far better than ancestral sampling, which is worst with the",
+        "large variance;",
         f"with 1000 steps they are equal. One model, Fréchet distance. {bounds(rows, 'solvers-ddim-10')}",
         "",
         *table(["steps", *kinds.values()], body),
-        "The same for the packaged model: 2.7 M parameters, 8,000 steps of training, conditioned on the class; one seed:",
+        "The same for the packaged model: 2.7 M parameters, 8,000 steps of training, conditioned on the",
+        "class; one seed:",
         "",
         *table(["steps", *kinds.values()], packaged),
     ]
@@ -79,8 +81,10 @@ def objectives(rows: Rows) -> list[str]:
         )
     return [
         "### 2. Schedules and losses",
-        "The paper: a learned variance and the cosine schedule lower the bits per dimension; training on the bound alone lowers",
-        "them most, with the worst images. All bits are of the same test images, so differences from `linear, simple` are paired;",
+        "The paper: a learned variance and the cosine schedule lower the bits per dimension; training on",
+        "the bound alone lowers",
+        "them most, with the worst images. All bits are of the same test images, so differences from",
+        "`linear, simple` are paired;",
         "images are sampled with 100 ancestral steps.",
         bounds(rows, "objective-linear-simple"),
         "",
@@ -109,7 +113,8 @@ def variances(rows: Rows) -> list[str]:
     ]
     return [
         "### 3. Learned and fixed variance in few steps",
-        "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one. Models with the hybrid",
+        "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one.",
+        "Models with the hybrid",
         "loss, Fréchet distance.",
         bounds(rows, "variance-linear-learned-25"),
         "",
@@ -120,12 +125,13 @@ def variances(rows: Rows) -> list[str]:
 def guidance(rows: Rows) -> list[str]:
     lines = [
         "### 4. Guidance",
-        "The papers: stronger guidance raises class accuracy and precision and lowers recall; the distance is best in between.",
+        "The papers: stronger guidance raises class accuracy and precision and lowers recall; the distance",
+        "is best in between.",
         f"DDIM in 25 steps, classes as frequent as in the data. {bounds(rows, 'guide-free-1')}",
         "",
         *picture(
             "images-guidance.png",
-            "Distance, class accuracy, precision and recall against the guidance scale, with and without a classifier",
+            "Distance, class accuracy, precision and recall against the scale of both kinds of guidance",
         ),
     ]
     for kind, head in (
@@ -159,7 +165,8 @@ def orders(rows: Rows) -> list[str]:
     ]
     return [
         "### 5. Orders of solvers",
-        "Against network calls. The error is the root mean square difference between 64 images and those of the exact flow",
+        "Against network calls. The error is the root mean square difference between 64 images and those",
+        "of the exact flow",
         f"(Heun, 199 calls) from the same noise, in levels of 0 .. 255. {bounds(rows, 'order-ddim-5')}",
         "",
         *picture("images-steps.png", "Distance against network calls"),
@@ -182,8 +189,10 @@ def duel(rows: Rows) -> list[str]:
     ]
     lines = [
         "### 6. Equal training time",
-        "Twenty minutes of training on the same two cores with the same batch size; each program has its own recommended learning",
-        "rate and averaged weights. Then images with equal settings, and with each program's defaults. Two seeds.",
+        "Twenty minutes of training on the same two cores with the same batch size; each program has its",
+        "own recommended learning",
+        "rate and averaged weights. Then images with equal settings, and with each program's defaults. Two",
+        "seeds.",
         "",
         *table(["", *(head for head, _ in names.values())], body),
     ]
@@ -198,7 +207,8 @@ def duel(rows: Rows) -> list[str]:
     ]
     return [
         *lines,
-        "Our images per second divided by theirs, medians of rounds in one process in which the programs alternate:",
+        "Our images per second divided by theirs, medians of rounds in one process in which the programs",
+        "alternate:",
         "",
         *table(["", *heads.values()], ratios),
     ]
@@ -219,18 +229,21 @@ def restoration(rows: Rows) -> list[str]:
         )
     return [
         "### 7. Restoration",
-        "PSNR in dB over 64 damaged test images with noise of 10 levels of 255, beside the best of bicubic interpolation, median",
-        "filter and the damaged image itself. In theory a posterior sample has twice the squared error of the posterior mean, 3 dB,",
+        "PSNR in dB over 64 damaged test images with noise of 10 levels of 255, beside the best of bicubic",
+        "interpolation, median",
+        "filter and the damaged image itself. In theory a posterior sample has twice the squared error of",
+        "the posterior mean, 3 dB,",
         "hence the mean of four samples; differences are paired.",
         "",
         *table(["damage", "one sample", "mean of four", "best other", "mean of four minus that"], body),
     ]
 
 
-INTRODUCTION = """`python benchmarks/images.py` makes every row and lists what each costs. Fashion-MNIST, 28 x 28 grey images;
-networks of 1.19 M parameters, trained for 2,400 steps of 64 images, five to nine minutes of one core. Distances use features of a
-classifier trained on the same data. Two numbers in a cell are two seeds, each with a 95 % interval over samples. Published numbers
-are for CIFAR-10 and ImageNet, networks thirty times as large and Inception's features, so compare signs, not sizes."""
+INTRODUCTION = """`python benchmarks/images.py` makes every row and lists what each costs. Fashion-MNIST,
+28 x 28 grey images; networks of 1.19 M parameters, trained for 2,400 steps of 64 images, five to nine
+minutes of one core. Distances use features of a classifier trained on the same data. Two numbers in a cell
+are two seeds, each with a 95 % interval over samples. Published numbers are for CIFAR-10 and ImageNet,
+networks thirty times as large and Inception's features, so compare signs, not sizes."""
 
 
 def section(rows: Rows) -> str:

@@ -105,7 +105,7 @@ def section(phrases: dict[str, str] | None = None) -> str:
     """The table and what it means.
 
     Args:
-        phrases: English to another language, and `notes`; the same lines with these replaced, so that no number can differ.
+        phrases: English to another language, and `notes`; only these are replaced, so no number can differ.
     """
     found = result("images")
     ours, theirs = (

@@ -1,4 +1,4 @@
-"""Write the table of docs/robustness.md from `benchmarks/results/robustness.json`; no number is typed by hand. Run by `make docs`."""
+"""Write the table of docs/robustness.md from `benchmarks/results/robustness.json`. `make docs` runs it."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,8 @@ def section(result: Mapping[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
-        f"Seed {result['seed']}, {result['minutes']:.0f} minutes in all on one core that other work shared; {versions}.",
+        f"Seed {result['seed']}, {result['minutes']:.0f} minutes in total on one core shared with other",
+        f"work; {versions}.",
         "",
         *table(HEADS, body),
     ]

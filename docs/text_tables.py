@@ -56,14 +56,18 @@ def likelihoods(rows: Rows) -> list[str]:
     heads = ["model", "nats per token", "bits per character", "perplexity", "steps"]
     lines = [
         "### 1. Causal, blocks, masked",
-        "One network of 3.05 M weights, tiny-shakespeare with a vocabulary of 1,024 byte pairs, equal training time on one core. The",
-        "held-out tail is scored in independent pieces of 256 tokens. Models with blocks of more than 1, and the masked one, have an",
-        "upper bound by 16 draws, the others their exact likelihood. Blocks of 1 train for as many steps, and so on as many target",
+        "One network of 3.05 M weights, tiny-shakespeare with a vocabulary of 1,024 byte pairs, equal",
+        "training time on one core. The",
+        "held-out tail is scored in independent pieces of 256 tokens. Models with blocks of more than 1,",
+        "and the masked one, have an",
+        "upper bound by 16 draws, the others their exact likelihood. Blocks of 1 train for as many steps,",
+        "and so on as many target",
         "tokens, as the causal model, for as long as that takes.",
         "",
         *table(heads, [line(name, said) for name, said in MODELS.items()]),
         *gap(rows),
-        "The King James Bible with a vocabulary of 8,192 byte pairs, and the smaller network of the rows on speed:",
+        "The King James Bible with a vocabulary of 8,192 byte pairs, and the smaller network of the rows",
+        "on speed:",
         "",
         *table(heads, [line(f"kjv-{kind}", kind) for kind in ("causal", "masked")]),
     ]
@@ -72,8 +76,10 @@ def likelihoods(rows: Rows) -> list[str]:
         return [*lines, "The chain of one set of weights: not run.", ""]
     return [
         *lines,
-        f"One set of weights, blocks of 1, {found['n']} pieces: the bound at mask rate 1 is {found['bound_nats_mean']:.5f} nats per token,"
-        f" and differs from the sum of per-token cross-entropies, one token at a time, by at most {found['difference_max']:.1e}."
+        f"One set of weights, blocks of 1, {found['n']} pieces: the bound at mask rate 1 is "
+        f"{found['bound_nats_mean']:.5f} nats per token,"
+        " and differs from the sum of per-token cross-entropies, one token at a time, by at most "
+        f"{found['difference_max']:.1e}."
         f" With random masks it is {found['drawn_nats_mean']:.3f} ± {found['drawn_nats_ci95']:.3f}, "
         + ("which contains it." if found["within_interval"] else "**which does not contain it**."),
         "",
@@ -86,7 +92,8 @@ def gap(rows: Rows) -> list[str]:
     causal = rows["causal"]["nats_per_token"]
     gaps = {name: rows[name]["nats_per_token"] - causal for name in ("block-1", "block-1-t", "masked")}
     return [
-        f"Minus the causal model: blocks of 1 {gaps['block-1']:+.3f} (the goal is at most .03), with t uniform {gaps['block-1-t']:+.3f}, "
+        f"Minus the causal model: blocks of 1 {gaps['block-1']:+.3f} (the goal is at most .03), with t "
+        f"uniform {gaps['block-1-t']:+.3f}, "
         f"masked {gaps['masked']:+.3f} nats.",
         "",
     ]
@@ -104,7 +111,8 @@ def estimators(rows: Rows) -> list[str]:
     ]
     lines = [
         "### 2. Estimators of the bound",
-        "Model `masked`, 32 pieces, eight network calls per estimate, eight estimates each: equal means, different variances.",
+        "Model `masked`, 32 pieces, eight network calls per estimate, eight estimates each: equal means,",
+        "different variances.",
         "",
         *table(["masks", "times", "nats per token", "variance relative to the first row"], body),
     ]
@@ -113,9 +121,12 @@ def estimators(rows: Rows) -> list[str]:
         return [*lines, "The bound and the exact likelihood of a toy: not run.", ""]
     return [
         *lines,
-        f"All {found['n']:,} sequences of a toy language, with the exact likelihood over all orders (the probabilities sum to"
-        f" {found['probability_sum']:.6f}): the bound lies above each, by {found['bound_minus_exact_min']:.3f} to"
-        f" {found['bound_minus_exact_max']:.2f} nats; means {found['bound_nats_mean']:.3f} and {found['exact_nats_mean']:.3f}.",
+        f"All {found['n']:,} sequences of a toy language, with the exact likelihood over all orders (the "
+        "probabilities sum to"
+        f" {found['probability_sum']:.6f}): the bound lies above each, by "
+        f"{found['bound_minus_exact_min']:.3f} to"
+        f" {found['bound_minus_exact_max']:.2f} nats; means {found['bound_nats_mean']:.3f} and",
+        f"{found['exact_nats_mean']:.3f}.",
         "",
     ]
 
@@ -146,8 +157,10 @@ def reversal(rows: Rows) -> list[str]:
     )
     return [
         "### 3. The reversal curse",
-        f"Facts are learned in one direction and asked in both; the share of completely correct answers.{said}",
-        "LLaDA's paper on poems, forward and reverse, re-prompted: GPT-4o .827 and .343, Qwen2.5-7B .759 and .380, LLaDA-8B .488",
+        "Facts are learned in one direction and asked in both; the share of completely correct",
+        f"answers.{said}",
+        "LLaDA's paper on poems, forward and reverse, re-prompted: GPT-4o .827 and .343, Qwen2.5-7B .759",
+        "and .380, LLaDA-8B .488",
         "and .424 (first version).",
         "",
         *table(["model", *heads.values()], body),
@@ -165,7 +178,8 @@ def tuned(rows: Rows) -> list[str]:
     ]
     return [
         "### 4. Instructions",
-        "Model `masked`, fine-tuned on templates for 9,000 steps; 500 held-out instructions with one right answer, one token per call.",
+        "Model `masked`, fine-tuned on templates for 9,000 steps; 500 held-out instructions with one right",
+        "answer, one token per call.",
         "",
         *table(["block", *TASKS, "all", "ended", "calls"], body),
     ]
@@ -205,11 +219,16 @@ def speeds(rows: Rows) -> list[str]:
     eos = rows.get("speed-eos")
     return [
         "### 5. Speed against a plain loop",
-        "LLaDA's sampler as published, which computes everything at all positions in every step, and ours, on the same model: 256",
-        "tokens in blocks of 32, as many steps, temperature 0, end of text suppressed in both; medians of five alternating runs. The",
-        "goals: the exact mode twice as fast with equal tokens; cached and parallel modes eight times as fast, within 5 % of the exact",
-        "mode's nats per token under a causal model of the same text, over 32 other rows, and within 3 % of their unigram entropy.",
-        "Prompts are 32 held-out tokens of the King James Bible. Sampled: the model's own process at temperature 1, relative to the",
+        "LLaDA's sampler as published, which computes everything at all positions in every step, and ours,",
+        "on the same model: 256",
+        "tokens in blocks of 32, as many steps, temperature 0, end of text suppressed in both; medians of",
+        "five alternating runs. The",
+        "goals: the exact mode twice as fast with equal tokens; cached and parallel modes eight times as",
+        "fast, within 5 % of the exact",
+        "mode's nats per token under a causal model of the same text, over 32 other rows, and within 3 %",
+        "of their unigram entropy.",
+        "Prompts are 32 held-out tokens of the King James Bible. Sampled: the model's own process at",
+        "temperature 1, relative to the",
         "time of the same plain loop.",
         "",
         *table(heads, [line(name, said) for name, said in WAYS.items()]),
@@ -218,7 +237,8 @@ def speeds(rows: Rows) -> list[str]:
         + (
             "not run."
             if eos is None
-            else f"{eos['speed_ratio']:.2f} times as fast, {eos['stop_nfe']:.0f} calls for {eos['full_nfe']:.0f}, n {eos['n']}."
+            else f"{eos['speed_ratio']:.2f} times as fast, {eos['stop_nfe']:.0f} calls instead of "
+            f"{eos['full_nfe']:.0f}, n {eos['n']}."
         ),
         "",
     ]
@@ -262,7 +282,8 @@ def quality(rows: Rows) -> list[str]:
     ]
     return [
         "### 6. Quality against calls",
-        "64 samples of 128 tokens of `masked`: nats per token under `causal`, and the unigram entropy of each sample. Neither suffices",
+        "64 samples of 128 tokens of `masked`: nats per token under `causal`, and the unigram entropy of",
+        "each sample. Neither suffices",
         "alone: repeated words are likely, and noise has a high entropy.",
         "",
         *table(["order", "calls", "nats under the causal model", "unigram entropy"], body),

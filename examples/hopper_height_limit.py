@@ -1,4 +1,4 @@
-"""The Hopper under a ceiling: a height limit that no reward in its data asked for, as a plain cost of the plan, beside the value.
+"""The Hopper under a height limit that is in no reward of its data: a cost of the plan, beside the value.
 
 python examples/hopper_height_limit.py
 """
@@ -15,7 +15,7 @@ LIMIT = 1.45  # metres; free hops reach 1.5 after a second, and 1.7 soon after
 
 
 def too_high(plan: Tensor) -> Tensor:
-    """Clean plans (N, H, 3 torques + 11 observations), in the data's units, to (N,); observation 0 is the torso's height."""
+    """Clean plans (N, H, 3 torques + 11 observations) to (N,); observation 0 is the height in metres."""
     height = plan[..., 3]
     return (height - (LIMIT - 0.05)).clamp(min=0).square().sum(-1)
 
@@ -49,7 +49,8 @@ def main(episodes: int = 8, steps: int = 250) -> dict[str, dict[str, float]]:
     results = {name: measured(name == "limited", episodes, steps) for name in ("free", "limited")}
     for name, r in results.items():
         print(
-            f"{name:<8} highest {r['highest']:.2f} m, mean {r['mean']:.2f} m, above {LIMIT} m {r['above']:.1%} of the time; ",
+            f"{name:<8} highest {r['highest']:.2f} m, mean {r['mean']:.2f} m, "
+            f"above {LIMIT} m {r['above']:.1%} of the time; ",
             end="",
         )
         print(f"return {r['return']:.0f} in {steps} steps, {r['fell']:.0%} fell")

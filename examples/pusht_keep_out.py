@@ -1,4 +1,4 @@
-"""PushT around a keep-out zone: a disc that no demonstration avoided, as a plain cost of the chunk of actions, on the same weights.
+"""PushT around a keep-out zone that no demonstration avoided: a cost of the chunk of actions, same weights.
 
 python examples/pusht_keep_out.py pusht-keypoints
 """
@@ -18,7 +18,7 @@ MARGIN = 15.0  # the agent lags behind its targets, and swings past them
 
 
 def inside(chunk: Tensor) -> Tensor:
-    """Clean chunks (N, H, 2) of target positions, in pixels, to (N,): squared depth in the disc, in units of its radius, of all targets."""
+    """Clean chunks (N, H, 2) of targets in pixels to (N,): squared depth in the disc, in radii, summed."""
     distance = ((chunk - chunk.new_tensor(CENTRE)).square().sum(-1) + 1e-6).sqrt()
     return ((RADIUS + MARGIN - distance) / RADIUS).clamp(min=0).square().sum(-1)
 
@@ -53,7 +53,8 @@ def main(
     }
     for name, r in results.items():
         print(
-            f"{name:<8} in the zone {r['steps']:.1%} of all steps and in {r['episodes']:.0%} of episodes; score {r['score']:.3f}"
+            f"{name:<8} in the zone {r['steps']:.1%} of all steps and in {r['episodes']:.0%} of episodes; "
+            f"score {r['score']:.3f}"
         )
     return results
 

@@ -1,4 +1,5 @@
-"""docs/coming-from-diffuser.md maps the whole original: no key of its configs is missing, and no flag is named that does not exist."""
+"""docs/coming-from-diffuser.md maps the whole original: it misses no key, and each flag that it names
+exists."""
 
 import re
 from pathlib import Path
@@ -14,11 +15,14 @@ from unveil.runs.flags import names_of
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
 LISTED = Path(__file__).resolve().parent / "weights" / "original" / "files.txt"
 
-TRAINED = """model diffusion horizon n_diffusion_steps {} dim_mults {} renderer loader {} normalizer preprocess_fns {} use_padding
-max_path_length logbase prefix exp_name n_steps_per_epoch loss_type n_train_steps batch_size learning_rate gradient_accumulate_every
+TRAINED = """model diffusion horizon n_diffusion_steps {} dim_mults {} renderer loader {} normalizer
+preprocess_fns {} use_padding
+max_path_length logbase prefix exp_name n_steps_per_epoch loss_type n_train_steps batch_size
+learning_rate gradient_accumulate_every
 ema_decay save_freq sample_freq n_saves save_parallel n_reference {} bucket device {}"""
 
-# github.com/jannerm/diffuser: config/locomotion.py at 34d0e93296c6d8649187e6790ee41cf0c59e3631 (main), config/maze2d.py at
+# github.com/jannerm/diffuser: config/locomotion.py at 34d0e93296c6d8649187e6790ee41cf0c59e3631 (main),
+# config/maze2d.py at
 # 8b2df9696cc00ce24bec969443b7b653794abbb1 (branch maze2d): the keys of `base`
 KEYS = {
     "config/locomotion.py, diffusion": TRAINED.format(
@@ -32,8 +36,10 @@ KEYS = {
     "config/locomotion.py, values": TRAINED.format(
         "", "", "discount termination_penalty normed", "", "", "seed"
     ),
-    "config/locomotion.py, plan": """guide policy max_episode_length batch_size preprocess_fns device seed n_guide_steps scale t_stopgrad
-        scale_grad_by_std loadbase logbase prefix exp_name vis_freq max_render horizon n_diffusion_steps discount diffusion_loadpath
+    "config/locomotion.py, plan": """guide policy max_episode_length batch_size preprocess_fns device
+    seed n_guide_steps scale t_stopgrad
+        scale_grad_by_std loadbase logbase prefix exp_name vis_freq max_render horizon n_diffusion_steps
+        discount diffusion_loadpath
         value_loadpath diffusion_epoch value_epoch verbose suffix""",
     "config/maze2d.py, diffusion": TRAINED.format(
         "action_weight loss_weights loss_discount predict_epsilon",
@@ -43,7 +49,8 @@ KEYS = {
         "n_samples",
         "",
     ),
-    "config/maze2d.py, plan": """batch_size device horizon n_diffusion_steps normalizer vis_freq logbase prefix exp_name suffix conditional
+    "config/maze2d.py, plan": """batch_size device horizon n_diffusion_steps normalizer vis_freq logbase
+    prefix exp_name suffix conditional
         diffusion_loadpath diffusion_epoch""",
 }
 OURS = dict(zip(KEYS, (TrainLocomotion, TrainValue, EvalLocomotion, TrainMaze, EvalMaze), strict=True))
@@ -52,11 +59,16 @@ DIFFUSERS = dict(zip(KEYS, (SPELLED, SPELLED, set(), set(), set()), strict=True)
 # Of the programs that other lines show: docker, sbatch, torchrun, the original's scripts and unveil --help
 FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional", "--config", "--debug"}
 NAMED = (  # what the original has besides configs; the tables name each
-    "train.py train_values.py plan_guided.py plan_maze2d.py read_results.py convert_checkpoints.py download_pretrained.sh "
-    "diffuser_sample.ipynb release-run.sh table.py locomotion_scores.py kuka.py unconditional_kuka_planning_eval.py "
-    "conditional_kuka_planning_eval.py rearrangment_kuka_planning_eval.py reward_classifier.py gen_d4rl_dataset.py state_<epoch>.pt "
-    "dataset_config.pkl render_config.pkl model_config.pkl diffusion_config.pkl trainer_config.pkl rollout.json environment.yml setup.py "
-    "Dockerfile azure/Dockerfile Singularity.def azure/launch.py azure/config.py azure/sync.sh gcp/train.sh gcp/plan.sh gcp/run.sh "
+    "train.py train_values.py plan_guided.py plan_maze2d.py read_results.py convert_checkpoints.py "
+    "download_pretrained.sh "
+    "diffuser_sample.ipynb release-run.sh table.py locomotion_scores.py kuka.py "
+    "unconditional_kuka_planning_eval.py "
+    "conditional_kuka_planning_eval.py rearrangment_kuka_planning_eval.py reward_classifier.py "
+    "gen_d4rl_dataset.py state_<epoch>.pt "
+    "dataset_config.pkl render_config.pkl model_config.pkl diffusion_config.pkl trainer_config.pkl "
+    "rollout.json environment.yml setup.py "
+    "Dockerfile azure/Dockerfile Singularity.def azure/launch.py azure/config.py azure/sync.sh "
+    "gcp/train.sh gcp/plan.sh gcp/run.sh "
     "slurm/train.sh slurm/plan.sh slurm/sbatch.sh docker-interactive.sh diffuser/environments/ "
     ".vscode/launch.json registration.py gym_stacking/env.py denoising_diffusion_pytorch/"
 )
@@ -117,7 +129,8 @@ def test_every_script_and_file_is_named_and_every_verb_exists():
 
 
 def named() -> tuple[set[str], set[str]]:
-    """Files and folders in the first cells of the tables; a name alone is of the folder that was named before it, or of the root."""
+    """Files and folders in the first cells of the tables; a bare name is in the folder named before it, "
+    "or in the root."""
     files, folders = set(), set()
     for cell in re.findall(r"^\| ([^|]*) \|", PAGE.read_text(), re.MULTILINE):
         folder = ""

@@ -1,4 +1,7 @@
-"""Pages of applications keep one form: what you can do, Python, how it works, commands, metrics, results, deviations; documents lead to them."""
+"""Pages of applications keep one form: what you can do, Python, how it works, commands, metrics, results.
+
+Documents lead to them, and every link and command in them works.
+"""
 
 import re
 import shlex
@@ -148,3 +151,36 @@ def test_the_architecture_names_what_is_there():
         assert re.search(rf"\b{name}\b", (ROOT / "src" / "unveil" / path).read_text()), (
             f"{path} has no {name}"
         )
+
+
+LINK = re.compile(r"\]\((?:\.\./)+(src/unveil|tests)/([\w./-]+?)(?:#(\w+))?\)")
+
+
+def test_links_into_code_lead_to_names_that_exist():
+    """As docs/hooks.py does when the documents are built, for machines without mkdocs."""
+    broken = []
+    for page in (ROOT / "docs").rglob("*.md"):
+        for place, path, name in LINK.findall(page.read_text(encoding="utf-8")):
+            file = ROOT / place / path
+            if not file.is_file():
+                broken.append(f"{page.name}: {place}/{path}")
+            elif name and not re.search(
+                rf"\b(?:def|class) {name}\b|^{name}\b.*=", file.read_text(), re.MULTILINE
+            ):
+                broken.append(f"{page.name}: {place}/{path}#{name}")
+    assert not broken
+
+
+def test_links_between_pages_lead_to_pages_and_headings():
+    made = {"architecture.md", "decisions.md", "api.md"}  # by docs/hooks.py
+    for page in (ROOT / "docs").rglob("*.md"):
+        for target, heading in re.findall(
+            r"\]\(([\w./-]+\.md)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")
+        ):
+            if target.rpartition("/")[2] in made:
+                continue
+            file = page.parent / target
+            assert file.is_file(), f"{page.name}: {target}"
+            titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+            assert not heading or heading in anchors, f"{page.name}: {target}#{heading}"

@@ -27,7 +27,7 @@ def test_plan_maze_arrives(capsys):
 
 
 def test_a_cost_of_ones_own_keeps_the_hopper_low():
-    """Up to its first high hop: a cost with the wrong sign, or one that torques do not follow, would leave it as it is or lift it."""
+    """Up to its first high hop. A cost of the wrong sign or without effect on torques would not lower it."""
     results = runpy.run_path(str(ROOT / "examples" / "hopper_height_limit.py"))["main"](episodes=1, steps=120)
     free, limited = results["free"], results["limited"]
     assert free["above"] > 0.1 and limited["above"] < 0.5 * free["above"]

@@ -167,7 +167,7 @@ def test_guidance_is_blend_turned():
 
 
 def test_guidance_turns_samples_away_from_null_without_stretching_them():
-    """Where null is shorter along the same line, guidance at scale 3 trebles the difference, and projected guidance keeps the length."""
+    """Where null is shorter, scale 3 trebles the difference; projected guidance keeps the length."""
     namespace, schedule = run("guidance"), Cosine()
     angle = torch.atan2(namespace["samples"][:, 1], namespace["samples"][:, 0])
     assert float(angle.mean()) < -0.3  # null lies at +45 degrees, the conditional data at 0
@@ -258,7 +258,7 @@ def test_world_data_are_trips_of_the_physics(ring):
 
 
 def test_world_is_learned_a_little(ring):
-    """200 steps: the loss falls, fewer plans than straight lines cut through the pillar, and more bodies arrive."""
+    """200 steps: the loss falls, fewer plans than straight lines cross the pillar, and more bodies arrive."""
     losses = [json.loads(line)["loss"] for line in Path("runs/ring/metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.7 * losses[0]
     rng = np.random.default_rng(1)

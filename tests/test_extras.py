@@ -1,4 +1,4 @@
-"""Each application works with its own extra alone: every other package of this machine is blocked in a process of its own."""
+"""Each application works with its own extra alone: a process in which all other packages are blocked."""
 
 import subprocess
 import sys
@@ -35,7 +35,8 @@ unveil.continue_text(unveil.load("text-shakespeare"), ["A"], unveil.TextSettings
 }
 COMMANDS = {
     "maze": "sample maze --start 1,1 --goal 7,1 --out plan.png",
-    "rl": "eval locomotion --dataset hopper-medium --checkpoint hopper-medium --episodes 1 --max-episode-length 2",
+    "rl": "eval locomotion --dataset hopper-medium --checkpoint hopper-medium --episodes 1 "
+    "--max-episode-length 2",
     "pusht": "sample pusht --checkpoint pusht-keypoints --out chunks.png",
     "image": "sample image --checkpoint fashion-mnist -n 1 --steps 1 --out samples",
     "text": "sample text --checkpoint text-shakespeare --length 2 --steps 2",

@@ -1,4 +1,4 @@
-"""The notebook's cells run in order in one namespace; its commands, files and links exist; no outputs are kept."""
+"""The notebook's cells run in order in one namespace; commands, files and links exist; it has no outputs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""README.md is short and shows what it says; README.zh-CN.md has the same commands, headings, links and numbers."""
+"""README.md is short and true; README.zh-CN.md has the same commands, headings, links and numbers."""
 
 import json
 import re

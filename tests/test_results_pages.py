@@ -1,4 +1,4 @@
-"""The tables of locomotion and of speed, from made results: every row says what it cost, and what was not run says so."""
+"""The tables of locomotion and speed, from made results: rows state their cost, or "not run"."""
 
 import json
 import runpy

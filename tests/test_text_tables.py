@@ -1,4 +1,4 @@
-"""The tables of the text page, from made results: they are of the benchmark's rows, say what was not run, and their signs are right."""
+"""The tables of the text page, from made results: all rows of the benchmark, "not run", signs."""
 
 import runpy
 from pathlib import Path
