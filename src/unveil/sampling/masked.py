@@ -3,6 +3,7 @@
 SUBS (Sahoo et al. 2024, section 3.2.3) is applied here, last: [MASK] has no probability, and what is revealed is carried over.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ from unveil.process.schedule import Schedule
 from unveil.sampling.noise import Noise, uniform_like
 
 Belief = Denoise[MaskedDenoised]
+Changeable = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Tokens x (B, L) to two masks (B, L): where [MASK] may be revealed, and where a token may change."""
 Order = Literal["confidence", "margin", "entropy", "random", "left-to-right"]
 ORDERS = ("confidence", "margin", "entropy", "random", "left-to-right")
 
@@ -29,7 +32,8 @@ class AncestralUnmask:
 
     Args:
         temperature: of the belief; 0 takes its best token.
-        among: bool, broadcastable to x (B, L): the positions that may change; by default all.
+        among: bool, broadcastable to x (B, L): the positions that may change, by default all; or a function (`Changeable`), where they
+            depend on x.
     """
 
     schedule: Schedule
@@ -37,7 +41,7 @@ class AncestralUnmask:
     temperature: float = 1.0
     forbid_mask: bool = True
     remask: float = 0.0
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
 
     def __post_init__(self) -> None:
         _check(self.temperature, self.remask)
@@ -45,7 +49,7 @@ class AncestralUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden, revealed = _changeable(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()):
@@ -56,7 +60,7 @@ class AncestralUnmask:
             now = x_t.gather(1, places)
             chosen = open_ & (uniform_like(now, generator, where=open_) < reveal)
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, now))
-        return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
+        return _masked_again(x_s, again, self.mask_id, revealed, generator), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ class FirstHittingUnmask:
     mask_id: int
     temperature: float = 1.0
     forbid_mask: bool = True
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
 
     def __post_init__(self) -> None:
         _check(self.temperature)
@@ -84,7 +88,7 @@ class FirstHittingUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise
     ) -> tuple[Tensor, Tensor]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden, _ = _changeable(x_t, self.mask_id, self.among)
         first = (1.0 - self.schedule.alpha(t)).expand(len(x_t))
         clock = _fallen(first, hidden, generator, hidden.any(1)) if carry is None else carry
         last = 1.0 - self.schedule.alpha(s)
@@ -103,7 +107,7 @@ class FirstHittingUnmask:
             )
             place = places.gather(1, pick)
             x_t = x_t.scatter(1, place, torch.where(moved, token, x_t.gather(1, place)))
-            hidden = _hidden(x_t, self.mask_id, self.among)
+            hidden, _ = _changeable(x_t, self.mask_id, self.among)
             clock = torch.where(due, _fallen(clock, hidden, generator, due), clock)
         return x_t, clock
 
@@ -137,7 +141,7 @@ class ConfidentUnmask:
     remask: float = 0.0
     threshold: float | None = None
     factor: float | None = None
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
     edit: float | None = None
 
     def __post_init__(self) -> None:
@@ -157,7 +161,7 @@ class ConfidentUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)
+        hidden, revealed = _changeable(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()) or self.edit is not None:
@@ -165,8 +169,7 @@ class ConfidentUnmask:
             logits, places = _logits(belief, x_t, self.mask_id, self.forbid_mask)
             open_ = changing = hidden.gather(1, places)
             if self.edit is not None:
-                mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
-                changing = open_ | mine.gather(1, places)
+                changing = open_ | revealed.gather(1, places)
             tokens, chance = draw_tokens(logits, self.temperature, generator, changing)
             score = self._score(logits, chance, places, open_, generator).masked_fill(~open_, float("-inf"))
             best = score.argsort(dim=1, descending=True, stable=True)
@@ -177,7 +180,7 @@ class ConfidentUnmask:
             if self.edit is not None:
                 chosen = chosen | (changing & ~open_ & (chance >= self.edit))
             x_s = x_t.scatter(1, places, torch.where(chosen, tokens, x_t.gather(1, places)))
-        return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
+        return _masked_again(x_s, again, self.mask_id, revealed, generator), None
 
     def _score(
         self, logits: Tensor, chance: Tensor, places: Tensor, open_: Tensor, generator: Noise
@@ -216,8 +219,8 @@ def _check(temperature: float, remask: float = 0.0) -> None:
         )
 
 
-def remembered(denoise: Belief) -> Belief:
-    """The same beliefs, but not asked again for tokens that are those of the last call: steps that changed nothing cost nothing.
+def reused(denoise: Belief) -> Belief:
+    """The same beliefs; that of the last call is reused while the tokens stay the same, so that steps without a change cost nothing.
 
     Exact for beliefs that do not depend on the time, as those of masked tokens need not (Ou et al. 2025, RADD, section 3.3).
     """
@@ -248,9 +251,12 @@ def draw_tokens(
     return token, probabilities.gather(-1, token[..., None])[..., 0]
 
 
-def _hidden(x: Tensor, mask_id: int, among: Tensor | None) -> Tensor:
+def _changeable(x: Tensor, mask_id: int, among: Tensor | Changeable | None) -> tuple[Tensor, Tensor]:
+    """Where [MASK] may be revealed, and where a token may change: each (B, L) bool."""
+    if among is not None and not isinstance(among, Tensor):
+        return among(x)
     hidden = x == mask_id
-    return hidden if among is None else hidden & among
+    return (hidden, ~hidden) if among is None else (hidden & among, ~hidden & among)
 
 
 def _logits(belief: MaskedDenoised, x: Tensor, mask_id: int, forbid: bool) -> tuple[Tensor, Tensor]:
@@ -271,14 +277,11 @@ def _chances(schedule: Schedule, t: Tensor, s: Tensor, remask: float) -> tuple[f
     return again, (then - (1.0 - again) * now) / (1.0 - now) if now < 1.0 else 1.0
 
 
-def _masked_again(
-    x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: Tensor | None, generator: Noise
-) -> Tensor:
+def _masked_again(x_s: Tensor, chance: float, mask_id: int, revealed: Tensor, generator: Noise) -> Tensor:
     """Mask tokens that were revealed before this step again; known ones are put back by the edit that follows."""
     if chance == 0.0:
         return x_s
-    mine = x_t != mask_id if among is None else (x_t != mask_id) & among
-    return x_s.masked_fill(mine & (uniform_like(x_t, generator, where=mine) < chance), mask_id)
+    return x_s.masked_fill(revealed & (uniform_like(x_s, generator, where=revealed) < chance), mask_id)
 
 
 def _fallen(share: Tensor, hidden: Tensor, generator: Noise, where: Tensor) -> Tensor:

@@ -8,17 +8,17 @@
 The last two are approximations (Wu et al. 2025, Fast-dLLM, section 3.2): every token's keys depend on those that are being written.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unveil.network.condition import Condition
+from unveil.text.canvas import Canvas
 from unveil.text.model import TextModel
 from unveil.text.networks.prefix import Prefix, at_columns
-
-Cache = Literal["auto", "none", "prefix", "dual"]
+from unveil.text.settings import Cache, TextSettings
 
 
 class Window(NamedTuple):
@@ -106,3 +106,44 @@ def advanced(model: TextModel, x: Tensor, valid: Tensor, prefix: Prefix | None, 
         return prefix
     window = place_window(torch.zeros_like(valid), valid, start, stop)
     return model.network.prefill(x.gather(1, window.columns), window.condition(prefix))
+
+
+class View(NamedTuple):
+    """What the network sees while one block is written.
+
+    Args:
+        window: the columns of the canvas that it is evaluated on.
+        conditions: with the prompt and, for guidance, with the prompt masked.
+        prefix: keys and values of the blocks before, of a model of blocks; the next block's view is made from them.
+        calls: network calls that reading the rest of the canvas took.
+    """
+
+    window: Window
+    conditions: tuple[Condition | None, ...]
+    prefix: Prefix | None = None
+    calls: int = 0
+
+
+def view_of(
+    model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings, x: Tensor, prefix: Prefix | None
+) -> View:
+    """What the network sees while the block `among` of x (B, L) is written.
+
+    Args:
+        canvas: the ids before anything was written, whose masks are not part of the prompt.
+        prefix: that of the block before.
+    """
+    valid = canvas.valid
+    if model.window and settings.cache == "auto":
+        start = int(row_places(valid)[among].min()) // model.window * model.window
+        prefix = advanced(model, x, valid, prefix, start)
+        window = place_window(among, valid, start, start + model.window)
+        return View(window, (window.condition(prefix),), prefix)
+    if settings.cache in ("prefix", "dual"):
+        window, rest = shown_window(among, valid, settings.cache)
+        mask = model.tokens.mask_id
+        prompts = [x] if settings.scale == 1.0 else [x, x.masked_fill(valid & (canvas.ids != mask), mask)]
+        conditions = (window.condition(remembered_rest(model, prompt, valid, rest)) for prompt in prompts)
+        return View(window, tuple(conditions), calls=1)
+    window = whole_window(model, among, valid)
+    return View(window, (window.condition(),) * 2)

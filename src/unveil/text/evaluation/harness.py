@@ -92,7 +92,8 @@ class HarnessText:
         for i, request in enumerate(requests):
             wish = dict(request.args[1] or {})
             length = next(
-                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None), self.settings.length
+                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None),
+                self.settings.tokens(self.model.shape.context),
             )
             if unknown := sorted(set(wish) - {*LENGTHS, "until", "temperature", "do_sample"} - self.said):
                 self._say(unknown, f"{', '.join(unknown)} of generate_until are not used")

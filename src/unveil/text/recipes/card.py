@@ -14,7 +14,9 @@ def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: t
     from unveil.text.recipes.config import TRAIN_PRESETS
 
     minutes, loss = spent(checkpoint)
-    changed = "".join(flag(k, v) for k, v in flags_of(described, TRAIN_PRESETS).items())
+    differing = flags_of(described, TRAIN_PRESETS)
+    differing.pop("vocabulary", None)  # a flag of `unveil data text`
+    changed = "".join(flag(name, value) for name, value in differing.items())
     lines = [
         f"# {name}",
         "",
