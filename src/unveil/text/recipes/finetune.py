@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,11 +22,19 @@ if TYPE_CHECKING:
 
 
 class Learned(NamedTuple):
-    """What is trained on: batches by their number of rows, their loss, and what `config.json` says about the data."""
+    """What is trained on.
+
+    Args:
+        draws: number of rows -> a source of random batches.
+        loss: model and batch -> the mean loss, and further numbers to log.
+        described: what `config.json` says about the data.
+        prompts: token ids that samples on the way begin with.
+    """
 
     draws: Callable[[int], Callable[[torch.Generator], Any]]
     loss: Callable[[TextModel, Any], tuple[Tensor, Mapping[str, float]]]
     described: dict[str, Any]
+    prompts: Sequence[Sequence[int]] = ()
 
 
 def tune_text(config: TrainText, progress: Progress) -> Path:
@@ -44,6 +52,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     from unveil.text.data.tokens import FILE, digest, write_tokens
     from unveil.text.recipes.checks import check_run_folder
     from unveil.text.recipes.config import TrainText
+    from unveil.text.recipes.previews import sampler
     from unveil.text.weights.peft import write_adapter
     from unveil.training.checkpoint import latest_checkpoint
 
@@ -86,7 +95,10 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
     task = Task(
         trained, draws(size), loss, {}, draws=draws, size=size, counted=(model, learned.loss), lower=lower
     )
-    run_task(task, config.run, device, config.run.folder, described, TrainText(), progress, on_save=on_save)
+    on_sample = sampler(model, trained, config.run.folder, progress, learned.prompts)
+    run_task(
+        task, config.run, device, config.run.folder, described, TrainText(), progress, on_sample, on_save
+    )
     return config.run.folder
 
 
@@ -138,6 +150,7 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
     from unveil.text.data.instructions import Examples, read_chats
     from unveil.text.finetuning import tuning_batches, tuning_loss
     from unveil.text.recipes.data import stream_for
+    from unveil.text.recipes.previews import COUNT
     from unveil.text.training import text_batches, text_loss
 
     if config.sft is not None:
@@ -148,7 +161,8 @@ def _learned(config: TrainText, tokens: Tokens, shape: TextShape) -> Learned:
         def tuned(count: int) -> Callable[[torch.Generator], TuningBatch]:
             return tuning_batches(examples, config.rows(count), config.form, config.times)
 
-        return Learned(tuned, tuning_loss, described)
+        prompts = [chat[0].prompt.tolist() for chat in examples.chats[:COUNT]]
+        return Learned(tuned, tuning_loss, described, prompts)
     stream = stream_for(tokens, config.data, config.files, config.hold_out)
     pieces = Pieces(stream, shape.context, config.truncated)
 

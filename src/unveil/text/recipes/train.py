@@ -34,6 +34,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     from unveil.text.data.tokens import FILE, digest, write_tokens
     from unveil.text.model import TextModel
     from unveil.text.recipes.config import TRAIN_PRESETS, TrainText
+    from unveil.text.recipes.previews import sampler
     from unveil.text.training import text_batches, text_loss
     from unveil.training.checkpoint import latest_checkpoint
 
@@ -66,7 +67,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
     task = Task(
         model, draws(size), text_loss, {}, draws=draws, size=size, lower="--context, --width or --depth"
     )
-    run_task(task, config.run, device, config.run.folder, described, TrainText(), progress)
+    on_sample = sampler(model, model, config.run.folder, progress)
+    run_task(task, config.run, device, config.run.folder, described, TrainText(), progress, on_sample)
     return config.run.folder
 
 
