@@ -9,7 +9,21 @@ from unveil.cli import main
 from unveil.text.recipes import previews
 
 TINY = ["--preset", "tiny", "--width", "16", "--depth", "1", "--heads", "2", "--context", "48"]
-COMMON = [*TINY, "--batch-size", "4", "--device", "cpu", "--steps", "4", "--save-every", "2", "--keep", "0"]
+COMMON = [
+    *TINY,
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+    "--steps",
+    "4",
+    "--save-every",
+    "2",
+    "--keep",
+    "0",
+    "--bfloat16",
+    "False",
+]
 POEM = "To be, or not to be, that is the question.\n" * 12
 
 
