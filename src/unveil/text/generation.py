@@ -80,20 +80,20 @@ def write(
 def alike(
     model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
 ) -> list[Tensor]:
-    """Rows (N,) that are written together: steps are shared out over their blocks alike, and caches remember as much of each."""
+    """Groups of rows (N,) that are written together: they have the same steps per block, and as many cached columns."""
     single = (
         model.window == 1 and not settings.remask and settings.edit is None
-    )  # a token a block: one step each
+    )  # one token per block and step
     approximate = settings.cache in ("prefix", "dual")
     if not approximate and (single or settings.order == "first-hitting"):
         return [torch.arange(len(wanted), device=wanted.device)]
-    kinds: dict[Hashable, list[int]] = {}
-    places = row_places(valid)
+    groups: dict[Hashable, list[int]] = {}
+    positions = row_places(valid)
     for i, row in enumerate(wanted):
         columns = row.nonzero()[:, 0]
         key: Hashable = None
         if model.window:
-            key = tuple(places[i, columns].tolist())
+            key = tuple(positions[i, columns].tolist())
         elif approximate or 0 < settings.block < len(columns):
             begun = (
                 columns[:: settings.block or max(1, len(columns))]
@@ -101,15 +101,15 @@ def alike(
                 else columns[:0]
             )
             key = (len(columns), *(wanted.shape[1] - begun).tolist())
-        kinds.setdefault(key, []).append(i)
-    return [torch.tensor(rows, device=wanted.device) for rows in kinds.values()]
+        groups.setdefault(key, []).append(i)
+    return [torch.tensor(rows, device=wanted.device) for rows in groups.values()]
 
 
 def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
-    """The randomness of some of `count` rows.
+    """The generators of some of `count` rows.
 
     Raises:
-        ValueError: generators that each serve several rows, of which only some are written together.
+        ValueError: generators that each serve several rows, only some of which are written together.
     """
     if not isinstance(generator, Sequence) or (len(rows) == count and len(generator) != count):
         return generator
@@ -135,7 +135,7 @@ def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
 def _write_alike(
     model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: OnStep
 ) -> Written:
-    """Fill rows that are `alike`, block after block. A finished row changes no more, and draws no more random numbers."""
+    """Fill rows that are `alike`, block after block. A finished row no longer changes or uses random numbers."""
     x, valid = canvas
     wanted = (x == model.tokens.mask_id) & valid
     blocks = blocks_for(model, wanted, valid, settings)
@@ -193,7 +193,9 @@ def _write_block(
 def belief_of(
     model: TextModel, view: View, block: Block, prompt: Bool[Tensor, "B W"], settings: TextSettings
 ) -> Denoise[MaskedDenoised]:
-    """The denoiser with its condition bound: logits only where a token is still needed, guidance, no end-of-text where it may not be.
+    """The denoiser with its condition bound, guidance, and without end-of-text if it may not be written.
+
+    Logits are computed only at the positions where a token is still needed.
 
     Args:
         prompt: the known tokens of the window, which guidance masks.
@@ -224,7 +226,7 @@ def belief_of(
 
 
 def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
-    """Logits in float64 after guidance, as LLaDA's sampler has them: in float32 many sure tokens have probability 1, and order is lost."""
+    """Logits in float64 after guidance, as in LLaDA's sampler: in float32 many probabilities round to 1, and their order is lost."""
 
     def exact(x_t: Tensor, t: Tensor) -> MaskedDenoised:
         belief = denoise(x_t, t)
