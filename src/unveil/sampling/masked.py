@@ -31,7 +31,7 @@ class AncestralUnmask:
     the marginals. Wang et al. 2025 (ReMDM), eq. 6, rescaled schedule.
 
     Args:
-        temperature: of the belief; 0 takes its best token.
+        temperature: sampling temperature of the belief; 0 takes the most probable token.
         among: bool, broadcastable to x (B, L): the positions that may change, by default all; or a function (`Changeable`), where they
             depend on x.
     """
@@ -73,7 +73,7 @@ class FirstHittingUnmask:
     A step from t to s calls the denoiser once for every event of the row that has most; in all, about as often as there are masks.
 
     Args:
-        temperature, among: as of `AncestralUnmask`.
+        temperature, among: as in `AncestralUnmask`.
     """
 
     schedule: Schedule
@@ -120,15 +120,16 @@ class ConfidentUnmask:
     et al. 2022. Not a sample of the model's distribution: greedy about where, and at temperature 0 about what.
 
     Args:
-        order: confidence: probability of the chosen token. margin: between the best two. entropy: the lowest. random. left-to-right.
+        order: which tokens are revealed first: confidence, the highest probability; margin, the largest difference between the two highest
+            probabilities; entropy, the lowest entropy; random; left-to-right.
         temperature: 0 takes the best token; else Gumbel noise in float64 (in lower precision it lowers the temperature: Zheng et al. 2025).
             The order looks at probabilities without the noise.
         threshold: also commit every token at least this probable (Wu et al. 2025, Fast-dLLM, Alg. 1).
         factor: also commit the r most confident tokens while the r-th, r > 1, has confidence >= 1 - factor / (r + 1) (ibid., section 3.3).
-        remask: as of `AncestralUnmask`, in addition to the commits.
-        edit: a token that is already there gives way to another one at least this probable (token editing, LLaDA 2.1); known ones are put
-            back by the edit that follows. Beliefs are asked where tokens stand too, which only a network trained so answers well.
-        among: as of `AncestralUnmask`; n counts these.
+        remask: as in `AncestralUnmask`, in addition to the reveals.
+        edit: a revealed token is replaced by another one with at least this probability (token editing, LLaDA 2.1). Beliefs at revealed
+            tokens are used, which only a network trained for it predicts well.
+        among: as in `AncestralUnmask`; n counts these positions.
     Raises:
         ValueError: an unknown order, or threshold or factor with an order other than confidence.
     """

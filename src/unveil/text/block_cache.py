@@ -1,11 +1,13 @@
-"""The columns of a canvas that the network is evaluated on while one block is written, and the keys and values that are cached.
+"""The columns of a canvas that the network is evaluated on while one block is written, and the keys and
+values that are cached.
 
-    whole     everything that the block's beliefs depend on is evaluated (of block diffusion: the blocks so far); nothing is cached
-    exact     block diffusion and causal models: the block alone; earlier blocks are cached and never change. The same beliefs
-    prefix    masked models: the block and all tokens after it; those before it are cached as they were at its start
+    whole     all tokens that the block's beliefs depend on (block diffusion: the blocks so far); no cache
+    exact     block diffusion and causal models: the block alone; earlier blocks are cached and never change
+    prefix    masked models: the block and all tokens after it; those before are cached as they were at its start
     dual      masked models: the block alone; all other tokens are cached as they were at its start
 
-The last two are approximations (Wu et al. 2025, Fast-dLLM, section 3.2): every token's keys depend on the tokens that are being written.
+The last two are approximations (Wu et al. 2025, Fast-dLLM, section 3.2): every token's keys depend on the
+tokens that are being written.
 """
 
 from typing import NamedTuple
@@ -54,7 +56,8 @@ def row_places(valid: Bool[Tensor, "B L"]) -> Tensor:
 
 
 def blocks_by_place(wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
-    """Like `blocks_of`, but at the block boundaries of a model trained with blocks of `size`, by positions in the row.
+    """Like `blocks_of`, but at the block boundaries of a model trained with blocks of `size`, by positions in
+    the row.
 
     Blocks without a wanted position are left out.
     """
@@ -117,7 +120,8 @@ class View(NamedTuple):
     Args:
         window: the columns of the canvas that it is evaluated on.
         conditions: with the prompt and, for guidance, with the prompt masked.
-        prefix: keys and values of the blocks before, of a model of blocks; the next block's view is made from them.
+        prefix: keys and values of the blocks before, of a model of blocks; the next block's view is made from
+            them.
         calls: number of network calls for the cached columns.
     """
 

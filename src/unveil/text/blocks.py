@@ -1,4 +1,5 @@
-"""A canvas in blocks: which tokens belong to each, how many steps it gets, and the state of the one that is being written."""
+"""A canvas in blocks: which tokens belong to each, how many steps it gets, and the state of the one that is
+being written."""
 
 from collections.abc import Sequence
 
@@ -12,14 +13,17 @@ from unveil.text.settings import TextSettings
 
 
 class Block:
-    """One block while it is written: which of its tokens are [MASK], which may change, and which rows are finished.
+    """One block while it is written: which of its tokens are [MASK], which may change, and which rows are
+    finished.
 
-    The solver, the belief and the stopping rule all read it, so that x is compared with [MASK] once per state.
+    The solver, the belief and the stopping rule all read it, so that x is compared with [MASK] once per
+    state.
 
     Args:
         among: the positions that belong to the block, within the columns that the network sees.
         mask_id, eos_id: of the vocabulary.
-        settings: `edit` and `remask` decide when a row is finished, `stop` and `may_end` whether end-of-text finishes it.
+        settings: `edit` and `remask` decide when a row is finished, `stop` and `may_end` whether end-of-text
+            finishes it.
     """
 
     def __init__(self, among: Bool[Tensor, "B W"], mask_id: int, eos_id: int, settings: TextSettings) -> None:
@@ -41,7 +45,8 @@ class Block:
         return self._last[1]
 
     def changeable(self, x: Int[Tensor, "B W"]) -> tuple[Tensor, Tensor]:
-        """[MASK] that may be revealed, and tokens that may change, each (B, W) bool, in the rows that are not finished."""
+        """[MASK] that may be revealed, and tokens that may change, each (B, W) bool, in the rows that are not
+        finished."""
         masked, active = self.masked(x), self._active[:, None]
         return masked & active, self.among & ~masked & active
 
@@ -68,7 +73,8 @@ class Block:
 
 
 def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
-    """The wanted positions of each row in blocks of `size` from the left, each (B, L) bool; size 0: all in one block."""
+    """The wanted positions of each row in blocks of `size` from the left, each (B, L) bool; size 0: all in
+    one block."""
     rank = wanted.long().cumsum(1) - 1
     longest = int(rank.max()) + 1
     count = -(-longest // size) if size else 1
@@ -76,7 +82,8 @@ def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
 
 
 def blocks_for(model: TextModel, wanted: Tensor, valid: Tensor, settings: TextSettings) -> list[Tensor]:
-    """The blocks (B, L) in which a model writes: its own if it was trained with blocks, else those of the settings."""
+    """The blocks (B, L) in which a model writes: its own if it was trained with blocks, else those of the
+    settings."""
     if model.window:
         return blocks_by_place(wanted, valid, model.window)
     return blocks_of(wanted, settings.block)
@@ -85,8 +92,8 @@ def blocks_for(model: TextModel, wanted: Tensor, valid: Tensor, settings: TextSe
 def shares(steps: int, counts: Sequence[int]) -> list[int]:
     """Steps of each block, at least 1, in proportion to its masks.
 
-    Whole numbers whose sum is `steps`, or the number of blocks if that is more. What remains after rounding down goes to the largest
-    fractions, the first of equal ones.
+    Whole numbers whose sum is `steps`, or the number of blocks if that is more. What remains after rounding
+    down goes to the largest fractions, the first of equal ones.
     """
     total = max(1, sum(counts))
     ideal = [steps * count / total for count in counts]
@@ -110,29 +117,35 @@ def check_settings(model: TextModel, settings: TextSettings, blocks: int) -> Non
     """Refuse settings that this model cannot follow.
 
     Raises:
-        ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model that never saw a masked
-            prompt; or editing, or a threshold or factor, with an order that does not use confidence.
+        ValueError: fewer steps than blocks; blocks or a cache of another kind of model; guidance of a model
+            that never saw a masked prompt; or editing, or a threshold or factor, with an order that does not
+            use confidence.
     """
     own_process = settings.order in ("ancestral", "first-hitting")
     if 0 < settings.steps < blocks and not (model.window and settings.order == "first-hitting"):
         raise ValueError(
-            f"{settings.steps} steps are fewer than the {blocks} blocks; give more `steps` or a larger `block`"
+            f"{settings.steps} steps are fewer than the {blocks} blocks; give more `steps` or a larger "
+            "`block`"
         )
     if model.window and settings.block not in (0, model.window):
         raise ValueError(
-            f"this model's own blocks have {model.window} tokens, but `block` is {settings.block}; leave it out"
+            f"this model's own blocks have {model.window} tokens, but `block` is {settings.block}; leave it "
+            "out"
         )
     if model.window and settings.cache in ("prefix", "dual"):
         raise ValueError(
-            f"`cache={settings.cache}` is for masked models; this one reuses its earlier blocks exactly: give `cache=auto`"
+            f"`cache={settings.cache}` is for masked models; this one reuses its earlier blocks exactly: "
+            "give `cache=auto`"
         )
     if model.window and settings.scale != 1.0:
         raise ValueError(
-            "guidance masks the prompt, which a causal model, or one of blocks, has never seen masked; leave `scale` at 1"
+            "guidance masks the prompt, which a causal model, or one of blocks, has never seen masked; leave "
+            "`scale` at 1"
         )
     if settings.edit is not None and own_process:
         raise ValueError(f"`edit` needs an order by confidence, got `order={settings.order}`")
     if (settings.threshold is not None or settings.factor is not None) and own_process:
         raise ValueError(
-            f"`threshold` and `factor` reveal by confidence, which `order={settings.order}` does not use; give `order=confidence`"
+            f"`threshold` and `factor` reveal by confidence, which `order={settings.order}` does not use; "
+            "give `order=confidence`"
         )

@@ -1,4 +1,5 @@
-"""Canvases: rows of known tokens and masks, made from prompts or from patterns with gaps, and their checks."""
+"""Canvases: rows of known tokens and masks, made from prompts or from patterns with gaps, and their
+checks."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -72,7 +73,8 @@ def prompt_canvas(
     for prompt in cast(Sequence[object], prompts):
         if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
             raise ValueError(
-                f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by tokens.encode"
+                f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by "
+                "tokens.encode"
             )
         ids = cast(Sequence[object], prompt)
         if strange := [i for i in ids if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size]:
@@ -81,7 +83,8 @@ def prompt_canvas(
             )
         if tokens.mask_id in ids:
             raise ValueError(
-                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
+                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To "
+                "be, [*8] that is'"
             )
     return padded([[*prompt, *[tokens.mask_id] * length] for prompt in prompts], tokens.eos_id, device)
 
@@ -123,7 +126,8 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
     """The canvas on the model's device, after all checks.
 
     Raises:
-        ValueError: other shapes or types, ids outside the vocabulary, padding that is not on the left, more tokens than the context, or no mask.
+        ValueError: other shapes or types, ids outside the vocabulary, padding that is not on the left, more
+            tokens than the context, or no mask.
     """
     ids, valid = canvas
     if (
@@ -134,16 +138,19 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
         or ids.dtype == torch.bool
     ):
         raise ValueError(
-            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} {ids.dtype} and "
+            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} "
+            f"{ids.dtype} and "
             f"{tuple(valid.shape)} {valid.dtype}"
         )
     if not ids.numel() or not bool(((ids == model.tokens.mask_id) & valid).any()):
         raise ValueError(
-            f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token {model.tokens.mask_id})"
+            f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token "
+            f"{model.tokens.mask_id})"
         )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
         raise ValueError(
-            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. {model.tokens.size - 1}"
+            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. "
+            f"{model.tokens.size - 1}"
         )
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise ValueError(

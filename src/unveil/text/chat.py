@@ -1,4 +1,5 @@
-"""Answers in chats: the model's template, prompts of different lengths in one batch, a stop at the end of the answers."""
+"""Answers in chats: the model's template, prompts of different lengths in one batch, a stop at the end of the
+answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from unveil.text.settings import TextSettings
 
 
 class Answers(NamedTuple):
-    """Answers, their number of tokens, the number of network calls, and which answers ended before their room was full."""
+    """Answers, their number of tokens, the number of network calls, and which answers ended before their room
+    was full."""
 
     texts: list[str]
     tokens: int
@@ -36,8 +38,8 @@ def answer(
 ) -> Answers:
     """Write the assistant's next turn in each chat, all in one batch.
 
-    An answer ends at the first token that ends a turn or the text. Chats of different lengths are padded on the left; with one generator
-    per chat, each answer is what it would be in a batch of its own.
+    An answer ends at the first token that ends a turn or the text. Chats of different lengths are padded on
+    the left; with one generator per chat, each answer is what it would be in a batch of its own.
 
     Args:
         settings: `length` is the room for an answer; None: 128 tokens, at most half of the context.
@@ -53,7 +55,8 @@ def answer(
         if isinstance(turns, str | Turn) or not all(isinstance(turn, Turn) for turn in turns)
     ]:
         raise ValueError(
-            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is [[Turn(...), ...]]"
+            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is "
+            "[[Turn(...), ...]]"
         )
     prompts = [encode_chat(model.tokens, turns) for turns in chats]
     if prompts:

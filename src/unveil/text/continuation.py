@@ -19,21 +19,24 @@ def write_on(
     generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> Written:
-    """Write after prompts without a length: parts of `settings.length` masks, until a row has ended or its context is full.
+    """Write after prompts without a length: parts of `settings.length` masks, until a row has ended or its
+    context is full.
 
-    The network sees no masks beyond the current part, so that the number of masks does not reveal the length of the text. `steps` and
-    `block` apply to each part.
+    The network sees no masks beyond the current part, so that the number of masks does not reveal the length
+    of the text. `steps` and `block` apply to each part.
 
     Args:
         on_step: as in `write`, called with the rows that are being written.
     Returns:
-        Rows whose prompts end in the same column; what was not written, after an end or a full context, stays masked.
+        Rows whose prompts end in the same column; what was not written, after an end or a full context, stays
+        masked.
     Raises:
         ValueError: as `write`; or guidance, because each part's prompt includes the text written so far.
     """
     if settings.scale != 1.0:
         raise ValueError(
-            "guidance masks the prompt, but without a length all text written so far is the prompt of what follows; give `length`, "
+            "guidance masks the prompt, but without a length all text written so far is the prompt of what "
+            "follows; give `length`, "
             "or leave `scale` at 1"
         )
     context, size, tokens = model.shape.context, settings.tokens(model.shape.context), model.tokens

@@ -1,4 +1,5 @@
-"""Fine-tuning on instructions: only responses are masked, and each loss is divided by the response's length."""
+"""Fine-tuning on instructions: only responses are masked, and each loss is divided by the response's
+length."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
@@ -14,7 +15,8 @@ from unveil.text.training import Times, check_draws
 
 
 class TuningBatch(NamedTuple):
-    """Prompts with their responses, and the random numbers that decide which tokens of the responses are masked.
+    """Prompts with their responses, and the random numbers that decide which tokens of the responses are
+    masked.
 
     Args:
         ids: (B, L) token ids.

@@ -1,7 +1,9 @@
-"""Writing: the masks of a canvas are filled in any order, in blocks, with or without guidance, up to the end of text.
+"""Writing: the masks of a canvas are filled in any order, in blocks, with or without guidance, up to the end
+of text.
 
-What is written in a row depends on its own prompt, settings and generator alone, not on the other rows of the batch, up to the rounding of
-matrix products: rows whose blocks or windows differ are written in separate batches (`alike`).
+What is written in a row depends on its own prompt, settings and generator alone, not on the other rows of the
+batch, up to the rounding of matrix products: rows whose blocks or windows differ are written in separate
+batches (`alike`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -58,7 +60,8 @@ def write(
     """Fill every mask of a canvas; all other tokens stay as they are.
 
     Args:
-        generator: one for all rows, or one per row, so that each text is independent of the other rows (`noise.generators`).
+        generator: one for all rows, or one per row, so that each text is independent of the other rows
+            (`noise.generators`).
         on_step: called with the tokens (B, L) after every step, for streaming.
     Raises:
         ValueError: longer than the context, or refused by `checked` or `check_settings`.
@@ -80,7 +83,8 @@ def write(
 def alike(
     model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
 ) -> list[Tensor]:
-    """Groups of rows (N,) that are written together: they have the same steps per block, and as many cached columns."""
+    """Groups of rows (N,) that are written together: they have the same steps per block, and as many cached
+    columns."""
     single = (
         model.window == 1 and not settings.remask and settings.edit is None
     )  # one token per block and step
@@ -135,7 +139,8 @@ def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
 def _write_alike(
     model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: OnStep
 ) -> Written:
-    """Fill rows that are `alike`, block after block. A finished row no longer changes or uses random numbers."""
+    """Fill rows that are `alike`, block after block. A finished row no longer changes or uses random
+    numbers."""
     x, valid = canvas
     wanted = (x == model.tokens.mask_id) & valid
     blocks = blocks_for(model, wanted, valid, settings)
@@ -226,7 +231,8 @@ def belief_of(
 
 
 def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
-    """Logits in float64 after guidance, as in LLaDA's sampler: in float32 many probabilities round to 1, and their order is lost."""
+    """Logits in float64 after guidance, as in LLaDA's sampler: in float32 many probabilities round to 1, and
+    their order is lost."""
 
     def exact(x_t: Tensor, t: Tensor) -> MaskedDenoised:
         belief = denoise(x_t, t)
@@ -259,7 +265,8 @@ def continue_text(
     """The continuation of each prompt, all in one batch, cut at the end of text.
 
     Args:
-        generator: as in `write`; `noise.generators(seed, len(prompts))` makes each text independent of the others.
+        generator: as in `write`; `noise.generators(seed, len(prompts))` makes each text independent of the
+            others.
     Raises:
         ValueError: as `write`; or a single text instead of a list.
     """

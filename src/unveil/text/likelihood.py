@@ -19,7 +19,8 @@ class Draws(NamedTuple):
     """All random numbers of `text_nats`, for example recorded from another implementation.
 
     Args:
-        places: (B, N, draws) in [0, 1), the quantile of each block's number of masks, or time, in each draw; N = 1 without blocks.
+        places: (B, N, draws) in [0, 1), the quantile of each block's number of masks, or time, in each draw;
+            N = 1 without blocks.
         uniform: (draws, B, L) in [0, 1); the positions with the smallest numbers are masked.
     """
 
@@ -39,21 +40,26 @@ def text_nats(
     times: Times = "stratified",
     drawn: Draws | None = None,
 ) -> Float[Tensor, "B N"]:
-    """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their number, in nats per token.
+    """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their
+    number, in nats per token.
 
-    A row's mean over draws estimates the bound. Stratified or antithetic draws of a row are not independent, so that their spread is no
-    measure of the error of their mean. Nie et al. 2025, eq. 6 and appendix B.5. Exact likelihoods (`is_exact`) are computed once: N = 1.
+    A row's mean over draws estimates the bound. Stratified or antithetic draws of a row are not independent,
+    so that their spread is no measure of the error of their mean. Nie et al. 2025, eq. 6 and appendix B.5.
+    Exact likelihoods (`is_exact`) are computed once: N = 1.
 
     Args:
-        generator: one for all rows, or one per row, so that a row's numbers depend on neither the batch nor its padding.
+        generator: one for all rows, or one per row, so that a row's numbers depend on neither the batch nor
+            its padding.
         known: tokens that are conditioned on and not scored, such as a prompt.
-        valid: real tokens; padding is neither attended to nor scored. For a model of blocks or a causal one it must be on the right.
+        valid: real tokens; padding is neither attended to nor scored. For a model of blocks or a causal one
+            it must be on the right.
         form: `counted_loss` or `masked_loss`, with times in all of (0, 1].
-        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1 - l.
+        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1
+            - l.
         drawn: the random numbers, in place of the generator's.
     Raises:
-        ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than the context, ids outside the
-            vocabulary, or other shapes.
+        ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than
+            the context, ids outside the vocabulary, or other shapes.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -125,9 +131,10 @@ def conditional_nats(
 ) -> Float[Tensor, "B L"]:
     """-log p(token | context) at every scored position, in nats; 0 at others.
 
-    The context of a masked model is all other tokens, at one call per position; the sum is a pseudo-likelihood (Salazar et al. 2020), no
-    bound. That of a model of blocks is the blocks before and the rest of its own, at one call per position of a block. That of a causal
-    model, or with blocks of 1, is all tokens before, and the sum is -log p.
+    The context of a masked model is all other tokens, at one call per position; the sum is a
+    pseudo-likelihood (Salazar et al. 2020), no bound. That of a model of blocks is the blocks before and the
+    rest of its own, at one call per position of a block. That of a causal model, or with blocks of 1, is all
+    tokens before, and the sum is -log p.
 
     Args:
         known, valid: as in `text_nats`.
@@ -152,11 +159,13 @@ def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor 
     for name, it in (("known", known), ("valid", valid)):
         if it is not None and (it.shape != ids.shape or it.dtype != torch.bool):
             raise ValueError(
-                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} {it.dtype}"
+                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} "
+                f"{it.dtype}"
             )
     if ids.ndim != 2 or not ids.numel() or ids.dtype.is_floating_point or ids.shape[1] > model.shape.context:
         raise ValueError(
-            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got {tuple(ids.shape)} {ids.dtype}"
+            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got "
+            f"{tuple(ids.shape)} {ids.dtype}"
         )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
         raise ValueError(
@@ -167,7 +176,8 @@ def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor 
 
 
 def _condition(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | None:
-    """The condition: padding and, for a model of blocks, the clean text, of which each block sees the earlier blocks."""
+    """The condition: padding and, for a model of blocks, the clean text, of which each block sees the earlier
+    blocks."""
     if valid is not None and model.window and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
         raise ValueError("a causal model, or one of blocks, scores rows that are padded on the right only")
     if model.shape.block:
@@ -176,7 +186,8 @@ def _condition(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition
 
 
 def _spread(where: Tensor, draws: int, times: Times, generator: Noise) -> Tensor:
-    """(B, N, draws) uniform numbers in [0, 1): one in each of `draws` strata, pairs u and 1 - u, or independent.
+    """(B, N, draws) uniform numbers in [0, 1): one in each of `draws` strata, pairs u and 1 - u, or
+    independent.
 
     Args:
         where: (B, N) bool, the blocks where numbers are needed.

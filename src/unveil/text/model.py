@@ -1,4 +1,5 @@
-"""What is learned of text: a denoiser of masked tokens, and the vocabulary that belongs to it. Nie et al. 2025 (LLaDA)."""
+"""What is learned of text: a denoiser of masked tokens, and the vocabulary that belongs to it. Nie et al.
+2025 (LLaDA)."""
 
 from typing import cast
 
@@ -26,7 +27,8 @@ class TextModel(nn.Module):
         super().__init__()
         if tokens.size != shape.vocabulary:
             raise UnveilError(
-                f"these weights are of {shape.vocabulary} tokens, but the tokenizer has {tokens.size}; give its own tokenizer"
+                f"these weights are of {shape.vocabulary} tokens, but the tokenizer has {tokens.size}; give "
+                "its own tokenizer"
             )
         self.shape, self.tokens = shape, tokens
         names = (
@@ -54,7 +56,8 @@ class TextModel(nn.Module):
 
     @property
     def window(self) -> int:
-        """Tokens per autoregressive step: 1 of a causal model, a block's of block diffusion, 0 of masked diffusion of the whole."""
+        """Tokens per autoregressive step: 1 of a causal model, a block's of block diffusion, 0 of masked
+        diffusion of the whole."""
         return 1 if self.shape.causal else self.shape.block
 
     @property

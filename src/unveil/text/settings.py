@@ -18,43 +18,47 @@ class TextSettings:
     """How text is written.
 
     Raises:
-        ValueError: a value of another type or out of range, by name; or `remask` with `order='first-hitting'`.
+        ValueError: a value of another type or out of range, by name; or `remask` with
+            `order='first-hitting'`.
     """
 
     length: Annotated[int | None, Bounds(0)] = LENGTH
-    """number of new tokens after the prompt; None: 128, or as many as the context has room for; 0, for `unveil sample text`: parts of
-    --blocks tokens (by default 32), each in --steps network calls, until the text ends or the context is full"""
+    """number of new tokens after the prompt; None: 128, or as many as the context has room for; 0, for
+    `unveil sample text`: parts of --blocks tokens (by default 32), each in --steps network calls, until the
+    text ends or the context is full"""
     steps: Annotated[int, Bounds(0)] = 64
-    """number of network calls, divided among the blocks in proportion to their tokens; 0: one call per token. --order first-hitting
-    always makes one call per token"""
+    """number of network calls, divided among the blocks in proportion to their tokens; 0: one call per token.
+    --order first-hitting always makes one call per token"""
     block: Annotated[int, Bounds(0)] = 0
-    """number of tokens per block; blocks are finished from left to right. 0: a single block, or the blocks that the model was trained
-    with"""
+    """number of tokens per block; blocks are finished from left to right. 0: a single block, or the blocks
+    that the model was trained with"""
     order: WritingOrder = "confidence"
-    """which masked tokens are revealed first. `ancestral` and `first-hitting` sample the model's own reverse process, `first-hitting`
-    without discretization error"""
+    """which masked tokens are revealed first. `ancestral` and `first-hitting` sample the model's own reverse
+    process, `first-hitting` without discretization error"""
     temperature: Annotated[float, Bounds(0, below=True)] = 0.0
     """sampling temperature; 0 takes the most probable token"""
     scale: Annotated[float, Bounds(above=True, below=True)] = 1.0
-    """scale of classifier-free guidance against the masked prompt; 1 disables it; w + 1 for LLaDA's cfg_scale w"""
+    """scale of classifier-free guidance against the masked prompt; 1 disables it; w + 1 for LLaDA's cfg_scale
+    w"""
     threshold: Probability = None
     """with --order confidence: also reveal every token with at least this probability"""
     factor: Annotated[float | None, Bounds(0, above=True, below=True)] = None
-    """with --order confidence: also reveal the r most confident tokens as long as the r-th has a probability of at least
-    1 - factor / (r + 1)"""
+    """with --order confidence: also reveal the r most confident tokens as long as the r-th has a probability
+    of at least 1 - factor / (r + 1)"""
     remask: Annotated[float, Bounds(0, 1)] = 0.0
-    """strength of remasking (ReMDM): the probability, relative to its largest value, that a revealed token is masked again in a step"""
+    """strength of remasking (ReMDM): the probability, relative to its largest value, that a revealed token is
+    masked again in a step"""
     stop: bool = True
     """end each text at its first end-of-text token, and stop when all have ended"""
     may_end: bool = True
     """whether end-of-text may be written; always off for gaps"""
     cache: Cache = "auto"
-    """keys and values that are reused between calls. `auto`: those that never change (earlier blocks of a block-diffusion model), so that
-    the text stays the same. `prefix` and `dual`, of masked models: those before, or all around, the block as they were at its start;
-    faster, with slightly different text"""
+    """keys and values that are reused between calls. `auto`: those that never change (earlier blocks of a
+    block-diffusion model), so that the text stays the same. `prefix` and `dual`, of masked models: those
+    before, or all around, the block as they were at its start; faster, with slightly different text"""
     edit: Probability = None
-    """replace a written token by another one with at least this probability (LLaDA 2.1's token editing), in at most --edit-steps more
-    calls per block"""
+    """replace a written token by another one with at least this probability (LLaDA 2.1's token editing), in
+    at most --edit-steps more calls per block"""
     edit_steps: Annotated[int, Bounds(0)] = 16
     """largest number of additional network calls per block with --edit"""
 

@@ -11,8 +11,8 @@ class TextShape:
     """What fixes the tensors of a `TextModel`.
 
     Raises:
-        ValueError: a value of another type or out of range, by name; `width`, `heads` and `kv_heads` that do not divide; or `block` with
-            `causal`.
+        ValueError: a value of another type or out of range, by name; `width`, `heads` and `kv_heads` that do
+            not divide; or `block` with `causal`.
     """
 
     vocabulary: Annotated[int, Bounds(3, 2**24 - 1)] = 258
@@ -40,10 +40,11 @@ class TextShape:
     forbid_mask: bool = True
     """give [MASK] probability 0; LLaDA's published weights leave it in the softmax"""
     block: Annotated[int, Bounds(0, 10**6)] = 0
-    """number of tokens per block of block diffusion (BD3): each block is masked diffusion conditioned on the blocks before it. 0: masked
-    diffusion of the whole sequence"""
+    """number of tokens per block of block diffusion (BD3): each block is masked diffusion conditioned on the
+    blocks before it. 0: masked diffusion of the whole sequence"""
     causal: bool = False
-    """train an autoregressive model with the same transformer, for comparison; --form and --times have no effect"""
+    """train an autoregressive model with the same transformer, for comparison; --form and --times have no
+    effect"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -21,7 +21,8 @@ class TextBatch(NamedTuple):
     Args:
         ids: (B, L) token ids.
         uniform: (B, L) in [0, 1).
-        t: times, (B,), or (B, L) with blocks; in the l-form the masked fractions, which its loss does not use.
+        t: times, (B,), or (B, L) with blocks; in the l-form the masked fractions, which its loss does not
+            use.
         masks: l-form: number of masked tokens, (B,), or (B, N) per block; t-form: None.
     """
 
@@ -45,7 +46,8 @@ def text_batches(
         form: t: `masked_loss` (LLaDA's 1 / t); l: `counted_loss` (the same mean, lower variance).
         times: how the times of the t-form are sampled; the l-form's counts are stratified.
         least: smallest t, LLaDA's eps.
-        block: block size; each block has its own time or number of masks (Arriola et al. 2025, BD3). 0: one for the whole piece.
+        block: block size; each block has its own time or number of masks (Arriola et al. 2025, BD3). 0: one
+            for the whole piece.
     Raises:
         ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
     """

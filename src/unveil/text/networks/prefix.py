@@ -1,7 +1,8 @@
-"""Cached context, as `Condition.prefix`: the keys and values of its tokens, made by `LanguageTransformer.prefill`.
+"""Cached context, as `Condition.prefix`: the keys and values of its tokens, made by
+`LanguageTransformer.prefill`.
 
-A prefix is a tuple of tensors with the batch on axis 0: tokens (B, P), their positions (B, P), -1 at padding, and for every transformer
-block its rotated keys and its values, (B, 2, kv_heads, P, D).
+A prefix is a tuple of tensors with the batch on axis 0: tokens (B, P), their positions (B, P), -1 at padding,
+and for every transformer block its rotated keys and its values, (B, 2, kv_heads, P, D).
 """
 
 import torch

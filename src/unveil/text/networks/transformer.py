@@ -1,4 +1,5 @@
-"""A LLaMA-style transformer over tokens, bidirectional for masked diffusion or causal. Tensors are named as LLaDA's."""
+"""A LLaMA-style transformer over tokens, bidirectional for masked diffusion or causal. Tensors are named as
+LLaDA's."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -60,9 +61,11 @@ class Rotation:
 
 
 class LanguageBlock(nn.Module):
-    """x + attention(norm(x)), then x + SwiGLU(norm(x)). Shapes: x (B, L, W), mask (B or 1, 1, L or 1, K) bool or None.
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)). Shapes: x (B, L, W), mask (B or 1, 1, L or 1, K) bool
+    or None.
 
-    Grouped heads: each of `kv_heads` keys and values serves heads / kv_heads neighbouring queries (Ainslie et al. 2023).
+    Grouped heads: each of `kv_heads` keys and values serves heads / kv_heads neighbouring queries (Ainslie et
+    al. 2023).
     """
 
     def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, epsilon: float) -> None:
@@ -126,17 +129,21 @@ class LanguageBlock(nn.Module):
 class LanguageTransformer(nn.Module):
     """Tokens (B, L) to logits (B, L, V), or (B, P, V) at `positions` (B, P). Nie et al. 2025, section 2.1.
 
-    The belief about a masked token does not depend on the time (Ou et al. 2025, RADD, theorem 1), so that the network does not use it.
+    The belief about a masked token does not depend on the time (Ou et al. 2025, RADD, theorem 1), so that the
+    network does not use it.
 
-    A LLaDA tensor `model.transformer.X` is our `X`: wte, blocks.i.{attn_norm, q_proj, k_proj, v_proj, attn_out, ff_norm, ff_proj, up_proj,
-    ff_out}, ln_f and ff_out, the head, each `.weight`. LLaMA's are the same layers under other names.
+    A LLaDA tensor `model.transformer.X` is our `X`: wte, blocks.i.{attn_norm, q_proj, k_proj, v_proj,
+    attn_out, ff_norm, ff_proj, up_proj, ff_out}, ln_f and ff_out, the head, each `.weight`. LLaMA's are the
+    same layers under other names.
 
     Condition:
-        valid (B, L): real tokens; padding is masked in the attention and not counted in positions, so that a padded row equals the row alone.
+        valid (B, L): real tokens; padding is masked in the attention and not counted in positions, so that a
+            padded row equals the row alone.
         places (B, L): position indices, if they do not begin at 0.
-        prefix: clean context from `prefill`, attended to besides x. In a bidirectional network all of it is visible. In block diffusion
-            x are noised blocks: a position attends to the clean blocks before its own, and to its own noised block (BD3, Arriola et al.
-            2025, section 3.2: their mask over [x_t; x_0], with the halves computed separately).
+        prefix: clean context from `prefill`, attended to besides x. A bidirectional network attends to all of
+            it. In block diffusion x are noised blocks: a position attends to the clean blocks before its own,
+            and to its own noised block (BD3, Arriola et al. 2025, section 3.2: their mask over [x_t; x_0], with
+            the halves computed separately).
 
     Args:
         vocabulary: V, [MASK] included.
@@ -144,11 +151,12 @@ class LanguageTransformer(nn.Module):
         hidden: hidden width of SwiGLU; 0: 8/3 of the width, rounded up to a multiple of 32.
         causal: position i attends to positions <= i only: blocks of 1.
         block: block size; positions attend to their own block and earlier ones. 0: to all.
-        begin: first input token of an autoregressive network (needs `causal`): position i reads the token at i - 1, so that its logits
-            predict the token at i.
+        begin: first input token of an autoregressive network (needs `causal`): position i reads the token at
+            i - 1, so that its logits predict the token at i.
         tied: the output layer has the weights of the embedding.
     Raises:
-        ValueError: the width is no multiple of twice the heads, or the heads are none of kv_heads; or begin without causal.
+        ValueError: the width is no multiple of twice the heads, or the heads are none of kv_heads; or begin
+            without causal.
     """
 
     def __init__(
@@ -170,7 +178,8 @@ class LanguageTransformer(nn.Module):
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
             raise ValueError(
-                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} and {kv_heads}"
+                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} "
+                f"and {kv_heads}"
             )
         if (
             vocabulary < 1
@@ -181,7 +190,8 @@ class LanguageTransformer(nn.Module):
             or not 0.0 < epsilon < 1.0
         ):
             raise ValueError(
-                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, theta finite and above 0, "
+                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, "
+                "theta finite and above 0, "
                 f"epsilon in (0, 1), got {vocabulary}, {depth}, {hidden}, {block}, {theta} and {epsilon}"
             )
         if begin is not None and not causal:
@@ -293,7 +303,8 @@ def _checked(cond: Condition | None, x: Tensor) -> Condition:
         value = getattr(cond, name)
         if value is not None and value.shape != x.shape:
             raise ValueError(
-                f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got {tuple(value.shape)}"
+                f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got "
+                f"{tuple(value.shape)}"
             )
     return cond
 

@@ -69,7 +69,8 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
         kept = _fitting(model, first, turns, length)
         if len(kept) < len(turns):
             say(
-                f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns are forgotten)"
+                f"(the context of {model.shape.context} tokens is full: {len(turns) - len(kept)} older turns "
+                "are forgotten)"
             )
             turns = kept
         try:
@@ -114,7 +115,8 @@ def _model(config: ChatText) -> TextModel:
     model = load_with(config.model)
     if model.window:
         raise UnveilError(
-            f"{config.model.checkpoint} is causal or of blocks; instructions are for masked models, and so is chat"
+            f"{config.model.checkpoint} is causal or of blocks; instructions are for masked models, and so "
+            "is chat"
         )
     return model
 
@@ -123,7 +125,8 @@ def _model(config: ChatText) -> TextModel:
 def _streamed(
     model: TextModel, config: ChatText, length: int
 ) -> Generator[Callable[[Tensor], object] | None]:
-    """Yield a function that redraws the answer in place as its tokens are revealed, or None outside a terminal."""
+    """Yield a function that redraws the answer in place as its tokens are revealed, or None outside a
+    terminal."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

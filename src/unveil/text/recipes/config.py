@@ -60,13 +60,15 @@ ANSWERED = TextSettings(length=None, steps=0, block=32)  # as LLaDA's published 
 
 @dataclass(frozen=True)
 class DataText:
-    """Prepare text for training: learn a vocabulary, hold out the end of the text, and store both parts as tokens.
+    """Prepare text for training: learn a vocabulary, hold out the end of the text, and store both parts as
+    tokens.
 
     Example: unveil data text --data text/kjv_bible.txt.gz --tokenizer bpe --vocabulary 2048 --out data/kjv
     """
 
     data: str = "text/tinyshakespeare.txt.gz"
-    """text file, jsonl or .json array (each also as .gz), .parquet, or a folder of these; also searched below $UNVEIL_DATA"""
+    """text file, jsonl or .json array (each also as .gz), .parquet, or a folder of these; also searched below
+    $UNVEIL_DATA"""
     files: Files = TextFiles()
     tokenizer: Literal["bpe", "bytes"] = "bpe"
     """byte-pair encoding learned from the data, or plain bytes"""
@@ -89,37 +91,43 @@ class TrainText:
 
     Example: unveil train text --preset tiny --data text/tinyshakespeare.txt.gz --out runs/shakespeare
 
-    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --steps 500 --out runs/chat
+    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --out runs/chat
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny learns visibly in minutes; paper has the published numbers of LLaDA-8B, for a cluster; other flags change single fields"""
+    """tiny learns visibly in minutes; paper has the published numbers of LLaDA-8B, for a cluster; other flags
+    change single fields"""
     data: str = "text/tinyshakespeare.txt.gz"
     """folder made by `unveil data text`, or text as that command takes it, which is then read as bytes"""
     files: Files = TextFiles()
     hold_out: Fraction = 0.1
-    """fraction of the characters, at the end of the text, that is not trained on; a prepared folder has its own"""
+    """fraction of the characters, at the end of the text, that is not trained on; a prepared folder has its
+    own"""
     sft: str | None = None
-    """file of instructions for supervised fine-tuning: jsonl, .json array or .parquet of prompts and responses, Alpaca's fields, or
-    turns under "messages" (OpenAI, TRL) or "conversations" (ShareGPT); only responses are masked"""
+    """file of instructions for supervised fine-tuning: jsonl, .json array or .parquet of prompts and
+    responses, Alpaca's fields, or turns under "messages" (OpenAI, TRL) or "conversations" (ShareGPT); only
+    responses are masked"""
     prompt_field: str = "prompt"
     """name of the prompt's field in --sft"""
     response_field: str = "response"
     """name of the response's field in --sft"""
     checkpoint: str | None = None
-    """model to continue from, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    """model to continue from, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a
+    folder of LLaDA's weights"""
     lora_rank: Annotated[int, Bounds(0)] = 0
-    """rank of the low-rank updates (LoRA) that are trained in place of the checkpoint's weights; 0 trains all weights"""
+    """rank of the low-rank updates (LoRA) that are trained in place of the checkpoint's weights; 0 trains all
+    weights"""
     lora_alpha: Annotated[float, Bounds(0, above=True, below=True)] = 16.0
     """scale of the low-rank updates, times the rank: they are multiplied by alpha / rank"""
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
     """linear layers that LoRA updates; those of the feed-forward part are ff_proj, up_proj and ff_out"""
     shape: OmitArgPrefixes[TextShape] = SHAPE
     form: Form = "l"
-    """form of the training bound: l masks exactly l tokens; t masks each token with probability t and weights it by 1/t, as published.
-    Both have the same mean; l has the lower variance"""
+    """form of the training bound: l masks exactly l tokens; t masks each token with probability t and weights
+    it by 1/t, as published. Both have the same mean; l has the lower variance"""
     times: Times = "stratified"
-    """how the times t of a batch (with --block, of a block) are sampled in --form t; the counts of --form l are always stratified"""
+    """how the times t of a batch (with --block, of a block) are sampled in --form t; the counts of --form l
+    are always stratified"""
     truncated: Annotated[float, Bounds(0, 1)] = 0.01
     """fraction of batches that are cut to a random length"""
     run: Run = RunFlags(batch_size=16, weight_decay=0.1, adam_betas=(0.9, 0.95), out=Path("runs/text"))
@@ -140,7 +148,8 @@ class TrainText:
             )
 
     def rows(self, count: int) -> int:
-        """The rows of a batch of `count`: one more if antithetic times need pairs and only the memory of a smaller batch is counted."""
+        """The rows of a batch of `count`: one more if antithetic times need pairs and only the memory of a
+        smaller batch is counted."""
         return count + (count % 2 if self.times == "antithetic" and count < self.run.batch_size else 0)
 
 
@@ -148,16 +157,18 @@ class TrainText:
 class SampleText:
     """Write text: after a prompt, or into the gaps of a pattern.
 
-    Example: unveil sample text --checkpoint runs/text --prompt "ROMEO:" --length 128 --blocks 32 --order confidence --steps 64 --watch
+    Example: unveil sample text --checkpoint runs/text --prompt "ROMEO:" --length 128 --watch
     """
 
     model: Model = ModelFlags()
     prompt: str = ""
     """beginning of the text"""
     infill: str | None = None
-    """pattern whose gaps are filled, in place of a prompt: "To be, [*8] that is the question" has a gap of 8 tokens"""
+    """pattern whose gaps are filled, in place of a prompt: "To be, [*8] that is the question" has a gap of 8
+    tokens"""
     count: Annotated[int, Bounds(1)] = 1
-    """number of samples, in one batch; sample i uses the seed --seed + i, so that it does not depend on the number of samples"""
+    """number of samples, in one batch; sample i uses the seed --seed + i, so that it does not depend on the
+    number of samples"""
     writing: Writing = SAMPLED
     watch: bool = False
     """show the tokens as they are revealed"""
@@ -174,7 +185,8 @@ class SampleText:
 
 @dataclass(frozen=True)
 class ChatText:
-    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another chat.
+    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another
+    chat.
 
     Example: unveil chat --checkpoint runs/chat
 
@@ -183,7 +195,8 @@ class ChatText:
 
     model: Model = ModelFlags()
     prompt: tuple[str, ...] = ()
-    """messages to answer before the program ends, each in a chat of its own, all in one batch; by default a conversation"""
+    """messages to answer before the program ends, each in a chat of its own, all in one batch; by default a
+    conversation"""
     system: str = ""
     """system message, at the beginning of each chat"""
     writing: Writing = ANSWERED
@@ -233,22 +246,24 @@ class EvalText:
 
     model: Model = ModelFlags()
     data: str | None = None
-    """text to score, as `unveil data text` takes it; by default the part that was held out of the model's own data"""
+    """text to score, as `unveil data text` takes it; by default the part that was held out of the model's own
+    data"""
     files: Files = TextFiles()
     draws: Annotated[int, Bounds(1)] = 8
-    """number of network calls for each piece, each with another number of masks; an exact likelihood needs one only"""
+    """number of network calls for each piece, each with another number of masks; an exact likelihood needs
+    one only"""
     form: Form = "l"
     """form of the bound; l has a lower variance than t, and the same mean"""
     times: Times = "stratified"
     """how the numbers of masks, or the times, of a piece are sampled"""
     tasks: str = ""
-    """run these tasks of EleutherAI's lm-evaluation-harness instead, such as arc_easy,lambada_openai; needs unveil[harness], which
-    downloads their data"""
+    """run these tasks of EleutherAI's lm-evaluation-harness instead, such as arc_easy,lambada_openai; needs
+    unveil[harness], which downloads their data"""
     limit: Annotated[int, Bounds(0)] = 0
     """number of questions of each task; 0: all"""
     scores: Path | None = None
-    """jsonl file for -log p of every token, a line per piece: given all other tokens (masked models), or those before it (causal models,
-    block diffusion)"""
+    """jsonl file for -log p of every token, a line per piece: given all other tokens (masked models), or
+    those before it (causal models, block diffusion)"""
     pieces: Annotated[int, Bounds(0)] = 0
     """number of pieces of the context's length to score, evenly spaced in the text; 0: all"""
     batch_size: Annotated[int, Bounds(1)] = 32

@@ -34,7 +34,8 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
         for own in (FILE, "train.npy", "held.npy", "streams.json"):
             if (config.out / own).exists():
                 raise UnveilError(
-                    f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another `out`"
+                    f"{config.out / own} exists, and {config.out} was not made by unveil data text; give "
+                    "another `out`"
                 )
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
@@ -59,7 +60,8 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
             "documents": len(train),
         },
         "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, "
-        f"vocabulary {tokens.size:,}, {per_token:.2f} characters per token\nnext: unveil train text --data {quote(str(out))}",
+        f"vocabulary {tokens.size:,}, {per_token:.2f} characters per token\nnext: unveil train text --data "
+        f"{quote(str(out))}",
     }
 
 

@@ -28,7 +28,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         check_output(config.scores, SCORES)
     if is_llada(Path(config.model.checkpoint)) and config.data is None and not config.tasks:
         raise UnveilError(
-            f"{config.model.checkpoint}: third-party weights do not say where their data are; give `data=FILE`"
+            f"{config.model.checkpoint}: third-party weights do not say where their data are; give "
+            "`data=FILE`"
         )
     model = load_with(config.model)
     if config.tasks:
@@ -38,7 +39,7 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         metrics = harness_metrics(
             model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed
         )
-        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
+        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws per likelihood"}
     stream, name = _scored(config, model.tokens)
     metrics = text_metrics(
         model,
@@ -53,9 +54,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     )
     if config.scores is not None:
         _write_scores(config.scores, model, stream, config.pieces, progress)
-    how = (
-        "exactly," if is_exact(model) and config.form == "l" else f"bound by {config.draws} draws a piece, of"
-    )
+    exact = is_exact(model) and config.form == "l"
+    how = "exactly," if exact else f"bound by {config.draws} draws per piece, of"
     return {"metrics": metrics, "protocol": f"{how} pieces of {model.shape.context} tokens, on {name}"}
 
 

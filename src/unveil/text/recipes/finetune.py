@@ -1,4 +1,5 @@
-"""`unveil train text --checkpoint P --sft F.jsonl --lora-rank 8`: continue from a model, train on instructions, or both."""
+"""`unveil train text --checkpoint P --sft F.jsonl --lora-rank 8`: continue from a model, train on
+instructions, or both."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Learned(NamedTuple):
 
 
 def tune_text(config: TrainText, progress: Progress) -> Path:
-    """Fine-tune; returns the run folder. A LoRA run's checkpoints hold its matrices alone, and `adapter/` has them in PEFT's layout.
+    """Fine-tune; returns the run folder. A LoRA run's checkpoints hold its matrices alone, and `adapter/` has
+    them in PEFT's layout.
 
     Raises:
         UnveilError: the checkpoint, the instructions or the run folder cannot be used.
@@ -103,7 +105,7 @@ def tune_text(config: TrainText, progress: Progress) -> Path:
 
 
 def _started(config: TrainText) -> TextModel:
-    """The model to continue from, on the CPU; LLaDA's in float32 if all of it is trained."""
+    """The model to continue from, on the CPU; LLaDA's weights in float32 if all of them are trained."""
     from unveil.files.places import found
     from unveil.text.data.documents import is_prepared, read_prepared
     from unveil.text.data.tokens import ByteTokens
@@ -133,7 +135,8 @@ def _check_shape(config: TrainText, shape: TextShape) -> None:
     for name, has in others.items():
         if wanted[name] != preset[name]:
             raise ValueError(
-                f"`{name}={wanted[name]}`: the shape is that of {config.checkpoint}, which has {has}; leave `{name}` out"
+                f"`{name}={wanted[name]}`: the shape is that of {config.checkpoint}, which has {has}; leave "
+                f"`{name}` out"
             )
     if others:
         said = ", ".join(f"{name} {has}" for name, has in others.items())

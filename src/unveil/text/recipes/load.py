@@ -1,4 +1,5 @@
-"""Load text models by path or name: our runs and packaged weights, LoRA runs with their base, and LLaDA's folders."""
+"""Load text models by path or name: our runs and packaged weights, LoRA runs with their base, and LLaDA's
+folders."""
 
 from __future__ import annotations
 
@@ -44,10 +45,12 @@ def load_text_model(
 
 
 def load_text(folder: Path, device: str = "auto") -> TextModel:
-    """The model of a checkpoint folder of `unveil train text`, with its own vocabulary; LoRA weights are merged into their base.
+    """The model of a checkpoint folder of `unveil train text`, with its own vocabulary; LoRA weights are
+    merged into their base.
 
     Raises:
-        UnveilError: it is damaged, of another recipe, or beside another tokenizer than the one it was trained with.
+        UnveilError: it is damaged, of another recipe, or beside another tokenizer than the one it was trained
+            with.
     """
     from unveil.errors import UnveilError
     from unveil.files.safetensors import read_tensors

@@ -19,10 +19,11 @@ COUNT, STEPS = 4, 32
 def sampler(
     model: TextModel, trained: nn.Module, run: Path, progress: Progress, prompts: Sequence[Sequence[int]] = ()
 ) -> Callable[[int, dict[str, Tensor]], None]:
-    """A function (step, averaged weights) that writes `samples/step-<step>.txt`: 4 texts at temperature 1, with the same seeds each time.
+    """A function (step, averaged weights) that writes `samples/step-<step>.txt`: 4 texts at temperature 1,
+    with the same seeds each time.
 
-    The training continues exactly as without it: the weights are put back, and the texts have generators of their own. An error becomes
-    a warning.
+    The training continues exactly as without it: the weights are put back, and the texts have generators of
+    their own. An error becomes a warning.
 
     Args:
         trained: the module whose weights are averaged: the model, or the LoRA matrices inside it.

@@ -29,7 +29,8 @@ def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
     tokens, infill, count = model.tokens, config.infill is not None, config.count
     if infill and model.window:
         raise UnveilError(
-            "infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: give `prompt`"
+            "infilling needs a masked model; this one, causal or of blocks, does not see what follows a gap: "
+            "give `prompt`"
         )
     prompt = tokens.encode(config.prompt)
     endless = config.writing.length == 0 and not infill

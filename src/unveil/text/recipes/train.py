@@ -40,7 +40,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
 
     if config.shape.causal and config.form != TRAIN_PRESETS[config.preset].form:
         raise ValueError(
-            f"`form={config.form}` is for masked models; the loss of a `causal` model is its exact likelihood: leave `form` out"
+            f"`form={config.form}` is for masked models; the loss of a `causal` model is its exact "
+            "likelihood: leave `form` out"
         )
     if config.sft is not None or config.checkpoint is not None:
         from unveil.text.recipes.finetune import tune_text
