@@ -8,7 +8,7 @@ from unveil.checks import Bounds, check_fields
 
 @dataclass(frozen=True)
 class TextShape:
-    """What fixes the tensors of a `TextModel`.
+    """Shape of the network and length of its sequences.
 
     Raises:
         ValueError: a value of another type or out of range, by name; `width`, `heads` and `kv_heads` that do
