@@ -45,7 +45,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, product
 from pathlib import Path
@@ -56,7 +56,7 @@ import torch
 from torch import Tensor
 
 from unveil.files.atomic import replacing
-from unveil.runs.flags import changed
+from unveil.runs.flags import changed, flat
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95
 from unveil.runs.training import Task, as_json, run_task
@@ -187,7 +187,7 @@ def train_facts(config: TrainText) -> None:
         [statement for fact in facts for statement in (fact.statement, fact.turned.statement)], 4096
     )
     described = as_json(
-        asdict(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)}
+        flat(config) | {"recipe": "text", "vocabulary": tokens.size, "tokenizer": digest(tokens)}
     )
     torch.manual_seed(config.run.seed)
     model = TextModel(shape_of(described), tokens)
@@ -209,7 +209,10 @@ def seconds_a_step(config: TrainText, count: int = 12) -> float:
     prepared = read_prepared(Path(config.data))
     model = TextModel(shape_of(vars(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
     draw = text_batches(
-        Pieces(prepared.train, config.context, 0.0), config.run.batch_size, config.form, block=config.block
+        Pieces(prepared.train, config.shape.context, 0.0),
+        config.run.batch_size,
+        config.form,
+        block=config.shape.block,
     )
     generator, spent = torch.Generator().manual_seed(0), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

@@ -10,8 +10,9 @@ import torch
 from unveil.network.condition import Condition
 from unveil.process.masked_objective import counted_loss, masked_loss
 from unveil.sampling.noise import generators
+from unveil.text.blocks import shares
 from unveil.text.data.documents import Pieces, Stream
-from unveil.text.generation import TextSettings, continue_text, fill_gaps, prompt_canvas, shares, write
+from unveil.text.generation import TextSettings, continue_text, fill_gaps, prompt_canvas, write
 from unveil.text.likelihood import conditional_nats, is_exact, text_nats
 from unveil.text.model import TextModel, TextShape
 from unveil.text.training import block_lengths, text_batches, text_loss
@@ -312,11 +313,11 @@ def test_every_block_has_its_own_number_of_masks():
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
-        ({"block": 3}, {"block": 2}, "own blocks are of 3 tokens"),
-        ({"causal": True}, {"cache": "dual"}, "'dual' is of masked models"),
+        ({"block": 3}, {"block": 2}, "own blocks have 3 tokens"),
+        ({"causal": True}, {"cache": "dual"}, "`cache=dual` is for masked models"),
         ({"block": 3}, {"scale": 2.0}, "never seen masked"),
         ({"block": 3}, {"steps": 1}, "1 steps are fewer than the 3 blocks"),
-        ({}, {"edit": 0.9, "order": "ancestral"}, "edits need an order"),
+        ({}, {"edit": 0.9, "order": "ancestral"}, "`edit` needs an order by confidence"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(options, changes, message):
@@ -325,7 +326,7 @@ def test_what_a_model_cannot_do_is_refused(options, changes, message):
 
 
 def test_a_causal_model_has_no_blocks_and_is_padded_on_the_right():
-    with pytest.raises(ValueError, match="a causal model has no blocks"):
+    with pytest.raises(ValueError, match="a `causal` model has no blocks"):
         random_model(causal=True, block=2)
     with pytest.raises(ValueError, match="padded on the right only"):
         text_nats(

@@ -9,21 +9,20 @@ import torch
 from unveil.errors import UnveilError
 from unveil.process.masked_objective import counted_loss, masked_loss
 from unveil.sampling.noise import generators
+from unveil.text.blocks import blocks_of, ended
+from unveil.text.continuation import write_on
 from unveil.text.data.documents import Pieces, Stream
 from unveil.text.data.tokens import ByteTokens
 from unveil.text.generation import (
     RULED_OUT,
     Canvas,
     TextSettings,
-    blocks_of,
     continue_text,
-    ended,
     fill_gaps,
     gap_canvas,
     padded,
     prompt_canvas,
     write,
-    write_on,
 )
 from unveil.text.likelihood import Draws, conditional_nats, text_nats
 from unveil.text.model import TextModel, TextShape
@@ -276,7 +275,7 @@ def test_rows_end_at_the_end_of_text():
         ]
     )
     after_prompt = torch.tensor([[False, True, True, True]]).expand(3, -1)
-    assert ended(row, after_prompt, TOKENS).tolist() == [False, True, False]
+    assert ended(row, after_prompt, row == TOKENS.mask_id, TOKENS.eos_id).tolist() == [False, True, False]
     out = write(model, canvas, TextSettings(length=12, steps=12, block=4, may_end=False)).ids
     assert not bool((out[wanted] == TOKENS.eos_id).any()) and RULED_OUT < -1e3
     network = model.denoiser.network
@@ -438,7 +437,8 @@ def test_one_generator_serves_a_batch_and_generators_must_be_as_many_as_rows():
 
 
 WRONG = [
-    *({name: value} for name in ("length", "steps") for value in (0, -3, 2.0, True, "8", None, float("nan"))),
+    *({name: value} for name in ("length", "steps") for value in (-3, 2.0, True, "8", float("nan"))),
+    {"steps": None},
     *({name: value} for name in ("block", "edit_steps") for value in (-2, 1.5, None, False)),
     *(
         {name: value}
@@ -461,7 +461,7 @@ def test_settings_are_checked_where_they_are_made(wrong):
         TextSettings
     )  # not made the usual way, where the tests' own check of types comes first
     vars(settings).update(vars(TextSettings()) | wrong)
-    with pytest.raises(ValueError, match=f"^TextSettings: {next(iter(wrong))} "):
+    with pytest.raises(ValueError, match=f"^`{next(iter(wrong))}` "):
         settings.__post_init__()
 
 
@@ -580,7 +580,7 @@ def test_likelihoods_check_what_they_are_given(ids, message):
 def test_shapes_are_checked_where_they_are_made(wrong):
     shape = object.__new__(TextShape)
     vars(shape).update(vars(SMALL) | wrong)
-    with pytest.raises(ValueError, match=f"^TextShape: {next(iter(wrong))} must be"):
+    with pytest.raises(ValueError, match=f"^`{next(iter(wrong))}` must be"):
         shape.__post_init__()
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from unveil.text.block_cache import blocks_by_place, remembered_rest, shown_window
+from unveil.text.blocks import blocks_of
 from unveil.text.data.tokens import ByteTokens
-from unveil.text.generation import Canvas, TextSettings, blocks_of, prompt_canvas, write
+from unveil.text.generation import Canvas, TextSettings, prompt_canvas, write
 from unveil.text.model import TextModel, TextShape
 
 TOKENS = ByteTokens()

@@ -4,6 +4,7 @@ Without `remask` and `edit` a revealed token never changes. The solvers apply SU
 3.2.3): [MASK] has zero probability, and revealed tokens are carried over.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,8 @@ from unveil.process.schedule import Schedule
 from unveil.sampling.noise import Noise, uniform_like
 
 Belief = Denoise[MaskedDenoised]
+Changeable = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Tokens x (B, L) to two masks (B, L): where [MASK] may be revealed, and where a token may change."""
 Order = Literal["confidence", "margin", "entropy", "random", "left-to-right"]
 ORDERS = ("confidence", "margin", "entropy", "random", "left-to-right")
 
@@ -36,7 +39,8 @@ class AncestralUnmask:
         temperature: sampling temperature of the tokens; 0 is greedy.
         forbid_mask: give [MASK] zero probability.
         remask: in [0, 1]; 0 never masks a revealed token again.
-        among: bool, broadcastable to x (B, L): the positions that may change; None is all.
+        among: bool, broadcastable to x (B, L): the positions that may change; None is all. Or a function
+            of x (`Changeable`), where they depend on it.
     """
 
     schedule: Schedule
@@ -44,7 +48,7 @@ class AncestralUnmask:
     temperature: float = 1.0
     forbid_mask: bool = True
     remask: float = 0.0
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
 
     def __post_init__(self) -> None:
         _check(self.temperature, self.remask)
@@ -52,7 +56,7 @@ class AncestralUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
+        hidden, revealed = _changeable(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()):
@@ -63,7 +67,7 @@ class AncestralUnmask:
             now = x_t.gather(1, positions)
             chosen = open_ & (uniform_like(now, generator, where=open_) < reveal)
             x_s = x_t.scatter(1, positions, torch.where(chosen, tokens, now))
-        return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
+        return _masked_again(x_s, again, self.mask_id, revealed, generator), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +89,7 @@ class FirstHittingUnmask:
     mask_id: int
     temperature: float = 1.0
     forbid_mask: bool = True
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
 
     def __post_init__(self) -> None:
         _check(self.temperature)
@@ -93,7 +97,7 @@ class FirstHittingUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: Tensor | None, generator: Noise
     ) -> tuple[Tensor, Tensor]:
-        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
+        hidden, _ = _changeable(x_t, self.mask_id, self.among)
         first = (1.0 - self.schedule.alpha(t)).expand(len(x_t))
         clock = _fallen(first, hidden, generator, hidden.any(1)) if carry is None else carry
         last = 1.0 - self.schedule.alpha(s)  # masked share at s
@@ -110,9 +114,9 @@ class FirstHittingUnmask:
                 generator,
                 moved,
             )
-            position = positions.gather(1, pick)  # (B, 1)
+            position = positions.gather(1, pick)
             x_t = x_t.scatter(1, position, torch.where(moved, token, x_t.gather(1, position)))
-            hidden = _hidden(x_t, self.mask_id, self.among)
+            hidden, _ = _changeable(x_t, self.mask_id, self.among)
             clock = torch.where(due, _fallen(clock, hidden, generator, due), clock)
         return x_t, clock
 
@@ -154,7 +158,7 @@ class ConfidentUnmask:
     remask: float = 0.0
     threshold: float | None = None
     factor: float | None = None
-    among: Tensor | None = None
+    among: Tensor | Changeable | None = None
     edit: float | None = None
 
     def __post_init__(self) -> None:
@@ -175,7 +179,7 @@ class ConfidentUnmask:
     def step(
         self, denoise: Belief, x_t: Tensor, t: Tensor, s: Tensor, carry: None, generator: Noise
     ) -> tuple[Tensor, None]:
-        hidden = _hidden(x_t, self.mask_id, self.among)  # (B, L)
+        hidden, revealed = _changeable(x_t, self.mask_id, self.among)
         again, reveal = _chances(self.schedule, t, s, self.remask)
         x_s = x_t
         if bool(hidden.any()) or self.edit is not None:
@@ -183,12 +187,9 @@ class ConfidentUnmask:
             logits, positions = _logits(belief, x_t, self.mask_id, self.forbid_mask)  # (B, P, V), (B, P)
             open_ = changing = hidden.gather(1, positions)  # (B, P)
             if self.edit is not None:
-                mine = (x_t != self.mask_id) if self.among is None else (x_t != self.mask_id) & self.among
-                changing = open_ | mine.gather(1, positions)
-            tokens, chance = draw_tokens(logits, self.temperature, generator, changing)  # (B, P) each
-            score = self._score(logits, chance, positions, open_, generator).masked_fill(
-                ~open_, float("-inf")
-            )
+                changing = open_ | revealed.gather(1, positions)
+            tokens, chance = draw_tokens(logits, self.temperature, generator, changing)
+            score = self._score(logits, chance, positions, open_, generator).masked_fill(~open_, float("-inf"))
             best = score.argsort(dim=1, descending=True, stable=True)
             rank = best.argsort(dim=1)  # (B, P), 0 is the highest score
             count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)  # (B,)
@@ -197,7 +198,7 @@ class ConfidentUnmask:
             if self.edit is not None:
                 chosen = chosen | (changing & ~open_ & (chance >= self.edit))
             x_s = x_t.scatter(1, positions, torch.where(chosen, tokens, x_t.gather(1, positions)))
-        return _masked_again(x_s, x_t, again, self.mask_id, self.among, generator), None
+        return _masked_again(x_s, again, self.mask_id, revealed, generator), None
 
     def _score(
         self, logits: Tensor, chance: Tensor, positions: Tensor, open_: Tensor, generator: Noise
@@ -243,7 +244,7 @@ def _check(temperature: float, remask: float = 0.0) -> None:
         )
 
 
-def remembered(denoise: Belief) -> Belief:
+def reused(denoise: Belief) -> Belief:
     """Cache the last belief: if the tokens are those of the last call, the network is not called again.
 
     Exact for networks without time input, which tokens do not need (Ou et al. 2025, RADD, section 3.3).
@@ -281,9 +282,12 @@ def draw_tokens(
     return token, probabilities.gather(-1, token[..., None])[..., 0]
 
 
-def _hidden(x: Tensor, mask_id: int, among: Tensor | None) -> Tensor:
+def _changeable(x: Tensor, mask_id: int, among: Tensor | Changeable | None) -> tuple[Tensor, Tensor]:
+    """Where [MASK] may be revealed, and where a token may change: each (B, L) bool."""
+    if among is not None and not isinstance(among, Tensor):
+        return among(x)
     hidden = x == mask_id
-    return hidden if among is None else hidden & among
+    return (hidden, ~hidden) if among is None else (hidden & among, ~hidden & among)
 
 
 def _logits(belief: MaskedDenoised, x: Tensor, mask_id: int, forbid: bool) -> tuple[Tensor, Tensor]:
@@ -304,14 +308,11 @@ def _chances(schedule: Schedule, t: Tensor, s: Tensor, remask: float) -> tuple[f
     return again, (then - (1.0 - again) * now) / (1.0 - now) if now < 1.0 else 1.0
 
 
-def _masked_again(
-    x_s: Tensor, x_t: Tensor, chance: float, mask_id: int, among: Tensor | None, generator: Noise
-) -> Tensor:
+def _masked_again(x_s: Tensor, chance: float, mask_id: int, revealed: Tensor, generator: Noise) -> Tensor:
     """Mask tokens again that were revealed before this step; the edit of the loop restores known tokens."""
     if chance == 0.0:
         return x_s
-    mine = x_t != mask_id if among is None else (x_t != mask_id) & among
-    return x_s.masked_fill(mine & (uniform_like(x_t, generator, where=mine) < chance), mask_id)
+    return x_s.masked_fill(revealed & (uniform_like(x_s, generator, where=revealed) < chance), mask_id)
 
 
 def _fallen(share: Tensor, hidden: Tensor, generator: Noise, where: Tensor) -> Tensor:

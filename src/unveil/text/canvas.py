@@ -1,9 +1,10 @@
-"""Canvases: rows of known tokens and masks, made of prompts or of patterns with gaps, and checked before anything is written on them."""
+"""Canvases: rows of known tokens and masks, made from prompts or from patterns with gaps, and their
+checks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Int
@@ -20,36 +21,41 @@ class Canvas(NamedTuple):
     """Rows of tokens with gaps, padded on the left.
 
     Args:
-        ids: (B, L); masks are what is to be written.
-        valid: (B, L) bool, no padding.
+        ids: (B, L) token ids; [MASK] at the positions to be written.
+        valid: (B, L) bool, False at padding.
     """
 
     ids: Int[Tensor, "B L"]
     valid: Bool[Tensor, "B L"]
 
 
-def listed(texts: Any, name: str) -> list[str]:
-    """A list of texts.
+def listed(texts: object, name: str) -> list[str]:
+    """The texts as a list, checked.
 
     Raises:
-        ValueError: one text, whose letters would be taken for texts, or anything else.
+        ValueError: a single text, or anything else that is no list of texts.
     """
     if isinstance(texts, str | bytes):
         raise ValueError(f"{name} must be a list of texts, got one text; write [{str(texts)[:30]!r}]")
-    if strange := [text for text in texts if not isinstance(text, str)]:
-        raise ValueError(f"{name} must be a list of texts, got one with {type(strange[0]).__name__} in it")
-    return list(texts)
+    if not isinstance(texts, Iterable):
+        raise ValueError(f"{name} must be a list of texts, got {type(texts).__name__}")
+    checked: list[str] = []
+    for text in cast(Iterable[object], texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must be a list of texts, got one with {type(text).__name__} in it")
+        checked.append(text)
+    return checked
 
 
-def check_room(model: TextModel, given: int, length: int) -> None:
+def check_room(model: TextModel, known: int, length: int) -> None:
     """Refuse rows that are longer than a model's context.
 
     Raises:
-        ValueError: the prompt and the new tokens, and the context.
+        ValueError: says how many tokens there are, and the context.
     """
-    if given + length > model.shape.context:
+    if known + length > model.shape.context:
         raise ValueError(
-            f"prompt and new tokens are {given + length}, but the model's context is {model.shape.context}; "
+            f"prompt and new tokens are {known + length}, but the model's context is {model.shape.context}; "
             "give a shorter prompt or fewer tokens"
         )
 
@@ -60,24 +66,25 @@ def prompt_canvas(
     """Prompts, and `length` masks after each.
 
     Raises:
-        ValueError: a prompt holds [MASK] or what is no token, or there is nothing to write.
+        ValueError: a prompt holds [MASK] or an id outside the vocabulary, or there is nothing to write.
     """
     if not 1 <= length <= LONGEST_GAP:
         raise ValueError(f"length must be at least 1 token and at most {LONGEST_GAP:,}, got {length}")
-    every: Sequence[Any] = prompts
-    for prompt in every:
+    for prompt in cast(Sequence[object], prompts):
         if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
             raise ValueError(
-                f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by tokens.encode"
+                f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by "
+                "tokens.encode"
             )
-        ids: Sequence[Any] = prompt
+        ids = cast(Sequence[object], prompt)
         if strange := [i for i in ids if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size]:
             raise ValueError(
                 f"a prompt holds {strange[0]!r}, which is none of the vocabulary's ids 0 .. {tokens.size - 1}"
             )
         if tokens.mask_id in ids:
             raise ValueError(
-                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To be, [*8] that is'"
+                "the prompt holds the mask token; take it out, or give gaps by an infill pattern such as 'To "
+                "be, [*8] that is'"
             )
     return padded([[*prompt, *[tokens.mask_id] * length] for prompt in prompts], tokens.eos_id, device)
 
@@ -86,7 +93,7 @@ def gap_canvas(patterns: Sequence[str], tokens: Tokens, device: torch.device | N
     """Patterns such as "To be, [*8] that is the question": a gap of 8 tokens.
 
     Raises:
-        ValueError: a pattern has no gap or one without end, or its text holds the mask token.
+        ValueError: a pattern has no gap or one that is too long, or its text holds the mask token.
     """
     rows: list[list[int]] = []
     for pattern in listed(patterns, "patterns"):
@@ -106,7 +113,7 @@ def gap_canvas(patterns: Sequence[str], tokens: Tokens, device: torch.device | N
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Canvas:
-    """Rows of different lengths as one canvas."""
+    """Rows of different lengths as one canvas, padded on the left with `filler`."""
     if not rows:
         raise ValueError("there is nothing to write: give at least one prompt")
     longest = max(map(len, rows))
@@ -116,10 +123,11 @@ def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | No
 
 
 def checked(model: TextModel, canvas: Canvas) -> Canvas:
-    """A canvas that this model can write on, where the model is.
+    """The canvas on the model's device, after all checks.
 
     Raises:
-        ValueError: other shapes or types, ids that are no tokens, padding that is not on the left, longer than the context, or no mask.
+        ValueError: other shapes or types, ids outside the vocabulary, padding that is not on the left, more
+            tokens than the context, or no mask.
     """
     ids, valid = canvas
     if (
@@ -130,16 +138,19 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
         or ids.dtype == torch.bool
     ):
         raise ValueError(
-            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} {ids.dtype} and "
+            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} "
+            f"{ids.dtype} and "
             f"{tuple(valid.shape)} {valid.dtype}"
         )
     if not ids.numel() or not bool(((ids == model.tokens.mask_id) & valid).any()):
         raise ValueError(
-            f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token {model.tokens.mask_id})"
+            f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token "
+            f"{model.tokens.mask_id})"
         )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
         raise ValueError(
-            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. {model.tokens.size - 1}"
+            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. "
+            f"{model.tokens.size - 1}"
         )
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Answers in chats: the model's template, ragged prompts in one batch, a stop at the end of the answers."""
+"""Answers in chats: the model's template, prompts of different lengths in one batch, a stop at the end of the
+answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,12 +15,18 @@ from unveil.text.settings import TextSettings
 
 
 class Answers(NamedTuple):
-    """What was answered, of how many tokens, how often the network was called, and which answers ended before their room did."""
+    """Answers, their number of tokens, the number of network calls, and which answers ended before their room
+    was full."""
 
     texts: list[str]
     tokens: int
     calls: int
     ended: list[bool]
+
+
+def answer_length(model: TextModel, settings: TextSettings) -> int:
+    """The number of tokens that an answer has room for."""
+    return settings.tokens(model.shape.context // 2)
 
 
 def answer(
@@ -29,15 +36,18 @@ def answer(
     generator: Noise = None,
     on_step: Callable[[Tensor], object] | None = None,
 ) -> Answers:
-    """The assistant's next turn in each chat, all in one batch; chats of different lengths are padded on the left, unseen.
+    """Write the assistant's next turn in each chat, all in one batch.
 
-    `settings.length` tokens are room for an answer; it ends at the first token that ends a turn or the text. With a generator for each,
-    chats are answered as they are alone.
+    An answer ends at the first token that ends a turn or the text. Chats of different lengths are padded on
+    the left; with one generator per chat, each answer is what it would be in a batch of its own.
 
+    Args:
+        settings: `length` is the room for an answer; None: 128 tokens, at most half of the context.
     Raises:
-        UnveilError: a template that is not known, or a turn that holds a special token.
-        ValueError: a chat and its answer are longer than the context, or fewer steps than blocks.
+        UnveilError: an unknown template, or a turn that holds a special token.
+        ValueError: a chat and its answer are longer than the context, or there are fewer steps than blocks.
     """
+    length = answer_length(model, settings)
     every: Sequence[Any] = chats
     if strange := [
         turns
@@ -45,13 +55,14 @@ def answer(
         if isinstance(turns, str | Turn) or not all(isinstance(turn, Turn) for turn in turns)
     ]:
         raise ValueError(
-            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is [[Turn(...), ...]]"
+            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is "
+            "[[Turn(...), ...]]"
         )
     prompts = [encode_chat(model.tokens, turns) for turns in chats]
     if prompts:
-        check_room(model, max(map(len, prompts)), settings.length)
-    canvas = prompt_canvas(prompts, settings.length, model.tokens, model.device)
+        check_room(model, max(map(len, prompts)), length)
+    canvas = prompt_canvas(prompts, length, model.tokens, model.device)
     done = write(model, canvas, settings, generator, on_step)
-    rows = [answer_of(model.tokens, row) for row in done.ids[:, -settings.length :].tolist()]
-    ended = [len(row) < settings.length for row in rows]
+    rows = [answer_of(model.tokens, row) for row in done.ids[:, -length:].tolist()]
+    ended = [len(row) < length for row in rows]
     return Answers([model.tokens.decode(row).strip() for row in rows], sum(map(len, rows)), done.calls, ended)

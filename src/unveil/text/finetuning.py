@@ -1,4 +1,5 @@
-"""Fine-tuning on instructions: only responses are masked, end-of-text after them counts, and each is divided by its length."""
+"""Fine-tuning on instructions: only responses are masked, and each loss is divided by the response's
+length."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
@@ -14,11 +15,13 @@ from unveil.text.training import Times, check_draws
 
 
 class TuningBatch(NamedTuple):
-    """Prompts with their responses, and which tokens of the responses are masked.
+    """Prompts with their responses, and the random numbers that decide which tokens of the responses are
+    masked.
 
     Args:
-        ids: (B, L). known: (B, L) bool, the prompts.
-        uniform, t, masks: as of `TextBatch`.
+        ids: (B, L) token ids.
+        known: (B, L) bool, True at the prompts.
+        uniform, t, masks: as in `TextBatch`.
     """
 
     ids: Tensor
@@ -35,7 +38,7 @@ def tuning_batches(
     times: Times = "stratified",
     least: float = 1e-3,
 ) -> Callable[[torch.Generator], TuningBatch]:
-    """A source of random batches; form, times and least as of `text_batches`.
+    """A source of random batches; form, times and least as in `text_batches`.
 
     Raises:
         ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
@@ -64,7 +67,9 @@ def tuning_batches(
 
 
 def tuning_loss(model: TextModel, batch: TuningBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """The mean over rows of  (1 / t) sum over masked response tokens of -log p(r_0^i | prompt, r_t)  / their number, end-of-text included.
+    """Mean over rows of  (1 / t) sum over masked response tokens of -log p(r_0^i | prompt, r_t)  / length.
+
+    `length` is that of the response, its end-of-text tokens included.
 
     Nie et al. 2025 (LLaDA), eq. 5 and algorithm 2; or the same mean in the l-form.
     """

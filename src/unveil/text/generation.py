@@ -1,12 +1,13 @@
-"""Writing: a canvas of known tokens and masks, filled in any order, in blocks; prompts and gaps; guidance; a stop at the end of text.
+"""Writing: the masks of a canvas are filled in any order, in blocks, with or without guidance, up to the end
+of text.
 
-What is written in a row depends on its own prompt, settings and generator alone, whatever stands beside it in the batch, up to the rounding
-of matrix products: rows whose blocks or windows differ are written one kind after the other (`alike`).
+What is written in a row depends on its own prompt, settings and generator alone, not on the other rows of the
+batch, up to the rounding of matrix products: rows whose blocks or windows differ are written in separate
+batches (`alike`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -15,26 +16,16 @@ from torch import Tensor
 from unveil.network.condition import Condition
 from unveil.process.denoised import Denoise, MaskedDenoised
 from unveil.process.grid import uniform
-from unveil.sampling.edit import Inpaint
 from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
 from unveil.sampling.loop import sample
-from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, remembered
+from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, reused
 from unveil.sampling.noise import Noise
-from unveil.text.block_cache import (
-    Window,
-    advanced,
-    blocks_by_place,
-    place_window,
-    remembered_rest,
-    row_places,
-    shown_window,
-    whole_window,
-)
+from unveil.text.block_cache import View, row_places, view_of
+from unveil.text.blocks import Block, blocks_for, check_settings, shares
 from unveil.text.canvas import Canvas, check_room, checked, gap_canvas, listed, padded, prompt_canvas
 from unveil.text.data.tokens import Tokens
 from unveil.text.model import TextModel
-from unveil.text.networks.prefix import Prefix
-from unveil.text.settings import TextSettings, check_settings
+from unveil.text.settings import TextSettings
 
 __all__ = [
     "Canvas",
@@ -46,14 +37,14 @@ __all__ = [
     "padded",
     "prompt_canvas",
     "write",
-    "write_on",
 ]
 RULED_OUT = -1e4
 PLAIN, GAPS = TextSettings(), TextSettings(may_end=False)
+OnStep = Callable[[Tensor], object] | None
 
 
 class Written(NamedTuple):
-    """A filled canvas, and how often the network was called."""
+    """A filled canvas, and the number of network calls."""
 
     ids: Int[Tensor, "B L"]
     calls: int
@@ -64,52 +55,49 @@ def write(
     canvas: Canvas,
     settings: TextSettings,
     generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
+    on_step: OnStep = None,
 ) -> Written:
-    """Fill every mask of a canvas; what was no mask never changes.
+    """Fill every mask of a canvas; all other tokens stay as they are.
 
     Args:
-        generator: one for all rows, or one for each, whose text then does not depend on the rows beside it (`noise.generators`).
+        generator: one for all rows, or one per row, so that each text is independent of the other rows
+            (`noise.generators`).
         on_step: called with the tokens (B, L) after every step, for streaming.
     Raises:
-        ValueError: longer than the context, or what `checked` and `check_settings` refuse.
+        ValueError: longer than the context, or refused by `checked` or `check_settings`.
     """
     ids, valid = checked(model, canvas)
     wanted = (ids == model.tokens.mask_id) & valid
-    blocks = (
-        blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
-    )
+    blocks = blocks_for(model, wanted, valid, settings)
     check_settings(model, settings, max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max())))
     x, calls = ids.clone(), 0
-    kinds = alike(model, wanted, valid, settings)
-    for rows in kinds:
-        left = int((~valid[rows]).sum(1).min())  # padding of all of them
-
-        own, on_part = noise_of(generator, rows, len(ids)), None
-        if on_step is not None:
-            on_part = partial(_put_and_show, on_step, x, rows, left)
-        part = _write_alike(model, Canvas(ids[rows, left:], valid[rows, left:]), settings, own, on_part)
-        x, calls = _put(x, rows, left, part.ids), calls + part.calls
+    for rows in alike(model, wanted, valid, settings):
+        left = int((~valid[rows]).sum(1).min())  # padding columns of all these rows
+        own = noise_of(generator, rows, len(ids))
+        part = Canvas(ids[rows, left:], valid[rows, left:])
+        done = _write_alike(model, part, settings, own, _on_rows(on_step, x, rows, left))
+        x, calls = _put(x, rows, left, done.ids), calls + done.calls
     return Written(x, calls)
 
 
 def alike(
     model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
 ) -> list[Tensor]:
-    """Rows (N,) that are written together: steps are shared out over their blocks alike, and caches remember as much of each."""
+    """Groups of rows (N,) that are written together: they have the same steps per block, and as many cached
+    columns."""
     single = (
         model.window == 1 and not settings.remask and settings.edit is None
-    )  # a token a block: one step each
+    )  # one token per block and step
     approximate = settings.cache in ("prefix", "dual")
     if not approximate and (single or settings.order == "first-hitting"):
         return [torch.arange(len(wanted), device=wanted.device)]
-    kinds: dict[Hashable, list[int]] = {}
-    places = row_places(valid)
+    groups: dict[Hashable, list[int]] = {}
+    positions = row_places(valid)
     for i, row in enumerate(wanted):
         columns = row.nonzero()[:, 0]
         key: Hashable = None
         if model.window:
-            key = tuple(places[i, columns].tolist())
+            key = tuple(positions[i, columns].tolist())
         elif approximate or 0 < settings.block < len(columns):
             begun = (
                 columns[:: settings.block or max(1, len(columns))]
@@ -117,15 +105,15 @@ def alike(
                 else columns[:0]
             )
             key = (len(columns), *(wanted.shape[1] - begun).tolist())
-        kinds.setdefault(key, []).append(i)
-    return [torch.tensor(rows, device=wanted.device) for rows in kinds.values()]
+        groups.setdefault(key, []).append(i)
+    return [torch.tensor(rows, device=wanted.device) for rows in groups.values()]
 
 
 def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
-    """The randomness of some of `count` rows.
+    """The generators of some of `count` rows.
 
     Raises:
-        ValueError: generators that each serve several rows, of which only some are written together.
+        ValueError: generators that each serve several rows, only some of which are written together.
     """
     if not isinstance(generator, Sequence) or (len(rows) == count and len(generator) != count):
         return generator
@@ -136,10 +124,9 @@ def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
     return [generator[i] for i in rows.tolist()]
 
 
-def _put_and_show(
-    on_step: Callable[[Tensor], object], x: Tensor, rows: Tensor, left: int, state: Tensor
-) -> None:
-    on_step(_put(x, rows, left, state))
+def _on_rows(on_step: OnStep, x: Tensor, rows: Tensor, left: int) -> OnStep:
+    """`on_step` for the state of some rows: it is called with all of x."""
+    return None if on_step is None else lambda state: on_step(_put(x, rows, left, state))
 
 
 def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
@@ -150,226 +137,102 @@ def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
 
 
 def _write_alike(
-    model: TextModel,
-    canvas: Canvas,
-    settings: TextSettings,
-    generator: Noise,
-    on_step: Callable[[Tensor], object] | None,
+    model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: OnStep
 ) -> Written:
-    """Fill rows that are `alike`. A row that is done changes no more, and draws no more numbers, while others go on."""
-    ids, valid = canvas
-    tokens = model.tokens
-    wanted = (ids == tokens.mask_id) & valid
-    blocks = (
-        blocks_by_place(wanted, valid, model.window) if model.window else blocks_of(wanted, settings.block)
-    )
-    calls, ends = [0], settings.stop and settings.may_end
-    final = (
-        settings.remask == 0.0 and settings.edit is None
-    )  # else a written end may be masked or edited away again
-    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
-    def count(belief: MaskedDenoised, t: Tensor) -> None:
-        calls[0] += 1
-
-    def watched(
-        window: Window, active: Tensor, base: Tensor, last: Tensor
-    ) -> Callable[[Tensor, Tensor], bool]:
-        states = [last]
-
-        def after(state: Tensor, s: Tensor) -> bool:
-            whole, still = window.put(base, state), (states[0] == state).all(1)
-            states[0] = state
-            if on_step is not None:
-                on_step(whole)
-            full = ~((state == tokens.mask_id) & active).any(1) & (settings.remask == 0.0)
-            rests = full & still if settings.edit is not None else full
-            if ends and final:
-                rests = rests | ended(whole, wanted, tokens)
-            active.masked_fill_(rests[:, None], False)
-            return not bool(active.any())
-
-        return after
-
-    x, prefix = ids, None
+    """Fill rows that are `alike`, block after block. A finished row no longer changes or uses random
+    numbers."""
+    x, valid = canvas
+    wanted = (x == model.tokens.mask_id) & valid
+    blocks = blocks_for(model, wanted, valid, settings)
     counts = [int(among.sum(1).max()) for among in blocks]
-    steps = shares(
-        settings.steps * sum(counts) // max(1, int(wanted.sum(1).max())), counts
-    )  # more where rows' blocks are at other places
-    for among, share in zip(blocks, steps, strict=True):
+    longest = max(1, int(wanted.sum(1).max()))
+    steps = (
+        (settings.steps or longest) * sum(counts) // longest
+    )  # more where rows have their blocks elsewhere
+    calls, prefix = 0, None
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for among, share in zip(blocks, shares(steps, counts), strict=True):
         among = among & ~done[:, None]
         if not bool(among.any()):
             continue
-        window, conditions, prefix, read = shown(model, canvas, among, settings, x, prefix)
-        calls[0] += read
-        here, active = x.gather(1, window.columns), window.among.clone()
-        prompt = (valid & ~wanted).gather(1, window.columns)
-        denoise = remembered(tapped(belief_of(model, window, conditions, prompt, settings), count))
-        times = uniform(1 if model.window == 1 and final else share)
-        if settings.edit is not None:
-            times = torch.cat([times, times.new_zeros(settings.edit_steps)])
-        solver, edit = solver_of(model, settings, active), Inpaint(~window.among, here)
-        on_each = watched(window, active, x, here)
-        x = window.put(
-            x, sample(denoise, solver, here, times, edit=edit, generator=generator, on_step=on_each)
-        )
-        if ends:
-            done = ended(x, wanted, tokens)
-    if ends:
-        after_end = ((x == tokens.eos_id) & wanted).long().cumsum(1).roll(1, dims=1) > 0
-        after_end[:, 0] = False
-        x = x.masked_fill(after_end & wanted & done[:, None], tokens.mask_id)
-    return Written(x, calls[0])
+        view = view_of(model, canvas, among, settings, x, prefix)
+        x, ended, more = _write_block(model, view, x, valid & ~wanted, share, settings, generator, on_step)
+        prefix, calls, done = view.prefix, calls + view.calls + more, done | ended
+    after_end = ((x == model.tokens.eos_id) & wanted).long().cumsum(1).roll(1, dims=1) > 0
+    after_end[:, 0] = False
+    return Written(x.masked_fill(after_end & wanted & done[:, None], model.tokens.mask_id), calls)
 
 
-def write_on(
+def _write_block(
     model: TextModel,
-    prompts: Sequence[Sequence[int]],
+    view: View,
+    x: Int[Tensor, "B L"],
+    prompt: Bool[Tensor, "B L"],
+    steps: int,
     settings: TextSettings,
-    generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
-) -> Written:
-    """Write after prompts without a length: part after part of `settings.length` masks, until a row has ended or its context is full.
+    generator: Noise,
+    on_step: OnStep,
+) -> tuple[Tensor, Tensor, int]:
+    """x with one block filled, which rows ended in it, and the number of network calls."""
+    window = view.window
+    block = Block(window.among, model.tokens.mask_id, model.tokens.eos_id, settings)
+    before = x.gather(1, window.columns)  # (B, W)
+    belief, calls = belief_of(model, view, block, prompt.gather(1, window.columns), settings), list[Tensor]()
+    denoise = reused(tapped(belief, lambda _, t: calls.append(t)))
+    times = uniform(1 if model.window == 1 and block.final else steps)
+    if block.edits:
+        times = torch.cat([times, times.new_zeros(settings.edit_steps)])
 
-    A network sees no masks beyond a part, so that it is not told how long the text will be; steps and blocks are of each part.
+    def finish(state: Tensor, s: Tensor) -> bool:
+        nonlocal before
+        if on_step is not None:
+            on_step(window.put(x, state))
+        earlier, before = before, state
+        return block.finish(earlier, state)
 
-    Args:
-        on_step: as of `write`, with the rows that are written on.
-    Returns:
-        Rows that begin in one column after their prompts; what was not written, after an end or a full context, stays masked.
-    Raises:
-        ValueError: as `write`; or guidance, whose prompt would be all that is written.
-    """
-    if settings.scale != 1.0:
-        raise ValueError(
-            "guidance masks the prompt, but here all that is written is one for what follows; give a length, or scale 1"
-        )
-    check_room(model, max(map(len, prompts), default=0), 1)
-    rows, calls, tokens = [list(prompt) for prompt in prompts], 0, model.tokens
-    going = list(range(len(rows)))
-    while going:
-        room = min(max(model.shape.context - len(rows[i]) for i in going), settings.length)
-        now = [i for i in going if min(model.shape.context - len(rows[i]), settings.length) == room]
-        here = torch.tensor(now, device=model.device)
-        own = noise_of(generator, here, len(rows))
-        done = write(
-            model, prompt_canvas([rows[i] for i in now], room, tokens, model.device), settings, own, on_step
-        )
-        calls += done.calls
-        for i, new in zip(now, done.ids[:, -room:].tolist(), strict=True):
-            rows[i] += new
-            full = len(rows[i]) == model.shape.context
-            if full or (settings.stop and tokens.eos_id in rows[i][len(prompts[i]) :]):
-                going.remove(i)
-    longest = max((len(row) - len(prompt) for row, prompt in zip(rows, prompts, strict=True)), default=0)
-    whole = [
-        row + [tokens.mask_id] * (len(prompt) + longest - len(row))
-        for row, prompt in zip(rows, prompts, strict=True)
-    ]
-    return Written(padded(whole, tokens.eos_id, model.device).ids, calls)
-
-
-def shown(
-    model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings, x: Tensor, prefix: Prefix | None
-) -> tuple[Window, list[Condition | None], Prefix | None, int]:
-    """What the network is shown while the block `among` of x is written; it is told the conditions of the text with its prompt, and, if
-    guidance needs it, with the prompt masked; what a model of blocks remembers from now on; and how many calls reading took.
-    """
-    if model.window and settings.cache == "auto":
-        start = int(row_places(canvas.valid)[among].min()) // model.window * model.window
-        prefix = advanced(model, x, canvas.valid, prefix, start)
-        window = place_window(among, canvas.valid, start, start + model.window)
-        return window, [window.condition(prefix)], prefix, 0
-    if settings.cache in ("prefix", "dual"):
-        window, rest = shown_window(among, canvas.valid, settings.cache)
-        views = (
-            [x]
-            if settings.scale == 1.0
-            else [x, x.masked_fill(canvas.valid & (canvas.ids != model.tokens.mask_id), model.tokens.mask_id)]
-        )
-        return (
-            window,
-            [window.condition(remembered_rest(model, view, canvas.valid, rest)) for view in views],
-            None,
-            1,
-        )
-    window = whole_window(model, among, canvas.valid)
-    return window, [window.condition()] * 2, None, 0
-
-
-def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
-    """The wanted positions of each row in blocks of `size` from the left, each (B, L) bool; size 0: all in one."""
-    rank = wanted.long().cumsum(1) - 1
-    longest = int(rank.max()) + 1
-    count = -(-longest // size) if size else 1
-    return [wanted & (rank // (size or longest) == i) for i in range(count)]
-
-
-def shares(steps: int, counts: Sequence[int]) -> list[int]:
-    """Steps of each block, at least 1, in proportion to its masks: whole numbers whose sum is `steps`, or that of 1 a block if it is more.
-
-    Every block has its floor; what is left goes to the largest fractions, the first of equal ones.
-    """
-    total = max(1, sum(counts))
-    ideal = [steps * count / total for count in counts]
-    found = [max(1, int(share)) for share in ideal]
-    while sum(found) < steps and found:
-        found[max(range(len(found)), key=lambda i: ideal[i] - found[i])] += 1
-    while sum(found) > max(steps, len(found)):
-        found[max((i for i in range(len(found)) if found[i] > 1), key=lambda i: found[i] - ideal[i])] -= 1
-    return found
-
-
-def ended(x: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
-    """(B,) bool: rows with an end-of-text among what was wanted and no mask before it."""
-    end = (x == tokens.eos_id) & wanted
-    open_ = (x == tokens.mask_id).long().cumsum(1) > 0
-    return (end & ~open_).any(1)
+    solver = solver_of(model, settings, block)
+    state = sample(denoise, solver, before, times, generator=generator, on_step=finish)
+    return window.put(x, state), block.ended(state), len(calls)
 
 
 def belief_of(
-    model: TextModel,
-    window: Window,
-    conditions: Sequence[Condition | None],
-    prompt: Tensor,
-    settings: TextSettings,
+    model: TextModel, view: View, block: Block, prompt: Bool[Tensor, "B W"], settings: TextSettings
 ) -> Denoise[MaskedDenoised]:
-    """The denoiser with its condition bound: the head only where a token is still wanted, guidance, end-of-text.
+    """The denoiser with its condition bound, guidance, and without end-of-text if it may not be written.
+
+    Logits are computed only at the positions where a token is still needed.
 
     Args:
-        conditions: of the text with its prompt, and with the prompt masked.
-        prompt: (B, W) bool, of the window.
+        prompt: the known tokens of the window, which guidance masks.
     """
-    mask, device = model.tokens.mask_id, prompt.device
+    mask = model.tokens.mask_id
 
-    def denoiser(x: Tensor, t: Tensor, condition: Condition | None) -> MaskedDenoised:
-        asked = window.among.repeat(len(x) // len(prompt), 1)
-        if settings.edit is None:
-            asked = asked & (x == mask)
-        count = max(1, int(asked.sum(1).max()))
-        positions = (~asked).long().argsort(dim=1, stable=True)[:, :count]
-        return model.denoiser(x, t, condition, positions)
-
-    def plain(x_t: Tensor, t: Tensor) -> MaskedDenoised:
-        return denoiser(x_t, t, conditions[0])
-
-    def hidden(x: Tensor) -> Tensor:
+    def without_prompt(x: Tensor) -> Tensor:
         return x.masked_fill(prompt, mask)
 
-    guided = plain
-    if settings.scale != 1.0:
-        guided = cfg(denoiser, Branch(conditions[0]), Branch(conditions[1], hidden), settings.scale)
-    if not model.denoiser.forbid_mask:
-        guided = in_double(guided)
+    def belief(x_t: Tensor, t: Tensor) -> MaskedDenoised:
+        positions = block.positions(x_t)  # (B, P)
+
+        def denoiser(x: Tensor, t: Tensor, condition: Condition | None) -> MaskedDenoised:
+            both = positions.repeat(len(x) // len(x_t), 1)  # guidance puts its two branches into one batch
+            return model.denoiser(x, t, condition, both)
+
+        if settings.scale == 1.0:
+            return denoiser(x_t, t, view.conditions[0])
+        branches = Branch(view.conditions[0]), Branch(view.conditions[1], without_prompt)
+        return cfg(denoiser, *branches, settings.scale)(x_t, t)
+
+    guided = belief if model.denoiser.forbid_mask else in_double(belief)
     if settings.may_end:
         return guided
-    score = torch.zeros(model.tokens.size, device=device)
+    score = torch.zeros(model.tokens.size, device=prompt.device)
     score[model.tokens.eos_id] = RULED_OUT
     return reweighted(guided, score)
 
 
 def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
-    """Logits in float64 after guidance, as LLaDA's sampler has them: in float32 many sure tokens have probability 1, and order is lost."""
+    """Logits in float64 after guidance, as in LLaDA's sampler: in float32 many probabilities round to 1, and
+    their order is lost."""
 
     def exact(x_t: Tensor, t: Tensor) -> MaskedDenoised:
         belief = denoise(x_t, t)
@@ -378,9 +241,12 @@ def in_double(denoise: Denoise[MaskedDenoised]) -> Denoise[MaskedDenoised]:
     return exact
 
 
-def solver_of(model: TextModel, settings: TextSettings, among: Tensor) -> Any:
+def solver_of(
+    model: TextModel, settings: TextSettings, block: Block
+) -> AncestralUnmask | ConfidentUnmask | FirstHittingUnmask:
     """The solver of an order."""
     schedule, mask, forbid = model.denoiser.schedule, model.tokens.mask_id, model.denoiser.forbid_mask
+    among = block.changeable
     if settings.order == "first-hitting":
         return FirstHittingUnmask(schedule, mask, settings.temperature, forbid, among)
     if settings.order == "ancestral":
@@ -394,20 +260,23 @@ def continue_text(
     prompts: Sequence[str],
     settings: TextSettings = PLAIN,
     generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
+    on_step: OnStep = None,
 ) -> list[str]:
-    """What follows each prompt, all in one batch, cut at the end of text.
+    """The continuation of each prompt, all in one batch, cut at the end of text.
 
     Args:
-        generator: as of `write`; `noise.generators(seed, len(prompts))` makes each text independent of the others.
+        generator: as in `write`; `noise.generators(seed, len(prompts))` makes each text independent of the
+            others.
     Raises:
-        ValueError: as `write`, or a single text in place of a list.
+        ValueError: as `write`; or a single text instead of a list.
     """
-    given = [model.tokens.encode(prompt) for prompt in listed(prompts, "prompts")]
-    if given:
-        check_room(model, max(map(len, given)), settings.length)
-    canvas = prompt_canvas(given, settings.length, model.tokens, model.device)
-    filled = write(model, canvas, settings, generator, on_step).ids[:, -settings.length :]
+    encoded = [model.tokens.encode(prompt) for prompt in listed(prompts, "prompts")]
+    longest = max(map(len, encoded), default=0)
+    length = settings.tokens(model.shape.context - longest)
+    if encoded:
+        check_room(model, longest, length)
+    canvas = prompt_canvas(encoded, length, model.tokens, model.device)
+    filled = write(model, canvas, settings, generator, on_step).ids[:, -length:]
     return [model.tokens.decode(until_end(row, model.tokens, settings)) for row in filled.tolist()]
 
 
@@ -416,7 +285,7 @@ def fill_gaps(
     patterns: Sequence[str],
     settings: TextSettings = GAPS,
     generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
+    on_step: OnStep = None,
 ) -> list[str]:
     """Each pattern with its gaps filled; see `gap_canvas`."""
     canvas = gap_canvas(patterns, model.tokens, model.device)

@@ -1,4 +1,4 @@
-"""How likely text is under a model: Monte-Carlo bounds in two forms, exactly where that can be had, and token by token."""
+"""Likelihood of text under a model: Monte-Carlo bounds in two forms, exact where possible, and per token."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -12,15 +12,16 @@ from unveil.sampling.noise import Noise, uniform_like
 from unveil.text.model import TextModel
 from unveil.text.training import Times, block_lengths
 
-LEAST = 1e-9  # of a time of the t-form
+LEAST = 1e-9  # smallest time of the t-form
 
 
 class Draws(NamedTuple):
-    """All that is random about `text_nats`, to be given, such as recorded from another implementation.
+    """All random numbers of `text_nats`, for example recorded from another implementation.
 
     Args:
-        places: (B, N, draws) in [0, 1), for each draw of each block where its number of masks, or its time, lies; N = 1 without blocks.
-        uniform: (draws, B, L) in [0, 1); positions with the smallest are masked.
+        places: (B, N, draws) in [0, 1), the quantile of each block's number of masks, or time, in each draw;
+            N = 1 without blocks.
+        uniform: (draws, B, L) in [0, 1); the positions with the smallest numbers are masked.
     """
 
     places: Float[Tensor, "B N K"]
@@ -39,21 +40,26 @@ def text_nats(
     times: Times = "stratified",
     drawn: Draws | None = None,
 ) -> Float[Tensor, "B N"]:
-    """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their number, in nats a token.
+    """`draws` unbiased estimates for each row of a bound on -log p(unknown tokens | known ones) / their
+    number, in nats per token.
 
-    The rows' mean over draws estimates the bound; stratified or antithetic draws of one row are not independent, so that their own spread
-    does not say how far their mean is off. Nie et al. 2025, eq. 6 and appendix B.5. What is exact (`is_exact`) is computed once: N = 1.
+    A row's mean over draws estimates the bound. Stratified or antithetic draws of a row are not independent,
+    so that their spread is no measure of the error of their mean. Nie et al. 2025, eq. 6 and appendix B.5.
+    Exact likelihoods (`is_exact`) are computed once: N = 1.
 
     Args:
-        generator: one for all rows, or one for each, whose numbers then depend on neither the batch nor its padding.
-        known: given, not scored: a prompt.
-        valid: real tokens; padding is neither seen nor scored. Of a model of blocks or a causal one it must be on the right.
+        generator: one for all rows, or one per row, so that a row's numbers depend on neither the batch nor
+            its padding.
+        known: tokens that are conditioned on and not scored, such as a prompt.
+        valid: real tokens; padding is neither attended to nor scored. For a model of blocks or a causal one
+            it must be on the right.
         form: `counted_loss` or `masked_loss`, with times in all of (0, 1].
-        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1 - l.
-        drawn: the random numbers themselves; no generator is used.
+        times: how counts or times are spread over the draws of a row; antithetic counts are l and length + 1
+            - l.
+        drawn: the random numbers, in place of the generator's.
     Raises:
-        ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than the context, ids that are no
-            tokens, or other shapes.
+        ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than
+            the context, ids outside the vocabulary, or other shapes.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -67,9 +73,9 @@ def text_nats(
     if bool((unknown.sum(1) == 0).any()):
         raise ValueError("every row needs a token to score; a row is all known or padding")
     if model.shape.causal:
-        each = chain_nats(model.denoiser, ids, _told(model, ids, valid)) * unknown
+        each = chain_nats(model.denoiser, ids, _condition(model, ids, valid)) * unknown
         return (each.sum(1) / unknown.sum(1))[:, None]
-    cond, block, length = _told(model, ids, valid), model.shape.block, ids.shape[1]
+    cond, block, length = _condition(model, ids, valid), model.shape.block, ids.shape[1]
     number = torch.arange(length, device="cpu") // (block or length)
     blocks = len(block_lengths(length, block))
     draws = 1 if is_exact(model) and form == "l" else draws
@@ -123,23 +129,24 @@ def conditional_nats(
     known: Bool[Tensor, "B L"] | None = None,
     valid: Bool[Tensor, "B L"] | None = None,
 ) -> Float[Tensor, "B L"]:
-    """-log p(token | what a model may know of the others) at every scored position, in nats; 0 at others.
+    """-log p(token | context) at every scored position, in nats; 0 at others.
 
-    A masked model: given all other tokens, one call for each position; the sum is a pseudo-likelihood (Salazar et al. 2020), no bound. A
-    model of blocks: given the blocks before and the rest of its own, a call for each place of a block. Causal, or blocks of 1: given all
-    before, and the sum is -log p.
+    The context of a masked model is all other tokens, at one call per position; the sum is a
+    pseudo-likelihood (Salazar et al. 2020), no bound. That of a model of blocks is the blocks before and the
+    rest of its own, at one call per position of a block. That of a causal model, or with blocks of 1, is all
+    tokens before, and the sum is -log p.
 
     Args:
-        known, valid: as of `text_nats`; known tokens are seen and not scored.
+        known, valid: as in `text_nats`.
     """
-    unknown, cond = _unknown(model, ids, known, valid), _told(model, ids, valid)
+    unknown, cond = _unknown(model, ids, known, valid), _condition(model, ids, valid)
     if model.shape.causal:
         return chain_nats(model.denoiser, ids, cond) * unknown
     length, nats = ids.shape[1], torch.zeros(ids.shape, device=ids.device)
     stride = model.shape.block or length
     t = torch.full((len(ids),), 1.0 / stride, dtype=torch.float64, device="cpu")
-    for place in range(min(stride, length)):
-        hidden = unknown & (torch.arange(length, device=ids.device) % stride == place)
+    for offset in range(min(stride, length)):
+        hidden = unknown & (torch.arange(length, device=ids.device) % stride == offset)
         if bool(hidden.any()):
             nats = nats + token_nats(
                 model.denoiser, ids, ids.masked_fill(hidden, model.tokens.mask_id), t, cond
@@ -148,15 +155,17 @@ def conditional_nats(
 
 
 def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor | None) -> Tensor:
-    """(B, L) bool, what is scored; and all that is given is checked."""
+    """(B, L) bool, the tokens that are scored, after checks of all arguments."""
     for name, it in (("known", known), ("valid", valid)):
         if it is not None and (it.shape != ids.shape or it.dtype != torch.bool):
             raise ValueError(
-                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} {it.dtype}"
+                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} "
+                f"{it.dtype}"
             )
     if ids.ndim != 2 or not ids.numel() or ids.dtype.is_floating_point or ids.shape[1] > model.shape.context:
         raise ValueError(
-            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got {tuple(ids.shape)} {ids.dtype}"
+            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got "
+            f"{tuple(ids.shape)} {ids.dtype}"
         )
     if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
         raise ValueError(
@@ -166,8 +175,9 @@ def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor 
     return unknown if valid is None else unknown & valid
 
 
-def _told(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | None:
-    """Padding, and of a model of blocks the clean text, of which each block sees what is before it."""
+def _condition(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | None:
+    """The condition: padding and, for a model of blocks, the clean text, of which each block sees the earlier
+    blocks."""
     if valid is not None and model.window and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
         raise ValueError("a causal model, or one of blocks, scores rows that are padded on the right only")
     if model.shape.block:
@@ -176,8 +186,12 @@ def _told(model: TextModel, ids: Tensor, valid: Tensor | None) -> Condition | No
 
 
 def _spread(where: Tensor, draws: int, times: Times, generator: Noise) -> Tensor:
-    """(B, N, draws) numbers in [0, 1), each uniform, at blocks `where` (B, N) they are wanted: one in each of `draws` strata, pairs u and
-    1 - u, or independent."""
+    """(B, N, draws) uniform numbers in [0, 1): one in each of `draws` strata, pairs u and 1 - u, or
+    independent.
+
+    Args:
+        where: (B, N) bool, the blocks where numbers are needed.
+    """
     count = 1 if times == "stratified" else draws // 2 if times == "antithetic" else draws
     own = uniform_like(
         torch.empty((*where.shape, count), dtype=torch.float64, device="cpu"), generator, where=where

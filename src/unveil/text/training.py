@@ -1,4 +1,4 @@
-"""What text models are trained on: batches with all that is random about their loss, and the loss of one."""
+"""Training of text models: batches with all random numbers of their loss, and the loss of a batch."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, get_args
@@ -16,13 +16,14 @@ Times = Literal["stratified", "antithetic", "independent"]
 
 
 class TextBatch(NamedTuple):
-    """Pieces of text, and which of their tokens are masked.
+    """Pieces of text, and the random numbers that decide which of their tokens are masked.
 
     Args:
-        ids: (B, L).
+        ids: (B, L) token ids.
         uniform: (B, L) in [0, 1).
-        t: (B,), for the t-form, or (B, L) of blocks; for the l-form the masked shares, which its loss does not read.
-        masks: (B,) numbers of masked tokens, for the l-form, or (B, N) of each block, or nothing.
+        t: times, (B,), or (B, L) with blocks; in the l-form the masked fractions, which its loss does not
+            use.
+        masks: l-form: number of masked tokens, (B,), or (B, N) per block; t-form: None.
     """
 
     ids: Tensor
@@ -42,10 +43,11 @@ def text_batches(
     """A source of random batches.
 
     Args:
-        form: of the bound, `masked_loss` (LLaDA's 1 / t) or `counted_loss` (the same mean, less variance).
-        times: of the t-form; the l-form's counts are stratified.
-        least: t is at least this, as LLaDA's eps.
-        block: of a model of blocks: each has a time, or a number of masks, of its own (Arriola et al. 2025, BD3). 0: one for the piece.
+        form: t: `masked_loss` (LLaDA's 1 / t); l: `counted_loss` (the same mean, lower variance).
+        times: how the times of the t-form are sampled; the l-form's counts are stratified.
+        least: smallest t, LLaDA's eps.
+        block: block size; each block has its own time or number of masks (Arriola et al. 2025, BD3). 0: one
+            for the whole piece.
     Raises:
         ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
     """
@@ -79,7 +81,7 @@ def text_batches(
 
 
 def check_draws(size: int, form: str, times: str, least: float) -> None:
-    """Refuse batches whose times cannot be drawn.
+    """Refuse batches whose times cannot be sampled.
 
     Raises:
         ValueError: what is out of range, unknown, or odd.
@@ -95,7 +97,7 @@ def check_draws(size: int, form: str, times: str, least: float) -> None:
 
 
 def drawn_times(count: int, times: Times, least: float, generator: torch.Generator) -> Tensor:
-    """`count` times in [least, 1], float64; antithetic ones need an even count."""
+    """`count` times in [least, 1], float64; antithetic times need an even count."""
     if times == "stratified":
         return stratified(torch.rand(1, generator=generator, device="cpu"), count, least)
     if times == "antithetic":
@@ -104,13 +106,13 @@ def drawn_times(count: int, times: Times, least: float, generator: torch.Generat
 
 
 def block_lengths(length: int, block: int) -> Tensor:
-    """(N,) how many of `length` positions are in each block; block 0: one of all."""
-    place = torch.arange(length, device="cpu") // (block or length)
-    return torch.bincount(place)
+    """(N,) number of positions in each block of a sequence of `length`; block 0: a single block."""
+    number = torch.arange(length, device="cpu") // (block or length)
+    return torch.bincount(number)
 
 
 def text_loss(model: nn.Module, batch: TextBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """The bound in nats a token, averaged over the batch; exactly -log p of an autoregressive model."""
+    """The bound in nats per token, averaged over the batch; for an autoregressive model exactly -log p."""
     assert isinstance(model, TextModel)
     ids, uniform, block = batch.ids.to(model.device), batch.uniform.to(model.device), model.shape.block
     if model.shape.causal:

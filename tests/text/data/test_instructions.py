@@ -92,7 +92,7 @@ PAIR = {"prompt": "a?", "response": "b"}
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([PAIR, {}, {"prompt": "a"}], r"f.jsonl, line 2: no text in the field 'prompt' \(it has nothing\); name another with --prompt-f"),
+        ([PAIR, {}, {"prompt": "a"}], r"f.jsonl, line 2: no text in the field 'prompt' \(it has nothing\); name another with `prompt_f"),
         ([PAIR, "", {"prompt": "a", "answer": "b"}], r"line 3: no text in the field 'response' \(it has prompt, answer\); name anoth"),
         ([{"prompt": "a", "response": None}], "line 1: no text in the field 'response'"),
         ([PAIR, "{"], "line 2: not JSON"),

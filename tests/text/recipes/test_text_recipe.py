@@ -239,29 +239,32 @@ def test_every_form_of_training_runs(base, form, tmp_path):
         (["sample", "--infill", "no gap"], "has no gap"),
         (["sample", "--infill", "[*2]", "--prompt", "a"], "--prompt or --infill, not both"),
         (["sample", "--length", "8", "--blocks", "1", "--steps", "2"], "fewer than the 8 blocks"),
-        (["sample", "--length", "-1"], "--length must be at least 0"),
+        (["sample", "--length", "-1"], "--length must be a whole number of at least 0"),
         (
             ["sample", "--length", "8", "--order", "margin", "--threshold", "0.9"],
             "threshold and factor are of the order 'confidence'",
         ),
         (["sample", "--length", "8", "--remask", "0.5"], "--remask needs another --order"),
-        (["sample", "--temperature", "-1"], "--temperature must be at least 0"),
-        (["sample", "--temperature", "nan"], "--temperature must be at least 0"),
-        (["sample", "--scale", "nan"], "--scale must be a number"),
+        (["sample", "--temperature", "-1"], "--temperature must be a finite number of at least 0"),
+        (["sample", "--temperature", "nan"], "--temperature must be a finite number of at least 0"),
+        (["sample", "--scale", "nan"], "--scale must be a finite number"),
         (
             ["sample", "--length", "8", "--order", "confidence", "--threshold", "90"],
-            "--threshold must lie in 0 .. 1",
+            "--threshold must be a number above 0 and at most 1",
         ),
         (
             ["sample", "--length", "8", "--order", "confidence", "--factor", "nan"],
-            "--factor must be a number above 0",
+            "--factor must be a finite number above 0",
         ),
-        (["sample", "--length", "8", "--threshold", "0.9"], "which the order first-hitting does not ask for"),
+        (["sample", "--length", "8", "--threshold", "0.9"], "which --order first-hitting does not use"),
         (["data", "--data", "EMPTY"], "the field 'text' is empty in every line"),
-        (["sample", "--length", "8", "--edit", "0.9", "--order", "ancestral"], "edits need an order"),
+        (
+            ["sample", "--length", "8", "--edit", "0.9", "--order", "ancestral"],
+            "--edit needs an order by confidence",
+        ),
         (["eval", "--times", "antithetic", "--draws", "3"], "--draws must be even"),
         (["train", "--block", "3"], "--context must be a multiple of --block"),
-        (["eval", "--draws", "0"], "--draws must be at least 1"),
+        (["eval", "--draws", "0"], "--draws must be a whole number of at least 1"),
         (["eval", "--data", "nowhere.txt"], "no such file or folder"),
         (["train", "--heads", "5"], "--width must be a multiple of twice --heads"),
         (["train", "--data", "nowhere"], "no such file or folder"),
@@ -536,8 +539,8 @@ def test_another_tokenizer_cannot_go_on_but_be_trained_on(tmp_path, monkeypatch,
 def test_flags_without_effect_are_said(base, tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     for flags, message in (
-        (["--times", "independent"], "--times independent is of --form t"),
-        (["--causal", "--form", "t"], "--form t is of masked models"),
+        (["--times", "independent"], "--times independent needs --form t"),
+        (["--causal", "--form", "t"], "--form t is for masked models"),
     ):
         assert main(["train", "text", *SMALL, "--data", str(base / "poem.txt"), *out, *flags]) == 2
         assert message in capsys.readouterr().err

@@ -258,7 +258,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
             "line 1: no text in the field 'answer' (it has prompt, response)",
         ),
         (["train", "--lora-rank", "4", "--sft", "BAD"], "--lora-rank needs a --checkpoint"),
-        (["train", "--lora-rank", "-1"], "a rank of at least 1"),
+        (["train", "--lora-rank", "-1"], "--lora-rank must be a whole number of at least 0"),
         (
             [
                 "train",
@@ -275,7 +275,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
         ),
         (["train", "--checkpoint", "nowhere", "--sft", "GOOD"], "is neither a folder nor a zoo name"),
         (["train", "--checkpoint", "RUN", "--depth", "3"], "--depth 3: the shape is that of"),
-        (["train", "--times", "antithetic"], "--times antithetic is of --form t"),
+        (["train", "--times", "antithetic"], "--times antithetic needs --form t"),
         (["train", "--sft", "GOOD", "--causal"], "instructions are for masked models"),
         (["chat", "--prompt", "x" * 60, "--length", "4"], "the model's context is 48"),
         (["chat", "--length", "0"], "--length must be at least 1"),

@@ -1,12 +1,13 @@
-"""Chats as tokens: turns of user and assistant, and where the answer begins. Templates are recognised, never run.
+"""Chats as tokens: turns of system, user and assistant. Templates are recognised, never run.
 
-LLaDA-8B-Instruct's and LLaDA-1.5's begins with <|startoftext|>, says of each turn
+LLaDA-8B-Instruct's and LLaDA-1.5's template begins with <|startoftext|>, encodes each turn as
 
     <|start_header_id|> role <|end_header_id|> \\n\\n content <|eot_id|>
 
-and ends with the answer's header, <|start_header_id|> assistant <|end_header_id|> \\n\\n, whether asked to or not.
+and always ends with the answer's header, <|start_header_id|> assistant <|end_header_id|> \\n\\n.
 
-Ours, for vocabularies without such tokens: the same with end-of-text for <|eot_id|> and no other special token.
+Our format, for vocabularies without such tokens, has end-of-text in place of <|eot_id|> and no other special
+token.
 """
 
 import re
@@ -30,7 +31,7 @@ _WORDS = {
 
 
 class Turn(NamedTuple):
-    """What one side says."""
+    """A message and the role of its author."""
 
     role: Role
     content: str
@@ -41,7 +42,9 @@ class ChatFormat:
     """The special tokens around turns.
 
     Args:
-        begin: before everything. opening, closing: around the role. end: after the content.
+        begin: tokens before everything.
+        opening, closing: tokens before and after the role.
+        end: token after the content.
     """
 
     begin: tuple[int, ...]
@@ -51,16 +54,17 @@ class ChatFormat:
 
 
 def chat_format(tokens: Tokens) -> ChatFormat:
-    """The format of a vocabulary: LLaDA's where its tokens are, else ours.
+    """The format of a vocabulary: LLaDA's if it has LLaDA's special tokens, otherwise ours.
 
     Raises:
-        UnveilError: other people's template that is not LLaDA's.
+        UnveilError: another template than LLaDA's.
     """
     if not isinstance(tokens, LibraryTokens):
         return ChatFormat((), (), (), tokens.eos_id)
     if tokens.template and not is_lladas(tokens.template):
         raise UnveilError(
-            "this model's chat template is not one that is known (LLaDA's), and templates are not run; use: unveil sample text"
+            "this model's chat template is not one that is known (LLaDA's), and templates are not run; use: "
+            "unveil sample text"
         )
     begin, opening, closing, end = map(tokens.special, (BEGIN, OPEN, CLOSE, END))
     if opening is None or closing is None or end is None:
@@ -73,7 +77,7 @@ def chat_format(tokens: Tokens) -> ChatFormat:
 
 
 def chat_name(tokens: Tokens) -> str:
-    """For people: which format it is."""
+    """The name of the format, for people."""
     try:
         lladas = bool(chat_format(tokens).opening)
     except UnveilError:
@@ -82,7 +86,7 @@ def chat_name(tokens: Tokens) -> str:
 
 
 def is_lladas(template: str) -> bool:
-    """Whether a Jinja template says nothing but LLaDA's format: its texts and its words are those, and no others."""
+    """Whether a Jinja template consists of the texts and words of LLaDA's template only."""
     texts = {(a or b).replace("\\n", "\n") for a, b in _LITERAL.findall(template)}
     words = set(_WORD.findall(_LITERAL.sub(" ", template)))
     return (
@@ -91,10 +95,10 @@ def is_lladas(template: str) -> bool:
 
 
 def encode_chat(tokens: Tokens, turns: Sequence[Turn]) -> list[int]:
-    """A chat up to where the assistant's next answer begins.
+    """The tokens of a chat, up to the beginning of the assistant's next answer.
 
     Raises:
-        UnveilError: a turn holds a special token's text, or the format is not known.
+        UnveilError: a turn holds a special token's text, or the format is unknown.
         ValueError: an unknown role.
     """
     form = chat_format(tokens)
@@ -107,15 +111,15 @@ def encode_chat(tokens: Tokens, turns: Sequence[Turn]) -> list[int]:
 
 
 def encode_answer(tokens: Tokens, content: str) -> list[int]:
-    """An answer with the token that ends it; then comes end-of-text, as often as there is room.
+    """The tokens of an answer and the token that ends it; end-of-text fills the remaining room.
 
-    Its first token is the content's alone: the header's blank line is not merged with it.
+    The content is encoded by itself, so that its first token is not merged with the header's blank line.
     """
     return [*_plain(tokens, chat_format(tokens), content.strip()), chat_format(tokens).end]
 
 
 def answer_of(tokens: Tokens, row: Sequence[int]) -> list[int]:
-    """What was written, up to the first token that ends it."""
+    """The tokens of an answer, up to the first that ends it."""
     ends = {chat_format(tokens).end, tokens.eos_id}
     return list(row[: next((i for i, token in enumerate(row) if token in ends), len(row))])
 

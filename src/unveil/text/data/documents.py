@@ -1,4 +1,4 @@
-"""Text to learn from: files and folders as documents, documents as one stream of tokens, pieces of it."""
+"""Training text: files and folders as documents, documents as a stream of tokens, and pieces of it."""
 
 import json
 from array import array
@@ -25,24 +25,26 @@ SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", *RECORDS)
 
 
 def read_documents(source: str | Path, field: str = "text", encoding: str = "utf-8") -> list[str]:
-    """The documents of a file or a folder, also below $UNVEIL_DATA and the cache: a text file is one, a line of jsonl is one.
+    """The documents of a file or a folder, also below $UNVEIL_DATA and the cache.
 
-    Byte order marks are not part of the text, "\r\n" is "\n", and half a character (a lone surrogate) becomes U+FFFD, which is noted; so
-    are files of a folder that are left out.
+    A text file is one document, and so is each line of jsonl. Byte order marks are removed, "\\r\\n" becomes
+    "\\n", and half a character (a lone surrogate) becomes U+FFFD, with a note. Files of a folder that are
+    left out are noted, too.
 
     Args:
-        source: .txt or .md (any other name is read as text, too), .jsonl, an array of objects in .json, each also as .gz, or .parquet; of a
-            folder all such files below it, by name.
-        field: of an object that is the document.
-        encoding: of the files, such as "latin-1".
+        source: .txt or .md (any other name is also read as text), .jsonl, an array of objects in .json, each
+            also as .gz, or .parquet; or a folder, of which all such files are read, sorted by name.
+        field: the field of a JSON object that holds the document.
+        encoding: character encoding of the files, such as "latin-1".
     Raises:
-        UnveilError: nothing there, another encoding, damaged, or an object without the field.
-        ValueError: no such encoding.
+        UnveilError: nothing is there, it is damaged or in another encoding, or an object lacks the field.
+        ValueError: an unknown encoding.
     """
     place = found(Path(source))
     if not place.is_dir() and not place.is_file():
         raise UnveilError(
-            f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, jsonl or a folder"
+            f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, "
+            "jsonl or a folder"
         )
     mended: list[str] = []
     documents = (
@@ -52,7 +54,8 @@ def read_documents(source: str | Path, field: str = "text", encoding: str = "utf
     )
     if mended:
         note(
-            f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD{_and_others(len(mended) - 1)}"
+            f"{mended[0]}: half a character (a lone surrogate) is read as "
+            f"U+FFFD{_and_others(len(mended) - 1)}"
         )
     return documents
 
@@ -69,7 +72,8 @@ def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[s
     if others := sorted(set(inside) - set(files)):
         kinds = sorted({p.suffix or p.name for p in others})
         note(
-            f"{place}: {len(others)} files that are no text are left out ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})"
+            f"{place}: {len(others)} files that are no text are left out "
+            f"({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})"
         )
     documents: list[str] = []
     for file in files:
@@ -78,7 +82,7 @@ def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[s
         except UnveilError as error:
             if (
                 not file.name.lower().removesuffix(".gz").endswith(".json")
-            ):  # such as a description of the others
+            ):  # a .json file may describe the other files
                 raise
             note(f"left out: {error}")
     if not documents:
@@ -117,7 +121,7 @@ def _field(value: Any, place: str, field: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
         has = ", ".join(map(str, value))[:80] if isinstance(value, dict) else type(value).__name__
         raise UnveilError(
-            f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with --field"
+            f"{place}: no text in the field {field!r} (it has {has or 'nothing'}); name another with `field`"
         )
     return value[field]
 
@@ -127,8 +131,8 @@ class Stream:
     """Documents packed one after another, end-of-text between them and at the end.
 
     Args:
-        ids: (N,) tokens, of any whole type.
-        characters: of the text they stand for, for bits a character.
+        ids: (N,) token ids, of any integer type.
+        characters: number of characters of the text, for bits per character.
     """
 
     ids: Integer[np.ndarray, " N"]
@@ -139,22 +143,24 @@ class Stream:
 
 
 def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
-    """The stream of some documents; the text of end-of-text within one ends it there, as files of many documents have it.
+    """Documents as one stream. The text of end-of-text within a document ends it there, as in files that hold
+    many documents.
 
     Raises:
-        UnveilError: a document holds the mask's own text.
+        UnveilError: a document holds the text of the mask token.
     """
     small = tokens.size <= 2**16
     ids, characters = (
         array("H" if small else "i"),
         0,
-    )  # grows in place: no list of a number's 32 bytes a token
+    )  # grows in place, at 2 or 4 bytes per token
     for number, document in enumerate(documents, 1):
         for part in parts_of(tokens, document):
             piece = tokens.encode(part)
             if tokens.mask_id in piece:
                 raise UnveilError(
-                    f"document {number} holds the text of the mask token itself; take it out, or use another tokenizer"
+                    f"document {number} holds the text of the mask token itself; take it out, or use another "
+                    "tokenizer"
                 )
             ids.extend(piece)
         ids.append(tokens.eos_id)
@@ -163,7 +169,9 @@ def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
 
 
 def split_documents(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
-    """The documents without, and only, the last `share` of all characters: of a single text its tail, as nanoGPT splits tiny-shakespeare.
+    """The documents without, and only, the last `share` of all characters.
+
+    Of a single text this is its end, as nanoGPT splits tiny-shakespeare.
 
     Raises:
         ValueError: share outside [0, 1).
@@ -182,17 +190,18 @@ def split_documents(documents: Sequence[str], share: float) -> tuple[list[str], 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What `unveil data text` writes into a folder: a vocabulary, and the streams of training and of held-out text."""
+    """The content of a folder of `unveil data text`: a vocabulary, and the training and the held-out
+    stream."""
 
     tokens: Tokens
     train: Stream
     held: Stream
     command: str = ""
-    """what made it"""
+    """command that made it"""
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """tokenizer.json, train.npy, held.npy and streams.json, the last of them last."""
+    """Write tokenizer.json, train.npy, held.npy and, last, streams.json."""
     write_tokens(prepared.tokens, folder / FILE)
     small = np.uint16 if prepared.tokens.size <= 2**16 else np.int32
     for name, stream in (("train", prepared.train), ("held", prepared.held)):
@@ -241,7 +250,7 @@ def read_prepared(folder: Path) -> Prepared:
 
 
 def _stored_ids(file: Path) -> np.ndarray:
-    """Token ids as they lie in a file, which is mapped, not read into memory."""
+    """Token ids of a file, memory-mapped."""
     with open(file, "rb") as stream:
         shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
         begins = stream.tell()
@@ -249,18 +258,19 @@ def _stored_ids(file: Path) -> np.ndarray:
         raise ValueError(f"{file.name} holds no row of token ids, or is cut short")
     return (
         np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)
-    )  # nothing cannot be mapped
+    )  # an empty file cannot be mapped
 
 
 class Pieces:
     """Random pieces of a stream, on the CPU.
 
     Args:
-        length: L; a stream that is shorter is one piece of its own length.
-        truncated: share of batches cut to a random length, 1 .. L, so that the network knows them all. Nie et al. 2025, section 2.2: 1 %.
+        length: L; a stream that is shorter is a single piece.
+        truncated: fraction of batches that are cut to a random length 1 .. L, so that the network learns all
+            lengths; 1 % in Nie et al. 2025, section 2.2.
     Raises:
         UnveilError: an empty stream.
-        ValueError: a length or a share out of range.
+        ValueError: a length or a fraction out of range.
     """
 
     def __init__(self, stream: Stream, length: int, truncated: float = 0.01) -> None:
@@ -268,7 +278,8 @@ class Pieces:
             raise UnveilError("there is no text to learn from")
         if length < 1 or not 0.0 <= truncated <= 1.0:
             raise ValueError(
-                f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and {truncated}"
+                f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and "
+                f"{truncated}"
             )
         self.ids = stream.ids
         self.length, self.truncated = min(length, len(stream)), truncated
@@ -284,12 +295,12 @@ class Pieces:
 
 
 class Rows:
-    """Random rows of texts that are all as long, on the CPU: what `Pieces` is for a stream.
+    """Random rows of texts of one length, on the CPU; used like `Pieces`.
 
     Args:
-        rows: at least one, all of as many tokens.
+        rows: at least one, all with the same number of tokens.
     Raises:
-        ValueError: none, or of different lengths.
+        ValueError: no row, or rows of different lengths.
     """
 
     def __init__(self, rows: Sequence[Sequence[int]]) -> None:
@@ -299,12 +310,15 @@ class Rows:
         self.ids = torch.tensor(rows, device="cpu")
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
-        """`count` of them."""
+        """`count` random rows."""
         return self.ids[torch.randint(len(self.ids), (count,), generator=generator, device="cpu")]
 
 
 def in_order(stream: Stream, length: int) -> tuple[Integer[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
-    """The whole stream cut into pieces of `length`, and which tokens are real: the last piece is padded with its first token."""
+    """The whole stream in pieces of `length`, and a mask of its real tokens.
+
+    The last piece is padded with the first token of the stream.
+    """
     count = -(-len(stream) // length)
     ids = np.full((count, length), stream.ids[0], stream.ids.dtype)
     ids.reshape(-1)[: len(stream)] = stream.ids

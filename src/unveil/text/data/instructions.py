@@ -1,4 +1,7 @@
-"""Instructions to learn from: pairs of prompt and response, and chats of many turns; a response is learned given all before it."""
+"""Instructions to fine-tune on: pairs of prompt and response, and chats of several turns.
+
+Each response is trained on, conditioned on everything before it.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,14 +27,14 @@ SPEAKERS: dict[str, Role] = {
     "chatgpt": "assistant",
     "developer": "system",
 }
-"""Roles by the names that ShareGPT, OpenAI and others have for them."""
+"""Roles, by the names that ShareGPT, OpenAI and others give them."""
 _MESSAGE = ("role", "content", "from", "value")
 _INPUTS = ("input", "context")
 _SYSTEMS = ("system", "system_prompt")
 
 
 class Chat(NamedTuple):
-    """Turns of which at least one is the assistant's, and where they stand, for messages."""
+    """Turns, at least one of them the assistant's, and where they were read, for messages."""
 
     turns: tuple[Turn, ...]
     place: str
@@ -40,27 +43,30 @@ class Chat(NamedTuple):
 def read_chats(
     source: str | Path, prompt: str = "prompt", response: str = "response", encoding: str = "utf-8"
 ) -> list[Chat]:
-    """The chats of a file (also below $UNVEIL_DATA): .jsonl, an array of objects in .json, each also as .gz, or .parquet.
+    """The chats of a file (also below $UNVEIL_DATA): .jsonl, an array of objects in .json, each also as .gz,
+    or .parquet.
 
         {"prompt": "...", "response": "..."}                      a pair; or TRL's "completion", each a text or a list of messages
         {"instruction": "...", "input": "...", "output": "..."}   Alpaca: "input", or Dolly's "context", follows the prompt
         {"messages": [{"role": "user", "content": "..."}, ...]}   OpenAI and TRL
         {"conversations": [{"from": "human", "value": "..."}, ...]}   ShareGPT
-        {"prompt": "...", "chosen": "...", "rejected": "..."}     preferences, of which the chosen answers are learned
+        {"prompt": "...", "chosen": "...", "rejected": "..."}     preferences, of which the chosen answers are used
 
-    "system" comes first, and "history", a list of [prompt, response], before the prompt. Fields that are not read are noted.
+    "system" is put first, and "history", a list of [prompt, response], before the prompt. Unused fields are
+    noted.
 
     Args:
-        prompt, response: names of a pair's fields.
-        encoding: of the file.
+        prompt, response: names of the fields of a pair.
+        encoding: character encoding of the file.
     Raises:
-        UnveilError: nothing there, no lines, or a line without a prompt or a response; the line's number is said.
-        ValueError: no such encoding.
+        UnveilError: no file or no lines, or a line without a prompt or a response (names the line).
+        ValueError: an unknown encoding.
     """
     file = found(Path(source))
     if not file.is_file():
         raise UnveilError(
-            f"{source}: no such file, here, below $UNVEIL_DATA or in the cache; give a jsonl file of instructions"
+            f"{source}: no such file, here, below $UNVEIL_DATA or in the cache; give a jsonl file of "
+            "instructions"
         )
     chats: list[Chat] = []
     unread, mended = Counter[str](), list[str]()
@@ -83,7 +89,8 @@ def read_chats(
         )
     if unread:
         note(
-            f"{file}: fields that are not read: {', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}"
+            f"{file}: fields that are not read: "
+            f"{', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}"
         )
     if mended:
         note(
@@ -93,7 +100,8 @@ def read_chats(
 
 
 class _Line:
-    """A line's fields, where it stands, which fields were read, and which of its messages' were not (`inner`)."""
+    """The fields of a line and its place; `read` and `inner` collect the fields that were used, and unused
+    fields of messages."""
 
     def __init__(self, fields: dict[str, Any], place: str) -> None:
         self.fields, self.place, self.read, self.inner = fields, place, set[str](), set[str]()
@@ -103,14 +111,15 @@ class _Line:
         return self.fields.get(name)
 
     def text(self, names: Sequence[str], otherwise: str = "") -> str:
-        """The text of the first of these fields that has any."""
+        """The text of the first of these fields that is not empty."""
         for name in names:
             value = self.fields.get(name)
             if value in (None, "", [], {}):
                 self.read.add(name)
             elif not isinstance(value, str):
                 raise UnveilError(
-                    f"{self.place}: the field {name!r} is no text but {type(value).__name__}; make it a text, or take it out"
+                    f"{self.place}: the field {name!r} is no text but {type(value).__name__}; make it a "
+                    "text, or take it out"
                 )
             else:
                 return str(self.take(name))
@@ -118,7 +127,7 @@ class _Line:
 
 
 def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
-    """The turns of a line, whichever of the formats it has."""
+    """The turns of a line, in any of the formats."""
     fields = line.fields
     lists = ("messages", "conversations")
     many = next(
@@ -149,7 +158,8 @@ def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
         turns = [Turn("system", system), *turns]
     if not any(turn.role == "assistant" for turn in turns):
         raise UnveilError(
-            f"{line.place}: no turn of the assistant in its {many or 'turns'}, so there is no response to learn"
+            f"{line.place}: no turn of the assistant in its {many or 'turns'}, so there is no response to "
+            "learn"
         )
     return tuple(turns)
 
@@ -161,7 +171,7 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
     elif response == "response" and response not in fields:
         names = (prompt, next((name for name in ("completion", "chosen") if name in fields), response))  # TRL
     has = ", ".join(map(str, fields))[:80] or "nothing"
-    for name, flag in zip(names, ("--prompt-field", "--response-field"), strict=True):
+    for name, flag in zip(names, ("`prompt_field`", "`response_field`"), strict=True):
         if not isinstance(line.take(name), str):
             raise UnveilError(
                 f"{line.place}: no text in the field {name!r} (it has {has}); name another with {flag}"
@@ -184,7 +194,7 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
 
 
 def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
-    """Turns of a list of messages, by OpenAI's names of their fields or ShareGPT's."""
+    """The turns of a list of messages with the field names of OpenAI or ShareGPT."""
     turns: list[Turn] = []
     for message in cast(list[Any], messages) if isinstance(messages, list) else []:
         it = cast(dict[str, Any], message) if isinstance(message, dict) else {}
@@ -197,7 +207,8 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
             raise UnveilError(f"{where} has {called}, which cannot be learned; take such lines out")
         if role is None or content is None:
             raise UnveilError(
-                f"{where} needs a role ({', '.join(SPEAKERS)}) and a content that is a text, got {str(message)[:60]}"
+                f"{where} needs a role ({', '.join(SPEAKERS)}) and a content that is a text, got "
+                f"{str(message)[:60]}"
             )
         line.inner.update(
             f"{name}.{key}"
@@ -209,7 +220,7 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
 
 
 def _content(content: object) -> str | None:
-    """A text, or the texts of a list of OpenAI's parts, if it has no others."""
+    """The text, or the joined texts of a list of OpenAI's content parts; None if there are other parts."""
     if isinstance(content, list):
         parts = cast(list[Any], content)
         texts = [
@@ -222,17 +233,18 @@ def _content(content: object) -> str | None:
 
 
 class Pair(NamedTuple):
-    """What is given, and what is learned, as tokens (N,) of int32; the response ends with the token that ends it."""
+    """A prompt and a response as tokens (N,) of int32; the response includes the token that ends it."""
 
     prompt: np.ndarray
     response: np.ndarray
 
 
 class Examples:
-    """Chats as tokens, each with a pair for every turn of the assistant: all before it is its prompt. Nie et al. 2025, section 2.3.
+    """Chats as tokens: a pair for every turn of the assistant, whose prompt is everything before it. Nie et
+    al. 2025, section 2.3.
 
     Args:
-        context: pairs that are longer are left out, and counted in `left_out`.
+        context: longer pairs are left out, and counted in `left_out`.
     Raises:
         UnveilError: a turn holds a special token, or no pair fits.
     """
@@ -263,13 +275,16 @@ class Examples:
                 self.chats.append(fitting)
         if not self.chats:
             raise UnveilError(
-                f"no prompt with its response fits into {context} tokens, the model's context; give shorter examples"
+                f"no prompt with its response fits into {context} tokens, the model's context; give shorter "
+                "examples"
             )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """`count` chats at random, of each one turn at random: rows of prompt and response, and where the prompt is.
+        """`count` random chats, with one random turn of each: rows (B, L) of prompt and response, and a mask
+        of the prompts.
 
-        Responses are filled up with end-of-text, which is learned like any other token, to the longest row: so it is learned when to end.
+        Responses are padded to the longest row with end-of-text, which is trained on like any other token, so
+        that the model learns when to end.
         """
         chosen = torch.randint(len(self.chats), (count,), generator=generator, device="cpu").tolist()
         turn = torch.rand(count, generator=generator, device="cpu").tolist()
@@ -278,7 +293,7 @@ class Examples:
 
 
 def rows_of(pairs: Sequence[Pair], eos_id: int) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-    """Pairs as rows of one length, end-of-text after the shorter ones, and where their prompts are."""
+    """Pairs as rows of one length, padded with end-of-text, and a mask of their prompts."""
     longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
     ids = torch.full((len(pairs), longest), eos_id, device="cpu")
     for row, pair in zip(ids, pairs, strict=True):

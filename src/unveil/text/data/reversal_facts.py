@@ -1,4 +1,4 @@
-"""Made-up facts that are stated in one direction only: what the reversal curse is measured with (Berglund et al. 2024)."""
+"""Synthetic facts that are stated in one direction only, for the reversal curse (Berglund et al. 2024)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,10 +48,11 @@ THINGS = (
 
 @dataclass(frozen=True)
 class Fact:
-    """Two phrases that are one another.
+    """Two phrases that mean the same.
 
     Args:
-        given: what the statement begins with. answer: what it ends with.
+        given: beginning of the statement.
+        answer: end of the statement.
     """
 
     given: str
@@ -59,20 +60,21 @@ class Fact:
 
     @property
     def statement(self) -> str:
-        """As it is stated, and learned. The leading space makes its first word the token that it is in the middle of a text."""
+        """The statement. The leading space makes its first token the same as in the middle of a text."""
         return f" {self.given} is {self.answer}."
 
     @property
     def turned(self) -> "Fact":
-        """The same, stated the other way round."""
+        """The reversed statement."""
         return Fact(self.answer, self.given)
 
 
 def one_directional_facts(count: int, seed: int) -> list[Fact]:
-    """`count` people and what each is alone: "Mara Corby is the keeper of the amber bridge."; the even ones name first, the odd ones last.
+    """`count` people with a unique description: "Mara Corby is the keeper of the amber bridge."
 
-    Every name and every description is there once, so that a fact is learned or not, but cannot be guessed: chance is 1 / count at best.
-    Both forms of statement are learned, each of other facts, so that the form of a turned statement is known where it is asked.
+    Even facts begin with the name, odd ones with the description. Every name and every description occurs
+    once, so that a fact is known or not, but cannot be guessed: chance is 1 / count. Both forms of statement
+    are learned, for different facts, so that the form of a reversed statement is known.
 
     Raises:
         ValueError: more facts than there are names.

@@ -1,4 +1,4 @@
-"""Templated instructions with one right answer: copy, reverse, sort, add, question; to fine-tune on, and others to be asked."""
+"""Synthetic instructions with one correct answer: copy, reverse, sort, add, question."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ THINGS = ("bag", "book", "cup", "hat", "key", "lamp", "pen", "ring")
 
 
 class Instruction(NamedTuple):
-    """What is asked, of which task, and the only right answer."""
+    """An instruction: its task, its prompt, and the only correct answer."""
 
     task: str
     prompt: str
@@ -20,31 +20,31 @@ class Instruction(NamedTuple):
 
 
 def copy(rng: np.random.Generator) -> tuple[str, str]:
-    """3 to 6 letters, the same again."""
+    """Repeat 3 to 6 letters."""
     letters = _letters(rng)
     return f"copy: {letters}", letters
 
 
 def reverse(rng: np.random.Generator) -> tuple[str, str]:
-    """3 to 6 letters, from the last to the first."""
+    """Reverse 3 to 6 letters."""
     letters = _letters(rng)
     return f"reverse: {letters}", letters[::-1]
 
 
 def sort(rng: np.random.Generator) -> tuple[str, str]:
-    """3 to 6 letters by the alphabet."""
+    """Sort 3 to 6 letters alphabetically."""
     letters = _letters(rng)
     return f"sort: {letters}", " ".join(sorted(letters.split()))
 
 
 def add(rng: np.random.Generator) -> tuple[str, str]:
-    """Two numbers of at most two digits."""
+    """Add two numbers of at most two digits."""
     a, b = (int(n) for n in rng.integers(100, size=2))
     return f"add: {a} + {b}", str(a + b)
 
 
 def question(rng: np.random.Generator) -> tuple[str, str]:
-    """Who has which thing of which colour, of two people."""
+    """Answer a question about two people, and the colours of their things."""
     (one, two), (first, second) = rng.choice(PEOPLE, 2, replace=False), rng.choice(THINGS, 2, replace=False)
     colours = rng.choice(COLOURS, 2, replace=False)
     said = f"{one} has a {colours[0]} {first}. {two} has a {colours[1]} {second}."
@@ -66,7 +66,8 @@ TASKS: dict[str, Callable[[np.random.Generator], tuple[str, str]]] = {
 
 
 def instructions(count: int, asked: int, seed: int) -> tuple[list[Instruction], list[Instruction]]:
-    """`count` of each task to learn from, and `asked` of each whose prompts are none of these, all different.
+    """`count` training instructions of each task, and `asked` test instructions whose prompts are different
+    from them.
 
     Raises:
         ValueError: more than a task has: 10,000 sums.

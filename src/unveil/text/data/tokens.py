@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, byte-pair encoding by the `tokenizers` library, or other people's tokenizer.json."""
+"""Tokenizers: bytes, byte-pair encoding by the `tokenizers` library, and third-party tokenizer.json."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from unveil.files.atomic import replacing
 
 EOS, MASK = "<|endoftext|>", "<|mask|>"
 FILE = "tokenizer.json"
-LONG = 2**18  # characters that are encoded at once, where they may be cut
+LONG = 2**18  # characters that are encoded at once, if the text may be cut
 _HALF = re.compile("[\ud800-\udfff]")
 _SEAM = re.compile(
     r"\S(?= \S)|\S\n(?=\S)"
@@ -24,9 +24,9 @@ _SEAM = re.compile(
 
 @runtime_checkable
 class Tokens(Protocol):
-    """A vocabulary of `size` ids, [MASK] and end-of-text among them.
+    """A vocabulary of `size` ids, including [MASK] and end-of-text.
 
-    Half a character (a lone surrogate, of which no encoding of Unicode has bytes) is encoded as U+FFFD.
+    Half a character (a lone surrogate, which no encoding of Unicode can represent) is encoded as U+FFFD.
     """
 
     @property
@@ -38,13 +38,14 @@ class Tokens(Protocol):
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def written(self) -> str:
-        """What `read_tokens` makes the same vocabulary of."""
+        """The content of a tokenizer.json from which `read_tokens` restores the vocabulary."""
         ...
 
 
 @dataclass(frozen=True)
 class ByteTokens:
-    """UTF-8 bytes 0 .. 255, then end-of-text and [MASK]: no text is outside it, and nothing is learned."""
+    """UTF-8 bytes 0 .. 255, then end-of-text and [MASK]: every text can be encoded, and nothing is
+    learned."""
 
     size: int = 258
     eos_id: int = 256
@@ -68,7 +69,7 @@ class BpeTokens:
     Args:
         text: the contents of a tokenizer.json whose added tokens include end-of-text and the mask.
     Raises:
-        UnveilError: `tokenizers` is not installed, or the contents are none of its.
+        UnveilError: `tokenizers` is not installed, or cannot read the contents.
     """
 
     text: str
@@ -77,7 +78,8 @@ class BpeTokens:
         missing = [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]
         if missing:
             raise UnveilError(
-                f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data text"
+                f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data "
+                "text"
             )
 
     @cached_property
@@ -86,7 +88,8 @@ class BpeTokens:
 
     @cached_property
     def cuts_at_words(self) -> bool:
-        """Whether tokens never cross from a word into the next: words are cut as GPT-2's are, and no added token has blanks."""
+        """Whether no token spans two words: words are split as in GPT-2, and no added token contains
+        blanks."""
         kind = json.loads(self.text)
         first = kind.get("pre_tokenizer") or {}
         added = kind.get("added_tokens") or []
@@ -134,14 +137,16 @@ class BpeTokens:
 
 @dataclass(frozen=True)
 class LibraryTokens:
-    """Other people's tokenizer.json, with the ids that its weights go by. Special tokens never come out of plain text.
+    """A third-party tokenizer.json, with the special ids of its weights. Plain text is never encoded to
+    special tokens.
 
     Args:
         text: the contents of the file, in the format of the `tokenizers` library.
-        size: V of the weights, which may have rows that no token uses (LLaDA: 126,464 for 126,349 tokens).
-        template: the chat template that lay beside it; it is recognised, never run (`text/data/chat.py`).
+        size: V of the weights, which may have unused rows (LLaDA: 126,464 for 126,349 tokens).
+        template: the chat template of the same folder; it is recognised, never run (`text/data/chat.py`).
     Raises:
-        UnveilError: `tokenizers` is not installed, the contents are none of its, or it and the weights are of different vocabularies.
+        UnveilError: `tokenizers` is not installed or cannot read the contents, or the weights have another
+            vocabulary.
     """
 
     text: str
@@ -160,7 +165,8 @@ class LibraryTokens:
                 else "there are fewer"
             )
             raise UnveilError(
-                f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer of these weights"
+                f"tokenizer: {count} tokens, but the weights are of {self.size}: {why}; give the tokenizer "
+                "of these weights"
             )
 
     @cached_property
@@ -182,7 +188,7 @@ class LibraryTokens:
         return str(self._library.decode(list(ids), skip_special_tokens=True))
 
     def written(self) -> str:
-        """With the ids and the template, which a tokenizer.json by itself does not say."""
+        """The tokenizer with the ids and the template, which a tokenizer.json by itself lacks."""
         return json.dumps(
             {
                 "unveil": "library",
@@ -192,14 +198,15 @@ class LibraryTokens:
 
 
 def whole_text(text: str) -> str:
-    """The same text, with U+FFFD for each half of a character (a lone surrogate) and one character for two halves side by side."""
+    """The text with U+FFFD for each lone surrogate; two halves side by side become one character."""
     if text.isascii() or _HALF.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
-    """A long text in parts of about `size` characters whose tokens, one after another, are those of the whole; else the text."""
+    """Parts of about `size` characters whose tokens together are those of the text; the text itself if it
+    cannot be cut."""
     start, free = 0, isinstance(tokens, ByteTokens)
     while free and len(text) - start > size:
         yield text[start : start + size]
@@ -211,7 +218,7 @@ def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
 
 
 def _cut(text: str, size: int) -> Iterator[str]:
-    """Parts of a text that end between words, so that its words are those of the parts."""
+    """Parts of a text that end between words, so that no word is cut."""
     start = 0
     while (seam := _SEAM.search(text, start + size)) is not None:
         yield text[start : seam.end()]
@@ -226,7 +233,7 @@ def _encoded(library: Any, text: str) -> list[int]:
 
 @contextmanager
 def _library_errors(what: str) -> Generator[None]:
-    """Errors of the library as ours: it has its own, and panics, which are no `Exception`."""
+    """Turn errors of the library, also its panics, which are no `Exception`, into `UnveilError`."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -244,7 +251,8 @@ def _library_of(text: str) -> Any:
 
 
 def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
-    """Learn `size` tokens from texts: the 256 bytes, merges of the most frequent neighbours, end-of-text and [MASK].
+    """Learn `size` tokens from texts: the 256 bytes, merges of the most frequent neighbours, end-of-text and
+    [MASK].
 
     Raises:
         ValueError: fewer than 258.
@@ -252,7 +260,8 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
     """
     if size < 258:
         raise ValueError(
-            f"a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got {size}"
+            "a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got "
+            f"{size}"
         )
     library = _tokenizers()
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -293,7 +302,8 @@ def read_tokens(file: Path) -> Tokens:
         with _named(file):
             return BpeTokens(text)
     raise UnveilError(
-        f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the tokenizers library"
+        f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the "
+        "tokenizers library"
     )
 
 
@@ -309,7 +319,7 @@ def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
 
 @contextmanager
 def _named(file: Path) -> Generator[None]:
-    """Which file it is that is no tokenizer."""
+    """Add the file's name to errors."""
     try:
         yield
     except UnveilError as error:
@@ -317,7 +327,8 @@ def _named(file: Path) -> Generator[None]:
 
 
 def write_tokens(tokens: Tokens, file: Path) -> str:
-    """Write a tokenizer.json; returns its SHA-256, by which weights know the vocabulary they were trained with."""
+    """Write a tokenizer.json; returns its SHA-256, by which weights know the vocabulary they were trained
+    with."""
     text = tokens.written()
     with replacing(file) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Answers to instructions that have one right answer."""
+"""Accuracy on instructions that have one correct answer."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,22 @@ from unveil.text.model import TextModel
 
 
 def answer_metrics(
-    model: TextModel, asked: Sequence[Instruction], settings: TextSettings, batch: int = 50, seed: int = 0
+    model: TextModel, tasks: Sequence[Instruction], settings: TextSettings, batch: int = 50, seed: int = 0
 ) -> dict[str, float]:
-    """Ask, and compare.
+    """Let the model answer each instruction, and compare with the correct answer.
 
     Args:
-        batch: questions at a time.
-        seed: question i is answered with the random numbers of seed + i, whatever the batch.
-
+        batch: instructions per batch.
+        seed: instruction i uses the seed + i, whatever the batch.
     Returns:
-        <task>_exact_rate and, of all, exact_rate: answers that are the right one, character by character; end_rate: answers that the model
-        ended by itself, before its room was full; nfe, calls of the network for a batch, averaged; n.
+        <task>_exact_rate and, over all tasks, exact_rate: fraction of answers that are exactly the correct
+        one; end_rate: fraction that the model ended before its room was full; nfe: network calls per batch,
+        on average; n.
     """
     right: dict[str, list[bool]] = {}
     ended, calls = 0, []
-    for start in range(0, len(asked), batch):
-        some = asked[start : start + batch]
+    for start in range(0, len(tasks), batch):
+        some = tasks[start : start + batch]
         done = answer(
             model, [[Turn("user", it.prompt)] for it in some], settings, generators(seed, len(some), start)
         )

@@ -1,4 +1,7 @@
-"""How good written text is: likely to a judge, and varied. Neither alone: repeated words are likely, and noise is varied."""
+"""Quality of generated text: generative perplexity under another model, and entropy.
+
+Only both together say something: repeated words have a low perplexity, and noise has a high entropy.
+"""
 
 from math import log
 
@@ -13,9 +16,10 @@ from unveil.text.model import TextModel
 
 
 def unigram_entropy(ids: Int[np.ndarray, "B L"]) -> float:
-    """-sum p log p over the tokens of each row, in nats, averaged over rows: how varied samples are, whatever their order.
+    """-sum p log p over the tokens of each row, in nats, averaged over rows: the diversity of samples.
 
-    Zheng et al. 2025, section 5: samplers in low precision look better to a judge because they are less varied.
+    Zheng et al. 2025, section 5: samplers in low precision have a better perplexity because their samples are
+    less diverse.
     """
     entropies = []
     for row in ids:
@@ -25,12 +29,15 @@ def unigram_entropy(ids: Int[np.ndarray, "B L"]) -> float:
 
 
 def judged(judge: TextModel, ids: Int[np.ndarray, "B L"], batch: int = 16) -> dict[str, float]:
-    """What a causal model of the same vocabulary thinks of samples, exactly, and how varied they are.
+    """The exact negative log-likelihood of samples under a causal model of the same vocabulary, and their
+    entropy.
 
     Returns:
-        judge_nats_mean, nats a token; judge_nats_ci95, over rows; unigram_entropy, nats; at most log of the row's length; n rows.
+        judge_nats_mean, in nats per token; judge_nats_ci95, over rows; unigram_entropy, in nats, at most the
+        log of the row's length; n.
     Raises:
-        UnveilError: the judge is not causal, so that its likelihood is only bounded, or rows are longer than its context.
+        UnveilError: `judge` is not causal, so that its likelihood is only bounded, or rows are longer than
+            its context.
     """
     if not judge.shape.causal:
         raise UnveilError("the judge must be a causal model: train one with: unveil train text --causal")

@@ -1,4 +1,5 @@
-"""Text models in EleutherAI's lm-evaluation-harness (`pip install 'unveil[harness]'`). Only `as_harness_model` imports the package."""
+"""Text models in EleutherAI's lm-evaluation-harness (`pip install 'unveil[harness]'`). Only
+`as_harness_model` imports the package."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +19,20 @@ LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_token
 
 
 class HarnessText:
-    """A text model with the methods that the harness calls; requests are any objects whose `args` are as below.
+    """A text model with the methods that the harness calls; requests are any objects whose `args` are as
+    below.
 
-    Likelihoods of masked models, and of blocks, are Monte-Carlo bounds from below, by the l-form with `draws` calls of the network, as of
-    LLaDA's own evaluation; those of causal models are exact. Contexts that are too long lose their beginning. The i-th request of a list
-    has the random numbers of seed + i, so that no score depends on the batch.
+    Log-likelihoods of masked models and of block diffusion are Monte-Carlo lower bounds, by the l-form with
+    `draws` network calls, as in LLaDA's own evaluation; those of causal models are exact. Contexts that are
+    too long lose their beginning. The i-th request of a list uses the seed + i, so that no score depends on
+    the batch.
 
     Args:
-        draws: calls of the network for a likelihood. LLaDA: 128, and 1 where the answer is one token.
-        batch: requests in one call.
-        greedy: find out whether a continuation is what greedy decoding writes, a call a token; else always said not to be.
-        settings: of `generate_until`; its length is the harness's, its steps as many as tokens.
+        draws: network calls per likelihood. LLaDA: 128, and 1 where the answer is one token.
+        batch: requests per batch.
+        greedy: whether to compare continuations with greedy decoding, at one call per token; otherwise False
+            is returned for all.
+        settings: settings of `generate_until`, with the harness's length and one step per token.
     Raises:
         ValueError: draws or batch below 1.
     """
@@ -55,7 +59,8 @@ class HarnessText:
         self.seed, self.said = seed, set[str]()
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """args (context, continuation) -> (log p(continuation | context) in nats, whether it is what greedy decoding writes)."""
+        """args (context, continuation) -> (log p(continuation | context) in nats, whether greedy decoding
+        writes it)."""
         pairs = [self._pair(*request.args) for request in requests]
         totals = self._scores(pairs, range(len(pairs)))
         return [
@@ -63,36 +68,35 @@ class HarnessText:
         ]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
-        """args (text,) -> log p(text) in nats, in pieces of the model's context, each by itself; 0 of no text."""
-        size, pieces, places = (
-            self.model.shape.context,
-            list[tuple[list[int], list[int]]](),
-            list[tuple[int, int]](),
-        )
+        """args (text,) -> log p(text) in nats, in separate pieces of the context's length; 0 for an empty
+        text."""
+        size = self.model.shape.context
+        pieces, numbers = list[tuple[list[int], list[int]]](), list[tuple[int, int]]()
         for i, request in enumerate(requests):
             ids = self.model.tokens.encode(request.args[0])
             pieces += [([], ids[k : k + size]) for k in range(0, len(ids), size)]
-            places += [(i, k) for k in range(-(-len(ids) // size))]
+            numbers += [(i, k) for k in range(-(-len(ids) // size))]
         totals = [0.0] * len(requests)
-        for (i, _), score in zip(
-            places, self._scores(pieces, [i + (k << 32) for i, k in places]), strict=True
-        ):
+        scores = self._scores(pieces, [i + (k << 32) for i, k in numbers])
+        for (i, _), score in zip(numbers, scores, strict=True):
             totals[i] += score
         return totals
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """args (context, wishes) -> what follows, up to the first of `until` (a text, a list, or None).
+        """args (context, options) -> the continuation, up to the first of `until` (a text, a list, or None).
 
-        The number of new tokens is `max_gen_toks`, or `max_new_tokens` or `max_tokens`. Where these and the prompt do not fit into the
-        model's context, the prompt keeps its end, at least half of that context, and what is left is written; that is said once.
-        `do_sample` false is greedy; else `temperature` is used where it is given and above 0, and 1 where `do_sample` is true without one.
+        The number of new tokens is `max_gen_toks`, or `max_new_tokens` or `max_tokens`. If these and the
+        prompt do not fit into the model's context, the prompt keeps its end, at least half of that context,
+        and fewer tokens are written; a note says so once. `do_sample` false is greedy; otherwise
+        `temperature` is used if it is set and above 0, or 1 if `do_sample` is true without a temperature.
         """
-        found: dict[int, str] = {}
+        answers: dict[int, str] = {}
         tokens, jobs = self.model.tokens, list[_Job]()
         for i, request in enumerate(requests):
             wish = dict(request.args[1] or {})
             length = next(
-                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None), self.settings.length
+                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None),
+                self.settings.tokens(self.model.shape.context),
             )
             if unknown := sorted(set(wish) - {*LENGTHS, "until", "temperature", "do_sample"} - self.said):
                 self._say(unknown, f"{', '.join(unknown)} of generate_until are not used")
@@ -106,19 +110,19 @@ class HarnessText:
                 canvas = prompt_canvas([job.prompt for job in part], length, tokens, self.model.device)
                 written = write(self.model, canvas, settings, self._noise([job.number for job in part])).ids
                 for job, row in zip(part, written[:, -length:].tolist(), strict=True):
-                    found[job.number] = _until(tokens.decode(until_end(row, tokens, settings)), job.stops)
-        return [found[i] for i in range(len(jobs))]
+                    answers[job.number] = _until(tokens.decode(until_end(row, tokens, settings)), job.stops)
+        return [answers[i] for i in range(len(jobs))]
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]], numbers: Sequence[int]) -> list[float]:
-        """log p(asked | known) of each pair, with the random numbers of its own number."""
-        found: dict[int, float] = {}
+        """log p(continuation | context) of each pair, with the seed of its number."""
+        scores: dict[int, float] = {}
         for part in self._batches(pairs):
             ids, known, valid = self._rows([pairs[i] for i in part])
             noise, real = self._noise([numbers[i] for i in part]), None if bool(valid.all()) else valid
             nats = text_nats(self.model, ids, self.draws, noise, known=known, valid=real).mean(1)
             totals = (-nats * (valid & ~known).sum(1)).tolist()
-            found |= dict(zip(part, map(float, totals), strict=True))
-        return [found[i] for i in range(len(pairs))]
+            scores |= dict(zip(part, map(float, totals), strict=True))
+        return [scores[i] for i in range(len(pairs))]
 
     def _noise(self, numbers: Sequence[int]) -> list[torch.Generator]:
         return [torch.Generator(device="cpu").manual_seed(self.seed + number) for number in numbers]
@@ -133,35 +137,38 @@ class HarnessText:
         if room < length or kept < len(prompt):
             self._say(
                 ["fitting"],
-                f"a prompt of {len(prompt)} tokens and {length} new ones do not fit into the model's context of {context}: of such prompts "
+                f"a prompt of {len(prompt)} tokens and {length} new ones do not fit into the model's context "
+                f"of {context}: of such prompts "
                 f"the last {kept} are kept, and {room} written; give a smaller max_gen_toks",
             )
         return prompt[len(prompt) - kept :], room
 
     def _say(self, names: Iterable[str], message: str) -> None:
-        """Once."""
+        """Print a note, once per name."""
         if not set(names) <= self.said:
             self.said |= set(names)
             note(message)
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Tokens of both, cut where the context's end; its trailing blanks belong to the continuation."""
+        """Tokens of both; trailing blanks of the context belong to the continuation."""
         bare = context.rstrip()
         whole = self.model.tokens.encode(context + continuation)
         first = len(self.model.tokens.encode(bare))
-        known, asked = whole[:first], whole[first:]
-        if not 0 < len(asked) <= self.model.shape.context:
+        known, continuation_ids = whole[:first], whole[first:]
+        if not 0 < len(continuation_ids) <= self.model.shape.context:
             raise UnveilError(
-                f"a continuation of {len(asked)} tokens cannot be scored; the model's context is {self.model.shape.context}"
+                f"a continuation of {len(continuation_ids)} tokens cannot be scored; the model's context is "
+                f"{self.model.shape.context}"
             )
-        return _last(known, self.model.shape.context - len(asked)), asked
+        return _last(known, self.model.shape.context - len(continuation_ids)), continuation_ids
 
     def _batches(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Iterable[list[int]]:
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
         return [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
 
     def _rows(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens, which of them are given, and which are real, padded on the right."""
+        """Tokens (B, L), padded on the right, and bool masks (B, L) of the contexts and of the real
+        tokens."""
         longest = max(len(context) + len(asked) for context, asked in pairs)
         ids = torch.full((len(pairs), longest), self.model.tokens.eos_id)
         known, valid = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
@@ -187,7 +194,8 @@ class HarnessText:
 
 
 def as_harness_model(model: TextModel, **options: Any) -> Any:
-    """A `HarnessText` that is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate(model=..., tasks=[...])`.
+    """A `HarnessText` that is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate(model=...,
+    tasks=[...])`.
 
     Raises:
         UnveilError: the package is not installed.
@@ -202,10 +210,10 @@ def as_harness_model(model: TextModel, **options: Any) -> Any:
 
 
 def harness_metrics(model: TextModel, tasks: Sequence[str], limit: int = 0, **options: Any) -> dict[str, Any]:
-    """Run tasks of the harness, which fetches their data itself: {"<task>_<metric>": number}.
+    """Run tasks of the harness, which downloads their data itself: {"<task>_<metric>": number}.
 
     Args:
-        limit: questions of each task; 0: all.
+        limit: number of questions of each task; 0: all.
     Raises:
         UnveilError: the package is not installed.
     """

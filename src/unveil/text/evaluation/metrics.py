@@ -1,4 +1,5 @@
-"""How likely text is: nats a token, bits a character, perplexity; all bounds from above."""
+"""Likelihood metrics of text: nats per token, bits per character, perplexity; all are upper bounds or
+exact."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,22 +30,25 @@ def text_metrics(
     """Score a stream cut into pieces of the context's length, each by itself.
 
     Args:
-        draws: numbers of masks tried for each piece.
-        seed: piece i of the stream has the random numbers of seed + i, in whichever batch and among however many it is scored.
-        pieces: this many, spread evenly; 0: all.
-        form, times: of the bound, as of `text_nats`.
+        draws: number of network calls per piece, each with another number of masks.
+        seed: piece i of the stream uses the seed + i, whatever the batch and the number of pieces.
+        pieces: number of pieces to score, evenly spaced; 0: all.
+        form, times: as in `text_nats`.
     Returns:
-        nats_per_token, bits_per_char and perplexity bound those of the text, or are those of an exact likelihood; ci95 is half the 95 %
-        interval of nats_per_token over pieces, masks included; tokens_per_second are scored tokens, and nfe the calls of the network for
-        each piece.
+        nats_per_token, bits_per_char and perplexity, upper bounds unless the likelihood is exact; ci95, half
+        the 95 % confidence interval of nats_per_token over pieces, masks included; tokens_per_second, scored
+        tokens; nfe, network calls per piece.
+    Raises:
+        ValueError: draws or batch below 1, pieces below 0, or no text.
     """
     if draws < 1 or pieces < 0 or batch < 1 or not len(stream):
         raise ValueError(
-            f"draws and batch must be at least 1, pieces at least 0, and text be there; got {draws}, {batch}, {pieces} and {stream}"
+            f"draws and batch must be at least 1, pieces at least 0, and text be there; got {draws}, "
+            f"{batch}, {pieces} and {stream}"
         )
     ids, valid, numbers, share = _pieces(model, stream, pieces)
     calls = 1 if is_exact(model) and (model.shape.causal or form == "l") else draws
-    began, found = time.perf_counter(), []
+    began, batches = time.perf_counter(), list[np.ndarray]()
     for start in range(0, len(ids), batch):
         part = torch.from_numpy(ids[start : start + batch].astype(np.int64)).to(model.device)
         real = torch.from_numpy(valid[start : start + batch]).to(model.device)
@@ -55,14 +59,16 @@ def text_metrics(
         nats = text_nats(
             model, part, draws, noise, valid=None if bool(real.all()) else real, form=form, times=times
         )
-        found.append(nats.mean(1).double().cpu().numpy())
+        batches.append(nats.mean(1).double().cpu().numpy())
         if progress is not None:
             progress(min(start + batch, len(ids)), len(ids))
     seconds = time.perf_counter() - began
     counts = valid.sum(1)
-    scores = np.concatenate(found)
+    scores = np.concatenate(batches)
     mean = float(np.average(scores, weights=counts))
-    _, half = mean_ci95((scores - mean) * counts / counts.mean())  # of a ratio: shorter pieces count for less
+    _, half = mean_ci95(
+        (scores - mean) * counts / counts.mean()
+    )  # for a ratio: shorter pieces have less weight
     return {
         "nats_per_token": mean,
         "ci95": half if len(ids) > 1 else None,
@@ -92,7 +98,8 @@ def token_scores(
 
 
 def _pieces(model: TextModel, stream: Stream, pieces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Pieces of the context's length, which of their tokens are real, which of all pieces they are, and how many there are in all."""
+    """Pieces of the context's length, their real tokens, their numbers among all pieces, and the number of
+    all pieces."""
     length = model.shape.context
     count = -(-len(stream) // length)
     if not 0 < pieces < count:

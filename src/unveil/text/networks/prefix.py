@@ -1,7 +1,8 @@
-"""Context that was read already: the keys and values of its tokens, as `Condition.prefix`. Made by `LanguageTransformer.prefill`.
+"""Cached context, as `Condition.prefix`: the keys and values of its tokens, made by
+`LanguageTransformer.prefill`.
 
-A prefix is a tuple of tensors with the batch on axis 0: tokens (B, P), their places (B, P), -1 where nothing stands, and for every block of
-the transformer its turned keys and its values, (B, 2, kv_heads, P, D).
+A prefix is a tuple of tensors with the batch on axis 0: tokens (B, P), their positions (B, P), -1 at padding,
+and for every transformer block its rotated keys and its values, (B, 2, kv_heads, P, D).
 """
 
 import torch
@@ -11,14 +12,14 @@ Prefix = tuple[Tensor, ...]
 
 
 def joined(earlier: Prefix | None, later: Prefix) -> Prefix:
-    """Both contexts, one after the other."""
+    """Both prefixes, one after the other."""
     if earlier is None:
         return later
     return tuple(torch.cat([a, b], dim=1 if a.ndim == 2 else 3) for a, b in zip(earlier, later, strict=True))
 
 
 def at_columns(prefix: Prefix, columns: Tensor) -> Prefix:
-    """What stands at columns (B, K) of a prefix."""
+    """The columns (B, K) of a prefix."""
     picked = columns[:, None, None, :, None]
     return tuple(
         part.gather(1, columns)
@@ -32,7 +33,7 @@ def prefix_of(condition: object) -> Prefix | None:
     """The prefix of a condition, or None.
 
     Raises:
-        ValueError: it is none of `LanguageTransformer.prefill`.
+        ValueError: it was not made by `LanguageTransformer.prefill`.
     """
     prefix = getattr(condition, "prefix", None)
     if prefix is None:

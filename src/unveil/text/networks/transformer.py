@@ -1,4 +1,5 @@
-"""A LLaMA-style transformer over tokens, bidirectional for masked diffusion or causal. Its tensors are named and laid out as LLaDA's."""
+"""A LLaMA-style transformer over tokens, bidirectional for masked diffusion or causal. Tensors are named as
+LLaDA's."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -29,11 +30,14 @@ class RMSNorm(nn.Module):
 
 
 class Rotation:
-    """Rotary places (RoPE): the pair (i, i + D / 2) of a head turns by place * theta^(-2 i / D). Su et al. 2021, as NeoX pairs.
+    """Rotary position embedding (RoPE): the pair (i, i + D / 2) is rotated by position * theta^(-2 i / D).
+
+    Su et al. 2021, with the pairs of GPT-NeoX.
 
     Args:
-        places: (B or 1, L), whole numbers.
-        size: D, of a head.
+        places: (B or 1, L) integer positions.
+        size: D, the width of a head.
+        theta: base of the frequencies.
     """
 
     def __init__(self, places: Tensor, size: int, theta: float) -> None:
@@ -42,7 +46,7 @@ class Rotation:
         self.cos, self.sin = angles.cos()[:, None], angles.sin()[:, None]  # (B, 1, L, D / 2)
 
     def at(self, positions: Tensor) -> "Rotation":
-        """Of positions (B, N) only."""
+        """The rotation of the columns `positions` (B, N) only."""
         picked = copy(self)
         index = positions[:, None, :, None].expand(-1, -1, -1, self.cos.shape[-1])
         picked.cos, picked.sin = (
@@ -51,15 +55,17 @@ class Rotation:
         return picked
 
     def turn(self, x: Tensor) -> Tensor:
-        """(B, heads, L, D), turned in float32."""
+        """x (B, heads, L, D), rotated in float32."""
         a, b = x.float().chunk(2, dim=-1)
         return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], dim=-1).to(x.dtype)
 
 
 class LanguageBlock(nn.Module):
-    """x + attention(norm(x)), then x + SwiGLU(norm(x)). Shapes: x (B, L, W), mask (B or 1, 1, L or 1, K) bool or None.
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)). Shapes: x (B, L, W), mask (B or 1, 1, L or 1, K) bool
+    or None.
 
-    Grouped heads: each of `kv_heads` keys and values serves heads / kv_heads neighbouring queries (Ainslie et al. 2023).
+    Grouped heads: each of `kv_heads` keys and values serves heads / kv_heads neighbouring queries (Ainslie et
+    al. 2023).
     """
 
     def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, epsilon: float) -> None:
@@ -83,11 +89,11 @@ class LanguageBlock(nn.Module):
         before: Tensor | None = None,
         at: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The next x, and this one's turned keys and values (B, kv_heads, L, D).
+        """The output, and the rotated keys and values of x (B, kv_heads, L, D).
 
         Args:
-            before: keys and values (B, 2, kv_heads, P, D) that are seen besides, first.
-            at: (B, N), the positions whose next x is wanted.
+            before: keys and values (B, 2, kv_heads, P, D) of a prefix, attended to before those of x.
+            at: (B, N), the positions whose output is needed; None: all.
         """
         normed = self.attn_norm(x)
         own = self.keys_values(normed, rotation)
@@ -111,7 +117,7 @@ class LanguageBlock(nn.Module):
         return x + self.ff_out(F.silu(self.ff_proj(h)) * self.up_proj(h)), own
 
     def keys_values(self, normed: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
-        """Of normed x (B, L, W)."""
+        """Rotated keys and values (B, kv_heads, L, D) of normed x (B, L, W)."""
         return rotation.turn(self._split(self.k_proj(normed), self.kv_heads)), self._split(
             self.v_proj(normed), self.kv_heads
         )
@@ -121,32 +127,36 @@ class LanguageBlock(nn.Module):
 
 
 class LanguageTransformer(nn.Module):
-    """(tokens (B, L), time unread, condition) -> logits (B, L, V), or (B, P, V) at `positions` (B, P). Nie et al. 2025, section 2.1.
+    """Tokens (B, L) to logits (B, L, V), or (B, P, V) at `positions` (B, P). Nie et al. 2025, section 2.1.
 
-    The belief about a masked token does not depend on the time (Ou et al. 2025, RADD, theorem 1), so no time is told.
+    The belief about a masked token does not depend on the time (Ou et al. 2025, RADD, theorem 1), so that the
+    network does not use it.
 
-    A LLaDA tensor `model.transformer.X` is our `X`: wte, blocks.i.{attn_norm, q_proj, k_proj, v_proj, attn_out, ff_norm, ff_proj, up_proj,
-    ff_out}, ln_f and ff_out, the head, each `.weight`. LLaMA's are the same maps under other names.
+    A LLaDA tensor `model.transformer.X` is our `X`: wte, blocks.i.{attn_norm, q_proj, k_proj, v_proj,
+    attn_out, ff_norm, ff_proj, up_proj, ff_out}, ln_f and ff_out, the head, each `.weight`. LLaMA's are the
+    same layers under other names.
 
     Condition:
-        valid (B, L): real positions; the others are seen by nobody, and places are counted without them, so that a padded row is what it
-            would be alone.
-        places (B, L): where the positions stand, if they do not begin at 0.
-        prefix: clean context, from `prefill`, seen besides x. A bidirectional network sees all of it. One of blocks sees the blocks before
-            a position's own, and of x that block only: x are noised blocks, each after the clean ones before it (block diffusion, BD3:
-            Arriola et al. 2025, section 3.2: their mask over [x_t; x_0], with the halves computed apart).
+        valid (B, L): real tokens; padding is masked in the attention and not counted in positions, so that a
+            padded row equals the row alone.
+        places (B, L): position indices, if they do not begin at 0.
+        prefix: clean context from `prefill`, attended to besides x. A bidirectional network attends to all of
+            it. In block diffusion x are noised blocks: a position attends to the clean blocks before its own,
+            and to its own noised block (BD3, Arriola et al. 2025, section 3.2: their mask over [x_t; x_0], with
+            the halves computed separately).
 
     Args:
         vocabulary: V, [MASK] included.
-        kv_heads: keys and values; 0: as many as heads.
-        hidden: of SwiGLU; 0: 8/3 of the width, up to a multiple of 32.
-        causal: position i sees positions <= i only: blocks of 1.
-        block: positions see their own block of so many and those before; 0: everything.
-        begin: autoregressive: position i reads the token at i - 1, at first this one, so that its logits are of the token at i, which it
-            has not seen; needs `causal`.
-        tied: the head's weights are those of the embedding.
+        kv_heads: heads of keys and values; 0: as many as `heads`.
+        hidden: hidden width of SwiGLU; 0: 8/3 of the width, rounded up to a multiple of 32.
+        causal: position i attends to positions <= i only: blocks of 1.
+        block: block size; positions attend to their own block and earlier ones. 0: to all.
+        begin: first input token of an autoregressive network (needs `causal`): position i reads the token at
+            i - 1, so that its logits predict the token at i.
+        tied: the output layer has the weights of the embedding.
     Raises:
-        ValueError: heads do not divide the width into even sizes, or kv_heads not the heads; begin without causal.
+        ValueError: the width is no multiple of twice the heads, or the heads are none of kv_heads; or begin
+            without causal.
     """
 
     def __init__(
@@ -168,7 +178,8 @@ class LanguageTransformer(nn.Module):
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
             raise ValueError(
-                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} and {kv_heads}"
+                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} "
+                f"and {kv_heads}"
             )
         if (
             vocabulary < 1
@@ -179,7 +190,8 @@ class LanguageTransformer(nn.Module):
             or not 0.0 < epsilon < 1.0
         ):
             raise ValueError(
-                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, theta finite and above 0, "
+                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, "
+                "theta finite and above 0, "
                 f"epsilon in (0, 1), got {vocabulary}, {depth}, {hidden}, {block}, {theta} and {epsilon}"
             )
         if begin is not None and not causal:
@@ -213,17 +225,19 @@ class LanguageTransformer(nn.Module):
         rotation = Rotation(places, self.size, self.theta)
         mask = self._mask(places, cond.valid, prefix, clean=False)
         h = self.wte(self._read(x, cond.valid, prefix))
-        for i, block in enumerate(self.blocks):  # of the last one, only what is asked for
+        for i, block in enumerate(self.blocks):  # the last block computes only the needed positions
             at = positions if i + 1 == len(self.blocks) else None
             h, _ = block(h, rotation, mask, None if prefix is None else prefix[2 + i], at)
         h = self.ln_f(h)
         return F.linear(h, self.wte.weight) if self.tied else self.ff_out(h)
 
     def prefill(self, x: Int[Tensor, "B L"], cond: Condition | None = None) -> Prefix:
-        """x as context for others: `Condition(prefix=network.prefill(tokens))`. Differentiable; training on blocks goes through it.
+        """Keys and values of x, as context: `Condition(prefix=network.prefill(tokens))`.
+
+        It is differentiable; training of block diffusion back-propagates through it.
 
         Args:
-            cond: valid and places as of `forward`; with `prefix`, x comes after it, and it is part of what is returned.
+            cond: valid and places as in `forward`; with `prefix`, x follows it, and the result includes it.
         """
         cond = _checked(cond, x)
         prefix, places = prefix_of(cond), _places(x, cond)
@@ -241,7 +255,7 @@ class LanguageTransformer(nn.Module):
         return joined(prefix, tuple(parts))
 
     def _read(self, x: Tensor, valid: Tensor | None, prefix: Prefix | None) -> Tensor:
-        """The tokens that positions read: their own, or of an autoregressive network those before."""
+        """The input tokens: x, or in an autoregressive network x shifted right by one position."""
         if self.begin is None:
             return x
         first = torch.full_like(x[:, :1], self.begin) if prefix is None else prefix[0][:, -1:]
@@ -254,7 +268,10 @@ class LanguageTransformer(nn.Module):
     def _mask(
         self, places: Tensor, valid: Tensor | None, prefix: Prefix | None, clean: bool
     ) -> Tensor | None:
-        """Which keys a query sees, of the prefix and then of x; every position sees itself, so that no row of the softmax is empty."""
+        """The attention mask over the prefix and then x, (B or 1, 1, L or 1, K); None: everything is visible.
+
+        Every position attends to itself, so that no row of the softmax is empty.
+        """
         own = None if valid is None or bool(valid.all()) else valid[:, None, None, :]
         number = places[:, None] // self.block if self.block else places[:, None]  # (B or 1, 1, L)
         if self.block:
@@ -283,10 +300,11 @@ def _checked(cond: Condition | None, x: Tensor) -> Condition:
     if cond is None:
         return Condition()
     for name in ("valid", "places"):
-        given = getattr(cond, name)
-        if given is not None and given.shape != x.shape:
+        value = getattr(cond, name)
+        if value is not None and value.shape != x.shape:
             raise ValueError(
-                f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got {tuple(given.shape)}"
+                f"LanguageTransformer: for tokens {tuple(x.shape)} {name} must be of that shape, got "
+                f"{tuple(value.shape)}"
             )
     return cond
 

@@ -14,17 +14,23 @@ def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: t
     from unveil.text.recipes.config import TRAIN_PRESETS
 
     minutes, loss = spent(checkpoint)
-    changed = "".join(flag(k, v) for k, v in flags_of(described, TRAIN_PRESETS).items())
+    differing = flags_of(described, TRAIN_PRESETS)
+    differing.pop("vocabulary", None)  # a flag of `unveil data text`
+    changed = "".join(flag(name, value) for name, value in differing.items())
     lines = [
         f"# {name}",
         "",
-        f"A masked diffusion model of text: a transformer {described['width']} wide, {described['depth']} deep, of "
+        f"A masked diffusion model of text: a transformer {described['width']} wide, {described['depth']} "
+        "deep, of "
         f"{described['vocabulary']} tokens and a context of {described['context']}.",
         "",
-        f"- `unveil train text --data {Path(described['data']).name} --preset {described['preset']}{changed} --seed {described['seed']}`: "
-        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f} "
-        "nats a token; the weights are the EMA, in half precision.",
-        f"- Data: `{described.get('prepared_by') or Path(described['data']).name}`, {described['tokens']:,} tokens without the share held "
+        f"- `unveil train text --data {Path(described['data']).name} --preset {described['preset']}{changed} "
+        f"--seed {described['seed']}`: "
+        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads "
+        f"{described['threads']}); final loss {loss:.4f} "
+        "nats per token; the weights are the EMA, in half precision.",
+        f"- Data: `{described.get('prepared_by') or Path(described['data']).name}`, {described['tokens']:,} "
+        "tokens without the share held "
         "out; its licence is its own.",
         "- Licence of the weights: MIT, unveil contributors.",
     ]

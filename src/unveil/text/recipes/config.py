@@ -1,42 +1,88 @@
-"""Text by unmasking: the configs. They import nothing heavy; the wiring is in `text_train.py` and `text_run.py`."""
+"""Text by unmasking: the config of each verb, as `unveil` and Python use it. Free of torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tyro.conf import OmitArgPrefixes
+
+from unveil.checks import Bounds, check_fields
 from unveil.runs.flags import Run, RunFlags, changed
 from unveil.runs.verb import Verb
+from unveil.text.settings import TextSettings
+from unveil.text.shape import TextShape
+
+Seed = Annotated[int, Bounds(0, 2**63 - 1)]
+Fraction = Annotated[float, Bounds(0, 1, below=True)]
+Form = Literal["l", "t"]
+Times = Literal["stratified", "antithetic", "independent"]
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """How text files are read."""
+
+    field: str = "text"
+    """name of the field that holds the document, in JSON objects and parquet rows"""
+    encoding: str = "utf-8"
+    """character encoding of the files, such as latin-1, cp1252 or utf-16"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which text model is used, and where it runs."""
+
+    checkpoint: str = "runs/text"
+    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    adapter: str | None = None
+    """folder of LoRA weights for this model, ours or PEFT's"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 or mps"""
+    threads: Annotated[int, Bounds(0)] = 0
+    """CPU threads; 0 lets torch decide"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+Model = OmitArgPrefixes[ModelFlags]
+Files = OmitArgPrefixes[TextFiles]
+Writing = OmitArgPrefixes[TextSettings]
+SHAPE = TextShape()
+SAMPLED = TextSettings(length=None, order="first-hitting", temperature=1.0)  # the model's own distribution
+ANSWERED = TextSettings(length=None, steps=0, block=32)  # as LLaDA's published chat
 
 
 @dataclass(frozen=True)
 class DataText:
-    """Prepare text for training: learn a vocabulary, hold out a tail, and store both as tokens.
+    """Prepare text for training: learn a vocabulary, hold out the end of the text, and store both parts as
+    tokens.
 
     Example: unveil data text --data text/kjv_bible.txt.gz --tokenizer bpe --vocabulary 2048 --out data/kjv
     """
 
     data: str = "text/tinyshakespeare.txt.gz"
-    """a text file, jsonl or a .json array, each also as .gz, .parquet, or a folder of them; also below $UNVEIL_DATA"""
-    field: str = "text"
-    """of a line of jsonl"""
-    encoding: str = "utf-8"
-    """of the files, such as latin-1, cp1252 or utf-16"""
+    """text file, jsonl or .json array (each also as .gz), .parquet, or a folder of these; also searched below
+    $UNVEIL_DATA"""
+    files: Files = TextFiles()
     tokenizer: Literal["bpe", "bytes"] = "bpe"
     """byte-pair encoding learned from the data, or plain bytes"""
     vocabulary: int = 1024
-    """tokens of the byte-pair encoding, the 256 bytes and 2 special ones included"""
-    hold_out: float = 0.1
-    """the last share of the characters, which is not trained on"""
+    """number of tokens of the byte-pair encoding, including the 256 bytes and 2 special tokens"""
+    hold_out: Fraction = 0.1
+    """fraction of the characters, at the end of the text, that is held out for evaluation"""
     out: Path | None = None
     """folder to write; by default in the cache, $UNVEIL_HOME/text/<name>-<tokenizer>"""
-    seed: int = 0
-    """unused here; every verb takes it"""
-    device: str = "auto"
-    """unused here; every verb takes it"""
     json: str | None = None
-    """write the numbers here; - is standard output"""
+    """file for the numbers, as JSON; - for standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -45,170 +91,131 @@ class TrainText:
 
     Example: unveil train text --preset tiny --data text/tinyshakespeare.txt.gz --out runs/shakespeare
 
-    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --steps 500 --out runs/chat
+    Example: unveil train text --checkpoint runs/shakespeare --sft pairs.jsonl --lora-rank 8 --out runs/chat
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny proves learning in minutes; paper has LLaDA-8B's published numbers, for a cluster; other flags change single fields"""
+    """tiny learns visibly in minutes; paper has the published numbers of LLaDA-8B, for a cluster; other flags
+    change single fields"""
     data: str = "text/tinyshakespeare.txt.gz"
-    """a folder of `unveil data text`, or text as it takes it, which is then read as bytes"""
-    field: str = "text"
-    """of a line of jsonl"""
-    encoding: str = "utf-8"
-    """of the files, those of --sft too, such as latin-1, cp1252 or utf-16"""
-    hold_out: float = 0.1
-    """the last share of the characters, which is not trained on; a prepared folder has its own"""
+    """folder made by `unveil data text`, or text as that command takes it, which is then read as bytes"""
+    files: Files = TextFiles()
+    hold_out: Fraction = 0.1
+    """fraction of the characters, at the end of the text, that is not trained on; a prepared folder has its
+    own"""
     sft: str | None = None
-    """fine-tune on instructions: jsonl, a .json array or .parquet of prompts and responses, Alpaca's fields, or turns under "messages"
-    (OpenAI, TRL) or "conversations" (ShareGPT); only responses are masked"""
+    """file of instructions for supervised fine-tuning: jsonl, .json array or .parquet of prompts and
+    responses, Alpaca's fields, or turns under "messages" (OpenAI, TRL) or "conversations" (ShareGPT); only
+    responses are masked"""
     prompt_field: str = "prompt"
-    """of a line of --sft"""
+    """name of the prompt's field in --sft"""
     response_field: str = "response"
-    """of a line of --sft"""
+    """name of the response's field in --sft"""
     checkpoint: str | None = None
-    """go on from this model, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
-    lora_rank: int = 0
-    """train low-rank changes of the checkpoint's linear maps instead of its weights; 0: all weights"""
-    lora_alpha: float = 16.0
-    """the changes' scale is alpha / rank"""
+    """model to continue from, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a
+    folder of LLaDA's weights"""
+    lora_rank: Annotated[int, Bounds(0)] = 0
+    """rank of the low-rank updates (LoRA) that are trained in place of the checkpoint's weights; 0 trains all
+    weights"""
+    lora_alpha: Annotated[float, Bounds(0, above=True, below=True)] = 16.0
+    """scale of the low-rank updates, times the rank: they are multiplied by alpha / rank"""
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
-    """linear maps that LoRA changes; of the feed-forward part: ff_proj, up_proj, ff_out"""
-    width: int = 192
-    """of the transformer"""
-    depth: int = 6
-    """blocks"""
-    heads: int = 6
-    """attention heads"""
-    kv_heads: int = 0
-    """heads of keys and values; 0: as many"""
-    hidden: int = 0
-    """of SwiGLU; 0: 8/3 of the width"""
-    theta: float = 10_000.0
-    """of the rotary places"""
-    tied: bool = False
-    """the head shares the embedding's weights"""
-    context: int = 256
-    """tokens of a piece"""
-    schedule: Literal["linear", "cosine"] = "linear"
-    """share of tokens kept against time"""
-    block: int = 0
-    """block diffusion (BD3) with blocks of so many tokens, each masked diffusion given those before; 0: masked diffusion of the whole"""
-    causal: bool = False
-    """autoregressive on the same trunk, for comparison; form and times do not apply"""
-    form: Literal["l", "t"] = "l"
-    """of the bound: exactly l tokens masked, or each with probability t and weight 1/t as published; the same mean, l has less variance"""
-    times: Literal["stratified", "antithetic", "independent"] = "stratified"
-    """how the t of a batch are drawn, or with --block those of a block; of --form t, as the numbers of --form l are stratified"""
-    truncated: float = 0.01
-    """share of batches cut to a random length"""
+    """linear layers that LoRA updates; those of the feed-forward part are ff_proj, up_proj and ff_out"""
+    shape: OmitArgPrefixes[TextShape] = SHAPE
+    form: Form = "l"
+    """form of the training bound: l masks exactly l tokens; t masks each token with probability t and weights
+    it by 1/t, as published. Both have the same mean; l has the lower variance"""
+    times: Times = "stratified"
+    """how the times t of a batch (with --block, of a block) are sampled in --form t; the counts of --form l
+    are always stratified"""
+    truncated: Annotated[float, Bounds(0, 1)] = 0.01
+    """fraction of batches that are cut to a random length"""
     run: Run = RunFlags(batch_size=16, weight_decay=0.1, adam_betas=(0.9, 0.95), out=Path("runs/text"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.lora_rank and self.checkpoint is None:
+            raise ValueError("`lora_rank` needs a `checkpoint` to adapt")
+        if self.shape.vocabulary != SHAPE.vocabulary:
+            raise ValueError("`vocabulary` is that of the tokenizer: give it to `unveil data text`")
+        if self.times != "stratified" and self.form != "t":
+            raise ValueError(
+                f"`times={self.times}` needs `form=t`: the counts of masks of `form=l` are always stratified"
+            )
+        if self.shape.block and self.shape.context % self.shape.block:
+            raise ValueError(
+                f"`context` must be a multiple of `block`, got {self.shape.context} and {self.shape.block}"
+            )
+
+    def rows(self, count: int) -> int:
+        """The rows of a batch of `count`: one more if antithetic times need pairs and only the memory of a
+        smaller batch is counted."""
+        return count + (count % 2 if self.times == "antithetic" and count < self.run.batch_size else 0)
 
 
 @dataclass(frozen=True)
 class SampleText:
     """Write text: after a prompt, or into the gaps of a pattern.
 
-    Example: unveil sample text --checkpoint runs/text --prompt "ROMEO:" --length 128 --blocks 32 --order confidence --steps 64 --watch
+    Example: unveil sample text --checkpoint runs/text --prompt "ROMEO:" --length 128 --watch
     """
 
-    checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
-    adapter: str | None = None
-    """a folder of LoRA weights for it, ours or PEFT's"""
+    model: Model = ModelFlags()
     prompt: str = ""
-    """what the text begins with"""
+    """beginning of the text"""
     infill: str | None = None
-    """a pattern with gaps of so many tokens, instead of a prompt: "To be, [*8] that is the question" """
-    length: int | None = None
-    """new tokens after the prompt; by default 128, or fewer where the context ends before; 0: parts of --blocks tokens (32), --steps for
-    each, until the text ends or the context is full"""
-    count: int = 1
-    """samples, in one batch; sample i has the random numbers of seed + i, so that it is the same among however many"""
-    blocks: int = 0
-    """tokens of a block; blocks are finished from left to right; 0: one block, or the blocks that the model was trained with"""
-    order: Literal[
-        "confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"
-    ] = "first-hitting"
-    """which masks are filled first; ancestral and first-hitting follow the model's own process, the latter exactly, one token a call"""
-    steps: int = 64
-    """calls of the network, shared out over the blocks; first-hitting takes one a token"""
-    temperature: float = 1.0
-    """0 takes the best token"""
-    scale: float = 1.0
-    """of classifier-free guidance against the masked prompt; 1: none; LLaDA's cfg_scale + 1"""
-    threshold: float | None = None
-    """with --order confidence: also commit every token at least this probable"""
-    factor: float | None = None
-    """with --order confidence: also commit the r surest tokens while the r-th is surer than 1 - factor / (r + 1)"""
-    remask: float = 0.0
-    """how much of what is written is masked again on the way (ReMDM), in 0 .. 1"""
-    edit: float | None = None
-    """written tokens give way to others at least this probable, in up to 16 more calls a block (LLaDA 2.1's token editing)"""
-    cache: Literal["auto", "none", "prefix", "dual"] = "auto"
-    """what the network remembers between calls: auto changes nothing (models of blocks remember those before); prefix and dual, of masked
-    models, remember what stands before, or all around, the block as it was when it was begun: faster, and a little different"""
-    stop: bool = True
-    """end at the end of text"""
+    """pattern whose gaps are filled, in place of a prompt: "To be, [*8] that is the question" has a gap of 8
+    tokens"""
+    count: Annotated[int, Bounds(1)] = 1
+    """number of samples, in one batch; sample i uses the seed --seed + i, so that it does not depend on the
+    number of samples"""
+    writing: Writing = SAMPLED
     watch: bool = False
-    """show the tokens as they are decided"""
-    seed: int = 0
-    """of order and tokens"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    """show the tokens as they are revealed"""
+    seed: Seed = 0
+    """seed of the first sample"""
     json: str | None = None
-    """write text and numbers here; - is standard output"""
+    """file for the texts and numbers, as JSON; - for standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.prompt and self.infill is not None:
+            raise ValueError("give `prompt` or `infill`, not both; the pattern may begin with the prompt")
 
 
 @dataclass(frozen=True)
 class ChatText:
-    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another chat.
+    """Talk to a model that was fine-tuned on instructions; an empty line or Ctrl-D ends, /new begins another
+    chat.
 
     Example: unveil chat --checkpoint runs/chat
 
     Example: unveil chat --checkpoint LLaDA-8B-Instruct --prompt "What is a mask?" "And why?" --json -
     """
 
-    checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
-    adapter: str | None = None
-    """a folder of LoRA weights for it, ours or PEFT's"""
+    model: Model = ModelFlags()
     prompt: tuple[str, ...] = ()
-    """answer these and stop: each a chat of its own, all in one batch"""
+    """messages to answer before the program ends, each in a chat of its own, all in one batch; by default a
+    conversation"""
     system: str = ""
-    """what the model is told first"""
-    length: int | None = None
-    """longest answer, in tokens; by default 128, at most half of the context"""
-    blocks: int = 32
-    """tokens of a block; blocks are finished from left to right; 0: one block"""
-    order: Literal[
-        "confidence", "margin", "entropy", "random", "left-to-right", "ancestral", "first-hitting"
-    ] = "confidence"
-    """which masks are filled first"""
-    steps: int = 0
-    """calls of the network, shared out over the blocks; 0: one a token"""
-    temperature: float = 0.0
-    """0 takes the best token"""
-    scale: float = 1.0
-    """of classifier-free guidance against the masked chat; 1: none; LLaDA's cfg_scale + 1"""
-    threshold: float | None = None
-    """with --order confidence: also commit every token at least this probable"""
+    """system message, at the beginning of each chat"""
+    writing: Writing = ANSWERED
     watch: bool = True
-    """in a terminal, show the tokens as they are decided"""
-    seed: int = 0
-    """of order and tokens"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    """in a terminal, show the tokens as they are revealed"""
+    seed: Seed = 0
+    """seed of the first answer"""
     json: str | None = None
-    """with --prompt: write answers and numbers here; - is standard output"""
+    """with --prompt: file for the answers and numbers, as JSON; - for standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.writing.length == 0:
+            raise ValueError("`length` must be at least 1 token: the room for an answer")
 
 
 @dataclass(frozen=True)
 class DemoText:
-    """Watch a packaged model write: a passage appearing out of masks, and a line with a gap filled.
+    """Watch a packaged model write: a passage that emerges from masks, and a line whose gap is filled.
 
     Example: unveil demo text
     """
@@ -216,58 +223,60 @@ class DemoText:
     checkpoint: str | None = None
     """a zoo name, a run folder or a checkpoint folder; by default the packaged text model"""
     prompt: str = "ROMEO:"
-    """what the passage begins with"""
+    """beginning of the passage"""
     infill: str = "To be, [*8] that is the question"
-    """the line with its gap"""
-    length: int = 128
-    """tokens of the passage"""
-    seed: int = 0
-    """of order and tokens"""
+    """line with a gap"""
+    length: Annotated[int, Bounds(1)] = 128
+    """number of tokens of the passage"""
+    seed: Seed = 0
+    """seed of both texts"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class EvalText:
-    """Score text: a bound on its negative log-likelihood, with a confidence interval.
+    """Score text: an upper bound on its negative log-likelihood, with a confidence interval.
 
     Example: unveil eval text --checkpoint runs/text --json -
     """
 
-    checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
-    adapter: str | None = None
-    """a folder of LoRA weights for it, ours or PEFT's"""
+    model: Model = ModelFlags()
     data: str | None = None
-    """text as of `unveil data text`, all of it; by default the tail that was held out of the model's own data"""
-    field: str = "text"
-    """of a line of jsonl"""
-    encoding: str = "utf-8"
-    """of the files of --data, such as latin-1, cp1252 or utf-16"""
-    draws: int = 8
-    """calls of the network for each piece, each with another number of masks; one is all that an exact likelihood needs"""
-    form: Literal["l", "t"] = "l"
-    """of the bound: l has less variance than t; the same mean"""
-    times: Literal["stratified", "antithetic", "independent"] = "stratified"
-    """how the numbers of masks, or times, of a piece are drawn"""
+    """text to score, as `unveil data text` takes it; by default the part that was held out of the model's own
+    data"""
+    files: Files = TextFiles()
+    draws: Annotated[int, Bounds(1)] = 8
+    """number of network calls for each piece, each with another number of masks; an exact likelihood needs
+    one only"""
+    form: Form = "l"
+    """form of the bound; l has a lower variance than t, and the same mean"""
+    times: Times = "stratified"
+    """how the numbers of masks, or the times, of a piece are sampled"""
     tasks: str = ""
-    """instead: tasks of EleutherAI's lm-evaluation-harness, as arc_easy,lambada_openai; needs unveil[harness], which fetches their data"""
-    limit: int = 0
-    """questions of each of these tasks; 0: all"""
+    """run these tasks of EleutherAI's lm-evaluation-harness instead, such as arc_easy,lambada_openai; needs
+    unveil[harness], which downloads their data"""
+    limit: Annotated[int, Bounds(0)] = 0
+    """number of questions of each task; 0: all"""
     scores: Path | None = None
-    """also write -log p of every token given the others (masked), or those before (causal, blocks), a line of jsonl a piece"""
-    pieces: int = 0
-    """score this many pieces of the context's length, spread evenly; 0: all"""
-    batch_size: int = 32
-    """pieces at a time"""
-    seed: int = 0
-    """of the masks"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
-    """CPU threads; 0 lets torch decide"""
+    """jsonl file for -log p of every token, a line per piece: given all other tokens (masked models), or
+    those before it (causal models, block diffusion)"""
+    pieces: Annotated[int, Bounds(0)] = 0
+    """number of pieces of the context's length to score, evenly spaced in the text; 0: all"""
+    batch_size: Annotated[int, Bounds(1)] = 32
+    """pieces per batch"""
+    seed: Seed = 0
+    """seed of the masks"""
     json: str | None = None
-    """write the result here; - is standard output"""
+    """file for the result, as JSON; - for standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.times == "antithetic" and self.draws % 2:
+            raise ValueError(f"`times=antithetic` samples pairs: `draws` must be even, got {self.draws}")
 
 
 TRAIN_PRESETS = {
@@ -302,6 +311,7 @@ TRAIN_PRESETS = {
         final_fraction=0.025,
     ),
 }
+BLOCKS = {"--blocks": "--block"}
 DATA = Verb(
     {"default": DataText()},
     "text.recipes.data:make_text_data",
@@ -331,7 +341,7 @@ TRAIN = Verb(
 EVAL = Verb(
     {"default": EvalText()},
     "text.recipes.evaluate:evaluate_text",
-    "a bound on the negative log-likelihood",
+    "an upper bound on the negative log-likelihood",
     ("checkpoint", "data", "draws", "tasks", "json"),
 )
 SAMPLE = Verb(
@@ -344,18 +354,19 @@ SAMPLE = Verb(
         "infill",
         "length",
         "count",
-        "blocks",
+        "block",
         "order",
         "steps",
         "temperature",
         "watch",
         "seed",
     ),
+    aliases=BLOCKS,
 )
 DEMO = Verb(
     {"default": DemoText()},
     "text.recipes.demo:run_demo_text",
-    "text out of masks",
+    "text that emerges from masks",
     ("checkpoint", "prompt", "infill", "length"),
 )
 CHAT = Verb(
@@ -363,4 +374,5 @@ CHAT = Verb(
     "text.recipes.chat:converse",
     "talk to a model that was fine-tuned on instructions",
     ("checkpoint", "adapter", "prompt", "system", "length", "temperature", "seed"),
+    aliases=BLOCKS,
 )

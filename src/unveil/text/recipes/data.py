@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.runs.progress import Progress
-    from unveil.text.data.documents import Prepared
-    from unveil.text.recipes.config import DataText
+    from unveil.text.data.documents import Prepared, Stream
+    from unveil.text.data.tokens import Tokens
+    from unveil.text.recipes.config import DataText, TextFiles
 
 
 def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
-    """Learn the vocabulary on what is trained on, and write the folder."""
+    """Learn the vocabulary on the training part, and write the folder."""
     from unveil.errors import UnveilError
     from unveil.files.places import home
     from unveil.text.data.documents import (
@@ -27,17 +28,20 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
     from unveil.text.data.tokens import FILE, ByteTokens, train_bpe
 
     if config.out is not None and config.out.exists() and not config.out.is_dir():
-        raise ValueError(f"{config.out} is a file, but --out needs a folder")
+        raise ValueError(f"{config.out} is a file, but `out` must be a folder")
     name = Path(config.data).name.split(".")[0] or "text"
     if config.out is not None and not made_by_data_text(config.out):
         for own in (FILE, "train.npy", "held.npy", "streams.json"):
             if (config.out / own).exists():
                 raise UnveilError(
-                    f"{config.out / own} exists, and {config.out} was not made by unveil data text; give another --out"
+                    f"{config.out / own} exists, and {config.out} was not made by unveil data text; give "
+                    "another `out`"
                 )
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
-    train, held = split_documents(read_documents(config.data, config.field, config.encoding), config.hold_out)
+    train, held = split_documents(
+        read_documents(config.data, config.files.field, config.files.encoding), config.hold_out
+    )
     progress(f"preparing {name}", 1, 3, {})
     tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
     progress(f"preparing {name}", 2, 3, {})
@@ -55,25 +59,24 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
             "characters_per_token": per_token,
             "documents": len(train),
         },
-        "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, vocabulary {tokens.size:,}, "
-        f"{per_token:.2f} characters a token\nnext: unveil train text --data {quote(str(out))}",
+        "summary": f"{out}: {len(prepared.train):,} tokens to train on and {len(prepared.held):,} held out, "
+        f"vocabulary {tokens.size:,}, {per_token:.2f} characters per token\nnext: unveil train text --data "
+        f"{quote(str(out))}",
     }
 
 
 def _command(config: DataText) -> str:
-    """What prepares the same data, wherever they lie."""
-    vocabulary = (
-        f"--tokenizer bpe --vocabulary {config.vocabulary}"
-        if config.tokenizer == "bpe"
-        else "--tokenizer bytes"
-    )
-    field = f" --field {config.field}" if config.field != "text" else ""
-    encoding = f" --encoding {config.encoding}" if config.encoding != "utf-8" else ""
-    return f"unveil data text --data {Path(config.data).name}{field}{encoding} {vocabulary} --hold-out {config.hold_out}"
+    """The command that prepares the same data, wherever the files are."""
+    bpe = config.tokenizer == "bpe"
+    tokenizer = f"--tokenizer bpe --vocabulary {config.vocabulary}" if bpe else "--tokenizer bytes"
+    field = f" --field {config.files.field}" if config.files.field != "text" else ""
+    encoding = f" --encoding {config.files.encoding}" if config.files.encoding != "utf-8" else ""
+    source = f"--data {Path(config.data).name}{field}{encoding}"
+    return f"unveil data text {source} {tokenizer} --hold-out {config.hold_out}"
 
 
-def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prepared:
-    """A folder of `unveil data text`, or other text as bytes with its tail held out."""
+def prepared_text(data: str, files: TextFiles, hold_out: float) -> Prepared:
+    """A folder of `unveil data text`, or other text as bytes with its end held out."""
     from unveil.files.notes import note
     from unveil.files.places import found
     from unveil.text.data.documents import (
@@ -88,9 +91,30 @@ def prepared_text(data: str, field: str, hold_out: float, encoding: str) -> Prep
 
     folder = found(Path(data))
     if is_prepared(folder):
-        if (field, encoding) != ("text", "utf-8"):
-            note(f"{data} is prepared already: --field and --encoding are of text, and are not used")
+        if (files.field, files.encoding) != ("text", "utf-8"):
+            note(f"{data} is prepared already: --field and --encoding are not used")
         return read_prepared(folder)
     tokens = ByteTokens()
-    train, held = split_documents(read_documents(data, field, encoding), hold_out)
+    train, held = split_documents(read_documents(data, files.field, files.encoding), hold_out)
     return Prepared(tokens, pack(train, tokens), pack(held, tokens))
+
+
+def stream_for(tokens: Tokens, data: str, files: TextFiles, hold_out: float, *, held: bool = False) -> Stream:
+    """The training or the held-out part of data, in the tokens of a model that exists already.
+
+    Raises:
+        UnveilError: a folder that was prepared with another tokenizer.
+    """
+    from unveil.errors import UnveilError
+    from unveil.files.places import found
+    from unveil.text.data.documents import is_prepared, pack, read_documents, split_documents
+
+    if is_prepared(found(Path(data))):
+        prepared = prepared_text(data, files, hold_out)
+        if prepared.tokens.written() != tokens.written():
+            raise UnveilError(
+                f"{data} was prepared with another tokenizer than this model has; give the text itself"
+            )
+        return prepared.held if held else prepared.train
+    parts = split_documents(read_documents(data, files.field, files.encoding), hold_out)
+    return pack(parts[held], tokens)

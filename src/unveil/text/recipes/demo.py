@@ -1,4 +1,4 @@
-"""`unveil demo text`: a passage appearing out of masks, and a line with a gap filled."""
+"""`unveil demo text`: a passage that emerges from masks, and a line whose gap is filled."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def packaged() -> str:
     names = [name for name in zoo_names() if read_recipe(ZOO / name) == "text"]
     if not names:
         raise UnveilError(
-            "no text model is packaged; train one and show it: unveil train text --preset tiny --data FILE.txt --out runs/text, "
+            "no text model is packaged; train one and show it: unveil train text --preset tiny --data "
+            "FILE.txt --out runs/text, "
             "then unveil demo text --checkpoint runs/text"
         )
     return names[0]
 
 
 def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
-    """Write both, streaming to the terminal; returns what to print."""
+    """Write both texts, streaming to the terminal; returns the text to print."""
     from unveil.runs.machine import command_name
     from unveil.sampling.noise import generators
     from unveil.text.generation import Canvas, TextSettings, gap_canvas, prompt_canvas, until_end, write
     from unveil.text.recipes.display import printable, shown
     from unveil.text.recipes.load import load_text_model
 
-    if config.length < 1:
-        raise ValueError(f"--length must be at least 1, got {config.length}")
     name = config.checkpoint or packaged()
     model = load_text_model(name, config.device)
     tokens = model.tokens
-    given = tokens.encode(config.prompt)
-    if len(given) >= model.shape.context:
+    prompt = tokens.encode(config.prompt)
+    if len(prompt) >= model.shape.context:
         raise ValueError(
-            f"the prompt has {len(given)} tokens, which leaves nothing of the model's context of {model.shape.context}"
+            f"the prompt has {len(prompt)} tokens, which leaves nothing of the model's context of "
+            f"{model.shape.context}"
         )
-    length = min(config.length, model.shape.context - len(given))
+    length = min(config.length, model.shape.context - len(prompt))
 
     def written(canvas: Canvas, settings: TextSettings, every: int = 1) -> tuple[list[int], int]:
         with shown(model, canvas, True, every) as show:
@@ -56,9 +56,9 @@ def run_demo_text(config: DemoText, progress: Callable[..., None]) -> str:
 
     settings = TextSettings(length, steps=length, order="first-hitting", temperature=0.8)
     row, calls = written(
-        prompt_canvas([given], length, tokens, model.device), settings, every=max(1, length // 8)
+        prompt_canvas([prompt], length, tokens, model.device), settings, every=max(1, length // 8)
     )
-    passage = tokens.decode([*given, *until_end(row[len(given) :], tokens, settings)])
+    passage = tokens.decode([*prompt, *until_end(row[len(prompt) :], tokens, settings)])
     filled, gaps = "", "a model that does not see what follows fills no gaps"
     if not model.window:
         line, more = written(

@@ -1,4 +1,4 @@
-"""Text on its way, for people: masks, lines, what a terminal cannot show."""
+"""Partly written text in a terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ SHOWN_MASK = "░"
 
 
 def printable(text: str) -> str:
-    """Text that a terminal may show: control characters, which could move its cursor, become the replacement character."""
+    """Text that a terminal may show: control characters, which could move its cursor, become the replacement
+    character."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def partly(model: TextModel, row: list[int]) -> str:
-    """Text with a sign for each token that is still masked."""
+    """The text of a row, with a sign for each token that is still masked."""
     shown, piece = "", []
     for token in [*row, None]:
         if token is None or token == model.tokens.mask_id:
@@ -39,7 +40,8 @@ def partly(model: TextModel, row: list[int]) -> str:
 def shown(
     model: TextModel, canvas: Canvas, watch: bool, every: int = 1
 ) -> Generator[Callable[[Tensor], object] | None]:
-    """Yields what to call after each step: the first sample, redrawn in place in a terminal; elsewhere a line every so many steps."""
+    """Yields what to call after each step: the first sample, redrawn in place in a terminal; elsewhere a line
+    every so many steps."""
     if not watch:
         yield None
         return

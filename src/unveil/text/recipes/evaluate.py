@@ -1,51 +1,37 @@
-"""`unveil eval text`: likelihood and samples, beside their references."""
+"""`unveil eval text`: a bound on the negative log-likelihood, or tasks of lm-evaluation-harness."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.text.recipes.sample import SCORES
-
 if TYPE_CHECKING:
     from unveil.runs.progress import Progress
+    from unveil.text.data.documents import Stream
+    from unveil.text.data.tokens import Tokens
+    from unveil.text.model import TextModel
     from unveil.text.recipes.config import EvalText
+
+SCORES = '{"tokens": ['  # beginning of every file of --scores
 
 
 def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
-    """Score text; returns metrics."""
-    import json
-
-    import torch
-
+    """Score text; returns metrics and how they were computed."""
     from unveil.errors import UnveilError
-    from unveil.files.atomic import check_output, output
-    from unveil.files.places import found as files_found
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.text.data.documents import is_prepared, pack, read_documents, split_documents
-    from unveil.text.evaluation.metrics import text_metrics, token_scores
+    from unveil.files.atomic import check_output
+    from unveil.text.evaluation.metrics import text_metrics
     from unveil.text.likelihood import is_exact
-    from unveil.text.recipes.data import prepared_text
-    from unveil.text.recipes.load import load_text_model, read_text_config
+    from unveil.text.recipes.load import load_with
     from unveil.text.weights.llada import is_llada
 
-    for name, least in (("draws", 1), ("pieces", 0), ("limit", 0), ("batch_size", 1), ("threads", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(
-                f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
-            )
-    if config.times == "antithetic" and config.draws % 2:
-        raise ValueError(f"--times antithetic draws pairs; --draws must be even, got {config.draws}")
-    if config.threads:
-        torch.set_num_threads(config.threads)
     if config.scores is not None:
         check_output(config.scores, SCORES)
-    foreign = is_llada(Path(config.checkpoint))
-    if foreign and config.data is None and not config.tasks:
+    if is_llada(Path(config.model.checkpoint)) and config.data is None and not config.tasks:
         raise UnveilError(
-            f"{config.checkpoint}: other people's weights do not say where their data are; give --data FILE"
+            f"{config.model.checkpoint}: third-party weights do not say where their data are; give "
+            "`data=FILE`"
         )
-    model = load_text_model(config.checkpoint, config.device, adapter=config.adapter)
+    model = load_with(config.model)
     if config.tasks:
         from unveil.text.evaluation.harness import harness_metrics
 
@@ -53,38 +39,8 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         metrics = harness_metrics(
             model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed
         )
-        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws a likelihood"}
-    if config.data is not None:
-        what, stream = (
-            config.data,
-            pack(read_documents(config.data, config.field, config.encoding), model.tokens),
-        )
-    else:
-        trained = read_text_config(find_checkpoint(config.checkpoint))
-        if "data" not in trained:
-            raise UnveilError("packaged weights do not say where their data are; give --data FILE")
-        if trained.get("sft"):
-            raise UnveilError(
-                "this model was fine-tuned on instructions, of which none are held out; give --data FILE"
-            )
-        what, encoding = (
-            f"the last {trained['hold_out']:.0%} of {trained['data']}",
-            trained.get("encoding", "utf-8"),
-        )
-        if is_prepared(files_found(Path(trained["data"]))):
-            prepared = prepared_text(trained["data"], trained["field"], trained["hold_out"], encoding)
-            if prepared.tokens.written() != model.tokens.written():
-                raise UnveilError(
-                    f"{trained['data']} was prepared anew since, with another tokenizer; give --data FILE"
-                )
-            stream = prepared.held
-        else:
-            held = split_documents(
-                read_documents(trained["data"], trained["field"], encoding), trained["hold_out"]
-            )[1]
-            stream = pack(held, model.tokens)
-        if not len(stream):
-            raise UnveilError("nothing was held out of this model's data; give --data FILE")
+        return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws per likelihood"}
+    stream, name = _scored(config, model.tokens)
     metrics = text_metrics(
         model,
         stream,
@@ -97,14 +53,52 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
         times=config.times,
     )
     if config.scores is not None:
-        with output(config.scores, SCORES) as partial, open(partial, "w", encoding="utf-8") as handle:
-            for line in token_scores(
-                model, stream, config.pieces, lambda done, total: progress("tokens", done, total, {})
-            ):
-                handle.write(json.dumps(line) + "\n")
-    if is_exact(model) and config.form == "l":
-        return {"metrics": metrics, "protocol": f"exactly, pieces of {model.shape.context} tokens, on {what}"}
-    return {
-        "metrics": metrics,
-        "protocol": f"bound by {config.draws} draws a piece of {model.shape.context} tokens, on {what}",
-    }
+        _write_scores(config.scores, model, stream, config.pieces, progress)
+    exact = is_exact(model) and config.form == "l"
+    how = "exactly," if exact else f"bound by {config.draws} draws per piece, of"
+    return {"metrics": metrics, "protocol": f"{how} pieces of {model.shape.context} tokens, on {name}"}
+
+
+def _scored(config: EvalText, tokens: Tokens) -> tuple[Stream, str]:
+    """The text to score, `data` or the held-out part of the model's own data, and what it is called.
+
+    Raises:
+        UnveilError: nothing was held out, or the model does not say of what.
+    """
+    from unveil.errors import UnveilError
+    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.text.data.documents import pack, read_documents
+    from unveil.text.recipes.config import TextFiles
+    from unveil.text.recipes.data import stream_for
+    from unveil.text.recipes.load import read_text_config
+
+    if config.data is not None:
+        return pack(
+            read_documents(config.data, config.files.field, config.files.encoding), tokens
+        ), config.data
+    trained = read_text_config(find_checkpoint(config.model.checkpoint))
+    if "data" not in trained:
+        raise UnveilError("packaged weights do not say where their data are; give `data=FILE`")
+    if trained.get("sft"):
+        raise UnveilError(
+            "this model was fine-tuned on instructions, of which none are held out; give `data=FILE`"
+        )
+    files = TextFiles(trained["field"], trained.get("encoding", "utf-8"))
+    stream = stream_for(tokens, trained["data"], files, trained["hold_out"], held=True)
+    if not len(stream):
+        raise UnveilError("nothing was held out of this model's data; give `data=FILE`")
+    return stream, f"the last {trained['hold_out']:.0%} of {trained['data']}"
+
+
+def _write_scores(file: Path, model: TextModel, stream: Stream, pieces: int, progress: Progress) -> None:
+    """Write -log p of every token, a line of JSON per piece."""
+    import json
+
+    from unveil.files.atomic import output
+    from unveil.text.evaluation.metrics import token_scores
+
+    with output(file, SCORES) as partial, open(partial, "w", encoding="utf-8") as handle:
+        for line in token_scores(
+            model, stream, pieces, lambda done, total: progress("tokens", done, total, {})
+        ):
+            handle.write(json.dumps(line) + "\n")

@@ -1,7 +1,7 @@
-"""LLaDA's folders (LLaDA-8B-Base and -Instruct, LLaDA-1.5): config.json, sharded safetensors, tokenizer.json. Their code is not run.
+"""LLaDA's folders (LLaDA-8B-Base and -Instruct, LLaDA-1.5): config.json, sharded safetensors, tokenizer.json.
 
-The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys in config.json, and tensors `model.transformer.X` that are our `X` of
-`LanguageTransformer`.
+Their code is not run. The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys in config.json, and tensors
+`model.transformer.X` that are our `X` of `LanguageTransformer`.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from unveil.text.networks.transformer import LanguageTransformer
 
 PREFIX = "model.transformer."
 LARGEST_CONFIG = 2**23
-_NEEDED: dict[str, Any] = {  # what ours is; a config that says otherwise is another network
+_NEEDED: dict[str, Any] = {  # our architecture; a config with other values is another network
     "block_type": "llama",
     "layer_norm_type": "rms",
     "activation_type": "silu",
@@ -40,7 +40,7 @@ _NEEDED: dict[str, Any] = {  # what ours is; a config that says otherwise is ano
 
 @dataclass(frozen=True)
 class Llada:
-    """What config.json says; the names are those of `TextShape`, which it fills."""
+    """The fields of config.json that are used, named as in `TextShape`."""
 
     vocabulary: int
     context: int
@@ -70,10 +70,11 @@ def is_llada(folder: Path) -> bool:
 
 
 def describe(folder: Path) -> Llada:
-    """What a folder's config.json describes.
+    """The model that a folder's config.json describes.
 
     Raises:
-        UnveilError: missing or damaged, or a network that ours is not (LLaDA2's mixture of experts, biases, other norms).
+        UnveilError: missing or damaged, or another architecture (LLaDA2's mixture of experts, biases, other
+            norms).
     """
     config = read_object(folder / "config.json", LARGEST_CONFIG)
     try:
@@ -85,7 +86,8 @@ def describe(folder: Path) -> Llada:
 def _described(config: Mapping[str, Any]) -> Llada:
     if config.get("model_type") != "llada":
         raise ValueError(
-            f"it is of type {str(config.get('model_type'))[:40]!r}; 'llada' is known (LLaDA-8B-Base, -Instruct, LLaDA-1.5)"
+            f"it is of type {str(config.get('model_type'))[:40]!r}; 'llada' is known (LLaDA-8B-Base, "
+            "-Instruct, LLaDA-1.5)"
         )
     for name, value in _NEEDED.items():
         if config.get(name, value) != value and not (value is False and config.get(name) is None):
@@ -142,7 +144,7 @@ def read_tokenizer(folder: Path, it: Llada) -> LibraryTokens:
     """The tokenizer of a folder, with the chat template of tokenizer_config.json or chat_template.jinja.
 
     Raises:
-        UnveilError: missing or damaged, or of another vocabulary than the weights.
+        UnveilError: missing or damaged, or with another vocabulary than the weights.
     """
     try:
         text = (folder / FILE).read_text(encoding="utf-8-sig")
@@ -171,7 +173,7 @@ def checked_tensors(folder: Path, described: Llada) -> dict[str, Stored]:
     """Where each parameter of our network is stored, under our names; only headers are read.
 
     Raises:
-        UnveilError: a shard is missing or truncated, or the tensors are not those that config.json describes.
+        UnveilError: a shard is missing or truncated, or the tensors do not match config.json.
     """
     stored = {
         name.removeprefix(PREFIX) if name.startswith(PREFIX) else f"/{name}": it
@@ -181,7 +183,8 @@ def checked_tensors(folder: Path, described: Llada) -> dict[str, Stored]:
     lacking, foreign = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if lacking or foreign:
         raise UnveilError(
-            f"{folder}: its weights are not those of its config.json: {len(lacking)} tensors are missing {lacking[:2]}, "
+            f"{folder}: its weights are not those of its config.json: {len(lacking)} tensors are missing "
+            f"{lacking[:2]}, "
             f"{len(foreign)} are foreign {foreign[:2]}"
         )
     for name, shape in wanted.items():
@@ -193,7 +196,7 @@ def checked_tensors(folder: Path, described: Llada) -> dict[str, Stored]:
 
 
 def empty_network(it: Llada) -> LanguageTransformer:
-    """The network without numbers, on the meta device."""
+    """The network on the meta device, without memory for its weights."""
     with torch.device("meta"):
         return LanguageTransformer(
             it.vocabulary,
@@ -211,7 +214,7 @@ def empty_network(it: Llada) -> LanguageTransformer:
 def fill(
     network: nn.Module, stored: Mapping[str, Stored], device: torch.device, dtype: torch.dtype | None
 ) -> None:
-    """Give an `empty_network`, or one like it, its weights, shard by shard, with no second copy; see `each_shard`."""
+    """Load the weights of an `empty_network` shard by shard, without a second copy; see `each_shard`."""
     names = {f"{PREFIX}{name}": place for name, place in stored.items()}
     for tensors in each_shard(names, device, dtype):
         network.load_state_dict(

@@ -1,7 +1,8 @@
 """LoRA weights in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 
-Our `blocks.0.q_proj.lora_A.weight` is `base_model.model.model.transformer.blocks.0.q_proj.lora_A.weight` there: the name that it has in an
-adapter of LLaDA's own class.
+Our `blocks.0.q_proj.lora_A.weight` is PEFT's
+`base_model.model.model.transformer.blocks.0.q_proj.lora_A.weight`: its name in an adapter of LLaDA's own
+class.
 """
 
 import json
@@ -33,8 +34,8 @@ def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base:
     """Write an adapter as PEFT does.
 
     Args:
-        tensors: by our names, ".../lora_A.weight" (rank, in) and ".../lora_B.weight" (out, rank).
-        base: the model that it is for, by path or name.
+        tensors: under our names, ".../lora_A.weight" (rank, in) and ".../lora_B.weight" (out, rank).
+        base: path or name of the model that it adapts.
     """
     described = {
         "peft_type": "LORA",
@@ -42,7 +43,8 @@ def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base:
         "base_model_name_or_path": base,
         "r": lora.rank,
         "lora_alpha": lora.alpha,
-        "target_modules": rf".*\.blocks\.\d+\.({'|'.join(lora.targets)})",  # a pattern: the head is named as a map of the blocks is
+        # a pattern, because the output layer has the name of a layer of the blocks
+        "target_modules": rf".*\.blocks\.\d+\.({'|'.join(lora.targets)})",
         "lora_dropout": 0.0,
         "inference_mode": True,
         **_PLAIN,
@@ -58,16 +60,18 @@ def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base:
 
 
 def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
-    """An adapter of PEFT's or ours: how it adapts, and its matrices under our names.
+    """An adapter of PEFT or ours: its LoRA settings, and its matrices under our names.
 
-    The adapted maps are those that the file holds matrices of; `target_modules`, which may be a pattern, is not needed.
+    The adapted layers are those whose matrices the file holds; `target_modules`, which may be a pattern, is
+    not used.
 
     Raises:
-        UnveilError: a file is missing or damaged, or another kind of adapter (biases, rank-stabilised, DoRA, ranks by pattern).
+        UnveilError: a file is missing or damaged, or another kind of adapter (biases, rank-stabilised, DoRA,
+            ranks by pattern).
     """
     try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
-        config = cast(dict[str, Any], found) if isinstance(found, dict) else {}
+        loaded = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
+        config = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
         if config.get("peft_type") != "LORA":
             raise ValueError("its peft_type is not LORA")
         for name, value in _PLAIN.items():
@@ -93,11 +97,13 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
     for name, value in read_tensors(folder / WEIGHTS).items():
         if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
             raise UnveilError(
-                f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with {PREFIX})"
+                f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with "
+                f"{PREFIX})"
             )
         if not value.dtype.is_floating_point or not bool(value.isfinite().all()):
             raise UnveilError(
-                f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the adapter is damaged"
+                f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the "
+                "adapter is damaged"
             )
         tensors[name.removeprefix(PREFIX)] = value.to(torch.float32)
     targets = sorted({name.split(".")[-3] for name in tensors})
@@ -107,18 +113,20 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
 
 
 def fitting(folder: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The matrices, checked against those of the model that they are for.
+    """The matrices, after a check against those of the model.
 
     Raises:
-        UnveilError: others, or of other sizes.
+        UnveilError: other names or sizes.
     """
     if strange := sorted(set(tensors) ^ set(wanted)):
         raise UnveilError(
-            f"{folder}: an adapter for another model ({strange[0]} is {'foreign' if strange[0] in tensors else 'missing'})"
+            f"{folder}: an adapter for another model ({strange[0]} is "
+            f"{'foreign' if strange[0] in tensors else 'missing'})"
         )
     for name, value in wanted.items():
         if tensors[name].shape != value.shape:
             raise UnveilError(
-                f"{folder}: for another model: {name} is {tuple(tensors[name].shape)}, needed is {tuple(value.shape)}"
+                f"{folder}: for another model: {name} is {tuple(tensors[name].shape)}, needed is "
+                f"{tuple(value.shape)}"
             )
     return dict(tensors)
