@@ -1,6 +1,7 @@
 """Which class a noisy image is of: for guidance towards a class, and, trained on clean images, to count hits."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.image.model import ImageShape, image_schedule
-from unveil.image.networks.classifier2d import Classifier2d
+from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.training import ImageBatch
 from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt, like
@@ -102,8 +103,12 @@ class ImageClassifier(nn.Module):
 
 
 def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
-    """The untrained network of a shape; `options` are others' of `Classifier2d`."""
-    return Classifier2d(
+    """The untrained network of a shape.
+
+    Args:
+        options: fields of `Classifier2dShape` in which classifiers of other releases differ.
+    """
+    network = Classifier2dShape(
         shape.size,
         shape.channels,
         shape.classes,
@@ -112,13 +117,13 @@ def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
         shape.blocks,
         shape.levels,
         shape.head_width,
-        scale_shift=shape.scale_shift,
-        big_gan=shape.big_gan,
-        dropout=shape.dropout,
-        stem=shape.stem,
-        groups=shape.groups,
-        **options,
+        shape.scale_shift,
+        shape.big_gan,
+        shape.dropout,
+        shape.stem,
+        shape.groups,
     )
+    return Classifier2d(replace(network, **options))
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:

@@ -1,19 +1,21 @@
 """What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.networks.unet2d import UNet2d, sides_of
+from unveil.checks import Bounds, check_fields
+from unveil.image.networks.unet2d import UNet2d, UNet2dShape, sides_of
 from unveil.network.condition import Condition
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
 
 TABLES = ("linear", "cosine", "betas")
+Count = Annotated[int, Bounds(1, 99_999)]
 
 
 @dataclass(frozen=True)
@@ -39,48 +41,35 @@ class ImageShape:
         ValueError: numbers that do not fit each other.
     """
 
-    size: int
-    channels: int
-    classes: int = 0
+    size: Annotated[int, Bounds(1, 8192)]
+    channels: Count
+    classes: Annotated[int, Bounds(0, 100_000)] = 0
     null: bool = False
-    width: int = 48
-    multiples: tuple[int, ...] = (1, 2, 2)
-    blocks: int = 1
+    width: Count = 48
+    multiples: tuple[Annotated[int, Bounds(1, 64)], ...] = (1, 2, 2)
+    blocks: Count = 1
     attention: tuple[int, ...] = (7, 8)
-    head_width: int = 0
-    groups: int = 16
+    head_width: Annotated[int, Bounds(0)] = 0
+    groups: Count = 16
     scale_shift: bool = True
     big_gan: bool = False
-    dropout: float = 0.0
-    stem: int = 2
+    dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
+    stem: Count = 2
     schedule: Literal["linear", "cosine", "betas", "flow", "karras"] = "linear"
-    diffusion_steps: int = 1000
+    diffusion_steps: Annotated[int, Bounds(1, 100_000)] = 1000
     predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
     learned_variance: bool = False
-    sigma_data: float = 0.5
-    upsample: int = 1
-    betas: tuple[float, ...] = ()
-    time_scale: float = 1.0
+    sigma_data: Annotated[float, Bounds(0, above=True)] = 0.5
+    upsample: Annotated[int, Bounds(1)] = 1
+    betas: tuple[Annotated[float, Bounds(0, 1, above=True, below=True)], ...] = ()
+    time_scale: Annotated[float, Bounds(0, above=True)] = 1.0
 
     def __post_init__(self) -> None:
-        if (
-            min(
-                self.size,
-                self.channels,
-                self.width,
-                self.blocks,
-                self.stem,
-                self.groups,
-                self.diffusion_steps,
-                *self.multiples,
-            )
-            < 1
-        ):
-            raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
+        check_fields(self)
+        if not 1 <= len(self.multiples) <= 8:
+            raise ValueError(f"`multiples` must be 1 to 8 numbers, got {len(self.multiples)}")
         if self.schedule == "linear" and self.diffusion_steps <= 20:
-            raise ValueError(
-                f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}"
-            )
+            raise ValueError(f"a linear table needs `diffusion_steps` above 20, got {self.diffusion_steps}")
         if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
             raise ValueError(
                 f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps"
@@ -97,11 +86,11 @@ class ImageShape:
             raise ValueError(
                 f"flow matching begins where alpha is 0, where {self.predicts} tells nothing of the image; predict flow, v or x0"
             )
-        if self.upsample < 1 or self.size % self.upsample:
-            raise ValueError(f"--upsample {self.upsample} does not divide a size of {self.size} pixels")
+        if self.size % self.upsample:
+            raise ValueError(f"`upsample` {self.upsample} does not divide a size of {self.size} pixels")
         if self.attention and not self.levels:
             raise ValueError(
-                f"--attention {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
+                f"`attention` {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
                 f"{', '.join(map(str, self.sides))}: choose of these"
             )
 
@@ -169,13 +158,13 @@ class ImageModel(nn.Module):
         """
         if self.shape.upsample == 1:
             if low is not None:
-                raise ValueError("this model is no upsampler (--upsample)")
+                raise ValueError("this model is no upsampler (`upsample`)")
             return told
         side = self.shape.size // self.shape.upsample
         if low is None or low.shape[1:] != (self.shape.channels, side, side):
             got = "none" if low is None else tuple(low.shape[1:])
             raise ValueError(
-                f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}"
+                f"this model enlarges images of {self.shape.channels} x {side} x {side} (`given`), got {got}"
             )
         large = F.interpolate(
             low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False
@@ -190,12 +179,12 @@ class ImageModel(nn.Module):
         classes = self.shape.classes
         if not classes:
             if labels is not None:
-                raise ValueError("this model was trained without classes (--classes); leave --class out")
+                raise ValueError("this model was trained without `classes`; leave `label` out")
             return None
         if labels is None:
             if not self.shape.null:
                 raise ValueError(
-                    "this model knows images of a class only (it was trained with --label-drop 0); give --class"
+                    "this model knows images of a class only (it was trained with `label_drop` 0); give `label`"
                 )
             return Condition(label=torch.full((count,), classes, device=self.device))
         check_labels(labels, count, classes)
@@ -252,8 +241,12 @@ def pixels_of(x: Tensor) -> Tensor:
 
 
 def image_network(shape: ImageShape, **options: Any) -> UNet2d:
-    """The untrained network of a shape; `options` are others' of `UNet2d`. The label's last row is that of no class."""
-    return UNet2d(
+    """The untrained network of a shape. The last row of the label embedding is that of the unconditional model.
+
+    Args:
+        options: fields of `UNet2dShape` in which U-Nets of other releases differ.
+    """
+    network = UNet2dShape(
         shape.channels,
         shape.width,
         shape.multiples,
@@ -267,9 +260,9 @@ def image_network(shape: ImageShape, **options: Any) -> UNet2d:
         learned_variance=shape.learned_variance,
         stem=shape.stem,
         groups=shape.groups,
-        given=shape.channels if shape.upsample > 1 else 0,
-        **options,
+        concat=shape.channels if shape.upsample > 1 else 0,
     )
+    return UNet2d(replace(network, **options))
 
 
 def image_schedule(shape: ImageShape) -> Schedule:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unveil.image.data.images import Pictures
+from unveil.image.data.images import RandomImages
 from unveil.image.model import TABLES, ImageModel, ImageShape, image_schedule
 from unveil.image.networks.unet2d import UNet2d
 from unveil.network.condition import Condition
@@ -38,7 +38,7 @@ class ImageBatch(NamedTuple):
 
 
 def image_batches(
-    pictures: Pictures,
+    pictures: RandomImages,
     shape: ImageShape,
     size: int,
     label_drop: float = 0.1,

@@ -1,4 +1,4 @@
-"""Arrays of pictures, .npy and .npz, as `Images`: bytes as they are, other numbers only where it is plain what they mean."""
+"""Arrays of pictures, .npy and .npz, as `ImageSet`: bytes as they are, other numbers only where it is plain what they mean."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
 from unveil.image.data.folder_listing import natural
-from unveil.image.data.images import Images, Reading, block, check_square, kept
+from unveil.image.data.images import ImageSet, block, check_square, kept
 from unveil.image.data.picture_files import fitted
+from unveil.image.data.reading import Reading
 
 
 class Classes(NamedTuple):
-    """What is known besides the pixels, as of `Images`."""
+    """What is known besides the pixels, as of `ImageSet`."""
 
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
@@ -25,7 +26,7 @@ class Classes(NamedTuple):
     why: str = ""
 
 
-def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Images:
+def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> ImageSet:
     """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers within 0 .. 255; or fractions
@@ -62,7 +63,7 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         known, rows = _recorded(len(images), records, styles)
     elif styles:
         raise UnveilError(
-            f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out"
+            f"{file}: no {records.name} beside it, which would say the style of each image; leave `styles` out"
         )
     elif labels is not None:
         known = _labelled(len(images), labels, file)
@@ -70,11 +71,11 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         images = kept(images, rows)
     pixels, notes = _bytes(images, reading, file)
     check_square(pixels, str(file))
-    return Images(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
+    return ImageSet(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
 
 
 def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]]:
-    """Images, labels, and the names of what else is there."""
+    """ImageSet, labels, and the names of what else is there."""
     try:
         with open(file, "rb") as handle:
             if handle.read(2) != b"PK":
@@ -110,7 +111,7 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
         and not reading.background
         and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images))
     ):
-        raise UnveilError(f"{file}: has transparent places; give --background white or black")
+        raise UnveilError(f"{file}: has transparent pixels; give `background` white or black")
     whole = images.dtype == np.uint8 and not alpha and not reading.size
     if whole and images.flags.c_contiguous:
         return images, note

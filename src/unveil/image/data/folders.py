@@ -1,4 +1,4 @@
-"""Folders of pictures as `Images`, and single files as pixels."""
+"""Folders of pictures as `ImageSet`, and single files as pixels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
 from unveil.image.data.folder_listing import kinds, left_out, listed, natural
-from unveil.image.data.images import Images, Reading, check_square
-from unveil.image.data.picture_files import SUFFIXES, Unreadable, read_picture
+from unveil.image.data.images import ImageSet, check_square
+from unveil.image.data.picture_files import SUFFIXES, Unreadable, read_image_file
+from unveil.image.data.reading import Reading
 
 
-def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> Images:
+def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> ImageSet:
     """Every picture below a folder, by name. Classes are subfolders; without any, what stands before the first "_" of each name.
 
     The pictures are written into one array as they are read: there is never a second copy of all.
@@ -37,11 +38,11 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     used, skipped, several = list[Path](), list[str](), list[str]()
     for file in found.files:
         try:
-            picture, further = read_picture(file, reading)
+            picture, further = read_image_file(file, reading)
         except Unreadable as error:
             if not reading.skip_corrupt:
                 raise UnveilError(
-                    f"{file}: cannot be read ({error}); mend it, or leave such files out with --skip-corrupt"
+                    f"{file}: cannot be read ({error}); repair it, or leave such files out with `skip_corrupt`"
                 ) from None
             skipped.append(str(file.relative_to(folder)))
             continue
@@ -50,7 +51,7 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
         if picture.shape[1:] != pixels.shape[2:]:
             (h, w), (a, b) = picture.shape[1:], pixels.shape[2:]
             raise UnveilError(
-                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give --size S --fit crop, or --fit resize"
+                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give `size` and `fit=crop`, or `fit=resize`"
             )
         if len(picture) > pixels.shape[1]:  # the first colours among grey ones
             grey, pixels = pixels, np.empty((len(pixels), len(picture), *pixels.shape[2:]), np.uint8)
@@ -69,14 +70,14 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     notes = (*left_out(found), *([f"{moving} ({', '.join(several[:3])})"] if several else []))
     each, why = kinds(folder, used)
     if why:
-        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     there = sorted(set(each), key=natural)
     names = there if names is None else names
     if foreign := [name for name in there if name not in names]:
         why = f"{folder}: images are of the class {foreign[0]!r}, which no training image is of; there are {', '.join(names)}"
-        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     number = {name: k for k, name in enumerate(names)}
-    return Images(
+    return ImageSet(
         pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes
     )
 
@@ -87,7 +88,7 @@ def class_names(folder: Path) -> list[str] | None:
     return None if why else sorted(set(each), key=natural)
 
 
-def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
+def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
     """Picture files, and those of folders, in the order given, as grey (channels 1) or RGB (3); grey ones count as three equal colours.
 
     Raises:
@@ -103,7 +104,7 @@ def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UIn
             raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}{hints}")
         for file in files:
             try:
-                picture, _ = read_picture(file, reading)
+                picture, _ = read_image_file(file, reading)
             except Unreadable as error:
                 raise UnveilError(f"{file}: cannot be read ({error})") from None
             if channels == 1 and len(picture) == 3:

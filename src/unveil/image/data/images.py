@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,12 +12,11 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 
-Fit = Literal["exact", "crop", "resize"]
 BLOCK = 2**18  # bytes that are moved or converted at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class ImageSet:
     """Pictures of one size.
 
     Args:
@@ -43,7 +40,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def chosen(self, rows: np.ndarray) -> Images:
+    def chosen(self, rows: np.ndarray) -> ImageSet:
         """Those of some rows, by number or by a bool each."""
         picked = {
             n: None if getattr(self, n) is None else getattr(self, n)[rows]
@@ -52,41 +49,9 @@ class Images:
         return replace(self, **picked)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files become images of one size.
-
-    Args:
-        size: S; 0: that of the files.
-        fit: exact refuses other sizes; crop takes the middle square after shrinking or enlarging the shorter side; resize squeezes.
-        background: colour under transparent places, "white" or "black"; "" refuses them.
-        skip_corrupt: leave out files that cannot be read, and say so in `Images.skipped`.
-    """
-
-    size: int = 0
-    fit: Fit = "exact"
-    background: Literal["", "white", "black"] = ""
-    skip_corrupt: bool = False
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("fit", get_args(Fit)),
-            ("background", ("", "white", "black")),
-            ("skip_corrupt", (True, False)),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} (--{name.replace('_', '-')}) must be one of {known}, got {getattr(self, name)!r}"
-                )
-        if type(self.size) is bool or not isinstance(self.size, Integral):
-            raise ValueError(f"size (--size) must be a whole number of pixels, got {self.size!r}")
-        if self.size < 0 or (self.fit != "exact" and self.size == 0):
-            raise ValueError(
-                f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}"
-            )
-
-
-def split(images: Images, share: float, seed: int = 0, *, in_place: bool = False) -> tuple[Images, Images]:
+def split(
+    images: ImageSet, share: float, seed: int = 0, *, in_place: bool = False
+) -> tuple[ImageSet, ImageSet]:
     """(the rest, a random share held out); images of one group stay together.
 
     Args:
@@ -130,7 +95,7 @@ def check_square(pixels: np.ndarray, what: str) -> None:
     height, width = pixels.shape[-2:]
     if height != width:
         raise UnveilError(
-            f"{what}: images are {width} x {height}, but squares are needed; give --size S --fit crop, or --fit resize"
+            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or `fit=resize`"
         )
 
 
@@ -139,7 +104,7 @@ def block(pixels: np.ndarray) -> int:
     return max(1, BLOCK // max(1, pixels[:1].nbytes))
 
 
-def as_numbered(images: Images, names: Sequence[str]) -> Images:
+def as_numbered(images: ImageSet, names: Sequence[str]) -> ImageSet:
     """With the classes numbered as in `names`, where these are the same classes in another order."""
     if (
         images.labels is None
@@ -152,7 +117,7 @@ def as_numbered(images: Images, names: Sequence[str]) -> Images:
     return replace(images, labels=numbers[images.labels], names=tuple(names))
 
 
-def alike(images: Images, train: Images) -> Images:
+def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     """Test images with the classes numbered as those of the training images are, and with as many colours.
 
     Raises:
@@ -175,7 +140,7 @@ def alike(images: Images, train: Images) -> Images:
     return replace(images, labels=numbers[images.labels], names=train.names)
 
 
-class Pictures:
+class RandomImages:
     """Random batches of images, uint8 on the CPU.
 
     Args:
@@ -184,7 +149,7 @@ class Pictures:
         UnveilError: no image.
     """
 
-    def __init__(self, images: Images, flip: bool = False) -> None:
+    def __init__(self, images: ImageSet, flip: bool = False) -> None:
         if not len(images):
             raise UnveilError("there are no images to learn from")
         whole = (

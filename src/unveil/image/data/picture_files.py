@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
-from unveil.image.data.images import Reading
+from unveil.image.data.reading import Reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,7 +50,7 @@ class Opened(NamedTuple):
     further: int = 0
 
 
-def read_picture(file: Path, reading: Reading) -> Opened:
+def read_image_file(file: Path, reading: Reading) -> Opened:
     """One picture, turned upright by its Exif orientation and fitted; alpha that is 255 everywhere is dropped.
 
     Raises:
@@ -111,7 +111,7 @@ def _opaque(image: Image, reading: Reading, file: Path) -> Image:
     if not reading.background:
         share = float((np.asarray(clear)[..., 3] < 255).mean())
         raise UnveilError(
-            f"{file}: has transparent places (mode {image.mode}, {share:.1%} of its pixels); give --background white or black"
+            f"{file}: has transparent pixels (mode {image.mode}, {share:.1%} of its pixels); give `background` white or black"
         )
     return Images.alpha_composite(Images.new("RGBA", clear.size, reading.background), clear).convert("RGB")
 
@@ -129,7 +129,7 @@ def fitted(image: Image, reading: Reading, what: str) -> Image:
         return image
     if reading.fit == "exact":
         raise UnveilError(
-            f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize"
+            f"{what}: is {width} x {height}, but {side} x {side} is needed; give `fit=crop` or `fit=resize`"
         )
     if reading.fit == "resize":
         return image.resize(

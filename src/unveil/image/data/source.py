@@ -20,7 +20,8 @@ from unveil.files.places import found, home
 from unveil.image.data.arrays import read_array
 from unveil.image.data.folder_listing import parts
 from unveil.image.data.folders import class_names, read_folder
-from unveil.image.data.images import Images, Reading
+from unveil.image.data.images import ImageSet
+from unveil.image.data.reading import Reading
 
 FASHION = "fashion-mnist"
 FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
@@ -47,7 +48,7 @@ CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 CIFAR_BATCHES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 
 
-def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), test: bool = False) -> Images:
+def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), test: bool = False) -> ImageSet:
     """The images of a source, also below $UNVEIL_DATA and the cache.
 
     - `fashion-mnist`: of the Debian package `dataset-fashion-mnist`, the cache, or downloaded into it;
@@ -115,11 +116,11 @@ def has_test(source: str) -> bool:
     )
 
 
-def _fitting(images: Images, reading: Reading, what: Path) -> Images:
+def _fitting(images: ImageSet, reading: Reading, what: Path) -> ImageSet:
     side = images.pixels.shape[-1]
     if reading.size not in (0, side):
         raise UnveilError(
-            f"{what}: its images are {side} x {side}, and --size {reading.size} is asked; leave --size out"
+            f"{what}: its images are {side} x {side}, but `size` is {reading.size}; leave `size` out"
         )
     return images
 
@@ -128,7 +129,7 @@ def _idx(folder: Path, name: str) -> Path | None:
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
-def read_idx(folder: Path, test: bool = False) -> Images:
+def read_idx(folder: Path, test: bool = False) -> ImageSet:
     """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as four bytes, big end first, then the numbers. Yann LeCun's MNIST page.
 
     Raises:
@@ -145,7 +146,7 @@ def read_idx(folder: Path, test: bool = False) -> Images:
         if int(labels.max()) == 9 and FASHION in str(folder)
         else tuple(str(k) for k in range(int(labels.max()) + 1))
     )
-    return Images(pixels[:, None], labels.astype(np.int64), names)
+    return ImageSet(pixels[:, None], labels.astype(np.int64), names)
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
@@ -187,7 +188,7 @@ def _downloaded() -> Path:
     return folder
 
 
-def read_cifar(place: Path, test: bool = False) -> Images:
+def read_cifar(place: Path, test: bool = False) -> ImageSet:
     """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers. cs.toronto.edu/~kriz/cifar.html.
 
     Raises:
@@ -228,7 +229,7 @@ def read_cifar(place: Path, test: bool = False) -> Images:
     flat = records.reshape(-1)
     for k in range(len(records)):  # together, where they are: each goes k + 1 numbers back
         flat[3072 * k : 3072 * (k + 1)] = records[k, 1:].copy()
-    return Images(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
+    return ImageSet(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
 
 
 def _places(

@@ -110,5 +110,5 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
             return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
     except (OSError, ValueError) as error:
         raise UnveilError(
-            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take --extractor pixels"
+            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take `extractor=pixels`"
         ) from error

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from unveil.image.data.images import Images
+from unveil.image.data.images import ImageSet
 from unveil.image.evaluation.distances import (
     frechet_distance,
     kernel_distance,
@@ -47,8 +47,8 @@ def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pix
 
 def image_metrics(
     made: Pixels4,
-    train: Images,
-    held: Images,
+    train: ImageSet,
+    held: ImageSet,
     features: Extractor,
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
@@ -69,12 +69,12 @@ def image_metrics(
     count = len(made)
     if len(train) < 2 * count:
         raise ValueError(
-            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give --n {len(train) // 2}"
+            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` {len(train) // 2}"
         )
     order = rng.permutation(len(train))
     real, told = features(train.pixels[order[:count]]), train.labels
     others = train.chosen(order[count : 2 * count])
-    sets = {"floor": others, "gaussian": Images(gaussian_images(train.pixels[order[:10_000]], count, rng))}
+    sets = {"floor": others, "gaussian": ImageSet(gaussian_images(train.pixels[order[:10_000]], count, rng))}
     if len(held) > 3:
         sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
     linear = (

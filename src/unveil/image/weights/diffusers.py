@@ -201,7 +201,7 @@ def describe(
             f"its sample_size {str(side)[:40]} is not one side, or its num_class_embeds no number"
         )
     if not sides[0]:
-        raise ValueError("its config has no sample_size; give --size, its images' side in pixels")
+        raise ValueError("its config has no sample_size; give `size`, its images' side in pixels")
     if not _counted(inputs, 1024) or outputs not in (inputs, 2 * inputs):
         raise ValueError(f"it makes {str(outputs)[:20]} channels of {str(inputs)[:20]}")
     unit = gcd(*sizes)
