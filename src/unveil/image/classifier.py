@@ -1,4 +1,4 @@
-"""Which class a noisy image is of: for guidance towards a class, and, trained on clean images, to count hits."""
+"""Classifiers of noisy images, for guidance; and of clean images, to count samples of the requested class."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,10 +20,10 @@ class ImageClassifier(nn.Module):
     """p(class | x_t), for images (B, C, S, S) in -1 .. 1 and the noise of one schedule.
 
     Args:
-        shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data say nothing here.
-        clean: it was trained on clean images only, and always reads them as such.
-        network: instead of the `Classifier2d` that the shape describes.
-        counted_from: the number of the table's first entry, T t - 1 + counted_from is what the network is told; 1 ours, 0 openai's.
+        shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data are not used.
+        clean: trained on clean images only; inputs are taken to be clean.
+        network: replaces the `Classifier2d` that the shape describes.
+        counted_from: index of the table's first entry; the time input is T t - 1 + counted_from; 1 for ours, 0 for openai's.
     Raises:
         ValueError: fewer than two classes.
     """
@@ -38,33 +38,29 @@ class ImageClassifier(nn.Module):
         super().__init__()
         if shape.classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {shape.classes}")
-        self.shape, self.clean, self.schedule, self.counted_from = (
-            shape,
-            clean,
-            image_schedule(shape),
-            counted_from,
-        )
+        self.shape, self.clean, self.counted_from = shape, clean, counted_from
+        self.schedule = image_schedule(shape)
         self.network = classifier_network(shape) if network is None else network
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """0 .. 255 to -1 .. 1, on the classifier's device."""
+        """Pixels 0 .. 255 as -1 .. 1, on the classifier's device."""
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """(B, K) of x_t (B, C, S, S) at t (B,): the network sees x_t / sqrt(alpha^2 + sigma^2) and T t, ours."""
+        """Logits (B, K) of x_t (B, C, S, S) at t (B,); the network's inputs are x_t / sqrt(alpha^2 + sigma^2) and the time input."""
         return self.network(*self._seen(x_t, t))
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the logits are linear in."""
+        """The features whose linear function the logits are."""
         return self.network.features(*self._seen(x_t, t))
 
     def log_probability(self, labels: Tensor) -> LogPotential:
-        """(x_t, t) -> log p(class | x_t), (B,), for classes (B,): what `tilted` and `Ancestral` take."""
+        """(x_t, t) -> log p(class | x_t), (B,), for classes (B,), as `tilted` and `Ancestral` expect it."""
 
         def log_h(x_t: Tensor, t: Tensor) -> Tensor:
             chosen = labels.to(x_t.device, torch.long)[:, None]
@@ -77,8 +73,7 @@ class ImageClassifier(nn.Module):
         """The most probable class of each clean image (N, C, S, S), 0 .. 255."""
         self.eval()
         parts = (self.normalized(pixels[i : i + batch]) for i in range(0, len(pixels), batch))
-        found = [self.logits(x, self._cleanest(len(x))).argmax(1).cpu() for x in parts]
-        return torch.cat(found)
+        return torch.cat([self.logits(x, self._cleanest(len(x))).argmax(1).cpu() for x in parts])
 
     @torch.no_grad()
     def described(self, pixels: Tensor, batch: int = 256) -> Tensor:
@@ -88,18 +83,14 @@ class ImageClassifier(nn.Module):
         return torch.cat([self.features(x, self._cleanest(len(x))).cpu() for x in parts])
 
     def _cleanest(self, count: int) -> Tensor:
-        return torch.full(
-            (count,),
-            0.0 if self.clean else 1.0 / self.shape.diffusion_steps,
-            dtype=torch.float64,
-            device="cpu",
-        )
+        least = 0.0 if self.clean else 1.0 / self.shape.diffusion_steps
+        return torch.full((count,), least, dtype=torch.float64, device="cpu")
 
     def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         entry = self.shape.diffusion_steps * t - (1 - self.counted_from)
-        told = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
-        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, told.to(x_t.device, x_t.dtype)
+        time = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
+        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, time.to(x_t.device, x_t.dtype)
 
 
 def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
@@ -127,7 +118,7 @@ def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; accuracy besides."""
+    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; and the accuracy."""
     assert isinstance(model, ImageClassifier) and batch.labels is not None
     if model.shape.dropout:
         model.network.generator = seeded(model.device, batch.seed)

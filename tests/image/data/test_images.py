@@ -155,7 +155,7 @@ def test_sixteen_bits_are_refused_in_colour_too(tmp_path, kind):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-    with pytest.raises(UnveilError, match="more than 8 bits a channel"):
+    with pytest.raises(UnveilError, match="more than 8 bits per channel"):
         read_images(str(tmp_path), Reading(background="white"))
 
 
@@ -170,7 +170,7 @@ def test_test_images_have_the_numbers_of_the_training_classes(tmp_path):
     for found in (test, alike(test, train), alike(alone, train)):
         assert found.names == ("ant", "cat", "dog") and found.labels.tolist() == [1, 2]
         assert found.pixels[:, 0, 0, 0].tolist() == [ord("c"), ord("d")]
-    with pytest.raises(UnveilError, match="of the class 'ant', which no training image"):
+    with pytest.raises(UnveilError, match="have the class 'ant', which no training image has"):
         alike(train, alone)
     grey = ImageSet(np.zeros((2, 1, 4, 4), np.uint8))
     assert alike(grey, ImageSet(np.zeros((2, 3, 4, 4), np.uint8))).pixels.shape == (2, 3, 4, 4)

@@ -117,10 +117,10 @@ def cut_short(path):
         (
             "a.tif",
             lambda p: save(p, np.full((4, 4), 0.5, np.float32)),
-            r"more than 8 bits a channel \(mode F\)",
+            r"more than 8 bits per channel \(mode F\)",
         ),
-        ("a.tif", lambda p: save(p, np.full((4, 4), 70_000, np.int32)), "more than 8 bits a channel"),
-        ("a.tif", lambda p: save(p, np.full((4, 4), 700, np.uint16)), "more than 8 bits a channel"),
+        ("a.tif", lambda p: save(p, np.full((4, 4), 70_000, np.int32)), "more than 8 bits per channel"),
+        ("a.tif", lambda p: save(p, np.full((4, 4), 700, np.uint16)), "more than 8 bits per channel"),
         ("a.tif", lambda p: save(p, Image.new("LAB", (4, 4))), "colours are LAB"),
     ],
 )
@@ -142,7 +142,7 @@ def test_of_an_animation_the_first_picture_is_read_and_it_is_told(tmp_path):
     save(tmp_path / "c.png", GREY4)
     images = read_images(str(tmp_path), Reading())
     assert images.pixels[:, 0, 0, 0].tolist() == [10, 10, 7]
-    assert images.notes == ("2 files hold several pictures, of which the first is read (a.gif, b.webp)",)
+    assert images.notes == ("2 files hold several images, of which the first is read (a.gif, b.webp)",)
 
 
 def test_what_is_no_picture_is_left_out_and_told(tmp_path):
@@ -156,8 +156,8 @@ def test_what_is_no_picture_is_left_out_and_told(tmp_path):
     images = read_images(str(tmp_path / "p"), Reading())
     assert len(images) == 2 and images.labels is None
     heic, raw, others = images.notes
-    assert heic.startswith("left out 2 pictures .heic: a phone's HEIC: convert them to JPEG first")
-    assert raw.startswith("left out 1 picture .nef") and others.startswith(
+    assert heic.startswith("left out 2 images .heic: a phone's HEIC: convert them to JPEG first")
+    assert raw.startswith("left out 1 image .nef") and others.startswith(
         "left out 7 files that are no pictures ("
     )
     with pytest.raises(UnveilError, match=r"IMG_1\.HEIC: cannot be read .a phone's HEIC: convert"):
@@ -165,7 +165,7 @@ def test_what_is_no_picture_is_left_out_and_told(tmp_path):
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "a.heic").write_bytes(b"?")
     with pytest.raises(
-        UnveilError, match=r"no images in this folder; looked for .*; left out 1 picture \.heic"
+        UnveilError, match=r"no images in this folder; looked for .*; left out 1 image \.heic"
     ):
         read_images(str(tmp_path / "q"), Reading())
 
@@ -198,9 +198,9 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
         ),
         ("Training/cat/1 Training/dog/2 VALID/dog/4", ("cat", "dog"), 1, "VALID/ is held out"),
         ("train/cat/1 train/dog/2 test/cat/3 validation/dog/4", ("cat", "dog"), 1, "left out validation/"),
-        ("images/cat/1 images/dog/2", ("cat", "dog"), None, "the pictures are those of"),
-        ("photos/pets/cat/1 photos/pets/dog/2", ("cat", "dog"), None, "the pictures are those of"),
-        ("x/train/cat/1 x/train/dog/2 x/test/cat/1", ("cat", "dog"), 1, "the pictures are those of"),
+        ("images/cat/1 images/dog/2", ("cat", "dog"), None, "the images are those of"),
+        ("photos/pets/cat/1 photos/pets/dog/2", ("cat", "dog"), None, "the images are those of"),
+        ("x/train/cat/1 x/train/dog/2 x/test/cat/1", ("cat", "dog"), 1, "the images are those of"),
         ("images/train/cat/1 images/train/dog/2 images/val/dog/3", ("cat", "dog"), 1, "val/ is held out"),
         ("train/images/cat/1 train/images/dog/2 val/images/cat/1", ("cat", "dog"), 1, "val/ is held out"),
         ("train/1 plane/2 bus/3", ("bus", "plane", "train"), None, ""),
@@ -212,7 +212,7 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
             "train/ and val/ inside the classes",
         ),
         ("cats/1 cats/2", ("cats",), None, ""),
-        ("images/1 images/2", (), None, "the pictures are those of"),
+        ("images/1 images/2", (), None, "the images are those of"),
         ("10/1 2/2 1/3", ("1", "2", "10"), None, ""),
         ("class10/1 class9/2", ("class9", "class10"), None, ""),
     ],

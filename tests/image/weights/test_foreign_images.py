@@ -32,7 +32,8 @@ from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.weights.description import ImageWeights, network_of
-from unveil.image.weights.diffusers import betas_of, read_images_folder
+from unveil.image.weights.diffusers import read_images_folder
+from unveil.image.weights.diffusers_config import betas_of
 from unveil.image.weights.openai import RELEASED, read_flags
 from unveil.image.weights.releases import read_images_file
 from unveil.loading import load

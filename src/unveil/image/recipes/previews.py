@@ -39,7 +39,7 @@ def sampler(
             return
         if not reported:
             reported.append(file)
-            progress(f"samples so far: {file}, and the next ones beside it", 1, 1, {})
+            progress(f"images so far: {file}, and the next ones beside it", 1, 1, {})
 
     return draw
 
