@@ -35,8 +35,7 @@ def test_a_size_that_no_picture_has_is_refused(tmp_path):
 def test_parameters_that_are_none(said, tmp_path):
     write_picture(tmp_path / "a.png", np.zeros((4, 4, 1), np.uint8), said)
     with pytest.raises(UnveilError, match=r"not those of unveil sample image|no name of a file"):
-        config, _ = repeated(SampleImage(from_png=tmp_path / "a.png"))
-        open_image(config.checkpoint)
+        open_image(repeated(SampleImage(from_png=tmp_path / "a.png"))[0].checkpoint)
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe#", b"###\n#\xed\xa0\x80#\n###"])
