@@ -55,7 +55,8 @@ import torch
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.pictures import write_picture
-from unveil.image.data.images import Images, Reading
+from unveil.image.data.images import ImageSet
+from unveil.image.data.reading import Reading
 from unveil.image.data.source import read_images
 from unveil.image.evaluation.distances import frechet_distance, kernel_distance, precision_recall
 from unveil.image.evaluation.features import Judged
@@ -175,7 +176,7 @@ def duel(*flags: str) -> None:
 
 
 @cache
-def data(test: bool = False) -> Images:
+def data(test: bool = False) -> ImageSet:
     return read_images(DATA, Reading(), test=test)
 
 
@@ -326,7 +327,7 @@ def restored(task: str, name: str, n: int = FEW // 8, samples: int = 4) -> dict[
         hidden[7:21, 7:21] = 255
         write_picture(Path(folder) / "mask.png", hidden)
         mask = str(Path(folder) / "mask.png") if task == "inpaint" else ""
-        config = SampleImage(restore=task, degrade=True, noise=10.0, blur=1.5, mask=mask, steps=50)  # pyright: ignore[reportArgumentType]
+        config = SampleImage(restore=task, degrade=True, noise=10.0, blur=1.5, mask=mask)  # pyright: ignore[reportArgumentType]
         damage = torch.Generator().manual_seed(MODELS[name])
         ready = restoration(config, model, torch.from_numpy(np.array(truth)), None, damage)
     generator = torch.Generator().manual_seed(MODELS[name])

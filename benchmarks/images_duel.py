@@ -64,7 +64,7 @@ def numbers(network: torch.nn.Module) -> int:
 
 
 def ours(seed: int) -> Player:
-    from unveil.image.data.images import Images, Pictures
+    from unveil.image.data.images import ImageSet, RandomImages
     from unveil.image.generation import ImageSettings, generate
     from unveil.image.model import ImageModel, ImageShape
     from unveil.image.training import image_batches, image_loss
@@ -86,9 +86,9 @@ def ours(seed: int) -> Player:
 
     def step(pixels: Tensor, spent: float) -> None:
         nonlocal done
-        batch = image_batches(Pictures(Images(pixels[:1].numpy())), shape, len(pixels))(random)._replace(
-            pixels=pixels
-        )
+        batch = image_batches(RandomImages(ImageSet(pixels[:1].numpy())), shape, len(pixels))(
+            random
+        )._replace(pixels=pixels)
         loss, _ = image_loss(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -207,7 +207,7 @@ PLAYERS: dict[str, Callable[[int], Player]] = {"ours": ours, "lucidrains": lucid
 
 
 def images() -> Tensor:
-    from unveil.image.data.images import Reading
+    from unveil.image.data.reading import Reading
     from unveil.image.data.source import read_images
 
     return torch.from_numpy(np.array(read_images("fashion-mnist", Reading()).pixels))

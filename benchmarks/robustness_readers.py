@@ -14,7 +14,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def demonstration_arrays(folder: Path) -> list[Source]:
 
 
 def image_arrays(folder: Path) -> list[Source]:
-    from unveil.image.data.images import Reading
+    from unveil.image.data.reading import Reading
     from unveil.image.data.source import read_images
 
     pixels = demonstrations().observations["image"]
@@ -310,7 +310,7 @@ def pictures(kinds: str) -> Callable[[Path], list[Source]]:
         from PIL import Image
 
         from unveil.image.data.folders import read_folder
-        from unveil.image.data.images import Reading
+        from unveil.image.data.reading import Reading
 
         colours = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
         full = Image.fromarray(colours)
@@ -341,7 +341,7 @@ def pictures(kinds: str) -> Callable[[Path], list[Source]]:
 
 
 def image_sets(folder: Path) -> list[Source]:
-    from unveil.image.data.images import Reading
+    from unveil.image.data.reading import Reading
     from unveil.image.data.source import read_images
 
     rng = np.random.default_rng(0)
@@ -696,11 +696,13 @@ def results(folder: Path) -> list[Source]:
 def picture_parameters(folder: Path) -> list[Source]:
     from unveil.files.pictures import write_picture
     from unveil.image.recipes.config import SampleImage
-    from unveil.image.recipes.reproduce import HERE, ingredients, repeated
+    from unveil.image.recipes.reproduce import HERE, repeated, weights_digest
+    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.flags import flat
 
     config = SampleImage(checkpoint="fashion-mnist")
-    said = {name: value for name, value in asdict(config).items() if name not in HERE} | {
-        "weights": ingredients(config),
+    said = {name: value for name, value in flat(config).items() if name not in HERE} | {
+        "weights": weights_digest(find_checkpoint(config.checkpoint)),
         "device": "cpu",
     }
     write_picture(folder / "a.png", np.zeros((8, 8, 3), np.uint8), json.dumps(said, default=str))

@@ -21,7 +21,7 @@ from unveil.errors import UnveilError
 from unveil.files import hdf5, npz, records
 from unveil.files.npz import unpacked
 from unveil.image.data import source as image_sets
-from unveil.image.data.images import Reading
+from unveil.image.data.reading import Reading
 from unveil.image.data.source import read_images
 from unveil.planning.data.minari import read_minari
 from unveil.policy.data import lerobot

@@ -10,7 +10,7 @@ import pytest
 from recorded import FEW
 from replay_buffers import write_lerobot, write_zarr
 from unveil.errors import UnveilError
-from unveil.image.data.images import Reading
+from unveil.image.data.reading import Reading
 from unveil.image.data.source import read_images
 from unveil.policy.data.lerobot import read_lerobot
 from unveil.policy.data.zarr import read_zarr

@@ -651,7 +651,12 @@ FLIPS = [
         "torch.cat([h, kept.pop(0)], dim=1)",
         UNET,
     ),
-    ("image/networks/unet2d.py", "about = about + self.label(", "about = about + 0.0 * self.label(", UNET),
+    (
+        "image/networks/unet2d.py",
+        "embedding = embedding + self.label(",
+        "embedding = embedding + 0.0 * self.label(",
+        UNET,
+    ),
     (
         "image/networks/unet2d.py",
         "h, x = _halved(h), _halved(x)",
@@ -792,7 +797,7 @@ FLIPS = [
     ),
     ("image/evaluation/features.py", ".flip(1)", "", METRICS),
     ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
-    ("image/networks/unet2d.py", "waves.roll(self.time_width // 2, -1)", "waves.flip(-1)", UNET),
+    ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",

@@ -149,7 +149,7 @@ UP = {"classes": 0, "null": False, "upsample": 2}
         (lambda m: generate(m, LABELS - 1, 5, ImageSettings(), 0), "class -1: there are 0 .. 1"),
         (
             lambda m: generate(m, LABELS, 5, ImageSettings(scale=2.0, negative=2), 0),
-            "--negative 2: there are 0 .. 1",
+            "`negative` 2: there are 0 .. 1",
         ),
         (
             lambda m: generate(m, LABELS, 5, ImageSettings(), 0, noise=VALUE[:4]),
@@ -190,7 +190,10 @@ UP = {"classes": 0, "null": False, "upsample": 2}
         (lambda m: bits_per_dim(m, pixels_of(VALUE), LABELS.double(), 0), "whole numbers"),
         (lambda m: inverted(m, VALUE, LABELS, ImageSettings("ddim")), "pixels must be whole numbers"),
         (lambda m: inverted(m, pixels_of(VALUE), LABELS, ImageSettings("ddim"), batch=0), "batch must be"),
-        (lambda m: inverted(m, pixels_of(VALUE), LABELS, ImageSettings("ddim", 1)), "needs at least 2"),
+        (
+            lambda m: inverted(m, pixels_of(VALUE), LABELS, ImageSettings("ddim", 1)),
+            "needs `steps` of at least 2",
+        ),
         (lambda m: slerp(VALUE, VALUE[:4], 0.5), r"slerp: two batches .*\(5, 1, 4, 4\), \(4, 1, 4, 4\)"),
         (lambda m: slerp(VALUE, VALUE, torch.ones(4)), "slerp: two batches"),
         (lambda m: slerp(VALUE, 0 * VALUE, 0.5), "no end all zeros"),
@@ -206,26 +209,26 @@ def test_what_cannot_be_is_one_value_error(call, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"steps": 2.5}, r"steps \(--steps\) must be a whole number, got 2.5"),
-        ({"steps": True}, "must be a whole number, got True"),
-        ({"steps": "20"}, "must be a whole number, got '20'"),
+        ({"steps": 2.5}, "`steps` must be a whole number of at least 1, got 2.5"),
+        ({"steps": True}, "must be a whole number of at least 1, got True"),
+        ({"steps": "20"}, "must be a whole number of at least 1, got '20'"),
         ({"solver": "euler"}, "must be one of 'ddim', 'ddpm', 'dpmpp', 'heun', got 'euler'"),
-        ({"spacing": None}, "spacing .* must be one of"),
-        ({"clip": 1}, "clip .* must be True or False, got 1"),
-        ({"respacing": 5}, "respacing .* must be text, got 5"),
-        ({"scale": "2"}, "scale .* must be a finite number, got '2'"),
-        ({"scale": float("inf")}, "must be finite numbers"),
-        ({"scale": float("nan")}, "must be finite numbers"),
-        ({"temperature": float("nan"), "solver": "ddpm"}, "must be finite numbers"),
-        ({"strength": float("nan")}, "--strength above 0"),
-        ({"eta": float("nan")}, "--threshold and --eta must lie in 0 .. 1"),
+        ({"spacing": None}, "`spacing` must be one of"),
+        ({"clip": 1}, "`clip` must be True or False, got 1"),
+        ({"respacing": 5}, "`respacing` must be text, got 5"),
+        ({"scale": "2"}, "`scale` must be a finite number of at least 0, got '2'"),
+        ({"scale": float("inf")}, "`scale` must be a finite number"),
+        ({"scale": float("nan")}, "`scale` must be a finite number"),
+        ({"temperature": float("nan"), "solver": "ddpm"}, "`temperature` must be a finite number"),
+        ({"strength": float("nan")}, "`strength` must be a number above 0 and at most 1"),
+        ({"eta": float("nan")}, "`eta` must be a number of at least 0 and at most 1"),
         ({"interval": (0.8, 0.2)}, "two rising times"),
-        ({"interval": (0.1, float("nan"))}, "two rising times"),
-        ({"interval": 0.5}, r"interval \(--interval\) must be two times"),
-        ({"interval": (0.1, 0.2, 0.3)}, "must be two times"),
-        ({"interval": "01"}, "must be two times"),
-        ({"negative": 1.0}, "negative .* must be a whole number"),
-        ({"jumps": 0}, "--jumps and --jump-length at least 1"),
+        ({"interval": (0.1, float("nan"))}, "`interval` must be each a number"),
+        ({"interval": 0.5}, "`interval` must be 2 values"),
+        ({"interval": (0.1, 0.2, 0.3)}, "must be 2 values"),
+        ({"interval": "01"}, "must be 2 values"),
+        ({"negative": 1.0}, "`negative` must be a whole number"),
+        ({"jumps": 0}, "`jumps` must be a whole number of at least 1"),
     ],
 )
 def test_settings_are_checked_where_they_are_made(given, message):
@@ -246,7 +249,7 @@ def test_times_of_more_steps_than_the_table_has_are_refused_unless_they_are_coun
     from unveil.image.generation import image_times
 
     model = ImageModel(ImageShape(**SMALL | {"schedule": "cosine", "diffusion_steps": 12}))
-    with pytest.raises(ValueError, match="--steps 20: this model was trained with 12"):
+    with pytest.raises(ValueError, match="`steps` 20: this model was trained with 12"):
         image_times(model, ImageSettings("ddim"))
     assert len(image_times(model, ImageSettings("ddim", respacing="3,4"))) == 8
     assert unchecked(interval=[0.25, 0.5]).interval == (0.25, 0.5)

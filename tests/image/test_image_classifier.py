@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unveil.image.classifier import ImageClassifier, classifier_loss
-from unveil.image.data.images import Images, Pictures
+from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.generation import Given, ImageSettings, generate
 from unveil.image.model import ImageModel, ImageShape
 from unveil.image.training import image_batches
@@ -145,7 +145,7 @@ def test_a_classifier_learns_and_knows_less_in_more_noise():
     torch.manual_seed(0)
     model = ImageClassifier(shape)
     pixels = torch.stack([torch.full((1, 4, 4), 90), torch.full((1, 4, 4), 160)]).byte()
-    draw = image_batches(Pictures(Images(pixels.numpy(), torch.tensor([0, 1]).numpy())), shape, 64, 0.0)
+    draw = image_batches(RandomImages(ImageSet(pixels.numpy(), torch.tensor([0, 1]).numpy())), shape, 64, 0.0)
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(40):
@@ -168,7 +168,7 @@ def test_clean_classifiers_never_see_noise(generator):
     model, seen = ImageClassifier(shape, clean=True), []
     model.network.register_forward_pre_hook(lambda _, given: seen.append(given))
     pixels = torch.arange(32, dtype=torch.uint8).reshape(2, 1, 4, 4)
-    draw = image_batches(Pictures(Images(pixels.numpy(), torch.tensor([0, 1]).numpy())), shape, 8, 0.0)
+    draw = image_batches(RandomImages(ImageSet(pixels.numpy(), torch.tensor([0, 1]).numpy())), shape, 8, 0.0)
     batch = draw(generator)
     classifier_loss(model, batch)
     torch.testing.assert_close(seen[0][0], model.normalized(batch.pixels))
@@ -193,11 +193,14 @@ def guided(settings=None, labels=True, **more):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: guided(labels=False), "give --class"),
+        (lambda: guided(labels=False), "give `label`"),
         (lambda: guided(schedule="cosine"), "do not fit"),
         (lambda: guided(diffusion_steps=50), "do not fit"),
-        (lambda: ImageSettings("ddim", classifier_form="mean"), "is of --solver ddpm"),
-        (lambda: ImageSettings(classifier_scale=-1.0), "--classifier-scale must be at least 0"),
+        (lambda: ImageSettings("ddim", classifier_form="mean"), "needs `solver=ddpm`"),
+        (
+            lambda: ImageSettings(classifier_scale=-1.0),
+            "`classifier_scale` must be a finite number of at least 0",
+        ),
         (lambda: ImageClassifier(ImageShape(**SMALL)), "at least 2 classes"),
     ],
 )

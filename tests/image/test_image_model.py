@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.image.data.images import Images, Pictures
+from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.generation import ImageSettings, generate, image_times
 from unveil.image.inversion import inverted, slerp
 from unveil.image.likelihood import bits_per_dim
@@ -118,7 +118,7 @@ def test_inversion_is_undone_by_sampling_and_better_with_more_steps():
         back = generate(model, labels, 6, settings, torch.Generator(), batch=4, noise=noise).pixels
         errors.append(float((back.float() - pixels.float()).abs().mean()))
     assert errors[0] > 1.5 * errors[1] and errors[1] > 1.5 * errors[2] and errors[2] < 3.0, errors
-    with pytest.raises(ValueError, match="inversion is of --solver ddim"):
+    with pytest.raises(ValueError, match="inversion needs `solver=ddim`"):
         inverted(model, pixels, labels, ImageSettings("heun"))
 
 
@@ -162,7 +162,7 @@ def test_training_learns_and_its_batches_are_as_published(method):
     torch.manual_seed(0)
     model = ImageModel(shape)
     pixels = torch.stack([torch.full((1, 4, 4), 40), torch.full((1, 4, 4), 220)]).byte().numpy()
-    draw = image_batches(Pictures(Images(pixels, torch.tensor([0, 1]).numpy())), shape, 48, 0.25)
+    draw = image_batches(RandomImages(ImageSet(pixels, torch.tensor([0, 1]).numpy())), shape, 48, 0.25)
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
@@ -197,7 +197,9 @@ def test_dropped_classes_are_told_as_none(generator):
     seen = []
     model.denoiser.network.register_forward_pre_hook(lambda _, given: seen.append(given[2].label))
     pixels = torch.zeros((4, 1, 4, 4), dtype=torch.uint8).numpy()
-    draw = image_batches(Pictures(Images(pixels, torch.tensor([0, 1, 0, 1]).numpy())), model.shape, 64, 0.5)
+    draw = image_batches(
+        RandomImages(ImageSet(pixels, torch.tensor([0, 1, 0, 1]).numpy())), model.shape, 64, 0.5
+    )
     batch = draw(generator)
     image_loss(model, batch)
     assert torch.equal(seen[0], torch.where(batch.dropped, torch.tensor(2), batch.labels))
@@ -210,7 +212,7 @@ def test_min_snr_weighs_in_output_space(predicts, factor, generator):
     model.denoiser.network.weight.data.fill_(1.0)  # an error of its own
     pixels = torch.full((64, 1, 4, 4), 128, dtype=torch.uint8).numpy()
     batch = image_batches(
-        Pictures(Images(pixels, torch.zeros(64, dtype=torch.long).numpy())), model.shape, 8, 0.0
+        RandomImages(ImageSet(pixels, torch.zeros(64, dtype=torch.long).numpy())), model.shape, 8, 0.0
     )(generator)
     for snr, expected in ((1.0, factor), (25.0, 5 / 25 if predicts == "eps" else 5 / 26)):
         t = model.denoiser.schedule.time(torch.tensor([log(snr)], dtype=torch.float64)).expand(8)
@@ -260,18 +262,18 @@ def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
     model = exact("iddpm", diffusion_steps=20)
     pixels = pixels_of(0.5 + 0.1 * torch.randn((64, 1, 4, 4), generator=torch.Generator().manual_seed(5)))
     labels = torch.ones(64, dtype=torch.long)
-    images = Images(pixels.numpy(), labels.numpy())
+    images = ImageSet(pixels.numpy(), labels.numpy())
     bits = bits_per_dim(model, pixels, labels, torch.Generator().manual_seed(0))
     expected = float((bits.total - bits.prior).mean())
     history, values = LossHistory(20), []
     draw, generator = (
-        image_batches(Pictures(images), model.shape, 256, 0.0, history),
+        image_batches(RandomImages(images), model.shape, 256, 0.0, history),
         torch.Generator().manual_seed(1),
     )
     for _ in range(24):
         values.append(float(image_loss(model, draw(generator), bound=True, history=history)[0].detach()))
     assert sum(values[4:]) / 20 == pytest.approx(expected, rel=0.02)
-    draw = image_batches(Pictures(images), model.shape, 20, 0.0)
+    draw = image_batches(RandomImages(images), model.shape, 20, 0.0)
     batch = draw(generator)
     assert batch.weights is None
     each = batch._replace(t=torch.arange(1, 21, dtype=torch.float64) / 20)  # every time once
@@ -308,19 +310,19 @@ def test_pixels_go_there_and_back():
     ("call", "message"),
     [
         (lambda: ImageShape(28, 1, attention=(9,)), "the levels have 14, 7, 4"),
-        (lambda: ImageShape(28, 1, diffusion_steps=20), "more than 20"),
+        (lambda: ImageShape(28, 1, diffusion_steps=20), "`diffusion_steps` above 20"),
         (lambda: ImageShape(28, 1, schedule="flow", learned_variance=True), "belongs to a table"),
         (lambda: ImageShape(28, 1, schedule="karras"), "needs predicts edm"),
-        (lambda: ImageSettings(steps=0), "--steps must be at least 1"),
-        (lambda: ImageSettings("heun", eta=0.5), "--eta is of --solver ddim"),
-        (lambda: ImageSettings("ddim", variance="large"), "--variance is of --solver ddpm"),
+        (lambda: ImageSettings(steps=0), "`steps` must be a whole number of at least 1"),
+        (lambda: ImageSettings("heun", eta=0.5), "`eta` needs `solver=ddim`"),
+        (lambda: ImageSettings("ddim", variance="large"), "`variance` needs `solver=ddpm`"),
         (lambda: run("ddpm", {}, steps=101), "was trained with 100 steps"),
         (lambda: run("flow", {}, spacing="quadratic"), "on a table of steps"),
-        (lambda: run("ddpm", {}, scale=2.0, labels=None), "give --class"),
+        (lambda: run("ddpm", {}, scale=2.0, labels=None), "give `label`"),
         (lambda: run("ddpm", {"null": False}, scale=2.0), "without dropping labels"),
-        (lambda: run("ddpm", {"classes": 0, "null": False}, scale=2.0, labels=None), "without classes"),
-        (lambda: run("ddpm", {"classes": 0, "null": False}), "trained without classes"),
-        (lambda: run("ddpm", {"null": False}, labels=None), "give --class"),
+        (lambda: run("ddpm", {"classes": 0, "null": False}, scale=2.0, labels=None), "without `classes`"),
+        (lambda: run("ddpm", {"classes": 0, "null": False}), "trained without `classes`"),
+        (lambda: run("ddpm", {"null": False}, labels=None), "give `label`"),
         (lambda: run("ddpm", {}, labels=torch.tensor([0, 2])), r"class 2: there are 0 .. 1"),
         (lambda: run("ddpm", {}, solver="ddpm", variance="learned"), "did not learn its variance"),
         (

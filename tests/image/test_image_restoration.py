@@ -239,7 +239,7 @@ def test_negative_conditions_lead_away_from_a_class_in_one_call():
     generate(
         without, torch.ones(2, dtype=torch.long), 2, settings, torch.Generator().manual_seed(0)
     )  # needs no class-free belief
-    with pytest.raises(ValueError, match="give --scale above 1"):
+    with pytest.raises(ValueError, match="give `scale` above 1"):
         generate(model, torch.ones(2, dtype=torch.long), 2, ImageSettings(negative=0), torch.Generator())
 
 

@@ -1,1 +1,1 @@
-"""Images: pictures from noise, from classes and from other pictures."""
+"""Images: sampled from noise, conditioned on classes or on other images."""

@@ -1,6 +1,7 @@
-"""Which class a noisy image is of: for guidance towards a class, and, trained on clean images, to count hits."""
+"""Classifiers of noisy images, for guidance; and of clean images, to count samples of the requested class."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.image.model import ImageShape, image_schedule
-from unveil.image.networks.classifier2d import Classifier2d
+from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.training import ImageBatch
 from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt, like
@@ -19,10 +20,10 @@ class ImageClassifier(nn.Module):
     """p(class | x_t), for images (B, C, S, S) in -1 .. 1 and the noise of one schedule.
 
     Args:
-        shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data say nothing here.
-        clean: it was trained on clean images only, and always reads them as such.
-        network: instead of the `Classifier2d` that the shape describes.
-        counted_from: the number of the table's first entry, T t - 1 + counted_from is what the network is told; 1 ours, 0 openai's.
+        shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data are not used.
+        clean: trained on clean images only; inputs are taken to be clean.
+        network: replaces the `Classifier2d` that the shape describes.
+        counted_from: index of the table's first entry; the time input is T t - 1 + counted_from; 1 for ours, 0 for openai's.
     Raises:
         ValueError: fewer than two classes.
     """
@@ -37,33 +38,29 @@ class ImageClassifier(nn.Module):
         super().__init__()
         if shape.classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {shape.classes}")
-        self.shape, self.clean, self.schedule, self.counted_from = (
-            shape,
-            clean,
-            image_schedule(shape),
-            counted_from,
-        )
+        self.shape, self.clean, self.counted_from = shape, clean, counted_from
+        self.schedule = image_schedule(shape)
         self.network = classifier_network(shape) if network is None else network
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """0 .. 255 to -1 .. 1, on the classifier's device."""
+        """Pixels 0 .. 255 as -1 .. 1, on the classifier's device."""
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """(B, K) of x_t (B, C, S, S) at t (B,): the network sees x_t / sqrt(alpha^2 + sigma^2) and T t, ours."""
+        """Logits (B, K) of x_t (B, C, S, S) at t (B,); the network's inputs are x_t / sqrt(alpha^2 + sigma^2) and the time input."""
         return self.network(*self._seen(x_t, t))
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the logits are linear in."""
+        """The features whose linear function the logits are."""
         return self.network.features(*self._seen(x_t, t))
 
     def log_probability(self, labels: Tensor) -> LogPotential:
-        """(x_t, t) -> log p(class | x_t), (B,), for classes (B,): what `tilted` and `Ancestral` take."""
+        """(x_t, t) -> log p(class | x_t), (B,), for classes (B,), as `tilted` and `Ancestral` expect it."""
 
         def log_h(x_t: Tensor, t: Tensor) -> Tensor:
             chosen = labels.to(x_t.device, torch.long)[:, None]
@@ -76,8 +73,7 @@ class ImageClassifier(nn.Module):
         """The most probable class of each clean image (N, C, S, S), 0 .. 255."""
         self.eval()
         parts = (self.normalized(pixels[i : i + batch]) for i in range(0, len(pixels), batch))
-        found = [self.logits(x, self._cleanest(len(x))).argmax(1).cpu() for x in parts]
-        return torch.cat(found)
+        return torch.cat([self.logits(x, self._cleanest(len(x))).argmax(1).cpu() for x in parts])
 
     @torch.no_grad()
     def described(self, pixels: Tensor, batch: int = 256) -> Tensor:
@@ -87,23 +83,23 @@ class ImageClassifier(nn.Module):
         return torch.cat([self.features(x, self._cleanest(len(x))).cpu() for x in parts])
 
     def _cleanest(self, count: int) -> Tensor:
-        return torch.full(
-            (count,),
-            0.0 if self.clean else 1.0 / self.shape.diffusion_steps,
-            dtype=torch.float64,
-            device="cpu",
-        )
+        least = 0.0 if self.clean else 1.0 / self.shape.diffusion_steps
+        return torch.full((count,), least, dtype=torch.float64, device="cpu")
 
     def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         entry = self.shape.diffusion_steps * t - (1 - self.counted_from)
-        told = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
-        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, told.to(x_t.device, x_t.dtype)
+        time = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
+        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, time.to(x_t.device, x_t.dtype)
 
 
 def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
-    """The untrained network of a shape; `options` are others' of `Classifier2d`."""
-    return Classifier2d(
+    """The untrained network of a shape.
+
+    Args:
+        options: fields of `Classifier2dShape` in which classifiers of other releases differ.
+    """
+    network = Classifier2dShape(
         shape.size,
         shape.channels,
         shape.classes,
@@ -112,17 +108,17 @@ def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
         shape.blocks,
         shape.levels,
         shape.head_width,
-        scale_shift=shape.scale_shift,
-        big_gan=shape.big_gan,
-        dropout=shape.dropout,
-        stem=shape.stem,
-        groups=shape.groups,
-        **options,
+        shape.scale_shift,
+        shape.big_gan,
+        shape.dropout,
+        shape.stem,
+        shape.groups,
     )
+    return Classifier2d(replace(network, **options))
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; accuracy besides."""
+    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; and the accuracy."""
     assert isinstance(model, ImageClassifier) and batch.labels is not None
     if model.shape.dropout:
         model.network.generator = seeded(model.device, batch.seed)

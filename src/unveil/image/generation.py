@@ -1,4 +1,4 @@
-"""Images out of noise: times, solver and guidance by name, in batches."""
+"""Sampling of images: times, solver and guidance by name, in batches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from unveil.checks import whole
 from unveil.image.classifier import ImageClassifier
 from unveil.image.model import TABLES, ImageModel, check_labels, pixels_of
 from unveil.image.settings import ImageSettings
@@ -26,14 +27,14 @@ from unveil.sampling.noise import Noise, generators, normal_like
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What is given besides classes; tensors have a row for each image and lie in -1 .. 1.
+    """Inputs besides classes; tensors have one row per image and lie in -1 .. 1.
 
     Args:
-        classifier: leads towards the classes, which the model itself need not know.
-        begin: (N, C, S, S), images to change: noised to t = strength, and denoised from there.
-        known: (N, 1, S, S) bool, which pixels of `value` (N, C, S, S) are known; the others are made up (RePaint).
-        cost: rows (a slice) to a cost of their clean images, in nats: a measurement, see `steered`.
-        low: (N, C, s, s), what an upsampler enlarges.
+        classifier: guides towards the classes; the model itself may be unconditional.
+        begin: (N, C, S, S) images to change: noised to t = strength, and denoised from there.
+        known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated (RePaint).
+        cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see `steered`.
+        low: (N, C, s, s) low-resolution images for an upsampler.
     """
 
     classifier: ImageClassifier | None = None
@@ -48,7 +49,7 @@ NOTHING = Given()
 
 
 class Generated(NamedTuple):
-    """uint8 (N, C, S, S), and how often the network was called for each of them; both halves of classifier-free guidance are one call."""
+    """Images, uint8 (N, C, S, S), and network calls per image; the two halves of classifier-free guidance are one call."""
 
     pixels: Tensor
     calls: int
@@ -67,7 +68,7 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
     if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
         raise ValueError(
-            f"--steps {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many"
+            f"`steps` {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many"
         )
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
         if settings.respacing:
@@ -76,10 +77,8 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
             return quadratic(shape.diffusion_steps, steps)
         return respaced(shape.diffusion_steps, (steps,)) if steps > 1 else uniform(1)
     if settings.spacing != "even" or settings.respacing:
-        what = "--respacing" if settings.respacing else "--spacing"
-        raise ValueError(
-            f"{what} {settings.respacing or settings.spacing} is of ddim and ddpm on a table of steps (methods ddpm, iddpm and v)"
-        )
+        what = f"respacing={settings.respacing}" if settings.respacing else f"spacing={settings.spacing}"
+        raise ValueError(f"`{what}` needs ddim or ddpm on a table of steps (methods ddpm, iddpm and v)")
     if shape.schedule == "flow" and settings.solver != "dpmpp":
         return uniform(steps)
     ends = torch.tensor([1.0 / shape.diffusion_steps, 1.0], dtype=torch.float64, device="cpu")
@@ -105,34 +104,34 @@ def generate(
     scaled: bool = True,
     on_batch: Callable[[slice], object] | None = None,
 ) -> Generated:
-    """`count` images, each by numbers of its own: none depends on `batch`, on `count` or on what is made beside it.
+    """Sample `count` images. Each has random numbers of its own, so that none depends on `batch`, on `count` or on the others.
 
     Args:
-        labels: (count,) classes, or None for no class.
-        generator: a seed, of which image i takes `seed + i`; a `torch.Generator`, of which one number is drawn to be the seed (None: of
-            torch's own); or a generator for each image.
-        batch: images at a time; less needs less memory.
-        on_step: called with the belief about a batch, (B, C, S, S) in -1 .. 1, and t, at each call of the network, batch after batch.
-        noise: (count, C, S, S), where to start, of variance 1, such as `inverted` or `slerp` give; None draws it.
-        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, as recorded elsewhere.
-        on_batch: called with the rows of each batch before it is made.
+        labels: (count,) classes, or None for unconditional sampling.
+        generator: a seed, where image i uses `seed + i`; a `torch.Generator`, which draws the seed (None: torch's own); or one generator
+            per image.
+        batch: images per batch; lower it to save memory.
+        on_step: called with the belief about x_0 of a batch, (B, C, S, S) in -1 .. 1, and t, at each network call.
+        noise: (count, C, S, S) initial noise of variance 1, such as from `inverted` or `slerp`; None draws it.
+        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, for noise recorded elsewhere.
+        on_batch: called with the rows of each batch before it is sampled.
     Raises:
-        ValueError: settings that this model cannot follow, or tensors of another shape or kind.
+        ValueError: settings that this model cannot follow, or tensors of another shape or type.
     """
-    check_counts(count=count, batch=batch)
-    place = (model.shape.channels, model.shape.size, model.shape.size)
+    count, batch = whole("count", count), whole("batch", batch)
+    shape = (model.shape.channels, model.shape.size, model.shape.size)
     _check(model, labels, count, settings, given)
-    _check_tensors(given, count, place, model.shape.upsample)
+    _check_tensors(given, count, shape, model.shape.upsample)
     if noise is not None and (
-        tuple(noise.shape) != (count, *place)
+        tuple(noise.shape) != (count, *shape)
         or not noise.is_floating_point()
         or not bool(noise.isfinite().all())
     ):
         raise ValueError(
-            f"noise must be finite floating-point numbers {(count, *place)}, got {noise.dtype} {tuple(noise.shape)}"
+            f"noise must be finite floating-point numbers {(count, *shape)}, got {noise.dtype} {tuple(noise.shape)}"
         )
     if not scaled and noise is None:
-        raise ValueError("scaled=False is of recorded noise; give noise")
+        raise ValueError("scaled=False is for recorded noise; give noise")
     times = image_times(model, settings)
     if given.begin is not None:
         table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim")
@@ -155,13 +154,12 @@ def generate(
         calls = 0
         if on_batch is not None:
             on_batch(some)
-        told = labels[some] if labels is not None else None
-        denoise, solver = _guided(model, counted, told, rows, some, settings, given)
+        classes = labels[some] if labels is not None else None
+        denoise, solver = _guided(model, counted, classes, rows, some, settings, given)
         if on_step is not None:
             denoise = _watched_by(denoise, on_step)
-        first = torch.empty(
-            (rows, *place), device=model.device
-        )  # before the generators, so that too many are out of memory at once
+        # allocated before the generators, so that too many images run out of memory at once
+        first = torch.empty((rows, *shape), device=model.device)
         drawn = own(some)
         first = normal_like(first, drawn) if noise is None else noise[some].to(first)
         x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
@@ -176,23 +174,12 @@ def generate(
     return Generated(torch.cat(made), calls)
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse what are not whole numbers of at least 1, by their names.
-
-    Raises:
-        ValueError: one of them.
-    """
-    for name, value in counts.items():
-        if type(value) is bool or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
 def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Sequence[torch.Generator]]:
-    """The generators of some of `count` samples: those given, or, of a seed, sample i's with `seed + i`; of one generator a number is drawn
-    now to be the seed.
+    """A function from rows to the generators of those samples: as passed in, or with seed + i for sample i; a single generator draws the
+    seed now.
 
     Raises:
-        ValueError: not as many generators as samples, or a seed that there is not.
+        ValueError: not as many generators as samples, or a seed out of range.
     """
     if isinstance(generator, Sequence):
         if len(generator) != count:
@@ -218,16 +205,16 @@ def _guided(
     settings: ImageSettings,
     given: Given,
 ) -> tuple[GaussianDenoise, Any]:
-    """The belief under all guidance that the settings ask for, and the solver that goes with it."""
+    """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
-    known = (
-        labels if model.shape.classes or given.classifier is None else None
-    )  # others are for the classifier alone
-    cond = model.condition(known, rows, None if given.low is None else given.low[some])
+    own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
+    low = None if given.low is None else given.low[some]
+    cond = model.condition(own, rows, low)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     if settings.scale != 1.0:
-        away = None if settings.negative < 0 else torch.full((rows,), settings.negative, device="cpu")
-        null = model.condition(away, rows, None if given.low is None else given.low[some])
+        negative = _negative(settings)
+        away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
+        null = model.condition(away, rows, low)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
@@ -252,53 +239,56 @@ def _guided(
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
+def _negative(settings: ImageSettings) -> int:
+    """The number of the negative class, -1 for none.
+
+    Raises:
+        ValueError: it is a name; only recipes know the names of classes.
+    """
+    if isinstance(settings.negative, str):
+        raise ValueError(f"`negative` must be the number of a class here, got {settings.negative!r}")
+    return settings.negative
+
+
 def _check(
     model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given
 ) -> None:
     """Refuse what this model cannot follow."""
-    classes, null = model.shape.classes, model.shape.null
+    classes, null, scale = model.shape.classes, model.shape.null, settings.scale
+    negative = _negative(settings)
     if labels is not None:
-        check_labels(
-            labels, count, classes or (given.classifier.shape.classes if given.classifier is not None else 0)
-        )
-    if settings.negative >= 0 and settings.negative >= classes:
-        known = (
-            f"there are 0 .. {classes - 1}"
-            if classes
-            else "this model was trained without classes (--classes)"
-        )
-        raise ValueError(f"--negative {settings.negative}: {known}")
-    if settings.scale != 1.0 and not (classes and (null or settings.negative >= 0)):
+        known = 0 if given.classifier is None else given.classifier.shape.classes
+        check_labels(labels, count, classes or known)
+    if negative >= 0 and negative >= classes:
+        known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without `classes`"
+        raise ValueError(f"`negative` {negative}: {known}")
+    if scale != 1.0 and not (classes and (null or negative >= 0)):
         what = (
-            "without classes (--classes)"
-            if not classes
-            else "without dropping labels (--label-drop); or give --negative"
+            "without dropping labels (`label_drop`); or give `negative`" if classes else "without `classes`"
         )
         raise ValueError(
-            f"--scale {settings.scale} needs a model that knows images with and without a class; this was trained {what}"
+            f"`scale` {scale} needs a model of images with and without a class; this was trained {what}"
         )
-    if settings.scale != 1.0 and labels is None:
-        raise ValueError(f"--scale {settings.scale} guides towards a class; give --class")
-    if settings.negative >= 0 and settings.scale == 1.0:
-        raise ValueError(
-            f"--negative {settings.negative} is what guidance leads away from; give --scale above 1"
-        )
+    if scale != 1.0 and labels is None:
+        raise ValueError(f"`scale` {scale} guides towards a class; give `label`")
+    if negative >= 0 and scale == 1.0:
+        raise ValueError(f"`negative` {negative} is what guidance leads away from; give `scale` above 1")
     if given.classifier is not None:
         _check_pair(model, given.classifier)
         if labels is None:
-            raise ValueError("--classifier leads towards a class; give --class")
+            raise ValueError("`classifier` guides towards a class; give `label`")
 
 
-def _check_tensors(given: Given, count: int, place: tuple[int, int, int], upsample: int) -> None:
-    """Refuse given tensors that are not of these images.
+def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int) -> None:
+    """Refuse tensors that do not fit these images.
 
     Raises:
         ValueError: one of them, what was got and what is needed.
     """
-    channels, side, _ = place
+    channels, side, _ = image
     wanted = {
-        "begin": place,
-        "value": place,
+        "begin": image,
+        "value": image,
         "known": (1, side, side),
         "low": (channels, side // upsample, side // upsample),
     }
@@ -322,7 +312,7 @@ def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
     )
     if classifier.clean:
         raise ValueError(
-            "this classifier was trained on clean images (--clean); guidance needs one that knows noisy ones"
+            "this classifier was trained on clean images (`clean`); guidance needs one that knows noisy ones"
         )
     if ours != theirs or (model.shape.classes and model.shape.classes != classifier.shape.classes):
         raise ValueError(
@@ -332,7 +322,7 @@ def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
 
 
 def _from(times: Tensor, strength: float, table: int) -> Tensor:
-    """The grid from `strength` on, to which its nearest time is moved; with a table, the nearest of its entries."""
+    """The grid from `strength` on; its first time is `strength` itself, or with a table the nearest entry."""
     begin = max(1, round(strength * table)) / table if table else min(strength, float(times[0]))
     nearest = int((times[:-1] - begin).abs().argmin())
     kept = times[nearest:].clone()
@@ -350,15 +340,17 @@ def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], objec
 
 
 def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None) -> Any:
-    """The solver by its name; log_h shifts the mean of ddpm's steps.
+    """The solver by its name.
 
+    Args:
+        log_h: log-potential whose gradient shifts the mean of ddpm's steps.
     Raises:
-        ValueError: a learned variance is asked of a model that has none.
+        ValueError: a learned variance for a model that has none.
     """
     schedule = model.denoiser.schedule
     if settings.solver == "ddpm":
         if settings.variance == "learned" and not model.shape.learned_variance:
-            raise ValueError("--variance learned: this model did not learn its variance; take small or large")
+            raise ValueError("`variance=learned`: this model did not learn its variance; take small or large")
         variance = settings.variance or ("learned" if model.shape.learned_variance else "small")
         return Ancestral(schedule, variance, settings.temperature, log_h, settings.classifier_scale)
     return {"ddim": DDIM(schedule, settings.eta), "dpmpp": DPMpp2M(schedule), "heun": Heun(schedule)}[

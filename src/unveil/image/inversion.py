@@ -1,11 +1,12 @@
-"""From images back to the noise that makes them, and between two of them."""
+"""Inversion of images to the noise that generates them, and interpolation."""
 
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from unveil.image.generation import check_counts, image_times
+from unveil.checks import whole
+from unveil.image.generation import image_times
 from unveil.image.model import ImageModel, check_labels, check_pixels
 from unveil.image.settings import ImageSettings
 from unveil.sampling.gaussian import DDIM
@@ -22,45 +23,46 @@ def inverted(
     *,
     scaled: bool = True,
 ) -> Tensor:
-    """The noise (B, C, S, S) from which ddim with eta 0 makes these images, but for errors that fall with the steps.
+    """The noise (B, C, S, S) from which ddim with eta 0 generates these images, up to errors that fall with the number of steps.
 
-    The same update with s > t, from the image as the state at the least time of the grid on; one call of the network for each step but
-    the first. Song, Meng & Ermon 2021, section 5.4.
+    The same update with s > t, starting with the image as the state at the smallest time of the grid; one network call per step but the
+    first. Song, Meng & Ermon 2021, section 5.4.
 
     Args:
-        pixels: (B, C, S, S), 0 .. 255.
-        batch: images at a time.
-        low: (B, C, s, s) in -1 .. 1, what an upsampler enlarges.
-        scaled: the state at the last time t is divided by sigma(t), as `generate` wants its noise; False: the state itself.
+        pixels: (B, C, S, S) in 0 .. 255.
+        batch: images per batch.
+        low: (B, C, s, s) in -1 .. 1, the low-resolution images of an upsampler.
+        scaled: the state at the last time t is divided by sigma(t), as `generate` expects its noise; False: the state itself.
     Raises:
-        ValueError: another solver than ddim with eta 0, a guided one, or tensors of another shape or kind.
+        ValueError: another solver than ddim with eta 0, guidance, or tensors of another shape or type.
     """
-    check_counts(batch=batch)
+    batch = whole("batch", batch)
     check_pixels(pixels, model.shape)
     if labels is not None:
         check_labels(labels, len(pixels), model.shape.classes)
     if settings.solver != "ddim" or settings.eta or settings.scale != 1.0:
-        raise ValueError("inversion is of --solver ddim with --eta 0 and --scale 1")
+        raise ValueError("inversion needs `solver=ddim` with `eta` 0 and `scale` 1")
     times = image_times(model, settings).flip(0)[1:]
     if len(times) < 2:
         raise ValueError(
-            f"inversion goes from step to step and needs at least 2 (--steps), got {settings.steps}"
+            f"inversion goes from step to step and needs `steps` of at least 2, got {settings.steps}"
         )
     model.eval()
-    found: list[Tensor] = []
+    states: list[Tensor] = []
     for i in range(0, len(pixels), batch):
-        part, told = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
+        part, classes = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
         small = None if low is None else low[i : i + batch]
-        denoise = partial(model.denoiser, cond=model.condition(told, len(part), small))
-        found.append(sample(denoise, DDIM(model.denoiser.schedule), model.normalized(part), times))
-    return torch.cat(found) / (float(model.denoiser.schedule.sigma(times[-1])) if scaled else 1.0)
+        denoise = partial(model.denoiser, cond=model.condition(classes, len(part), small))
+        states.append(sample(denoise, DDIM(model.denoiser.schedule), model.normalized(part), times))
+    return torch.cat(states) / (float(model.denoiser.schedule.sigma(times[-1])) if scaled else 1.0)
 
 
 def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
-    """From a (share 0) to b (share 1) along the arc between them, which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
+    """Spherical interpolation from a (share 0) to b (share 1), which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
 
-    Shapes: a and b (B, *E); share a number or (B,).
-
+    Args:
+        a, b: (B, *E).
+        share: a number or (B,), in 0 .. 1.
     Raises:
         ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or opposite ends.
     """

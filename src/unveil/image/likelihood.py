@@ -1,4 +1,4 @@
-"""How likely images are under a model with a table of steps: the whole variational bound, in bits a dimension."""
+"""Likelihood of images under a model with a table of steps: the whole variational bound, in bits per dimension."""
 
 from math import log
 from typing import NamedTuple
@@ -30,21 +30,21 @@ def bits_per_dim(
     variance: str = "small",
     noise: Tensor | None = None,
 ) -> Bits:
-    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, every one of the T terms once; only x_t is drawn. The belief is clipped to -1 .. 1, as
-    in Improved DDPM's code.
+    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, with each of the T terms evaluated once at a random x_t. The belief about x_0 is clipped to
+    -1 .. 1, as in Improved DDPM's code.
 
     Args:
-        pixels: (B, C, S, S), 0 .. 255.
-        generator: as of `generate`: each image has numbers of its own, whatever is bounded beside it.
-        variance: small or large; of a model that learned it, its own.
-        noise: (T, B, C, S, S), recorded: noise[i - 1] makes x_t at t = i / T; None draws it.
+        pixels: (B, C, S, S) in 0 .. 255.
+        generator: as of `generate`; each image has random numbers of its own.
+        variance: small or large; a model that learned it uses its own.
+        noise: (T, B, C, S, S) recorded noise, where noise[i - 1] makes x_t at t = i / T; None draws it.
     Raises:
-        ValueError: a model without a table of steps, another variance, or tensors of another shape or kind.
+        ValueError: a model without a table of steps, another variance, or tensors of another shape or type.
     """
     shape, denoiser = model.shape, model.denoiser
     if shape.schedule not in TABLES:
         raise ValueError(
-            f"bits a dimension need a model with a table of steps (linear or cosine), this has {shape.schedule}"
+            f"bits per dimension need a model with a table of steps (linear or cosine), this has {shape.schedule}"
         )
     if variance not in ("small", "large"):
         raise ValueError(f"the variance is small or large, got {variance!r}")

@@ -1,86 +1,75 @@
-"""What is learned of images: a denoiser of pixels, told the class if there are classes, with the diffusion that it was trained for."""
+"""The image model: a denoiser of pixels, conditional on the class if there are classes, with the diffusion it was trained for."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.networks.unet2d import UNet2d, sides_of
+from unveil.checks import Bounds, check_fields
+from unveil.image.networks.unet2d import UNet2d, UNet2dShape, sides_of
 from unveil.network.condition import Condition
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
 
 TABLES = ("linear", "cosine", "betas")
+Count = Annotated[int, Bounds(1, 99_999)]
 
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What fixes the tensors of an `ImageModel` and what its outputs mean.
+    """Shape of the network of an `ImageModel`, and its diffusion.
 
     Args:
         size: S, the side in pixels.
         channels: C, 1 or 3.
-        classes: K; 0: it is not told any.
-        null: some labels were dropped in training, so that it knows images of no class too; row K of the embedding.
-        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: of `UNet2d`.
-        attention: sides, in places, of the levels with attention; the middle always has it.
+        classes: K; 0: unconditional.
+        null: some labels were dropped in training, so that it is an unconditional model too; row K of the embedding.
+        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: as in `UNet2dShape`.
+        attention: feature map sides of the levels with attention; the middle always has it.
         schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow matching's, or EDM's ("karras").
-        diffusion_steps: T; of flow matching only the scale of the network's time.
-        predicts: what the network's output means.
-        learned_variance: it says the step's variance too (Nichol & Dhariwal 2021).
-        sigma_data: of EDM, the standard deviation of the data.
-        upsample: it is told the picture at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1: it is not.
-        betas: of the schedule "betas", T of them.
-        time_scale: the network is told so many times the number of a table's entry.
+        diffusion_steps: T; for flow matching only the scale of the network's time input.
+        predicts: prediction target of the network.
+        learned_variance: the network predicts the variance of each step too (Nichol & Dhariwal 2021).
+        sigma_data: standard deviation of the data, for EDM.
+        upsample: conditioned on the image at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1 disables it.
+        betas: the T betas of the schedule "betas".
+        time_scale: factor of the time input, which is the index of a table's entry.
     Raises:
-        ValueError: numbers that do not fit each other.
+        ValueError: a value of another type or out of range, or values that exclude each other.
     """
 
-    size: int
-    channels: int
-    classes: int = 0
+    size: Annotated[int, Bounds(1, 8192)]
+    channels: Count
+    classes: Annotated[int, Bounds(0, 100_000)] = 0
     null: bool = False
-    width: int = 48
-    multiples: tuple[int, ...] = (1, 2, 2)
-    blocks: int = 1
+    width: Count = 48
+    multiples: tuple[Annotated[int, Bounds(1, 64)], ...] = (1, 2, 2)
+    blocks: Count = 1
     attention: tuple[int, ...] = (7, 8)
-    head_width: int = 0
-    groups: int = 16
+    head_width: Annotated[int, Bounds(0)] = 0
+    groups: Count = 16
     scale_shift: bool = True
     big_gan: bool = False
-    dropout: float = 0.0
-    stem: int = 2
+    dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
+    stem: Count = 2
     schedule: Literal["linear", "cosine", "betas", "flow", "karras"] = "linear"
-    diffusion_steps: int = 1000
+    diffusion_steps: Annotated[int, Bounds(1, 100_000)] = 1000
     predicts: Literal["eps", "x0", "v", "flow", "edm"] = "eps"
     learned_variance: bool = False
-    sigma_data: float = 0.5
-    upsample: int = 1
-    betas: tuple[float, ...] = ()
-    time_scale: float = 1.0
+    sigma_data: Annotated[float, Bounds(0, above=True)] = 0.5
+    upsample: Annotated[int, Bounds(1)] = 1
+    betas: tuple[Annotated[float, Bounds(0, 1, above=True, below=True)], ...] = ()
+    time_scale: Annotated[float, Bounds(0, above=True)] = 1.0
 
     def __post_init__(self) -> None:
-        if (
-            min(
-                self.size,
-                self.channels,
-                self.width,
-                self.blocks,
-                self.stem,
-                self.groups,
-                self.diffusion_steps,
-                *self.multiples,
-            )
-            < 1
-        ):
-            raise ValueError(f"image model: numbers of at least 1 are needed, got {self}")
+        check_fields(self)
+        if not 1 <= len(self.multiples) <= 8:
+            raise ValueError(f"`multiples` must be 1 to 8 numbers, got {len(self.multiples)}")
         if self.schedule == "linear" and self.diffusion_steps <= 20:
-            raise ValueError(
-                f"a linear table needs more than 20 --diffusion-steps, got {self.diffusion_steps}"
-            )
+            raise ValueError(f"a linear table needs `diffusion_steps` above 20, got {self.diffusion_steps}")
         if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
             raise ValueError(
                 f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps"
@@ -95,32 +84,32 @@ class ImageShape:
             )
         if self.schedule == "flow" and self.predicts in ("eps", "edm"):
             raise ValueError(
-                f"flow matching begins where alpha is 0, where {self.predicts} tells nothing of the image; predict flow, v or x0"
+                f"flow matching begins where alpha is 0, where {self.predicts} says nothing about the image; predict flow, v or x0"
             )
-        if self.upsample < 1 or self.size % self.upsample:
-            raise ValueError(f"--upsample {self.upsample} does not divide a size of {self.size} pixels")
+        if self.size % self.upsample:
+            raise ValueError(f"`upsample` {self.upsample} does not divide a size of {self.size} pixels")
         if self.attention and not self.levels:
             raise ValueError(
-                f"--attention {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
+                f"`attention` {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
                 f"{', '.join(map(str, self.sides))}: choose of these"
             )
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """The side of each level, in places."""
+        """The side of the feature maps of each level."""
         return sides_of(self.size, self.stem, len(self.multiples))
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Those with attention."""
+        """The levels with attention."""
         return tuple(k for k, side in enumerate(self.sides) if side in self.attention)
 
 
 class ImageModel(nn.Module):
-    """Denoiser of images (B, C, S, S) in -1 .. 1, which stands for 0 .. 255.
+    """Denoiser of images (B, C, S, S) in -1 .. 1, which represent 0 .. 255.
 
     Args:
-        network: instead of the `UNet2d` that the shape describes, with as many rows of labels.
+        network: replaces the `UNet2d` that the shape describes; it has as many rows of labels.
     """
 
     def __init__(self, shape: ImageShape, network: nn.Module | None = None) -> None:
@@ -133,84 +122,86 @@ class ImageModel(nn.Module):
         ]
         schedule = image_schedule(shape)
 
-        index = float(shape.schedule in TABLES)  # entries of a table are counted from 0 for the network
+        index = float(shape.schedule in TABLES)  # the network counts the entries of a table from 0
 
-        def told(t: Tensor) -> Tensor:
+        def time_input(t: Tensor) -> Tensor:
             return (
                 0.25 * schedule.sigma(t).log()
                 if shape.schedule == "karras"
                 else shape.time_scale * (shape.diffusion_steps * t - index)
             )
 
-        self.denoiser = GaussianDenoiser(network, schedule, parameterization, told, shape.learned_variance)
+        self.denoiser = GaussianDenoiser(
+            network, schedule, parameterization, time_input, shape.learned_variance
+        )
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
-        """What the network is told of classes (B,), or of no class, and of small pictures; None for a model that is told neither.
+        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an unconditional model.
 
         Args:
-            low: (B, C, S / upsample, S / upsample) in -1 .. 1; an upsampler sees it enlarged (bilinear).
+            low: (B, C, S / upsample, S / upsample) in -1 .. 1, which an upsampler sees enlarged (bilinear).
         Raises:
-            ValueError: classes that the model was not trained with, or none where it knows only images with a class; so of small pictures.
+            ValueError: classes that the model was not trained with, or none for a model that is only conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
-            raise ValueError(f"{count} images need as many small pictures, got {len(low)}")
+            raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
         return self.beside(self._class(labels, count), low)
 
-    def beside(self, told: Condition | None, low: Tensor | None) -> Condition | None:
-        """A condition with small pictures (B, C, s, s) in it, enlarged to S x S (bilinear), for an upsampler.
+    def beside(self, cond: Condition | None, low: Tensor | None) -> Condition | None:
+        """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an upsampler.
 
         Raises:
-            ValueError: an upsampler without them, with others, or another model with them.
+            ValueError: an upsampler without them or with another shape, or another model with them.
         """
         if self.shape.upsample == 1:
             if low is not None:
-                raise ValueError("this model is no upsampler (--upsample)")
-            return told
+                raise ValueError("this model is no upsampler (`upsample`)")
+            return cond
         side = self.shape.size // self.shape.upsample
         if low is None or low.shape[1:] != (self.shape.channels, side, side):
             got = "none" if low is None else tuple(low.shape[1:])
             raise ValueError(
-                f"this model enlarges pictures of {self.shape.channels} x {side} x {side} (--from), got {got}"
+                f"this model enlarges images of {self.shape.channels} x {side} x {side} (`given`), got {got}"
             )
         large = F.interpolate(
             low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False
         )
-        return replace(told or Condition(), concat=large)
+        return replace(cond or Condition(), concat=large)
 
     def reduced(self, x_0: Tensor) -> Tensor | None:
-        """What an upsampler is told of images (B, C, S, S): means of squares; None of a model that is none."""
+        """The low-resolution images of an upsampler, means over squares of images (B, C, S, S); None for other models."""
         return F.avg_pool2d(x_0, self.shape.upsample) if self.shape.upsample > 1 else None
 
     def _class(self, labels: Tensor | None, count: int) -> Condition | None:
         classes = self.shape.classes
         if not classes:
             if labels is not None:
-                raise ValueError("this model was trained without classes (--classes); leave --class out")
+                raise ValueError("this model was trained without `classes`; leave `label` out")
             return None
         if labels is None:
             if not self.shape.null:
                 raise ValueError(
-                    "this model knows images of a class only (it was trained with --label-drop 0); give --class"
+                    "this model knows images of a class only (it was trained with `label_drop` 0); give `label`"
                 )
             return Condition(label=torch.full((count,), classes, device=self.device))
         check_labels(labels, count, classes)
         return Condition(label=labels.to(self.device, torch.long))
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """0 .. 255 to -1 .. 1, on the model's device."""
+        """Pixels 0 .. 255 as -1 .. 1, on the model's device."""
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
 
 def check_labels(labels: Tensor, count: int, classes: int) -> None:
-    """Refuse what are not the classes of `count` images; of `classes` 0 only the shape and the kind are looked at.
+    """Refuse invalid classes of `count` images; with `classes` 0 only the shape and the type are checked.
 
     Raises:
-        ValueError: another shape, numbers that are not whole, or a class that there is not.
+        ValueError: another shape, another type than integers, or a class out of range.
     """
     if tuple(labels.shape) != (count,):
         raise ValueError(
@@ -225,10 +216,10 @@ def check_labels(labels: Tensor, count: int, classes: int) -> None:
 
 
 def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
-    """Refuse what are not whole pixels of a model's images.
+    """Refuse invalid pixels of a model's images.
 
     Raises:
-        ValueError: another shape, no image, or numbers that are not whole ones of 0 .. 255.
+        ValueError: another shape, no image, or other numbers than whole ones in 0 .. 255.
     """
     wanted = (shape.channels, shape.size, shape.size)
     if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or not len(pixels):
@@ -247,13 +238,17 @@ def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
 
 
 def pixels_of(x: Tensor) -> Tensor:
-    """-1 .. 1 to the nearest of 0 .. 255, uint8 on the CPU; what lies outside is cut off."""
+    """-1 .. 1 as the nearest of 0 .. 255, clipped, uint8 on the CPU."""
     return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
 
 
 def image_network(shape: ImageShape, **options: Any) -> UNet2d:
-    """The untrained network of a shape; `options` are others' of `UNet2d`. The label's last row is that of no class."""
-    return UNet2d(
+    """The untrained network of a shape. The last row of the label embedding is that of the unconditional model.
+
+    Args:
+        options: fields of `UNet2dShape` in which U-Nets of other releases differ.
+    """
+    network = UNet2dShape(
         shape.channels,
         shape.width,
         shape.multiples,
@@ -267,9 +262,9 @@ def image_network(shape: ImageShape, **options: Any) -> UNet2d:
         learned_variance=shape.learned_variance,
         stem=shape.stem,
         groups=shape.groups,
-        given=shape.channels if shape.upsample > 1 else 0,
-        **options,
+        concat=shape.channels if shape.upsample > 1 else 0,
     )
+    return UNet2d(replace(network, **options))
 
 
 def image_schedule(shape: ImageShape) -> Schedule:

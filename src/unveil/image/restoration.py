@@ -1,7 +1,7 @@
-"""Pictures out of damaged ones: linear measurements y = A x_0 + noise, and their cost for `steered`.
+"""Image restoration: linear measurements y = A x_0 + noise, and their cost for `steered`.
 
 Song et al. 2023 (Pseudoinverse-guided diffusion), eq. 7-8: the belief about x_0 is taken as N(mean, r^2 I), so that y is
-N(A mean, A A' r^2 + noise^2); its -log is the cost. Every A here is diagonal in some basis, so that the inverse is exact and cheap.
+N(A mean, A A' r^2 + noise^2); its -log is the cost. Each A is diagonal in some basis, so that the inverse is exact and cheap.
 """
 
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ class Operator(Protocol):
         ...
 
     def rows(self, some: slice) -> "Operator":
-        """That of some images."""
+        """The operator for some of the images."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Hide:
-    """Pixels of (N, 1, S, S) bool `known` are seen, the others are 0. All known: nothing but noise."""
+    """Masking: pixels of (N, 1, S, S) bool `known` are measured, the others are 0."""
 
     known: Tensor
 
@@ -52,7 +52,7 @@ class Hide:
 
 @dataclass(frozen=True)
 class Blur:
-    """Convolution with a Gaussian of `deviation` pixels, round the edges: diagonal in Fourier's basis, exp(-2 pi^2 deviation^2 f^2)."""
+    """Periodic convolution with a Gaussian of `deviation` pixels: exp(-2 pi^2 deviation^2 f^2) in the Fourier basis."""
 
     deviation: float
 
@@ -76,7 +76,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Shrink:
-    """Means of squares of factor x factor pixels; A A' = I / factor^2."""
+    """Means over squares of factor x factor pixels; A A' = I / factor^2."""
 
     factor: int
 
@@ -93,15 +93,16 @@ class Shrink:
 def measurement_cost(
     operator: Operator, measured: Tensor, noise: float, schedule: Schedule, deviation: float = 0.5
 ) -> LogPotential:
-    """-log p(measured | belief) but for a constant: (clean mean (B, C, S, S), t (B,)) -> (B,), in nats.
+    """-log p(measured | belief) up to a constant: (clean mean (B, C, S, S), t (B,)) -> (B,), in nats.
 
     The belief's variance is that of a prior of variance deviation^2: r^2 = deviation^2 sigma^2 / (alpha^2 deviation^2 + sigma^2).
 
     Args:
-        measured: (B, C, ...), what A gives.
+        measured: (B, C, ...), the output of A.
         noise: standard deviation of its noise, above 0.
+        deviation: standard deviation of that prior.
     Raises:
-        ValueError: no noise, where unseen pixels would be infinitely sure.
+        ValueError: no noise, for which the precision would be infinite.
     """
     if not noise > 0.0:
         raise ValueError(f"a measurement needs noise above 0, got {noise}")

@@ -1,4 +1,4 @@
-"""What image models are trained on: batches with all that is random about their loss, and the loss of one."""
+"""Training of image models: batches with all random numbers of their loss, and the loss of a batch."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unveil.image.data.images import Pictures
+from unveil.image.data.images import RandomImages
 from unveil.image.model import TABLES, ImageModel, ImageShape, image_schedule
 from unveil.image.networks.unet2d import UNet2d
 from unveil.network.condition import Condition
@@ -16,16 +16,16 @@ from unveil.process.objective import bound_loss, denoising_loss, hybrid_loss, mi
 
 
 class ImageBatch(NamedTuple):
-    """Images, and all that is random about their loss.
+    """Images, and all random numbers of their loss.
 
     Args:
         pixels: (B, C, S, S), 0 .. 255.
         labels: (B,) classes, or None.
-        dropped: (B,) bool, whose class is not told.
+        dropped: (B,) bool, samples whose class is dropped.
         t: (B,) in (0, 1].
         noise: standard normal, like the images.
-        seed: of the network's dropout.
-        weights: (B,), of each loss; None: all alike.
+        seed: seed of the network's dropout.
+        weights: (B,) weights of the losses; None: all equal.
     """
 
     pixels: Tensor
@@ -38,18 +38,20 @@ class ImageBatch(NamedTuple):
 
 
 def image_batches(
-    pictures: Pictures,
+    images: RandomImages,
     shape: ImageShape,
     size: int,
     label_drop: float = 0.1,
     history: LossHistory | None = None,
 ) -> Callable[[torch.Generator], ImageBatch]:
-    """A source of random batches. Times: i / T, i uniform in 1 .. T, of a table (Ho et al. 2020, Alg. 1); flow matching's are logit-normal
-    (Esser et al. 2024, section 3.1); EDM's have ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1).
+    """A function from a generator to a random batch.
+
+    Times: i / T with i uniform in 1 .. T for a table (Ho et al. 2020, Alg. 1); logit-normal for flow matching (Esser et al. 2024, section
+    3.1); ln sigma ~ N(-1.2, 1.2^2) for EDM (Karras et al. 2022, table 1).
 
     Args:
-        label_drop: probability that a sample's class is not told, each by itself (Ho & Salimans 2022, Alg. 1).
-        history: draws the times of a table instead.
+        label_drop: probability of dropping the class of a sample (Ho & Salimans 2022, Alg. 1).
+        history: draws the times of a table by their past losses instead.
     """
     schedule = image_schedule(shape)
 
@@ -62,16 +64,16 @@ def image_batches(
         return normal.sigmoid() if shape.schedule == "flow" else schedule.time(-2.0 * (1.2 * normal - 1.2))
 
     def draw(generator: torch.Generator) -> ImageBatch:
-        pixels, labels = pictures.draw(size, generator)
+        pixels, labels = images.draw(size, generator)
         dropped = torch.rand(size, generator=generator, device="cpu") < label_drop
         noise = torch.randn(pixels.shape, generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
-        told = labels if shape.classes else None
+        classes = labels if shape.classes else None
         if history is None:
-            return ImageBatch(pixels, told, dropped, times(generator), noise, seed)
-        places, weights = history.draw(size, generator)
+            return ImageBatch(pixels, classes, dropped, times(generator), noise, seed)
+        entries, weights = history.draw(size, generator)
         return ImageBatch(
-            pixels, told, dropped, (1.0 + places).double() / shape.diffusion_steps, noise, seed, weights
+            pixels, classes, dropped, (1.0 + entries).double() / shape.diffusion_steps, noise, seed, weights
         )
 
     return draw
@@ -84,26 +86,26 @@ def image_loss(
     bound: bool = False,
     history: LossHistory | None = None,
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """L_simple, or L_hybrid of a model that learns its variance, or L_vlb, averaged over the batch.
+    """L_simple, L_hybrid for a model that learns its variance, or L_vlb, averaged over the batch.
 
-    The bound's term, in bits a dimension, weighs T / 1000 beside the squared error: lambda = 0.001 on all T terms (Nichol & Dhariwal 2021,
-    section 3.1). L_vlb is T times that term alone: what is recorded is an estimate of the bound in bits a dimension.
+    L_hybrid adds the bound's term, in bits per dimension, times T / 1000 to the squared error: lambda = 0.001 on all T terms (Nichol &
+    Dhariwal 2021, section 3.1). L_vlb is T times that term alone: the recorded loss is an estimate of the bound in bits per dimension.
 
     Args:
-        gamma: min-SNR weighting; 0: none. The EDM parameterization without it has Karras et al.'s weight, 1 in output space.
-        bound: L_vlb, of a model with a table.
-        history: takes in each sample's loss.
+        gamma: of the min-SNR weights; 0 disables them, and EDM then has Karras et al.'s weight, 1 in output space.
+        bound: L_vlb, for a model with a table.
+        history: records the loss of each sample.
     """
     assert isinstance(model, ImageModel)
     device, denoiser, shape = model.device, model.denoiser, model.shape
     if isinstance(denoiser.network, UNet2d) and shape.dropout:
         denoiser.network.generator = seeded(device, batch.seed)
     x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
-    told = None
+    classes = None
     if shape.classes:
         assert batch.labels is not None
-        told = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
-    cond = model.beside(told, model.reduced(x_0))
+        classes = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
+    cond = model.beside(classes, model.reduced(x_0))
     weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
     steps = shape.diffusion_steps
     before = ((batch.t * steps).round() - 1.0) / steps

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from unveil.errors import UnveilError
-from unveil.image.data.images import Images, Pictures, Reading, alike, split
+from unveil.image.data.images import ImageSet, RandomImages, alike, split
+from unveil.image.data.reading import Reading
 from unveil.image.data.source import FASHION_NAMES, has_test, read_images
 
 RAMP = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
@@ -69,18 +70,18 @@ def test_crop_takes_the_middle_and_resize_all(tmp_path):
             Reading(),
             "mixed sizes: .*b.png is 5 x 5",
         ),
-        (lambda d: save(d / "a.png", RAMP[:4, :4]), Reading(3), "is 4 x 4, but 3 x 3 is asked"),
+        (lambda d: save(d / "a.png", RAMP[:4, :4]), Reading(3), "is 4 x 4, but 3 x 3 is needed"),
         (lambda d: save(d / "a.png", np.full((4, 4), 700, np.uint16)), Reading(), "more than 8 bits"),
         (
             lambda d: save(d / "a.png", np.dstack([RAMP[:4, :4], RAMP[:4, :4, 0]])),
             Reading(),
-            "give --background",
+            "give `background`",
         ),
         (lambda d: save(d / "a.jpg", RAMP[:4, :4], "CMYK"), Reading(), "colours are CMYK"),
         (
             lambda d: (d / "bad.png").write_bytes(b"nothing"),
             Reading(),
-            "bad.png: cannot be read .*--skip-corrupt",
+            "bad.png: cannot be read .*`skip_corrupt`",
         ),
         (
             lambda d: (d / "bad.png").write_bytes(b"nothing"),
@@ -154,7 +155,7 @@ def test_sixteen_bits_are_refused_in_colour_too(tmp_path, kind):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-    with pytest.raises(UnveilError, match="more than 8 bits a channel"):
+    with pytest.raises(UnveilError, match="more than 8 bits per channel"):
         read_images(str(tmp_path), Reading(background="white"))
 
 
@@ -169,12 +170,12 @@ def test_test_images_have_the_numbers_of_the_training_classes(tmp_path):
     for found in (test, alike(test, train), alike(alone, train)):
         assert found.names == ("ant", "cat", "dog") and found.labels.tolist() == [1, 2]
         assert found.pixels[:, 0, 0, 0].tolist() == [ord("c"), ord("d")]
-    with pytest.raises(UnveilError, match="of the class 'ant', which no training image"):
+    with pytest.raises(UnveilError, match="have the class 'ant', which no training image has"):
         alike(train, alone)
-    grey = Images(np.zeros((2, 1, 4, 4), np.uint8))
-    assert alike(grey, Images(np.zeros((2, 3, 4, 4), np.uint8))).pixels.shape == (2, 3, 4, 4)
+    grey = ImageSet(np.zeros((2, 1, 4, 4), np.uint8))
+    assert alike(grey, ImageSet(np.zeros((2, 3, 4, 4), np.uint8))).pixels.shape == (2, 3, 4, 4)
     with pytest.raises(UnveilError, match=r"test images are \(3, 4, 4\)"):
-        alike(Images(np.zeros((2, 3, 4, 4), np.uint8)), grey)
+        alike(ImageSet(np.zeros((2, 3, 4, 4), np.uint8)), grey)
 
 
 def test_a_damaged_npz_is_named(tmp_path):
@@ -282,8 +283,8 @@ def test_cifar_as_archive_or_unpacked(tmp_path):
 def test_batches_follow_their_generator_and_are_mirrored_left_to_right():
     pixels = np.zeros((1, 1, 2, 3), np.uint8)
     pixels[0, 0, 0] = (1, 2, 3)
-    images = Images(pixels, np.array([4]))
-    pictures = Pictures(images, flip=True)
+    images = ImageSet(pixels, np.array([4]))
+    pictures = RandomImages(images, flip=True)
     drawn, labels = pictures.draw(400, torch.Generator().manual_seed(0))
     again, _ = pictures.draw(400, torch.Generator().manual_seed(0))
     assert torch.equal(drawn, again) and labels is not None and (labels == 4).all()
@@ -298,5 +299,5 @@ def test_missing_sources_say_what_is_possible(tmp_path):
     (tmp_path / "x.txt").write_text("no")
     with pytest.raises(UnveilError, match="not a set of images"):
         read_images(str(tmp_path / "x.txt"), Reading())
-    with pytest.raises(ValueError, match="needs --size"):
+    with pytest.raises(ValueError, match="needs `size`"):
         Reading(fit="crop")

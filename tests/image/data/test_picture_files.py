@@ -9,8 +9,9 @@ from PIL import Image
 
 from unveil.errors import UnveilError
 from unveil.image.data.folder_listing import natural
-from unveil.image.data.folders import read_pictures
-from unveil.image.data.images import Images, Pictures, Reading, as_numbered, split
+from unveil.image.data.folders import read_image_files
+from unveil.image.data.images import ImageSet, RandomImages, as_numbered, split
+from unveil.image.data.reading import Reading
 from unveil.image.data.source import has_test, read_images
 
 CORNERS = (
@@ -34,7 +35,10 @@ def test_pictures_are_upright_whatever_their_exif_says(tmp_path, orientation, su
     exif[0x0112] = orientation
     more = {"quality": 95} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
     file = save(tmp_path / f"x.{suffix}", np.ascontiguousarray(stored[orientation]), exif=exif, **more)
-    for pixels in (read_images(str(tmp_path), Reading()).pixels[0], read_pictures([file], Reading(), 3)[0]):
+    for pixels in (
+        read_images(str(tmp_path), Reading()).pixels[0],
+        read_image_files([file], Reading(), 3)[0],
+    ):
         assert np.abs(pixels[0].astype(int) - CORNERS).max() < 12
 
 
@@ -81,7 +85,7 @@ def test_alpha_that_hides_nothing_is_dropped(tmp_path, image, pixel):
 def test_alpha_that_hides_something_is_told(tmp_path, image):
     save(tmp_path / "x.png", image, **({"transparency": 0} if image.mode == "P" else {}))
     with pytest.raises(
-        UnveilError, match=r"has transparent places \(mode .*, 100.0% of its pixels\); give --background"
+        UnveilError, match=r"has transparent pixels \(mode .*, 100.0% of its pixels\); give `background`"
     ):
         read_images(str(tmp_path), Reading())
     white = read_images(str(tmp_path), Reading(background="white")).pixels[0, 0, 0, 0]
@@ -90,7 +94,7 @@ def test_alpha_that_hides_something_is_told(tmp_path, image):
 
 def test_transparent_arrays_want_a_background(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.dstack([GREY4, GREY4, GREY4, 0 * OPAQUE])[None])
-    with pytest.raises(UnveilError, match=r"x\.npz: has transparent places; give --background"):
+    with pytest.raises(UnveilError, match=r"x\.npz: has transparent pixels; give `background`"):
         read_images(str(tmp_path / "x.npz"), Reading())
     assert (read_images(str(tmp_path / "x.npz"), Reading(background="black")).pixels == 0).all()
 
@@ -113,10 +117,10 @@ def cut_short(path):
         (
             "a.tif",
             lambda p: save(p, np.full((4, 4), 0.5, np.float32)),
-            r"more than 8 bits a channel \(mode F\)",
+            r"more than 8 bits per channel \(mode F\)",
         ),
-        ("a.tif", lambda p: save(p, np.full((4, 4), 70_000, np.int32)), "more than 8 bits a channel"),
-        ("a.tif", lambda p: save(p, np.full((4, 4), 700, np.uint16)), "more than 8 bits a channel"),
+        ("a.tif", lambda p: save(p, np.full((4, 4), 70_000, np.int32)), "more than 8 bits per channel"),
+        ("a.tif", lambda p: save(p, np.full((4, 4), 700, np.uint16)), "more than 8 bits per channel"),
         ("a.tif", lambda p: save(p, Image.new("LAB", (4, 4))), "colours are LAB"),
     ],
 )
@@ -138,7 +142,7 @@ def test_of_an_animation_the_first_picture_is_read_and_it_is_told(tmp_path):
     save(tmp_path / "c.png", GREY4)
     images = read_images(str(tmp_path), Reading())
     assert images.pixels[:, 0, 0, 0].tolist() == [10, 10, 7]
-    assert images.notes == ("2 files hold several pictures, of which the first is read (a.gif, b.webp)",)
+    assert images.notes == ("2 files hold several images, of which the first is read (a.gif, b.webp)",)
 
 
 def test_what_is_no_picture_is_left_out_and_told(tmp_path):
@@ -152,16 +156,16 @@ def test_what_is_no_picture_is_left_out_and_told(tmp_path):
     images = read_images(str(tmp_path / "p"), Reading())
     assert len(images) == 2 and images.labels is None
     heic, raw, others = images.notes
-    assert heic.startswith("left out 2 pictures .heic: a phone's HEIC: convert them to JPEG first")
-    assert raw.startswith("left out 1 picture .nef") and others.startswith(
+    assert heic.startswith("left out 2 images .heic: a phone's HEIC: convert them to JPEG first")
+    assert raw.startswith("left out 1 image .nef") and others.startswith(
         "left out 7 files that are no pictures ("
     )
     with pytest.raises(UnveilError, match=r"IMG_1\.HEIC: cannot be read .a phone's HEIC: convert"):
-        read_pictures([tmp_path / "p" / "IMG_1.HEIC"], Reading(), 3)
+        read_image_files([tmp_path / "p" / "IMG_1.HEIC"], Reading(), 3)
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "a.heic").write_bytes(b"?")
     with pytest.raises(
-        UnveilError, match=r"no images in this folder; looked for .*; left out 1 picture \.heic"
+        UnveilError, match=r"no images in this folder; looked for .*; left out 1 image \.heic"
     ):
         read_images(str(tmp_path / "q"), Reading())
 
@@ -194,9 +198,9 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
         ),
         ("Training/cat/1 Training/dog/2 VALID/dog/4", ("cat", "dog"), 1, "VALID/ is held out"),
         ("train/cat/1 train/dog/2 test/cat/3 validation/dog/4", ("cat", "dog"), 1, "left out validation/"),
-        ("images/cat/1 images/dog/2", ("cat", "dog"), None, "the pictures are those of"),
-        ("photos/pets/cat/1 photos/pets/dog/2", ("cat", "dog"), None, "the pictures are those of"),
-        ("x/train/cat/1 x/train/dog/2 x/test/cat/1", ("cat", "dog"), 1, "the pictures are those of"),
+        ("images/cat/1 images/dog/2", ("cat", "dog"), None, "the images are those of"),
+        ("photos/pets/cat/1 photos/pets/dog/2", ("cat", "dog"), None, "the images are those of"),
+        ("x/train/cat/1 x/train/dog/2 x/test/cat/1", ("cat", "dog"), 1, "the images are those of"),
         ("images/train/cat/1 images/train/dog/2 images/val/dog/3", ("cat", "dog"), 1, "val/ is held out"),
         ("train/images/cat/1 train/images/dog/2 val/images/cat/1", ("cat", "dog"), 1, "val/ is held out"),
         ("train/1 plane/2 bus/3", ("bus", "plane", "train"), None, ""),
@@ -208,7 +212,7 @@ def test_classes_are_wanted_only_where_they_are_asked(tmp_path):
             "train/ and val/ inside the classes",
         ),
         ("cats/1 cats/2", ("cats",), None, ""),
-        ("images/1 images/2", (), None, "the pictures are those of"),
+        ("images/1 images/2", (), None, "the images are those of"),
         ("10/1 2/2 1/3", ("1", "2", "10"), None, ""),
         ("class10/1 class9/2", ("class9", "class10"), None, ""),
     ],
@@ -239,7 +243,7 @@ def test_a_division_without_training_pictures_is_refused(tmp_path):
 
 def test_two_stands_before_ten_and_a_runs_own_order_is_kept():
     assert sorted(["10", "2", "b", "a10", "a9", "02"], key=natural) == ["02", "2", "10", "a9", "a10", "b"]
-    images = Images(np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1, 2]), ("1", "2", "10"))
+    images = ImageSet(np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1, 2]), ("1", "2", "10"))
     before = as_numbered(images, ("1", "10", "2"))
     assert before.labels.tolist() == [0, 2, 1] and before.names == ("1", "10", "2")
     assert as_numbered(images, ("x", "y", "z")) is images
@@ -332,7 +336,7 @@ def test_reading_and_holding_out_take_the_memory_of_the_set(tmp_path, kind):
 
     def ready():
         kept, held = split(read_images(source, Reading()), 0.05, in_place=True)
-        return Pictures(kept), kept, held
+        return RandomImages(kept), kept, held
 
     ready()  # what is imported and decorated at the first call
     (pictures, kept, held), most = peak(ready)
@@ -346,9 +350,9 @@ def test_reading_and_holding_out_take_the_memory_of_the_set(tmp_path, kind):
 
 def test_readings_are_checked_where_they_are_made():
     for given, message in (
-        ({"size": 2.5}, "whole number of pixels"),
+        ({"size": 2.5}, "`size` must be a whole number"),
         ({"background": "red"}, "must be one of"),
-        ({"fit": "fill"}, "--fit"),
+        ({"fit": "fill"}, "`fit` must be one of"),
     ):
         reading = object.__new__(Reading)
         for name, value in (

@@ -6,7 +6,7 @@ import torch
 
 from unveil.errors import UnveilError
 from unveil.files.pictures import read_parameters, write_picture
-from unveil.image.data.images import Images
+from unveil.image.data.images import ImageSet
 from unveil.image.evaluation.distances import (
     frechet_distance,
     kernel_distance,
@@ -102,13 +102,13 @@ def test_scores_stand_beside_their_floor_and_ceiling():
         rng.integers(0, 2, (40, 1, 4, 4)).astype(np.uint8) * 255,
     )
     seen = []
-    sets = Images(train), Images(held)
+    sets = ImageSet(train), ImageSet(held)
     metrics, references = image_metrics(
         train[:40], *sets, Pixels(), np.random.default_rng(1), lambda *at: seen.append(at)
     )
     assert set(references) == {"floor", "gaussian", "held_out"} and seen[-1] == (5, 5)
     assert metrics["memorised_share"] == 1.0 and metrics["n"] == 40 and "class_hit_rate" not in metrics
-    with pytest.raises(ValueError, match="give --n 100"):
+    with pytest.raises(ValueError, match="give `n` 100"):
         image_metrics(np.concatenate([train, train]), *sets, Pixels(), rng, lambda *_: None)
 
 
@@ -120,7 +120,7 @@ def test_hits_are_of_the_class_that_was_asked_by_a_judge_that_is_named_or_fitted
     )
     kinds = [rng.integers(0, 2, n) for n in (200, 40, 50)]
     train, held, made = (noise(len(k), k).astype(np.uint8) for k in kinds)
-    sets = Images(train, kinds[0], ("dark", "bright")), Images(held, kinds[1], ("dark", "bright"))
+    sets = ImageSet(train, kinds[0], ("dark", "bright")), ImageSet(held, kinds[1], ("dark", "bright"))
     for judge in (None, lambda pixels: (pixels.mean((1, 2, 3)) > 120).astype(int)):
         for asked, rate in ((kinds[2], 1.0), (1 - kinds[2], 0.0)):
             metrics, references = image_metrics(
@@ -190,7 +190,7 @@ def test_features_that_are_not_there_are_said(monkeypatch, tmp_path):
     monkeypatch.setenv("UNVEIL_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert extractor("auto").name == "pixels"
-    with pytest.raises(UnveilError, match="--extractor pixels"):
+    with pytest.raises(UnveilError, match="take `extractor=pixels`"):
         extractor("squeezenet")
 
 

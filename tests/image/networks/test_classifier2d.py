@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unveil.image.networks.classifier2d import AttentionPool2d, Classifier2d
+from unveil.image.networks.classifier2d import AttentionPool2d, Classifier2d, Classifier2dShape
 
 
 @pytest.mark.parametrize("heads", [1, 4])
@@ -52,7 +52,7 @@ def test_places_tell_patterns_apart_that_have_the_same_numbers(generator):
 @pytest.mark.parametrize("big_gan", [False, True])
 def test_logits_are_linear_in_the_features_and_hear_of_the_time(big_gan, generator):
     torch.manual_seed(0)
-    network = Classifier2d(8, 1, 3, 8, (1, 2), 1, (1,), groups=4, stem=2, big_gan=big_gan)
+    network = Classifier2d(Classifier2dShape(8, 1, 3, 8, (1, 2), 1, (1,), groups=4, stem=2, big_gan=big_gan))
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     x, time = torch.randn((2, 1, 8, 8), generator=generator), torch.tensor([10.0, 900.0])

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from unveil.image.model import ImageModel, ImageShape
-from unveil.image.networks.classifier2d import Classifier2d
+from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.networks.linear_unet2d import LinearUNet2d
-from unveil.image.networks.unet2d import UNet2d
+from unveil.image.networks.unet2d import UNet2d, UNet2dShape
 from unveil.network.layers import by_eights
 
 
@@ -37,9 +37,12 @@ class Belief(nn.Module):
 
 
 NETWORKS = {
-    "unet": (lambda: moved(UNet2d(1, 8, (1, 2), 1, (1,), groups=4)), (3.0, 500.0)),
+    "unet": (lambda: moved(UNet2d(UNet2dShape(1, 8, (1, 2), 1, (1,), groups=4))), (3.0, 500.0)),
     "linear": (lambda: moved(LinearUNet2d(1, 8, (8, 8, 16), (2, 2), (4, 4), (False, True))), (3.0, 500.0)),
-    "classifier": (lambda: moved(Classifier2d(8, 1, 3, 8, (1, 2), 1, (1,), 4, groups=4)), (3.0, 500.0)),
+    "classifier": (
+        lambda: moved(Classifier2d(Classifier2dShape(8, 1, 3, 8, (1, 2), 1, (1,), 4, groups=4))),
+        (3.0, 500.0),
+    ),
     "table": (lambda: Belief(model("linear", "eps")), (0.3, 0.7)),
     "flow": (lambda: Belief(model("flow", "flow")), (0.3, 0.7)),
     "edm": (lambda: Belief(model("karras", "edm")), (0.3, 0.7)),

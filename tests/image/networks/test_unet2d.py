@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.image.networks.unet2d import Attention2d, Halve2d, ResidualConv2d, UNet2d, sides_of
+from unveil.image.networks.unet2d import Attention2d, Halve2d, ResidualConv2d, UNet2d, UNet2dShape, sides_of
 from unveil.network.condition import Condition
 
 
 def small(**options) -> UNet2d:
     torch.manual_seed(0)
-    net = UNet2d(2, 8, (1, 2), 1, (1,), groups=4, **options)
+    net = UNet2d(UNet2dShape(2, 8, (1, 2), 1, (1,), groups=4, **options))
     for parameter in net.parameters():  # nothing is zero any more
         nn.init.normal_(parameter, std=0.2)
     return net.eval()
@@ -18,7 +18,7 @@ def small(**options) -> UNet2d:
 
 def test_the_published_cifar10_network_has_its_number_of_parameters():
     with torch.device("meta"):
-        net = UNet2d(3, 128, (1, 2, 2, 2), 2, (1,))
+        net = UNet2d(UNet2dShape(3, 128, (1, 2, 2, 2), 2, (1,)))
     assert (
         sum(p.numel() for p in net.parameters()) == 35_746_307
     )  # google/ddpm-cifar10-32, as diffusers counts
@@ -26,7 +26,7 @@ def test_the_published_cifar10_network_has_its_number_of_parameters():
 
 def test_it_starts_as_zero_and_each_block_as_its_skip(generator):
     x = torch.randn((2, 2, 8, 8), generator=generator)
-    net = UNet2d(2, 8, (1, 2), 1, (1,), groups=4, learned_variance=True)
+    net = UNet2d(UNet2dShape(2, 8, (1, 2), 1, (1,), groups=4, learned_variance=True))
     out = net(x, torch.tensor([3.0, 700.0]))
     assert out.shape == (2, 4, 8, 8) and not out.any()
     h = torch.randn((2, 8, 5, 5), generator=generator)
@@ -132,8 +132,8 @@ def test_gradients_are_those_of_finite_differences(options):
 def test_a_stem_works_on_squares_as_places(generator):
     """It is the network of 4 C channels at half the side, whose weights have the same shapes and names."""
     whole, inner = (
-        UNet2d(2, 8, (1, 2), 1, (1,), groups=4, stem=2).eval(),
-        UNet2d(8, 8, (1, 2), 1, (1,), groups=4).eval(),
+        UNet2d(UNet2dShape(2, 8, (1, 2), 1, (1,), groups=4, stem=2)).eval(),
+        UNet2d(UNet2dShape(8, 8, (1, 2), 1, (1,), groups=4)).eval(),
     )
     for parameter in whole.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -164,8 +164,8 @@ def test_dropout_needs_a_generator_and_follows_it(generator):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: UNet2d(1, 10, groups=4), "not a multiple of 4 groups"),
-        (lambda: UNet2d(1, 32, (1, 1), attention=(2,)), "levels 0 .. 1"),
+        (lambda: UNet2d(UNet2dShape(1, 10, groups=4)), "not a multiple of 4 groups"),
+        (lambda: UNet2d(UNet2dShape(1, 32, (1, 1), attention=(2,))), "levels 0 .. 1"),
         (lambda: small()(torch.zeros(1, 3, 8, 8), torch.ones(1)), r"must be \(B, 2, H, W\)"),
         (lambda: small(stem=2)(torch.zeros(1, 2, 7, 8), torch.ones(1)), "sides that 2 divides"),
         (lambda: small(labels=3)(torch.zeros(1, 2, 8, 8), torch.ones(1)), "needs 1 labels"),
@@ -198,8 +198,8 @@ def test_options_of_others_change_what_they_say(generator):
     """The first level may be wider or narrower than the time; heads by their number are heads by their width; each other option matters."""
     x, time = torch.randn((1, 2, 8, 8), generator=generator), torch.tensor([5.0])
     torch.manual_seed(0)
-    assert UNet2d(2, 4, (2, 3), 1, (1,), groups=4, time_width=16)(x, time).shape == x.shape
-    one, other = Attention2d(8, 4, 2), UNet2d(2, 4, (1, 2), 1, (1,), groups=2, heads=2).middle[1]
+    assert UNet2d(UNet2dShape(2, 4, (2, 3), 1, (1,), groups=4, time_width=16))(x, time).shape == x.shape
+    one, other = Attention2d(8, 4, 2), UNet2d(UNet2dShape(2, 4, (1, 2), 1, (1,), groups=2, heads=2)).middle[1]
     other.load_state_dict(one.state_dict())
     assert one.heads == other.heads == 2
     usual = small()(x, time)
@@ -212,8 +212,8 @@ def test_options_of_others_change_what_they_say(generator):
     ):
         assert (small(**options)(x, time) - usual).abs().max() > 1e-4, options
     one, other = (
-        UNet2d(2, 8, (1, 2), 1, (), groups=4),
-        UNet2d(2, 8, (1, 2), 1, (), groups=4, middle_attention=False, middle_norm=False),
+        UNet2d(UNet2dShape(2, 8, (1, 2), 1, (), groups=4)),
+        UNet2d(UNet2dShape(2, 8, (1, 2), 1, (), groups=4, middle_attention=False, middle_norm=False)),
     )
     assert not [name for name, _ in other.named_parameters() if name.startswith("middle.1")]
     torch.testing.assert_close(

@@ -10,6 +10,7 @@ import pytest
 from unveil.errors import UnveilError
 from unveil.files.pictures import read_parameters, write_picture
 from unveil.image.recipes.config import SampleImage
+from unveil.image.recipes.load import open_image
 from unveil.image.recipes.reproduce import repeated
 from unveil.planning.recipes.maze.load import find_layout
 
@@ -34,7 +35,7 @@ def test_a_size_that_no_picture_has_is_refused(tmp_path):
 def test_parameters_that_are_none(said, tmp_path):
     write_picture(tmp_path / "a.png", np.zeros((4, 4, 1), np.uint8), said)
     with pytest.raises(UnveilError, match=r"not those of unveil sample image|no name of a file"):
-        repeated(SampleImage(from_png=tmp_path / "a.png"))
+        open_image(repeated(SampleImage(from_png=tmp_path / "a.png"))[0].checkpoint)
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe#", b"###\n#\xed\xa0\x80#\n###"])

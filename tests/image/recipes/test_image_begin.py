@@ -44,8 +44,8 @@ def test_colour_pictures_are_predicted_and_grey_ones_are_as_they_were():
     assert chosen(default, 1, 64) == ("ddpm", "linear", "eps", False, 0.0, 2, 128)
     assert chosen(default, 3, 64) == ("", "cosine", "x0", False, 5.0, 4, 32)
     assert chosen(default, 3, 32) == ("", "cosine", "x0", False, 5.0, 2, 32)
-    assert [resolved(default, 3, size).stem for size in (47, 48, 50, 51, 96)] == [1, 4, 2, 1, 4]
-    assert [resolved(default, 1, size).stem for size in (28, 27)] == [2, 1]
+    assert [resolved(default, 3, size).network.stem for size in (47, 48, 50, 51, 96)] == [1, 4, 2, 1, 4]
+    assert [resolved(default, 1, size).network.stem for size in (28, 27)] == [2, 1]
     assert chosen(TRAIN_PRESETS["tiny"], 3, 64) == ("", "cosine", "x0", False, 5.0, 4, 64)
     assert chosen(TRAIN_PRESETS["paper"], 3, 32) == ("ddpm", "linear", "eps", False, 0.0, 1, 128)
 
@@ -177,7 +177,7 @@ def test_a_new_run_begins_with_the_weights_of_another(base, tmp_path, capsys):
     for flags, data, message in (
         (["--width", "64"], "colour", "--width 64: the shape is that of"),
         (["--predicts", "eps"], "colour", "--predicts eps: the shape is that of"),
-        ([], "grey", "makes pictures of 3 channels and 8 pixels, these have 1 and 8"),
+        ([], "grey", "makes images of 3 channels and 8 pixels, these have 1 and 8"),
         (["--classes"], "colour", "knows no classes, this training 2 classes (0, 1); leave --classes out"),
     ):
         assert (

@@ -377,9 +377,9 @@ def test_a_conversion_never_takes_the_place_of_what_is_converted(tmp_path, capsy
 
 def test_flags_that_would_do_nothing_or_begin_with_dashes(base, tmp_path, capsys):
     score = ["eval", "image", "--checkpoint", str(base / "run"), "--n", "4", "--steps", "2"]
-    refused(capsys, [*score, "--classifier-scale", "2"], "--classifier-scale is of --classifier")
-    refused(capsys, [*score, "--interval", "0.2", "0.4"], "--interval is of guidance")
-    refused(capsys, [*score, "--bits", "0", "--bits-variance", "small"], "--bits-variance is of --bits")
+    refused(capsys, [*score, "--classifier-scale", "2"], "--classifier-scale needs --classifier")
+    refused(capsys, [*score, "--interval", "0.2", "0.4"], "--interval needs guidance")
+    refused(capsys, [*score, "--bits", "0", "--bits-variance", "small"], "--bits-variance needs --bits")
     (tmp_path / "x.pt").write_bytes(b"?")
     refused(capsys, ["weights", "inspect", str(tmp_path / "x.pt"), "--flags", "--num_heads 4"], "x.pt")
     assert "Missing value" not in capsys.readouterr().err
@@ -408,7 +408,7 @@ def test_flags_that_would_do_nothing_or_begin_with_dashes(base, tmp_path, capsys
     refused(
         capsys,
         enlarge,
-        "is 8 x 8, but 4 x 4 is asked: small pictures are enlarged; give --fit, or --degrade to shrink whole ones",
+        "is 8 x 8, but 4 x 4 is needed: small images are enlarged; give --fit, or --degrade to shrink whole ones",
     )
 
 

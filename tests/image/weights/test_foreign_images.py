@@ -32,7 +32,8 @@ from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.weights.description import ImageWeights, network_of
-from unveil.image.weights.diffusers import betas_of, read_images_folder
+from unveil.image.weights.diffusers import read_images_folder
+from unveil.image.weights.diffusers_config import betas_of
 from unveil.image.weights.openai import RELEASED, read_flags
 from unveil.image.weights.releases import read_images_file
 from unveil.loading import load
@@ -163,7 +164,7 @@ def test_tables_of_schedulers_are_those_of_the_paper():
         ),
         ({"class_embed_type": "timestep"}, "class_embed_type is timestep"),
         ({"mid_block_scale_factor": 2}, "mid_block_scale_factor is 2"),
-        ({"sample_size": None}, "give --size"),
+        ({"sample_size": None}, "give `size`"),
         ({"sample_size": [8, 16]}, "is not one side"),
         ({"sample_size": 10}, "cannot halve 2 times"),
         ({"out_channels": 6}, "says variance_type fixed_small"),
@@ -249,7 +250,7 @@ def test_other_networks_of_openai_and_lucidrains_are_told(tmp_path):
     refused([torch.ones(3)], "no dict of tensors")
     refused({"model": {"weight": torch.ones(3)}}, "no GaussianDiffusion")
     tree = milestone("milestone")
-    refused(tree, "give --size")
+    refused(tree, "give `size`")
     model = tree["model"]
     refused(
         tree | {"model": {k: v for k, v in model.items() if "mem_kv" not in k}},

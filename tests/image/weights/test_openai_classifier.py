@@ -132,7 +132,7 @@ def test_the_released_upsamplers_are_known_by_their_names(stem, sides):
     described = _released(stem)
     assert (
         (described.size, described.upsample) == sides
-        and described.network.given == 3
+        and described.network.concat == 3
         and described.network.labels == 1000
     )
 

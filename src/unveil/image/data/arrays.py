@@ -1,4 +1,4 @@
-"""Arrays of pictures, .npy and .npz, as `Images`: bytes as they are, other numbers only where it is plain what they mean."""
+"""Arrays of images, .npy and .npz, as an `ImageSet`: bytes as they are, other numbers only if their range is unambiguous."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
 from unveil.image.data.folder_listing import natural
-from unveil.image.data.images import Images, Reading, block, check_square, kept
+from unveil.image.data.images import ImageSet, block, check_square, kept
 from unveil.image.data.picture_files import fitted
+from unveil.image.data.reading import Reading
 
 
 class Classes(NamedTuple):
-    """What is known besides the pixels, as of `Images`."""
+    """Fields of an `ImageSet` besides the pixels."""
 
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
@@ -25,18 +26,18 @@ class Classes(NamedTuple):
     why: str = ""
 
 
-def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Images:
+def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> ImageSet:
     """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers within 0 .. 255; or fractions
     within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a note says. Labels are whole numbers from 0, or words.
-    Beside NAME.npz a NAME.json.gz with a record an image may say its `group`, which becomes the class, its `code`, which is never split,
-    and its `style`.
+    A file NAME.json.gz beside NAME.npz may hold a record per image: its `group`, which becomes the class, its `code`, which is never
+    split, and its `style`.
 
     Args:
-        styles: records of these only; () takes all but "openmoji", whose licence would bind the weights that learn from it.
+        styles: styles to keep; () keeps all but "openmoji", whose licence would bind the weights.
     Raises:
-        UnveilError: not such an array, or numbers of which it is not plain what they mean.
+        UnveilError: no such array, or numbers of an ambiguous range.
     """
     images, labels, others = _loaded(file)
     if images is None:
@@ -62,7 +63,7 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         known, rows = _recorded(len(images), records, styles)
     elif styles:
         raise UnveilError(
-            f"{file}: no {records.name} beside it, which would say the style of each image; leave --styles out"
+            f"{file}: no {records.name} beside it, which would say the style of each image; leave `styles` out"
         )
     elif labels is not None:
         known = _labelled(len(images), labels, file)
@@ -70,11 +71,11 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         images = kept(images, rows)
     pixels, notes = _bytes(images, reading, file)
     check_square(pixels, str(file))
-    return Images(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
+    return ImageSet(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
 
 
 def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]]:
-    """Images, labels, and the names of what else is there."""
+    """ImageSet, labels, and the names of what else is there."""
     try:
         with open(file, "rb") as handle:
             if handle.read(2) != b"PK":
@@ -100,7 +101,7 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
 
 
 def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """uint8 (N, 1 or 3, S, S), converted by blocks, and what a person should know of it."""
+    """uint8 (N, 1 or 3, S, S), converted by blocks, and notes about the conversion."""
     from PIL import Image
 
     scale, shift, note = _meaning(images, file)
@@ -110,7 +111,7 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
         and not reading.background
         and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images))
     ):
-        raise UnveilError(f"{file}: has transparent places; give --background white or black")
+        raise UnveilError(f"{file}: has transparent pixels; give `background` white or black")
     whole = images.dtype == np.uint8 and not alpha and not reading.size
     if whole and images.flags.c_contiguous:
         return images, note
@@ -145,15 +146,15 @@ def _blocks(images: np.ndarray) -> list[slice]:
 
 
 def _levels(x: np.ndarray, scale: float, shift: float) -> np.ndarray:
-    """0 .. 255 of numbers x: round(scale (x + shift))."""
+    """Levels 0 .. 255 of numbers x: round(scale (x + shift))."""
     return x if x.dtype == np.uint8 else ((x.astype(np.float64) + shift) * scale).round().astype(np.uint8)
 
 
 def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, ...]]:
-    """(scale, shift, note): what numbers are in 0 .. 255, by their kind and range.
+    """(scale, shift, note) of the conversion to 0 .. 255, by the type and the range of the numbers.
 
     Raises:
-        UnveilError: it is not plain.
+        UnveilError: the range is ambiguous.
     """
     if images.dtype.kind not in "uif":
         raise UnveilError(
@@ -188,7 +189,7 @@ def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, .
 
 
 def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
-    """Labels that are none are told in `why`, for whoever wants classes."""
+    """The classes of an array of labels; `why` says what is wrong with invalid ones."""
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape == (count,) and labels.dtype.kind in "US":
@@ -210,7 +211,7 @@ def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
 
 
 def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, np.ndarray]:
-    """The classes, and which rows are wanted."""
+    """The classes, and the mask of the rows to keep."""
     try:
         records = json.loads(unpacked(file))
         kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))

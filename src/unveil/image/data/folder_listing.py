@@ -1,4 +1,4 @@
-"""What a folder of pictures is, by its names alone: its files, its classes, its parts for training and for tests."""
+"""What a folder of images contains, from names alone: its files, its classes, its parts for training and for tests."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PLAIN = (
     "data",
     "pictures",
     "photos",
-)  # no class by itself
+)  # names that are no class
 SYSTEM = ("__MACOSX", "@eaDir")
 
 
 class Listed(NamedTuple):
-    """The pictures below a folder, by name, and what else is there.
+    """The image files below a folder, by name, and what else is there.
 
     Args:
-        foreign: pictures that are not read here.
-        others: how many of which kind are no pictures.
+        foreign: image files of formats that cannot be read.
+        others: numbers of other files by kind.
     """
 
     files: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Listed(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Where the pictures to train on are, and the test pictures, if any; what a person should know about it."""
+    """The folder of the training images, that of the test images, if any, and notes about the choice."""
 
     train: Path
     test: Path | None
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
 
 
 def listed(folder: Path) -> Listed:
-    """All files below a folder, those of linked folders too; hidden ones, such as macOS's ._x.jpg, count as no pictures."""
+    """List all files below a folder, also in linked folders; hidden files, such as macOS's ._x.jpg, are no images."""
     files: list[Path] = []
     foreign: list[Path] = []
     others: Counter[str] = Counter()
@@ -86,12 +86,12 @@ def listed(folder: Path) -> Listed:
 
 
 def left_out(found: Listed) -> tuple[str, ...]:
-    """A line for each kind of picture that is not read here, and one for all that is no picture."""
+    """A note for each image format that cannot be read, and one for all other files."""
     notes: list[str] = []
     if found.foreign:
         kinds = Counter(file.suffix.lower() for file in found.foreign)
         for kind, count in kinds.items():
-            notes.append(f"left out {count} {'pictures' if count > 1 else 'picture'} {kind}: {FOREIGN[kind]}")
+            notes.append(f"left out {count} {'images' if count > 1 else 'image'} {kind}: {FOREIGN[kind]}")
     if total := sum(found.others.values()):
         some = ", ".join(f"{count} {kind}" for kind, count in found.others.most_common(4))
         notes.append(
@@ -101,12 +101,12 @@ def left_out(found: Listed) -> tuple[str, ...]:
 
 
 def parts(folder: Path) -> Parts:
-    """The pictures to train on and those to test by, where a folder is divided so; a folder that alone holds folders is gone through.
+    """The training images and the test images, if a folder is divided so; folders that only hold one folder are descended.
 
-    A `train` beside a `test` or a `val` is a division, and not two classes; of both, `test` is taken. Names count in any case.
+    A `train` beside a `test` or a `val` is a division, not two classes; `test` is preferred. Names match in any case.
 
     Raises:
-        UnveilError: divided, without a part to train on.
+        UnveilError: the folder is divided, without a part to train on.
     """
     notes: list[str] = []
     while True:
@@ -141,14 +141,14 @@ def parts(folder: Path) -> Parts:
 
 
 def _through(folder: Path, notes: list[str]) -> Path:
-    """The folder inside, where it alone has pictures, and folders of them or a name that is no class."""
+    """The folder inside, if it alone has images, and has subfolders of them or a name that is no class."""
     inner = _folders(folder)
     if len(inner) != 1 or _loose(folder):
         return folder
     path = next(iter(inner.values()))
     if path.name.lower() not in PLAIN and (_loose(path) or not _folders(path)):
         return folder
-    notes.append(f"the pictures are those of {path}")
+    notes.append(f"the images are those of {path}")
     return path if _divided(path) else _through(path, notes)
 
 
@@ -158,7 +158,7 @@ def _divided(folder: Path) -> bool:
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    """The folders inside that have pictures somewhere below, by name."""
+    """The folders inside that have images somewhere below, by name."""
     inside = sorted(
         p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in SYSTEM
     )
@@ -182,14 +182,16 @@ def _loose(folder: Path) -> bool:
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A key by which 2 stands before 10, also inside a name."""
+    """A sort key that puts 2 before 10, also inside a name."""
     pieces = re.split(r"([0-9]+)", name)
     return [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces if piece], name
 
 
 def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
-    """The class of each file: its subfolder, or without one what stands before the first "_" of its name. Where some have none, none has,
-    and the second tells why."""
+    """The class of each file, and the reason why there are none.
+
+    The class is the subfolder, or else the prefix of the name before its first "_". If some files have none, there are no classes.
+    """
     inner = [file.relative_to(folder).parts for file in files]
     found = [
         part[0] if len(part) > 1 else file.stem.split("_")[0] if "_" in file.stem else ""

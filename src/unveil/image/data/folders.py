@@ -1,4 +1,4 @@
-"""Folders of pictures as `Images`, and single files as pixels."""
+"""Folders of image files as an `ImageSet`, and single files as pixels."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
 from unveil.image.data.folder_listing import kinds, left_out, listed, natural
-from unveil.image.data.images import Images, Reading, check_square
-from unveil.image.data.picture_files import SUFFIXES, Unreadable, read_picture
+from unveil.image.data.images import ImageSet, check_square
+from unveil.image.data.picture_files import SUFFIXES, Unreadable, read_image_file
+from unveil.image.data.reading import Reading
 
 
-def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> Images:
-    """Every picture below a folder, by name. Classes are subfolders; without any, what stands before the first "_" of each name.
+def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> ImageSet:
+    """Read all images below a folder, ordered by name. Classes are subfolders; without any, the prefix of each name before its first "_".
 
-    The pictures are written into one array as they are read: there is never a second copy of all.
+    The images are written into one array as they are read, so that there is never a second copy.
 
     Args:
-        names: of the classes, in their order, such as those of the training images; by default those that are there, 2 before 10.
+        names: names of the classes in order, such as those of the training images; by default those found, 2 before 10.
     Raises:
-        UnveilError: no picture there, one that cannot be read, of a kind that would be changed silently, or of another size.
+        UnveilError: no image, one that cannot be read or would be changed silently, or mixed sizes.
     """
     found = listed(folder)
     if not found.files:
@@ -37,11 +38,11 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     used, skipped, several = list[Path](), list[str](), list[str]()
     for file in found.files:
         try:
-            picture, further = read_picture(file, reading)
+            picture, further = read_image_file(file, reading)
         except Unreadable as error:
             if not reading.skip_corrupt:
                 raise UnveilError(
-                    f"{file}: cannot be read ({error}); mend it, or leave such files out with --skip-corrupt"
+                    f"{file}: cannot be read ({error}); repair it, or leave such files out with `skip_corrupt`"
                 ) from None
             skipped.append(str(file.relative_to(folder)))
             continue
@@ -50,9 +51,9 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
         if picture.shape[1:] != pixels.shape[2:]:
             (h, w), (a, b) = picture.shape[1:], pixels.shape[2:]
             raise UnveilError(
-                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give --size S --fit crop, or --fit resize"
+                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give `size` and `fit=crop`, or `fit=resize`"
             )
-        if len(picture) > pixels.shape[1]:  # the first colours among grey ones
+        if len(picture) > pixels.shape[1]:  # the first colour image among grey ones
             grey, pixels = pixels, np.empty((len(pixels), len(picture), *pixels.shape[2:]), np.uint8)
             pixels[: len(used)] = grey[: len(used)]
             del grey
@@ -65,33 +66,33 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     pixels = pixels[: len(used)]
     check_square(pixels, str(folder))
     holds = "files hold" if len(several) > 1 else "file holds"
-    moving = f"{len(several)} {holds} several pictures, of which the first is read"
+    moving = f"{len(several)} {holds} several images, of which the first is read"
     notes = (*left_out(found), *([f"{moving} ({', '.join(several[:3])})"] if several else []))
     each, why = kinds(folder, used)
     if why:
-        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     there = sorted(set(each), key=natural)
     names = there if names is None else names
     if foreign := [name for name in there if name not in names]:
-        why = f"{folder}: images are of the class {foreign[0]!r}, which no training image is of; there are {', '.join(names)}"
-        return Images(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        why = f"{folder}: images have the class {foreign[0]!r}, which no training image has; there are {', '.join(names)}"
+        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     number = {name: k for k, name in enumerate(names)}
-    return Images(
+    return ImageSet(
         pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes
     )
 
 
 def class_names(folder: Path) -> list[str] | None:
-    """The classes of a folder in their order, by names alone; None where it has none."""
+    """The names of a folder's classes in order, from file names alone; None if it has none."""
     each, why = kinds(folder, listed(folder).files)
     return None if why else sorted(set(each), key=natural)
 
 
-def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
-    """Picture files, and those of folders, in the order given, as grey (channels 1) or RGB (3); grey ones count as three equal colours.
+def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
+    """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey images get three equal channels).
 
     Raises:
-        UnveilError: nothing there, one that cannot be read or is coloured where grey is needed, or mixed sizes.
+        UnveilError: no image, one that cannot be read or is coloured where grey is needed, or mixed sizes.
     """
     found: list[np.ndarray] = []
     for path in paths:
@@ -103,7 +104,7 @@ def read_pictures(paths: Sequence[Path], reading: Reading, channels: int) -> UIn
             raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}{hints}")
         for file in files:
             try:
-                picture, _ = read_picture(file, reading)
+                picture, _ = read_image_file(file, reading)
             except Unreadable as error:
                 raise UnveilError(f"{file}: cannot be read ({error})") from None
             if channels == 1 and len(picture) == 3:

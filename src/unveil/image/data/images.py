@@ -1,11 +1,9 @@
-"""Images to learn from: what they are in memory, how files become them, a share held out, random batches."""
+"""Sets of images in memory: classes, held-out parts, random batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,22 +12,21 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 
-Fit = Literal["exact", "crop", "resize"]
 BLOCK = 2**18  # bytes that are moved or converted at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Pictures of one size.
+class ImageSet:
+    """A set of images of one size.
 
     Args:
-        pixels: (N, C, H, W) in 0 .. 255, as read H = W; C 1 (grey) or 3 (red, green, blue).
+        pixels: (N, C, H, W) in 0 .. 255, with H = W after reading; C is 1 (grey) or 3 (red, green, blue).
         labels: (N,) classes from 0, or None.
-        names: of the classes.
-        groups: (N,) what must not be told apart when some are held out: drawings of one concept; None: each by itself.
+        names: names of the classes.
+        groups: (N,) numbers of groups that are held out together, such as drawings of one concept; None: each image by itself.
         skipped: files that could not be read.
-        notes: what else a person should know of the reading, a line each.
-        unlabelled: why there are no labels, for whoever wants classes.
+        notes: other remarks of the reader, one line each.
+        unlabelled: the reason why there are no labels.
     """
 
     pixels: UInt8[np.ndarray, "N C H W"]
@@ -43,8 +40,8 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def chosen(self, rows: np.ndarray) -> Images:
-        """Those of some rows, by number or by a bool each."""
+    def chosen(self, rows: np.ndarray) -> ImageSet:
+        """The images of some rows, by index or by mask."""
         picked = {
             n: None if getattr(self, n) is None else getattr(self, n)[rows]
             for n in ("pixels", "labels", "groups")
@@ -52,51 +49,19 @@ class Images:
         return replace(self, **picked)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files become images of one size.
+def split(
+    images: ImageSet, share: float, seed: int = 0, *, in_place: bool = False
+) -> tuple[ImageSet, ImageSet]:
+    """Split off a random part: (the rest, the held-out part). Images of one group stay together.
 
     Args:
-        size: S; 0: that of the files.
-        fit: exact refuses other sizes; crop takes the middle square after shrinking or enlarging the shorter side; resize squeezes.
-        background: colour under transparent places, "white" or "black"; "" refuses them.
-        skip_corrupt: leave out files that cannot be read, and say so in `Images.skipped`.
-    """
-
-    size: int = 0
-    fit: Fit = "exact"
-    background: Literal["", "white", "black"] = ""
-    skip_corrupt: bool = False
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("fit", get_args(Fit)),
-            ("background", ("", "white", "black")),
-            ("skip_corrupt", (True, False)),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} (--{name.replace('_', '-')}) must be one of {known}, got {getattr(self, name)!r}"
-                )
-        if type(self.size) is bool or not isinstance(self.size, Integral):
-            raise ValueError(f"size (--size) must be a whole number of pixels, got {self.size!r}")
-        if self.size < 0 or (self.fit != "exact" and self.size == 0):
-            raise ValueError(
-                f"--fit {self.fit} needs --size, the side in pixels, of at least 1; got {self.size}"
-            )
-
-
-def split(images: Images, share: float, seed: int = 0, *, in_place: bool = False) -> tuple[Images, Images]:
-    """(the rest, a random share held out); images of one group stay together.
-
-    Args:
-        in_place: the pixels of the rest are moved together where they are, so that there is no second copy of them; `images` itself holds
-            them no longer.
+        share: fraction to hold out, in [0, 1).
+        in_place: move the pixels of the rest inside their array instead of copying them; `images` is invalid afterwards.
     Raises:
         ValueError: share outside [0, 1).
     """
     if not 0.0 <= share < 1.0:
-        raise ValueError(f"the share held out must lie in [0, 1), got {share}")
+        raise ValueError(f"the held-out share must lie in [0, 1), got {share}")
     groups = np.arange(len(images)) if images.groups is None else images.groups
     kinds = np.unique(groups)
     order = np.random.default_rng(seed).permutation(kinds)
@@ -109,16 +74,16 @@ def split(images: Images, share: float, seed: int = 0, *, in_place: bool = False
 
 
 def kept(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows, by a bool each, moved together in the array itself where it can be written to."""
+    """The rows of a mask, moved to the front of the array itself if it is writeable."""
     if rows.all():
         return pixels
     if not pixels.flags.writeable:
         return pixels[rows]
-    places, count = np.flatnonzero(rows), block(pixels)
-    for i in range(0, len(places), count):
-        some = places[i : i + count]
+    chosen, count = np.flatnonzero(rows), block(pixels)
+    for i in range(0, len(chosen), count):
+        some = chosen[i : i + count]
         pixels[i : i + len(some)] = pixels[some]
-    return pixels[: len(places)]
+    return pixels[: len(chosen)]
 
 
 def check_square(pixels: np.ndarray, what: str) -> None:
@@ -130,17 +95,17 @@ def check_square(pixels: np.ndarray, what: str) -> None:
     height, width = pixels.shape[-2:]
     if height != width:
         raise UnveilError(
-            f"{what}: images are {width} x {height}, but squares are needed; give --size S --fit crop, or --fit resize"
+            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or `fit=resize`"
         )
 
 
 def block(pixels: np.ndarray) -> int:
-    """How many images are moved or converted at a time."""
+    """The number of images that are moved or converted at a time."""
     return max(1, BLOCK // max(1, pixels[:1].nbytes))
 
 
-def as_numbered(images: Images, names: Sequence[str]) -> Images:
-    """With the classes numbered as in `names`, where these are the same classes in another order."""
+def as_numbered(images: ImageSet, names: Sequence[str]) -> ImageSet:
+    """The images with classes numbered as in `names`, if these are the same classes in another order."""
     if (
         images.labels is None
         or tuple(names) == images.names
@@ -152,11 +117,11 @@ def as_numbered(images: Images, names: Sequence[str]) -> Images:
     return replace(images, labels=numbers[images.labels], names=tuple(names))
 
 
-def alike(images: Images, train: Images) -> Images:
-    """Test images with the classes numbered as those of the training images are, and with as many colours.
+def alike(images: ImageSet, train: ImageSet) -> ImageSet:
+    """Test images with the numbers of classes and the channels of the training images.
 
     Raises:
-        UnveilError: a class that was not trained on, another size, or colours where training images are grey.
+        UnveilError: a class that was not trained on, another size, or colour images where training images are grey.
     """
     colours, side = train.pixels.shape[1:3]
     if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):
@@ -169,13 +134,13 @@ def alike(images: Images, train: Images) -> Images:
     unknown = sorted(set(images.names) - set(train.names))
     if unknown:
         raise UnveilError(
-            f"test images are of the class {unknown[0]!r}, which no training image is of; there are {', '.join(train.names)}"
+            f"test images have the class {unknown[0]!r}, which no training image has; there are {', '.join(train.names)}"
         )
     numbers = np.array([train.names.index(name) for name in images.names])
     return replace(images, labels=numbers[images.labels], names=train.names)
 
 
-class Pictures:
+class RandomImages:
     """Random batches of images, uint8 on the CPU.
 
     Args:
@@ -184,18 +149,17 @@ class Pictures:
         UnveilError: no image.
     """
 
-    def __init__(self, images: Images, flip: bool = False) -> None:
+    def __init__(self, images: ImageSet, flip: bool = False) -> None:
         if not len(images):
-            raise UnveilError("there are no images to learn from")
-        whole = (
-            images.pixels.flags.c_contiguous and images.pixels.flags.writeable
-        )  # else torch would need a copy
+            raise UnveilError("there are no images to train on")
+        flags = images.pixels.flags
+        whole = flags.c_contiguous and flags.writeable  # else torch would need a copy
         self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Pixels (count, C, S, S), and classes (count,) if there are any."""
+        """Draw pixels (count, C, S, S), and classes (count,) if there are any."""
         rows = torch.randint(len(self.pixels), (count,), generator=generator, device="cpu")
         pixels = self.pixels[rows]
         if self.flip:

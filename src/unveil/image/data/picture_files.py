@@ -1,4 +1,4 @@
-"""The one place where a picture's file is opened: upright, grey or RGB, 8 bits a channel, or refused. PIL is imported when it is needed."""
+"""Opens image files: upright, grey or RGB, 8 bits per channel; others are refused. PIL is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
-from unveil.image.data.images import Reading
+from unveil.image.data.reading import Reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-FOREIGN = {  # pictures that are not read here, and what to do with them
+FOREIGN = {  # image formats that cannot be read, and what to do with them
     **dict.fromkeys(
         (".heic", ".heif", ".hif"),
         "a phone's HEIC: convert them to JPEG first, such as by `heif-convert a.heic a.jpg`",
@@ -34,28 +34,27 @@ FOREIGN = {  # pictures that are not read here, and what to do with them
 }
 
 
-DEEP = re.compile(
-    r"(?<!BGR);1[0-6]"
-)  # a raw mode of 10 to 16 bits a channel, but BMP's BGR;16, which is of a pixel
+# a raw mode of 10 to 16 bits per channel; BMP's BGR;16 has 16 bits per pixel
+DEEP = re.compile(r"(?<!BGR);1[0-6]")
 
 
 class Unreadable(Exception):
-    """A file that is not a whole picture, or one of a kind that cannot be used; the message says which."""
+    """A file that is not a whole image, or of a kind that cannot be used; the message says which."""
 
 
 class Opened(NamedTuple):
-    """A picture as it is in memory, uint8 (C, H, W), and how many further ones its file holds, of an animation or of pages."""
+    """An image in memory, uint8 (C, H, W), and the number of further images in its file (of an animation, or pages)."""
 
     pixels: UInt8[np.ndarray, "C H W"]
     further: int = 0
 
 
-def read_picture(file: Path, reading: Reading) -> Opened:
-    """One picture, turned upright by its Exif orientation and fitted; alpha that is 255 everywhere is dropped.
+def read_image_file(file: Path, reading: Reading) -> Opened:
+    """Read one image, turned upright by its Exif orientation and fitted; an alpha of 255 everywhere is dropped.
 
     Raises:
-        Unreadable: damaged, more than 8 bits a channel, or of other colours than grey and RGB.
-        UnveilError: transparent without a background, or another size than asked.
+        Unreadable: damaged, more than 8 bits per channel, or of other colours than grey and RGB.
+        UnveilError: transparent without a background, or of another size.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -65,9 +64,8 @@ def read_picture(file: Path, reading: Reading) -> Opened:
         if not file.stat().st_size:
             raise Unreadable("it is empty")
         with warnings.catch_warnings(action="ignore", category=UserWarning), Image.open(file) as opened:
-            deep = any(
-                DEEP.search(str(tile)) for tile in getattr(opened, "tile", ())
-            )  # which loading would cut to 8 bits
+            # loading would cut these to 8 bits
+            deep = any(DEEP.search(str(tile)) for tile in getattr(opened, "tile", ()))
             further = int(getattr(opened, "n_frames", 1)) - 1
             opened.seek(0)
             opened.load()
@@ -85,11 +83,8 @@ def read_picture(file: Path, reading: Reading) -> Opened:
             " ".join(str(error).split()).replace(str(file), "it")[:120] or type(error).__name__
         ) from None
     if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise Unreadable(f"more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
-    with (
-        contextlib.suppress(Exception),
-        warnings.catch_warnings(action="ignore"),
-    ):  # of Exif that is damaged nothing follows
+        raise Unreadable(f"more than 8 bits per channel (mode {image.mode}); convert it to 8 bits first")
+    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):  # damaged Exif is ignored
         image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _opaque(image, reading, file)
@@ -102,7 +97,7 @@ def read_picture(file: Path, reading: Reading) -> Opened:
 
 
 def _opaque(image: Image, reading: Reading, file: Path) -> Image:
-    """Without its alpha, which must be 255 everywhere, or over the background."""
+    """The image without its alpha, which must be 255 everywhere, or over the background."""
     from PIL import Image as Images
 
     clear = image.convert("RGBA")
@@ -111,16 +106,16 @@ def _opaque(image: Image, reading: Reading, file: Path) -> Image:
     if not reading.background:
         share = float((np.asarray(clear)[..., 3] < 255).mean())
         raise UnveilError(
-            f"{file}: has transparent places (mode {image.mode}, {share:.1%} of its pixels); give --background white or black"
+            f"{file}: has transparent pixels (mode {image.mode}, {share:.1%} of its pixels); give `background` white or black"
         )
     return Images.alpha_composite(Images.new("RGBA", clear.size, reading.background), clear).convert("RGB")
 
 
 def fitted(image: Image, reading: Reading, what: str) -> Image:
-    """A picture of the side that is asked.
+    """The image cropped or resized to the side of the settings.
 
     Raises:
-        UnveilError: another size, where none may be changed.
+        UnveilError: another size, with `fit="exact"`.
     """
     from PIL.Image import Resampling
 
@@ -129,7 +124,7 @@ def fitted(image: Image, reading: Reading, what: str) -> Image:
         return image
     if reading.fit == "exact":
         raise UnveilError(
-            f"{what}: is {width} x {height}, but {side} x {side} is asked; give --fit crop or --fit resize"
+            f"{what}: is {width} x {height}, but {side} x {side} is needed; give `fit=crop` or `fit=resize`"
         )
     if reading.fit == "resize":
         return image.resize(

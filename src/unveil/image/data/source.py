@@ -1,4 +1,4 @@
-"""Images by whatever name: a folder, an array, Fashion-MNIST (IDX files) or CIFAR-10 (its binary archive)."""
+"""Sources of images: a folder, an array, Fashion-MNIST (IDX files) or CIFAR-10 (its binary archive)."""
 
 import gzip
 import hashlib
@@ -20,11 +20,12 @@ from unveil.files.places import found, home
 from unveil.image.data.arrays import read_array
 from unveil.image.data.folder_listing import parts
 from unveil.image.data.folders import class_names, read_folder
-from unveil.image.data.images import Images, Reading
+from unveil.image.data.images import ImageSet
+from unveil.image.data.reading import Reading
 
 FASHION = "fashion-mnist"
 FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 FASHION_NAMES = (
     "T-shirt",
     "trouser",
@@ -37,7 +38,7 @@ FASHION_NAMES = (
     "bag",
     "ankle boot",
 )
-FASHION_SHA256 = {  # of what the .gz files hold
+FASHION_SHA256 = {  # of the unpacked files
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -47,22 +48,21 @@ CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 CIFAR_BATCHES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 
 
-def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), test: bool = False) -> Images:
-    """The images of a source, also below $UNVEIL_DATA and the cache.
+def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), test: bool = False) -> ImageSet:
+    """Read the images of a source, also below $UNVEIL_DATA and the cache.
 
-    - `fashion-mnist`: of the Debian package `dataset-fashion-mnist`, the cache, or downloaded into it;
+    - `fashion-mnist`: from the Debian package `dataset-fashion-mnist`, the cache, or downloaded into it;
     - a folder with IDX files (`train-images-idx3-ubyte`, also .gz), with CIFAR-10's `data_batch_1.bin`, or of picture files;
     - `cifar-10-binary.tar.gz`; a .npz or .npy.
 
     Args:
-        test: the set's own test images; of a folder its classes are numbered as those of the training images are.
+        test: read the source's own test images; the classes of a folder have the numbers of the training images.
     Raises:
-        UnveilError: there is no such source, it is damaged, or it has no test images of its own.
+        UnveilError: no such source, damaged, or without test images of its own.
     """
     place = found(Path(source))
-    cut_short = place == home() / FASHION and not all(
-        _idx(place, name) for name in FASHION_SHA256
-    )  # a download that did not end
+    # an interrupted download
+    cut_short = place == home() / FASHION and not all(_idx(place, name) for name in FASHION_SHA256)
     if source == FASHION and (cut_short or not place.is_dir()):
         place = DEBIAN if DEBIAN.is_dir() else _downloaded()
     if place.is_dir():
@@ -99,7 +99,7 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
 
 
 def has_test(source: str) -> bool:
-    """Whether a source brings test images of its own."""
+    """Whether a source has test images of its own."""
     place = found(Path(source))
     return (
         source == FASHION
@@ -115,11 +115,11 @@ def has_test(source: str) -> bool:
     )
 
 
-def _fitting(images: Images, reading: Reading, what: Path) -> Images:
+def _fitting(images: ImageSet, reading: Reading, what: Path) -> ImageSet:
     side = images.pixels.shape[-1]
     if reading.size not in (0, side):
         raise UnveilError(
-            f"{what}: its images are {side} x {side}, and --size {reading.size} is asked; leave --size out"
+            f"{what}: its images are {side} x {side}, but `size` is {reading.size}; leave `size` out"
         )
     return images
 
@@ -128,11 +128,11 @@ def _idx(folder: Path, name: str) -> Path | None:
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
-def read_idx(folder: Path, test: bool = False) -> Images:
-    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as four bytes, big end first, then the numbers. Yann LeCun's MNIST page.
+def read_idx(folder: Path, test: bool = False) -> ImageSet:
+    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as a big-endian 32-bit number, then the numbers. LeCun's MNIST page.
 
     Raises:
-        UnveilError: a file is missing, cut short, or not of this format.
+        UnveilError: a file is missing, cut short, or of another format.
     """
     kind = "t10k" if test else "train"
     pixels, labels = (
@@ -145,7 +145,7 @@ def read_idx(folder: Path, test: bool = False) -> Images:
         if int(labels.max()) == 9 and FASHION in str(folder)
         else tuple(str(k) for k in range(int(labels.max()) + 1))
     )
-    return Images(pixels[:, None], labels.astype(np.int64), names)
+    return ImageSet(pixels[:, None], labels.astype(np.int64), names)
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
@@ -179,15 +179,15 @@ def _downloaded() -> Path:
         try:
             held = hashlib.sha256(gzip.decompress(file.read_bytes())).hexdigest()
         except (OSError, EOFError, zlib.error) as error:
-            raise UnveilError(f"{file}: damaged ({error}); delete it to download it anew") from error
+            raise UnveilError(f"{file}: damaged ({error}); delete it to download it again") from error
         if held != digest:
             raise UnveilError(
-                f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it anew"
+                f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it again"
             )
     return folder
 
 
-def read_cifar(place: Path, test: bool = False) -> Images:
+def read_cifar(place: Path, test: bool = False) -> ImageSet:
     """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers. cs.toronto.edu/~kriz/cifar.html.
 
     Raises:
@@ -226,15 +226,15 @@ def read_cifar(place: Path, test: bool = False) -> Images:
             f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class and 3072 numbers"
         )
     flat = records.reshape(-1)
-    for k in range(len(records)):  # together, where they are: each goes k + 1 numbers back
+    for k in range(len(records)):  # in place: record k moves k + 1 numbers forward
         flat[3072 * k : 3072 * (k + 1)] = records[k, 1:].copy()
-    return Images(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
+    return ImageSet(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
 
 
 def _places(
     place: Path, wanted: tuple[str, ...], sizes: dict[str, int]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Where each batch goes in one array (N, 3073) of all, by their sizes."""
+    """The rows of each batch in one array (N, 3073) of all."""
     for name in wanted:
         if name not in sizes:
             raise UnveilError(
@@ -253,10 +253,10 @@ def _places(
 
 
 def _filled(part: np.ndarray, stream: Any) -> None:
-    """Read into a part of an array.
+    """Fill a part of an array from a stream.
 
     Raises:
-        EOFError: the stream ends before.
+        EOFError: the stream is too short.
     """
     room, done = memoryview(part.reshape(-1)), 0  # pyright: ignore[reportArgumentType]
     while done < len(room):

@@ -1,4 +1,4 @@
-"""How far two sets of feature vectors are apart. Say whose features they are: with other features the numbers mean other things."""
+"""Distances between two sets of feature vectors. Numbers from different features cannot be compared, so name the features."""
 
 from collections.abc import Generator
 
@@ -11,7 +11,7 @@ Features = Float[np.ndarray, "_ D"]
 def frechet_distance(a: Features, b: Features) -> float:
     """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), of means m and covariances S. Heusel et al. 2017, eq. 6.
 
-    Biased upwards by some D / N: hold it against a floor of as many samples.
+    Biased upwards by about D / N: compare it with a floor of as many samples.
 
     Raises:
         ValueError: fewer than two samples, or features of different sizes.
@@ -53,8 +53,8 @@ def kernel_distance(a: Features, b: Features) -> float:
 
 
 def precision_recall(real: Features, made: Features, k: int = 3) -> tuple[float, float]:
-    """Shares of `made` within the manifold of `real`, and of `real` within that of `made`; a manifold is all balls around its points that
-    reach to the k-th nearest of them. Kynkaanniemi et al. 2019, eq. 1-2.
+    """Precision: the share of `made` inside the manifold of `real`; recall: the reverse. A manifold is the union of balls around its points
+    with the distances to their k-th nearest neighbours as radii. Kynkaanniemi et al. 2019, eq. 1-2.
 
     Raises:
         ValueError: not more than k samples, or features of different sizes.
@@ -71,20 +71,20 @@ def _covered(points: Features, manifold: Features, k: int) -> float:
 
 
 def nearest(a: Features, b: Features) -> Float[np.ndarray, " _"]:
-    """For each of a the squared distance to the nearest of b."""
+    """The squared distance of each row of a to the nearest row of b."""
     return np.concatenate([d.min(1) for d in _distances(a, b)])
 
 
 def memorised_share(made: Features, train: Features, held: Features, quantile: float = 0.01) -> float:
-    """Share of `made` that is nearer to its nearest of `train` than all but a `quantile` of held-out samples are.
+    """Share of `made` whose distance to the nearest training sample is below the `quantile` of those distances of held-out samples.
 
-    About `quantile` where nothing is memorised, 1 where training images are repeated.
+    About `quantile` if nothing is memorised, 1 if training images are repeated.
     """
     return float((nearest(made, train) < np.quantile(nearest(held, train), quantile)).mean())
 
 
 def _distances(a: Features, b: Features, rows: int = 256) -> Generator[np.ndarray]:
-    """Squared distances, some rows of a at a time; a point's distance to itself is 0 but for rounding."""
+    """Squared distances, some rows of a at a time; the distance of a point to itself is 0 up to rounding."""
     b = b.astype(np.float64) if b.shape[1] < 4096 else b.astype(np.float32)
     squares = (b**2).sum(1)
     for i in range(0, len(a), rows):

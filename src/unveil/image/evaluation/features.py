@@ -1,6 +1,6 @@
-"""Extractors of features: SqueezeNet trained on ImageNet, a classifier trained on the same data, the pixels themselves.
+"""Feature extractors: SqueezeNet trained on ImageNet, a classifier trained on the same data, or the pixels.
 
-Every number from them says which.
+Every result names its extractor.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CAFFE_MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 @dataclass(frozen=True)
 class Pixels:
-    """All numbers of an image, in 0 .. 1."""
+    """The pixels of an image, in 0 .. 1."""
 
     name: str = "pixels"
 
@@ -32,9 +32,9 @@ class Pixels:
 
 
 class SqueezeNet:
-    """The mean over places of the last fire module: 512 numbers. Iandola et al. 2016; weights of songhan/SqueezeNet-Deep-Compression.
+    """The mean over positions of the last fire module: 512 numbers. Iandola et al. 2016; weights of songhan/SqueezeNet-Deep-Compression.
 
-    Images are enlarged to 227 x 227 (bilinear), blue first, minus Caffe's mean; grey ones count as three equal colours.
+    Images are enlarged to 227 x 227 (bilinear), in the order blue, green, red, minus Caffe's mean; grey images get three equal channels.
 
     Args:
         weights: `<layer>.weight` and `.bias`, as in the .npz.
@@ -87,7 +87,7 @@ class SqueezeNet:
 
 
 class Judged:
-    """What the logits of a classifier trained on the same data are linear in."""
+    """The last features of a classifier trained on the same data, whose linear function its logits are."""
 
     def __init__(self, classifier: ImageClassifier, name: str) -> None:
         self.classifier, self.name = classifier, f"classifier {name}, trained on the same data"
@@ -97,10 +97,10 @@ class Judged:
 
 
 def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | SqueezeNet:
-    """The extractor of a name; auto takes SqueezeNet where its weights are.
+    """The extractor with this name; auto takes SqueezeNet if its weights are found.
 
     Raises:
-        UnveilError: its weights are not there.
+        UnveilError: its weights are not found.
     """
     file = found(SQUEEZENET)
     if name == "pixels" or (name == "auto" and not file.is_file()):
@@ -110,5 +110,5 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
             return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
     except (OSError, ValueError) as error:
         raise UnveilError(
-            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take --extractor pixels"
+            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take `extractor=pixels`"
         ) from error

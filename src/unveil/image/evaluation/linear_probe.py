@@ -1,4 +1,4 @@
-"""Which class an image is of, by a linear classifier of an extractor's features: a judge that needs no training run."""
+"""A linear classifier of features, by ridge regression: it classifies samples without a training run."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ Classes = Int[np.ndarray, " _"]
 def ridge_classifier(
     features: Features, labels: Classes, penalty: float = 0.1
 ) -> Callable[[Features], Classes]:
-    """The class whose indicator is largest by ridge regression on features of mean 0 and variance 1.
+    """A function from features to classes: the largest indicator by ridge regression on standardised features.
 
-    W = argmin |X W - Y|^2 / N + penalty |W|^2 = X' (X X' + penalty N I)^-1 Y, for indicators Y (N, K) less their means.
+    W = argmin |X W - Y|^2 / N + penalty |W|^2 = X' (X X' + penalty N I)^-1 Y, for centred indicators Y (N, K).
 
     Raises:
         ValueError: no features, or not as many classes as features.
@@ -26,14 +26,14 @@ def ridge_classifier(
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     scale = np.where(deviation > 1e-12, 1.0 / np.maximum(deviation, 1e-12), 0.0)
     x, kinds = (features - mean) * scale, np.arange(int(labels.max()) + 1)
-    told = (labels[:, None] == kinds).astype(np.float64)
-    count, y = len(x), told - told.mean(0)
+    indicators = (labels[:, None] == kinds).astype(np.float64)
+    count, y = len(x), indicators - indicators.mean(0)
     if x.shape[1] <= count:
         weights = np.linalg.solve(x.T @ x + penalty * count * np.eye(x.shape[1]), x.T @ y)
     else:
         weights = x.T @ np.linalg.solve(x @ x.T + penalty * count * np.eye(count), y)
 
     def predicted(some: Features) -> Classes:
-        return (((some - mean) * scale) @ weights + told.mean(0)).argmax(1)
+        return (((some - mean) * scale) @ weights + indicators.mean(0)).argmax(1)
 
     return predicted

@@ -1,4 +1,4 @@
-"""How good generated images are, beside what bounds the numbers from below and above."""
+"""Scores of generated images, beside references that bound them from below and above."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from unveil.image.data.images import Images
+from unveil.image.data.images import ImageSet
 from unveil.image.evaluation.distances import (
     frechet_distance,
     kernel_distance,
@@ -33,9 +33,9 @@ def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) ->
 
 
 def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pixels4:
-    """Samples of the normal distribution with the mean and the full covariance of training pixels: what any model should beat.
+    """Samples of the normal distribution with the mean and the full covariance of training pixels: a baseline for any model.
 
-    x = m + X' z / sqrt(N), z ~ N(0, I), for centred images X (N, D): the covariance is never made.
+    x = m + X' z / sqrt(N), z ~ N(0, I), for centred images X (N, D): the covariance is never computed.
     """
     flat = train.reshape(len(train), -1).astype(np.float32)
     mean = flat.mean(0)
@@ -47,39 +47,39 @@ def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pix
 
 def image_metrics(
     made: Pixels4,
-    train: Images,
-    held: Images,
+    train: ImageSet,
+    held: ImageSet,
     features: Extractor,
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
     asked: Classes | None = None,
     judge: Callable[[Pixels4], Classes] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Metrics of generated images against as many training images, and of three references against these same.
+    """Metrics of generated images against as many training images, and of three references against the same training images.
 
-    floor: as many other training images; held_out: images that were not trained on; gaussian: `gaussian_images` of 10,000. Memorisation is
-    judged in pixels, against all training images. Hits are images that are of the class that was asked, references' of their own.
+    floor: as many other training images; held_out: images that were not trained on; gaussian: `gaussian_images` of 10,000. Memorisation
+    is measured in pixels, against all training images. The hit rate is the share of images that the judge assigns to their class.
 
     Args:
-        asked: classes of the generated images; None counts no hits.
-        judge: what tells the classes of images; None: `ridge_classifier` of the features of those training images.
+        asked: requested classes of the generated images; None: no hit rate.
+        judge: from images to classes; None: `ridge_classifier` of the features of those training images.
     Raises:
         ValueError: fewer training images than twice the generated ones.
     """
     count = len(made)
     if len(train) < 2 * count:
         raise ValueError(
-            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give --n {len(train) // 2}"
+            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` {len(train) // 2}"
         )
     order = rng.permutation(len(train))
-    real, told = features(train.pixels[order[:count]]), train.labels
+    real, labels = features(train.pixels[order[:count]]), train.labels
     others = train.chosen(order[count : 2 * count])
-    sets = {"floor": others, "gaussian": Images(gaussian_images(train.pixels[order[:10_000]], count, rng))}
+    sets = {"floor": others, "gaussian": ImageSet(gaussian_images(train.pixels[order[:10_000]], count, rng))}
     if len(held) > 3:
         sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
     linear = (
-        ridge_classifier(real, told[order[:count]])
-        if asked is not None and judge is None and told is not None
+        ridge_classifier(real, labels[order[:count]])
+        if asked is not None and judge is None and labels is not None
         else None
     )
 

@@ -1,4 +1,4 @@
-"""Images as files: grids, PNG with the parameters that made it, animations. Needs pillow alone."""
+"""Grids of images, with titles. Needs only pillow."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,12 @@ from PIL import Image
 def grid(
     pixels: UInt8[np.ndarray, "N C H W"], columns: int = 0, gap: int = 2, least: int = 0
 ) -> UInt8[np.ndarray, "Y X C"]:
-    """Pictures in rows from the top left, white between them.
+    """Images in rows from the top left, with white gaps.
 
     Args:
-        columns: 0 makes it about square.
-        least: pictures smaller than this are enlarged by a whole factor, for the eye.
+        columns: images per row; 0 makes the grid about square.
+        gap: white pixels between images.
+        least: smallest height in pixels; smaller images are enlarged by a whole factor.
     """
     count, channels, height, width = pixels.shape
     columns = min(columns or int(np.ceil(count**0.5)), count)
@@ -32,7 +33,7 @@ def grid(
 def titled(
     page: UInt8[np.ndarray, "Y X C"], names: Sequence[str], gap: int = 2
 ) -> UInt8[np.ndarray, "_ X C"]:
-    """A page of `grid` with a name over the middle of each column; long names are cut to fit."""
+    """A page of `grid` with a name above each column; long names are cut to fit."""
     from PIL import ImageDraw, ImageFont
 
     font, height = ImageFont.load_default(), 16

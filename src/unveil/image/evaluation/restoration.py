@@ -1,4 +1,4 @@
-"""How near restored images are to the true ones, and what does it without learning: medians and bicubic interpolation."""
+"""PSNR of restored images, and baselines without learning: medians and bicubic interpolation."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ def psnr(true: Pixels4, made: Pixels4) -> Float[np.ndarray, " _"]:
 
 
 def median_filtered(pixels: Pixels4) -> Pixels4:
-    """The median of each pixel's 3 x 3 neighbours, edges mirrored."""
+    """The median of the 3 x 3 neighbourhood of each pixel, with mirrored edges."""
     padded = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
     height, width = pixels.shape[-2:]
     around = np.stack([padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)])
@@ -24,9 +24,9 @@ def median_filtered(pixels: Pixels4) -> Pixels4:
 
 
 def median_filled(pixels: Pixels4, known: np.ndarray) -> Pixels4:
-    """Unknown pixels, where bool `known` (N, 1, H, W) is false, by the median of their known 3 x 3 neighbours, from the rim inwards.
+    """Fill unknown pixels, where bool `known` (N, 1, H, W) is false, with the median of their known 3 x 3 neighbours, from the rim inwards.
 
-    An image of which nothing is known becomes grey, 128.
+    An image without known pixels becomes grey, 128.
     """
     height, width = pixels.shape[-2:]
     value = np.where(known, pixels.astype(np.float64), np.nan)
@@ -43,7 +43,7 @@ def median_filled(pixels: Pixels4, known: np.ndarray) -> Pixels4:
 
 
 def bicubic(pixels: Pixels4, factor: int) -> UInt8[np.ndarray, "_ C Y X"]:
-    """Images enlarged by a whole factor."""
+    """Bicubic interpolation by a whole factor."""
     large = F.interpolate(
         torch.from_numpy(pixels.astype(np.float32)), scale_factor=factor, mode="bicubic", align_corners=False
     )

@@ -1,4 +1,4 @@
-"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention where sides are long, extra keys and values that are learned."""
+"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention at high resolutions, and learned extra keys and values."""
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,17 @@ MEMORIES = 4
 class LinearUNet2d(nn.Module):
     """(x (B, C, H, W), time (B,)) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
 
-    Level k has two residual blocks and an attention of `sizes[k]` channels down, of `sizes[k + 1]` up; between levels four places become
-    one. `github.com/lucidrains/denoising-diffusion-pytorch`; linear attention: Shen et al. 2021, `Efficient Attention`.
+    Level k has two residual blocks and an attention with `sizes[k]` channels down and `sizes[k + 1]` up; between levels 2 x 2 positions
+    are folded into channels. `github.com/lucidrains/denoising-diffusion-pytorch`; linear attention: Shen et al. 2021, `Efficient
+    Attention`.
 
     Args:
         channels: C.
-        width: sinusoids of the time, of which four times as many numbers are made.
-        sizes: channels of the first convolution and of each level, one more than levels.
-        heads, head_width, full: of each level's attention; not full: linear. The middle has full attention with the last heads.
+        width: size of the sinusoidal time features; the embedding has four times as many.
+        sizes: channels of the first convolution and of each level, one more than there are levels.
+        heads, head_width, full: attention of each level, linear unless full. The middle has full attention with the last heads.
     Raises:
-        ValueError: numbers that do not fit, an x of another kind.
+        ValueError: numbers that do not fit, or an x of another shape.
     """
 
     def __init__(
@@ -43,14 +44,19 @@ class LinearUNet2d(nn.Module):
                 f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, {head_width}, {full}"
             )
         self.channels, self.width, self.factor = channels, width, 2 ** (levels - 1)
-        about = 4 * width
-        self.time = nn.Sequential(nn.Linear(width, about), nn.GELU(), nn.Linear(about, about))
+        embedding = 4 * width
+        self.time = nn.Sequential(nn.Linear(width, embedding), nn.GELU(), nn.Linear(embedding, embedding))
         self.enter = nn.Conv2d(channels, sizes[0], 7, padding=3)
 
         def level(k: int, inputs: int, size: int, change: nn.Module) -> nn.ModuleList:
             attend = MemoryAttention2d(size, heads[k], head_width[k], full[k])
             return nn.ModuleList(
-                [RMSResidual2d(inputs, size, about), RMSResidual2d(inputs, size, about), attend, change]
+                [
+                    RMSResidual2d(inputs, size, embedding),
+                    RMSResidual2d(inputs, size, embedding),
+                    attend,
+                    change,
+                ]
             )
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -63,38 +69,40 @@ class LinearUNet2d(nn.Module):
         last = sizes[-1]
         attend = MemoryAttention2d(last, heads[-1], head_width[-1], full=True)
         self.middle = nn.ModuleList(
-            [RMSResidual2d(last, last, about), attend, RMSResidual2d(last, last, about)]
+            [RMSResidual2d(last, last, embedding), attend, RMSResidual2d(last, last, embedding)]
         )
         for k in reversed(range(levels)):
             fine, coarse = sizes[k], sizes[k + 1]
             self.up.append(level(k, coarse + fine, coarse, nn.Conv2d(coarse, fine, 3, padding=1)))
-        self.last = RMSResidual2d(2 * sizes[0], sizes[0], about)
+        self.last = RMSResidual2d(2 * sizes[0], sizes[0], embedding)
         self.leave = nn.Conv2d(sizes[0], channels * (1 + learned_variance), 1)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.factor or x.shape[3] % self.factor:
             needed = f"(B, {self.channels}, H, W) with sides that {self.factor} divides"
             raise ValueError(f"LinearUNet2d: x must be {needed}, got {tuple(x.shape)}")
-        about = by_eights(self.time, sinusoids(time, self.width, inclusive=True))
+        embedding = by_eights(self.time, sinusoids(time, self.width, inclusive=True))
         h = first = self.enter(x)
         kept: list[Tensor] = []
         for k, (one, two, attend, change) in enumerate(self.down):  # pyright: ignore[reportGeneralTypeIssues]
-            kept.append(h := one(h, about))
-            kept.append(h := attend(two(h, about)))
+            kept.append(h := one(h, embedding))
+            kept.append(h := attend(two(h, embedding)))
             h = change(F.pixel_unshuffle(h, 2) if k + 1 < len(self.down) else h)
         one, attend, two = self.middle
-        h = two(attend(one(h, about)), about)
+        h = two(attend(one(h, embedding)), embedding)
         for k, (one, two, attend, change) in enumerate(self.up):  # pyright: ignore[reportGeneralTypeIssues]
-            h = one(torch.cat([h, kept.pop()], dim=1), about)
-            h = attend(two(torch.cat([h, kept.pop()], dim=1), about))
+            h = one(torch.cat([h, kept.pop()], dim=1), embedding)
+            h = attend(two(torch.cat([h, kept.pop()], dim=1), embedding))
             h = change(
                 h.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1) if k + 1 < len(self.up) else h
             )
-        return self.leave(self.last(torch.cat([h, first], dim=1), about)).to(x.dtype)  # not autocast's
+        return self.leave(self.last(torch.cat([h, first], dim=1), embedding)).to(
+            x.dtype
+        )  # the dtype of x, not autocast's
 
 
 class RMSNorm2d(nn.Module):
-    """gain x / rms(x), over the channels of each place. Zhang & Sennrich 2019."""
+    """gain x / rms(x), over the channels at each position. Zhang & Sennrich 2019."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -105,26 +113,26 @@ class RMSNorm2d(nn.Module):
 
 
 class RMSResidual2d(nn.Module):
-    """skip(x) + silu(norm(conv(silu(norm(conv(x)) (1 + scale) + shift)))), scale and shift linear in silu(about)."""
+    """skip(x) + silu(norm(conv(silu(norm(conv(x)) (1 + scale) + shift)))), scale and shift linear in silu(embedding)."""
 
-    def __init__(self, inputs: int, outputs: int, about: int) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
         super().__init__()
-        self.about = nn.Linear(about, 2 * outputs)
+        self.about = nn.Linear(embedding, 2 * outputs)
         self.first, self.first_norm = nn.Conv2d(inputs, outputs, 3, padding=1), RMSNorm2d(outputs)
         self.second, self.second_norm = nn.Conv2d(outputs, outputs, 3, padding=1), RMSNorm2d(outputs)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, about: Tensor) -> Tensor:
-        scale, shift = by_eights(self.about, F.silu(about))[:, :, None, None].chunk(2, dim=1)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = by_eights(self.about, F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.first_norm(self.first(x)), 1.0 + scale))
         return self.skip(x) + F.silu(self.second_norm(self.second(h)))
 
 
 class MemoryAttention2d(nn.Module):
-    """x + W attention(norm(x)) among all places and learned memories; the linear one has a norm behind W.
+    """x + W attention(norm(x)) over all positions and learned memories; linear attention has a norm after W.
 
-    Full: softmax(q k' / sqrt(D)) v. Linear: (softmax of k over places)' v first, a D x D matrix, of which softmax(q) over D / sqrt(D) takes
-    a mean; its cost grows with the places, not with their square.
+    Full: softmax(q k' / sqrt(D)) v. Linear: softmax_D(q) / sqrt(D) times the D x D matrix softmax_N(k)' v, so that the cost is linear in
+    the number of positions N.
     """
 
     def __init__(self, channels: int, heads: int, head_width: int, full: bool) -> None:
@@ -137,11 +145,11 @@ class MemoryAttention2d(nn.Module):
         self.merged_norm = nn.Identity() if full else RMSNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
+        q, k, v = (  # each (B, heads, N, D)
             part.unflatten(1, (self.heads, -1)).flatten(3).transpose(-1, -2)
             for part in self.qkv(self.norm(x)).chunk(3, dim=1)
         )
-        k, v = (
+        k, v = (  # each (B, heads, MEMORIES + N, D)
             torch.cat([own.expand(len(x), -1, -1, -1), part], dim=-2)
             for own, part in zip(self.memory, (k, v), strict=True)
         )

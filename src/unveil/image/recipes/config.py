@@ -1,13 +1,23 @@
-"""Images: the configs. They import nothing heavy; the wiring is in `image_train.py`, `image_run.py` and `image_eval.py`."""
+"""Configs of the image recipes; free of torch. The wiring of each verb is in the module of its name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tyro.conf import OmitArgPrefixes
+
+from unveil.checks import Bounds, check_fields
+from unveil.image.data.reading import Background, Fit
+from unveil.image.recipes.training_flags import IMAGES, NETWORK, Data, Network
+from unveil.image.settings import ImageSettings
 from unveil.runs.flags import Run, RunFlags, changed, flat
 from unveil.runs.verb import Verb
+
+Settings = OmitArgPrefixes[ImageSettings]
+SAMPLING = ImageSettings()
 
 
 @dataclass(frozen=True)
@@ -18,228 +28,141 @@ class TrainImage:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny proves learning in minutes; default is of about 2.7 M parameters; paper is DDPM's on CIFAR-10, for a GPU"""
+    """tiny learns in minutes on a CPU; default has about 2.7 M parameters; paper is DDPM's model of CIFAR-10, for a GPU"""
     method: Literal["", "ddpm", "iddpm", "v", "edm", "flow"] = ""
-    """DDPM, Improved DDPM (cosine, learned variance), v on the cosine table, EDM, or flow matching; it sets the three fields below it. By
-    default ddpm for grey pictures; colour pictures are predicted themselves: --schedule cosine --predicts x0 --min-snr 5"""
+    """DDPM, Improved DDPM (cosine schedule, learned variance), v-prediction on the cosine schedule, EDM, or flow matching; sets the next
+    three flags. By default ddpm for grey images, and --schedule cosine --predicts x0 --min-snr 5 for colour images"""
     schedule: Literal["", "linear", "cosine", "flow", "karras"] = ""
-    """table of betas, or flow matching's or EDM's schedule; by default that of the method"""
+    """noise schedule: a table of betas (linear, cosine), or the schedule of flow matching or EDM (karras); by default that of --method"""
     predicts: Literal["", "eps", "x0", "v", "flow", "edm"] = ""
-    """what the network's output means; by default that of the method"""
+    """prediction target of the network; by default that of --method"""
     learned_variance: bool = False
-    """learn the variance of each step, too"""
-    diffusion_steps: int = 1000
-    """of the table"""
-    sigma_data: float = 0.5
-    """of EDM: the standard deviation of the data in -1 .. 1"""
+    """learn the variance of each step too (Improved DDPM)"""
+    diffusion_steps: Annotated[int, Bounds(1)] = 1000
+    """number of steps T of the table"""
+    sigma_data: Annotated[float, Bounds(0, above=True)] = 0.5
+    """standard deviation of the data in -1 .. 1, which scales EDM's inputs and outputs"""
     loss: Literal["", "simple", "hybrid", "vlb"] = ""
-    """squared error; with the bound's term for a learned variance; or the bound alone. By default hybrid if the variance is learned"""
+    """simple: squared error; hybrid: squared error and the variational bound, for a learned variance; vlb: the bound alone. By default
+    hybrid with --learned-variance, else simple"""
     importance: bool | None = None
-    """draw times more often where the loss is large (Improved DDPM); by default with --loss vlb"""
-    min_snr: float | None = None
-    """gamma of min-SNR weighting; 5 as published; 0: none; by default 5 where colour pictures are predicted, else 0"""
-    data: str = "fashion-mnist"
-    """a folder of images, a .npz or .npy, fashion-mnist, or cifar-10-binary.tar.gz; also below $UNVEIL_DATA"""
+    """sample times in proportion to their past losses (Improved DDPM); by default only with --loss vlb"""
+    min_snr: Annotated[float, Bounds(0)] | None = None
+    """gamma of the min-SNR loss weights, 5 in the paper; 0 disables them; by default 5 for colour images, else 0"""
     classes: bool = False
-    """tell the network the class: subfolder, prefix of the name, or label"""
-    label_drop: float = 0.1
-    """probability that a sample's class is not told, for classifier-free guidance"""
-    upsample: int = 1
-    """tell the network the picture at 1 / upsample of its size, to enlarge others; 1: no"""
-    size: int = 0
-    """side in pixels; 0: that of the files"""
-    fit: Literal["exact", "crop", "resize"] = "exact"
-    """how other sizes become --size: refuse, the middle square, or squeeze"""
-    background: Literal["", "white", "black"] = ""
-    """colour under transparent places; by default such files are refused"""
-    skip_corrupt: bool = False
-    """leave out files that cannot be read"""
-    styles: tuple[str, ...] = ()
-    """of a .npz with records: only these; by default all but openmoji, whose licence would bind the weights"""
-    hold_out: float = 0.05
-    """share that is not trained on, where the data have no test images of their own"""
-    flip: bool = False
-    """mirror half of the images"""
-    width: int = 48
-    """channels of the first level"""
-    multiples: tuple[int, ...] = (1, 2, 2)
-    """channels of each level, in widths"""
-    blocks: int = 1
-    """residual blocks of a level, one more on the way up"""
-    attention: tuple[int, ...] = (7, 8)
-    """sides, in places, of the levels with attention; the middle always has it"""
-    head_width: int = 0
-    """channels of an attention head; 0: one head"""
-    groups: int = 16
-    """of GroupNorm"""
-    scale_shift: bool = True
-    """the time scales and shifts (AdaGN) instead of being added"""
-    big_gan: bool = False
-    """change sides inside residual blocks (BigGAN)"""
-    dropout: float = 0.0
-    """in residual blocks"""
-    stem: int = 0
-    """patch size: stem x stem pixels are folded into channels, which is faster; 1: none; above 2 with --predicts x0 --min-snr 5. By default
-    4 where colour pictures of 48 pixels or more are predicted, else 2, or what divides the side"""
+    """condition the network on the class: subfolder, prefix of the file name, or label"""
+    label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
+    """probability of dropping the class during training, for classifier-free guidance"""
+    upsample: Annotated[int, Bounds(1)] = 1
+    """train an upsampler, conditioned on the image at 1 / upsample of its size; 1 disables it"""
+    images: Data = IMAGES
+    network: Network = NETWORK
     start_from: str | None = None
-    """begin with the weights of this run, checkpoint or zoo name, converted ones too, whose shape and diffusion the new run takes over"""
+    """run, checkpoint or zoo name to initialise the weights from (converted checkpoints too); the new run takes over its network and
+    diffusion; by default random weights"""
     run: Run = RunFlags(steps=8_000, save_every=500, out=Path("runs/image"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class SampleImage:
-    """Make images: a grid, each by itself, and if asked how they came to be. Their PNG files hold the parameters that made them.
+    """Sample images, one by one and as a grid, and on request an animation. Their PNG files hold the settings that made them.
 
     Example: unveil sample image --checkpoint runs/image -n 64 --class 3 --scale 2 --out samples
     """
 
     checkpoint: str = "runs/image"
-    """a run folder, a checkpoint folder or a zoo name"""
-    n: int = 64
-    """images"""
+    """run folder, checkpoint folder or zoo name"""
+    n: Annotated[int, Bounds(1)] = 64
+    """number of images"""
     label: tuple[int | str, ...] = ()
-    """--class: which class, by number from 0 or by name; several take turns; -1: none. By default all classes in turn"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
-    """ddpm is ancestral and wants many steps, dpmpp and heun are of second order"""
-    steps: int = 20
-    """of the solver; heun calls the network twice in each"""
-    spacing: Literal["even", "quadratic"] = "even"
-    """of the times of ddim and ddpm on a table"""
-    respacing: str = ""
-    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
-    eta: float = 0.0
-    """of ddim: 0 adds no noise on the way, 1 as much as ddpm"""
-    variance: Literal["", "small", "large", "learned"] = ""
-    """of ddpm; by default learned if it is, else small"""
-    scale: float = 1.0
-    """of classifier-free guidance; 1: none, 0: the class is ignored"""
-    interval: tuple[float, float] = (0.0, 1.0)
-    """t within which guidance acts"""
-    rescale: float = 0.0
-    """of guidance, against over-exposure, in 0 .. 1"""
-    negative: int | str = -1
-    """class that guidance leads away from, instead of from no class, by number or by name; -1: no class"""
+    """--class: classes of the images in turn, by number from 0 or by name; -1: unconditional; by default all classes"""
+    settings: Settings = SAMPLING
     classifier: str = ""
-    """a run of unveil train classifier that leads towards the classes; the model itself need not know them"""
-    classifier_scale: float = 1.0
-    """of the classifier's guidance"""
-    classifier_form: Literal["belief", "mean"] = "belief"
-    """move the belief, with any solver, or the mean of ddpm's steps (both of Dhariwal & Nichol 2021)"""
-    clip: bool = True
-    """keep the belief within the range of pixels"""
-    threshold: float = 0.0
-    """quantile of dynamic thresholding instead of clipping, such as 0.995"""
-    temperature: float = 1.0
-    """of ddpm's noise"""
+    """run of unveil train classifier whose gradient guides towards the classes; the model itself may be unconditional"""
     given: tuple[str, ...] = ()
-    """--from: pictures, or folders of them, to begin from, in turn: for --task, --restore and upsamplers"""
+    """--from: image files, or folders of them, used in turn: for --task, --restore and upsamplers"""
     task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
-    """of --from: noise to --strength and back; make up what --mask hides (RePaint); to noise and back (ddim); between two (ddim)"""
+    """what to do with the images of --from. img2img: noise them to --strength and denoise; inpaint: generate what --mask covers
+    (RePaint); reconstruct: invert to noise and back (ddim); interpolate: between two of them (ddim)"""
     restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
-    """of --from, damaged so: sample what fits the measurement"""
-    strength: float = 0.6
-    """of img2img: t that pictures are noised to; 1 forgets them"""
+    """degradation of the images of --from, which are restored by guidance towards the measurement"""
     mask: str = ""
-    """of inpaint: a picture whose bright half is made up"""
-    jumps: int = 1
-    """of --task inpaint: how often each stretch of --jump-length steps is walked; 10 as RePaint"""
-    jump_length: int = 10
-    """steps that a jump goes back"""
-    noise: float = 5.0
-    """of --restore: standard deviation of the noise in the pictures, in levels of 0 .. 255"""
-    blur: float = 1.0
-    """of --restore deblur: standard deviation of the blur in pixels"""
-    factor: int = 2
-    """of --restore superres: how many times larger"""
+    """image file whose bright half is generated by --task inpaint and --restore inpaint"""
+    noise: Annotated[float, Bounds(0, inf, above=True, below=True)] = 5.0
+    """standard deviation of the noise in the images of --restore, in levels of 0 .. 255"""
+    blur: Annotated[float, Bounds(0, inf, above=True, below=True)] = 1.0
+    """standard deviation of the blur of --restore deblur, in pixels"""
+    factor: Annotated[int, Bounds(1)] = 2
+    """enlargement of --restore superres"""
     degrade: bool = False
-    """the pictures of --from are whole: damage (or shrink) them first, and measure how well they are restored"""
-    fit: Literal["exact", "crop", "resize"] = "exact"
-    """how pictures of other sizes become the model's: refuse, the middle square, or squeeze"""
-    background: Literal["", "white", "black"] = ""
-    """colour under transparent places"""
-    batch_size: int = 64
-    """images at a time; less needs less memory"""
+    """degrade (or shrink) the images of --from first, and measure how well they are restored"""
+    fit: Fit = "exact"
+    """how images of --from with other sizes become the model's size: refuse them, crop the middle square, or resize"""
+    background: Background = ""
+    """colour behind transparent pixels of --from; by default such images are refused"""
+    batch_size: Annotated[int, Bounds(1)] = 64
+    """images per batch; lower it if memory runs out"""
     out: Path = Path("samples")
-    """folder: grid.png, 0000.png and so on, and denoising.gif with --watch"""
+    """output folder for grid.png, 0000.png and so on, and denoising.gif with --watch"""
     from_png: Path | None = None
-    """repeat what made this PNG, bit for bit on the same machine; only --out, --device, --threads, --watch and --json are heeded"""
+    """PNG file whose images are made again, bit for bit on the same machine; only --out, --device, --threads, --watch and --json apply"""
     watch: bool = False
-    """write an animation of the belief about the first batch"""
+    """write an animation of the belief about x_0 during sampling"""
     seed: int = 0
-    """of the noise"""
+    """seed of the noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
+    threads: Annotated[int, Bounds(0)] = 0
     """CPU threads; 0 lets torch decide"""
     json: str | None = None
-    """write the numbers here; - is standard output"""
+    """file for the result; - is standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class EvalImage:
-    """Score a model's images beside the data: distances, precision and recall over a named extractor, memorisation, bits a dimension.
+    """Score images against the data: distances, precision and recall of named features, memorisation, bits per dimension.
 
     Example: unveil eval image --checkpoint runs/image --n 2000 --json image.json
     """
 
     checkpoint: str = "runs/image"
-    """a run folder, a checkpoint folder or a zoo name"""
+    """run folder, checkpoint folder or zoo name"""
     data: str | None = None
-    """what to compare with, as in training; by default the model's own data"""
-    n: int = 2000
-    """images to make, and to compare with"""
+    """images to compare with, as --data of unveil train image; by default the model's own data"""
+    n: Annotated[int, Bounds(4)] = 2000
+    """number of images to make, and to compare with"""
     extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
-    """features that are compared: SqueezeNet's of $UNVEIL_DATA/models, --judge's, or the pixels; auto takes SqueezeNet if it is there"""
+    """features to compare: SqueezeNet's (weights below $UNVEIL_DATA/models), those of --judge, or pixels; auto takes SqueezeNet if its
+    weights are there, else pixels"""
     judge: str = ""
-    """a run of unveil train classifier --clean that tells which images are of the class that was asked; by default a linear classifier
-    of the extractor's features"""
-    bits: int = -1
-    """held-out images to bound in bits a dimension, which calls the network once for each step of the table; 0: none; by default 32, where
-    the model has a table and images were held out"""
+    """run of unveil train classifier --clean that counts images of the requested class; by default a linear classifier of the features"""
+    bits: Annotated[int, Bounds(-1)] = -1
+    """number of held-out images for bits per dimension, with one network call per step of the table; 0: none; by default 32, if the
+    model has a table and images were held out"""
     bits_variance: Literal["small", "large"] = "large"
-    """of a model that did not learn it"""
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
-    """as of unveil sample image"""
-    steps: int = 20
-    """of the solver"""
-    spacing: Literal["even", "quadratic"] = "even"
-    """of the times of ddim and ddpm on a table"""
-    respacing: str = ""
-    """of these instead of --steps: counts of equal sections of the table, clean to noisy, such as 25,25,50; or ddim25"""
-    eta: float = 0.0
-    """of ddim"""
-    variance: Literal["", "small", "large", "learned"] = ""
-    """of ddpm"""
-    scale: float = 1.0
-    """of classifier-free guidance"""
-    interval: tuple[float, float] = (0.0, 1.0)
-    """t within which guidance acts"""
-    rescale: float = 0.0
-    """of guidance, against over-exposure, in 0 .. 1"""
-    negative: int = -1
-    """class that guidance leads away from, instead of from no class"""
+    """variance of the steps in that bound, if the model did not learn it"""
+    settings: Settings = SAMPLING
     classifier: str = ""
-    """a run of unveil train classifier that leads towards the classes"""
-    classifier_scale: float = 1.0
-    """of its guidance"""
-    classifier_form: Literal["belief", "mean"] = "belief"
-    """as of unveil sample image"""
-    clip: bool = True
-    """keep the belief within the range of pixels"""
-    threshold: float = 0.0
-    """quantile of dynamic thresholding instead of clipping, such as 0.995"""
-    temperature: float = 1.0
-    """of ddpm's noise"""
-    batch_size: int = 100
-    """images at a time; less needs less memory"""
+    """run of unveil train classifier that guides the samples"""
+    batch_size: Annotated[int, Bounds(1)] = 100
+    """images per batch; lower it if memory runs out"""
     seed: int = 0
-    """of the noise"""
+    """seed of the noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 0
+    threads: Annotated[int, Bounds(0)] = 0
     """CPU threads; 0 lets torch decide"""
     json: str | None = None
-    """write the result here; - is standard output"""
+    """file for the result; - is standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 UNSAID = (
@@ -249,8 +172,7 @@ UNSAID = (
     "min_snr",
     "stem",
     "batch_size",
-)  # what follows from the pictures by default
-
+)  # their defaults depend on the images
 
 METHODS = {
     "ddpm": {"schedule": "linear", "predicts": "eps", "learned_variance": False},
@@ -262,7 +184,7 @@ METHODS = {
 
 
 def for_method(config: TrainImage, method: str) -> TrainImage:
-    """The config with what a method means, before other flags change it; "" leaves it to the pictures.
+    """The config with the fields that a method stands for, before other flags change it; "" leaves the choice to `resolved`.
 
     Raises:
         ValueError: no such method.
@@ -275,45 +197,37 @@ def for_method(config: TrainImage, method: str) -> TrainImage:
 
 
 def said(config: TrainImage, name: str) -> bool:
-    """Whether a field of `UNSAID` was given."""
+    """Whether the user set a field of `UNSAID`."""
     value = flat(config)[name]
     return value not in ("", None) and (name not in ("stem", "batch_size") or value != 0)
 
 
 def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
-    """The config with what follows from the pictures; what was said stays.
+    """The config with the defaults that depend on the images; fields that the user set stay.
 
-    Colour pictures, of which nothing is said about the diffusion, are predicted themselves, by min-SNR weights on the cosine table, and
-    from 48 pixels on in patches of 4 x 4: after five minutes on one core 200 photographs of 64 x 64 have become colours and shapes, where
-    predicted noise is speckle (docs/log.md). All else is by DDPM on patches of 2 x 2.
+    Colour images, if no flag chooses a diffusion, are trained with x_0-prediction and min-SNR weights on the cosine schedule, from 48
+    pixels on with patches of 4 x 4: after five minutes on one core 200 photographs of 64 x 64 have become colours and shapes, where
+    eps-prediction gives speckle (docs/log.md). All others are trained by DDPM with patches of 2 x 2.
 
     Args:
         channels: 1 or 3.
         size: side in pixels.
     """
-    asked = (
-        config.method
-        or config.schedule
-        or config.predicts
-        or config.learned_variance
-        or config.loss
-        or config.importance
-    )
-    colours = channels > 1 and not asked
+    chosen = (config.method, config.schedule, config.predicts, config.learned_variance, config.loss)
+    colours = channels > 1 and not any(chosen) and not config.importance
     method = METHODS[config.method or "ddpm"]
-    given: dict[str, object] = {
+    defaults: dict[str, object] = {
         "method": "" if colours else config.method or "ddpm",
         "schedule": "cosine" if colours else config.schedule or method["schedule"],
         "predicts": "x0" if colours else config.predicts or method["predicts"],
         "batch_size": config.run.batch_size or (32 if colours else 128),
     }
     if config.min_snr is None:
-        given["min_snr"] = 5.0 if colours else 0.0
-    if not config.stem:
-        given["stem"] = next(
-            side for side in ((4, 2, 1) if colours and size >= 48 else (2, 1)) if size % side == 0
-        )
-    return changed(config, **given)
+        defaults["min_snr"] = 5.0 if colours else 0.0
+    if not config.network.stem:
+        patches = (4, 2, 1) if colours and size >= 48 else (2, 1)
+        defaults["stem"] = next(side for side in patches if size % side == 0)
+    return changed(config, **defaults)
 
 
 TRAIN_PRESETS = {
@@ -360,25 +274,28 @@ TRAIN_PRESETS = {
 
 @dataclass(frozen=True)
 class DemoImage:
-    """Make images with a packaged model: a picture with a column for each class, and an animation of how they come out of noise.
+    """Sample images from a packaged model: a picture with a column per class, and an animation of the sampling.
 
     Example: unveil demo image --out demo
     """
 
     checkpoint: str | None = None
-    """a zoo name, a run folder or a checkpoint folder; by default a packaged model of images"""
-    rows: int = 6
-    """images of each class"""
+    """zoo name, run folder or checkpoint folder; by default a packaged image model"""
+    rows: Annotated[int, Bounds(1)] = 6
+    """images per class"""
     scale: float = 2.0
-    """of classifier-free guidance, where the model was trained for it"""
+    """scale of classifier-free guidance, if the model was trained for it"""
     steps: int = 20
-    """of DPM-Solver++"""
+    """steps of DPM-Solver++"""
     out: Path = Path("demo")
-    """folder for images.png and images.gif"""
+    """output folder for images.png and images.gif"""
     seed: int = 0
-    """of the noise"""
+    """seed of the noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 TRAIN = Verb(

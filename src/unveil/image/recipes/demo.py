@@ -1,4 +1,4 @@
-"""`unveil demo image`: a large picture of images of every class, and how they came out of noise."""
+"""`unveil demo image`: a grid of images of every class, and an animation of their sampling."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def packaged() -> str:
 
 
 def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
-    """Make both; returns what to print.
+    """Write both files; returns what to print.
 
     Raises:
         ValueError: no rows.
@@ -57,36 +57,33 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.image.generation import generate
     from unveil.image.model import pixels_of
     from unveil.image.recipes.config import SampleImage
-    from unveil.image.recipes.load import load_image, read_image_config
-    from unveil.image.recipes.reproduce import parameters
-    from unveil.image.recipes.sample import classes_of, settings_of
-    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.image.recipes.load import load_image, open_image
+    from unveil.image.recipes.reproduce import parameters, weights_digest
+    from unveil.image.recipes.sample import classes_of
+    from unveil.image.settings import ImageSettings
     from unveil.runs.device import enough_memory
     from unveil.runs.machine import command_name
 
-    if config.rows < 1:
-        raise ValueError(f"--rows must be at least 1, got {config.rows}")
     if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+        raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     picture, animation = config.out / "images.png", config.out / "images.gif"
     for file in (picture, animation):
         check_output(file)
     began = perf_counter()
     name = config.checkpoint or packaged()
-    folder = find_checkpoint(name)
-    names = read_image_config(folder)["names"]
-    model = load_image(folder, config.device)
+    opened = open_image(name)
+    names = tuple(opened.config["names"])
+    model = load_image(opened.folder, config.device, opened.config)
     if model.shape.upsample > 1:
         raise UnveilError(
-            f"{name} enlarges pictures; show it with: {command_name()} sample image --checkpoint {name} --from PICTURES"
+            f"{name} enlarges images; show it with: {command_name()} sample image --checkpoint {name} --from IMAGES"
         )
     columns = min(len(names), MOST) or 8
     label = tuple(range(columns)) if names else ()
     scale = config.scale if model.shape.null else 1.0
     count = config.rows * columns
-    asked = SampleImage(
-        name, count, label, steps=config.steps, scale=scale, batch_size=count, seed=config.seed
-    )
+    settings = ImageSettings(steps=config.steps, scale=scale)
+    asked = SampleImage(name, count, label, settings, batch_size=count, seed=config.seed)
     frames: list[np.ndarray] = []
 
     def show(belief: torch.Tensor, _: torch.Tensor) -> None:
@@ -94,14 +91,12 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():
-        made = generate(
-            model, classes_of(label, count, names), count, settings_of(asked), config.seed, count, show
-        )
+        labels = classes_of(label, count, names)
+        made = generate(model, labels, count, settings, config.seed, count, show)
     pixels = made.pixels.numpy()
     large = grid(pixels, columns, gap=4, least=84)
-    write_picture(
-        picture, titled(large, names[:columns], gap=4) if names else large, parameters(asked, model.device)
-    )
+    text = parameters(asked, model.device, weights_digest(opened.folder))
+    write_picture(picture, titled(large, names[:columns], gap=4) if names else large, text)
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     program = command_name()
     others = "".join(
@@ -112,7 +107,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
     return f"""
 {picture}: {count} images{kinds}
-{animation}: what the network believes on the way, from noise to pictures
+{animation}: the belief about the images during sampling
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
 next:{others}

@@ -3,135 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from unveil.image.classifier import ImageClassifier
+    from unveil.image.data.images import ImageSet
+    from unveil.image.evaluation.metrics import Extractor
+    from unveil.image.generation import Given
+    from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage
+    from unveil.image.recipes.load import Opened
     from unveil.runs.progress import Progress
 
-BITS = 32  # held-out images that are bounded by default
+BITS = 32  # default number of held-out images for bits per dimension
+
+
+class Conditions(NamedTuple):
+    """What the samples are conditioned on.
+
+    Args:
+        labels: (n,) classes, or None.
+        given: guidance and low-resolution images, inputs of `generate`.
+        truth: (n, C, S, S) uint8 images that an upsampler should recover, or None.
+    """
+
+    labels: Tensor | None
+    given: Given
+    truth: np.ndarray | None
 
 
 def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     """Score images; returns metrics and, as references, those of the data and of a Gaussian."""
     import time
-    from dataclasses import replace
-    from pathlib import Path
 
     import numpy as np
     import torch
 
-    from unveil.errors import UnveilError
-    from unveil.image.evaluation.features import Judged, extractor
     from unveil.image.evaluation.metrics import image_metrics
-    from unveil.image.evaluation.restoration import bicubic, psnr
-    from unveil.image.generation import Given, generate
-    from unveil.image.likelihood import bits_per_dim
-    from unveil.image.model import TABLES, pixels_of
+    from unveil.image.generation import generate
     from unveil.image.recipes.from_pictures import check_used
-    from unveil.image.recipes.load import load_image, named_classifier, read_image_config
-    from unveil.image.recipes.sample import protocol, settings_of
-    from unveil.image.recipes.train import images_of, tell
-    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.image.recipes.load import load_image, open_classifier, open_image
+    from unveil.image.recipes.sample import settings_of
     from unveil.runs.device import enough_memory
-    from unveil.runs.statistics import mean_ci95
 
-    for name, least in (("n", 4), ("bits", -1), ("batch_size", 1), ("threads", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(
-                f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
-            )
     check_used(config)
-    folder = find_checkpoint(config.checkpoint)
-    described = read_image_config(folder)
-    settings = settings_of(config, described["names"])
+    opened = open_image(config.checkpoint)
+    settings = settings_of(config.settings, opened.config["names"])
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.data is None and "data" not in described:
-        raise UnveilError("packaged weights do not say where their data are; give --data")
-    reading = {
-        "asked_size": 0,
-        "fit": "exact",
-        "background": "",
-        "skip_corrupt": False,
-        "styles": [],
-        "hold_out": 0.05,
-    }
-    with enough_memory("read fewer or smaller images"):
-        train, held = images_of(reading | described, config.data)
-    tell(train, progress)
-    model = load_image(folder, config.device)
-    bits = (BITS if model.shape.schedule in TABLES and len(held) else 0) if config.bits == -1 else config.bits
-    if bits and model.shape.schedule not in TABLES:
-        raise ValueError(
-            f"--bits {bits}: bits a dimension need a model with a table of steps, this has {model.shape.schedule}; give --bits 0"
-        )
-    if bits and not len(held):
-        raise UnveilError("nothing was held out of this model's data; give --bits 0")
-    if train.pixels.shape[1:] != (model.shape.channels, model.shape.size, model.shape.size):
-        raise UnveilError(
-            f"the data are {train.pixels.shape[1:]}, the model makes {(model.shape.channels, *[model.shape.size] * 2)}"
-        )
-    named = not described.get("origin")  # others' weights say how many classes they know, not which
-    if model.shape.classes and (
-        train.names != tuple(described["names"]) if named else len(train.names) != model.shape.classes
-    ):
-        raise UnveilError(
-            f"the classes of the data are not those that the model was trained with: {_few(train.names)} against "
-            f"{_few(described['names'])}; give its own --data"
-        )
-    if len(train) < 2 * config.n:
-        raise ValueError(
-            f"--n {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower --n"
-        )
-    judge = named_classifier(config.judge, train.names, config.device) if config.judge else None
-    if config.extractor == "judge" and judge is None:
-        raise ValueError("--extractor judge needs --judge RUN, of unveil train classifier --clean")
-    features = (
-        Judged(judge, Path(config.judge).name)
-        if config.extractor == "judge" and judge is not None
-        else extractor(config.extractor, model.device)
-    )
+    train, held = _data(config, opened, progress)
+    model = load_image(opened.folder, config.device, opened.config)
+    bits = _bounded(config, model, held)
+    _check_data(config, opened, model, train)
+    guide = open_classifier(config.classifier, train.names) if config.classifier else None
+    judge = _judge(config, train, guide)
+    features, name = _features(config, judge, model.device)
     rng = np.random.default_rng(config.seed)
-    labels = None
-    if model.shape.classes:
-        assert train.labels is not None
-        labels = torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
-    given = Given()
-    if config.classifier:
-        if train.labels is None:
-            raise UnveilError(
-                f"--classifier leads towards classes, and these data have none: {train.unlabelled or 'no labels'}"
-            )
-        given = Given(named_classifier(config.classifier, train.names, config.device))
-        labels = (
-            torch.from_numpy(rng.permutation(train.labels)[: config.n].astype(np.int64))
-            if labels is None
-            else labels
-        )
+    labels, given, truth = _conditions(config, model, train, held, guide, rng)
     if judge is not None and labels is None and config.extractor != "judge":
         raise ValueError(
-            "--judge counts hits of the class that was asked, but neither model nor --classifier knows classes; leave it out"
+            "`judge` counts images of the requested class, but neither the model nor `classifier` knows classes; leave it out"
         )
-    if (
-        config.classifier
-        and config.judge
-        and find_checkpoint(config.classifier) == find_checkpoint(config.judge)
-    ):
-        raise ValueError("--judge must be another classifier than the one that guides")
-    if judge is not None and not judge.clean:
-        raise ValueError("--judge was trained on noisy images; give one of unveil train classifier --clean")
-    truth: np.ndarray | None = None
-    if model.shape.upsample > 1:
-        if len(held) < config.n:
-            raise ValueError(
-                f"--n {config.n}: only {len(held)} held-out images to shrink and enlarge; lower --n"
-            )
-        rows = rng.permutation(len(held))[: config.n]
-        truth = held.pixels[rows]
-        given = replace(given, low=model.reduced(model.normalized(torch.from_numpy(truth))))
-        if model.shape.classes and held.labels is not None:
-            labels = torch.from_numpy(held.labels[rows].astype(np.int64))
     began = time.perf_counter()
     with enough_memory():
         made = generate(model, labels, config.n, settings, config.seed, config.batch_size, given=given)
@@ -144,41 +80,231 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
             rng,
             lambda done, total: progress("comparing", done, total, {}),
             None if labels is None else labels.numpy(),
-            None
-            if judge is None
-            else lambda pixels: judge.predicted(torch.from_numpy(np.array(pixels))).numpy(),
+            None if judge is None else lambda x: judge.predicted(torch.from_numpy(np.array(x))).numpy(),
         )
         metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
-        if truth is not None:
-            assert given.low is not None
-            metrics["psnr_mean"] = float(psnr(truth, made.pixels.numpy()).mean())
-            references["bicubic"] = {
-                "psnr_mean": float(
-                    psnr(truth, bicubic(pixels_of(given.low).numpy(), model.shape.upsample)).mean()
-                )
-            }
-        if bits:
-            rows = rng.permutation(len(held))[:bits]
-            told = (
-                torch.from_numpy(held.labels[rows].astype(np.int64))
-                if model.shape.classes and held.labels is not None
-                else None
+        if truth is not None and given.low is not None:
+            scores = _recovered(truth, made.pixels.numpy(), given.low, model.shape.upsample)
+            metrics["psnr_mean"], references["bicubic"] = (
+                scores["psnr_mean"],
+                {"psnr_mean": scores["bicubic"]},
             )
-            found: list[float] = []
-            for i in range(0, len(rows), config.batch_size):
-                some = slice(i, i + config.batch_size)
-                part = torch.from_numpy(held.pixels[rows[some]])
-                bound = bits_per_dim(
-                    model, part, None if told is None else told[some], config.seed + i, config.bits_variance
-                )
-                found += bound.total.tolist()
-                progress("bits a dimension", len(found), len(rows), {})
-            mean, half = mean_ci95(np.array(found))
-            metrics |= {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(found)}
-    how = f"{protocol(config)}; features: {features.name}; against training images"
-    if "class_hit_rate" in metrics:
-        how += f"; hits by {'a linear classifier of these features' if judge is None else Judged(judge, Path(config.judge).name).name}"
-    return {"metrics": metrics, "reference": references, "protocol": how}
+        if bits:
+            metrics |= _bits(config, model, held, bits, rng, progress)
+    return {
+        "metrics": metrics,
+        "reference": references,
+        "protocol": _protocol(config, name, "class_hit_rate" in metrics),
+    }
+
+
+def _data(config: EvalImage, opened: Opened, progress: Progress) -> tuple[ImageSet, ImageSet]:
+    """The training images and the held-out ones.
+
+    Raises:
+        UnveilError: they are not found or cannot be read.
+    """
+    from unveil.errors import UnveilError
+    from unveil.image.recipes.train import images_of, tell
+    from unveil.runs.device import enough_memory
+
+    if config.data is None and "data" not in opened.config:
+        raise UnveilError("packaged weights do not hold the path of their data; give `data`")
+    usual = {
+        "asked_size": 0,
+        "fit": "exact",
+        "background": "",
+        "skip_corrupt": False,
+        "styles": [],
+        "hold_out": 0.05,
+    }
+    with enough_memory("read fewer or smaller images"):
+        train, held = images_of(usual | opened.config, config.data)
+    tell(train, progress)
+    return train, held
+
+
+def _bounded(config: EvalImage, model: ImageModel, held: ImageSet) -> int:
+    """The number of held-out images for bits per dimension.
+
+    Raises:
+        ValueError: the model has no table of steps.
+        UnveilError: nothing was held out.
+    """
+    from unveil.errors import UnveilError
+    from unveil.image.model import TABLES
+
+    table = model.shape.schedule in TABLES
+    if config.bits == -1:
+        return BITS if table and len(held) else 0
+    if config.bits and not table:
+        raise ValueError(
+            f"`bits` {config.bits}: bits per dimension need a model with a table of steps, this has {model.shape.schedule}; give `bits` 0"
+        )
+    if config.bits and not len(held):
+        raise UnveilError("nothing was held out of this model's data; give `bits` 0")
+    return config.bits
+
+
+def _check_data(config: EvalImage, opened: Opened, model: ImageModel, train: ImageSet) -> None:
+    """Refuse data that do not fit the model.
+
+    Raises:
+        UnveilError: images of another shape, or other classes.
+        ValueError: fewer than two training images for each sample.
+    """
+    from unveil.errors import UnveilError
+
+    wanted = (model.shape.channels, model.shape.size, model.shape.size)
+    if train.pixels.shape[1:] != wanted:
+        raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {wanted}")
+    names = tuple(opened.config["names"])
+    converted = bool(opened.config.get("origin"))  # whose weights hold the number of classes, not their names
+    same = len(train.names) == model.shape.classes if converted else train.names == names
+    if model.shape.classes and not same:
+        raise UnveilError(
+            f"the classes of the data are not those that the model was trained with: {_few(train.names)} against {_few(names)}; "
+            "give its own `data`"
+        )
+    if len(train) < 2 * config.n:
+        raise ValueError(
+            f"`n` {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower `n`"
+        )
+
+
+def _judge(config: EvalImage, train: ImageSet, guide: Opened | None) -> ImageClassifier | None:
+    """The classifier of clean images that counts images of the requested class.
+
+    Raises:
+        UnveilError: no such classifier, or other classes.
+        ValueError: the classifier that guides, one of noisy images, or none where its features are needed.
+    """
+    from unveil.image.recipes.load import load_classifier, open_classifier
+
+    if not config.judge:
+        if config.extractor == "judge":
+            raise ValueError("`extractor=judge` needs `judge` RUN, of unveil train classifier --clean")
+        return None
+    judge = open_classifier(config.judge, train.names)
+    if guide is not None and guide.folder == judge.folder:
+        raise ValueError("`judge` must be another classifier than the one that guides")
+    if not judge.config["clean"]:
+        raise ValueError("`judge` was trained on noisy images; give one of unveil train classifier --clean")
+    return load_classifier(judge.folder, config.device, judge.config)
+
+
+def _features(
+    config: EvalImage, judge: ImageClassifier | None, device: torch.device
+) -> tuple[Extractor, str]:
+    """The extractor of features, and its name."""
+    from pathlib import Path
+
+    from unveil.image.evaluation.features import Judged, extractor
+
+    if config.extractor == "judge" and judge is not None:
+        features = Judged(judge, Path(config.judge).name)
+    else:
+        features = extractor(config.extractor, device)
+    return features, features.name
+
+
+def _conditions(
+    config: EvalImage,
+    model: ImageModel,
+    train: ImageSet,
+    held: ImageSet,
+    guide: Opened | None,
+    rng: np.random.Generator,
+) -> Conditions:
+    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out images.
+
+    Raises:
+        UnveilError: a classifier that does not fit, or data without classes.
+        ValueError: too few held-out images.
+    """
+    import numpy as np
+    import torch
+
+    from unveil.errors import UnveilError
+    from unveil.image.generation import Given
+    from unveil.image.recipes.load import load_classifier
+
+    def drawn(labels: np.ndarray) -> Tensor:
+        return torch.from_numpy(rng.permutation(labels)[: config.n].astype(np.int64))
+
+    labels = None
+    if model.shape.classes:
+        assert train.labels is not None
+        labels = drawn(train.labels)
+    classifier = None
+    if guide is not None:
+        if train.labels is None:
+            why = train.unlabelled or "no labels"
+            raise UnveilError(f"`classifier` guides towards classes, and these data have none: {why}")
+        classifier = load_classifier(guide.folder, config.device, guide.config)
+        labels = drawn(train.labels) if labels is None else labels
+    if model.shape.upsample == 1:
+        return Conditions(labels, Given(classifier), None)
+    if len(held) < config.n:
+        raise ValueError(f"`n` {config.n}: only {len(held)} held-out images to shrink and enlarge; lower `n`")
+    rows = rng.permutation(len(held))[: config.n]
+    truth = held.pixels[rows]
+    low = model.reduced(model.normalized(torch.from_numpy(truth)))
+    if model.shape.classes and held.labels is not None:
+        labels = torch.from_numpy(held.labels[rows].astype(np.int64))
+    return Conditions(labels, Given(classifier, low=low), truth)
+
+
+def _recovered(truth: np.ndarray, made: np.ndarray, low: Tensor, factor: int) -> dict[str, float]:
+    """PSNR of enlarged images, and of bicubic interpolation."""
+    from unveil.image.evaluation.restoration import bicubic, psnr
+    from unveil.image.model import pixels_of
+
+    enlarged = bicubic(pixels_of(low).numpy(), factor)
+    return {"psnr_mean": float(psnr(truth, made).mean()), "bicubic": float(psnr(truth, enlarged).mean())}
+
+
+def _bits(
+    config: EvalImage,
+    model: ImageModel,
+    held: ImageSet,
+    count: int,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> dict[str, float]:
+    """Bits per dimension of `count` held-out images, with their 95 % interval."""
+    import numpy as np
+    import torch
+
+    from unveil.image.likelihood import bits_per_dim
+    from unveil.runs.statistics import mean_ci95
+
+    rows = rng.permutation(len(held))[:count]
+    classes = None
+    if model.shape.classes and held.labels is not None:
+        classes = torch.from_numpy(held.labels[rows].astype(np.int64))
+    bits: list[float] = []
+    for i in range(0, len(rows), config.batch_size):
+        some = slice(i, i + config.batch_size)
+        pixels = torch.from_numpy(held.pixels[rows[some]])
+        part = None if classes is None else classes[some]
+        bits += bits_per_dim(model, pixels, part, config.seed + i, config.bits_variance).total.tolist()
+        progress("bits per dimension", len(bits), len(rows), {})
+    mean, half = mean_ci95(np.array(bits))
+    return {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(bits)}
+
+
+def _protocol(config: EvalImage, features: str, hits: bool) -> str:
+    """How images were sampled and compared, in words."""
+    from pathlib import Path
+
+    from unveil.image.recipes.sample import protocol
+
+    how = f"{protocol(config)}; features: {features}; against training images"
+    if not hits:
+        return how
+    judge = f"classifier {Path(config.judge).name}, trained on the same data"
+    return f"{how}; hits by {judge if config.judge else 'a linear classifier of these features'}"
 
 
 def _few(names: Sequence[str]) -> str:

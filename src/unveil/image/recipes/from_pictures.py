@@ -1,42 +1,42 @@
-"""What `unveil sample image --from` does with pictures: begin from them, fill, restore, enlarge, or walk between two."""
+"""What `unveil sample image --from` does with images: change, inpaint, restore, enlarge, invert or interpolate them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from unveil.image.classifier import ImageClassifier
-    from unveil.image.generation import Given, ImageSettings
+    from unveil.image.generation import Given
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.image.settings import ImageSettings
     from unveil.sampling.noise import Noise
 
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
 
 
 class Prepared(NamedTuple):
-    """What is given to `generate`, and what to hold the results against.
+    """Inputs of `generate`, and what to compare its results with.
 
     Args:
-        noise: (n, C, S, S), or None.
-        truth: (n, C, S, S) uint8, or None where it is not known.
-        others: (n, C, S, S) uint8 of each method without learning.
-        pictures: how many of --from take turns.
-        calls: of the network for each picture, to find its noise.
+        noise: (n, C, S, S) initial noise, or None.
+        truth: (n, C, S, S) uint8 original images, or None if they are unknown.
+        others: (n, C, S, S) uint8 results of each method without learning.
+        inputs: number of images of --from, which are used in turn.
+        calls: network calls per image for the inversion.
     """
 
     given: Given
     noise: Tensor | None = None
     truth: np.ndarray | None = None
     others: Mapping[str, np.ndarray] = MappingProxyType({})
-    pictures: int = 1
+    inputs: int = 1
     calls: int = 0
 
 
@@ -47,11 +47,11 @@ def prepare(
     settings: ImageSettings,
     classifier: ImageClassifier | None,
 ) -> Prepared:
-    """Read the pictures of --from and make of them what the flags ask for.
+    """Read the images of --from and prepare what the flags ask for.
 
     Raises:
-        ValueError: flags that do not go together.
-        UnveilError: pictures that cannot be read or do not fit.
+        ValueError: flags that exclude each other.
+        UnveilError: images that cannot be read or do not fit.
     """
     import numpy as np
     import torch
@@ -68,15 +68,12 @@ def prepare(
     factor = model.shape.upsample if enlarges else config.factor
     shrunk = enlarges or config.restore == "superres"
     if shrunk and side % factor:
-        raise ValueError(f"--factor {factor} does not divide the model's side of {side} pixels")
-    pictures = _read(
-        config,
-        side // factor if shrunk and not config.degrade else side,
-        model.shape.channels,
-        enlarges or shrunk,
+        raise ValueError(f"`factor` {factor} does not divide the model's side of {side} pixels")
+    inputs = _read(
+        config, side // factor if shrunk and not config.degrade else side, model.shape.channels, shrunk
     )
-    turn = np.arange(config.n) % len(pictures)
-    pixels = torch.from_numpy(pictures[turn])
+    turn = np.arange(config.n) % len(inputs)
+    pixels = torch.from_numpy(inputs[turn])
     if enlarges:
         low, truth, others = model.normalized(pixels), None, dict[str, np.ndarray]()
         if config.degrade:
@@ -85,11 +82,10 @@ def prepare(
             assert low is not None
             truth = pixels.numpy()
             others = {"bicubic": bicubic(_pixels(low), factor)}
-        return Prepared(Given(classifier, low=low), None, truth, others, len(pictures))
+        return Prepared(Given(classifier, low=low), None, truth, others, len(inputs))
     if config.restore:
-        return restoration(config, model, pixels, classifier, config.seed + MEASURED)._replace(
-            pictures=len(pictures)
-        )
+        ready = restoration(config, model, pixels, classifier, config.seed + MEASURED)
+        return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=model.normalized(pixels)))
     if config.task == "inpaint":
@@ -98,11 +94,11 @@ def prepare(
     calls = len(image_times(model, settings)) - 2
     if config.task == "reconstruct":
         noise = inverted(model, pixels, labels, settings, config.batch_size)
-        return Prepared(Given(), noise, pixels.numpy(), {}, len(pictures), calls)
-    if len(pictures) != 2:
-        raise ValueError(f"--task interpolate needs two pictures, --from A B; got {len(pictures)}")
-    told = None if labels is None else labels[torch.arange(2, device="cpu") % len(labels)]
-    ends = inverted(model, torch.from_numpy(pictures), told, settings, config.batch_size)
+        return Prepared(Given(), noise, pixels.numpy(), {}, len(inputs), calls)
+    if len(inputs) != 2:
+        raise ValueError(f"`task=interpolate` needs two images in `given`, got {len(inputs)}")
+    classes = None if labels is None else labels[torch.arange(2, device="cpu") % len(labels)]
+    ends = inverted(model, torch.from_numpy(inputs), classes, settings, config.batch_size)
     share = (
         torch.linspace(0.0, 1.0, config.n, device=ends.device)
         if config.n > 1
@@ -119,10 +115,11 @@ def restoration(
     classifier: ImageClassifier | None,
     generator: Noise | int,
 ) -> Prepared:
-    """What `--restore` gives to `generate`, for images (n, C, S, S), 0 .. 255: damaged ones, or whole ones that it damages (`degrade`).
+    """Inputs of `generate` for `--restore`.
 
     Args:
-        generator: of the damage, as of `generate`: each image's is its own.
+        pixels: (n, C, S, S) in 0 .. 255: degraded images, or with `degrade` whole ones, which are degraded first.
+        generator: of the measurement noise, as of `generate`; each image has noise of its own.
     """
     import torch
 
@@ -172,76 +169,73 @@ def restoration(
 
 
 def _check(config: SampleImage, enlarges: bool) -> None:
-    if config.task and config.restore:
-        raise ValueError("--task and --restore are two things; give one of them")
-    wants = config.task or config.restore or ("an upsampler" if enlarges else "")
-    if enlarges and (config.task or config.restore):
+    task, restore = config.task, config.restore
+    if task and restore:
+        raise ValueError("`task` and `restore` exclude each other; give one of them")
+    if enlarges and (task or restore):
         raise ValueError(
-            "this model is an upsampler, which --task and --restore do not fit; give --from alone"
+            "this model is an upsampler, which does neither `task` nor `restore`; give `given` alone"
         )
-    if wants and not config.given:
-        raise ValueError(f"{wants} needs pictures: give --from FILE or FOLDER")
-    if config.given and not wants:
+    purpose = task or restore or ("an upsampler" if enlarges else "")
+    if purpose and not config.given:
+        raise ValueError(f"{purpose} needs images: give `given` FILE or FOLDER")
+    if config.given and not purpose:
         raise ValueError(
-            "--from: say what to do with the pictures, --task img2img|inpaint|reconstruct|interpolate or --restore ..."
+            "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate or `restore` ..."
         )
-    if bool(config.mask) != ("inpaint" in (config.task, config.restore)):
-        raise ValueError("inpainting needs --mask FILE, and nothing else does")
-    if config.degrade and not (config.restore or enlarges):
-        raise ValueError("--degrade is of --restore and of upsamplers")
+    if bool(config.mask) != ("inpaint" in (task, restore)):
+        raise ValueError("inpainting needs `mask` FILE, and nothing else does")
+    if config.degrade and not (restore or enlarges):
+        raise ValueError("`degrade` needs `restore` or an upsampler")
     check_used(config)
-    if config.task in ("reconstruct", "interpolate") and config.classifier:
-        raise ValueError(f"--task {config.task} takes no --classifier")
-    if not 0.0 < config.noise < inf or not 0.0 < config.blur < inf or config.factor < 1:
-        raise ValueError(
-            f"--noise and --blur must be finite and above 0, --factor at least 1, got {config.noise}, {config.blur} and {config.factor}"
-        )
+    if task in ("reconstruct", "interpolate") and config.classifier:
+        raise ValueError(f"`task={task}` excludes `classifier`")
 
 
 def check_used(config: SampleImage | EvalImage) -> None:
-    """Refuse flags that would do nothing.
+    """Refuse settings without effect. `unveil eval image` has no tasks, so that strength, jumps and jump_length are refused there.
 
     Raises:
-        ValueError: one, and what it is of.
+        ValueError: such a setting, and what it needs.
     """
+    from unveil.runs.flags import flat
 
-    def said(name: str) -> Any:
-        return getattr(config, name, None)
-
-    wants = {
-        "strength": ("--task img2img", said("task") == "img2img"),
-        "jumps": ("--task inpaint", said("task") == "inpaint"),
-        "jump_length": ("--jumps above 1", (said("jumps") or 1) > 1),
-        "noise": ("--restore", bool(said("restore"))),
-        "blur": ("--restore deblur", said("restore") == "deblur"),
-        "factor": ("--restore superres", said("restore") == "superres"),
-        "fit": ("--from", bool(said("given"))),
-        "background": ("--from", bool(said("given"))),
-        "classifier_scale": ("--classifier", bool(config.classifier)),
-        "classifier_form": ("--classifier", bool(config.classifier)),
-        "interval": ("guidance: --scale or --classifier", config.scale != 1.0 or bool(config.classifier)),
-        "bits_variance": ("--bits", said("bits") != 0),
+    asked, default = flat(config), flat(type(config)())
+    guided = asked["scale"] != 1.0 or bool(config.classifier)
+    task, restore = asked.get("task"), asked.get("restore")
+    needs = {
+        "strength": ("`task=img2img`", task == "img2img"),
+        "jumps": ("`task=inpaint`", task == "inpaint"),
+        "jump_length": ("`jumps` above 1", task == "inpaint" and asked["jumps"] > 1),
+        "noise": ("`restore`", bool(restore)),
+        "blur": ("`restore=deblur`", restore == "deblur"),
+        "factor": ("`restore=superres`", restore == "superres"),
+        "fit": ("`given`", bool(asked.get("given"))),
+        "background": ("`given`", bool(asked.get("given"))),
+        "classifier_scale": ("`classifier`", bool(config.classifier)),
+        "classifier_form": ("`classifier`", bool(config.classifier)),
+        "interval": ("guidance: `scale` or `classifier`", guided),
+        "bits_variance": ("`bits`", asked.get("bits") != 0),
     }
-    default = type(config)()
-    for name, (what, used) in wants.items():
-        if hasattr(config, name) and not used and getattr(config, name) != getattr(default, name):
-            raise ValueError(f"--{name.replace('_', '-')} is of {what}, and would do nothing here")
+    for name, (what, used) in needs.items():
+        if name in asked and not used and asked[name] != default[name]:
+            raise ValueError(f"`{name}` needs {what}, and would have no effect here")
 
 
 def _read(config: SampleImage, side: int, channels: int, enlarged: bool) -> np.ndarray:
     from unveil.errors import UnveilError
-    from unveil.image.data.folders import read_pictures
-    from unveil.image.data.images import Reading
+    from unveil.image.data.folders import read_image_files
+    from unveil.image.data.reading import Reading
 
     try:
-        return read_pictures(
+        return read_image_files(
             [Path(path) for path in config.given], Reading(side, config.fit, config.background), channels
         )
     except UnveilError as error:
-        if not enlarged or config.degrade or "is asked" not in str(error):
+        if not enlarged or config.degrade or "is needed; give" not in str(error):
             raise
         raise UnveilError(
-            f"{str(error).split(';')[0]}: small pictures are enlarged; give --fit, or --degrade to shrink whole ones"
+            f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink whole ones"
         ) from error
 
 
@@ -249,13 +243,11 @@ def _known(config: SampleImage, side: int) -> Tensor:
     """(1, 1, S, S) bool: where the mask is dark."""
     import torch
 
-    from unveil.image.data.folders import read_pictures
-    from unveil.image.data.images import Reading
+    from unveil.image.data.folders import read_image_files
+    from unveil.image.data.reading import Reading
 
-    mask = torch.from_numpy(
-        read_pictures([Path(config.mask)], Reading(side, config.fit, config.background), 1)
-    )
-    return mask < 128
+    mask = read_image_files([Path(config.mask)], Reading(side, config.fit, config.background), 1)
+    return torch.from_numpy(mask) < 128
 
 
 def _pixels(x: Tensor) -> np.ndarray:
@@ -265,21 +257,17 @@ def _pixels(x: Tensor) -> np.ndarray:
 
 
 def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """PSNR of what was made, of the mean of those of one picture if there are several, and, as references, of the other methods."""
+    """PSNR of the samples, of their mean per input if there are several each, and, as references, of the other methods."""
     import numpy as np
 
     from unveil.image.evaluation.restoration import psnr
 
     assert prepared.truth is not None
-    pictures = prepared.pictures
+    inputs = prepared.inputs
     scores = {"psnr_mean": float(psnr(prepared.truth, made).mean())}
-    if len(made) >= 2 * pictures:
-        means = (
-            np.stack([made[k::pictures].astype(np.float64).mean(0) for k in range(pictures)])
-            .round()
-            .astype(np.uint8)
-        )
-        scores["psnr_of_means"] = float(psnr(prepared.truth[:pictures], means).mean())
+    if len(made) >= 2 * inputs:
+        means = np.stack([made[k::inputs].astype(np.float64).mean(0) for k in range(inputs)])
+        scores["psnr_of_means"] = float(psnr(prepared.truth[:inputs], means.round().astype(np.uint8)).mean())
     return scores, {
         name: {"psnr_mean": float(psnr(prepared.truth, other).mean())}
         for name, other in prepared.others.items()

@@ -1,4 +1,4 @@
-"""What comes after a training of images: a command that runs as it is printed, with a model that fits, or the training of one."""
+"""The next command after a training of images, complete as printed: sampling, scoring, or the training of a model that fits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ALIKE = ("size", "channels", "schedule", "diffusion_steps")
 
 
 def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
-    """The command for a run: samples of a model; of an upsampler, those of its own data; of a classifier, guided samples or scores by it,
-    of a model that it fits, or, where none is found beside it or packaged, the training of such a model.
+    """The next command: for a model, samples; for an upsampler, its own data enlarged; for a classifier, guided samples or scores with a
+    model that fits it, or the training of such a model if none is found beside the run or packaged.
     """
     from unveil.image.recipes.classifier_config import TrainClassifier
 
@@ -28,19 +28,19 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
         if fitting is None:
             return _train(config, run)
         if config.clean:
-            return f"unveil eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.data)}{_fewer(described)}"
+            return f"unveil eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.images.data)}{_fewer(described)}"
         return f"unveil sample image --checkpoint {fitting} --classifier {here} --class 0"
     if config.upsample == 1:
         return f"unveil sample image --checkpoint {here} -n 64"
     from unveil.files.places import found
     from unveil.image.data.source import has_test
 
-    if _pictures(place := found(Path(config.data))):
+    if _pictures(place := found(Path(config.images.data))):
         return f"unveil sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"
-    share = config.hold_out if not has_test(config.data) else 1.0
+    share = config.images.hold_out if not has_test(config.images.data) else 1.0
     held = int(float(described.get("images", 0)) * share / (1.0 - share)) if share < 1.0 else 10**9
     if held < 4:
-        return f"unveil sample image --checkpoint {here} --from PICTURES --degrade --fit crop"
+        return f"unveil sample image --checkpoint {here} --from IMAGES --degrade --fit crop"
     return f"unveil eval image --checkpoint {here}{_fewer(described, held)}"
 
 
@@ -52,7 +52,7 @@ def _described(run: Path) -> Mapping[str, Any]:
 
 
 def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None:
-    """A model of images with the classifier's side, colours and noise: a packaged one, or a run beside it."""
+    """An image model with the size, channels and noise schedule of the classifier: a packaged one, or a run beside it."""
     from unveil.runs.checkpoints import ZOO, zoo_names
 
     beside = sorted(
@@ -85,20 +85,21 @@ def _train(config: TrainClassifier, run: Path) -> str:
     ]
     preset = f" --preset {config.preset}" if config.preset != "default" else ""
     out = shlex.quote(str(run.with_name(f"{run.name}-model")))
-    return f"unveil train image --data {shlex.quote(config.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
+    return f"unveil train image --data {shlex.quote(config.images.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
 
 
 def _reading(config: TrainImage | TrainClassifier, sampling: bool = False) -> str:
-    """Flags by which the same pictures are read again."""
-    size = f" --size {config.size}" if config.size and not sampling else ""
-    fit = f" --fit {config.fit}" if config.fit != "exact" else ""
-    ground = f" --background {config.background}" if config.background else ""
-    corrupt = " --skip-corrupt" if config.skip_corrupt and not sampling else ""
+    """The flags that read the same images again."""
+    reading = config.images.reading
+    size = f" --size {reading.size}" if reading.size and not sampling else ""
+    fit = f" --fit {reading.fit}" if reading.fit != "exact" else ""
+    ground = f" --background {reading.background}" if reading.background else ""
+    corrupt = " --skip-corrupt" if reading.skip_corrupt and not sampling else ""
     return size + fit + ground + corrupt
 
 
 def _fewer(described: Mapping[str, Any], held: int = 10**9) -> str:
-    """--n, where there are too few images for the default."""
+    """--n, if there are too few images for the default."""
     from unveil.image.recipes.config import EvalImage
 
     most = min(int(described.get("images", 10**9)) // 2, held)

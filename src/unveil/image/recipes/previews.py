@@ -1,4 +1,4 @@
-"""Pictures on the way of a training: what the averaged weights make at each checkpoint."""
+"""Samples during training: images of the averaged weights at each checkpoint."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from unveil.image.data.images import Pictures
+    from unveil.image.data.images import RandomImages
     from unveil.runs.progress import Progress
 
 COUNT, STEPS = 16, 20
 
 
 def sampler(
-    config: Mapping[str, Any], pictures: Pictures, device: torch.device, run: Path, progress: Progress
+    config: Mapping[str, Any], pictures: RandomImages, device: torch.device, run: Path, progress: Progress
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
-    """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 pictures by DPM-Solver++ in 20 steps from the same
-    noise each time, of all classes in turn. Training goes on as without it: its randomness is not touched. Whatever goes wrong with a
-    picture is a warning.
+    """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in 20 steps from the same
+    noise each time, of all classes in turn. It leaves the random state of the training alone, and its failures are warnings.
 
     Args:
-        config: what the run's `config.json` says.
-        pictures: of which an upsampler enlarges the first.
+        config: config.json of the run.
+        pictures: training images, the first of which an upsampler enlarges.
     """
     import warnings
 
     from unveil.errors import UnveilError
 
-    told: list[Path] = []
+    reported: list[Path] = []
 
     def draw(step: int, weights: dict[str, torch.Tensor]) -> None:
         try:
@@ -38,16 +37,16 @@ def sampler(
         except (UnveilError, ValueError, RuntimeError, OSError, ImportError) as error:
             warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
             return
-        if not told:
-            told.append(file)
-            progress(f"what it makes so far: {file}, and the next ones beside it", 1, 1, {})
+        if not reported:
+            reported.append(file)
+            progress(f"images so far: {file}, and the next ones beside it", 1, 1, {})
 
     return draw
 
 
 def _draw(
     config: Mapping[str, Any],
-    pictures: Pictures,
+    pictures: RandomImages,
     device: torch.device,
     run: Path,
     step: int,
@@ -57,9 +56,10 @@ def _draw(
 
     from unveil.files.pictures import write_picture
     from unveil.image.evaluation.pages import grid
-    from unveil.image.generation import Given, ImageSettings, generate
+    from unveil.image.generation import Given, generate
     from unveil.image.recipes.load import image_model
     from unveil.image.recipes.sample import classes_of
+    from unveil.image.settings import ImageSettings
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
         model = image_model(config)

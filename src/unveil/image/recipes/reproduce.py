@@ -1,100 +1,93 @@
-"""Pictures that say how they were made: the parameters in their PNG files, and the config that these become again."""
+"""Images that can be made again: the settings in their PNG files, and the config that these become."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
     from unveil.image.recipes.config import SampleImage
 
-DRAWN = "drawn"  # how the noise was, in the parameters
-HERE = (
-    "out",
-    "from_png",
-    "watch",
-    "device",
-    "threads",
-    "json",
-)  # of the machine and the moment, not of the picture
+DRAWN = "drawn"  # how the noise was drawn, in the text of the PNG
+HERE = ("out", "from_png", "watch", "device", "threads", "json")  # belong to the machine, not to the images
 
 
-def parameters(config: SampleImage, device: torch.device) -> str:
-    """What goes into the PNG."""
-    said = {name: value for name, value in asdict(config).items() if name not in HERE}
-    return json.dumps(
-        said | {"weights": ingredients(config), "device": device.type, DRAWN: "by image"}, default=str
-    )
+def parameters(config: SampleImage, device: torch.device, weights: str) -> str:
+    """The text of the PNG: the settings by name, and the digests of what else the images depend on."""
+    from unveil.runs.flags import flat
+
+    said = {name: value for name, value in flat(config).items() if name not in HERE}
+    return json.dumps(said | {"weights": weights, "device": device.type, DRAWN: "by image"}, default=str)
 
 
 def differs(png: Path) -> str:
-    """What to tell of a picture that was made when noise was drawn batch by batch, which is not done any more; "" of others."""
+    """A note about a PNG of an older version, which drew noise batch by batch; "" about others."""
     from unveil.files.pictures import read_parameters
 
     if DRAWN in json.loads(read_parameters(png)):
         return ""
-    return f"\n{png} was made by an older version, which drew its noise otherwise: these are other pictures by the same settings"
+    return f"{png} was made by an older version, which drew its noise otherwise: these are other images with the same settings"
 
 
-def repeated(config: SampleImage) -> SampleImage:
-    """The config that made a PNG, with the flags that are of the machine; on the kind of device that made it, unless one is given.
+def repeated(config: SampleImage) -> tuple[SampleImage, str]:
+    """The config that made a PNG, and the digests of the weights and files that made it.
+
+    The fields of `HERE` stay as they are; the device is of the kind that made the PNG, unless one is given.
 
     Raises:
-        UnveilError: no such parameters in it, or its checkpoint has other weights now.
+        UnveilError: the PNG does not hold settings of `unveil sample image`.
     """
     from unveil.errors import UnveilError
     from unveil.files.pictures import read_parameters
     from unveil.image.recipes.config import SampleImage
+    from unveil.runs.flags import changed
 
     assert config.from_png is not None
     try:
         said: dict[str, Any] = json.loads(read_parameters(config.from_png))
-        weights, device = said.pop("weights"), str(said.get("device", "auto"))
-        made: dict[str, Any] = {
-            n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n not in (*HERE, DRAWN)
-        }
-        hints = get_type_hints(SampleImage)
-        for name, value in made.items():
-            if not _fits(value, hints[name]):
-                raise ValueError(f"{name} is {value!r}")
-        before = SampleImage(**made)
+        weights, device = str(said.pop("weights")), str(said.get("device", "auto"))
+        before = changed(
+            SampleImage(),
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in said.items()
+                if name not in (*HERE, DRAWN)
+            },
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnveilError(
-            f"{config.from_png}: its parameters are not those of unveil sample image ({error})"
+            f"{config.from_png}: its settings are not those of unveil sample image ({error})"
         ) from error
-    if weights != ingredients(before):
+    here: dict[str, Any] = {name: getattr(config, name) for name in HERE}
+    if config.device == "auto":
+        here["device"] = device
+    return changed(before, **here), weights
+
+
+def check_weights(config: SampleImage, recorded: str | None, now: str) -> None:
+    """Refuse to repeat a PNG with other weights or other files.
+
+    Args:
+        recorded: the digests in the PNG; None: nothing is repeated.
+        now: the digests of the weights and files that its settings name now.
+    Raises:
+        UnveilError: they differ.
+    """
+    from unveil.errors import UnveilError
+
+    if recorded not in (None, now):
         raise UnveilError(
-            f"{config.from_png} was made by other weights or from other pictures than those that its parameters name now"
+            f"{config.from_png} was made by other weights or from other images than those that its settings name now"
         )
-    before = replace(before, **{name: getattr(config, name) for name in HERE})
-    return replace(before, device=device) if config.device == "auto" else before
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a field's type."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is UnionType:
-        return any(_fits(value, one) for one in get_args(hint))
-    if get_origin(hint) is tuple:
-        parts = get_args(hint)
-        wanted = parts[:1] * len(value) if isinstance(value, tuple) and parts[1:] == (...,) else parts
-        return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_fits, value, wanted))
-    return type(value) is hint or (hint is float and type(value) is int)
-
-
-def ingredients(config: SampleImage) -> str:
-    """What, besides numbers, pictures are made of: SHA-256 of the weights of model and classifier, and of given files."""
-    from unveil.runs.checkpoints import find_checkpoint
-
-    used = [config.checkpoint, *([config.classifier] if config.classifier else [])]
-    weights = [weights_digest(find_checkpoint(path)) for path in used]
-    return "+".join(weights + [_digest(file) for file in given_files(config)])
+def digests(config: SampleImage, checkpoints: Sequence[Path]) -> str:
+    """SHA-256 of all that images depend on besides settings: the weights of model and classifier, and the files of --from and --mask."""
+    return "+".join([*map(weights_digest, checkpoints), *map(_digest, given_files(config))])
 
 
 def given_files(config: SampleImage) -> list[Path]:
@@ -104,11 +97,15 @@ def given_files(config: SampleImage) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights that are used."""
+def weights_digest(checkpoint: Path) -> str:
+    """SHA-256 of the weights that are used, as the manifest of the checkpoint has it, which they were verified against."""
     from unveil.runs.checkpoints import weights_file
 
-    return _digest(weights_file(folder))
+    file = weights_file(checkpoint)
+    try:
+        return str(json.loads((checkpoint / "manifest.json").read_text())[file.name]["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return _digest(file)
 
 
 def _digest(path: Path) -> str:
@@ -119,20 +116,20 @@ def _digest(path: Path) -> str:
 
 
 def free_folder(config: SampleImage) -> None:
-    """Refuse an --out that is no folder, that holds what is given, or files of somebody else under the names that are written.
+    """Refuse an output folder that is a file, that holds an input, or that holds files of somebody else under names to be written.
 
     Raises:
-        UnveilError: one of these.
+        UnveilError: it is one of these.
     """
     from unveil.errors import UnveilError
     from unveil.files.atomic import check_output
 
     if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+        raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     inside = [file for file in given_files(config) if config.out.resolve() in file.resolve().parents]
     if inside:
         raise UnveilError(
-            f"{inside[0]} is given and lies in --out {config.out}, whose pictures are replaced; give another --out"
+            f"{inside[0]} is an input and lies in {config.out}, whose images are replaced; give another `out`"
         )
     written = {config.out / "grid.png", *([config.out / "denoising.gif"] if config.watch else [])}
     numbered = [
@@ -145,7 +142,7 @@ def free_folder(config: SampleImage) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove the pictures that an earlier run left in a folder: those that say that unveil made them."""
+    """Remove the images that an earlier run left in a folder: those that hold settings of unveil."""
     from unveil.errors import UnveilError
     from unveil.files.atomic import made_by_unveil
     from unveil.files.pictures import read_parameters

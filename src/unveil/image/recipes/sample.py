@@ -1,9 +1,9 @@
-"""`unveil sample image`: pictures as files that say how they were made, and are made again from what they say."""
+"""`unveil sample image`: images as files that hold the settings that made them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import replace
 from difflib import get_close_matches
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -14,91 +14,78 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from unveil.image.generation import ImageSettings
     from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.image.recipes.from_pictures import Prepared
+    from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
-
-SHOWN = 64  # images of an animation
-
-
-def settings_of(config: SampleImage | EvalImage, names: Sequence[str] = ()) -> ImageSettings:
-    """How to make images, as flags say it.
-
-    Args:
-        names: of the classes.
-    """
-    from unveil.image.generation import ImageSettings
-
-    fields_ = {field.name for field in fields(ImageSettings)} & {field.name for field in fields(config)}
-    said: dict[str, Any] = {name: getattr(config, name) for name in fields_}
-    said["negative"] = numbered((config.negative,), names, "--negative")[0]
-    return ImageSettings(**said)
+ANIMATED = 64  # images of an animation
 
 
-def numbered(asked: Sequence[int | str], names: Sequence[str], flag: str = "--class") -> tuple[int, ...]:
-    """Classes by their numbers, which may be said by name, in any case where that is plain; -1 and wrong numbers as they are.
+def settings_of(settings: ImageSettings, names: Sequence[str]) -> ImageSettings:
+    """The settings with the negative class by its number among the model's classes."""
+    return replace(settings, negative=numbered((settings.negative,), names, "`negative`")[0])
+
+
+def numbered(classes: Sequence[int | str], names: Sequence[str], field: str = "`label`") -> tuple[int, ...]:
+    """Classes by their numbers. Names may be in any case if only one class fits; numbers stay as they are.
 
     Raises:
         ValueError: no such name.
     """
-    found: list[int] = []
-    for one in asked:
+    numbers: list[int] = []
+    for one in classes:
         if not isinstance(one, str):
-            found.append(one)
+            numbers.append(one)
             continue
         same = [k for k, name in enumerate(names) if name == one] or [
             k for k, name in enumerate(names) if name.casefold() == one.casefold()
         ]
         if len(same) != 1:
             close = get_close_matches(one, names, n=1)
-            known = (
-                f"; there are {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
-                if names
-                else ", and the model knows no names"
-            )
-            raise ValueError(
-                f"{flag} {one}: no such class{f' (did you mean {close[0]}?)' if close else ''}{known}"
-            )
-        found.append(same[0])
-    return tuple(found)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            known = f"; there are {_first(names)}" if names else ", and the model knows no names"
+            raise ValueError(f"{field} {one}: no such class{hint}{known}")
+        numbers.append(same[0])
+    return tuple(numbers)
 
 
-def classes_of(asked: Sequence[int | str], count: int, names: Sequence[str]) -> Tensor | None:
-    """A class for each image, or None for no class.
+def classes_of(classes: Sequence[int | str], count: int, names: Sequence[str]) -> Tensor | None:
+    """A class for each image, or None for unconditional sampling.
 
     Args:
-        asked: by number or name; none: all in turn.
-        names: of all classes; none: the model was trained without.
+        classes: numbers or names, used in turn; none: all classes in turn.
+        names: of all classes; none: the model was trained without classes.
     Raises:
-        ValueError: a class that there is not, or -1 among others.
+        ValueError: a class that does not exist, or -1 among others.
     """
     import torch
 
     if not names:
-        if asked:
-            raise ValueError("--class: this model was trained without classes (--classes)")
+        if classes:
+            raise ValueError("`label`: this model was trained without `classes`")
         return None
-    chosen = numbered(asked, names)
-    if chosen == (-1,):
+    numbers = numbered(classes, names)
+    if numbers == (-1,):
         return None
-    for k in chosen:
+    for k in numbers:
         if not 0 <= k < len(names):
-            named = f", or by name: {', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
-            raise ValueError(
-                f"--class {k}: there are 0 .. {len(names) - 1}"
-                + (", and -1 alone for no class" if k == -1 else named)
-            )
-    turns = torch.tensor(chosen or range(len(names)), device="cpu")
+            others = ", and -1 alone for no class" if k == -1 else f", or by name: {_first(names)}"
+            raise ValueError(f"`label` {k}: there are 0 .. {len(names) - 1}{others}")
+    turns = torch.tensor(numbers or range(len(names)), device="cpu")
     return turns[torch.arange(count, device="cpu") % len(turns)]
 
 
+def _first(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
+
+
 class Watched:
-    """What is believed about the first `count` images at each call of the network, whatever the batches: the frames of an animation."""
+    """Records the beliefs about the first `count` images at each network call, in whatever batches: the frames of an animation."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.calls: list[list[np.ndarray]] = []  # of each call, a part of each batch
+        self.calls: list[list[np.ndarray]] = []  # for each call, a part from each batch
         self._rows, self._call = slice(0, 0), 0
 
     def begin(self, rows: slice) -> None:
@@ -123,51 +110,35 @@ class Watched:
 
 
 def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
-    """Make images, write them, and describe them."""
+    """Sample images, write them, and describe them."""
     import time
 
     import torch
 
-    from unveil.files.pictures import write_animation, write_picture
-    from unveil.image.data.folder_listing import natural
-    from unveil.image.evaluation.pages import grid
     from unveil.image.generation import generate
-    from unveil.image.recipes.from_pictures import prepare, quality
-    from unveil.image.recipes.load import (
-        load_image,
-        named_classifier,
-        read_classifier_config,
-        read_image_config,
-    )
-    from unveil.image.recipes.reproduce import clear, differs, free_folder, parameters, repeated
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.runs.machine import commit, machine
+    from unveil.image.recipes.from_pictures import prepare
+    from unveil.image.recipes.load import load_classifier, load_image, open_classifier, open_image
+    from unveil.image.recipes.reproduce import check_weights, digests, free_folder, parameters, repeated
 
+    recorded = None
     if config.from_png is not None:
-        config = repeated(config)
-    for name, least in (("n", 1), ("batch_size", 1), ("threads", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(
-                f"-{'-' if len(name) > 1 else ''}{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}"
-            )
+        config, recorded = repeated(config)
     free_folder(config)
-    folder = find_checkpoint(config.checkpoint)
-    described = read_image_config(folder)
-    guide = find_checkpoint(config.classifier) if config.classifier else None
-    names = described["names"] or (read_classifier_config(guide)["names"] if guide else [])
-    settings = settings_of(config, described["names"])
+    opened = open_image(config.checkpoint)
+    known = tuple(opened.config["names"])
+    guide = open_classifier(config.classifier, known) if config.classifier else None
+    weights = digests(config, [opened.folder, *([guide.folder] if guide else [])])
+    check_weights(config, recorded, weights)
+    names = known or tuple(guide.config["names"] if guide else ())
+    settings = settings_of(config.settings, known)
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = load_image(folder, config.device)
-    classifier = (
-        named_classifier(config.classifier, tuple(described["names"]), config.device)
-        if config.classifier
-        else None
-    )
-    free = config.given and not config.label and names and not classifier  # pictures bring their own content
-    with enough_memory("lower -n"):
-        labels = classes_of((-1,) if free else config.label, config.n, names)
-    watched = Watched(min(config.n, SHOWN)) if config.watch else None
+    model = load_image(opened.folder, config.device, opened.config)
+    classifier = load_classifier(guide.folder, config.device, guide.config) if guide else None
+    unconditional = config.given and not config.label and names and not guide  # the content is in --from
+    with enough_memory("lower `n`"):
+        labels = classes_of((-1,) if unconditional else config.label, config.n, names)
+    watched = Watched(min(config.n, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
@@ -176,63 +147,75 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
         made = generate(
             model, labels, config.n, settings, seed, size, watched, ready.noise, ready.given, on_batch=begin
         )
-    seconds, calls = time.perf_counter() - began, ready.calls + made.calls
+    seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
-    text = parameters(config, model.device)
+    several = labels is not None and config.n > model.shape.classes
+    columns = len(config.label or range(model.shape.classes)) if several else 0
+    _write(config, pixels, columns, parameters(config, model.device, weights), watched)
+    return _described(config, ready, pixels, labels, names, ready.calls + made.calls, seconds)
+
+
+def _write(config: SampleImage, pixels: np.ndarray, columns: int, text: str, watched: Watched | None) -> None:
+    """Replace the images of an earlier run by these; `text` goes into each."""
+    from unveil.files.pictures import write_animation, write_picture
+    from unveil.image.evaluation.pages import grid
+    from unveil.image.recipes.reproduce import clear
+
     clear(config.out)
-    scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
-    columns = (
-        len(config.label or range(model.shape.classes))
-        if labels is not None and config.n > model.shape.classes
-        else 0
-    )
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
-    for k, picture in enumerate(pixels):
-        write_picture(config.out / f"{k:04d}.png", picture.transpose(1, 2, 0), text)
+    for k, image in enumerate(pixels):
+        write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text)
     if watched is not None:
-        write_animation(
-            config.out / "denoising.gif",
-            [grid(frame, least=64) for frame in (*watched.frames(), pixels[:SHOWN])],
-        )
-    parts = {"restored": scores, **others}
-    compared = "".join(
-        f"\n{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items())
-        for name, part in parts.items()
-        if part
-    )
-    compared += differs(config.from_png) if config.from_png is not None else ""
-    odd = [
-        k
-        for k in config.label
-        if isinstance(k, int) and k >= 0 and names[k].isdecimal() and names[k] != str(k)
-    ]
-    compared += "".join(f"\n--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1])
+        frames = [grid(frame, least=64) for frame in (*watched.frames(), pixels[:ANIMATED])]
+        write_animation(config.out / "denoising.gif", frames)
+
+
+def _described(
+    config: SampleImage,
+    ready: Prepared,
+    pixels: np.ndarray,
+    labels: Tensor | None,
+    names: Sequence[str],
+    calls: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What the record says of the samples; `summary` is for people."""
+    from unveil.image.data.folder_listing import natural
+    from unveil.image.recipes.from_pictures import quality
+    from unveil.image.recipes.reproduce import differs
+
+    scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
     shown = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
+    classes = f" of {', '.join(shown)}" if shown else ""
+    grid = config.out / "grid.png"
+    lines = [f"{grid}: {config.n} images{classes}, {calls} calls each, {config.n / seconds:.1f} images/s"]
+    for name, part in {"restored": scores, **others}.items():
+        if part:
+            lines.append(f"{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()))
+    if config.from_png is not None and (note := differs(config.from_png)):
+        lines.append(note)
+    numbers = [k for k in config.label if isinstance(k, int) and k >= 0]
+    odd = [k for k in numbers if names[k].isdecimal() and names[k] != str(k)]
+    lines += [f"--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1]]
+    lines.append(f"again: unveil sample image --from-png {quote(str(grid))}")
     return {
-        "recipe": "image",
         "checkpoint": config.checkpoint,
         "protocol": protocol(config),
         "metrics": {"images_per_second": config.n / seconds, "nfe": calls, "n": config.n} | scores,
         "reference": others,
         "files": str(config.out),
-        "config": asdict(config),
-        "seeds": [config.seed],
-        "commit": commit(),
-        **machine(config.device),
-        "seconds": seconds,
-        "summary": f"{config.out / 'grid.png'}: {config.n} images{' of ' + ', '.join(shown) if shown else ''}, {calls} calls each, "
-        f"{config.n / seconds:.1f} images/s{compared}\nagain: unveil sample image --from-png {quote(str(config.out / 'grid.png'))}",
+        "summary": "\n".join(lines),
     }
 
 
 def protocol(config: SampleImage | EvalImage) -> str:
-    """How images are made, in words."""
+    """How images are sampled, in words."""
     from unveil.image.recipes.config import SampleImage
 
-    steps = config.respacing or f"{config.steps} steps"
-    parts = [config.solver, steps, f"scale {config.scale}"]
+    settings = config.settings
+    parts = [settings.solver, settings.respacing or f"{settings.steps} steps", f"scale {settings.scale}"]
     if config.classifier:
-        parts.append(f"classifier scale {config.classifier_scale} on the {config.classifier_form}")
+        parts.append(f"classifier scale {settings.classifier_scale} on the {settings.classifier_form}")
     if isinstance(config, SampleImage) and config.restore:
         parts.append(f"restore {config.restore}, noise {config.noise}")
     return ", ".join(parts)

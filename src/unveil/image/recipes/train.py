@@ -12,19 +12,28 @@ from unveil.runs.flags import flat
 if TYPE_CHECKING:
     import torch
 
-    from unveil.image.data.images import Images
+    from unveil.image.data.images import ImageSet
     from unveil.image.recipes.classifier_config import TrainClassifier
     from unveil.image.recipes.config import TrainImage
+    from unveil.image.recipes.training_flags import UNetFlags
+    from unveil.image.training import ImageBatch
     from unveil.runs.progress import Progress
 
+LOWER = "lower --batch-size and raise --accumulate as much, or lower --width"
 
-def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Images, Images]:
-    """The images to train on and the others, as a run's config says: the set's own test images, or a share held out. Classes that the run
-    knows keep the run's numbers."""
+
+def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[ImageSet, ImageSet]:
+    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a fraction held out.
+
+    Args:
+        config: config.json of a run, whose classes keep their numbers.
+        source: other data than those of the config.
+    """
     from dataclasses import replace
 
     from unveil.errors import UnveilError
-    from unveil.image.data.images import Reading, alike, as_numbered, split
+    from unveil.image.data.images import alike, as_numbered, split
+    from unveil.image.data.reading import Reading
     from unveil.image.data.source import has_test, read_images
 
     data = config["data"] if source is None else source
@@ -38,19 +47,14 @@ def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Ima
     except UnveilError:
         if config.get("classes", True):
             raise
-        return images, alike(replace(test, labels=None, names=()), images)  # nobody asked for classes
+        return images, alike(replace(test, labels=None, names=()), images)  # the model is unconditional
 
 
-def tell(images: Images, progress: Progress) -> None:
-    """Say what was left out, and what else should be known of the reading."""
-    if images.skipped:
-        progress(
-            f"left out {len(images.skipped)} files that cannot be read: {', '.join(images.skipped[:3])}",
-            1,
-            1,
-            {},
-        )
-    for note in images.notes:
+def tell(images: ImageSet, progress: Progress) -> None:
+    """Report the files that were left out, and other notes about the images."""
+    few = ", ".join(images.skipped[:3])
+    left = [f"left out {len(images.skipped)} files that cannot be read: {few}"] if images.skipped else []
+    for note in (*left, *images.notes):
         progress(note, 1, 1, {})
 
 
@@ -60,9 +64,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.errors import UnveilError
-    from unveil.image.data.images import Pictures
-    from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage, resolved
+    from unveil.image.data.images import RandomImages
+    from unveil.image.recipes.config import TrainImage, resolved
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.start import as_begun, load_start, taken_over
     from unveil.image.training import image_batches, image_loss
@@ -72,34 +75,12 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.runs.training import Task, as_json, run_task
 
     config, before = as_begun(config)
-    check(resolved(config, 1, 0))
+    check_loss(resolved(config, 1, 0))
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
-    named = {"names": names_before(config.run.folder) if config.run.resume else ()}
-    with enough_memory("give --size, with --fit resize, or fewer images"):
-        images, _ = images_of(flat(config) | {"asked_size": config.size} | named)
+    images, fields = read_for(config, progress)
     asked, config = config, resolved(config, *images.pixels.shape[1:3])
-    given = flat(config) | {"asked_size": config.size} | named
-    if config.classes and images.labels is None:
-        raise UnveilError(f"{images.unlabelled or f'{config.data} has no classes'}; leave --classes out")
-    places = config.stem**2 * images.pixels.shape[1]
-    if places >= config.width and config.predicts != "x0" and not config.start_from:
-        raise UnveilError(
-            f"--stem {config.stem} makes places of {places} numbers, and --width {config.width} channels cannot pass on the noise that "
-            f"{config.predicts} tells of: such models make noise; take --predicts x0 --min-snr 5, a smaller --stem or a larger --width"
-        )
-    tell(images, progress)
-    learned = {
-        "recipe": "image",
-        "size": images.pixels.shape[-1],
-        "channels": images.pixels.shape[1],
-        "attention": attention_of(config, TRAIN_PRESETS[config.preset].attention, images.pixels.shape[-1]),
-        "names": images.names if config.classes else (),
-        "null": config.classes and config.label_drop > 0.0,
-        "images": len(images),
-        "skipped": images.skipped,
-    }
-    described = as_json(given | learned)
+    described = as_json(fields | flat(config) | _learned(config, images))
     if config.start_from:
         described = as_json(taken_over(asked, described, before))
     shape = shape_of(described)
@@ -108,27 +89,77 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     if config.start_from and before is None:
         load_start(model, config.start_from)
     bound = config.loss == "vlb"
-    history = (
-        LossHistory(shape.diffusion_steps)
-        if (bound if config.importance is None else config.importance)
-        else None
-    )
-    pictures, size = Pictures(images, config.flip), config.run.batch_size
+    importance = bound if config.importance is None else config.importance
+    history = LossHistory(shape.diffusion_steps) if importance else None
+    random, size = RandomImages(images, config.images.flip), config.run.batch_size
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
-        return image_batches(pictures, shape, count, config.label_drop, history)
+    def draws(count: int) -> Callable[[torch.Generator], ImageBatch]:
+        return image_batches(random, shape, count, config.label_drop, history)
 
     loss = partial(image_loss, gamma=config.min_snr or 0.0, bound=bound, history=history)
     memory, lower = None if history is None else history.memory, "--size or --width"
     task = Task(model, draws(size), loss, {}, memory, draws=draws, size=size, lower=lower)
-    on_sample = sampler(described, pictures, device, config.run.folder, progress)
-    with enough_memory("lower --batch-size and raise --accumulate as much, or lower --width"):
+    on_sample = sampler(described, random, device, config.run.folder, progress)
+    with enough_memory(LOWER):
         run_task(task, config.run, device, config.run.folder, described, TrainImage(), progress, on_sample)
     return config.run.folder
 
 
+def read_for(config: TrainImage | TrainClassifier, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
+    """The images to train on, and the fields of config.json that the flags give."""
+    from unveil.runs.device import enough_memory
+
+    names = names_before(config.run.folder) if config.run.resume else ()
+    fields = flat(config) | {"asked_size": config.images.reading.size, "names": names}
+    with enough_memory("give --size, with --fit resize, or fewer images"):
+        images, _ = images_of(fields)
+    tell(images, progress)
+    return images, fields
+
+
+def _learned(config: TrainImage, images: ImageSet) -> dict[str, Any]:
+    """The fields of config.json that follow from the images.
+
+    Raises:
+        UnveilError: classes are asked for and there are none, or the network cannot learn from such patches.
+    """
+    from unveil.errors import UnveilError
+
+    if config.classes and images.labels is None:
+        why = images.unlabelled or f"{config.images.data} has no classes"
+        raise UnveilError(f"{why}; leave `classes` out")
+    stem, width = config.network.stem, config.network.width
+    numbers = stem**2 * images.pixels.shape[1]
+    if numbers >= width and config.predicts != "x0" and not config.start_from:
+        raise UnveilError(
+            f"`stem` {stem} makes patches of {numbers} numbers, and `width` {width} channels cannot pass on the noise that "
+            f"{config.predicts} needs: such models make noise; take --predicts x0 --min-snr 5, a smaller `stem` or a larger `width`"
+        )
+    return of_images(config, images) | {
+        "recipe": "image",
+        "names": images.names if config.classes else (),
+        "null": config.classes and config.label_drop > 0.0,
+    }
+
+
+def of_images(config: TrainImage | TrainClassifier, images: ImageSet) -> dict[str, Any]:
+    """The fields of config.json that both trainings learn from their images."""
+    from unveil.image.recipes import classifier_config as classifier
+    from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage
+
+    presets = TRAIN_PRESETS if isinstance(config, TrainImage) else classifier.TRAIN_PRESETS
+    _, channels, _, size = images.pixels.shape
+    return {
+        "size": size,
+        "channels": channels,
+        "attention": attention_of(config.network, presets[config.preset].network.attention, size),
+        "images": len(images),
+        "skipped": images.skipped,
+    }
+
+
 def names_before(run: Path) -> tuple[str, ...]:
-    """The classes of a run that is resumed, in its order; none of a folder that is no run."""
+    """The classes of a run that is resumed, in its order; none for a folder that is no run."""
     import json
 
     try:
@@ -137,60 +168,28 @@ def names_before(run: Path) -> tuple[str, ...]:
         return ()
 
 
-def attention_of(
-    config: TrainImage | TrainClassifier, default: tuple[int, ...], size: int
-) -> tuple[int, ...]:
-    """The sides with attention: those of the flags; those of the preset only if one fits images of this size, else none."""
+def attention_of(network: UNetFlags, default: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The sides with attention: those of the flags; the preset's only if one of them fits images of this size, else none."""
     from unveil.image.networks.unet2d import sides_of
 
-    fits = set(config.attention) & set(sides_of(size, config.stem, len(config.multiples)))
-    return config.attention if fits or config.attention != default else ()
+    fits = set(network.attention) & set(sides_of(size, network.stem, len(network.multiples)))
+    return network.attention if fits or network.attention != default else ()
 
 
-def check(config: TrainImage) -> None:
-    """Refuse impossible numbers, and losses that do not fit.
+def check_loss(config: TrainImage) -> None:
+    """Refuse losses that do not fit the diffusion.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the field, and what is needed.
     """
-    check_numbers(config)
-    if (
-        not 0.0 <= config.label_drop < 1.0
-        or not (config.min_snr or 0.0) >= 0.0
-        or not config.sigma_data > 0.0
-    ):
-        raise ValueError(
-            "--label-drop must lie in 0 .. 1, --min-snr must be at least 0 and --sigma-data above 0, "
-            f"got {config.label_drop}, {config.min_snr}, {config.sigma_data}"
-        )
     if config.loss in ("simple", "hybrid") and (config.loss == "hybrid") != config.learned_variance:
         fits = "hybrid or vlb" if config.learned_variance else "simple or vlb"
         raise ValueError(
-            f"--loss {config.loss}: with --learned-variance {config.learned_variance} take {fits}"
+            f"`loss={config.loss}` with `learned_variance={config.learned_variance}`: take {fits}"
         )
     if (config.loss == "vlb" or config.importance) and config.schedule not in ("linear", "cosine"):
         raise ValueError(
-            f"--loss vlb and --importance need a table of steps (methods ddpm, iddpm and v), not --schedule {config.schedule}"
+            f"`loss=vlb` and `importance` need a table of steps (methods ddpm, iddpm and v), not `schedule={config.schedule}`"
         )
     if config.loss == "vlb" and config.min_snr:
-        raise ValueError("--min-snr weighs the squared error, which --loss vlb does not have")
-
-
-def check_numbers(config: TrainImage | TrainClassifier) -> None:
-    """Refuse impossible numbers of data, network and training.
-
-    Raises:
-        ValueError: the field, what was got and what is needed.
-    """
-
-    for name in ("width", "blocks", "groups", "stem", "diffusion_steps"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("size", "head_width"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(config, name)}")
-    for name in ("hold_out", "dropout"):
-        if not 0.0 <= getattr(config, name) < 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
-    if not config.multiples or min(config.multiples) < 1:
-        raise ValueError(f"--multiples must be numbers of at least 1, got {config.multiples}")
+        raise ValueError("`min_snr` weights the squared error, which `loss=vlb` does not have")

@@ -31,7 +31,7 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
     """
     if size < 1:
         raise ValueError(
-            "it does not say its images' size; give --size, the image_size of its GaussianDiffusion"
+            "it does not say its images' size; give `size`, the image_size of its GaussianDiffusion"
         )
     if "model.init_conv.weight" not in tensors or "model.downs.0.2.mem_kv" not in tensors:
         raise ValueError(

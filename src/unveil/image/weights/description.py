@@ -12,37 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unveil.image.networks.classifier2d import Classifier2d
+from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.networks.linear_unet2d import LinearUNet2d
-from unveil.image.networks.unet2d import UNet2d
+from unveil.image.networks.unet2d import UNet2d, UNet2dShape
 
 LARGEST_SIZE = 8192
-
-
-@dataclass(frozen=True)
-class UNet2dShape:
-    """The arguments of a `UNet2d`."""
-
-    channels: int
-    width: int
-    multiples: tuple[int, ...]
-    blocks: int
-    attention: tuple[int, ...]
-    head_width: int
-    labels: int
-    scale_shift: bool
-    big_gan: bool
-    learned_variance: bool
-    groups: int
-    norm_epsilon: float
-    heads: int
-    time_width: int
-    cosine_first: bool
-    inclusive: bool
-    pad_after: bool
-    middle_attention: bool
-    middle_norm: bool
-    given: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,37 +35,6 @@ class LinearUNet2dShape:
     def labels(self) -> int:
         """It is told no class."""
         return 0
-
-
-@dataclass(frozen=True)
-class Classifier2dShape:
-    """The arguments of a `Classifier2d`."""
-
-    size: int
-    channels: int
-    classes: int
-    width: int
-    multiples: tuple[int, ...]
-    blocks: int
-    attention: tuple[int, ...]
-    head_width: int
-    scale_shift: bool
-    big_gan: bool
-    groups: int
-    norm_epsilon: float
-    time_width: int
-    cosine_first: bool
-    inclusive: bool
-
-    @property
-    def labels(self) -> int:
-        """Those that it tells apart."""
-        return self.classes
-
-    @property
-    def learned_variance(self) -> bool:
-        """It makes no images."""
-        return False
 
 
 NetworkShape = UNet2dShape | LinearUNet2dShape | Classifier2dShape
@@ -142,10 +85,9 @@ def network_of(shape: NetworkShape) -> UNet2d | LinearUNet2d | Classifier2d:
         ValueError: there is no such network.
     """
     try:
-        arguments = asdict(shape)
         if isinstance(shape, Classifier2dShape):
-            return Classifier2d(**arguments)
-        return UNet2d(**arguments) if isinstance(shape, UNet2dShape) else LinearUNet2d(**arguments)
+            return Classifier2d(shape)
+        return UNet2d(shape) if isinstance(shape, UNet2dShape) else LinearUNet2d(**asdict(shape))
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ValueError(f"its network cannot be ({error})") from error
 

@@ -191,7 +191,7 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         pad_after=False,
         middle_attention=True,
         middle_norm=True,
-        given=channels if enlarges else 0,
+        concat=channels if enlarges else 0,
     )
     said = {
         "num_channels": time,
