@@ -9,10 +9,11 @@ from torch import Tensor
 
 from unveil.arrays import axes_of, numbers
 from unveil.checks import flag, kind, number, whole
-from unveil.policy.checks import DAMAGED, finite, finite_edit, parts_text
 from unveil.policy.data.chunks import check_window
+from unveil.policy.finite_actions import DAMAGED, finite, finite_edit
 from unveil.policy.model import PolicyModel
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
+from unveil.policy.networks.observation import parts_text
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
@@ -241,7 +242,7 @@ class Policy:
         denoise = clipped(denoise, -1.0, 1.0) if self.clip else denoise
         rows = slice(shape.n_obs - 1, shape.n_obs - 1 + length)
         edit = edit if edit is identity else finite_edit(edit)
-        inpainted = shape.told == "inpainting"
+        inpainted = shape.condition == "inpainting"
         if prefix is not None or inpainted:
             value = torch.zeros_like(first)
             if prefix is not None:

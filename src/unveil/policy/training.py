@@ -76,7 +76,7 @@ def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition,
     counts = batch.known.to(device)
     crops = torch.Generator(device="cpu").manual_seed(batch.seed)
     cond = model.condition(batch.observations.to(device), counts, crops)
-    shape, inpainted = model.shape, model.shape.told == "inpainting"
+    shape, inpainted = model.shape, model.shape.condition == "inpainting"
     known = shape.known(counts) if shape.prefix or inpainted else None
     actions = model.acted.normalized(batch.actions.to(device))
     return (

@@ -41,10 +41,10 @@ def test_what_they_are_is_read_from_tensors_and_config(tmp_path):
     cnn, transformer = (read_policy(unpacked(name, tmp_path)) for name in ("cnn", "transformer"))
     assert cnn.described.network == UNetShape(2, 10, (8, 16), 5, 8, 4, scale=True)
     assert transformer.described.network == TransformerShape(2, 8, 5, 2, 16, 2, 2, 0.01, 0.0, causal=True)
-    assert (cnn.described.told, transformer.described.told) == ("film", "tokens")
+    assert (cnn.described.condition, transformer.described.condition) == ("film", "tokens")
     for read in (cnn, transformer):
         it = read.described
-        assert (it.horizon, it.observed, it.acted, it.first, it.steps) == (8, 2, 4, 1, 100)
+        assert (it.horizon, it.observed, it.n_action, it.first, it.steps) == (8, 2, 4, 1, 100)
         assert (it.schedule, it.predicts, it.clip) == ("squaredcos_cap_v2", "eps", 1.0)
         assert it.parts == (Part("obs", (5,)),)
         assert read.notes == {"epoch": 550, "global_step": 1234}

@@ -106,7 +106,7 @@ def test_what_they_are(tmp_path):
         ("observation.images.b", 1),
     ]
     assert it.parts[1].crop == (84, 84) and it.keypoints == 32
-    assert (it.horizon, it.observed, it.acted, it.first, it.steps, it.predicts, it.clip) == (
+    assert (it.horizon, it.observed, it.n_action, it.first, it.steps, it.predicts, it.clip) == (
         8,
         2,
         4,

@@ -25,6 +25,11 @@ class Part:
     crop: tuple[int, int] | None = None
 
 
+def parts_text(parts: tuple[Part, ...]) -> str:
+    """The parts of an observation in their order, for messages: "agent_pos 2, image 3x96x96"."""
+    return ", ".join(f"{part.key} {'x'.join(map(str, part.shape))}" for part in parts)
+
+
 class ObservationEncoder(nn.Module):
     """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in their order, images by their encoders, states as they are.
 

@@ -63,17 +63,19 @@ class Linear(NamedTuple):
 
 @dataclass(frozen=True)
 class Described:
-    """What a policy of others is; the network and the parts fix the tensors.
+    """A policy of one of the releases; `network` and `parts` determine its tensors.
 
     Args:
-        policy: its class there.
-        parts: of an observation, in the order in which the vector of a step has them; images have encoders.
-        keypoints: of the encoders' spatial softmax; None where they say the mean over places.
-        told: how the network learns of observations: FiLM, tokens, or inpainting of trajectories that hold observations too.
-        horizon, observed, acted: steps of a chunk, of the observations that are told, and of the actions that are carried out.
-        first: of the chunk's actions, the first that is carried out.
-        steps, schedule, predicts, clip: of the diffusion, `schedule` by its name in diffusers; `clip` bounds the belief about x_0.
-        sampler: its sampler there, and in how many steps.
+        policy: name of its class in the release.
+        parts: parts of an observation, in the order of a step's vector; images have encoders.
+        keypoints: keypoints of the encoders' spatial softmax; None for encoders with mean pooling.
+        condition: how the network is conditioned on observations: by FiLM, as tokens, or by inpainting of trajectories that hold
+            observations, too.
+        horizon, observed, n_action: number of actions of a chunk, of observations of a decision, and of executed actions.
+        first: index of the first executed action of a chunk.
+        steps, schedule, predicts, clip: settings of the diffusion, `schedule` by its name in diffusers; `clip` bounds the belief
+            about x_0.
+        sampler: the release's sampler and its number of steps.
     """
 
     release: Release
@@ -81,16 +83,26 @@ class Described:
     network: UNetShape | TransformerShape
     parts: tuple[Part, ...]
     keypoints: int | None
-    told: Literal["film", "tokens", "inpainting"]
+    condition: Literal["film", "tokens", "inpainting"]
     horizon: int
     observed: int
-    acted: int
+    n_action: int
     first: int
     steps: int
     schedule: str
     predicts: Literal["eps", "x0"]
     clip: float | None
     sampler: str
+
+    @property
+    def told(self) -> str:
+        """`condition`, as convert.py names it."""
+        return self.condition
+
+    @property
+    def acted(self) -> int:
+        """`n_action`, as convert.py names it."""
+        return self.n_action
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,9 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         parts = _parts(_at(policy, "shape_meta.obs", dict), policy.get("crop_shape"))
     else:
         parts = (Part("obs", (_at(cfg, "obs_dim", int),)),)
-    told = "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
+    condition = (
+        "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
+    )
     scheduler = _at(policy, "noise_scheduler", dict)
     predicts = _at(scheduler, "prediction_type", str)
     if predicts not in ("epsilon", "sample"):
@@ -129,10 +131,10 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         network,
         parts,
         keypoints=None if plain else 32,
-        told=told,
+        condition=condition,
         horizon=_at(policy, "horizon", int),
         observed=observed,
-        acted=_at(policy, "n_action_steps", int),
+        n_action=_at(policy, "n_action_steps", int),
         first=observed if later else observed - 1,
         steps=_at(scheduler, "num_train_timesteps", int),
         schedule=_at(scheduler, "beta_schedule", str),
@@ -188,7 +190,7 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
     """
     found: dict[str, Linear] = {}
     actions = described.network.features - (
-        sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0
+        sum(p.shape[0] for p in described.parts) if described.condition == "inpainting" else 0
     )
     sizes = {part.key: part.shape[0] for part in described.parts}
     for key, size in {**sizes, "action": actions}.items():
