@@ -73,7 +73,9 @@ class Spy(nn.Module):
 def test_a_student_is_shown_states_of_the_teachers_way_with_their_times_and_observations():
     """The same that the teacher saw when it acted on those observations with that noise."""
     shape, batch = PolicyShape(1, 1, 2, 8, 4, 50, "v"), batch_of()
-    batch = at_positions(batch.windows._replace(observations=torch.randn(6, 2, 1)), torch.tensor([0, 4, 2, 1]))
+    batch = at_positions(
+        batch.windows._replace(observations=torch.randn(6, 2, 1)), torch.tensor([0, 4, 2, 1])
+    )
     teacher, student = PolicyModel(shape, Spy()), PolicyModel(shape, Spy())
     student_loss(teacher, 5)(student, batch)
     way, [(x, time, cond)] = teacher.denoiser.network.seen, student.denoiser.network.seen
