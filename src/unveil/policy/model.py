@@ -31,19 +31,24 @@ class PolicyShape:
         n_obs: observations that a decision is conditioned on, the newest last.
         horizon: H, predicted actions, the first beside the oldest observation.
         n_action: actions that are executed before the next decision, beginning at the newest observation.
-        diffusion_steps: T, the steps of the squared-cosine schedule; for `flow` only the scale of the network's time.
-        predicts: the meaning of the network's output; `flow` is the velocity of flow matching's straight path.
-        condition: how the network is conditioned on observations. film: on one vector (B, n_obs D). tokens: on a sequence (B, n_obs, D).
-            inpainting: rows of a chunk are (action, observation) of A + D numbers; the observations of the first n_obs rows are known
-            and clean (`Inpaint`), those of the other rows are predicted like actions (Chi et al. 2023, "diffusion conditioned by
-            inpainting"; Janner et al. 2022).
-        prefix: P, the largest number of actions, beginning at the newest observation, that may be known and clean: those that are
-            executed while the chunk is computed. The vector, or every token, gains P numbers: 1 for each known action, else 0.
-        parts: parts of an observation that holds images, which are (C, h, w) of 0 .. 255: one after another, flattened, they are its D
-            numbers, and the network is conditioned on an encoder's features of them. Empty for observations of numbers alone.
+        diffusion_steps: T, the steps of the squared-cosine schedule; for `flow` only the scale of the
+            network's time.
+        predicts: the meaning of the network's output; `flow` is the velocity of flow matching's straight
+            path.
+        condition: how the network is conditioned on observations. film: on one vector (B, n_obs D). tokens:
+            on a sequence (B, n_obs, D). inpainting: rows of a chunk are (action, observation) of A + D
+            numbers; the observations of the first n_obs rows are known and clean (`Inpaint`), those of the
+            other rows are predicted like actions (Chi et al. 2023, "diffusion conditioned by inpainting";
+            Janner et al. 2022).
+        prefix: P, the largest number of actions, beginning at the newest observation, that may be known and
+            clean: those that are executed while the chunk is computed. The vector, or every token, gains P
+            numbers: 1 for each known action, else 0.
+        parts: parts of an observation that holds images, which are (C, h, w) of 0 .. 255: one after another,
+            flattened, they are its D numbers, and the network is conditioned on an encoder's features of
+            them. Empty for observations of numbers alone.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, a number below 1 or not whole, an unknown word, a prefix that leaves no action to
-            predict, or parts that do not add up to an observation.
+        ValueError: horizon < n_obs + n_action - 1, a number below 1 or not whole, an unknown word, a prefix
+            that leaves no action to predict, or parts that do not add up to an observation.
     """
 
     observations: Count
@@ -102,7 +107,8 @@ class PolicyShape:
         """Mask of the known numbers of a chunk: the first `counts` (B,) actions, rows n_obs - 1 .. n_obs - 2 + count.
 
         Returns:
-            (B, H, 1) bool, or where observations are inpainted (B, H, row), in which those of the first n_obs rows are known, too.
+            (B, H, 1) bool, or where observations are inpainted (B, H, row), in which those of the first n_obs
+            rows are known, too.
         """
         row = torch.arange(self.horizon, device=counts.device) - (self.n_obs - 1)
         known = ((row >= 0) & (row < counts[:, None]))[..., None]
@@ -128,7 +134,8 @@ class PolicyModel(nn.Module):
     Args:
         network: (x (B, H, A), time (B,) in 0 .. T - 1, condition) -> (B, H, A).
         encoder: encoder of the shape's parts, if there are any.
-        pictured: each channel of an image has limits in the weights, as in converted policies; else 0 becomes -1 and 255 becomes 1.
+        pictured: each channel of an image has limits in the weights, as in converted policies; else 0 becomes
+            -1 and 255 becomes 1.
     Attributes:
         denoiser: the network with its schedule and parameterization.
         observed: normalisation of the observed numbers that are not pixels.

@@ -26,26 +26,31 @@ from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 class Policy:
     """`act` maps observations (B, D) to actions (B, A) in the data's units; one decision serves `n_action` calls.
 
-    Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide again in the next call
-    while the others continue. An environment's first observation also fills the history before it.
+    Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide
+    again in the next call while the others continue. An environment's first observation also fills the
+    history before it.
 
-    Environment i draws from its own generator, with seed + i: its actions depend neither on the number of environments nor on which
-    of them decide in the same call, up to the rounding of batched products. `reset` does not rewind the generators.
+    Environment i draws from its own generator, with seed + i: its actions depend neither on the number of
+    environments nor on which of them decide in the same call, up to the rounding of batched products. `reset`
+    does not rewind the generators.
 
     Args:
-        solver: solver on the model's schedule, such as `DDIM(model.denoiser.schedule)`; the published one is `Ancestral`.
+        solver: solver on the model's schedule, such as `DDIM(model.denoiser.schedule)`; the published one is
+            `Ancestral`.
         steps: network calls per decision (twice as many with `Heun`).
         n_action: actions to execute per chunk; by default the shape's.
         temperature: factor on the drawn initial noise, at least 0.
         clip: clamp every belief to [-1, 1], the limits of the data's actions, as published.
         seed: seed of the first environment's noise.
     Attributes:
-        steer: guidance of every belief, before it is clamped: `policy.steer = costing(policy.model, cost, scale)`.
-        chunks: (B, H, A), the last predicted chunk of each environment; row n_obs - 1 is its first executed action.
+        steer: guidance of every belief, before it is clamped: `policy.steer = costing(policy.model, cost,
+            scale)`.
+        chunks: (B, H, A), the last predicted chunk of each environment; row n_obs - 1 is its first executed
+            action.
         decisions: number of calls that predicted.
     Raises:
-        ValueError: steps < 1 or more than the schedule has, n_action that the chunk does not hold, a temperature below 0 or not
-            finite, a seed below 0, or a value of another type.
+        ValueError: steps < 1 or more than the schedule has, n_action that the chunk does not hold, a
+            temperature below 0 or not finite, a seed below 0, or a value of another type.
     """
 
     chunks: Float[np.ndarray, "B H A"] | None
@@ -108,8 +113,8 @@ class Policy:
         Args:
             noise: as in `predict`, for all environments; used for those that decide in this call.
         Raises:
-            ValueError: observations of another size, not finite, or of another number of environments without a `reset`; or actions
-                that are not finite, with the cause.
+            ValueError: observations of another size, not finite, or of another number of environments without
+                a `reset`; or actions that are not finite, with the cause.
         """
         observations = self.check(observations)
         shape, count = self.model.shape, len(observations)
@@ -176,18 +181,19 @@ class Policy:
         """Sample a chunk of actions for each history of observations, the newest last.
 
         Args:
-            prefix: known actions, beginning at the newest observation, that will be executed in any case: the chunk holds them
-                unchanged, the network is conditioned on their number, and the other actions are sampled given them, by `Inpaint`,
-                as they were clean in training, too.
+            prefix: known actions, beginning at the newest observation, that will be executed in any case: the
+                chunk holds them unchanged, the network is conditioned on their number, and the other actions
+                are sampled given them, by `Inpaint`, as they were clean in training, too.
             steer: guidance in addition to the attribute's.
             edit: edit of the state, in normalised units.
-            noise: (B, H, row), recorded standard normal noise in place of the initial draw; `temperature` does not scale it. Rows
-                have A numbers, or A + D where observations are inpainted. Or (1 + S, B, H, row), whose other parts replace the noise
-                of a stochastic solver's S steps, which is drawn otherwise.
+            noise: (B, H, row), recorded standard normal noise in place of the initial draw; `temperature`
+                does not scale it. Rows have A numbers, or A + D where observations are inpainted. Or (1 + S,
+                B, H, row), whose other parts replace the noise of a stochastic solver's S steps, which is
+                drawn otherwise.
             environments: (B,), the environments whose generators draw; by default 0 .. B - 1.
         Raises:
-            ValueError: a longer prefix than in training, an array of another shape or not finite, or actions that are not finite,
-                with the cause: guidance, the edit, or the weights.
+            ValueError: a longer prefix than in training, an array of another shape or not finite, or actions
+                that are not finite, with the cause: guidance, the edit, or the weights.
         """
         shape, device, dtype = self.model.shape, self.model.device, self.model.dtype
         n, d, a = shape.n_obs, shape.observations, shape.actions

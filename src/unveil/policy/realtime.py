@@ -1,14 +1,17 @@
 """Real-time control: acting while the next chunk is computed, for policies that take longer to decide than a control step.
 
-    n_obs 2, horizon 16, delay d = 3, execute s = 6; row 1 of a chunk is the action of the step at which its computation began
+    n_obs 2, horizon 16, delay d = 3, execute s = 6; row 1 of a chunk is the action of the step at which its
+    computation began
 
     step             0 .. 5   6   7   8   9 .. 11   12  13  14   15 ..
     begun            #0       #1                    #2
     executed         #0 rows 1 .. 9       #1 rows 4 .. 9         #2 rows 4 .. 9
-                              ^ observes step 6; rows 7 .. 9 of #0 are executed during the delay: they are its own rows 1 .. 3
+                              ^ observes step 6; rows 7 .. 9 of #0 are executed during the delay: they are its
+                              own rows 1 .. 3
 
-Chunk j begins at step j s, with the observation of that step, and takes over at step j s + d. While it is computed, d actions of the
-previous chunk are executed. The methods differ in what the new chunk is conditioned on:
+Chunk j begins at step j s, with the observation of that step, and takes over at step j s + d. While it is
+computed, d actions of the previous chunk are executed. The methods differ in what the new chunk is
+conditioned on:
 
     wait     nothing is executed during the delay: the body holds its last target for d steps, then executes s actions from the first
     naive    no condition: its own first d actions are skipped, and it may continue differently from the previous chunk
@@ -16,7 +19,8 @@ previous chunk are executed. The methods differ in what the new chunk is conditi
     soft     training-free, real-time chunking: the previous chunk's remaining actions guide the belief, see `pulled`
     hard     training-free: those actions are inserted with noise of level t (`Replace`, Lugmayr et al. 2022)
 
-Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies" (arXiv:2506.07339): d, s, `naive` and `soft`.
+Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies" (arXiv:2506.07339): d,
+s, `naive` and `soft`.
 """
 
 from collections.abc import Callable
@@ -48,7 +52,8 @@ class Job(NamedTuple):
 
     Args:
         rows: (N,), its environments.
-        episodes: (N,), the number of each environment's episode; the chunk is dropped if another one has begun.
+        episodes: (N,), the number of each environment's episode; the chunk is dropped if another one has
+            begun.
         due: the call of `act` that takes the chunks over.
         chunks: function that waits for the chunks (N, H, A).
     """
@@ -62,22 +67,24 @@ class Job(NamedTuple):
 class RealTimePolicy:
     """`act` maps observations (B, D) to actions (B, A), one call per control step; a decision takes effect `delay` calls later.
 
-    The first chunk of an episode is computed before its first step, with every method. Without delay `wait`, `naive`, `prefix` and
-    `hard` equal the plain `Policy` with n_action = execute; `soft` is still guided by the previous chunk.
+    The first chunk of an episode is computed before its first step, with every method. Without delay `wait`,
+    `naive`, `prefix` and `hard` equal the plain `Policy` with n_action = execute; `soft` is still guided by
+    the previous chunk.
 
     Args:
         policy: policy whose model, solver, noise and guidance are used; its own queue is not.
         delay: d, control steps that a decision takes.
-        execute: s, control steps between the beginnings of two decisions (`wait`: executed actions per chunk). By default the
-            policy's `n_action`, or fewer where the chunk does not hold as many with the delay.
-        background: compute in a thread, as on a robot, and wait only if it is late; else at once, as in a simulation of the delay.
-            Both give exactly the same actions.
+        execute: s, control steps between the beginnings of two decisions (`wait`: executed actions per
+            chunk). By default the policy's `n_action`, or fewer where the chunk does not hold as many with
+            the delay.
+        background: compute in a thread, as on a robot, and wait only if it is late; else at once, as in a
+            simulation of the delay. Both give exactly the same actions.
     Attributes:
         chunks: (B, H, A), the chunk that each environment executes.
         decisions: as in `Policy`.
     Raises:
-        ValueError: an unknown method, d > s, a chunk that does not hold n_obs - 1 + d + s actions, or with `prefix` a delay longer
-            than the prefixes in training.
+        ValueError: an unknown method, d > s, a chunk that does not hold n_obs - 1 + d + s actions, or with
+            `prefix` a delay longer than the prefixes in training.
     """
 
     chunks: Float[np.ndarray, "B H A"] | None
@@ -289,14 +296,17 @@ def pulled(
         cost(m, t) = c_t / 2 sum_i w_i |m_i - target_i|^2,    c_t = min(1 / r_t^2, beta alpha_t / sigma_t),
         mean' = mean - sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t),    r_t^2 = sigma_t^2 / (alpha_t^2 + sigma_t^2)
 
-    The second line is `steered` with the jacobian. This is pseudo-inverse guidance (Song et al. 2023) with weights. Black et al. 2025
-    write it for the velocity of flow matching, with tau = 1 - t: v += min(beta, (1 - tau) / (tau r^2)) J^T W (target - mean). As
-    mean = x + (1 - tau) v, that moves the mean by (1 - tau) times as much, which with alpha = tau and sigma = 1 - tau is the line
-    above. Here it acts on the belief, and so holds for eps, v and x_0 on any schedule. One thing differs: where alpha = 0 (t = 1 of
-    `Flow`) steering would have infinite gain, and there is no guidance; in the paper it has the gain beta.
+    The second line is `steered` with the jacobian. This is pseudo-inverse guidance (Song et al. 2023) with
+    weights. Black et al. 2025 write it for the velocity of flow matching, with tau = 1 - t: v += min(beta, (1
+    - tau) / (tau r^2)) J^T W (target - mean). As mean = x + (1 - tau) v, that moves the mean by (1 - tau)
+      times as much, which with alpha = tau and sigma = 1 - tau is the line
+    above. Here it acts on the belief, and so holds for eps, v and x_0 on any schedule. One thing differs:
+    where alpha = 0 (t = 1 of `Flow`) steering would have infinite gain, and there is no guidance; in the
+    paper it has the gain beta.
 
-    r_t^2 is the belief's variance if actions are N(0, 1) and independent: there w = 1 is exact, mean' = target. For w < 1 no single
-    likelihood of the target gives this shift at all t, and real actions are correlated: it is guidance, not Bayes' rule.
+    r_t^2 is the belief's variance if actions are N(0, 1) and independent: there w = 1 is exact, mean' =
+    target. For w < 1 no single likelihood of the target gives this shift at all t, and real actions are
+    correlated: it is guidance, not Bayes' rule.
 
     Args:
         target: (B, H, A), normalised.

@@ -57,7 +57,8 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
 def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
     """Mean squared error of the network's output over all actions that are not known, padding included, as published.
 
-    Known actions stay clean in x_t, as `Inpaint` keeps them when acting; the network learns the others conditioned on them.
+    Known actions stay clean in x_t, as `Inpaint` keeps them when acting; the network learns the others
+    conditioned on them.
     """
     assert isinstance(model, PolicyModel)
     x_0, cond, known = clean_of(model, batch)

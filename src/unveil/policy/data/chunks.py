@@ -26,17 +26,20 @@ class Chunks:
         before its first step  the first step again (observation and action)
         after its last step    the last step again
 
-    So the first decision of an episode is conditioned on n_obs copies of its first observation, and the n_action executed actions of
-    every decision are data, except for padding. There is a window at every such position. Episodes of fewer than
-    H - n_action - n_obs + 2 steps have none, as in the published code: they are left out, with a note.
+    So the first decision of an episode is conditioned on n_obs copies of its first observation, and the
+    n_action executed actions of every decision are data, except for padding. There is a window at every such
+    position. Episodes of fewer than H - n_action - n_obs + 2 steps have none, as in the published code: they
+    are left out, with a note.
 
     Args:
         whole: `windows` returns the observations of all H rows, not only of the first n_obs.
-        pictures: images of the observation; they stay bytes in memory, and in a window their C h w numbers follow the others.
+        pictures: images of the observation; they stay bytes in memory, and in a window their C h w numbers
+            follow the others.
     Attributes:
         episodes: number of episodes with at least one window.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
+        ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no
+            window at all.
     """
 
     def __init__(
@@ -119,8 +122,8 @@ def check_window(n_obs: int, horizon: int, n_action: int) -> None:
 def published_split(episodes: int, share: float, most: int, seed: int) -> np.ndarray:
     """The training episodes, (E,) bool, drawn as in the published code.
 
-    round(share * E), at least one if share > 0, are held out by numpy's `default_rng(seed).choice`; of the others at most `most` (0:
-    all) are drawn by another generator with the same seed.
+    round(share * E), at least one if share > 0, are held out by numpy's `default_rng(seed).choice`; of the
+    others at most `most` (0: all) are drawn by another generator with the same seed.
 
     Raises:
         ValueError: share outside [0, 1), or nothing is left.

@@ -29,12 +29,14 @@ class Demonstrations:
     """N steps of E episodes, one after another.
 
     Args:
-        observations: arrays (N, ...) by name, observed before the action of the same row; floats, or uint8 pictures (N, H, W, C).
+        observations: arrays (N, ...) by name, observed before the action of the same row; floats, or uint8
+            pictures (N, H, W, C).
         actions: (N, A).
         episode_ends: (E,), one past each episode's last row, increasing; the last is N.
         left: fields of the file that were left out, and the reason, as the end of a sentence.
     Raises:
-        ValueError: no step, arrays of different length, ends that do not increase from above 0 to N, or a number that is not finite.
+        ValueError: no step, arrays of different length, ends that do not increase from above 0 to N, or a
+            number that is not finite.
     """
 
     observations: Mapping[str, np.ndarray]

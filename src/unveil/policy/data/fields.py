@@ -1,7 +1,8 @@
 """Fields of replay buffers: which are pictures, how pictures become bytes, and notes about fields that are not read.
 
-Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 unchanged, floats in [0, 1] as round(255 x), other floats in
-[0, 255] as round(x). All else with the axes of a picture, such as depth in metres or millimetres, keeps its numbers as float32.
+Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 unchanged, floats in [0, 1] as round(255 x),
+other floats in [0, 255] as round(x). All else with the axes of a picture, such as depth in metres or
+millimetres, keeps its numbers as float32.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -47,8 +48,9 @@ def check_kind(kind: str, dtype: object) -> None:
 def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
     """Join the pieces of one field, with channels last: colours as uint8, all else as float32.
 
-    Each piece becomes bytes at once, so that only one is held as floats. While no float is above 2, the scale is assumed to be [0, 1];
-    if a later piece shows that it is [0, 255], the earlier bytes are converted back to 0 and 1.
+    Each piece becomes bytes at once, so that only one is held as floats. While no float is above 2, the scale
+    is assumed to be [0, 1]; if a later piece shows that it is [0, 255], the earlier bytes are converted back
+    to 0 and 1.
 
     Raises:
         Unread: colours beyond 0 .. 255 or between both scales, or not finite, or pieces of different shapes.

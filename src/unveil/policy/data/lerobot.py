@@ -29,15 +29,15 @@ def is_lerobot(path: Path) -> bool:
 def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations:
     """Read `action` and every numeric `observation.<name>`, ordered by `index`, in episodes by `episode_index`.
 
-    Columns of text, with lists of different lengths or with gaps are left out with a note. Where `index` does not count the steps,
-    they are ordered by `episode_index` and `frame_index`, with a note.
+    Columns of text, with lists of different lengths or with gaps are left out with a note. Where `index` does
+    not count the steps, they are ordered by `episode_index` and `frame_index`, with a note.
 
     Args:
-        pictures: read images and videos, too, or those with these names: colours as uint8 (N, h, w, 3), 16-bit grey as float32
-            (N, h, w, 1).
+        pictures: read images and videos, too, or those with these names: colours as uint8 (N, h, w, 3),
+            16-bit grey as float32 (N, h, w, 1).
     Raises:
-        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` states, a video without a
-            decoder, or pictures that cannot be read.
+        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` states,
+            a video without a decoder, or pictures that cannot be read.
     """
     path = Path(path)
     try:

@@ -25,10 +25,11 @@ def decoded_pictures(column: Any) -> np.ndarray:
     """Decode a column of {bytes, path}: PNG or JPEG files in its cells, rotated by their Exif orientation.
 
     Returns:
-        (N, h, w, 3) uint8, or (N, h, w, 1) float32 for one channel of more than 8 bits, such as depth in millimetres.
+        (N, h, w, 3) uint8, or (N, h, w, 1) float32 for one channel of more than 8 bits, such as depth in
+        millimetres.
     Raises:
-        ValueError: a cell without bytes, another format, pictures of different sizes or kinds, colours of more than 8 bits per
-            channel or other than grey or RGB, or a pixel that is not opaque.
+        ValueError: a cell without bytes, another format, pictures of different sizes or kinds, colours of
+            more than 8 bits per channel or other than grey or RGB, or a pixel that is not opaque.
     """
     image: Any = import_module("PIL.Image")
     made: list[np.ndarray] = []

@@ -17,10 +17,11 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
     """Read all demonstrations, ordered by number; observations that are not numbers are left out with a note.
 
     Args:
-        pictures: read observations with three or more axes per step, too, or those with these names, by `as_pictures`.
+        pictures: read observations with three or more axes per step, too, or those with these names, by
+            `as_pictures`.
     Raises:
-        UnveilError: a missing or damaged file, no `data/demo_<i>`, demonstrations with different observations, or a wanted picture
-            that cannot be read.
+        UnveilError: a missing or damaged file, no `data/demo_<i>`, demonstrations with different
+            observations, or a wanted picture that cannot be read.
     """
     left = dict[str, str]()
     with opened(path) as file:

@@ -20,11 +20,13 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
     - a LeRobot dataset folder, v2.0 to v3.0; robomimic's HDF5; an .npz with `action` and `episode_ends`;
     - an https address of one of these files, which is downloaded into the cache.
 
-    Paths may be below `$UNVEIL_DATA` or the cache. Fields that are not numbers, such as text, are left out with a note.
+    Paths may be below `$UNVEIL_DATA` or the cache. Fields that are not numbers, such as text, are left out
+    with a note.
 
     Args:
-        pictures: read pictures, too, or those with these names: arrays of more than three axes, and a LeRobot dataset's images and
-            videos. Colours become bytes, and all else, such as depth, keeps its numbers: `as_pictures`.
+        pictures: read pictures, too, or those with these names: arrays of more than three axes, and a LeRobot
+            dataset's images and videos. Colours become bytes, and all else, such as depth, keeps its numbers:
+            `as_pictures`.
     Raises:
         UnveilError: there is no such source, it cannot be downloaded, or it is damaged.
     """

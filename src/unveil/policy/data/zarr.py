@@ -1,6 +1,7 @@
 """Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
 
-A store's codecs are checked before zarr opens it: some codecs of format 2 unpickle, which runs the code of untrusted files.
+A store's codecs are checked before zarr opens it: some codecs of format 2 unpickle, which runs the code of
+untrusted files.
 """
 
 import json
@@ -40,13 +41,14 @@ def is_zarr(path: Path) -> bool:
 def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
     """Read `data/action`, `meta/episode_ends` and all other arrays below `data` as observations.
 
-    Optional fields that are not arrays of numbers, or are stored by an unsupported codec, are left out with a note.
+    Optional fields that are not arrays of numbers, or are stored by an unsupported codec, are left out with a
+    note.
 
     Args:
         pictures: read arrays of more than three axes, too, or those with these names, by `as_pictures`.
     Raises:
-        UnveilError: a missing or damaged store, a missing or truncated chunk, no demonstrations, or a required array or wanted
-            picture with a codec that could run code or is unknown.
+        UnveilError: a missing or damaged store, a missing or truncated chunk, no demonstrations, or a
+            required array or wanted picture with a codec that could run code or is unknown.
     """
     path = Path(path)
     left = dict[str, str]()

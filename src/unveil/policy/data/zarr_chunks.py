@@ -23,8 +23,8 @@ def chunk_files(folder: Path) -> list[Path]:
 def check_chunks(folder: Path, codec: str, size: int) -> None:
     """Refuse chunks with a wrong length in their header, or that unpack to more than a chunk's numbers: codecs trust both.
 
-    Blosc copies uncompressed data by the header's length, even past a file's end; it, lz4 and zstd allocate the header's size, and
-    the others continue as long as there is data to unpack.
+    Blosc copies uncompressed data by the header's length, even past a file's end; it, lz4 and zstd allocate
+    the header's size, and the others continue as long as there is data to unpack.
 
     Args:
         codec: the outermost codec, by its name in zarr; other codecs than the known ones are not checked.

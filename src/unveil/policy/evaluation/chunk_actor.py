@@ -43,8 +43,8 @@ class ChunkActor:
 class Nearest:
     """The recorded chunk with the nearest observations, or the mean of the k nearest, weighted by exp(-distance) (Pari et al. 2021).
 
-    Distances are Euclidean over n_obs observations, each number scaled by the data's limits to [-1, 1]. With k = 1 the prediction for
-    a recorded observation is the recorded chunk itself.
+    Distances are Euclidean over n_obs observations, each number scaled by the data's limits to [-1, 1]. With
+    k = 1 the prediction for a recorded observation is the recorded chunk itself.
 
     Raises:
         ValueError: k < 1, or more than the number of windows.

@@ -7,11 +7,12 @@ from jaxtyping import Float
 def energy_score(draws: Float[np.ndarray, "M B H A"], done: Float[np.ndarray, "B H A"]) -> float:
     """mean over B of E|X - y| - E|X - X'| / 2, with |.| over all numbers of a chunk; lower is better.
 
-    A proper score (Gneiting & Raftery 2007): its expectation is lowest for draws X from the distribution of y, and for a point
-    forecast it is the distance. Pairs (X, X') are the M (M - 1) pairs of draws.
+    A proper score (Gneiting & Raftery 2007): its expectation is lowest for draws X from the distribution of
+    y, and for a point forecast it is the distance. Pairs (X, X') are the M (M - 1) pairs of draws.
 
-    For y = +-(1, ..., 1) with equal probability in D = H A numbers, the score of the true distribution is 1/2 sqrt(D), of the mean
-    sqrt(D), and of independent signs E sqrt(N), N ~ Binomial(D, 1/2), so about sqrt(D / 2).
+    For y = +-(1, ..., 1) with equal probability in D = H A numbers, the score of the true distribution is 1/2
+    sqrt(D), of the mean sqrt(D), and of independent signs E sqrt(N), N ~ Binomial(D, 1/2), so about sqrt(D /
+    2).
 
     Args:
         draws: M sampled chunks for each of B observations.

@@ -1,7 +1,8 @@
 """Multi-modality: from a symmetric start there are two equally good ways round the block. Does a policy take both, and commit?
 
-Chi et al. 2023, figure 3. The axis of symmetry is the target's stem. The block lies on it, with the target's angle, and must be pushed
-along it by its bar; the agent starts beyond the stem's end and must pass on one side.
+Chi et al. 2023, figure 3. The axis of symmetry is the target's stem. The block lies on it, with the target's
+angle, and must be pushed along it by its bar; the agent starts beyond the stem's end and must pass on one
+side.
 
             . agent
             |  stem of the block
@@ -26,7 +27,8 @@ class Sides(NamedTuple):
 
     Args:
         left, right: fractions that first moved to a side by `TURNED`.
-        committed: fraction, among those that took a side, that did not change to the other before passing the bar (nan: none).
+        committed: fraction, among those that took a side, that did not change to the other before passing the
+            bar (nan: none).
     """
 
     left: float
@@ -37,7 +39,8 @@ class Sides(NamedTuple):
 def symmetric_state(distance: float = 60.0, agent: float = 220.0) -> Float[np.ndarray, "5"]:
     """The start: the block `distance` px before its target along the stem, the agent `agent` px beyond the block's origin.
 
-    The scene is symmetric, the demonstrations need not be: from further up people, and so policies, prefer one way.
+    The scene is symmetric, the demonstrations need not be: from further up people, and so policies, prefer
+    one way.
     """
     block = np.array(GOAL[:2]) - distance * ALONG
     return np.array([*(block + agent * ALONG), *block, GOAL[2]])

@@ -53,7 +53,8 @@ def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
 def decision_times(policy: Decides, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:
     """Wall time in milliseconds of `count` decisions during episodes of one environment, from observation to actions.
 
-    Only calls that predict are timed; taking an action from the queue costs microseconds. The first decision, a warm-up, is left out.
+    Only calls that predict are timed; taking an action from the queue costs microseconds. The first decision,
+    a warm-up, is left out.
     """
     world = PushTEpisodes(1, seed)
     policy.reset()

@@ -13,7 +13,8 @@ class Replay(NamedTuple):
     """One demonstration, replayed.
 
     Args:
-        errors: (L,) px, the largest difference of the agent's and the block's x and y from each recorded state; the first is 0.
+        errors: (L,) px, the largest difference of the agent's and the block's x and y from each recorded
+            state; the first is 0.
         reward, coverage: the largest over all steps.
     """
 
@@ -25,8 +26,8 @@ class Replay(NamedTuple):
 def replayed(demonstrations: Demonstrations, episode: int) -> Replay:
     """Set the first recorded `state` (at rest: velocities are not recorded) and execute the recorded actions, open loop.
 
-    The state after an episode's last action is not recorded; that action only counts for the reward. An episode that is solved before
-    its recorded end is compared until then.
+    The state after an episode's last action is not recorded; that action only counts for the reward. An
+    episode that is solved before its recorded end is compared until then.
     """
     rows = slice(int(demonstrations.starts[episode]), int(demonstrations.episode_ends[episode]))
     states = demonstrations.observations["state"][rows].astype(np.float64)

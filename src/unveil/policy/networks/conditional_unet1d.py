@@ -1,6 +1,7 @@
 """Diffusion Policy's one-dimensional U-Net: convolutions over a chunk of actions, conditioned by FiLM.
 
-Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy, and LeRobot's port).
+Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy,
+and LeRobot's port).
 """
 
 from itertools import pairwise
@@ -16,9 +17,10 @@ from unveil.network.layers import sinusoids
 class ConditionalUNet(nn.Module):
     """(x (B, H, A), time (B,), condition with vector (B, V)) -> (B, H, A), for every H that `2 ** (len(widths) - 1)` divides.
 
-    `time` is the index of the step, 0 .. T - 1. Level k has `widths[k]` channels; between levels H is halved. All blocks are
-    conditioned on the embedded time, concatenated with the vector: normalised observations, or features of an image encoder. As in
-    the released code the features at full resolution have no skip connection: every path passes the second level.
+    `time` is the index of the step, 0 .. T - 1. Level k has `widths[k]` channels; between levels H is halved.
+    All blocks are conditioned on the embedded time, concatenated with the vector: normalised observations, or
+    features of an image encoder. As in the released code the features at full resolution have no skip
+    connection: every path passes the second level.
 
     The published widths are (256, 512, 1024) for states and (512, 1024, 2048) for images.
 
@@ -30,7 +32,8 @@ class ConditionalUNet(nn.Module):
         groups: groups of the GroupNorms, except for the last one, which has 8.
         scale: FiLM has a gain in addition to its shift.
     Raises:
-        ValueError: H cannot be halved as often as there are levels, or the condition lacks the vector or has another size.
+        ValueError: H cannot be halved as often as there are levels, or the condition lacks the vector or has
+            another size.
     """
 
     def __init__(

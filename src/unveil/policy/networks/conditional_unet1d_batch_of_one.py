@@ -1,13 +1,15 @@
 """Diffusion Policy's U-Net for a batch of one, as on a robot: every convolution is a matrix product in preallocated memory.
 
-With one row an operation's arithmetic costs less than its overhead: allocation, views, dispatch. So all memory and all views are made
-once, for one horizon. Activations are (H, C), padded with as many rows of zeros as a kernel reaches over the ends; the input patches
-of a convolution with k taps are then a view of that memory, with (H, k C) overlapping rows:
+With one row an operation's arithmetic costs less than its overhead: allocation, views, dispatch. So all
+memory and all views are made once, for one horizon. Activations are (H, C), padded with as many rows of zeros
+as a kernel reaches over the ends; the input patches of a convolution with k taps are then a view of that
+memory, with (H, k C) overlapping rows:
 
     rows        0  x_1 x_2 x_3 0        kernel 3, one zero at each end
     patches     0 x_1 x_2 | x_1 x_2 x_3 | x_2 x_3 0         strides (C, 1): nothing is copied
 
-A convolution is one product with (k C, O), a halving one has strides (2 C, 1), a doubling one maps (H, 3 C) to (H, 2 O) = (2 H, O).
+A convolution is one product with (k C, O), a halving one has strides (2 C, 1), a doubling one maps (H, 3 C)
+to (H, 2 O) = (2 H, O).
 """
 
 from collections.abc import Callable

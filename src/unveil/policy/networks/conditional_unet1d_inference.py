@@ -1,11 +1,12 @@
 """Diffusion Policy's U-Net for acting: the same function of the same weights in less time, above all for one environment.
 
-It uses the layers of `conv1d_inference.py`, whose weights are laid out once instead of at every call. The part of FiLM that depends
-on the time alone is cached, since every decision has the same times, and the part that depends on the vector is one matrix product
-for all blocks, computed once for all steps of a decision (`prefill`). `conditional_unet1d_batch_of_one.py` computes batches of one.
+It uses the layers of `conv1d_inference.py`, whose weights are laid out once instead of at every call. The
+part of FiLM that depends on the time alone is cached, since every decision has the same times, and the part
+that depends on the vector is one matrix product for all blocks, computed once for all steps of a decision
+(`prefill`). `conditional_unet1d_batch_of_one.py` computes batches of one.
 
-The weights are copied when a horizon first occurs, and again after they have changed (`inference_layout.py`); in training, and where
-a graph is traced or compiled, the plain network is used.
+The weights are copied when a horizon first occurs, and again after they have changed (`inference_layout.py`);
+in training, and where a graph is traced or compiled, the plain network is used.
 """
 
 from dataclasses import replace
@@ -75,7 +76,8 @@ class Derived:
     """Layouts and caches of one state of the weights.
 
     Attributes:
-        single: the network for a batch of one, by horizon; None while it is made, or in use by another thread.
+        single: the network for a batch of one, by horizon; None while it is made, or in use by another
+            thread.
     """
 
     def __init__(self, plain: ConditionalUNet) -> None:
@@ -179,7 +181,8 @@ class Derived:
 class FastConditionalUNet(nn.Module):
     """`ConditionalUNet` for inference, in float32; with gradients, in training mode and while traced it is the plain network.
 
-    It shares the plain network's weights, under the same names: training or loading them changes its output, too.
+    It shares the plain network's weights, under the same names: training or loading them changes its output,
+    too.
     """
 
     def __init__(self, plain: ConditionalUNet) -> None:

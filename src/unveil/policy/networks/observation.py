@@ -39,8 +39,8 @@ class ObservationEncoder(nn.Module):
     Args:
         keypoints, outputs, width: as in `ImageEncoder`.
     Raises:
-        ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part that is missing or has
-            another shape.
+        ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part
+            that is missing or has another shape.
     """
 
     def __init__(

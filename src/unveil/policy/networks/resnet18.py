@@ -1,9 +1,10 @@
 """Image encoder of policies: a ResNet-18 with GroupNorm, followed by a spatial softmax.
 
-He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. It is the function of the image encoders of
-Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot (`DiffusionRgbEncoder`), which differ in names only; the
-other one of Diffusion Policy (torchvision's ResNet-18 in `MultiImageObsEncoder`) has mean pooling instead. BatchNorm does not work with
-averaged weights (Chi et al. 2023, section IV-B), hence GroupNorm, with 16 channels per group.
+He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. It is the
+function of the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot
+(`DiffusionRgbEncoder`), which differ in names only; the other one of Diffusion Policy (torchvision's
+ResNet-18 in `MultiImageObsEncoder`) has mean pooling instead. BatchNorm does not work with averaged weights
+(Chi et al. 2023, section IV-B), hence GroupNorm, with 16 channels per group.
 """
 
 from itertools import pairwise
@@ -16,16 +17,20 @@ from torch.nn import functional as F
 class ImageEncoder(nn.Module):
     """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of one size.
 
-    Without keypoints it is the mean of the last level's features over all positions, (B, 8 width), as in classifiers.
+    Without keypoints it is the mean of the last level's features over all positions, (B, 8 width), as in
+    classifiers.
 
     Args:
         size: h, w of the input, after cropping; the spatial softmax gets a 32nd of each, rounded up.
         channels: C.
         keypoints: K of the spatial softmax; None for mean pooling.
-        outputs: size of the output, by default twice the keypoints, 64 as published; with mean pooling always 8 width.
-        width: channels of the first of four levels, a multiple of 16; each level has twice as many as the one before.
+        outputs: size of the output, by default twice the keypoints, 64 as published; with mean pooling always
+            8 width.
+        width: channels of the first of four levels, a multiple of 16; each level has twice as many as the one
+            before.
     Raises:
-        ValueError: another width, images so small that one position is left for the spatial softmax, or images of another size.
+        ValueError: another width, images so small that one position is left for the spatial softmax, or
+            images of another size.
     """
 
     def __init__(
@@ -88,7 +93,8 @@ class ResidualConv2d(nn.Module):
 class SpatialSoftmax(nn.Module):
     """(B, C, h, w) to (B, K, 2): expected positions x, y in [-1, 1] of K mixtures of the features; (-1, -1) is the first pixel.
 
-    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is -1, as published.
+    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is
+    -1, as published.
     """
 
     def __init__(self, channels: int, keypoints: int) -> None:
@@ -106,7 +112,8 @@ class SpatialSoftmax(nn.Module):
 def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Uniformly random crops (B, ..., h, w) to (B, ..., *size), one for each row of the batch; for training.
 
-    All images of a row have the same crop: the observations of one window in time, or several synchronous cameras.
+    All images of a row have the same crop: the observations of one window in time, or several synchronous
+    cameras.
 
     Raises:
         ValueError: the crop is larger than the images.

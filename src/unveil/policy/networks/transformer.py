@@ -1,7 +1,7 @@
 """Diffusion Policy's transformer: the actions of a chunk attend to earlier ones, and to tokens of the time and the observations.
 
-Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy, `TransformerForDiffusion`
-with `time_as_cond` and no layers over the condition).
+Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy,
+`TransformerForDiffusion` with `time_as_cond` and no layers over the condition).
 """
 
 import torch
@@ -15,21 +15,24 @@ from unveil.network.layers import attention, dropped, sinusoids
 class PolicyTransformer(nn.Module):
     """(x (B, h, A), time (B,), condition with tokens (B, n, O)) -> (B, h, A), for every h <= H and n <= N.
 
-    `time` is the index of the step, 0 .. T - 1. The memory is the embedded time followed by the observations, oldest first, each
-    through the same two-layer network. With `causal` action i attends to actions 0 .. i, to the time and to observations 0 .. i,
-    those not later than itself, as published; without, to all.
+    `time` is the index of the step, 0 .. T - 1. The memory is the embedded time followed by the observations,
+    oldest first, each through the same two-layer network. With `causal` action i attends to actions 0 .. i,
+    to the time and to observations 0 .. i, those not later than itself, as published; without, to all.
 
-    Published sizes: depth 8, heads 4, width 256 (PushT and images) or 768 (kitchen), dropout of 0.01 (PushT), 0.1 or 0.3.
+    Published sizes: depth 8, heads 4, width 256 (PushT and images) or 768 (kitchen), dropout of 0.01 (PushT),
+    0.1 or 0.3.
 
     Args:
         features: A.
         horizon: H.
         observation: O; with 0 the time is the whole memory, and the condition is not used.
         observations: N, the largest number of observations.
-        dropout: dropout of attention weights and of each residual branch, in training only, drawn from the attribute `generator`.
+        dropout: dropout of attention weights and of each residual branch, in training only, drawn from the
+            attribute `generator`.
         dropout_inputs: dropout of actions and memory, after their position embeddings are added.
     Raises:
-        ValueError: the condition lacks its tokens, they or x have another size or are too many, or dropout has no generator.
+        ValueError: the condition lacks its tokens, they or x have another size or are too many, or dropout
+            has no generator.
     """
 
     def __init__(
@@ -116,8 +119,8 @@ class PolicyTransformer(nn.Module):
 class CrossBlock(nn.Module):
     """A pre-norm decoder block: self-attention, cross-attention to a memory, and a two-layer network with GELU.
 
-    Vaswani et al. 2017, section 3.1, with pre-norm as in Xiong et al. 2020. Shapes: x (B, N, W), memory (B, M, W); the masks mark the
-    keys that each query attends to, bool (N, N) and (N, M), None for all.
+    Vaswani et al. 2017, section 3.1, with pre-norm as in Xiong et al. 2020. Shapes: x (B, N, W), memory (B,
+    M, W); the masks mark the keys that each query attends to, bool (N, N) and (N, M), None for all.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:

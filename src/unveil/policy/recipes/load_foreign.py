@@ -30,9 +30,11 @@ def load_foreign_policy(
         raw: use the weights themselves instead of their moving average.
         fields: fields of `PolicySettings`; the published settings are solver="ddpm", sampling_steps=100.
     Returns:
-        The policy, and the name of its observation as `seen` knows it; "other" if PushT has no such observation.
+        The policy, and the name of its observation as `seen` knows it; "other" if PushT has no such
+        observation.
     Raises:
-        UnveilError: no policy or several at the path, a file that cannot be read, or a policy that is not supported.
+        UnveilError: no policy or several at the path, a file that cannot be read, or a policy that is not
+            supported.
         ValueError: as `PolicySettings`.
     """
     from unveil.policy.recipes.convert import model_of, on_pusht

@@ -1,7 +1,7 @@
 """Third-party diffusion policies with our tensor names: the shapes of their networks, read from tensors.
 
-Two releases are known: real-stanford/diffusion_policy and LeRobot. Their U-Nets and image encoders are the same function with different
-tensor names; only the former has the transformer.
+Two releases are known: real-stanford/diffusion_policy and LeRobot. Their U-Nets and image encoders are the
+same function with different tensor names; only the former has the transformer.
 """
 
 from collections.abc import Mapping
@@ -69,12 +69,13 @@ class Described:
         policy: name of its class in the release.
         parts: parts of an observation, in the order of a step's vector; images have encoders.
         keypoints: keypoints of the encoders' spatial softmax; None for encoders with mean pooling.
-        condition: how the network is conditioned on observations: by FiLM, as tokens, or by inpainting of trajectories that hold
-            observations, too.
-        horizon, observed, n_action: number of actions of a chunk, of observations of a decision, and of executed actions.
+        condition: how the network is conditioned on observations: by FiLM, as tokens, or by inpainting of
+            trajectories that hold observations, too.
+        horizon, observed, n_action: number of actions of a chunk, of observations of a decision, and of
+            executed actions.
         first: index of the first executed action of a chunk.
-        steps, schedule, predicts, clip: settings of the diffusion, `schedule` by its name in diffusers; `clip` bounds the belief
-            about x_0.
+        steps, schedule, predicts, clip: settings of the diffusion, `schedule` by its name in diffusers;
+            `clip` bounds the belief about x_0.
         sampler: the release's sampler and its number of steps.
     """
 

@@ -1,7 +1,7 @@
 """Checkpoints of real-stanford/diffusion_policy (`.ckpt`), read with our tensor names and without running code in them.
 
-Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its average (`ema_model`) and
-the optimizer; and `pickles`, nested pickles, of which only numbers are read.
+Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its
+average (`ema_model`) and the optimizer; and `pickles`, nested pickles, of which only numbers are read.
 """
 
 import zipfile
@@ -55,7 +55,8 @@ def read_policy(file: Path) -> PolicyWeights:
     """Read a policy's description, weights, averaged weights and normalisers.
 
     Raises:
-        UnveilError: a file that is missing, damaged, or holds other objects than such a checkpoint, or an unsupported policy.
+        UnveilError: a file that is missing, damaged, or holds other objects than such a checkpoint, or an
+            unsupported policy.
     """
     try:
         state = read_torch(file, _FORM)

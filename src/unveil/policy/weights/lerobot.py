@@ -1,8 +1,8 @@
 """Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, read with our tensor names.
 
-Statistics are buffers of the model (before 0.4), or in files beside it: `policy_preprocessor.json` names a safetensors file with
-`observation.state.min` and the like, `policy_postprocessor.json` one for the actions. Before 0.2 configs listed shapes and
-normalisation by name only, without a type.
+Statistics are buffers of the model (before 0.4), or in files beside it: `policy_preprocessor.json` names a
+safetensors file with `observation.state.min` and the like, `policy_postprocessor.json` one for the actions.
+Before 0.2 configs listed shapes and normalisation by name only, without a type.
 """
 
 from collections.abc import Mapping
@@ -90,8 +90,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def current(config: dict[str, Any]) -> dict[str, Any]:
     """A config in the format since LeRobot 0.2; older ones are recognised by `input_shapes` and a noise scheduler.
 
-    The `normalization_mapping` of those then has features as keys in addition to kinds. A config without its type is one of diffusion
-    if it names a noise scheduler (huggingface/lerobot#1105).
+    The `normalization_mapping` of those then has features as keys in addition to kinds. A config without its
+    type is one of diffusion if it names a noise scheduler (huggingface/lerobot#1105).
     """
     if (
         "type" not in config

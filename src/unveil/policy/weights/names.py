@@ -91,7 +91,8 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
 
     Args:
         number: number of the encoder.
-        backbone: torchvision's ResNet-18; its parts are numbered in encoders without its last layers, and named by torchvision in others.
+        backbone: torchvision's ResNet-18; its parts are numbered in encoders without its last layers, and
+            named by torchvision in others.
         mix, leave: the spatial softmax and the last layer; "" for an encoder without them.
     """
     ends, levels = (("0", "1"), "{}") if mix else (("conv1", "bn1"), "layer{}")

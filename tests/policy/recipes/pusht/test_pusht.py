@@ -590,7 +590,7 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
     for name, message in (
         ("three", "actions of PushT are x, y; these have 3"),
         ("four", "needs the observation 'state' (N, 5)"),
-        ("ten", "'keypoint' must be nine places of the block"),
+        ("ten", "'keypoint' must be nine points of the block"),
     ):
         assert (
             main(

@@ -104,7 +104,8 @@ class TrainPushT:
 class EvalPushT:
     """Score a policy by the published protocol: the mean over episodes of the largest reward.
 
-    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video pusht.gif
+    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video
+    pusht.gif
     """
 
     preset: Literal["default", "fast", "paper"] = "default"

@@ -37,8 +37,9 @@ VERTICES = np.array(
 def initial_state(seed: int) -> Float[np.ndarray, "5"]:
     """(agent x, y, block x, y, angle) as the published environment draws it for a seed, with the published order of draws.
 
-    agent ~ U{50..449}^2, block ~ U{100..399}^2, angle = 2 pi N(0, 1) - pi, by numpy's `RandomState(seed)`; gym-pusht draws
-    differently. The environment sets the block's position before its angle, which moves it: see `PushTEpisodes`.
+    agent ~ U{50..449}^2, block ~ U{100..399}^2, angle = 2 pi N(0, 1) - pi, by numpy's `RandomState(seed)`;
+    gym-pusht draws differently. The environment sets the block's position before its angle, which moves it:
+    see `PushTEpisodes`.
     """
     random = np.random.RandomState(seed)
     agent, block = [random.randint(50, 450) for _ in range(2)], [random.randint(100, 400) for _ in range(2)]

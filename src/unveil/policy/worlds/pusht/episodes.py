@@ -20,12 +20,14 @@ PIXELS = 96  # side of an observed picture in pixels
 class PushTEpisodes:
     """`count` episodes in lock-step; each runs until its coverage exceeds 0.95, or for 300 steps of 0.1 s.
 
-    Actions are positions (x, y) in 0 .. 512 that the agent is attracted to. The reward of a step is clip(coverage / 0.95, 0, 1), where
-    coverage is the fraction of the target that the block covers; an episode's score is its largest reward.
+    Actions are positions (x, y) in 0 .. 512 that the agent is attracted to. The reward of a step is
+    clip(coverage / 0.95, 0, 1), where coverage is the fraction of the target that the block covers; an
+    episode's score is its largest reward.
 
-    Episode i starts as the published environment does for seed + i: `initial_state`, the block's position set before its angle, one
-    step of 0.01 s. As the block rotates about its centre of mass, which is not its origin, that order moves it by up to 90 px; it is
-    kept because the published results have it. `reset_to` sets the angle first and so reaches exactly the state.
+    Episode i starts as the published environment does for seed + i: `initial_state`, the block's position set
+    before its angle, one step of 0.01 s. As the block rotates about its centre of mass, which is not its
+    origin, that order moves it by up to 90 px; it is kept because the published results have it. `reset_to`
+    sets the angle first and so reaches exactly the state.
 
     Attributes:
         states: agent x, y, block x, y in pixels, angle in [0, 2 pi).

@@ -14,8 +14,8 @@ def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     """The policy's observations of the scenes, (B, D).
 
     Args:
-        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows, columns of 0 .. 255), or
-            several of these joined by "+"; pixels is agent+picture.
+        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows,
+            columns of 0 .. 255), or several of these joined by "+"; pixels is agent+picture.
     Raises:
         UnveilError: an observation that PushT does not have.
     """
