@@ -48,7 +48,6 @@ settings are chosen with `--seed 0`, which writes to results/pusht-chosen.json i
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ from unveil.policy.training import policy_batches
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
 from unveil.runs.checkpoints import find_checkpoint
-from unveil.runs.flags import flat
+from unveil.runs.flags import changed, flat, names_of
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95, paired_ci95
 from unveil.sampling.noise import generators
@@ -132,12 +131,10 @@ def scored(scores: np.ndarray, metrics: dict[str, Any]) -> dict[str, Any]:
 
 def evaluated(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, Any]:
     """A run by `unveil eval pusht`."""
-    known = {field.name for field in fields(EvalPushT)}
-    if changes.keys() - known:
-        raise NotRunError(f"this version has no {sorted(changes.keys() - known)}")
-    config = replace(
-        EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu"), **changes
-    )
+    if strange := changes.keys() - names_of(EvalPushT()).keys():
+        raise NotRunError(f"this version has no {sorted(strange)}")
+    config = EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu")
+    config = changed(config, **changes)
     result = evaluate_pusht(config, lambda *_: None)
     return scored(np.array(result["scores"]), result["metrics"])
 

@@ -868,8 +868,8 @@ FLIPS = [
     ),
     (
         "policy/distillation.py",
-        "times[places]",
-        "times[1 + places]",
+        "times[positions]",
+        "times[1 + positions]",
         "tests/policy/test_policy_distillation.py",
     ),
     (

@@ -148,7 +148,7 @@ class Joint(nn.Module):
 
 def test_inpainted_observations_are_kept_and_actions_have_the_mean_given_them():
     """In the data's units: an observation of 10 +- 5 is 0 +- 1, an action of 100 +- 50 likewise."""
-    shape = PolicyShape(1, 1, 2, 4, 2, predicts="x0", told="inpainting", prefix=2)
+    shape = PolicyShape(1, 1, 2, 4, 2, predicts="x0", condition="inpainting", prefix=2)
     network = Joint(shape, 0.25)
     model = PolicyModel(shape, network)
     model.observed.learn(np.array([[5.0], [15.0]], np.float32), "limits")
@@ -169,8 +169,8 @@ def test_inpainted_observations_are_kept_and_actions_have_the_mean_given_them():
     free = torch.ones(4, 2, dtype=torch.bool)
     free[:2, 1] = free[1:3, 0] = False
     assert (network.xs[-100][:, free].std(0) > 0.8).all()  # all else begins as noise
-    with pytest.raises(ValueError, match="pictures cannot be inpainted"):
-        PolicyShape(12, 1, told="inpainting", parts=(Part("picture", (3, 2, 2), 0),))
+    with pytest.raises(ValueError, match="images cannot be inpainted"):
+        PolicyShape(12, 1, condition="inpainting", parts=(Part("picture", (3, 2, 2), 0),))
 
 
 def test_the_seed_decides_and_wrong_observations_are_refused():
@@ -200,7 +200,7 @@ class Continues(nn.Module):
     def forward(self, x, time, cond=None):
         told = (
             cond.tokens[:, -1, -self.shape.prefix :]
-            if self.shape.told == "tokens"
+            if self.shape.condition == "tokens"
             else cond.vector[:, -self.shape.prefix :]
         )
         first = self.shape.n_obs - 1
@@ -211,7 +211,7 @@ class Continues(nn.Module):
 @pytest.mark.parametrize("tokens", [False, True])
 def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
     """Rows one too early or late would average the noise of an unknown row in; noised known rows (`Replace`) would, too."""
-    shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", told="tokens" if tokens else "film", prefix=3)
+    shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", condition="tokens" if tokens else "film", prefix=3)
     model = PolicyModel(shape, Continues(shape))
     model.acted.learn(np.array([[100.0], [300.0]], np.float32), "limits")
     policy = Policy(model, Ancestral(model.denoiser.schedule), 5)
@@ -387,9 +387,9 @@ def test_settings_out_of_range_are_named(settings, said):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"observations": 0}, "policy: observations must be a whole number of at least 1, got 0"),
-        ({"n_obs": True}, "policy: n_obs .* got True"),
-        ({"prefix": -1}, "policy: prefix must be a whole number of at least 0, got -1"),
+        ({"observations": 0}, "`observations` must be a whole number of at least 1, got 0"),
+        ({"n_obs": True}, "`n_obs` .* got True"),
+        ({"prefix": -1}, "`prefix` must be a whole number of at least 0, got -1"),
     ],
 )
 def test_shapes_that_cannot_be_are_named(settings, said):

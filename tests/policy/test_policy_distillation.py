@@ -36,13 +36,13 @@ def batch_of(count=6):
     windows = PolicyBatch(
         torch.zeros(count, 2, 1), torch.full((count, 8, 1), 0.25), torch.zeros(count), noise, 0, known
     )
-    return at_places(windows, torch.arange(STATES))
+    return at_positions(windows, torch.arange(STATES))
 
 
-def at_places(windows, places):
+def at_positions(windows, positions):
     """Of trajectories of 5 steps."""
-    places = places.expand(len(windows.actions), -1)
-    return StudentBatch(windows, places, uniform(5)[places])
+    positions = positions.expand(len(windows.actions), -1)
+    return StudentBatch(windows, positions, uniform(5)[positions])
 
 
 def test_the_loss_compares_with_the_teachers_end_and_leaves_known_actions_out():
@@ -73,7 +73,9 @@ class Spy(nn.Module):
 def test_a_student_is_shown_states_of_the_teachers_way_with_their_times_and_observations():
     """The same that the teacher saw when it acted on those observations with that noise."""
     shape, batch = PolicyShape(1, 1, 2, 8, 4, 50, "v"), batch_of()
-    batch = at_places(batch.windows._replace(observations=torch.randn(6, 2, 1)), torch.tensor([0, 4, 2, 1]))
+    batch = at_positions(
+        batch.windows._replace(observations=torch.randn(6, 2, 1)), torch.tensor([0, 4, 2, 1])
+    )
     teacher, student = PolicyModel(shape, Spy()), PolicyModel(shape, Spy())
     student_loss(teacher, 5)(student, batch)
     way, [(x, time, cond)] = teacher.denoiser.network.seen, student.denoiser.network.seen
@@ -153,13 +155,13 @@ def belief(model, windows):
         return model.denoiser(x, torch.ones(len(x), dtype=torch.float64), cond=cond).mean
 
 
-def test_every_trajectory_is_learned_from_its_noise_and_from_places_before_its_end():
+def test_every_trajectory_is_learned_from_its_noise_and_from_positions_before_its_end():
     batch = student_batches(lambda g: batch_of().windows, PolicyShape(1, 1, 2, 8, 4, 100, "v"), 20)(
         torch.Generator().manual_seed(0)
     )
-    torch.testing.assert_close(batch.t, 1.0 - 0.05 * batch.places.double())
-    assert batch.places.shape == (6, STATES) and bool((batch.places[:, 0] == 0).all())
-    assert int(batch.places.min()) >= 0 and 0 < int(batch.places.max()) < 20
+    torch.testing.assert_close(batch.t, 1.0 - 0.05 * batch.positions.double())
+    assert batch.positions.shape == (6, STATES) and bool((batch.positions[:, 0] == 0).all())
+    assert int(batch.positions.min()) >= 0 and 0 < int(batch.positions.max()) < 20
 
 
 def test_a_student_acts_in_one_call_and_keeps_known_actions():

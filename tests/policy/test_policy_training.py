@@ -147,13 +147,13 @@ def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(ge
     torch.testing.assert_close(
         acting[:, 10:12], model.observed.normalized(torch.from_numpy(seen[row : row + 1]))
     )
-    with pytest.raises(ValueError, match=r"20 observed numbers are not \(2,\) and \(3, 40, 44\)"):
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3, 40, 44\) do not add up to 20 observed numbers"):
         PolicyShape(20, 1, parts=parts)
 
 
 def test_dropout_depends_on_the_batch_alone(generator):
     chunks, _, _ = wave()
-    shape = PolicyShape(2, 1, 2, 8, 4, told="tokens")
+    shape = PolicyShape(2, 1, 2, 8, 4, condition="tokens")
     model = PolicyModel(shape, PolicyTransformer(1, 8, 2, 2, width=32, depth=2, heads=2, dropout=0.3)).train()
     batch = policy_batches(chunks, shape, 8)(generator)
     first, second, other = (
@@ -167,7 +167,7 @@ def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
     """Told another row's observation, or the actions in other units, its error would be that of a guess, 41."""
     chunks, seen, actions = wave()
     torch.manual_seed(0)
-    shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", told="tokens" if network == "transformer" else "film")
+    shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", condition="tokens" if network == "transformer" else "film")
     made = (
         ConditionalUNet(1, 4, (16, 32), 3, 32)
         if network == "cnn"

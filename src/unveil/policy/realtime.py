@@ -1,29 +1,33 @@
-"""Acting while the next chunk is computed: real-time control by a policy that takes longer to decide than a control step lasts.
+"""Real-time control: acting while the next chunk is computed, for policies that take longer to decide than a control step.
 
-    n_obs 2, horizon 16, delay d = 3, execute s = 6; row 1 of a chunk is the action of the step at which it was begun
+    n_obs 2, horizon 16, delay d = 3, execute s = 6; row 1 of a chunk is the action of the step at which its
+    computation began
 
     step             0 .. 5   6   7   8   9 .. 11   12  13  14   15 ..
     begun            #0       #1                    #2
-    carried out      #0 rows 1 .. 9       #1 rows 4 .. 9         #2 rows 4 .. 9
-                              ^ sees step 6, knows that rows 7 .. 9 of #0 come meanwhile: they are its own rows 1 .. 3
+    executed         #0 rows 1 .. 9       #1 rows 4 .. 9         #2 rows 4 .. 9
+                              ^ observes step 6; rows 7 .. 9 of #0 are executed during the delay: they are its
+                              own rows 1 .. 3
 
-Chunk j is begun at step j s, from the observation of that step, and takes over at step j s + d. While it is computed the body carries out
-d actions of the chunk before. The methods differ in what the new chunk knows of those:
+Chunk j begins at step j s, with the observation of that step, and takes over at step j s + d. While it is
+computed, d actions of the previous chunk are executed. The methods differ in what the new chunk is
+conditioned on:
 
-    wait     nothing is carried out meanwhile: the body holds its last target for d steps, then does s actions from the first on
-    naive    nothing: its own first d actions are skipped, and it may go on elsewhere than the last chunk went
-    prefix   ours: they are the clean known beginning of the new chunk, which the policy was trained with (`PolicyShape.prefix`): `Inpaint`
-    soft     training-free, real-time chunking: the last chunk's remaining actions pull at the belief, see `pulled`
-    hard     training-free: they are put in noised to t (`Replace`, Lugmayr et al. 2022)
+    wait     nothing is executed during the delay: the body holds its last target for d steps, then executes s actions from the first
+    naive    no condition: its own first d actions are skipped, and it may continue differently from the previous chunk
+    prefix   ours: those d actions are its clean, known beginning, as in training (`PolicyShape.prefix`), by `Inpaint`
+    soft     training-free, real-time chunking: the previous chunk's remaining actions guide the belief, see `pulled`
+    hard     training-free: those actions are inserted with noise of level t (`Replace`, Lugmayr et al. 2022)
 
-Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies" (arXiv:2506.07339): d, s, `naive` and `soft`.
+Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies" (arXiv:2506.07339): d,
+s, `naive` and `soft`.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import e, expm1
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -34,23 +38,24 @@ from unveil.checks import flag, kind, whole
 from unveil.policy.data.chunks import check_window
 from unveil.policy.model import PolicyModel
 from unveil.policy.policy import Policy, marks
+from unveil.policy.settings import Delayed
 from unveil.process.corrupt import like
 from unveil.process.schedule import Schedule
 from unveil.sampling.edit import Replace
 from unveil.sampling.guidance import ALWAYS, Guidance, steered
 
-Method = Literal["wait", "naive", "prefix", "soft", "hard"]
 MOST_GAIN = 5.0  # beta of Black et al. 2025, section A.1
 
 
 class Job(NamedTuple):
-    """A computation under way.
+    """A running computation of chunks.
 
     Args:
-        rows: (N,), the environments that it is for.
-        episodes: (N,), which of each row's episodes it is for; it counts for nothing in the next.
-        due: the call of `act` that takes it over.
-        chunks: waits for its chunks (N, H, A).
+        rows: (N,), its environments.
+        episodes: (N,), the number of each environment's episode; the chunk is dropped if another one has
+            begun.
+        due: the call of `act` that takes the chunks over.
+        chunks: function that waits for the chunks (N, H, A).
     """
 
     rows: Int[np.ndarray, " N"]
@@ -60,24 +65,26 @@ class Job(NamedTuple):
 
 
 class RealTimePolicy:
-    """`act` maps observations (B, D) to actions (B, A), one call a control step; a decision takes effect `delay` calls after it began.
+    """`act` maps observations (B, D) to actions (B, A), one call per control step; a decision takes effect `delay` calls later.
 
-    The first chunk of an episode is computed before its first step, whatever the method: a body at rest may think. Without delay `wait`,
-    `naive`, `prefix` and `hard` are the plain `Policy` with n_action = execute; `soft` still pulls towards what the last chunk holds.
+    The first chunk of an episode is computed before its first step, with every method. Without delay `wait`,
+    `naive`, `prefix` and `hard` equal the plain `Policy` with n_action = execute; `soft` is still guided by
+    the previous chunk.
 
     Args:
-        policy: its model, solver, noise and guidance; its own queue is not used.
+        policy: policy whose model, solver, noise and guidance are used; its own queue is not.
         delay: d, control steps that a decision takes.
-        execute: s, control steps between the beginnings of two decisions (`wait`: actions carried out of each chunk). By default as many
-            as the policy's `n_action`, or fewer where the chunk does not hold them with the delay.
-        background: compute in a thread of its own, as on a robot, and wait for it only where it is late; else at once, as in a simulation
-            of the delay. The actions are the same to the last bit.
+        execute: s, control steps between the beginnings of two decisions (`wait`: executed actions per
+            chunk). By default the policy's `n_action`, or fewer where the chunk does not hold as many with
+            the delay.
+        background: compute in a thread, as on a robot, and wait only if it is late; else at once, as in a
+            simulation of the delay. Both give exactly the same actions.
     Attributes:
-        chunks: (B, H, A), what each environment carries out.
-        decisions: as of `Policy`.
+        chunks: (B, H, A), the chunk that each environment executes.
+        decisions: as in `Policy`.
     Raises:
-        ValueError: a method that there is not, d > s, a chunk that does not hold n_obs - 1 + d + s actions, or with `prefix` a policy that
-            was trained with a shorter one than d.
+        ValueError: an unknown method, d > s, a chunk that does not hold n_obs - 1 + d + s actions, or with
+            `prefix` a delay longer than the prefixes in training.
     """
 
     chunks: Float[np.ndarray, "B H A"] | None
@@ -86,7 +93,7 @@ class RealTimePolicy:
         self,
         policy: Policy,
         delay: int,
-        method: Method = "prefix",
+        method: Delayed = "prefix",
         *,
         execute: int | None = None,
         background: bool = False,
@@ -95,20 +102,17 @@ class RealTimePolicy:
         shape = policy.model.shape
         delay, background = whole("real time: delay", delay, 0), flag("real time: background", background)
         execute = None if execute is None else whole("real time: execute", execute)
-        if method not in get_args(Method):
-            raise ValueError(
-                f"unknown method {method!r} of real-time control; methods: {', '.join(get_args(Method))}"
-            )
+        if method not in get_args(Delayed):
+            methods = ", ".join(get_args(Delayed))
+            raise ValueError(f"unknown method {method!r} of real-time control; methods: {methods}")
         if execute is None:
-            execute = (
-                policy.n_action
-                if method == "wait"
-                else min(policy.n_action, shape.horizon - shape.n_obs + 1 - delay)
-            )
+            free = shape.horizon - shape.n_obs + 1 - delay
+            execute = policy.n_action if method == "wait" else min(policy.n_action, free)
         check_delay(shape.n_obs, shape.horizon, min(delay, 0) if method == "wait" else delay, execute)
         if method == "prefix" and delay > shape.prefix:
             raise ValueError(
-                f"real time: this policy was trained with prefixes of up to {shape.prefix} actions, the delay is {delay}"
+                f"real time: this policy was trained with prefixes of up to {shape.prefix} actions, the delay is "
+                f"{delay}"
             )
         self.policy, self.delay, self.n_action, self.method = policy, delay, execute, method
         self._thread = ThreadPoolExecutor(1, "policy") if background else None
@@ -118,12 +122,12 @@ class RealTimePolicy:
 
     @property
     def model(self) -> PolicyModel:
-        """The policy's."""
+        """The policy's model."""
         return self.policy.model
 
     @property
     def executed(self) -> slice:
-        """The rows of a chunk that are carried out: `execute` actions, after those of the delay."""
+        """The rows of a chunk that are executed: `execute` actions, after those of the delay."""
         first = self.model.shape.n_obs - 1 + (0 if self.method == "wait" else self.delay)
         return slice(first, first + self.n_action)
 
@@ -133,12 +137,12 @@ class RealTimePolicy:
         return self.policy.decisions
 
     def close(self) -> None:
-        """Wait for what is computed and end the thread; nothing to do without one."""
+        """Wait for running computations and end the thread, if there is one."""
         if self._thread is not None:
             self._thread.shutdown()
 
     def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
-        """Begin new episodes in all environments or in the marked ones; what is being computed for them is dropped when it is done.
+        """Begin new episodes in all environments, or in the marked ones; chunks that are being computed for them are dropped.
 
         Raises:
             ValueError: as `Policy.reset`.
@@ -148,9 +152,9 @@ class RealTimePolicy:
             for job in self._jobs:
                 job.chunks()
             self._jobs, self.chunks, self._now = [], None, 0
-            self._seen: np.ndarray = np.zeros((0, 0, 0), np.float32)
+            self._history: np.ndarray = np.zeros((0, 0, 0), np.float32)
         else:
-            self._place[rows] = -1
+            self._position[rows] = -1
             self._episode[rows] += 1
 
     def act(
@@ -159,7 +163,7 @@ class RealTimePolicy:
         """The next action of every environment.
 
         Args:
-            noise: as of `Policy.act`: for the decisions that begin in this call.
+            noise: as in `Policy.act`, for the decisions that begin in this call.
         Raises:
             ValueError: as `Policy.act`.
         """
@@ -170,49 +174,40 @@ class RealTimePolicy:
         if self.chunks is None:
             self.chunks = np.zeros((count, shape.horizon, shape.actions))
             self._held = np.zeros((count, shape.actions))
-            self._seen = np.zeros((count, shape.n_obs, shape.observations), np.float32)
-            self._place = np.full(
-                count, -1
-            )  # actions done since the observation that the chunk in use was begun with
+            self._history = np.zeros((count, shape.n_obs, shape.observations), np.float32)
+            self._position = np.full(count, -1)  # actions executed since the observation of the current chunk
             self._episode = np.zeros(count, np.int64)
             self._busy = np.zeros(count, bool)
         if len(self.chunks) != count:
             raise ValueError(
                 f"policy: {len(self.chunks)} environments before, {count} now; call reset() in between"
             )
-        fresh = self._place < 0
+        fresh = self._position < 0
         self._busy &= ~fresh
-        self._seen = np.concatenate([self._seen[:, 1:], observations[:, None]], axis=1)
-        self._seen[fresh] = observations[fresh, None]
+        self._history = np.concatenate([self._history[:, 1:], observations[:, None]], axis=1)
+        self._history[fresh] = observations[fresh, None]
         self._take_over()
         self._begin(np.flatnonzero(fresh), 0, noise, alone=True)
-        self._begin(
-            np.flatnonzero(~fresh & ~self._busy & (self._place >= self.n_action)),
-            self.delay,
-            noise,
-            alone=False,
-        )
-        self._take_over()  # where there is no delay
+        deciding = ~fresh & ~self._busy & (self._position >= self.n_action)
+        self._begin(np.flatnonzero(deciding), self.delay, noise, alone=False)
+        self._take_over()  # without delay, the chunks that have just begun
         holding = self._busy if self.method == "wait" else np.zeros(count, bool)
-        actions = np.where(
-            holding[:, None],
-            self._held,
-            self.chunks[np.arange(count), np.where(holding, 0, first + self._place)],
-        )
+        new = self.chunks[np.arange(count), np.where(holding, 0, first + self._position)]  # (B, A)
+        actions = np.where(holding[:, None], self._held, new)
         self._held = actions
-        self._place += ~holding
+        self._position += ~holding
         self._now += 1
         return actions.copy()
 
     def _begin(
         self, rows: Int[np.ndarray, " N"], delay: int, noise: np.ndarray | None, *, alone: bool
     ) -> None:
-        """Start to compute chunks for these environments; `alone` without regard to what they carry out, as they carry out nothing."""
+        """Start to compute chunks for these environments; `alone`: without a previous chunk to continue."""
         if not len(rows):
             return
-        given = None if noise is None else noise[:, rows]
-        predict = partial(self.policy.predict, self._seen[rows], noise=given, environments=rows)
-        compute = predict if alone else self._given_the_last(predict, rows)
+        drawn = None if noise is None else noise[:, rows]
+        predict = partial(self.policy.predict, self._history[rows], noise=drawn, environments=rows)
+        compute = predict if alone else self._continuing(predict, rows)
         self.policy.decisions += 1
         if self._thread is None:
             made = compute()
@@ -222,28 +217,26 @@ class RealTimePolicy:
         self._jobs.append(Job(rows, self._episode[rows], self._now + delay, ready))
         self._busy[rows] = True
 
-    def _given_the_last(
+    def _continuing(
         self, predict: Callable[..., Float[np.ndarray, "N H A"]], rows: Int[np.ndarray, " N"]
     ) -> Callable[[], Float[np.ndarray, "N H A"]]:
-        """The prediction of new chunks by the method, from what the last ones still hold."""
+        """The prediction of new chunks, conditioned by the method on the rest of the previous ones."""
         assert self.chunks is not None
         shape, d, s = self.model.shape, self.delay, self.n_action
         if self.method in ("wait", "naive") or (d == 0 and self.method != "soft"):
             return predict
         first = shape.n_obs - 1
-        last = np.roll(
-            self.chunks[rows], -s, axis=1
-        )  # row i: the last chunk's action of the same step; its last s rows say nothing
+        # Row i is the previous chunk's action of the same step; the last s rows are not used.
+        last = np.roll(self.chunks[rows], -s, axis=1)  # (N, H, A)
         if self.method == "prefix":
             return partial(predict, prefix=last[:, first : first + d])
         value = self.model.acted.normalized(torch.from_numpy(last).to(self.model.device, self.model.dtype))
         schedule = self.model.denoiser.schedule
         if self.method == "hard":
             known = shape.known(torch.full((len(rows),), d, device=value.device))
-            seen = value.new_zeros(
-                len(rows), shape.horizon, shape.observations
-            )  # the observations' own edit comes after
-            return partial(predict, edit=Replace(known, shape.rows(value, seen), schedule))
+            # Inpainted observations are set by their own edit, which comes later.
+            observations = value.new_zeros(len(rows), shape.horizon, shape.observations)
+            return partial(predict, edit=Replace(known, shape.rows(value, observations), schedule))
         weights = torch.zeros(shape.horizon, dtype=torch.float64)
         weights[first:] = soft_weights(shape.horizon - first, d, s)
         return partial(predict, steer=pulled(value, weights.to(value), schedule))
@@ -257,7 +250,7 @@ class RealTimePolicy:
             same = self._episode[job.rows] == job.episodes
             rows = job.rows[same]
             skipped = 0 if self.method == "wait" else self.delay
-            self._place[rows] = np.where(self._place[rows] < 0, 0, skipped)
+            self._position[rows] = np.where(self._position[rows] < 0, 0, skipped)
             self.chunks[rows], self._busy[rows] = chunks[same], False
 
 
@@ -272,17 +265,17 @@ def check_delay(n_obs: int, horizon: int, delay: int, execute: int) -> None:
     check_window(n_obs, horizon, max(1, execute))
     if execute < max(1, delay) or n_obs - 1 + delay + execute > horizon:
         raise ValueError(
-            f"real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got delay {delay}, execute {execute}, "
-            f"n_obs {n_obs} and horizon {horizon}"
+            "real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got delay "
+            f"{delay}, execute {execute}, n_obs {n_obs} and horizon {horizon}"
         )
 
 
 def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:
-    """How much action i of a chunk shall be that of the last one: Black et al. 2025, eq. 5, with H = `length`.
+    """The weight of the previous chunk's action i in the new one: Black et al. 2025, eq. 5, with H = `length`.
 
-        w_i = 1                                                                          for i < d
-            = c (e^c - 1) / (e - 1),  c = (H - s - i) / (H - s - d + 1)      for d <= i < H - s
-            = 0                                                                          for i >= H - s, where the last chunk has ended
+        w_i = 1                                                                    for i < d
+            = c (e^c - 1) / (e - 1),  c = (H - s - i) / (H - s - d + 1)            for d <= i < H - s
+            = 0, as the previous chunk has ended                                   for i >= H - s
 
     Returns:
         (H,), float64.
@@ -298,34 +291,35 @@ def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:
 def pulled(
     target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedule: Schedule, most: float = MOST_GAIN
 ) -> Guidance:
-    """Pull the belief about clean chunks towards `target`, row by row: real-time chunking's soft mask, for every diffusion.
+    """Guide the belief about clean chunks towards `target`, row by row: real-time chunking's soft mask, for every diffusion.
 
         cost(m, t) = c_t / 2 sum_i w_i |m_i - target_i|^2,    c_t = min(1 / r_t^2, beta alpha_t / sigma_t),
         mean' = mean - sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t),    r_t^2 = sigma_t^2 / (alpha_t^2 + sigma_t^2)
 
-    The second line is `steered` with the jacobian. Pseudo-inverse guidance (Song et al. 2023) with weights: Black et al. 2025 write it for
-    the velocity of flow matching, with tau = 1 - t: v += min(beta, (1 - tau) / (tau r^2)) J^T W (target - mean). As mean = x + (1 - tau) v,
-    that moves the mean by (1 - tau) times as much, which with alpha = tau and sigma = 1 - tau is the line above. Here it is said of the
-    belief, and so holds for eps, v and x_0 on any schedule. One thing differs: where alpha = 0 (t = 1 of `Flow`) steering has infinite
-    gain and nothing is pulled; they pull by beta.
+    The second line is `steered` with the jacobian. This is pseudo-inverse guidance (Song et al. 2023) with
+    weights. Black et al. 2025 write it for the velocity of flow matching, with tau = 1 - t: v += min(beta, (1
+    - tau) / (tau r^2)) J^T W (target - mean). As mean = x + (1 - tau) v, that moves the mean by (1 - tau)
+      times as much, which with alpha = tau and sigma = 1 - tau is the line
+    above. Here it acts on the belief, and so holds for eps, v and x_0 on any schedule. One thing differs:
+    where alpha = 0 (t = 1 of `Flow`) steering would have infinite gain, and there is no guidance; in the
+    paper it has the gain beta.
 
-    r_t^2 is the belief's variance if actions are N(0, 1), independent: there w = 1 is exact, mean' = target. For w < 1 no one likelihood
-    of the target gives this shift at all t, and real actions have another covariance: a pull, not Bayes' rule.
+    r_t^2 is the belief's variance if actions are N(0, 1) and independent: there w = 1 is exact, mean' =
+    target. For w < 1 no single likelihood of the target gives this shift at all t, and real actions are
+    correlated: it is guidance, not Bayes' rule.
 
     Args:
-        most: beta.
+        target: (B, H, A), normalised.
+        weights: (H,), in [0, 1].
+        most: beta, the largest gain.
     """
 
     def cost(mean: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         strength = torch.minimum((alpha**2 + sigma**2) / sigma**2, most * alpha / sigma)
-        return 0.5 * (
-            (mean[..., : target.shape[2]] - target).square().sum(2)
-            * weights
-            * like(strength, weights)[:, None]
-        ).sum(1)
+        error = (mean[..., : target.shape[2]] - target).square().sum(2)  # (B, H)
+        return 0.5 * (error * weights * like(strength, weights)[:, None]).sum(1)
 
-    starts_without_signal = bool(schedule.alpha(torch.ones(1, dtype=torch.float64, device="cpu")) == 0.0)
-    return partial(
-        steered, cost=cost, schedule=schedule, interval=(0.0, 0.9999) if starts_without_signal else ALWAYS
-    )
+    # With alpha(1) = 0 the gain at t = 1 would be infinite.
+    pure_noise = bool(schedule.alpha(torch.ones(1, dtype=torch.float64, device="cpu")) == 0.0)
+    return partial(steered, cost=cost, schedule=schedule, interval=(0.0, 0.9999) if pure_noise else ALWAYS)

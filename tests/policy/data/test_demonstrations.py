@@ -99,12 +99,10 @@ def test_what_is_wrong_with_lerobots_pictures_is_told(tmp_path, monkeypatch):
     with pytest.raises(UnveilError, match=r"60 frames of 'observation\.image', but 144 steps"):
         read_demonstrations(str(path), pictures=True)
     second.write_bytes(whole[:100])
-    with pytest.raises(UnveilError, match=r"episode_000001\.mp4: not a whole video"):
+    with pytest.raises(UnveilError, match=r"episode_000001\.mp4: not a complete video"):
         read_demonstrations(str(path), pictures=True)
     monkeypatch.setattr("unveil.policy.data.lerobot_pictures.find_spec", lambda name: None)
-    with pytest.raises(
-        UnveilError, match="is video, for which a decoder is needed: pip install av or torchcodec"
-    ):
+    with pytest.raises(UnveilError, match="is video, which needs a decoder: pip install av or torchcodec"):
         read_demonstrations(str(path), pictures=True)
     shutil.rmtree(path / "videos")
     with pytest.raises(UnveilError, match=r"no videos/\*\*/observation\.image"):
@@ -114,7 +112,7 @@ def test_what_is_wrong_with_lerobots_pictures_is_told(tmp_path, monkeypatch):
     table = pq.read_table(file)
     place = table.column_names.index("observation.image")
     for cell, message in (
-        ({"bytes": b"GIF89a", "path": "x"}, "row 0 of a picture column is no whole PNG"),
+        ({"bytes": b"GIF89a", "path": "x"}, "row 0 of a picture column is not a complete PNG"),
         ({"path": "x"}, "no picture"),
     ):
         cells = pa.array([cell, *table["observation.image"].to_pylist()[1:]], table.schema.field(place).type)
@@ -149,9 +147,9 @@ NAN[17, 1] = np.nan
     [
         ({"action": None}, "'action' is missing"),
         ({"episode_ends": None}, "'episode_ends' is missing"),
-        ({"episode_ends": np.array([60, 60])}, "must rise"),
-        ({"episode_ends": np.array([90, 60])}, "must rise"),
-        ({"episode_ends": np.array([0, 144])}, "must rise"),
+        ({"episode_ends": np.array([60, 60])}, "must increase"),
+        ({"episode_ends": np.array([90, 60])}, "must increase"),
+        ({"episode_ends": np.array([0, 144])}, "must increase"),
         ({"episode_ends": np.array([60, 143])}, "number of actions, 144, got 143"),
         ({"episode_ends": np.array([60.0, 144.0])}, "whole numbers"),
         ({"action": NAN}, "'actions' holds a number that is not finite in row 17"),
@@ -195,10 +193,10 @@ def unpickling(path):
     [
         (cut_short, "'data/action' is damaged or cut short"),
         (removed, "lacks 1 of its 3 chunks"),
-        (unpickling, "codec 'pickle', which is not read"),
+        (unpickling, "codec 'pickle', which is not supported"),
         (lambda p: shutil.rmtree(p / "data" / "action"), "'data/action' is missing"),
         (lambda p: shutil.rmtree(p / "meta" / "episode_ends"), "'meta/episode_ends' is missing"),
-        (lambda p: (p / "data" / "state" / ".zarray").write_text("{"), "no zarr array"),
+        (lambda p: (p / "data" / "state" / ".zarray").write_text("{"), "not a zarr array"),
     ],
 )
 def test_what_is_wrong_with_a_zarr_store_is_told(damage, message, tmp_path):
@@ -248,7 +246,7 @@ def test_what_is_wrong_with_a_lerobot_folder_is_told(tmp_path):
     second = path / "data" / "chunk-000" / "episode_000001.parquet"
     whole = second.read_bytes()
     second.write_bytes(whole[:-50])
-    with pytest.raises(UnveilError, match="not a whole parquet file"):
+    with pytest.raises(UnveilError, match="not a complete parquet file"):
         read_demonstrations(str(path))
     table = pq.read_table(path / "data" / "chunk-000" / "episode_000000.parquet")
     pq.write_table(table.drop_columns(["episode_index"]), second)
@@ -259,7 +257,7 @@ def test_what_is_wrong_with_a_lerobot_folder_is_told(tmp_path):
     with pytest.raises(UnveilError, match=r"index does not count the steps 0 \.\. 143"):
         read_demonstrations(str(path))
     second.unlink()
-    with pytest.raises(UnveilError, match=r"60 steps, but meta/info\.json promises 144"):
+    with pytest.raises(UnveilError, match=r"60 steps, but meta/info\.json states 144"):
         read_demonstrations(str(path))
     info = json.loads((path / "meta" / "info.json").read_text())
     (path / "meta" / "info.json").write_text(json.dumps(info | {"codebase_version": "v1.6"}))
@@ -287,7 +285,7 @@ def test_sources_that_are_not_there_or_of_no_known_format(tmp_path):
     with pytest.raises(UnveilError, match="no such file or folder"):
         read_demonstrations(str(tmp_path / "d.zarr"))
     (tmp_path / "d.txt").write_text("hello")
-    with pytest.raises(UnveilError, match="no known format"):
+    with pytest.raises(UnveilError, match="unknown format"):
         read_demonstrations(str(tmp_path / "d.txt"))
     with pytest.raises(UnveilError, match="only https"):
         read_demonstrations("http://example.com/d.npz")

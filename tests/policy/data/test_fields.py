@@ -175,9 +175,9 @@ def turned():
         (Image.fromarray(GREY), {}, np.repeat(GREY[..., None], 3, 2)),
         (Image.fromarray(MILLI), {}, MILLI[..., None]),
         (Image.fromarray(np.dstack([COLOUR, np.full_like(GREY, 255)])), {}, COLOUR),
-        (Image.fromarray(np.dstack([COLOUR, GREY])), {}, "transparent places"),
-        (Image.fromarray(np.dstack([GREY, GREY]), "LA"), {}, "transparent places"),
-        (Image.fromarray(GREY).convert("P"), {"transparency": int(GREY[0, 0])}, "transparent places"),
+        (Image.fromarray(np.dstack([COLOUR, GREY])), {}, "transparent pixels"),
+        (Image.fromarray(np.dstack([GREY, GREY]), "LA"), {}, "transparent pixels"),
+        (Image.fromarray(GREY).convert("P"), {"transparency": int(GREY[0, 0])}, "transparent pixels"),
     ],
 )
 def test_cells_of_lerobot_are_as_a_person_sees_them(picture, options, read, tmp_path, unchecked):
@@ -281,7 +281,7 @@ LEFT = {
     ),
     "npz one number": (
         lambda p: npz(p.with_suffix(".npz"), fps=10.0),
-        "left out 'fps', which is one number for all",
+        "left out 'fps', which is a single number",
     ),
     "npz an episode": (
         lambda p: npz(p.with_suffix(".npz"), won=np.array([True])),
@@ -341,7 +341,7 @@ def test_fields_that_are_no_numbers_are_left_out_and_said(case, tmp_path, capsys
 
 def test_a_field_that_is_needed_is_refused_by_name(tmp_path, unchecked):
     with pytest.raises(
-        UnveilError, match=r"'camera' is stored by codec 'imagecodecs_jpegxl', which is not read; blosc"
+        UnveilError, match=r"'camera' is stored by codec 'imagecodecs_jpegxl', which is not supported; blosc"
     ):
         read_demonstrations(unknown_codec(tmp_path / "d.zarr"), True)
     np.savez(tmp_path / "t.npz", action=TEXT, episode_ends=np.array([4]))
@@ -372,7 +372,7 @@ def test_an_index_that_does_not_count_gives_way_to_the_numbers_of_frames(tmp_pat
         assert i < 2
     read = read_demonstrations(str(path))
     assert (
-        "index does not count the steps 0 .. 143; their order is that of episode_index and frame_index"
+        "index does not count the steps 0 .. 143; they are ordered by episode_index and frame_index"
         in capsys.readouterr().err
     )
     np.testing.assert_array_equal(read.actions[:60], two.actions[:60][::-1])

@@ -2,15 +2,19 @@
 
 import copy
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
-from test_fast_layout import CHANGES
 
 from unveil.network.condition import Condition
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "network"))
+from test_fast_layout import CHANGES
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_what_cannot_be_is_named():
         encoder(0)({"camera0": torch.zeros(1, 1, 3, 40, 44)})
     with pytest.raises(ValueError, match=r"camera0 must be \(B, n, 3, 40, 44\), got \(1, 1, 3, 44, 40\)"):
         encoder(0)({"camera0": torch.zeros(1, 1, 3, 44, 40), "state": torch.zeros(1, 1, 2)})
-    with pytest.raises(ValueError, match="of another size than what its encoder reads"):
+    with pytest.raises(ValueError, match="has another size than the other images"):
         ObservationEncoder((Part("a", (3, 40, 40), 0), Part("b", (3, 40, 41), 0)))
     with pytest.raises(ValueError, match="numbered from 0"):
         encoder(1)

@@ -41,10 +41,10 @@ def test_what_they_are_is_read_from_tensors_and_config(tmp_path):
     cnn, transformer = (read_policy(unpacked(name, tmp_path)) for name in ("cnn", "transformer"))
     assert cnn.described.network == UNetShape(2, 10, (8, 16), 5, 8, 4, scale=True)
     assert transformer.described.network == TransformerShape(2, 8, 5, 2, 16, 2, 2, 0.01, 0.0, causal=True)
-    assert (cnn.described.told, transformer.described.told) == ("film", "tokens")
+    assert (cnn.described.condition, transformer.described.condition) == ("film", "tokens")
     for read in (cnn, transformer):
         it = read.described
-        assert (it.horizon, it.observed, it.acted, it.first, it.steps) == (8, 2, 4, 1, 100)
+        assert (it.horizon, it.observed, it.n_action, it.first, it.steps) == (8, 2, 4, 1, 100)
         assert (it.schedule, it.predicts, it.clip) == ("squaredcos_cap_v2", "eps", 1.0)
         assert it.parts == (Part("obs", (5,)),)
         assert read.notes == {"epoch": 550, "global_step": 1234}
@@ -111,8 +111,8 @@ def test_one_network_may_read_all_images(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"_target_": "a.TimmObsEncoder"}, "go through a TimmObsEncoder; MultiImageObsEncoder can be read"),
-        ({"rgb_model": {"name": "resnet50"}}, "its images go through resnet50; a resnet18 can be read"),
+        ({"_target_": "a.TimmObsEncoder"}, "encoded by a TimmObsEncoder; MultiImageObsEncoder is supported"),
+        ({"rgb_model": {"name": "resnet50"}}, "its images are encoded by resnet50; resnet18 is supported"),
         ({"resize_shape": [32, 32]}, "its images are resized (resize_shape)"),
         ({"crop_shape": [57, 64]}, "cannot be cropped to [57, 64]"),
     ],
@@ -146,19 +146,19 @@ def change(tmp_path, name, edit):
             "it is a DiffusionUnetVideoPolicy",
         ),
         ("cnn", lambda cfg, _: cfg["policy"].update(pred_action_steps_only=True), "pred_action_steps_only"),
-        ("cnn", lambda cfg, _: cfg["policy"].pop("horizon"), "says no horizon"),
+        ("cnn", lambda cfg, _: cfg["policy"].pop("horizon"), "horizon in its config is missing"),
         (
             "cnn",
             lambda cfg, _: cfg["policy"]["noise_scheduler"].update(prediction_type="v_prediction"),
             "it predicts v_prediction",
         ),
-        ("cnn", lambda cfg, _: cfg["policy"]["model"].update(n_groups=3), "its network cannot be"),
+        ("cnn", lambda cfg, _: cfg["policy"]["model"].update(n_groups=3), "its network is not valid"),
         ("cnn", lambda _, t: t.pop("model.final_conv.1.bias"), "1 tensors are missing"),
-        ("cnn", lambda _, t: t.update({"model.more": torch.ones(1)}), "1 are foreign ['model.more']"),
+        ("cnn", lambda _, t: t.update({"model.more": torch.ones(1)}), "1 are unknown ['model.more']"),
         (
             "cnn",
             lambda _, t: t.update({"model.final_conv.1.bias": torch.ones(3)}),
-            "has shape (3,), needed is (2,)",
+            "must have shape (2,), got (3,)",
         ),
         (
             "cnn",

@@ -106,7 +106,7 @@ def test_what_they_are(tmp_path):
         ("observation.images.b", 1),
     ]
     assert it.parts[1].crop == (84, 84) and it.keypoints == 32
-    assert (it.horizon, it.observed, it.acted, it.first, it.steps, it.predicts, it.clip) == (
+    assert (it.horizon, it.observed, it.n_action, it.first, it.steps, it.predicts, it.clip) == (
         8,
         2,
         4,
@@ -162,19 +162,19 @@ def refused(folder: Path) -> str:
     [
         ({"type": "act"}, "it is of type act"),
         ({"use_group_norm": False}, "BatchNorm (use_group_norm false)"),
-        ({"vision_backbone": "resnet50"}, "something else than a resnet18"),
-        ({"resize_shape": [64, 64]}, "something else than a resnet18"),
+        ({"vision_backbone": "resnet50"}, "not a resnet18 without resizing"),
+        ({"resize_shape": [64, 64]}, "not a resnet18 without resizing"),
         ({"input_features": None}, "no input_features"),
-        ({"input_features": {"observation.state": {"shape": []}}}, "makes no sense"),
-        ({"input_features": {"observation.state": {"shape": 2}}}, "makes no sense"),
+        ({"input_features": {"observation.state": {"shape": []}}}, "has an invalid shape"),
+        ({"input_features": {"observation.state": {"shape": 2}}}, "has an invalid shape"),
         ({"crop_shape": [84, "84"]}, "cannot be cropped to [84, '84']"),
         ({"crop_shape": [97, 84]}, "cannot be cropped to [97, 84]"),
-        ({"clip_sample_range": [1]}, "no clip_sample_range that makes sense"),
-        ({"n_groups": 0}, "no n_groups that makes sense"),
-        ({"horizon": "8"}, "no horizon that makes sense"),
+        ({"clip_sample_range": [1]}, "clip_sample_range in its config is missing or invalid"),
+        ({"n_groups": 0}, "n_groups in its config is missing or invalid"),
+        ({"horizon": "8"}, "horizon in its config is missing or invalid"),
         ({"prediction_type": "velocity"}, "it predicts velocity"),
         ({"normalization_mapping": {"STATE": "QUANTILES"}}, "by QUANTILES"),
-        ({"crop_shape": [64, 64], "spatial_softmax_num_keypoints": 16}, "has shape"),
+        ({"crop_shape": [64, 64], "spatial_softmax_num_keypoints": 16}, "must have shape"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, config, reason):
@@ -208,9 +208,9 @@ def test_policies_of_other_types_are_named_as_lerobots(tmp_path, told, capsys):
     )
     (folder / "model.safetensors").unlink()
     said = "a policy of LeRobot that cannot be used: it" + (
-        " is of type act" if told["type"] else "s config.json says no type"
+        " is of type act" if told["type"] else "s config.json has no type"
     )
-    with pytest.raises(UnveilError, match=f"{said}.*; diffusion can be read"):
+    with pytest.raises(UnveilError, match=f"{said}.*; diffusion is supported"):
         unveil.load(folder, device="cpu")
     for command in (
         ["weights", "convert", str(folder), str(tmp_path / "out")],
@@ -240,7 +240,7 @@ def test_a_policy_whose_type_was_lost_and_one_in_shards_are_the_same(tmp_path):
         torch.equal(read.raw[name], wanted.raw[name]) for name in wanted.raw
     )
     save_file({name: tensors[name] for name in names}, tmp_path / "b.safetensors")
-    with pytest.raises(UnveilError, match="stands in two of its shards"):
+    with pytest.raises(UnveilError, match="is in two of its shards"):
         read_policy_folder(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": dict.fromkeys(names, "../a.safetensors")})

@@ -1,6 +1,7 @@
-"""Windows of demonstrations as Diffusion Policy cuts them: what was observed, and the actions around it. Chi et al. 2023."""
+"""Windows of demonstrations as in Diffusion Policy: observations, and the actions around them. Chi et al. 2023."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from unveil.files.notes import note
-from unveil.policy.data.demonstrations import Demonstrations
 
 
 class Chunks:
@@ -26,17 +26,20 @@ class Chunks:
         before its first step  the first step again (observation and action)
         after its last step    the last step again
 
-    So that the first decision of an episode sees its first observation n_obs times, and every decision's n_action executed actions
-    lie, but for padding, within the data. A window is taken from every such place; shorter episodes give fewer. Those of fewer than
-    H - n_action - n_obs + 2 steps give none, as in the published code: they are left out, which a note says.
+    So the first decision of an episode is conditioned on n_obs copies of its first observation, and the
+    n_action executed actions of every decision are data, except for padding. There is a window at every such
+    position. Episodes of fewer than H - n_action - n_obs + 2 steps have none, as in the published code: they
+    are left out, with a note.
 
     Args:
-        whole: `windows` gives the observations of all H rows, not of the first n_obs alone.
-        pictures: seen too; they stay bytes in memory, and in a window their C h w numbers follow the observation's own.
+        whole: `windows` returns the observations of all H rows, not only of the first n_obs.
+        pictures: images of the observation; they stay bytes in memory, and in a window their C h w numbers
+            follow the others.
     Attributes:
-        episodes: number of episodes that give at least one window.
+        episodes: number of episodes with at least one window.
     Raises:
-        ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no window at all.
+        ValueError: horizon < n_obs + n_action - 1, numbers below 1, observations of another length, or no
+            window at all.
     """
 
     def __init__(
@@ -60,59 +63,47 @@ class Chunks:
         begins: Sequence[np.ndarray] = []
         low: Sequence[np.ndarray] = []
         high: Sequence[np.ndarray] = []
-        for start, end in zip(
-            np.concatenate([[0], episode_ends[:-1]]).tolist(), episode_ends.tolist(), strict=True
-        ):
-            places = np.arange(start - (n_obs - 1), end - horizon + n_action)
-            begins.append(places)
-            low.append(np.full(len(places), start))
-            high.append(np.full(len(places), end - 1))
+        for start, end in pairwise([0, *episode_ends.tolist()]):
+            positions = np.arange(start - (n_obs - 1), end - horizon + n_action)
+            begins.append(positions)
+            low.append(np.full(len(positions), start))
+            high.append(np.full(len(positions), end - 1))
         self.begins, self.low, self.high = (
             torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high)
         )
         shortest, count = max(1, horizon - n_action - n_obs + 2), len(episode_ends)
         if not len(self.begins):
             raise ValueError(
-                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; give a shorter horizon"
+                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; give a "
+                "shorter horizon"
             )
-        self.episodes = sum(len(places) > 0 for places in begins)
+        self.episodes = sum(len(positions) > 0 for positions in begins)
         if self.episodes < count:
             note(
-                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs + 2, too few "
-                "for a window, and are left out; a shorter horizon takes them in"
+                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs "
+                "+ 2, too few for a window, and are left out; a shorter horizon includes them"
             )
 
     def __len__(self) -> int:
         return len(self.begins)
 
     def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B H A"]]:
-        """The observations and the actions of windows."""
+        """The observations and the actions of these windows."""
         rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
         rows = torch.minimum(torch.maximum(rows, self.low[which][:, None]), self.high[which][:, None])
-        seen = self.observations[rows[:, : self.rows]]
+        observations = self.observations[rows[:, : self.rows]]
         if self.pictures is not None:
-            pixels = self.pictures[rows[:, : self.rows]].permute(0, 1, 4, 2, 3).flatten(2)
-            seen = torch.cat([seen, pixels.to(torch.float32)], dim=2)
-        return seen, self.actions[rows]
+            pixels = self.pictures[rows[:, : self.rows]].permute(0, 1, 4, 2, 3).flatten(2)  # (B, n, C h w)
+            observations = torch.cat([observations, pixels.to(torch.float32)], dim=2)
+        return observations, self.actions[rows]
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
-        """`count` windows, each as likely as another."""
+        """The numbers of `count` uniformly random windows."""
         return torch.randint(len(self), (count,), generator=generator, device="cpu")
 
 
-def chunks_of(
-    demonstrations: Demonstrations,
-    observations: Float[np.ndarray, "N D"],
-    n_obs: int,
-    horizon: int,
-    n_action: int,
-) -> Chunks:
-    """The windows of demonstrations of which `observations` are seen."""
-    return Chunks(observations, demonstrations.actions, demonstrations.episode_ends, n_obs, horizon, n_action)
-
-
 def check_window(n_obs: int, horizon: int, n_action: int) -> None:
-    """Refuse windows that cannot hold what is observed and what is executed.
+    """Refuse windows that do not hold the observations and the executed actions of a decision.
 
     Raises:
         ValueError: horizon < n_obs + n_action - 1, or a number below 1.
@@ -123,15 +114,16 @@ def check_window(n_obs: int, horizon: int, n_action: int) -> None:
         )
     if horizon < n_obs + n_action - 1:
         raise ValueError(
-            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; got {horizon}"
+            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; "
+            f"got {horizon}"
         )
 
 
 def published_split(episodes: int, share: float, most: int, seed: int) -> np.ndarray:
-    """(E,) bool: the episodes to train on, drawn as the published code draws them.
+    """The training episodes, (E,) bool, drawn as in the published code.
 
-    round(share * E), at least one if share > 0, are held out by numpy's `default_rng(seed).choice`; of the others at most `most` (0: all)
-    are drawn by another generator of the same seed.
+    round(share * E), at least one if share > 0, are held out by numpy's `default_rng(seed).choice`; of the
+    others at most `most` (0: all) are drawn by another generator with the same seed.
 
     Raises:
         ValueError: share outside [0, 1), or nothing is left.
@@ -142,7 +134,7 @@ def published_split(episodes: int, share: float, most: int, seed: int) -> np.nda
     held = min(max(1, round(share * episodes)), episodes - 1) if share else 0
     kept[np.random.default_rng(seed).choice(episodes, held, replace=False)] = False
     if most and most < kept.sum():
-        places = np.flatnonzero(kept)
+        rest = np.flatnonzero(kept)
         kept[:] = False
-        kept[places[np.random.default_rng(seed).choice(len(places), most, replace=False)]] = True
+        kept[rest[np.random.default_rng(seed).choice(len(rest), most, replace=False)]] = True
     return kept

@@ -1,4 +1,4 @@
-"""Demonstrations: what was observed, what was done, where episodes end. Everything that reads a replay buffer makes this."""
+"""Demonstrations: observations, actions, and the ends of episodes; the common form of all replay buffers."""
 
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +12,14 @@ from jaxtyping import Bool, Float, Int
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output
 from unveil.files.npz import npz_arrays
-from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, say_left_out
+from unveil.policy.data.fields import (
+    PICTURE_AXES,
+    Pictures,
+    Unread,
+    as_pictures,
+    picture_wanted,
+    say_left_out,
+)
 
 ACTIONS, ENDS = ("action", "actions"), "episode_ends"
 
@@ -22,12 +29,14 @@ class Demonstrations:
     """N steps of E episodes, one after another.
 
     Args:
-        observations: arrays (N, ...) by name, seen before the action of the same row; floats, or uint8 pictures (N, H, W, C).
+        observations: arrays (N, ...) by name, observed before the action of the same row; floats, or uint8
+            pictures (N, H, W, C).
         actions: (N, A).
-        episode_ends: (E,), one past each episode's last row, rising; the last is N.
-        left: fields of the file that were left out, and why, as the end of a sentence.
+        episode_ends: (E,), one past each episode's last row, increasing; the last is N.
+        left: fields of the file that were left out, and the reason, as the end of a sentence.
     Raises:
-        ValueError: no step, arrays of different length, ends that do not rise from above 0 to N, or a number that is not finite.
+        ValueError: no step, arrays of different length, ends that do not increase from above 0 to N, or a
+            number that is not finite.
     """
 
     observations: Mapping[str, np.ndarray]
@@ -43,9 +52,8 @@ class Demonstrations:
             )
         ends = self.episode_ends
         if ends.ndim != 1 or not len(ends) or ends[0] < 1 or bool((np.diff(ends) <= 0).any()):
-            raise ValueError(
-                f"episode_ends must rise from above 0, got {ends[:8].tolist() if ends.ndim == 1 else f'shape {ends.shape}'}"
-            )
+            got = ends[:8].tolist() if ends.ndim == 1 else f"shape {ends.shape}"
+            raise ValueError(f"episode_ends must increase from above 0, got {got}")
         if int(ends[-1]) != count:
             raise ValueError(
                 f"episode_ends must end with the number of actions, {count}, got {int(ends[-1])}"
@@ -68,7 +76,7 @@ class Demonstrations:
         return np.concatenate([[0], self.episode_ends[:-1]])
 
     def chosen(self, which: Bool[np.ndarray, " E"]) -> "Demonstrations":
-        """The marked episodes alone.
+        """Only the marked episodes.
 
         Raises:
             ValueError: none is marked.
@@ -89,12 +97,12 @@ class Demonstrations:
         for name in names:
             if name not in self.observations:
                 why = f" that can be read: it {self.left[name]}" if name in self.left else ""
+                known = sorted(self.observations)
                 raise UnveilError(
-                    f"these demonstrations have no observation {name!r}{why}; they have {sorted(self.observations)}"
+                    f"these demonstrations have no observation {name!r}{why}; they have {known}"
                 )
-        return np.concatenate(
-            [self.observations[name].reshape(len(self), -1) for name in names], axis=1
-        ).astype(np.float32)
+        flat = [self.observations[name].reshape(len(self), -1) for name in names]
+        return np.concatenate(flat, axis=1).astype(np.float32)
 
 
 def checked(
@@ -104,42 +112,37 @@ def checked(
     episode_ends: np.ndarray,
     left: Mapping[str, str] | None = None,
 ) -> Demonstrations:
-    """Demonstrations of a file: floats as float32, uint8 as it is, single numbers as (N, 1), pictures as `as_pictures` has them.
+    """Demonstrations from a file's arrays: floats as float32, uint8 unchanged, single numbers as (N, 1), pictures by `as_pictures`.
 
     Args:
-        left: fields that were left out, and why; said on the terminal.
+        left: fields that were left out, and the reason; printed as a note.
     Raises:
-        UnveilError: they are no demonstrations; the message begins with the file.
+        UnveilError: the arrays are not demonstrations; the message begins with the file.
     """
     kept, left = dict[str, np.ndarray](), dict(left or {})
     try:
         if episode_ends.dtype.kind not in "iu":
             raise ValueError(f"episode_ends must be whole numbers, got {episode_ends.dtype}")
         for name, values in observations.items():
-            if values.ndim == 0 or (
-                values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends)
-            ):
-                left[name] = (
-                    "is one number for all"
-                    if values.ndim == 0
-                    else "has one number for each episode, not for each step"
-                )
+            if values.ndim == 0:
+                left[name] = "is a single number"
+            elif values.ndim == 1 and len(values) != len(actions) and len(values) == len(episode_ends):
+                left[name] = "has one number for each episode, not for each step"
             else:
                 kept[name] = as_rows(name, values)
-        found = Demonstrations(
-            kept, as_rows("actions", actions).astype(np.float32), episode_ends.astype(np.int64), left
-        )
+        rows = as_rows("actions", actions).astype(np.float32)
+        demonstrations = Demonstrations(kept, rows, episode_ends.astype(np.int64), left)
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
     say_left_out(where, left)
-    return found
+    return demonstrations
 
 
 def as_rows(name: str, values: np.ndarray) -> np.ndarray:
-    """Numbers as float32 rows; uint8 stays; pictures become bytes where they are colours.
+    """Numbers as float32 rows, uint8 unchanged, colour pictures as bytes.
 
     Raises:
-        ValueError: an unknown dtype, or colours of no known scale.
+        ValueError: an unknown dtype, or colours with an unknown scale.
     """
     if values.ndim >= PICTURE_AXES and values.dtype.kind in "fiub":
         try:
@@ -149,21 +152,21 @@ def as_rows(name: str, values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
     if values.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused
             values = values.astype(np.float32)
     return values[:, None] if values.ndim == 1 else values
 
 
 def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demonstrations:
-    """Read `action` or `actions`, `episode_ends`, and every other array, which is an observation; text and objects are left out.
+    """Read `action` or `actions`, `episode_ends`, and all other arrays as observations; text and objects are left out.
 
     Args:
-        pictures: read arrays of more than three axes, too, or those of these names.
+        pictures: read arrays of more than three axes, too, or those with these names.
     Raises:
-        UnveilError: missing, damaged, or no demonstrations.
+        UnveilError: a file that is missing, damaged, or holds no demonstrations.
     """
     left = dict[str, str]()
-    arrays = npz_arrays(path, (ENDS,), None, lambda name, axes: asked(name, axes, pictures), left)
+    arrays = npz_arrays(path, (ENDS,), None, lambda name, axes: picture_wanted(name, axes, pictures), left)
     name = next((name for name in ACTIONS if name in arrays or name in left), None)
     if name is None:
         raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")
@@ -174,15 +177,13 @@ def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demo
 
 
 def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
-    """Write an .npz that `read_demonstrations_npz` reads, whole or not at all.
+    """Write an .npz for `read_demonstrations_npz`, completely or not at all.
 
     Raises:
-        UnveilError: as `output`: a file that unveil did not make is not replaced.
+        UnveilError: as `output`: a file that unveil did not write is not replaced.
     """
-    arrays = dict(demonstrations.observations) | {
-        "action": demonstrations.actions,
-        ENDS: demonstrations.episode_ends,
-    }
+    ours = {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    arrays = dict(demonstrations.observations) | ours
     with output(path) as partial:
         with open(partial, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]

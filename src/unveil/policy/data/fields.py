@@ -1,7 +1,8 @@
-"""Fields of replay buffers: which are pictures, how pictures become bytes, and what is said of fields that are not read.
+"""Fields of replay buffers: which are pictures, how pictures become bytes, and notes about fields that are not read.
 
-Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 as they are, floats in [0, 1] as round(255 x), other floats in
-[0, 255] as round(x). Everything else with the axes of a picture, such as depth in metres or millimetres, keeps its numbers as float32.
+Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 unchanged, floats in [0, 1] as round(255 x),
+other floats in [0, 255] as round(x). All else with the axes of a picture, such as depth in metres or
+millimetres, keeps its numbers as float32.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,61 +14,57 @@ from unveil.files.notes import note
 
 PICTURE_AXES = 4  # (N, H, W, C) or more
 COLOURS = (3, 4)
-HALF_LEVEL = (
-    0.5 / 255.0
-)  # of a grey level, by which a float in [0, 1] may miss its limits without being changed
+HALF_LEVEL = 0.5 / 255.0  # tolerance of floats in [0, 1]: half a grey level, which rounding removes
 
 Pictures = bool | Collection[str]
-"""Which pictures are asked for: all, none, or those of these names."""
+"""Which pictures to read: all, none, or those with these names."""
 
 
 class Unread(Exception):
-    """A field of a kind that is not read; the text says why, as the end of a sentence that begins with its name."""
+    """A field that is not read; its text is the reason, as the end of a sentence that begins with the field's name."""
 
 
-def asked(name: str, axes: int, pictures: Pictures) -> bool:
-    """Whether a field of so many axes is asked for; what is no picture always is."""
+def picture_wanted(name: str, axes: int, pictures: Pictures) -> bool:
+    """Whether to read a field with this number of axes; fields that are not pictures are always read."""
     return axes < PICTURE_AXES or (pictures if isinstance(pictures, bool) else name in pictures)
 
 
 def say_left_out(path: Path | str, left: Mapping[str, str]) -> None:
-    """Say which fields were left out, and why, in a line."""
+    """Print a note of the fields that were left out, with reasons."""
     if left:
         note(f"{path}: left out {', '.join(f'{name!r}, which {why}' for name, why in left.items())}")
 
 
 def check_kind(kind: str, dtype: object) -> None:
-    """Refuse what is no number, such as text or objects.
+    """Refuse dtypes that are not numbers, such as text or objects.
 
     Raises:
-        Unread: it is not.
+        Unread: another kind.
     """
     if kind not in "fiub":
         raise Unread(f"has dtype {dtype}, but numbers are needed")
 
 
 def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """The pieces of one field, one after another, with channels last: colours as uint8, anything else as float32.
+    """Join the pieces of one field, with channels last: colours as uint8, all else as float32.
 
-    Every piece becomes bytes at once, so that no more than one is held as floats. As long as no float is above 2 its scale is taken to be
-    [0, 1]; if a later piece shows that it is [0, 255], those bytes become 0 and 1 again.
+    Each piece becomes bytes at once, so that only one is held as floats. While no float is above 2, the scale
+    is assumed to be [0, 1]; if a later piece shows that it is [0, 255], the earlier bytes are converted back
+    to 0 and 1.
 
     Raises:
         Unread: colours beyond 0 .. 255 or between both scales, or not finite, or pieces of different shapes.
     """
     made = list[np.ndarray]()
-    units = list[int]()  # pieces that were taken for floats in [0, 1]
-    of_255 = False  # floats above 1, but none above 2, are neither
+    units = list[int]()  # indices of pieces read as floats in [0, 1]
+    of_255 = False  # floats above 1, but none above 2, fit neither scale
     low, high = 0.0, 0.0
     for piece in pieces:
         if made and piece.shape[1:] != made[0].shape[1:]:
             raise Unread(f"has pictures of several shapes, {made[0].shape[1:]} and {piece.shape[1:]}")
         if not piece.size or not _coloured(piece.shape) or piece.dtype == np.uint8:
-            made.append(
-                piece
-                if piece.dtype == np.uint8
-                else piece.astype(np.uint8 if _coloured(piece.shape) else np.float32)
-            )
+            dtype = np.uint8 if _coloured(piece.shape) or piece.dtype == np.uint8 else np.float32
+            made.append(piece.astype(dtype, copy=False))
             continue
         if piece.dtype.kind == "b":
             made.append(piece.astype(np.uint8) * np.uint8(255))
@@ -95,7 +92,7 @@ def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _coloured(shape: tuple[int, ...]) -> bool:
-    """Whether an array has three or four channels, last or, of a (N, 3, H, W), first."""
+    """Whether an array has three or four channels, last or, as (N, 3, H, W), first."""
     return len(shape) >= PICTURE_AXES and (
         shape[-1] in COLOURS or (len(shape) == PICTURE_AXES and shape[1] == 3)
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -12,46 +13,43 @@ from unveil.errors import UnveilError
 from unveil.files.hdf5 import room
 from unveil.files.notes import note
 from unveil.policy.data.demonstrations import Demonstrations, checked
-from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
 
 OBSERVATION = "observation."
 NEEDED = ("action", "episode_index", "index")
-SEEN = ("image", "video", "array")
+PICTURED = ("image", "video", "array")
 
 
 def is_lerobot(path: Path) -> bool:
-    """Whether this is such a folder."""
+    """Whether a path is a LeRobot dataset folder."""
     return (path / "meta" / "info.json").is_file()
 
 
 def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations:
-    """Read `action` and every `observation.<name>` that is numbers, in the order of `index`; episodes are those of `episode_index`.
+    """Read `action` and every numeric `observation.<name>`, ordered by `index`, in episodes by `episode_index`.
 
-    Columns of text, of lists of several lengths or with gaps are left out with a note. Where `index` does not count the steps, their order
-    is that of `episode_index` and `frame_index`, with a note.
+    Columns of text, with lists of different lengths or with gaps are left out with a note. Where `index` does
+    not count the steps, they are ordered by `episode_index` and `frame_index`, with a note.
 
     Args:
-        pictures: read images and videos, too, or those of these names: colours as uint8 (N, h, w, 3), 16-bit grey as float32 (N, h, w, 1).
+        pictures: read images and videos, too, or those with these names: colours as uint8 (N, h, w, 3),
+            16-bit grey as float32 (N, h, w, 1).
     Raises:
-        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` promises, a video and no decoder, or
-            pictures that cannot be read.
+        UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` states,
+            a video without a decoder, or pictures that cannot be read.
     """
     path = Path(path)
     try:
         info = json.loads((path / "meta" / "info.json").read_text())
-        version, features, total = (
-            str(info["codebase_version"]),
-            dict(info["features"]),
-            int(info["total_frames"]),
-        )
-        if strange := [name for name, told in features.items() if not isinstance(told, dict)]:
-            raise ValueError(f"nothing of {strange[0]!r} that makes sense")
-        kinds = {name: _kind(told) for name, told in features.items() if name.startswith(OBSERVATION)}
+        version, total = str(info["codebase_version"]), int(info["total_frames"])
+        features = dict(info["features"])
+        if strange := [name for name, feature in features.items() if not isinstance(feature, dict)]:
+            raise ValueError(f"no valid description of {strange[0]!r}")
+        kinds = {name: _kind(feature) for name, feature in features.items() if name.startswith(OBSERVATION)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(
-            f"{path}: no LeRobot dataset here (meta/info.json: {' '.join(str(error).split())})"
-        ) from error
+        why = " ".join(str(error).split())
+        raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {why})") from error
     if not version.startswith(("v2.", "v3.")):
         raise UnveilError(
             f"{path}: LeRobot datasets of version {version} are not read; v2.0, v2.1 and v3.0 are"
@@ -62,7 +60,9 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         if not _read(kind)
     }
     wanted = {
-        name: asked(name.removeprefix(OBSERVATION), PICTURE_AXES if kind in SEEN else 1, pictures)
+        name: picture_wanted(
+            name.removeprefix(OBSERVATION), PICTURE_AXES if kind in PICTURED else 1, pictures
+        )
         for name, kind in kinds.items()
     }
     names = [name for name, kind in kinds.items() if kind != "video" and name not in left and wanted[name]]
@@ -71,92 +71,89 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
         raise UnveilError(f"{path}: no data/**/*.parquet here; is the download complete?")
-    parts = [_columns(file, names, [name for name in names if kinds[name] in SEEN], left) for file in files]
+    parts = [
+        _columns(file, names, [name for name in names if kinds[name] in PICTURED], left) for file in files
+    ]
     try:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in NEEDED}
     except ValueError as error:
-        raise UnveilError(f"{path}: its files hold rows of unlike shapes ({error})") from error
+        raise UnveilError(f"{path}: its files hold rows of different shapes ({error})") from error
     for name in ("index", "episode_index"):
         if joined[name].ndim != 1 or joined[name].dtype.kind not in "iu":
-            raise UnveilError(
-                f"{path}: {name!r} must be whole numbers, one a step, got {joined[name].dtype} {joined[name].shape}"
-            )
+            got = f"{joined[name].dtype} {joined[name].shape}"
+            raise UnveilError(f"{path}: {name!r} must be whole numbers, one per step, got {got}")
         joined[name] = joined[name].astype(np.int64)
     count = len(joined["index"])
     if count != total:
         raise UnveilError(
-            f"{path}: {count:,} steps, but meta/info.json promises {total:,}; is the download complete?"
+            f"{path}: {count:,} steps, but meta/info.json states {total:,}; is the download complete?"
         )
     order = _order(path, joined, [part.get("frame_index") for part in parts])
     episode = joined["episode_index"][order]
     if bool((np.diff(episode) < 0).any()):
-        raise UnveilError(f"{path}: episode_index falls where index rises; the dataset is damaged")
+        raise UnveilError(f"{path}: episode_index decreases where index increases; the dataset is damaged")
     ends = np.append(np.flatnonzero(np.diff(episode)) + 1, count)
     observations = dict[str, np.ndarray]()
     for name in names:
         try:
             if name not in left:
                 pieces = [part[name] for part in parts]
-                observations[name] = (as_pictures(pieces) if kinds[name] in SEEN else _joined(pieces))[order]
+                observations[name] = (as_pictures(pieces) if kinds[name] in PICTURED else _joined(pieces))[
+                    order
+                ]
         except Unread as error:
-            if kinds[name] in SEEN:
+            if kinds[name] in PICTURED:
                 raise UnveilError(f"{path}: {name!r} {error}") from error
             left[name] = str(error)
     for name in [name for name, kind in kinds.items() if kind == "video" and wanted[name]]:
         observations[name] = decoded_videos(path, name, count, _deep(features[name]))
-    bare = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
-    return checked(
-        path,
-        {name.removeprefix(OBSERVATION): observations[name] for name in observations},
-        joined["action"][order],
-        ends,
-        bare,
-    )
+    left = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
+    observations = {name.removeprefix(OBSERVATION): values for name, values in observations.items()}
+    return checked(path, observations, joined["action"][order], ends, left)
 
 
-def _kind(told: dict[str, Any]) -> str:
-    """What a feature is: video, image, array (numbers with the axes of a picture), or its dtype."""
-    kind, shape = str(told.get("dtype", "")), told.get("shape")
+def _kind(feature: Mapping[str, Any]) -> str:
+    """The kind of a feature: video, image, array (numbers with the axes of a picture), or its dtype."""
+    kind, shape = str(feature.get("dtype", "")), feature.get("shape")
     axes = len(cast(list[Any], shape)) if isinstance(shape, list) else 1
-    return "array" if kind not in SEEN and _read(kind) and axes >= PICTURE_AXES - 1 else kind
+    return "array" if kind not in PICTURED and _read(kind) and axes >= PICTURE_AXES - 1 else kind
 
 
 def _read(kind: str) -> bool:
-    return kind in SEEN or re.fullmatch(r"(float|u?int)(8|16|32|64)|bool|", kind) is not None
+    return kind in PICTURED or re.fullmatch(r"(float|u?int)(8|16|32|64)|bool|", kind) is not None
 
 
-def _deep(told: dict[str, Any]) -> bool:
-    """Whether a video says that it holds depth or grey of more than 8 bits, which decoders would cut to 8."""
-    beside = [told[name] for name in ("info", "video_info") if isinstance(told.get(name), dict)]
-    said = {key.removeprefix("video."): value for part in (told, *beside) for key, value in part.items()}
-    return said.get("is_depth_map") is True or re.match(DEEP, str(said.get("pix_fmt"))) is not None
+def _deep(feature: Mapping[str, Any]) -> bool:
+    """Whether a video's description states depth or grey of more than 8 bits, which decoders would cut to 8."""
+    nested = [feature[name] for name in ("info", "video_info") if isinstance(feature.get(name), dict)]
+    stated = {key.removeprefix("video."): value for part in (feature, *nested) for key, value in part.items()}
+    return stated.get("is_depth_map") is True or re.match(DEEP, str(stated.get("pix_fmt"))) is not None
 
 
 def _order(path: Path, joined: dict[str, np.ndarray], frames: list[np.ndarray | None]) -> np.ndarray:
-    """The places of the steps in their order.
+    """The row numbers of the steps in their order.
 
     Raises:
-        UnveilError: neither `index` nor `episode_index` and `frame_index` count them.
+        UnveilError: neither `index` nor `episode_index` with `frame_index` counts the steps.
     """
     count = len(joined["index"])
     order = np.argsort(joined["index"], kind="stable")
     if not bool((joined["index"][order] != np.arange(count)).any()):
         return order
     if all(frame is not None for frame in frames):
-        frame, episode = (
-            np.concatenate([frame for frame in frames if frame is not None]),
-            joined["episode_index"],
-        )
+        frame = np.concatenate([frame for frame in frames if frame is not None])
+        episode = joined["episode_index"]
         order = np.lexsort((frame, episode))
         begins = np.append(True, np.diff(episode[order]) != 0)
         starts = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
         if not bool((frame[order] != np.arange(count) - starts).any()):
             note(
-                f"{path}: index does not count the steps 0 .. {count - 1:,}; their order is that of episode_index and frame_index"
+                f"{path}: index does not count the steps 0 .. {count - 1:,}; they are ordered by episode_index and "
+                "frame_index"
             )
             return order
     raise UnveilError(
-        f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged, or a part of one"
+        f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged or incomplete"
     )
 
 
@@ -166,34 +163,36 @@ def _joined(pieces: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]) -> dict[str, np.ndarray]:
-    """Columns of one parquet file, lists of numbers as rows: those that are needed and those of these names.
+def _columns(
+    file: Path, names: list[str], pictures: list[str], left: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Read columns of one parquet file, lists of numbers as rows: the required ones and those with these names.
 
     Args:
-        seen: names of pictures, which are refused if they cannot be read.
-        left: gains the other names whose columns cannot be read, and why.
+        pictures: names of picture columns, which must be readable.
+        left: receives the names of other columns that cannot be read, and the reasons.
     Raises:
-        UnveilError: damaged, or a column that is needed, or a picture, is missing or cannot be read.
+        UnveilError: the file is damaged, or a required or picture column is missing or cannot be read.
     """
     parquet: Any = import_module("pyarrow.parquet")
     arrow: Any = import_module("pyarrow")
     try:
-        there = parquet.read_schema(file).names
-        if missing := [name for name in (*NEEDED, *seen) if name not in there]:
-            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(there)[:12]}")
-        left |= {name: f"is no column of {file.name}" for name in names if name not in there}
-        more = ["frame_index"] if "frame_index" in there else []
+        stored = parquet.read_schema(file).names
+        if missing := [name for name in (*NEEDED, *pictures) if name not in stored]:
+            raise UnveilError(f"{file}: column {missing[0]!r} is missing; the file has {sorted(stored)[:12]}")
+        left |= {name: f"is not a column of {file.name}" for name in names if name not in stored}
+        more = ["frame_index"] if "frame_index" in stored else []
         columns = [*NEEDED, *(name for name in names if name not in left), *more]
         table = _bounded(parquet.ParquetFile(file), columns, room(file.stat().st_size))
-        found = dict[str, np.ndarray]()
+        read = dict[str, np.ndarray]()
         for name in table.column_names:
             try:
-                found[name] = _numbers(table.column(name).combine_chunks())
+                read[name] = _numbers(table.column(name).combine_chunks())
             except Unread as error:
-                if name in NEEDED or name in seen:
+                if name in NEEDED or name in pictures:
                     raise UnveilError(f"{file}: column {name!r} {error}") from error
                 left[name] = str(error)
-        return found
+        return read
     except (
         arrow.ArrowException,
         OSError,
@@ -204,13 +203,12 @@ def _columns(file: Path, names: list[str], seen: list[str], left: dict[str, str]
         ArithmeticError,
         MemoryError,
     ) as error:
-        raise UnveilError(
-            f"{file}: not a whole parquet file, damaged or cut short ({(str(error).splitlines() or [''])[0]})"
-        ) from error
+        why = (str(error).splitlines() or [""])[0]
+        raise UnveilError(f"{file}: not a complete parquet file, damaged or cut short ({why})") from error
 
 
 def _bounded(file: Any, names: list[str], largest: int) -> Any:
-    """The columns as a table. Runs of one value are stored as one: what they unpack to is added up before and while it is read.
+    """Read columns as a table. Runs of one value are stored once, so the unpacked size is summed before and during reading.
 
     Raises:
         ValueError: more than `largest` bytes.
@@ -225,17 +223,17 @@ def _bounded(file: Any, names: list[str], largest: int) -> Any:
             break
     if taken > largest:
         raise ValueError(
-            f"it unpacks to more than {largest:,} bytes; if it is sound, write it without compression"
+            f"it unpacks to more than {largest:,} bytes; if it is intact, write it without compression"
         )
     return arrow.Table.from_batches(batches, file.schema_arrow if not batches else None)
 
 
 def _numbers(column: Any) -> np.ndarray:
-    """A column of numbers, of lists of them, or of pictures.
+    """The values of a column of numbers, lists of numbers, or pictures.
 
     Raises:
-        Unread: it has gaps, lists of several lengths, or text.
-        ValueError: a picture that is damaged.
+        Unread: it has gaps, lists of different lengths, or text.
+        ValueError: a damaged picture.
     """
     if column.null_count:
         raise Unread("has rows without a value")
@@ -254,6 +252,6 @@ def _numbers(column: Any) -> np.ndarray:
         column = column.flatten()
     if column.null_count:
         raise Unread("has rows without a value")
-    found = np.asarray(column.to_numpy(zero_copy_only=False))
-    check_kind(found.dtype.kind, column.type)
-    return found.reshape(shape)
+    values = np.asarray(column.to_numpy(zero_copy_only=False))
+    check_kind(values.dtype.kind, column.type)
+    return values.reshape(shape)

@@ -10,28 +10,30 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import array, check_held, opened, stored, unread
 from unveil.policy.data.demonstrations import Demonstrations, checked
-from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, picture_wanted
 
 
 def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstrations:
-    """Read all demonstrations, in the order of their numbers; observations that are no numbers are left out with a note.
+    """Read all demonstrations, ordered by number; observations that are not numbers are left out with a note.
 
     Args:
-        pictures: read observations of three or more axes a step, too, or those of these names; what they become is in `as_pictures`.
+        pictures: read observations with three or more axes per step, too, or those with these names, by
+            `as_pictures`.
     Raises:
-        UnveilError: missing, damaged, no `data/demo_<i>`, demonstrations that do not have the same observations, or a picture that was
-            asked for and cannot be read.
+        UnveilError: a missing or damaged file, no `data/demo_<i>`, demonstrations with different
+            observations, or a wanted picture that cannot be read.
     """
     left = dict[str, str]()
     with opened(path) as file:
         data = stored(file, "data")
         names = map(str, data) if isinstance(data, h5py.Group) else []
-        found = [(int(m[1]), m[0]) for m in (re.fullmatch(r"demo_(\d+)", name) for name in names) if m]
-        if not isinstance(data, h5py.Group) or not found:
+        numbered = [(int(m[1]), m[0]) for m in (re.fullmatch(r"demo_(\d+)", name) for name in names) if m]
+        if not isinstance(data, h5py.Group) or not numbered:
             raise UnveilError(
-                f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has {sorted(map(str, file))[:12]}"
+                f"{path}: no 'data/demo_0' here, so this is not robomimic's layout; the file has "
+                f"{sorted(map(str, file))[:12]}"
             )
-        demos = [name for _, name in sorted(found)]
+        demos = [name for _, name in sorted(numbered)]
         groups = {name: _observed(path, data, name) for name in demos}
         keys = {name: set(map(str, group)) for name, group in groups.items()}
         if other := [name for name in demos if keys[name] != keys[demos[0]]]:
@@ -42,7 +44,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
         for key in sorted(keys[demos[0]]):
             shapes = [_shape(groups[name], key) for name in demos]
             picture = max(map(len, shapes)) >= PICTURE_AXES
-            if not asked(key, max(map(len, shapes)), pictures):
+            if not picture_wanted(key, max(map(len, shapes)), pictures):
                 continue
             try:
                 observations[key] = _joined([groups[name] for name in demos], key, shapes, picture)
@@ -66,10 +68,10 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
 
 def _observed(path: Path | str, data: h5py.Group, name: str) -> h5py.Group:
     demo = stored(data, name)
-    seen = stored(demo, "obs") if isinstance(demo, h5py.Group) else None
-    if not isinstance(seen, h5py.Group):
+    observations = stored(demo, "obs") if isinstance(demo, h5py.Group) else None
+    if not isinstance(observations, h5py.Group):
         raise UnveilError(f"{path}: 'data/{name}/obs' is missing")
-    return seen
+    return observations
 
 
 def _shape(group: h5py.Group, key: str) -> tuple[int, ...]:
@@ -78,10 +80,10 @@ def _shape(group: h5py.Group, key: str) -> tuple[int, ...]:
 
 
 def _joined(groups: list[h5py.Group], key: str, shapes: list[tuple[int, ...]], picture: bool) -> np.ndarray:
-    """An observation of all demonstrations.
+    """One observation of all demonstrations, joined.
 
     Raises:
-        Unread: it is no array of numbers that can be read, or of several shapes.
+        Unread: it is not a readable array of numbers, or has several shapes.
     """
     for group in groups:
         if why := unread(group, key):

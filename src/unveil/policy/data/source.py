@@ -1,4 +1,4 @@
-"""Demonstrations by whatever name: a path in any format that is read, or an https address of one."""
+"""Demonstrations from a path in any known format, or from the https address of a file."""
 
 import re
 from pathlib import Path
@@ -14,26 +14,26 @@ from unveil.policy.data.zarr import is_zarr, read_zarr
 
 
 def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstrations:
-    """The demonstrations of a source, whose format is recognised.
+    """Read the demonstrations of a source, whose format is recognised.
 
     - a zarr replay buffer, format 2 or 3, a folder or zipped: `data/*` and `meta/episode_ends`;
     - a LeRobot dataset folder, v2.0 to v3.0; robomimic's HDF5; an .npz with `action` and `episode_ends`;
-    - an https address of one of these files, which is downloaded into the cache;
-    - paths are taken as they are, or below `$UNVEIL_DATA` or the cache.
+    - an https address of one of these files, which is downloaded into the cache.
 
-    Fields that are no numbers, such as text, are left out with a note on the terminal.
+    Paths may be below `$UNVEIL_DATA` or the cache. Fields that are not numbers, such as text, are left out
+    with a note.
 
     Args:
-        pictures: read pictures, too, or those of these names: arrays of more than three axes, and a LeRobot dataset's images and videos.
-            Colours become bytes, and everything else, such as depth, keeps its numbers: `as_pictures`.
+        pictures: read pictures, too, or those with these names: arrays of more than three axes, and a LeRobot
+            dataset's images and videos. Colours become bytes, and all else, such as depth, keeps its numbers:
+            `as_pictures`.
     Raises:
-        UnveilError: there is no such source, it cannot be had, or it is damaged.
+        UnveilError: there is no such source, it cannot be downloaded, or it is damaged.
     """
     path = found(Path(source))
     if re.match(r"https?://", source):
-        path = download(
-            source, home() / "downloads" / (source.rstrip("/").rpartition("/")[2] or "demonstrations")
-        )
+        name = source.rstrip("/").rpartition("/")[2] or "demonstrations"
+        path = download(source, home() / "downloads" / name)
     if is_lerobot(path):
         return read_lerobot(path, pictures)
     if not path.exists():
@@ -51,6 +51,6 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
             f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?"
         )
     raise UnveilError(
-        f"{source}: no known format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz with action and "
-        "episode_ends is needed"
+        f"{source}: unknown format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz "
+        "with action and episode_ends is needed"
     )

@@ -1,6 +1,7 @@
 """Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
 
-What a store says of its codecs is read before zarr opens it: some codecs of format 2 unpickle, which runs whatever a stranger wrote.
+A store's codecs are checked before zarr opens it: some codecs of format 2 unpickle, which runs the code of
+untrusted files.
 """
 
 import json
@@ -20,55 +21,40 @@ from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST, room
 from unveil.files.npz import DAMAGE
 from unveil.policy.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
-from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, asked, check_kind
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
 
-CODECS = {
-    "blosc",
-    "bytes",
-    "bz2",
-    "crc32c",
-    "gzip",
-    "lz4",
-    "lzma",
-    "sharding_indexed",
-    "shuffle",
-    "transpose",
-    "zlib",
-    "zstd",
+CODECS = {  # none of them runs code
+    *("blosc", "bytes", "bz2", "crc32c", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose"),
+    *("zlib", "zstd"),
 }
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether this is a zarr folder, or a zip of one."""
+    """Whether a path is a zarr folder, or a zip of one."""
     if path.is_dir():
-        return (
-            (path / ".zgroup").is_file()
-            or (path / "zarr.json").is_file()
-            or (path / "data" / "action").is_dir()
-        )
+        described = (path / ".zgroup").is_file() or (path / "zarr.json").is_file()
+        return described or (path / "data" / "action").is_dir()
     return zipfile.is_zipfile(path) and path.suffix in (".zip", ".zarr")
 
 
 def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
-    """Read `data/action`, `meta/episode_ends` and every other array below `data`, which is an observation.
+    """Read `data/action`, `meta/episode_ends` and all other arrays below `data` as observations.
 
-    What is no array of numbers, or stored by a codec that is not read, is left out with a note, unless it is needed.
+    Optional fields that are not arrays of numbers, or are stored by an unsupported codec, are left out with a
+    note.
 
     Args:
-        pictures: read arrays of more than three axes, too, or those of these names; what they become is in `as_pictures`.
+        pictures: read arrays of more than three axes, too, or those with these names, by `as_pictures`.
     Raises:
-        UnveilError: missing, damaged, a chunk that is missing or cut short, no demonstrations, or an array that is needed, or a picture
-            that was asked for, by a codec that could run code or is not known.
+        UnveilError: a missing or damaged store, a missing or truncated chunk, no demonstrations, or a
+            required array or wanted picture with a codec that could run code or is unknown.
     """
     path = Path(path)
     left = dict[str, str]()
     with _folder(path) as root:
-        names = (
-            sorted(p.name for p in (root / "data").iterdir() if p.is_dir())
-            if (root / "data").is_dir()
-            else []
-        )
+        folders = (root / "data").iterdir() if (root / "data").is_dir() else ()
+        names = sorted(folder.name for folder in folders if folder.is_dir())
         action = next((name for name in ACTIONS if name in names), None)
         if action is None:
             raise UnveilError(
@@ -81,7 +67,7 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
             axes = 0
             try:
                 axes = _axes(path, root / "data" / name)
-                if asked(name, axes, pictures) or name == action:
+                if picture_wanted(name, axes, pictures) or name == action:
                     arrays[name] = _array(path, root, f"data/{name}")
             except Unread as error:
                 if name == action or axes >= PICTURE_AXES:
@@ -92,16 +78,15 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
             ends = _array(path, root, f"meta/{ENDS}")
         except Unread as error:
             raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
-    return checked(
-        path, {name: values for name, values in arrays.items() if name != action}, arrays[action], ends, left
-    )
+    actions = arrays.pop(action)
+    return checked(path, arrays, actions, ends, left)
 
 
 def _array(path: Path, root: Path, name: str) -> np.ndarray:
-    """One array, whose codecs are known.
+    """Read one array with supported codecs.
 
     Raises:
-        Unread: it holds no numbers, or is stored by a codec that is not read.
+        Unread: it holds no numbers, or has an unsupported codec.
         UnveilError: it is damaged.
     """
     codec = _check_codecs(path, root / name)
@@ -115,30 +100,31 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
             or stored.nchunks > MOST_CHUNKS
         ):
             raise UnveilError(
-                f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or {LARGEST >> 30} GiB"
+                f"{path}: {name!r} claims {stored.size:,} numbers, more than its chunks can hold or "
+                f"{LARGEST >> 30} GiB"
             )
         if stored.shards is None:
             check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
-                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy the store again, "
-                "or if they are zeros write it with zarr.config.set({'array.write_empty_chunks': True})"
+                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy "
+                "the store again, or if they are zeros write it with "
+                "zarr.config.set({'array.write_empty_chunks': True})"
             )
-        if len(stored.shape) >= PICTURE_AXES:  # by pieces: the published pictures are 2.8 GB as floats
-            return as_pictures(
-                np.asarray(stored[i : i + 1024]) for i in range(0, max(1, stored.shape[0]), 1024)
-            )
+        if len(stored.shape) >= PICTURE_AXES:  # in pieces: the published pictures are 2.8 GB as floats
+            starts = range(0, max(1, stored.shape[0]), 1024)
+            return as_pictures(np.asarray(stored[i : i + 1024]) for i in starts)
         return np.asarray(stored[...])
     except (UnveilError, Unread):
         raise
-    except Exception as error:  # whatever zarr and its codecs raise
+    except Exception as error:  # zarr and its codecs raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
 def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
-    """What a store says of an array, and whether that is of format 2.
+    """The metadata of an array, and whether it is of format 2.
 
     Raises:
         Unread: it is a group.
@@ -148,57 +134,53 @@ def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
     if file is None and (folder / ".zgroup").is_file():
         raise Unread("is a group of arrays")
     try:
-        told = json.loads(file.read_text()) if file else None
-        if isinstance(told, dict) and file and file.name == "zarr.json" and told.get("node_type") == "group":
+        metadata = json.loads(file.read_text()) if file else None
+        if not isinstance(metadata, dict) or file is None:
+            raise ValueError("no metadata")
+        if file.name == "zarr.json" and metadata.get("node_type") == "group":
             raise Unread("is a group of arrays")
-        if not isinstance(told, dict) or file is None:
-            raise ValueError("no description")
-        return cast(dict[str, Any], told), file.name == ".zarray"
+        return cast(dict[str, Any], metadata), file.name == ".zarray"
     except (OSError, ValueError, RecursionError) as error:
         raise UnveilError(
-            f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)"
+            f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
         ) from error
 
 
 def _axes(path: Path, folder: Path) -> int:
-    """How many axes an array has, by its description."""
+    """The number of axes of an array, by its metadata."""
     shape = _described(path, folder)[0].get("shape")
     return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
 
 
 def _check_codecs(path: Path, folder: Path) -> str:
-    """The outermost codec, or ""; those that are not known to be harmless are refused.
+    """The outermost codec, or "".
 
     Raises:
-        Unread: one is not.
-        UnveilError: there is no description of the array.
+        Unread: a codec that is not known to be harmless.
+        UnveilError: the array has no metadata.
     """
-    told, second = _described(path, folder)
+    metadata, second = _described(path, folder)
     try:
-        used: list[Any] = [told["compressor"], *(told["filters"] or [])] if second else list(told["codecs"])
-        for codec in used:
-            name = (
-                None if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
-            )
-            if name is not None and name not in CODECS:
-                raise Unread(
-                    f"is stored by codec {name[:60]!r}, which is not read; {', '.join(sorted(CODECS))} are"
-                )
-        outermost = used[0] if second else used[-1]
-        return (
-            ""
-            if outermost is None
-            else str(outermost.get("id", outermost.get("name"))).removeprefix("numcodecs.")
-        )
+        filters = metadata["filters"] or [] if second else []
+        used = [metadata["compressor"], *filters] if second else metadata["codecs"]
+        names = [
+            "" if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            for codec in used
+        ]
+        for name in names:
+            if name and name not in CODECS:
+                known = ", ".join(sorted(CODECS))
+                raise Unread(f"is stored by codec {name[:60]!r}, which is not supported; {known} are")
+        return names[0 if second else -1]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UnveilError(
-            f"{path}: {folder.name!r} is no zarr array (neither a whole .zarray nor zarr.json)"
+            f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
         ) from error
 
 
 @contextmanager
 def _folder(path: Path) -> Generator[Path]:
-    """The root of the store; of a zip, the group above `data` and `meta`, unpacked for as long as it is read."""
+    """The root of the store; of a zip, the group above `data` and `meta`, unpacked into a temporary folder."""
     if path.is_dir():
         yield path
         return
@@ -208,22 +190,16 @@ def _folder(path: Path) -> Generator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
+                names = [info.filename for info in members]
                 if sum(info.file_size for info in members) > room(path.stat().st_size):
                     raise UnveilError(
-                        f"{path}: unpacks to more than such a file holds; if it is sound, unpack it first"
+                        f"{path}: unpacks to more than such a file holds; if it is intact, unpack it first"
                     )
-                if any(
-                    info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members
-                ):
-                    raise UnveilError(f"{path}: packed in another way than zip's own; unpack it first")
-                if any(
-                    ".." in PurePosixPath(i.filename).parts or PurePosixPath(i.filename).is_absolute()
-                    for i in members
-                ):
+                if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise UnveilError(f"{path}: its compression is not zip's own; unpack it first")
+                if any(".." in PurePosixPath(n).parts or PurePosixPath(n).is_absolute() for n in names):
                     raise UnveilError(f"{path}: names a file outside itself")
-                tops = {
-                    i.filename.partition(f"meta/{ENDS}/")[0] for i in members if f"meta/{ENDS}/" in i.filename
-                }
+                tops = {n.partition(f"meta/{ENDS}/")[0] for n in names if f"meta/{ENDS}/" in n}
                 if len(tops) != 1:
                     raise UnveilError(
                         f"{path}: {len(tops)} replay buffers (meta/{ENDS}) in this zip; one is needed"
@@ -236,5 +212,5 @@ def _folder(path: Path) -> Generator[Path]:
                         with archive.open(info) as source, open(target, "wb") as copy:
                             shutil.copyfileobj(source, copy)
         except DAMAGE as error:
-            raise UnveilError(f"{path}: not a whole zip file, damaged or cut short ({error})") from error
+            raise UnveilError(f"{path}: not a complete zip file, damaged or cut short ({error})") from error
         yield Path(temporary)

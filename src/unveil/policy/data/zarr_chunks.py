@@ -1,18 +1,18 @@
-"""Chunks of zarr arrays from strangers: what they unpack to is found out before a codec takes memory for it."""
+"""Chunks of untrusted zarr arrays: their unpacked size is checked before a codec allocates memory for it."""
 
 import bz2
 import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 MOST_CHUNKS = 1_000_000
 PIECE = 2**16
 
 
 def chunk_files(folder: Path) -> list[Path]:
-    """The files of an array that are not its description."""
+    """The chunk files of an array, without its metadata."""
     return [
         file
         for file in folder.rglob("*")
@@ -21,18 +21,18 @@ def chunk_files(folder: Path) -> list[Path]:
 
 
 def check_chunks(folder: Path, codec: str, size: int) -> None:
-    """Refuse chunks that are not as long as they say, or that unpack to more than a chunk's numbers: codecs believe both.
+    """Refuse chunks with a wrong length in their header, or that unpack to more than a chunk's numbers: codecs trust both.
 
-    Blosc copies what it stored uncompressed by its header, past a file's end, too; it, lz4 and zstd allocate what a header says, and the
-    others go on as long as there is something to unpack.
+    Blosc copies uncompressed data by the header's length, even past a file's end; it, lz4 and zstd allocate
+    the header's size, and the others continue as long as there is data to unpack.
 
     Args:
-        codec: the outermost, by its name in zarr; others than those above are not looked at.
+        codec: the outermost codec, by its name in zarr; other codecs than the known ones are not checked.
         size: bytes of a chunk's numbers.
     Raises:
-        ValueError: one is not; the message names it.
+        ValueError: such a chunk, by name.
     """
-    most = 2 * size + PIECE  # whatever filters and codecs add
+    most = 2 * size + PIECE  # room for the overhead of filters and codecs
     for file in chunk_files(folder):
         place, stored = file.relative_to(folder), file.stat().st_size
         if stored > most:
@@ -41,13 +41,13 @@ def check_chunks(folder: Path, codec: str, size: int) -> None:
             head = handle.read(18)
             handle.seek(0)
             if codec == "blosc" and (len(head) < 16 or int.from_bytes(head[12:16], "little") != stored):
-                raise ValueError(f"chunk {place} is not as long as it says")
+                raise ValueError(f"chunk {place} is not as long as its header says")
             if _unpacked(codec, head, handle, most) > most:
                 raise ValueError(f"chunk {place} unpacks to more than the {size:,} bytes of its numbers")
 
 
-def _unpacked(codec: str, head: bytes, handle: Any, most: int) -> int:
-    """How many bytes come out of a chunk, or some number above `most`; 0 where it is damaged, which the codec will say."""
+def _unpacked(codec: str, head: bytes, handle: BinaryIO, most: int) -> int:
+    """The unpacked bytes of a chunk, or any number above `most`; 0 for a damaged chunk, which the codec will refuse."""
     if codec == "blosc":
         return int.from_bytes(head[4:8], "little")
     if codec == "lz4":
@@ -67,10 +67,10 @@ def _unpacked(codec: str, head: bytes, handle: Any, most: int) -> int:
     return total
 
 
-def _streamed(codec: str, handle: Any) -> Iterator[int]:
-    """The sizes of the pieces that come out of all streams of a file, of at most 64 KiB each."""
-    make: Any = {"bz2": bz2.BZ2Decompressor, "lzma": lzma.LZMADecompressor}.get(codec)
-    data: bytes = handle.read()
+def _streamed(codec: str, handle: BinaryIO) -> Iterator[int]:
+    """The sizes of the unpacked pieces of all streams of a file, at most 64 KiB each."""
+    make = {"bz2": bz2.BZ2Decompressor, "lzma": lzma.LZMADecompressor}.get(codec)
+    data = handle.read()
     while data:
         if make is None:
             plain = zlib.decompressobj(47)  # gzip or zlib
@@ -93,9 +93,9 @@ def _zstd(head: bytes) -> int:
     """The content size of a zstd frame's header. RFC 8878, section 3.1.1.1; 0 where it has none."""
     if head[:4] != b"\x28\xb5\x2f\xfd" or len(head) < 6:
         return 0
-    said = head[4]
-    single, dictionary = bool(said & 0x20), (0, 1, 2, 4)[said & 3]
-    width = (1 if single else 0, 2, 4, 8)[said >> 6]
+    descriptor = head[4]
+    single, dictionary = bool(descriptor & 0x20), (0, 1, 2, 4)[descriptor & 3]
+    width = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
     start = 5 + (not single) + dictionary
     field = head[start : start + width]
     return int.from_bytes(field, "little") + (256 if width == 2 else 0) if width else 0

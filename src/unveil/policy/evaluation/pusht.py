@@ -1,4 +1,4 @@
-"""Scores of PushT: all episodes step together; a decision's time is measured on one environment."""
+"""Scores on PushT: all episodes step together; decision times are measured with one environment."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -10,13 +10,13 @@ from jaxtyping import Float
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.runs.statistics import mean_ci95
 
-See = Callable[[PushTEpisodes], Float[np.ndarray, "B D"]]  # what the policy observes of the scenes
+See = Callable[[PushTEpisodes], Float[np.ndarray, "B D"]]  # the policy's observations of the scenes
 Act = Callable[[Float[np.ndarray, "B D"]], Float[np.ndarray, "B 2"]]
 
 
 @runtime_checkable
 class Decides(Protocol):
-    """What `Policy` and `RealTimePolicy` have in common."""
+    """The common interface of `Policy` and `RealTimePolicy`."""
 
     @property
     def decisions(self) -> int: ...
@@ -25,10 +25,10 @@ class Decides(Protocol):
 
 
 def roll(world: PushTEpisodes, see: See, act: Act, on_step: Callable[[int], None] | None = None) -> None:
-    """Act until all episodes are over; `act` sees every row, those of episodes that are over too.
+    """Act until all episodes are over; `act` gets all rows, including those of finished episodes.
 
     Args:
-        on_step: called after `act` and before its actions are done, with the number of steps so far.
+        on_step: called with the number of steps so far, after `act` and before the actions are executed.
     """
     for step in range(world.steps):
         if not world.running.any():
@@ -40,7 +40,7 @@ def roll(world: PushTEpisodes, see: See, act: Act, on_step: Callable[[int], None
 
 
 def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
-    """The published score, the mean over episodes of the largest reward, and the share of episodes whose coverage exceeded 0.95."""
+    """The published score, which is the mean over episodes of the largest reward, and the fraction of solved episodes."""
     metrics: dict[str, float] = {}
     metrics["score_mean"], metrics["score_ci95"] = mean_ci95(world.best)
     return metrics | {
@@ -51,10 +51,10 @@ def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
 
 
 def decision_times(policy: Decides, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:
-    """Wall milliseconds of `count` decisions of one environment, on its way: from what is observed to actions in its units.
+    """Wall time in milliseconds of `count` decisions during episodes of one environment, from observation to actions.
 
-    Only calls that predict are decisions; those that take an action from the queue cost microseconds. The first, which warms up, is
-    left out.
+    Only calls that predict are timed; taking an action from the queue costs microseconds. The first decision,
+    a warm-up, is left out.
     """
     world = PushTEpisodes(1, seed)
     policy.reset()

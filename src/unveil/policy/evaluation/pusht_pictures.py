@@ -1,4 +1,4 @@
-"""PushT's scenes with what a policy predicts drawn over them."""
+"""PushT's scenes with predicted chunks drawn over them."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,14 +12,14 @@ EXECUTED, PREDICTED = (231, 111, 81), (142, 154, 175)
 def with_chunk(
     picture: UInt8[np.ndarray, "S S 3"], chunk: Float[np.ndarray, "H 2"], executed: slice, text: str = ""
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """The picture with a chunk's positions: a line through all, and dots, the executed ones warm and growing paler."""
+    """The picture with a chunk's positions: a line, and dots, which are warm and fading for executed actions."""
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image, "RGBA")
-    places = chunk * (len(picture) / SIDE)
+    positions = chunk * (len(picture) / SIDE)
     radius = max(1.5, len(picture) / 110)
-    draw.line([tuple(p) for p in places.tolist()], fill=(*PREDICTED, 200), width=max(1, round(radius / 2)))
-    numbers = range(*executed.indices(len(places)))
-    for k, (x, y) in enumerate(places.tolist()):
+    draw.line([tuple(p) for p in positions.tolist()], fill=(*PREDICTED, 200), width=max(1, round(radius / 2)))
+    numbers = range(*executed.indices(len(positions)))
+    for k, (x, y) in enumerate(positions.tolist()):
         colour = (*EXECUTED, 255 - 14 * (k - numbers.start)) if k in numbers else (*PREDICTED, 200)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     if text:
@@ -28,7 +28,7 @@ def with_chunk(
 
 
 def tiled(pictures: UInt8[np.ndarray, "N S S 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Up to four pictures as one, two in a row, white between them and where one is missing."""
+    """Up to four pictures as one, two per row, with white gaps."""
     count, side = len(pictures), pictures.shape[1]
     columns, rows = min(2, count), (count + 1) // 2
     sheet = np.full((rows * (side + 4) - 4, columns * (side + 4) - 4, 3), 255, np.uint8)

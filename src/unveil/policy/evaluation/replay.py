@@ -1,4 +1,4 @@
-"""Recorded actions of PushT, done again from the first recorded state: how far the world strays, and the score that people reached."""
+"""Replay of recorded PushT actions from the first recorded state: deviation of the states, and the demonstrators' score."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ class Replay(NamedTuple):
     """One demonstration, replayed.
 
     Args:
-        errors: (L,) px, of each recorded state the largest difference of the agent's and the block's x and y; the first is 0.
-        reward, coverage: the largest of all steps.
+        errors: (L,) px, the largest difference of the agent's and the block's x and y from each recorded
+            state; the first is 0.
+        reward, coverage: the largest over all steps.
     """
 
     errors: Float[np.ndarray, " L"]
@@ -23,16 +24,14 @@ class Replay(NamedTuple):
 
 
 def replayed(demonstrations: Demonstrations, episode: int) -> Replay:
-    """Set the first recorded `state` (at rest: velocities are not recorded) and do the recorded actions, open loop.
+    """Set the first recorded `state` (at rest: velocities are not recorded) and execute the recorded actions, open loop.
 
-    The state after an episode's last action is not recorded; that action counts for the reward alone. An episode that is solved before its
-    recorded end is compared until then.
+    The state after an episode's last action is not recorded; that action only counts for the reward. An
+    episode that is solved before its recorded end is compared until then.
     """
     rows = slice(int(demonstrations.starts[episode]), int(demonstrations.episode_ends[episode]))
-    states, actions = (
-        demonstrations.observations["state"][rows].astype(np.float64),
-        demonstrations.actions[rows].astype(np.float64),
-    )
+    states = demonstrations.observations["state"][rows].astype(np.float64)
+    actions = demonstrations.actions[rows].astype(np.float64)
     world = PushTEpisodes(1, 0, steps=len(actions))
     reached, coverage = [world.reset_to(states[:1])[0]], float(world.coverage[0])
     for action in actions:

@@ -1,1 +1,1 @@
-"""Networks that know no diffusion."""
+"""Networks, without knowledge of diffusion."""

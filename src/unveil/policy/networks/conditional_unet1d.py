@@ -1,6 +1,7 @@
-"""Diffusion Policy's one-dimensional U-Net: convolutions over a chunk of actions, told of the observations by FiLM.
+"""Diffusion Policy's one-dimensional U-Net: convolutions over a chunk of actions, conditioned by FiLM.
 
-Chi et al. 2023, section III-A; as many parameters as the released code (real-stanford/diffusion_policy, and LeRobot's port of it).
+Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy,
+and LeRobot's port).
 """
 
 from itertools import pairwise
@@ -16,20 +17,23 @@ from unveil.network.layers import sinusoids
 class ConditionalUNet(nn.Module):
     """(x (B, H, A), time (B,), condition with vector (B, V)) -> (B, H, A), for every H that `2 ** (len(widths) - 1)` divides.
 
-    `time` is the index of the step, 0 .. T - 1. Level k has `widths[k]` channels; between levels H is halved. All blocks are told the
-    embedded time and, beside it, the vector as it is: normalised observations, or features of an image encoder. As in the released code
-    the features at full resolution have no skip connection of their own: all that comes out has been halved once.
+    `time` is the index of the step, 0 .. T - 1. Level k has `widths[k]` channels; between levels H is halved.
+    All blocks are conditioned on the embedded time, concatenated with the vector: normalised observations, or
+    features of an image encoder. As in the released code the features at full resolution have no skip
+    connection: every path passes the second level.
 
     The published widths are (256, 512, 1024) for states and (512, 1024, 2048) for images.
 
     Args:
         features: A.
-        vector: V; with 0 the condition is not read.
-        step: width of the embedded time; 256 (states) or 128 (images) as published.
-        groups: of the GroupNorms, but for the last one's 8.
-        scale: FiLM has a gain beside its shift.
+        vector: V; with 0 the condition is not used.
+        kernel: kernel size of the convolutions, an odd number.
+        step: width of the time embedding; 256 (states) or 128 (images) as published.
+        groups: groups of the GroupNorms, except for the last one, which has 8.
+        scale: FiLM has a gain in addition to its shift.
     Raises:
-        ValueError: H cannot be halved as often as there are levels, or the condition lacks the vector or has another size.
+        ValueError: H cannot be halved as often as there are levels, or the condition lacks the vector or has
+            another size.
     """
 
     def __init__(
@@ -66,24 +70,24 @@ class ConditionalUNet(nn.Module):
             raise ValueError(
                 f"ConditionalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times"
             )
-        about = self._about(len(x), self.time(sinusoids(time, self.step, inclusive=True)), cond)
-        h, kept = x.transpose(1, 2), list[Tensor]()
+        embedding = self._embedding(len(x), self.time(sinusoids(time, self.step, inclusive=True)), cond)
+        h, kept = x.transpose(1, 2), list[Tensor]()  # (B, A, H)
         for k, blocks in enumerate(self.down):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, about)
+                h = block(h, embedding)
             kept.append(h)
             if k < len(self.halvings):
                 h = self.halvings[k](h)
         for block in self.middle:
-            h = block(h, about)
+            h = block(h, embedding)
         for blocks, double in zip(self.up, self.doublings, strict=True):
             h = torch.cat([h, kept.pop()], dim=1)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, about)
+                h = block(h, embedding)
             h = double(h)
         return self.final(h).transpose(1, 2)
 
-    def _about(self, batch: int, time: Tensor, cond: Condition | None) -> Tensor:
+    def _embedding(self, batch: int, time: Tensor, cond: Condition | None) -> Tensor:
         if not self.vector:
             return time
         if cond is None or cond.vector is None:

@@ -1,11 +1,12 @@
-"""Diffusion Policy's U-Net for acting: the same function of the same weights in less time, for one environment above all.
+"""Diffusion Policy's U-Net for acting: the same function of the same weights in less time, above all for one environment.
 
-Besides the pieces of `fast_conv1d.py`, whose weights are laid out once instead of at every call: the share of FiLM that depends on the time
-alone is kept, since every decision has the same times, and all blocks' shares of the vector are one matrix product, once for all steps of
-a decision (`prefill`). One row alone goes through `single_conditional_unet1d.py`.
+It uses the layers of `conv1d_inference.py`, whose weights are laid out once instead of at every call. The
+part of FiLM that depends on the time alone is cached, since every decision has the same times, and the part
+that depends on the vector is one matrix product for all blocks, computed once for all steps of a decision
+(`prefill`). `conditional_unet1d_batch_of_one.py` computes batches of one.
 
-The weights are copied when a horizon is first seen, and again once they have changed (`fast_layout.py`); in training, and where a graph is
-traced or compiled, the plain network serves.
+The weights are copied when a horizon first occurs, and again after they have changed (`inference_layout.py`);
+in training, and where a graph is traced or compiled, the plain network is used.
 """
 
 from dataclasses import replace
@@ -23,12 +24,12 @@ from unveil.network.layers import sinusoids
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.conditional_unet1d_batch_of_one import SingleConditionalUNet
 
-MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
-MOST_TIMES = 1024  # kept at once
+MANY_ROWS = 16  # batch size from which arithmetic costs more than reading weights
+MOST_TIMES = 1024  # cached at once
 
 
 class Filmed(NamedTuple):
-    """A `FilmConv1d`; `gain` and `shift` are its shares of what is told, `gain` None where it has none."""
+    """A `FilmConv1d`; `gain` and `shift` are its slices of the FiLM vector, `gain` None where it has none."""
 
     first: Block
     second: Block
@@ -36,14 +37,14 @@ class Filmed(NamedTuple):
     gain: slice | None
     shift: slice
 
-    def __call__(self, x: Tensor, told: Tensor) -> Tensor:
-        h, shift = mish(self.first(x).after), told[:, None, self.shift]
-        h = h + shift if self.gain is None else torch.addcmul(shift, told[:, None, self.gain], h)
+    def __call__(self, x: Tensor, film: Tensor) -> Tensor:
+        h, shift = mish(self.first(x).after), film[:, None, self.shift]
+        h = h + shift if self.gain is None else torch.addcmul(shift, film[:, None, self.gain], h)
         return mish(self.second(h).after, x if self.skip is None else self.skip(x))
 
 
 class Laid(NamedTuple):
-    """All of the network for one horizon."""
+    """The whole network for one horizon."""
 
     down: tuple[tuple[Filmed, ...], ...]
     halvings: tuple[Places, ...]
@@ -53,29 +54,30 @@ class Laid(NamedTuple):
     final: Block
     last: Places
 
-    def __call__(self, x: Tensor, told: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, film: Tensor) -> Tensor:
         kept = list[Tensor]()
         for k, blocks in enumerate(self.down):
             for block in blocks:
-                x = block(x, told)
+                x = block(x, film)
             kept.append(x)
             if k < len(self.halvings):
                 x = self.halvings[k](x)
         for block in self.middle:
-            x = block(x, told)
+            x = block(x, film)
         for blocks, double in zip(self.up, self.doublings, strict=True):
             x = torch.cat([x, kept.pop()], dim=2)
             for block in blocks:
-                x = block(x, told)
+                x = block(x, film)
             x = double(x)
         return self.last(mish(self.final(x).after))
 
 
 class Derived:
-    """All that is laid out or remembered of the weights as they were at one moment.
+    """Layouts and caches of one state of the weights.
 
     Attributes:
-        single: the network for one row, by horizon; None while it is made, or in use by another thread.
+        single: the network for a batch of one, by horizon; None while it is made, or in use by another
+            thread.
     """
 
     def __init__(self, plain: ConditionalUNet) -> None:
@@ -90,46 +92,44 @@ class Derived:
             )
             start = end
         weight = torch.cat([block.about.weight.detach() for block in blocks])
-        self.of_time, self.of_vector = (
-            weight[:, : plain.step].contiguous(),
-            weight[:, plain.step :].contiguous(),
-        )
+        self.of_time = weight[:, : plain.step].contiguous()
+        self.of_vector = weight[:, plain.step :].contiguous()
         self.bias = torch.cat([block.about.bias.detach() for block in blocks])
         self.times: dict[float, Tensor] = {}
         self.laid: dict[tuple[int, bool], Laid] = {}
         self.single: dict[int, SingleConditionalUNet | None] = {}
 
     def __call__(self, x: Tensor, time: Tensor, vector: Tensor | None, prefix: object) -> Tensor:
-        told = self.told(time)
+        film = self.film(time)
         if self.plain.vector and vector is not None:
-            told = told + (prefix if isinstance(prefix, Tensor) else self.of(vector))
+            film = film + (prefix if isinstance(prefix, Tensor) else self.of(vector))
         if len(x) == 1 and x.dtype == torch.float32 and x.device.type == "cpu":
             single = self.taken(x.shape[1])
             if single is not None:
                 try:
-                    return single(x, told[0])
+                    return single(x, film[0])
                 finally:
                     self.single[x.shape[1]] = single
         key = (x.shape[1], len(x) >= MANY_ROWS)
         if key not in self.laid:
             self.laid[key] = self.lay(*key)
-        return self.laid[key](x, told)
+        return self.laid[key](x, film)
 
     def of(self, vector: Tensor) -> Tensor:
-        """What all blocks are told of a vector."""
+        """The vector's part of all blocks' FiLM, (B, channels)."""
         return F.linear(F.mish(vector), self.of_vector)
 
-    def taken(self, places: int) -> SingleConditionalUNet | None:
-        """The network for one row, which the caller puts back; None while another thread has it."""
-        if places not in self.single:
-            self.single[places] = None
-            return SingleConditionalUNet(self.plain, self.films, len(self.bias), places)
-        single = self.single[places]
-        self.single[places] = None
+    def taken(self, length: int) -> SingleConditionalUNet | None:
+        """The network for a batch of one, which the caller puts back; None while another thread has it."""
+        if length not in self.single:
+            self.single[length] = None
+            return SingleConditionalUNet(self.plain, self.films, len(self.bias), length)
+        single = self.single[length]
+        self.single[length] = None
         return single
 
-    def told(self, time: Tensor) -> Tensor:
-        """What all blocks are told of the times (B,): (B, channels), or (1, channels) where all are equal, which is kept."""
+    def film(self, time: Tensor) -> Tensor:
+        """The times' part of all blocks' FiLM, (B, channels); where all times are equal (1, channels), cached."""
         first = float(time[0])
         if len(time) > 1 and not bool((time == first).all()):
             return self.embedded(time)
@@ -140,12 +140,12 @@ class Derived:
         return self.times[first]
 
     def embedded(self, time: Tensor) -> Tensor:
-        """What all blocks are told of the times (B,), each by itself."""
-        about = self.plain.time(sinusoids(time, self.plain.step, inclusive=True))
-        return F.linear(F.mish(about), self.of_time, self.bias)
+        """The part (B, channels) of times (B,), each computed."""
+        embedding = self.plain.time(sinusoids(time, self.plain.step, inclusive=True))
+        return F.linear(F.mish(embedding), self.of_time, self.bias)
 
-    def lay(self, places: int, many: bool) -> Laid:
-        """All of the network for one horizon, and for many rows of a batch or few."""
+    def lay(self, length: int, many: bool) -> Laid:
+        """The whole network for one horizon, and for large or small batches."""
         plain, levels = self.plain, self.plain.levels
 
         def blocks(pair: nn.Module, at: int) -> tuple[Filmed, ...]:
@@ -153,7 +153,7 @@ class Derived:
                 self.filmed(cast(FilmConv1d, block), at, many) for block in cast(nn.ModuleList, pair)
             )
 
-        sizes = [places // 2**k for k in range(levels)]
+        sizes = [length // 2**k for k in range(levels)]
         final, last = plain.final
         return Laid(
             tuple(blocks(pair, at) for pair, at in zip(plain.down, sizes, strict=True)),
@@ -167,21 +167,22 @@ class Derived:
                 places_of(cast(nn.ConvTranspose1d, d), at, torch.float32)
                 for d, at in zip(plain.doublings, sizes[:0:-1], strict=True)
             ),
-            block_of(final, places, torch.float32, many),  # pyright: ignore[reportArgumentType]
-            places_of(last, places, torch.float32),  # pyright: ignore[reportArgumentType]
+            block_of(final, length, torch.float32, many),  # pyright: ignore[reportArgumentType]
+            places_of(last, length, torch.float32),  # pyright: ignore[reportArgumentType]
         )
 
-    def filmed(self, block: FilmConv1d, places: int, many: bool) -> Filmed:
+    def filmed(self, block: FilmConv1d, length: int, many: bool) -> Filmed:
         """One block."""
-        skip = places_of(block.skip, places, torch.float32) if isinstance(block.skip, nn.Conv1d) else None
-        first, second = (block_of(part, places, torch.float32, many) for part in (block.first, block.second))
+        skip = places_of(block.skip, length, torch.float32) if isinstance(block.skip, nn.Conv1d) else None
+        first, second = (block_of(part, length, torch.float32, many) for part in (block.first, block.second))
         return Filmed(first, second, skip, *self.films[block])
 
 
 class FastConditionalUNet(nn.Module):
-    """`ConditionalUNet` for inference, in float32; where a gradient is wanted, in training mode and while traced it is the plain network.
+    """`ConditionalUNet` for inference, in float32; with gradients, in training mode and while traced it is the plain network.
 
-    Its weights are the plain network's own, under the same names: what trains or loads them changes what this computes.
+    It shares the plain network's weights, under the same names: training or loading them changes its output,
+    too.
     """
 
     def __init__(self, plain: ConditionalUNet) -> None:
@@ -203,14 +204,13 @@ class FastConditionalUNet(nn.Module):
             return plain(x, time, cond)
         fits = plain.vector == 0 or (vector is not None and vector.shape == (len(x), plain.vector))
         if not fits or x.shape[1] % 2 ** (plain.levels - 1):
-            return plain(x, time, cond)  # which says what is wrong
+            return plain(x, time, cond)  # which raises the error
         with torch.no_grad():
             return self._derived()(x, time, vector, None if cond is None else cond.prefix)
 
     @torch.no_grad()
     def prefill(self, cond: Condition) -> Condition:
-        """The condition with what all blocks are told of its vector (B, channels) as `prefix`: once for a sample, by the weights
-        as they are now.
+        """The condition with the vector's part of all blocks' FiLM (B, channels) as `prefix`, computed once for a sample.
 
         Raises:
             ValueError: the condition has no vector of this network's size.
@@ -223,7 +223,7 @@ class FastConditionalUNet(nn.Module):
         return replace(cond, prefix=self._derived().of(cond.vector))
 
     def _derived(self) -> Derived:
-        """What is laid out, anew if the weights have changed; whoever computes keeps it, since another thread may replace it."""
+        """The layouts, made again if the weights have changed; callers keep the object, since another thread may replace it."""
         derived = self._laid
         if self._watch.changed() or derived is None:
             self._laid = derived = Derived(self.plain)

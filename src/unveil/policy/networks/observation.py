@@ -1,4 +1,4 @@
-"""Observations of several parts, images among them, to one vector a step."""
+"""Encoder of observations with several parts, images among them: one vector per step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ class Part:
     """One part of an observation.
 
     Args:
+        key: name of the part.
         shape: (C, h, w) of an image, (D,) of a state.
-        encoder: of an image, which encoder reads it.
-        crop: of an image, (h, w) of what the encoder sees; None for all.
+        encoder: number of an image's encoder; None for a state.
+        crop: (h, w) of the crop that an image's encoder reads; None for the whole image.
     """
 
     key: str
@@ -25,15 +26,21 @@ class Part:
     crop: tuple[int, int] | None = None
 
 
-class ObservationEncoder(nn.Module):
-    """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in their order, images by their encoders, states as they are.
+def parts_text(parts: tuple[Part, ...]) -> str:
+    """The parts of an observation in their order, for messages: "agent_pos 2, image 3x96x96"."""
+    return ", ".join(f"{part.key} {'x'.join(map(str, part.shape))}" for part in parts)
 
-    Images are cut in the middle, or, given a generator, at random, all of one row of the batch alike.
+
+class ObservationEncoder(nn.Module):
+    """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in their order, images encoded, states unchanged.
+
+    Crops of images are central, or with a generator random, the same for all images of one row of the batch.
 
     Args:
         keypoints, outputs, width: as in `ImageEncoder`.
     Raises:
-        ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part that is missing or misshapen.
+        ValueError: encoders that are shared by images of several sizes or not numbered 0, 1, ..., or a part
+            that is missing or has another shape.
     """
 
     def __init__(
@@ -48,7 +55,7 @@ class ObservationEncoder(nn.Module):
                 size = (channels, *(part.crop or (height, wide)))
                 if sizes.setdefault(part.encoder, size) != size:
                     raise ValueError(
-                        f"ObservationEncoder: {part.key} is of another size than what its encoder reads besides"
+                        f"ObservationEncoder: {part.key} has another size than the other images of its encoder"
                     )
         if sorted(sizes) != list(range(len(sizes))):
             raise ValueError(f"ObservationEncoder: encoders must be numbered from 0, got {sorted(sizes)}")
@@ -66,10 +73,9 @@ class ObservationEncoder(nn.Module):
         self, part: Part, observations: Mapping[str, Tensor], generator: torch.Generator | None
     ) -> Tensor:
         if part.key not in observations or observations[part.key].shape[2:] != part.shape:
-            found = tuple(observations[part.key].shape) if part.key in observations else "nothing"
-            raise ValueError(
-                f"ObservationEncoder: {part.key} must be (B, n, {', '.join(map(str, part.shape))}), got {found}"
-            )
+            shape = tuple(observations[part.key].shape) if part.key in observations else "nothing"
+            needed = f"(B, n, {', '.join(map(str, part.shape))})"
+            raise ValueError(f"ObservationEncoder: {part.key} must be {needed}, got {shape}")
         x = observations[part.key]
         if part.encoder is None:
             return x
@@ -78,6 +84,6 @@ class ObservationEncoder(nn.Module):
         return self._encoder(part.encoder)(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def _encoder(self, number: int) -> ImageEncoder:
-        found = self.encoders[number]
-        assert isinstance(found, ImageEncoder)
-        return found
+        encoder = self.encoders[number]
+        assert isinstance(encoder, ImageEncoder)
+        return encoder

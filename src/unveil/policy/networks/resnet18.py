@@ -1,9 +1,10 @@
-"""Images to the vectors that a policy is told: a ResNet-18 with GroupNorm, and where its features are, the spatial softmax.
+"""Image encoder of policies: a ResNet-18 with GroupNorm, followed by a spatial softmax.
 
-He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. As many parameters, and the same function, as
-the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot (`DiffusionRgbEncoder`), which differ in
-names alone; its other one (torchvision's ResNet-18 in `MultiImageObsEncoder`) says the mean over all places instead. BatchNorm would not
-survive an average of the weights (Chi et al. 2023, section IV-B), hence GroupNorm, 16 channels a group.
+He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. It is the
+function of the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot
+(`DiffusionRgbEncoder`), which differ in names only; the other one of Diffusion Policy (torchvision's
+ResNet-18 in `MultiImageObsEncoder`) has mean pooling instead. BatchNorm does not work with averaged weights
+(Chi et al. 2023, section IV-B), hence GroupNorm, with 16 channels per group.
 """
 
 from itertools import pairwise
@@ -14,18 +15,22 @@ from torch.nn import functional as F
 
 
 class ImageEncoder(nn.Module):
-    """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of the one size that is given.
+    """(B, C, h, w), values of order 1, to (B, outputs): relu(W keypoints + b), for images of one size.
 
-    Without keypoints it is the mean of the last level's features over all places, (B, 8 width), as classifiers have it.
+    Without keypoints it is the mean of the last level's features over all positions, (B, 8 width), as in
+    classifiers.
 
     Args:
-        size: h, w of what comes in, so after cropping; a 32nd of each, rounded up, is left for the spatial softmax.
+        size: h, w of the input, after cropping; the spatial softmax gets a 32nd of each, rounded up.
         channels: C.
-        keypoints: K of the spatial softmax; None for the mean.
-        outputs: twice the keypoints if not given, 64 as published; of the mean always 8 width.
-        width: channels of the first of four levels; each next has twice as many. A multiple of 16.
+        keypoints: K of the spatial softmax; None for mean pooling.
+        outputs: size of the output, by default twice the keypoints, 64 as published; with mean pooling always
+            8 width.
+        width: channels of the first of four levels, a multiple of 16; each level has twice as many as the one
+            before.
     Raises:
-        ValueError: another width, images that leave one pixel, of which no place can be told, or images of another size.
+        ValueError: another width, images so small that one position is left for the spatial softmax, or
+            images of another size.
     """
 
     def __init__(
@@ -39,7 +44,8 @@ class ImageEncoder(nn.Module):
         super().__init__()
         if width % 16 or min(size) < 1 or (keypoints is not None and max(size) <= 32):
             raise ValueError(
-                f"ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got {width} and {size}"
+                "ImageEncoder: the width must be a multiple of 16 and an image longer than 32 pixels, got "
+                f"{width} and {size}"
             )
         self.size, self.channels = size, channels
         self.outputs = 8 * width if keypoints is None else outputs or 2 * keypoints
@@ -68,7 +74,7 @@ class ImageEncoder(nn.Module):
 
 
 class ResidualConv2d(nn.Module):
-    """relu(x' + norm(conv(relu(norm(conv(x)))))), 3 x 3; x' is norm(1 x 1 conv(x)) where channels or size change. He et al. 2016."""
+    """relu(x' + norm(conv(relu(norm(conv(x)))))), 3 x 3; x' is norm(1 x 1 conv(x)) where the shape changes. He et al. 2016."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -85,9 +91,10 @@ class ResidualConv2d(nn.Module):
 
 
 class SpatialSoftmax(nn.Module):
-    """(B, C, h, w) to (B, K, 2): where each of K mixtures of the features is, as x, y in [-1, 1], (-1, -1) the first pixel.
+    """(B, C, h, w) to (B, K, 2): expected positions x, y in [-1, 1] of K mixtures of the features; (-1, -1) is the first pixel.
 
-    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is -1, as published.
+    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is
+    -1, as published.
     """
 
     def __init__(self, channels: int, keypoints: int) -> None:
@@ -95,20 +102,21 @@ class SpatialSoftmax(nn.Module):
         self.mix = nn.Conv2d(channels, keypoints, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        share = self.mix(x).flatten(2).softmax(dim=-1).unflatten(2, x.shape[2:])
+        weight = self.mix(x).flatten(2).softmax(dim=-1).unflatten(2, x.shape[2:])  # (B, K, h, w)
         across, down = (
             torch.linspace(-1.0, 1.0, n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2])
         )
-        return torch.stack([share.sum(2) @ across, share.sum(3) @ down], dim=-1)
+        return torch.stack([weight.sum(2) @ across, weight.sum(3) @ down], dim=-1)
 
 
 def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """(B, ..., h, w) to (B, ..., *size): from each row of the batch a window of its own, all equally likely; for training.
+    """Uniformly random crops (B, ..., h, w) to (B, ..., *size), one for each row of the batch; for training.
 
-    All images of a row are cut alike: the observations of one window in time, or several cameras that are to stay in step.
+    All images of a row have the same crop: the observations of one window in time, or several synchronous
+    cameras.
 
     Raises:
-        ValueError: the windows do not fit.
+        ValueError: the crop is larger than the images.
     """
     (height, width), spare = size, _spare(images, size)
     corners = [
@@ -121,10 +129,10 @@ def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generato
 
 
 def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(..., h, w) to (..., *size), the window in the middle; for evaluation. Halves of pixels are rounded to even, as in torchvision.
+    """Central crop (..., h, w) to (..., *size), for evaluation. Half pixels are rounded to even, as in torchvision.
 
     Raises:
-        ValueError: the window does not fit.
+        ValueError: the crop is larger than the images.
     """
     y, x = (round(n / 2) for n in _spare(images, size))
     return images[..., y : y + size[0], x : x + size[1]]
@@ -133,7 +141,7 @@ def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _spare(images: Tensor, size: tuple[int, int]) -> tuple[int, int]:
     height, width = images.shape[-2] - size[0], images.shape[-1] - size[1]
     if min(height, width) < 0 or min(size) < 1:
-        raise ValueError(f"crop: a window of {size} does not fit into images of {tuple(images.shape[-2:])}")
+        raise ValueError(f"crop: {size} is larger than images of {tuple(images.shape[-2:])}")
     return height, width
 
 

@@ -1,7 +1,7 @@
 """Diffusion Policy's transformer: the actions of a chunk attend to earlier ones, and to tokens of the time and the observations.
 
-Chi et al. 2023, section III-A; as many parameters as the released code (real-stanford/diffusion_policy, `TransformerForDiffusion` with
-`time_as_cond` and no layers over the condition).
+Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy,
+`TransformerForDiffusion` with `time_as_cond` and no layers over the condition).
 """
 
 import torch
@@ -15,21 +15,24 @@ from unveil.network.layers import attention, dropped, sinusoids
 class PolicyTransformer(nn.Module):
     """(x (B, h, A), time (B,), condition with tokens (B, n, O)) -> (B, h, A), for every h <= H and n <= N.
 
-    `time` is the index of the step, 0 .. T - 1. The memory is the embedded time, then the observations, oldest first, each through the
-    same two-layer network. With `causal` action i attends to actions 0 .. i, to the time and to observations 0 .. i, those not later than
-    itself, as published; without, to all.
+    `time` is the index of the step, 0 .. T - 1. The memory is the embedded time followed by the observations,
+    oldest first, each through the same two-layer network. With `causal` action i attends to actions 0 .. i,
+    to the time and to observations 0 .. i, those not later than itself, as published; without, to all.
 
-    Published sizes: depth 8, heads 4, width 256 (PushT and images) or 768 (kitchen), dropout of 0.01 (PushT), 0.1 or 0.3.
+    Published sizes: depth 8, heads 4, width 256 (PushT and images) or 768 (kitchen), dropout of 0.01 (PushT),
+    0.1 or 0.3.
 
     Args:
         features: A.
         horizon: H.
-        observation: O; with 0 the time is the whole memory, and the condition is not read.
-        observations: N, how many.
-        dropout: of attention weights, and of what each part of a block adds; in training alone, drawn from the attribute `generator`.
-        dropout_inputs: of actions and of the memory, with their places added.
+        observation: O; with 0 the time is the whole memory, and the condition is not used.
+        observations: N, the largest number of observations.
+        dropout: dropout of attention weights and of each residual branch, in training only, drawn from the
+            attribute `generator`.
+        dropout_inputs: dropout of actions and memory, after their position embeddings are added.
     Raises:
-        ValueError: the condition lacks its tokens, they or x have another size or are too many, or dropout has no generator.
+        ValueError: the condition lacks its tokens, they or x have another size or are too many, or dropout
+            has no generator.
     """
 
     def __init__(
@@ -76,21 +79,18 @@ class PolicyTransformer(nn.Module):
         memory = sinusoids(time, self.width, inclusive=True)[:, None]
         if self.observe is not None:
             memory = torch.cat([memory, self.observe(self._tokens(len(x), cond))], dim=1)
-        memory = self.memory(
-            dropped(memory + self.memory_place[: memory.shape[1]], self.dropout_inputs, generator)
-        )
-        h = dropped(self.enter(x) + self.place[: x.shape[1]], self.dropout_inputs, generator)
-        own, told = self.masks(x.shape[1], memory.shape[1], x.device) if self.causal else (None, None)
+        memory = memory + self.memory_place[: memory.shape[1]]  # (B, 1 + n, W)
+        memory = self.memory(dropped(memory, self.dropout_inputs, generator))
+        h = dropped(self.enter(x) + self.place[: x.shape[1]], self.dropout_inputs, generator)  # (B, h, W)
+        own, cross = self.masks(x.shape[1], memory.shape[1], x.device) if self.causal else (None, None)
         for block in self.blocks:
-            h = block(h, memory, own, told, generator)
+            h = block(h, memory, own, cross, generator)
         return self.leave(self.norm(h))
 
-    def masks(self, places: int, memories: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """What action i may see, bool: of the actions (i, j) j <= i, and of the memory (i, j) j <= i + 1, where 0 is the time."""
-        action = torch.arange(places, device=device)[:, None]
-        return torch.arange(places, device=device) <= action, torch.arange(
-            memories, device=device
-        ) <= action + 1
+    def masks(self, length: int, memories: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Causal masks, bool: action i attends to actions j <= i, and to memory j <= i + 1, where 0 is the time."""
+        i = torch.arange(length, device=device)[:, None]
+        return torch.arange(length, device=device) <= i, torch.arange(memories, device=device) <= i + 1
 
     def _tokens(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.tokens is None:
@@ -103,7 +103,8 @@ class PolicyTransformer(nn.Module):
             or shape[2] != self.observation
         ):
             raise ValueError(
-                f"PolicyTransformer: the tokens must be ({batch}, 1 to {self.observations}, {self.observation}), got {tuple(shape)}"
+                f"PolicyTransformer: the tokens must be ({batch}, 1 to {self.observations}, {self.observation}), "
+                f"got {tuple(shape)}"
             )
         return cond.tokens
 
@@ -116,10 +117,10 @@ class PolicyTransformer(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A pre-norm decoder block: x + attention to itself, + attention to a memory, + a two-layer network with GELU.
+    """A pre-norm decoder block: self-attention, cross-attention to a memory, and a two-layer network with GELU.
 
-    Vaswani et al. 2017, section 3.1, with the norms before as in Xiong et al. 2020. Shapes: x (B, N, W), memory (B, M, W); the masks say
-    which keys a query sees, bool (N, N) and (N, M), None for all.
+    Vaswani et al. 2017, section 3.1, with pre-norm as in Xiong et al. 2020. Shapes: x (B, N, W), memory (B,
+    M, W); the masks mark the keys that each query attends to, bool (N, N) and (N, M), None for all.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -127,11 +128,8 @@ class CrossBlock(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.own, self.told, self.last = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.query, self.memory, self.gather = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
+        self.query, self.memory = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.gather = nn.Linear(width, width)
         self.rise, self.fall = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
@@ -139,25 +137,24 @@ class CrossBlock(nn.Module):
         x: Tensor,
         memory: Tensor,
         own: Tensor | None,
-        told: Tensor | None,
+        cross: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         q, k, v = self.qkv(self.own(x)).chunk(3, dim=-1)
         x = x + self._dropped(self.merge(self._attend(q, k, v, own, generator)), generator)
         q, (k, v) = self.query(self.told(x)), self.memory(memory).chunk(2, dim=-1)
-        x = x + self._dropped(self.gather(self._attend(q, k, v, told, generator)), generator)
-        return x + self._dropped(
-            self.fall(self._dropped(F.gelu(self.rise(self.last(x))), generator)), generator
-        )
+        x = x + self._dropped(self.gather(self._attend(q, k, v, cross, generator)), generator)
+        inner = self._dropped(F.gelu(self.rise(self.last(x))), generator)
+        return x + self._dropped(self.fall(inner), generator)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))  # (B, H, N, D)
         if generator is None or not self.dropout:
             mixed = attention(q, k, v, mask)
         else:
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, N, M)
             scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
             mixed = self._dropped(scores.softmax(dim=-1), generator) @ v
         return mixed.transpose(1, 2).flatten(-2)

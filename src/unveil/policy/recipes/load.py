@@ -1,12 +1,14 @@
-"""From a run, a checkpoint or packaged weights to a policy."""
+"""From a run, a checkpoint, packaged weights to a policy."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from unveil.policy.settings import PolicySettings
 from unveil.runs.config import check_whole_numbers, read_config
 
 if TYPE_CHECKING:
@@ -16,80 +18,74 @@ if TYPE_CHECKING:
     from unveil.policy.networks.observation import Part
     from unveil.policy.policy import Policy
 
+PICTURE = (3, 96, 96)  # channels, height, width
+OBSERVATIONS = {"keypoints", "state", "other", "agent", "vertices", "picture"}
+SHAPE = ("observations", "actions", "n_obs", "horizon", "n_action", "diffusion_steps")
+SIZES = (*SHAPE, "kernel", "step_width", "width", "depth", "heads")
+WIDEST, DEEPEST = 8192, 8  # channels per level, and levels
+
+
+def read_policy_config(folder: Path) -> dict[str, Any]:
+    """Read and check the config.json of a policy; raises as `read_config`."""
+    return read_config(folder, "pusht", check_policy)
+
 
 def check_policy(config: Mapping[str, Any]) -> None:
-    """Refuse fields of which no policy can be built."""
-    whole = (
-        "observations",
-        "actions",
-        "n_obs",
-        "horizon",
-        "n_action",
-        "diffusion_steps",
-        "kernel",
-        "step_width",
-        "width",
-        "depth",
-        "heads",
-    )
-    check_whole_numbers(config, whole)
-    if config["predicts"] not in ("eps", "x0", "v", "flow") or config["network"] not in (
-        "cnn",
-        "transformer",
-    ):
-        raise ValueError("predicts must be eps, x0, v or flow, and network cnn or transformer")
-    known = {"keypoints", "state", "pixels", "other", "agent", "vertices", "picture"}
-    if (
-        not known.issuperset(str(config["observation"]).split("+"))
-        or not 0.0 <= float(config["dropout"]) < 1.0
-    ):
-        raise ValueError(f"observation is {config['observation']!r} and dropout {config['dropout']!r}")
+    """Refuse a config.json that describes no policy; `PolicyShape` checks all that it holds.
+
+    Raises:
+        ValueError: a field has another type, is out of range, or contradicts another.
+        KeyError: a field is missing.
+    """
+    check_whole_numbers(config, SIZES)
     if config["observation"] == "pixels":
         check_whole_numbers(config, ("crop", "image_width", "image_keypoints"))
+    elif not OBSERVATIONS.issuperset(str(config["observation"]).split("+")):
+        raise ValueError(f"observation is {config['observation']!r}")
+    if config["network"] not in ("cnn", "transformer") or not 0.0 <= float(config["dropout"]) < 1.0:
+        raise ValueError(f"network is {config['network']!r} and dropout {config['dropout']!r}")
     for part in config["parts"] if isinstance(config.get("parts"), list) else []:
-        sizes = [*part["shape"], *(part["crop"] or [])]
-        if not isinstance(part["key"], str) or not all(type(n) is int and 0 < n < 10_000 for n in sizes):
+        numbers = [*part["shape"], *(part["crop"] or [])]
+        image = type(part["encoder"]) is int and len(part["shape"]) == 3
+        if (
+            not isinstance(part["key"], str)
+            or not all(type(n) is int and 0 < n < 10_000 for n in numbers)
+            or not (part["encoder"] is None or image)
+        ):
             raise ValueError(f"a part of observations is {part!r}")
-        if part["encoder"] is not None and not (type(part["encoder"]) is int and len(part["shape"]) == 3):
-            raise ValueError(f"a part of observations is {part!r}")
-    if not (
-        isinstance(config.get("prefix", 0), int)
-        and 0 <= config.get("prefix", 0) <= config["horizon"] - config["n_obs"]
-    ):
-        raise ValueError(f"prefix is {config['prefix']!r}")
-    widths = config["widths"]
-    if (
-        not widths
-        or not all(isinstance(w, int) and 0 < w <= 8192 and w % 8 == 0 for w in widths)
-        or len(widths) > 8
-    ):
+    try:
+        shape_of(config)
+    except ValueError as error:
+        raise ValueError(str(error).replace("`", "")) from error  # backquotes would become flags
+    widths, groups = config["widths"], config.get("groups", 8) if config["network"] == "cnn" else 8
+    if not 0 < len(widths) <= DEEPEST or not all(type(w) is int and 0 < w <= WIDEST for w in widths):
         raise ValueError(f"widths are {widths!r}")
-    if config["network"] == "cnn" and any(width % config.get("groups", 8) for width in widths):
-        raise ValueError(f"widths are {widths!r}, in {config['groups']} groups")
-
-
-PICTURE = (3, 96, 96)  # channels, height, width
+    if any(width % 8 or width % groups for width in widths):
+        raise ValueError(f"widths are {widths!r}, in {groups} groups")
 
 
 def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Of an observation that holds images: ours is numbers and then a picture, that of others is as their config says. Else none."""
+    """The parts of an observation that holds images, else none.
+
+    Our own observations are numbers followed by a picture; a converted policy lists its parts in its config.
+    """
     from unveil.policy.networks.observation import Part
 
     if config["observation"] == "pixels":
-        numbers = config["observations"] - math.prod(PICTURE)
+        numbers = config["observations"] - prod(PICTURE)
         return Part("numbers", (numbers,)), Part("picture", PICTURE, 0, (config["crop"], config["crop"]))
-    told = config.get("parts")
-    if not isinstance(told, list):
+    listed = config.get("parts")
+    if not isinstance(listed, list):
         return ()
-    found = [
+    parts = [
         Part(it["key"], tuple(it["shape"]), it["encoder"], None if it["crop"] is None else tuple(it["crop"]))
-        for it in cast(list[dict[str, Any]], told)
+        for it in cast(list[dict[str, Any]], listed)
     ]
-    return tuple(found) if any(part.encoder is not None for part in found) else ()
+    return tuple(parts) if any(part.encoder is not None for part in parts) else ()
 
 
-def told_of(config: Mapping[str, Any]) -> Literal["film", "tokens", "inpainting"]:
-    """How a network is told observations, by its config; those from before there was a choice say it by the network."""
+def condition_of(config: Mapping[str, Any]) -> Literal["film", "tokens", "inpainting"]:
+    """How the network is conditioned on observations; the network decides where the config says auto or nothing."""
     condition = config.get("condition", "auto")
     return ("tokens" if config["network"] == "transformer" else "film") if condition == "auto" else condition
 
@@ -99,16 +95,11 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
     from unveil.policy.model import PolicyShape
 
     return PolicyShape(
-        config["observations"],
-        config["actions"],
-        config["n_obs"],
-        config["horizon"],
-        config["n_action"],
-        config["diffusion_steps"],
-        config["predicts"],
-        told_of(config),
-        config.get("prefix", 0),
-        parts_of(config),
+        **{name: config[name] for name in SHAPE},
+        predicts=config["predicts"],
+        condition=condition_of(config),
+        prefix=config.get("prefix", 0),
+        parts=parts_of(config),
     )
 
 
@@ -122,15 +113,24 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     shape, encoder = shape_of(config), None
     if shape.parts:
         encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
-    seen = shape.observations if encoder is None else encoder.size
+    features = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
-        told = shape.prefix + (0 if shape.told == "inpainting" else shape.n_obs * seen)
-        film = config.get("groups", 8), config.get("scale", True)  # others' may differ
+        vector = shape.prefix + (0 if shape.condition == "inpainting" else shape.n_obs * features)
         network = ConditionalUNet(
-            shape.row, told, tuple(config["widths"]), config["kernel"], config["step_width"], *film
+            shape.row,
+            vector,
+            tuple(config["widths"]),
+            config["kernel"],
+            config["step_width"],
+            config.get("groups", 8),  # converted policies may have other groups, and FiLM without a gain
+            config.get("scale", True),
         )
     else:
-        size = (
+        network = PolicyTransformer(
+            shape.actions,
+            shape.horizon,
+            features + shape.prefix,
+            shape.n_obs,
             config["width"],
             config["depth"],
             config["heads"],
@@ -138,10 +138,8 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
             config.get("dropout_inputs", 0.0),
             config.get("causal", True),
         )
-        network = PolicyTransformer(shape.actions, shape.horizon, seen + shape.prefix, shape.n_obs, *size)
-    return PolicyModel(
-        shape, network, encoder, pictured=bool(shape.parts) and config["observation"] != "pixels"
-    )
+    pictured = bool(shape.parts) and config["observation"] != "pixels"
+    return PolicyModel(shape, network, encoder, pictured=pictured)
 
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
@@ -155,101 +153,107 @@ def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
 
 
 def load_policy(
-    folder: Path,
-    device: str = "auto",
-    seed: int = 0,
-    solver: str | None = None,
-    sampling_steps: int | None = None,
-    n_action: int | None = None,
-    temperature: float = 1.0,
+    folder: Path, device: str = "auto", seed: int = 0, settings: PolicySettings | None = None, **fields: Any
 ) -> Policy:
     """A `Policy` from a run folder, a checkpoint folder or a zoo folder (`loading.py` finds it by name).
 
     Args:
-        solver, sampling_steps: by default ddim in 10, or for a distilled student consistency in 2.
+        fields: fields of `PolicySettings`, in place of those of `settings`.
     Raises:
-        ValueError: a solver that there is not, one that these weights are not for, or a number out of range.
+        ValueError: a number out of range, or a solver or a number of steps that does not suit these weights.
+        TypeError: no such setting.
     """
     from unveil.runs.device import find_device
 
+    settings = replace(settings or PolicySettings(), **fields)
     config = read_policy_config(folder)
+    settings = fitted(settings, config)
+    model = quick(load_policy_model(folder, find_device(device)))
+    return policy_of(model, settings, seed, clip=bool(config.get("clip", True)))
+
+
+def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySettings:
+    """The settings with the defaults of these weights: a distilled student samples by consistency in 2 steps.
+
+    Raises:
+        ValueError: a solver or a number of steps that does not suit the weights.
+    """
     student = bool(config.get("distill", ""))
-    solver = ("consistency" if student else "ddim") if solver is None else solver
-    sampling_steps = (2 if student else 10) if sampling_steps is None else sampling_steps
+    steps = settings.sampling_steps or (2 if student else 10)
+    solver = settings.solver or ("consistency" if student else "ddim")
     if (solver == "consistency") != student:
         raise ValueError(
-            "this policy is a distilled student: give --solver consistency and one to three --sampling-steps"
+            "this policy is a distilled student: give `solver=consistency` and `sampling_steps` of one to three"
             if student
-            else "solver consistency needs a distilled student: unveil train pusht --distill RUN"
+            else "`solver=consistency` needs a distilled student: unveil train pusht --distill RUN"
         )
-    if config["predicts"] != "flow" and sampling_steps > config["diffusion_steps"]:
+    if config["predicts"] != "flow" and steps > config["diffusion_steps"]:
         raise ValueError(
-            f"--sampling-steps must be at most {config['diffusion_steps']}, those of training, got {sampling_steps}"
+            f"`sampling_steps` must be at most {config['diffusion_steps']}, the steps of training, got {steps}"
         )
-    if student and config["distill_steps"] % sampling_steps:
-        calls = ", ".join(
-            str(k) for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0
-        )
+    if student and config["distill_steps"] % steps:
+        divisors = [k for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0]
         raise ValueError(
-            f"--sampling-steps must be one of {calls} for this student, whose times are those, got {sampling_steps}"
+            f"`sampling_steps` must be one of {', '.join(map(str, divisors))} for this student, which was trained at "
+            f"those times, got {steps}"
         )
-    model = quick(load_policy_model(folder, find_device(device)))
-    return policy_with(
-        model, seed, solver, sampling_steps, n_action, temperature, clip=bool(config.get("clip", True))
-    )
+    return replace(settings, solver=solver, sampling_steps=steps)
 
 
 def quick(model: PolicyModel) -> PolicyModel:
-    """The model laid out for acting, where that is quicker: on the CPU."""
+    """The model with the network layout that is faster for acting, which is another one on CPUs."""
     from unveil.policy.model import fast_policy
 
     return fast_policy(model) if model.device.type == "cpu" else model
 
 
-def policy_with(
-    model: PolicyModel,
-    seed: int = 0,
-    solver: str = "ddim",
-    sampling_steps: int = 10,
-    n_action: int | None = None,
-    temperature: float = 1.0,
-    *,
-    clip: bool = True,
+def policy_of(
+    model: PolicyModel, settings: PolicySettings | None = None, seed: int = 0, *, clip: bool = True
 ) -> Policy:
-    """The policy of a model and a solver's name.
+    """The policy of a model and settings; by default DDIM in 10 steps.
 
+    Args:
+        seed: seed of the first environment's noise.
+        clip: clamp every belief to [-1, 1], the limits of the data's actions.
     Raises:
-        ValueError: a solver that there is not, or a number out of range.
+        ValueError: a solver that does not suit the model, or more steps than its schedule has.
     """
     from unveil.policy.policy import Policy
     from unveil.sampling.gaussian import DDIM, Ancestral, Consistency, DPMpp2M, Heun
 
-    schedule = model.denoiser.schedule
-    solvers: dict[str, Any] = {
-        "ddim": DDIM(schedule),
-        "euler": DDIM(schedule),
-        "ddpm": Ancestral(schedule),
-        "dpmpp": DPMpp2M(schedule),
-        "heun": Heun(schedule),
-        "consistency": Consistency(schedule),
+    settings = settings or PolicySettings()
+    solvers = {
+        "ddim": DDIM,
+        "euler": DDIM,
+        "ddpm": Ancestral,
+        "dpmpp": DPMpp2M,
+        "heun": Heun,
+        "consistency": Consistency,
     }
-    if solver not in solvers:
-        raise ValueError(f"unknown solver {solver!r}; solvers: {', '.join(solvers)}")
-    if solver == "euler" and model.shape.predicts != "flow":
+    if settings.solver == "euler" and model.shape.predicts != "flow":
         raise ValueError(
-            f"solver euler is for policies of flow matching; this one says {model.shape.predicts}: give ddim"
+            f"`solver=euler` is for policies of flow matching; this one predicts {model.shape.predicts}: use ddim"
         )
     return Policy(
         model,
-        solvers[solver],
-        sampling_steps,
-        n_action=n_action,
-        temperature=temperature,
+        solvers[settings.solver or "ddim"](model.denoiser.schedule),
+        settings.sampling_steps or 10,
+        n_action=settings.n_action,
+        temperature=settings.temperature,
         clip=clip,
         seed=seed,
     )
 
 
-def read_policy_config(folder: Path) -> dict[str, Any]:
-    """config.json of a policy; raises as `read_config`."""
-    return read_config(folder, "pusht", check_policy)
+def policy_with(
+    model: PolicyModel,
+    seed: int = 0,
+    solver: Any = None,
+    sampling_steps: int | None = None,
+    n_action: int | None = None,
+    temperature: float = 1.0,
+    *,
+    clip: bool = True,
+) -> Policy:
+    """`policy_of` with single settings, for `convert.py` and `benchmarks/pusht.py`."""
+    return policy_of(model, PolicySettings(solver, sampling_steps, n_action, temperature), seed, clip=clip)

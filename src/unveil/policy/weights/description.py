@@ -1,7 +1,7 @@
-"""Diffusion policies of others under our names: their networks' shapes, read from tensors, and the names of each release.
+"""Third-party diffusion policies with our tensor names: the shapes of their networks, read from tensors.
 
-Two releases are known: real-stanford/diffusion_policy and LeRobot. Their U-Nets and image encoders are one function under two sets of
-names; the transformer is the former's alone.
+Two releases are known: real-stanford/diffusion_policy and LeRobot. Their U-Nets and image encoders are the
+same function with different tensor names; only the former has the transformer.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from unveil.policy.networks.observation import ObservationEncoder, Part
 from unveil.policy.networks.transformer import PolicyTransformer
 
 Release = Literal["real-stanford/diffusion_policy", "lerobot"]
-_EMPTY = "_dummy_variable"  # a parameter without numbers, by which the original finds a module's device
+_EMPTY = "_dummy_variable"  # an empty parameter that tells the original a module's device
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TransformerShape:
 
 
 class Linear(NamedTuple):
-    """What the network sees of a number x: x * scale + offset; shaped to broadcast, (D,) or (C, 1, 1)."""
+    """The normalisation x * scale + offset of the network's input; both broadcast, as (D,) or (C, 1, 1)."""
 
     scale: Tensor
     offset: Tensor
@@ -63,17 +63,20 @@ class Linear(NamedTuple):
 
 @dataclass(frozen=True)
 class Described:
-    """What a policy of others is; the network and the parts fix the tensors.
+    """A policy of one of the releases; `network` and `parts` determine its tensors.
 
     Args:
-        policy: its class there.
-        parts: of an observation, in the order in which the vector of a step has them; images have encoders.
-        keypoints: of the encoders' spatial softmax; None where they say the mean over places.
-        told: how the network learns of observations: FiLM, tokens, or inpainting of trajectories that hold observations too.
-        horizon, observed, acted: steps of a chunk, of the observations that are told, and of the actions that are carried out.
-        first: of the chunk's actions, the first that is carried out.
-        steps, schedule, predicts, clip: of the diffusion, `schedule` by its name in diffusers; `clip` bounds the belief about x_0.
-        sampler: its sampler there, and in how many steps.
+        policy: name of its class in the release.
+        parts: parts of an observation, in the order of a step's vector; images have encoders.
+        keypoints: keypoints of the encoders' spatial softmax; None for encoders with mean pooling.
+        condition: how the network is conditioned on observations: by FiLM, as tokens, or by inpainting of
+            trajectories that hold observations, too.
+        horizon, observed, n_action: number of actions of a chunk, of observations of a decision, and of
+            executed actions.
+        first: index of the first executed action of a chunk.
+        steps, schedule, predicts, clip: settings of the diffusion, `schedule` by its name in diffusers;
+            `clip` bounds the belief about x_0.
+        sampler: the release's sampler and its number of steps.
     """
 
     release: Release
@@ -81,10 +84,10 @@ class Described:
     network: UNetShape | TransformerShape
     parts: tuple[Part, ...]
     keypoints: int | None
-    told: Literal["film", "tokens", "inpainting"]
+    condition: Literal["film", "tokens", "inpainting"]
     horizon: int
     observed: int
-    acted: int
+    n_action: int
     first: int
     steps: int
     schedule: str
@@ -92,15 +95,25 @@ class Described:
     clip: float | None
     sampler: str
 
+    @property
+    def told(self) -> str:
+        """`condition`, as convert.py names it."""
+        return self.condition
+
+    @property
+    def acted(self) -> int:
+        """`n_action`, as convert.py names it."""
+        return self.n_action
+
 
 @dataclass(frozen=True, eq=False)
 class PolicyWeights:
-    """A policy of others under our names, `network.*` and `observation.*`.
+    """The weights of a third-party policy with our names, `network.*` and `observation.*`.
 
     Args:
         averaged: the EMA of the weights; None if there is none.
-        normalization: by key of an observation's part, and "action".
-        notes: of the file, for people: epoch, step.
+        normalization: the normalisation of each part of an observation, by its key, and of "action".
+        notes: epoch and step of the training, for display.
     """
 
     described: Described
@@ -111,10 +124,10 @@ class PolicyWeights:
 
 
 def window(crop: object, image: tuple[int, ...]) -> tuple[int, int] | None:
-    """What a config says of cropping images of this shape: two lengths, or None.
+    """The crop in a config for images of this shape: two lengths, or None.
 
     Raises:
-        ValueError: anything else, or more than the image.
+        ValueError: anything else, or a crop larger than the image.
     """
     if crop is None:
         return None
@@ -126,10 +139,10 @@ def window(crop: object, image: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def network_of(described: Described) -> ConditionalUNet | PolicyTransformer:
-    """Our network of this shape.
+    """Our network with this shape.
 
     Raises:
-        ValueError: there is no such network.
+        ValueError: the shape is invalid.
     """
     it = described.network
     try:
@@ -138,24 +151,24 @@ def network_of(described: Described) -> ConditionalUNet | PolicyTransformer:
         sizes = it.features, it.horizon, it.observation, it.observations, it.width, it.depth, it.heads
         return PolicyTransformer(*sizes, it.dropout, it.dropout_inputs, it.causal)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise ValueError(f"its network cannot be ({error})") from error
+        raise ValueError(f"its network is not valid ({error})") from error
 
 
 def observation_of(described: Described) -> ObservationEncoder:
-    """Our encoder of its observations; without images it has no weights."""
+    """Our encoder for its observations; without images it has no weights."""
     return ObservationEncoder(described.parts, described.keypoints)
 
 
 def model_of(described: Described) -> nn.ModuleDict:
-    """Both, whose state dict has the names of `PolicyWeights`."""
+    """Network and encoder; the state dict has the names of `PolicyWeights`."""
     return nn.ModuleDict({"network": network_of(described), "observation": observation_of(described)})
 
 
 def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetShape:
-    """The shape of a U-Net of either release, whose groups are in no tensor.
+    """The shape of a U-Net of either release; `groups` cannot be read from tensors.
 
     Raises:
-        ValueError: no such U-Net there.
+        ValueError: the tensors are not those of such a U-Net.
     """
     first = "blocks.0" if f"{prefix}down_modules.0.0.blocks.0.block.0.weight" in tensors else "conv1"
     step = _of(tensors, f"{prefix}diffusion_step_encoder.3.bias", 1).shape[0]
@@ -165,9 +178,11 @@ def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetS
     inner = _of(tensors, f"{prefix}down_modules.0.0.{first}.block.0.weight", 3)
     film = _of(tensors, f"{prefix}down_modules.0.0.cond_encoder.1.weight", 2)
     if any(name.startswith(f"{prefix}local_cond_encoder.") for name in tensors):
-        raise ValueError("its U-Net is told observations step by step (obs_as_local_cond), which ours is not")
+        raise ValueError(
+            "its U-Net is conditioned on observations step by step (obs_as_local_cond), which ours does not support"
+        )
     if film.shape[0] not in (widths[0], 2 * widths[0]) or film.shape[1] < step or step < 4 or len(widths) > 8:
-        raise ValueError("its U-Net has FiLM of a shape that makes no sense")
+        raise ValueError("the FiLM of its U-Net has an invalid shape")
     return UNetShape(
         inner.shape[1],
         film.shape[1] - step,
@@ -182,15 +197,15 @@ def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetS
 def transformer_shape(
     tensors: Mapping[str, Tensor], prefix: str, heads: int, dropout: float, dropout_inputs: float
 ) -> TransformerShape:
-    """The shape of a transformer, but for what is in no tensor.
+    """The shape of a transformer; heads and dropout cannot be read from tensors.
 
     Raises:
-        ValueError: none there, or a variant of it that ours does not have.
+        ValueError: the tensors are not those of a transformer, or of an unsupported variant.
     """
-    places = _of(tensors, f"{prefix}pos_emb", 3)
+    positions = _of(tensors, f"{prefix}pos_emb", 3)
     if f"{prefix}encoder.0.weight" not in tensors:
         raise ValueError(
-            "its transformer has no memory or layers over it (time_as_cond false or n_cond_layers above 0); ours has neither"
+            "its transformer has time_as_cond false or n_cond_layers above 0; both are not supported"
         )
     depth = 0
     while f"{prefix}decoder.layers.{depth}.norm1.weight" in tensors:
@@ -198,19 +213,19 @@ def transformer_shape(
     observe, memory = tensors.get(f"{prefix}cond_obs_emb.weight"), _of(tensors, f"{prefix}cond_pos_emb", 3)
     features = _of(tensors, f"{prefix}input_emb.weight", 2).shape[1]
     observation = 0 if observe is None else observe.shape[-1]
-    sizes = features, places.shape[1], observation, memory.shape[1] - 1, places.shape[2], depth, heads
+    sizes = features, positions.shape[1], observation, memory.shape[1] - 1, positions.shape[2], depth, heads
     return TransformerShape(*sizes, dropout, dropout_inputs, causal=f"{prefix}mask" in tensors)
 
 
 def renamed(
     tensors: Mapping[str, Tensor], table: Mapping[str, str], described: Described
 ) -> dict[str, Tensor]:
-    """All parameters under our names, float32.
+    """All parameters with our names, as float32.
 
     Args:
-        table: our names to theirs.
+        table: our names -> theirs.
     Raises:
-        ValueError: a tensor is missing, foreign, of another shape or not finite.
+        ValueError: a tensor is missing, unknown, of another shape or not finite.
     """
     used = set(table.values())
     missing = sorted(used - tensors.keys())
@@ -222,28 +237,27 @@ def renamed(
             else ""
         )
         raise ValueError(
-            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[name[:80] for name in foreign[:2]]}{norm}"
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are unknown "
+            f"{[name[:80] for name in foreign[:2]]}{norm}"
         )
     with torch.device("meta"):
         ours = {name: tuple(value.shape) for name, value in model_of(described).state_dict().items()}
     if ours.keys() != table.keys():
         raise ValueError(f"no names for {sorted(ours.keys() ^ table.keys())[:2]}")
-    found: dict[str, Tensor] = {}
+    ours_named: dict[str, Tensor] = {}
     for name, theirs in table.items():
         value = tensors[theirs]
-        if (
-            name in ("network.place", "network.memory_place") and value.ndim == 3
-        ):  # theirs have an axis for the batch
-            value = value[0]
+        if name in ("network.place", "network.memory_place") and value.ndim == 3:
+            value = value[0]  # theirs have a batch axis
         if tuple(value.shape) != ours[name]:
-            raise ValueError(f"{theirs} has shape {tuple(value.shape)}, needed is {ours[name]}")
+            raise ValueError(f"{theirs} must have shape {ours[name]}, got {tuple(value.shape)}")
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{theirs} holds numbers that are not finite")
-        found[name] = value.to(torch.float32)
-    return found
+        ours_named[name] = value.to(torch.float32)
+    return ours_named
 
 
 def _of(tensors: Mapping[str, Tensor], name: str, axes: int) -> Tensor:
     if name not in tensors or tensors[name].ndim != axes or not tensors[name].numel():
-        raise ValueError(f"{name} is missing, or has not {axes} axes")
+        raise ValueError(f"{name} is missing, or does not have {axes} axes")
     return tensors[name]

@@ -1,7 +1,7 @@
-"""Checkpoints of real-stanford/diffusion_policy (`.ckpt`): read without running anything in them, under our names.
+"""Checkpoints of real-stanford/diffusion_policy (`.ckpt`), read with our tensor names and without running code in them.
 
-Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its average (`ema_model`) and the
-optimizer; and `pickles`, pickles within the pickle. Of these, numbers alone are looked at.
+Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its
+average (`ema_model`) and the optimizer; and `pickles`, nested pickles, of which only numbers are read.
 """
 
 import zipfile
@@ -39,11 +39,8 @@ POLICIES = (
     "DiffusionTransformerHybridImagePolicy",
     "DiffusionUnetImagePolicy",
 )
-IMAGENET = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # mean and deviation of each channel, as torchvision has them
-_BYTES = Symbol("_codecs", "encode")  # as Python 3 writes bytes for Python 2
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's mean and deviation of each channel
+_BYTES = Symbol("_codecs", "encode")  # how Python 3 pickles bytes for Python 2
 _FORM = Form(
     knows=lambda symbol: symbol == _BYTES or hydra_config.knows(symbol),
     repeats=hydra_config.repeats,
@@ -55,10 +52,11 @@ _FORM = Form(
 
 
 def read_policy(file: Path) -> PolicyWeights:
-    """A policy of the original: what it is, its weights, their average and its normaliser.
+    """Read a policy's description, weights, averaged weights and normalisers.
 
     Raises:
-        UnveilError: missing, damaged, with anything in it that does not belong there, or a policy that ours cannot be.
+        UnveilError: a file that is missing, damaged, or holds other objects than such a checkpoint, or an
+            unsupported policy.
     """
     try:
         state = read_torch(file, _FORM)
@@ -85,14 +83,14 @@ def read_policy(file: Path) -> PolicyWeights:
 
 
 def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
-    """What a policy is, of its config and its tensors, which must agree.
+    """The description of a policy, from its config and its tensors, which must agree.
 
     Raises:
-        ValueError: a policy or a variant that ours cannot be, or a config that lacks something.
+        ValueError: an unsupported policy or variant, or an incomplete config.
     """
     policy, kind = _at(cfg, "policy", dict), str(_at(cfg, "policy._target_", str)).rpartition(".")[2]
     if kind not in POLICIES:
-        raise ValueError(f"it is a {kind[:60]}; {', '.join(POLICIES)} can be read")
+        raise ValueError(f"it is a {kind[:60]}; supported are {', '.join(POLICIES)}")
     own, images = policy.get("model") or policy, "Image" in kind
     if "Unet" in kind:
         network = unet_shape(tensors, "model.", _at(own, "n_groups", int))
@@ -111,39 +109,41 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         parts = _parts(_at(policy, "shape_meta.obs", dict), policy.get("crop_shape"))
     else:
         parts = (Part("obs", (_at(cfg, "obs_dim", int),)),)
-    told = "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
+    condition = (
+        "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
+    )
     scheduler = _at(policy, "noise_scheduler", dict)
     predicts = _at(scheduler, "prediction_type", str)
     if predicts not in ("epsilon", "sample"):
         raise ValueError(f"it predicts {predicts[:40]}; epsilon and sample are known")
     if policy.get("pred_action_steps_only") is True:
         raise ValueError(
-            "its chunks hold the actions that are carried out alone (pred_action_steps_only), which ours do not"
+            "its chunks hold only the executed actions (pred_action_steps_only), which is not supported"
         )
-    later = (
-        kind == "DiffusionUnetLowdimPolicy" and policy.get("oa_step_convention") is not True
-    )  # an early convention, one step off
+    # An early convention of one class executes actions from one step later on.
+    later = kind == "DiffusionUnetLowdimPolicy" and policy.get("oa_step_convention") is not True
+    sampler = str(scheduler.get("_target_", "")).rpartition(".")[2]
     return Described(
         "real-stanford/diffusion_policy",
         kind,
         network,
         parts,
         keypoints=None if plain else 32,
-        told=told,
+        condition=condition,
         horizon=_at(policy, "horizon", int),
         observed=observed,
-        acted=_at(policy, "n_action_steps", int),
+        n_action=_at(policy, "n_action_steps", int),
         first=observed if later else observed - 1,
         steps=_at(scheduler, "num_train_timesteps", int),
         schedule=_at(scheduler, "beta_schedule", str),
         predicts="eps" if predicts == "epsilon" else "x0",
         clip=1.0 if scheduler.get("clip_sample") is True else None,
-        sampler=f"{str(scheduler.get('_target_', '')).rpartition('.')[2][:40]}, {policy.get('num_inference_steps')} steps",
+        sampler=f"{sampler[:40]}, {policy.get('num_inference_steps')} steps",
     )
 
 
 def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
-    """The parameters of one state dict under our names.
+    """The parameters of one state dict with our names.
 
     Raises:
         ValueError: as `renamed`.
@@ -154,7 +154,7 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
         if isinstance(it, TransformerShape)
         else unet_names(it, "model.", lerobot=False)
     )
-    places = list[str]()
+    others = list[str]()
     shared = any(name.startswith("obs_encoder.key_model_map.rgb.") for name in tensors)
     for part in described.parts:
         if part.encoder is not None and described.keypoints is None:
@@ -164,31 +164,28 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
         elif part.encoder is not None:
             net = f"obs_encoder.obs_nets.{part.key}"
             table |= encoder_names(part.encoder, f"{net}.nets.0.nets", f"{net}.nets.1.nets", f"{net}.nets.3")
-            places += [
+            others += [
                 f"{net}.backbone.",
                 f"{net}.pool.",
                 *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y")),
             ]
-    places += ["normalizer.", "model.mask", "model.memory_mask"]  # kept twice, or known without
-    found = {name: value for name, value in split(tensors).items() if not name.startswith(tuple(places))}
-    if any(
-        not torch.equal(value, torch.ones_like(value))
-        for name, value in tensors.items()
-        if name.endswith(".temperature")
-    ):
+    others += ["normalizer.", "model.mask", "model.memory_mask"]  # duplicates, or constants
+    temperatures = [value for name, value in tensors.items() if name.endswith(".temperature")]
+    if any(not torch.equal(value, torch.ones_like(value)) for value in temperatures):
         raise ValueError("its spatial softmax has another temperature than 1")
-    return renamed(found, table, described)
+    parameters = {name: value for name, value in split(tensors).items() if not name.startswith(tuple(others))}
+    return renamed(parameters, table, described)
 
 
 def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Linear]:
-    """What the policy does to its observations and actions, from its own state dict.
+    """The normalisation of observations and actions, from a state dict.
 
     Raises:
         ValueError: one is missing, or of another size.
     """
-    found: dict[str, Linear] = {}
+    linear: dict[str, Linear] = {}
     actions = described.network.features - (
-        sum(p.shape[0] for p in described.parts) if described.told == "inpainting" else 0
+        sum(p.shape[0] for p in described.parts) if described.condition == "inpainting" else 0
     )
     sizes = {part.key: part.shape[0] for part in described.parts}
     for key, size in {**sizes, "action": actions}.items():
@@ -203,50 +200,49 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
         ):
             raise ValueError(f"its normaliser of {key[:40]} is missing, or not of {size} numbers")
         image = any(part.key == key and part.encoder is not None for part in described.parts)
-        found[key] = Linear(scale[:, None, None], offset[:, None, None]) if image else Linear(scale, offset)
-    return found
+        linear[key] = Linear(scale[:, None, None], offset[:, None, None]) if image else Linear(scale, offset)
+    return linear
 
 
 def renormalized(normalization: Mapping[str, Linear], described: Described) -> dict[str, Linear]:
-    """Images normalised once more, by ImageNet's statistics, as `imagenet_norm` asks: ((x scale + offset) - mean) / deviation.
+    """The normalisation followed by ImageNet's, for `imagenet_norm`: ((x scale + offset) - mean) / deviation of images.
 
     Raises:
-        ValueError: images of other than three channels.
+        ValueError: images without three channels.
     """
     mean, deviation = (torch.tensor(values)[:, None, None] for values in IMAGENET)
     found = dict(normalization)
     for part in described.parts:
         if part.encoder is not None:
             if part.shape[0] != 3:
-                raise ValueError(
-                    f"its {part.key[:40]} has {part.shape[0]} channels, but imagenet_norm knows three"
-                )
+                got = f"its {part.key[:40]} has {part.shape[0]} channels"
+                raise ValueError(f"{got}, but imagenet_norm needs three")
             it = normalization[part.key]
             found[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
     return found
 
 
 def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of `MultiImageObsEncoder`, if it is one that ours can be.
+    """The config of a `MultiImageObsEncoder`.
 
     Raises:
-        ValueError: it is another encoder, or a variant of it.
+        ValueError: another encoder, or an unsupported variant.
     """
     it = _at(cfg, "policy.obs_encoder", dict)
     kind = str(it.get("_target_")).rpartition(".")[2]
     if kind != "MultiImageObsEncoder":
-        raise ValueError(f"its observations go through a {kind[:60]}; MultiImageObsEncoder can be read")
+        raise ValueError(f"its observations are encoded by a {kind[:60]}; MultiImageObsEncoder is supported")
     model = it.get("rgb_model")
     name = cast(dict[str, Any], model).get("name") if isinstance(model, dict) else None
     if name != "resnet18":
-        raise ValueError(f"its images go through {str(name)[:40]}; a resnet18 can be read")
+        raise ValueError(f"its images are encoded by {str(name)[:40]}; resnet18 is supported")
     if it.get("resize_shape") is not None:
-        raise ValueError("its images are resized (resize_shape), which ours are not")
+        raise ValueError("its images are resized (resize_shape), which is not supported")
     return it
 
 
 def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -> tuple[Part, ...]:
-    """As `MultiImageObsEncoder` has them: images by name, then numbers by name; one network reads all images, or each has its own."""
+    """The parts in the order of `MultiImageObsEncoder`: images by name, then numbers by name; images may share one encoder."""
     parts = _parts(observations, None)
     images = sorted((part for part in parts if part.encoder is not None), key=lambda part: part.key)
     crops, found = encoder.get("crop_shape"), list[Part]()
@@ -258,16 +254,16 @@ def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -
 
 
 def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
-    """The parts in the order of `shape_meta`, each image with an encoder of its own."""
+    """The parts in the order of `shape_meta`, each image with its own encoder."""
     parts, encoders = list[Part](), 0
     for key, meta in observations.items():
         shape = tuple(_at(meta, "shape", list))
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
-            raise ValueError(f"its observation {key[:40]} has a shape that makes no sense")
+            raise ValueError(f"its observation {key[:40]} has an invalid shape")
         if meta.get("type", "low_dim") == "low_dim":
             if len(shape) != 1:
                 raise ValueError(
-                    f"its observation {key[:40]} of shape {shape} is neither numbers side by side nor an image"
+                    f"its observation {key[:40]} of shape {shape} is neither a vector nor an image"
                 )
             parts.append(Part(key, shape))
             continue
@@ -279,7 +275,7 @@ def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
 
 
 def _plain(tree: Any) -> dict[str, Any]:
-    """`cfg` plain, the state dicts of model and average, and what the pickles within say that is a number."""
+    """`cfg` as plain objects, the state dicts of model and average, and the numbers in nested pickles."""
     payload = cast(dict[str, Any], tree) if isinstance(tree, dict) else {}
     dicts, pickles = payload.get("state_dicts"), payload.get("pickles")
     cfg = hydra_config.plain(payload.get("cfg"))
@@ -288,31 +284,30 @@ def _plain(tree: Any) -> dict[str, Any]:
             "not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)"
         )
     cfg = interpolation.resolved(cast(dict[str, Any], cfg))
-    wanted = {
-        name: value for name, value in cast(dict[str, Any], dicts).items() if name in ("model", "ema_model")
-    }
+    named = cast(dict[str, Any], dicts).items()
+    wanted = {name: value for name, value in named if name in ("model", "ema_model")}
     notes: dict[str, int] = {}
     for name in ("epoch", "global_step"):
-        within = cast(dict[str, Any], pickles).get(name) if isinstance(pickles, dict) else None
+        nested = cast(dict[str, Any], pickles).get(name) if isinstance(pickles, dict) else None
         if (
-            isinstance(within, Made)
-            and within.maker == _BYTES
-            and len(within.arguments) == 2
-            and within.arguments[1] == "latin1"
+            isinstance(nested, Made)
+            and nested.maker == _BYTES
+            and len(nested.arguments) == 2
+            and nested.arguments[1] == "latin1"
         ):
-            value = read_pickle(BytesIO(str(within.arguments[0]).encode("latin1")), nothing)
+            value = read_pickle(BytesIO(str(nested.arguments[0]).encode("latin1")), nothing)
             if type(value) is int and 0 <= value < 10**12:
                 notes[name] = value
     return {"cfg": cfg, "state_dicts": wanted, "notes": notes}
 
 
 def _other(file: Path) -> str:
-    """Which other program's checkpoint a file is, as the end of a sentence; "" if that is not known."""
+    """The other program that wrote a checkpoint, as the end of a sentence; "" if unknown."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             with archive.open(names[0]) as tree:
-                said = tree.read(2**24)
+                pickled = tree.read(2**24)
     except (
         OSError,
         ValueError,
@@ -324,29 +319,31 @@ def _other(file: Path) -> str:
         zlib.error,
     ):
         return ""
-    if b"pytorch-lightning_version" in said:
+    if b"pytorch-lightning_version" in pickled:
         return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"
-    if b"state_dicts" not in said and b"state_dict" in said:
-        return "; it holds a state_dict, and is of another program than real-stanford/diffusion_policy"
+    if b"state_dicts" not in pickled and b"state_dict" in pickled:
+        return (
+            "; it holds a state_dict, and was written by another program than real-stanford/diffusion_policy"
+        )
     return ""
 
 
 def _tensors(name: str, value: Any) -> dict[str, Tensor]:
-    found = cast(dict[Any, Any], value) if isinstance(value, dict) else {}
-    if not found or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
-        raise ValueError(f"its state_dicts: {name} is no dict of tensors")
-    return cast(dict[str, Tensor], found)
+    tensors = cast(dict[object, object], value) if isinstance(value, dict) else {}
+    if not tensors or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
+        raise ValueError(f"its state_dicts: {name} is not a dict of tensors")
+    return cast(dict[str, Tensor], tensors)
 
 
 def _at(config: Any, path: str, kind: type) -> Any:
-    """The value at a dotted path of a config, which must be there and of this kind."""
+    """The value at a dotted path of a config, which must exist and be of this kind."""
     value = config
     for name in path.split("."):
         value = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
     if kind is float and type(value) is int:
         return float(value)
     if isinstance(value, str) and "${" in value:
-        raise ValueError(f"its config says {path} is {value[:80]}, which cannot be resolved here")
+        raise ValueError(f"{path} in its config is {value[:80]}, which cannot be resolved here")
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 10**6):
-        raise ValueError(f"its config says no {path} that makes sense")
+        raise ValueError(f"{path} in its config is missing or invalid")
     return value

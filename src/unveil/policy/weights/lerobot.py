@@ -1,8 +1,8 @@
-"""Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, under our names.
+"""Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, read with our tensor names.
 
-Statistics are buffers of the model (before 0.4), or stand in files beside it: `policy_preprocessor.json` names a safetensors file with
-`observation.state.min` and the like, `policy_postprocessor.json` one for the actions. Before 0.2 configs told shapes and normalisation by
-name alone, and no type.
+Statistics are buffers of the model (before 0.4), or in files beside it: `policy_preprocessor.json` names a
+safetensors file with `observation.state.min` and the like, `policy_postprocessor.json` one for the actions.
+Before 0.2 configs listed shapes and normalisation by name only, without a type.
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ from unveil.policy.weights.names import Names, encoder_names, unet_names
 
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
-_EPS = 1e-8  # LeRobot's, where a deviation or a range is zero
+_EPS = 1e-8  # LeRobot's value for a deviation or a range of zero
 
 
 def is_lerobot(folder: Path) -> bool:
-    """Whether a folder's config.json is that of a policy of LeRobot, of any type: it names its features, or before 0.2 their shapes."""
+    """Whether a folder holds a LeRobot policy of any type: its config.json names features, or before 0.2 their shapes."""
     try:
         config = read_object(folder / "config.json")
     except (UnveilError, OSError):
@@ -45,10 +45,10 @@ def is_lerobot(folder: Path) -> bool:
 
 
 def read_policy_folder(folder: Path) -> PolicyWeights:
-    """A policy of LeRobot: what it is, its weights and its normaliser. LeRobot keeps no average of the weights beside them.
+    """Read a policy's description, weights and normalisers. LeRobot stores no averaged weights.
 
     Raises:
-        UnveilError: a file is missing or damaged, or a policy that ours cannot be.
+        UnveilError: a file is missing or damaged, or the policy is not supported.
     """
     config = current(read_object(folder / "config.json"))
     try:
@@ -66,7 +66,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         UnveilError: a file is missing or damaged.
-        ValueError: an index that makes no sense, or shards that share a tensor or lack one.
+        ValueError: an invalid index, or shards that share a tensor or lack one.
     """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file() or not index.is_file():
@@ -75,24 +75,23 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     named = cast(dict[str, Any], table) if isinstance(table, dict) else {}
     if not named or not all(isinstance(shard, str) and Path(shard).name == shard for shard in named.values()):
         raise ValueError(f"{index.name} does not say which file beside it holds which tensor (weight_map)")
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for shard in sorted(set(named.values())):
         part = read_tensors(folder / shard)
-        if twice := sorted(part.keys() & found.keys()):
-            raise ValueError(f"{twice[0][:80]} stands in two of its shards")
-        found |= part
-    if wrong := sorted(named.keys() ^ found.keys()):
-        raise ValueError(
-            f"{wrong[0][:80]} is {'in no shard' if wrong[0] in named else 'in a shard, but not in the index'}"
-        )
-    return found
+        if twice := sorted(part.keys() & tensors.keys()):
+            raise ValueError(f"{twice[0][:80]} is in two of its shards")
+        tensors |= part
+    if wrong := sorted(named.keys() ^ tensors.keys()):
+        place = "in no shard" if wrong[0] in named else "in a shard, but not in the index"
+        raise ValueError(f"{wrong[0][:80]} is {place}")
+    return tensors
 
 
 def current(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as LeRobot writes it since 0.2; one of before is told by its `input_shapes` and its noise scheduler.
+    """A config in the format since LeRobot 0.2; older ones are recognised by `input_shapes` and a noise scheduler.
 
-    Its `normalization_mapping` then has the names of features beside those of kinds. One whose type was lost is of diffusion if it names
-    a noise scheduler (huggingface/lerobot#1105).
+    The `normalization_mapping` of those then has features as keys in addition to kinds. A config without its
+    type is one of diffusion if it names a noise scheduler (huggingface/lerobot#1105).
     """
     if (
         "type" not in config
@@ -113,14 +112,10 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
     ]
     modes: dict[str, str] = {}
     for name in ("input_normalization_modes", "output_normalization_modes"):
-        told = config.get(name)
-        modes |= {
-            key: str(mode).upper()
-            for key, mode in (cast(dict[str, Any], told) if isinstance(told, dict) else {}).items()
-        }
-    modes = {
-        key: modes.get(key, "IDENTITY") for side in features for key in side
-    }  # what is not named was left as it is
+        listed = cast(dict[str, Any], config[name]) if isinstance(config.get(name), dict) else {}
+        modes |= {key: str(mode).upper() for key, mode in listed.items()}
+    # Features that are not listed were not normalised.
+    modes = {key: modes.get(key, "IDENTITY") for side in features for key in side}
     return config | {
         "type": "diffusion",
         "input_features": features[0],
@@ -130,10 +125,10 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
-    """What a policy is, of its config and its tensors.
+    """The description of a policy, from its config and its tensors.
 
     Raises:
-        ValueError: a policy or a variant that ours cannot be, or a config that lacks something.
+        ValueError: an unsupported policy or variant, or an incomplete config.
     """
     check_type(config)
     network = unet_shape(tensors, "diffusion.unet.", _whole(config, "n_groups"))
@@ -142,7 +137,7 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
         raise ValueError("its image encoder has BatchNorm (use_group_norm false), ours GroupNorm")
     if images and (config.get("vision_backbone") != "resnet18" or config.get("resize_shape") is not None):
         raise ValueError(
-            "its images go through something else than a resnet18 of their own size (vision_backbone, resize_shape)"
+            "its image encoder is not a resnet18 without resizing (vision_backbone, resize_shape)"
         )
     shapes, crop = _features(config, None), config.get("crop_shape")
     if STATE not in shapes:
@@ -159,43 +154,41 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
         raise ValueError(f"it predicts {str(predicts)[:40]}; epsilon and sample are known")
     bound = config.get("clip_sample_range", 1.0)
     if not isinstance(bound, int | float) or not 0 < bound < 1e6:
-        raise ValueError("its config says no clip_sample_range that makes sense")
+        raise ValueError("clip_sample_range in its config is missing or invalid")
+    sampler = str(config.get("noise_scheduler_type"))
     return Described(
         "lerobot",
         "DiffusionPolicy",
         network,
         tuple(parts),
         keypoints=_whole(config, "spatial_softmax_num_keypoints"),
-        told="film",
+        condition="film",
         horizon=_whole(config, "horizon"),
         observed=observed,
-        acted=_whole(config, "n_action_steps"),
+        n_action=_whole(config, "n_action_steps"),
         first=observed - 1,
         steps=steps,
         schedule=str(config.get("beta_schedule"))[:40],
         predicts="eps" if predicts == "epsilon" else "x0",
         clip=float(bound) if config.get("clip_sample") is True else None,
-        sampler=f"{str(config.get('noise_scheduler_type'))[:40]}, {config.get('num_inference_steps') or steps} steps",
+        sampler=f"{sampler[:40]}, {config.get('num_inference_steps') or steps} steps",
     )
 
 
 def check_type(config: Mapping[str, Any]) -> None:
-    """Refuse policies that are not of diffusion.
+    """Refuse policies without diffusion.
 
     Raises:
-        ValueError: it is of another type, or says none.
+        ValueError: another type, or none.
     """
     if config.get("type") != "diffusion":
-        said = (
-            f"it is of type {str(config['type'])[:40]}"
-            if "type" in config
-            else "its config.json says no type and no noise_scheduler_type"
-        )
-        raise ValueError(f"{said}; diffusion can be read")
+        missing = "its config.json has no type and no noise_scheduler_type"
+        reason = f"it is of type {str(config['type'])[:40]}" if "type" in config else missing
+        raise ValueError(f"{reason}; diffusion is supported")
 
 
 def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
-    """The parameters under our names.
+    """The parameters with our names.
 
     Raises:
         ValueError: as `renamed`.
@@ -207,50 +200,42 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
     for encoder in {part.encoder for part in described.parts if part.encoder is not None}:
         net = f"diffusion.rgb_encoder.{encoder}" if apart else "diffusion.rgb_encoder"
         table |= encoder_names(encoder, f"{net}.backbone", f"{net}.pool.nets", f"{net}.out")
-    found = {
-        name: v
-        for name, v in tensors.items()
-        if not name.startswith(_BUFFERS) and not name.endswith(".pool.pos_grid")
-    }
-    return renamed(found, table, described)
+    others = [name for name in tensors if name.startswith(_BUFFERS) or name.endswith(".pool.pos_grid")]
+    parameters = {name: value for name, value in tensors.items() if name not in others}
+    return renamed(parameters, table, described)
 
 
 def normalizers(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described
 ) -> dict[str, Linear]:
-    """What is done to observations and actions: from the model's buffers where it has any, else from the files beside it.
+    """The normalisation of observations and actions: from the model's buffers if it has any, else from the files beside it.
 
     Raises:
         UnveilError: a file is damaged.
-        ValueError: statistics are missing, of another size, or of a kind that is not known.
+        ValueError: statistics are missing, of another size, or of an unknown kind.
     """
+    files = ("policy_postprocessor", "policy_preprocessor")
     stats = _buffers(tensors) or {
-        **_beside(folder, "policy_postprocessor"),
-        **_beside(folder, "policy_preprocessor"),
+        name: value for file in files for name, value in _beside(folder, file).items()
     }
-    modes = config.get("normalization_mapping")
-    kinds = {
-        key: str(cast(dict[str, Any], feature).get("type")) for key, feature in _all_features(config).items()
-    }
-    found: dict[str, Linear] = {}
-    for key, shape in {
-        **{part.key: part.shape for part in described.parts},
-        ACTION: (described.network.features,),
-    }.items():
-        told = cast(dict[str, Any], modes) if isinstance(modes, dict) else {}
-        mode = told.get(key, told.get(kinds.get(key, "")))
+    mapping = config.get("normalization_mapping")
+    modes = cast(dict[str, Any], mapping) if isinstance(mapping, dict) else {}
+    kinds = {key: str(feature.get("type")) for key, feature in _all_features(config).items()}
+    shapes = {part.key: part.shape for part in described.parts}
+    linear: dict[str, Linear] = {}
+    for key, shape in {**shapes, ACTION: (described.network.features,)}.items():
+        mode = modes.get(key, modes.get(kinds.get(key, "")))
         wide = (shape[0], 1, 1) if len(shape) == 3 else shape
         if mode == "IDENTITY":
-            found[key] = Linear(torch.ones(wide), torch.zeros(wide))
+            linear[key] = Linear(torch.ones(wide), torch.zeros(wide))
             continue
         names = {"MIN_MAX": ("min", "max"), "MEAN_STD": ("mean", "std")}.get(str(mode))
         if names is None:
-            raise ValueError(
-                f"it normalises {key[:40]} by {str(mode)[:40]}; MIN_MAX, MEAN_STD and IDENTITY are known"
-            )
+            known = "MIN_MAX, MEAN_STD and IDENTITY are known"
+            raise ValueError(f"it normalises {key[:40]} by {str(mode)[:40]}; {known}")
         a, b = (_statistic(stats, key, name, wide) for name in names)
-        found[key] = _limits(a, b) if mode == "MIN_MAX" else Linear(1.0 / (b + _EPS), -a / (b + _EPS))
-    return found
+        linear[key] = _limits(a, b) if mode == "MIN_MAX" else Linear(1.0 / (b + _EPS), -a / (b + _EPS))
+    return linear
 
 
 def _limits(low: Tensor, high: Tensor) -> Linear:
@@ -263,17 +248,17 @@ def _statistic(stats: Mapping[str, Tensor], key: str, name: str, shape: tuple[in
         if known in stats:
             value = stats[known].to(torch.float32)
             if value.numel() != shape[0] or not bool(torch.isfinite(value).all()):
-                raise ValueError(
-                    f"its {known[:60]} has shape {tuple(value.shape)} or is not finite; {shape[0]} numbers are needed"
-                )
+                got = f"its {known[:60]} has shape {tuple(value.shape)} or is not finite"
+                raise ValueError(f"{got}; {shape[0]} numbers are needed")
             return value.reshape(shape)
     raise ValueError(
-        f"its {key[:60]}.{name} is neither in the model nor beside it (policy_preprocessor.json, policy_postprocessor.json)"
+        f"its {key[:60]}.{name} is neither in the model nor beside it (policy_preprocessor.json, "
+        "policy_postprocessor.json)"
     )
 
 
 def _buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Statistics that are buffers of the model, by names whose dots are underscores."""
+    """Statistics in the model's buffers, by names with underscores instead of dots."""
     return {
         name.partition(".buffer_")[2]: value for name, value in tensors.items() if name.startswith(_BUFFERS)
     }
@@ -294,45 +279,38 @@ def _beside(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[int, ...]]:
-    """Shapes of the inputs, or of those of one kind; an image's is (C, h, w)."""
+    """Shapes of the inputs, or of the inputs of one kind; an image's is (C, h, w)."""
     found: dict[str, tuple[int, ...]] = {}
     inputs = config.get("input_features")
     if not isinstance(inputs, dict):
         raise ValueError("its config has no input_features")
     for key, value in cast(dict[str, Any], inputs).items():
         feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
-        given = feature.get("shape")
-        shape = tuple(cast(list[Any], given)) if isinstance(given, list) else ()
+        listed = feature.get("shape")
+        shape = tuple(cast(list[Any], listed)) if isinstance(listed, list) else ()
         if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
-            raise ValueError(f"its {key[:40]} has a shape that makes no sense")
+            raise ValueError(f"its {key[:40]} has an invalid shape")
         if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
-            raise ValueError(
-                f"its {key[:40]} of shape {shape} is neither numbers side by side nor an image (C, h, w)"
-            )
+            raise ValueError(f"its {key[:40]} of shape {shape} is neither a vector nor an image (C, h, w)")
         if kind in (None, feature.get("type")):
             found[key] = shape
     return found
 
 
 def _kind(key: str) -> str:
-    """A feature's kind by its name, as LeRobot told it before configs did."""
+    """A feature's kind by its name, as in LeRobot before configs had kinds."""
     known = {STATE: "STATE", ENVIRONMENT: "ENV", ACTION: "ACTION"}
     return "VISUAL" if key.startswith("observation.image") else known.get(key, "OTHER")
 
 
-def _all_features(config: Mapping[str, Any]) -> dict[str, Any]:
+def _all_features(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     both = (config.get("input_features"), config.get("output_features"))
-    named = {
-        key: value
-        for side in both
-        if isinstance(side, dict)
-        for key, value in cast(dict[str, Any], side).items()
-    }
-    return {key: value for key, value in named.items() if isinstance(value, dict)}
+    sides = [cast(dict[str, Any], side) for side in both if isinstance(side, dict)]
+    return {key: value for side in sides for key, value in side.items() if isinstance(value, dict)}
 
 
 def _whole(config: Mapping[str, Any], name: str) -> int:
     value = config.get(name)
     if type(value) is not int or not 0 < value < 10**6:
-        raise ValueError(f"its config says no {name} that makes sense")
+        raise ValueError(f"{name} in its config is missing or invalid")
     return value

@@ -1,4 +1,4 @@
-"""Our parameter names of a policy's network and image encoders to those of either release."""
+"""Tables of parameter names: ours to those of either release, for a policy's network and image encoders."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ Names = dict[str, str]
 
 
 def unet_names(shape: UNetShape, theirs: str, lerobot: bool) -> Names:
-    """Of a `ConditionalUNet`; `theirs` is the prefix of the release's names."""
+    """The table of a `ConditionalUNet`; `theirs` is the prefix of the release's names."""
     levels, last = len(shape.widths), len(shape.widths) - 1
     ends = ("conv1", "conv2") if lerobot else ("blocks.0", "blocks.1")
     resample = "2" if lerobot else "2.conv"
@@ -45,7 +45,7 @@ def unet_names(shape: UNetShape, theirs: str, lerobot: bool) -> Names:
 
 
 def transformer_names(shape: TransformerShape, theirs: str) -> Names:
-    """Of a `PolicyTransformer`, after `split`."""
+    """The table of a `PolicyTransformer`, after `split`."""
     pairs = {
         "enter": "input_emb",
         "memory.0": "encoder.0",
@@ -72,26 +72,28 @@ def transformer_names(shape: TransformerShape, theirs: str) -> Names:
 
 
 def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The matrices of PyTorch's attention under names of their own: `qkv` to itself; `query` and `memory`, keys and values, to a memory."""
-    found: dict[str, Tensor] = {}
+    """Split PyTorch's attention matrices: `qkv` of self-attention, `query` and `memory` (keys and values) of cross-attention."""
+    parts: dict[str, Tensor] = {}
     for name, value in tensors.items():
         head, _, end = name.rpartition(".in_proj_")
         if head.endswith(".self_attn"):
-            found[f"{head.removesuffix('self_attn')}qkv.{end}"] = value
+            parts[f"{head.removesuffix('self_attn')}qkv.{end}"] = value
         elif head.endswith(".multihead_attn"):
             layer, width = head.removesuffix("multihead_attn"), len(value) // 3
-            found[f"{layer}query.{end}"], found[f"{layer}memory.{end}"] = value[:width], value[width:]
+            parts[f"{layer}query.{end}"], parts[f"{layer}memory.{end}"] = value[:width], value[width:]
         else:
-            found[name] = value
-    return found
+            parts[name] = value
+    return parts
 
 
 def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
-    """Of one of an `ObservationEncoder`'s image encoders, whose parts have these names in the release.
+    """The table of one image encoder of an `ObservationEncoder`, whose parts have these names in the release.
 
     Args:
-        backbone: of torchvision's ResNet-18; its parts are numbered where it has lost its last ones, the others have torchvision's names.
-        mix, leave: of the spatial softmax and of the last layer; "" for an encoder without.
+        number: number of the encoder.
+        backbone: torchvision's ResNet-18; its parts are numbered in encoders without its last layers, and
+            named by torchvision in others.
+        mix, leave: the spatial softmax and the last layer; "" for an encoder without them.
     """
     ends, levels = (("0", "1"), "{}") if mix else (("conv1", "bn1"), "layer{}")
     pairs = {"stem": f"{backbone}.{ends[0]}", "norm": f"{backbone}.{ends[1]}"} | (
@@ -99,8 +101,8 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
     )
     for level in range(4):
         for block in range(2):
-            place = levels.format(level + (4 if mix else 1))
-            ours, mine = f"levels.{level}.{block}", f"{backbone}.{place}.{block}"
+            theirs = levels.format(level + (4 if mix else 1))
+            ours, mine = f"levels.{level}.{block}", f"{backbone}.{theirs}.{block}"
             pairs |= {f"{ours}.first": f"{mine}.conv1", f"{ours}.second": f"{mine}.conv2"}
             pairs |= {f"{ours}.first_norm": f"{mine}.bn1", f"{ours}.second_norm": f"{mine}.bn2"}
             if level and not block:
@@ -110,6 +112,6 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
 
 
 def _both(pairs: Mapping[str, str], ours: str, theirs: str, bare: Iterable[str] = ()) -> Names:
-    """Weight and bias of each module, or of the bare ones the weight alone."""
+    """Weight and bias of each module; of the bare ones only the weight."""
     ends = {name: ("weight",) if name in bare else ("weight", "bias") for name in pairs}
     return {f"{ours}{a}.{end}": f"{theirs}{b}.{end}" for a, b in pairs.items() for end in ends[a]}

@@ -1,1 +1,1 @@
-"""Simulators, and what collects data in them."""
+"""Simulators."""

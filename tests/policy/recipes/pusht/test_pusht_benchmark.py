@@ -8,9 +8,11 @@ import pytest
 import tyro
 
 from unveil.policy.model import PolicyModel
-from unveil.policy.recipes.load import policy_model, policy_with
+from unveil.policy.recipes.load import policy_model, policy_of
 from unveil.policy.recipes.pusht.config import EvalPushT, TrainPushT
 from unveil.policy.recipes.pusht.evaluate import delayed
+from unveil.policy.settings import PolicySettings
+from unveil.runs.flags import changed, flat
 
 BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[4] / "benchmarks" / "pusht.py"))
 
@@ -22,8 +24,8 @@ def model() -> PolicyModel:
         line for line in BENCHMARK["__doc__"].splitlines() if f"--out runs/{BENCHMARK['DELAYED']} " in line
     )
     config = tyro.cli(TrainPushT, args=shlex.split(line, comments=True)[3:])
-    told = vars(config) | {"widths": (8, 8, 8), "observations": 20, "actions": 2}
-    return policy_model(told)
+    described = flat(config) | {"widths": (8, 8, 8), "observations": 20, "actions": 2}
+    return policy_model(described)
 
 
 def test_every_delay_of_every_mode_fits_the_run(model):
@@ -32,7 +34,9 @@ def test_every_delay_of_every_mode_fits_the_run(model):
     assert [name for name in rows if name.startswith("delay-")] == names
     for name in names:
         assert rows[name].args == (BENCHMARK["DELAYED"],)
-        policy = delayed(policy_with(model, sampling_steps=1), EvalPushT(**rows[name].keywords))
+        policy = delayed(
+            policy_of(model, PolicySettings(sampling_steps=1)), changed(EvalPushT(), **rows[name].keywords)
+        )
         assert policy.n_action == 8, name  # as many executed whatever the delay, so that rows compare
 
 

@@ -139,4 +139,4 @@ def test_a_converted_policy_of_another_robot_acts_in_python(tmp_path, monkeypatc
     assert (
         main(["train", "pusht", "--data", str(TWO), *TINY[:-3], "--start-from", "run", "--out", "new"]) == 2
     )
-    assert "it observes other, but only keypoints" in capsys.readouterr().err
+    assert "it observes other, but training knows keypoints" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The card of packaged PushT policies: command, data with licence and attribution, minutes, metrics."""
+"""The card of packaged PushT policies: command, data with licence and attribution, training time, metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unveil.runs.card import flag, flags_of, spent
 
 
 def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
-    """The card of a policy: command, data with their licence and attribution, seed, minutes, and measured metrics with their commands."""
+    """The card of a policy: command, data with licence and attribution, training time, and metrics with their commands."""
     from unveil.policy.recipes.pusht.config import TRAIN_PRESETS, for_network
 
     d = described
@@ -32,7 +32,7 @@ def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
     lines = [
         f"# {name}",
         "",
-        f"A diffusion policy for PushT (Chi et al. 2023): the {d['network']}, {size}, told {d['n_obs']} observations of "
+        f"A diffusion policy for PushT (Chi et al. 2023): the {d['network']}, {size}, conditioned on {d['n_obs']} observations of "
         f"{d['observations']} numbers ({d['observation']}); it predicts {d['horizon']} actions and executes {d['n_action']}.",
         "",
         f"- Trained by `unveil train pusht --preset {d['preset']}{changed} --seed {d['seed']}`: "

@@ -1,18 +1,23 @@
-"""Diffusion Policy on PushT: the configs, and policies from run folders. Presets `paper` are those of real-stanford/diffusion_policy."""
+"""Diffusion Policy on PushT: the configs. The presets `paper` are those of real-stanford/diffusion_policy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from unveil.checks import Bounds, check_fields
+from unveil.policy.settings import Delayed, PolicySettings
 from unveil.runs.flags import Run, RunFlags, changed
 from unveil.runs.verb import Verb
 
 URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
+Settings = tyro.conf.OmitArgPrefixes[PolicySettings]  # as a field of a config, its flags without a prefix
+Count = Annotated[int, Bounds(1)]
+Share = Annotated[float, Bounds(0, 1, below=True)]
 
 
 @dataclass(frozen=True)
@@ -23,60 +28,62 @@ class TrainPushT:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny proves learning in minutes; default takes about an hour on a laptop; paper is as published; other flags change single fields"""
+    """tiny learns in minutes; default takes about an hour on a laptop; paper is as published; other flags change single fields"""
     data: str = "pusht"
     """what `unveil data pusht` wrote, or the path or https address of demonstrations in any format that it reads"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
-    """nine keypoints of the block and the agent's place (20 numbers), both places and the angle (5), or a picture and the agent's place"""
+    """keypoints: nine points of the block and the agent's position (20 numbers); state: both positions and the block's angle (5);
+    pixels: a picture and the agent's position"""
     network: Literal["cnn", "transformer"] = "cnn"
-    """the conditional U-Net, or the transformer"""
+    """cnn: the conditional U-Net; transformer: the encoder-decoder transformer"""
     condition: Literal["auto", "film", "tokens", "inpainting"] = "auto"
-    """how it is told observations: by film (cnn), tokens (transformer), or as known rows of what it denoises (inpainting, cnn)"""
-    n_obs: int = 2
-    """observations that a decision sees"""
-    horizon: int = 16
-    """actions that are predicted"""
-    n_action: int = 8
-    """actions that are executed of them"""
-    prefix: int = 0
-    """largest number of actions that are known and clean, for acting while the next chunk is computed; 0: none, as published"""
-    diffusion_steps: int = 100
-    """T, of the squared-cosine schedule"""
+    """how the network is conditioned on observations: by FiLM (cnn), as tokens (transformer), or as known rows of the denoised chunk
+    (inpainting, cnn); auto: film or tokens"""
+    n_obs: Count = 2
+    """newest observations that a decision is conditioned on"""
+    horizon: Count = 16
+    """actions per predicted chunk; the cnn needs a multiple of 2^(levels - 1)"""
+    n_action: Count = 8
+    """actions executed of each chunk; fewer react sooner and cost more decisions"""
+    prefix: Annotated[int, Bounds(0)] = 0
+    """largest number of known first actions in training, for acting while the next chunk is computed; 0: none, as published"""
+    diffusion_steps: Count = 100
+    """T, the steps of the squared-cosine noise schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "v"
-    """what the network says: noise (eps, as published), clean actions (x0), both (v: good in few steps), or flow matching's velocity"""
-    widths: tuple[int, ...] = (64, 128, 224)
-    """channels of the CNN's levels"""
-    kernel: int = 5
-    """of the CNN's convolutions"""
-    step_width: int = 128
-    """of the CNN's embedded time"""
-    width: int = 192
-    """of the transformer"""
-    depth: int = 6
+    """the network's output: noise (eps, as published), clean actions (x0), v (good with few steps), or the velocity of flow matching"""
+    widths: tuple[Count, ...] = (64, 128, 224)
+    """channels of the cnn's levels, multiples of 8"""
+    kernel: Count = 5
+    """kernel size of the cnn's convolutions, an odd number"""
+    step_width: Count = 128
+    """width of the cnn's time embedding, an even number"""
+    width: Count = 192
+    """width of the transformer, a multiple of twice its heads"""
+    depth: Count = 6
     """blocks of the transformer"""
-    heads: int = 4
+    heads: Count = 4
     """attention heads of the transformer"""
-    dropout: float = 0.01
-    """of the transformer's attention and blocks"""
-    crop: int = 84
-    """side of what is cut from pictures of 96, at random in training"""
-    image_width: int = 16
-    """channels of the image encoder's first level; 64 is the published ResNet-18"""
-    image_keypoints: int = 32
-    """places that the image encoder's spatial softmax looks for"""
+    dropout: Share = 0.01
+    """dropout of the transformer's attention and blocks"""
+    crop: Annotated[int, Bounds(33, 96)] = 84
+    """side in pixels of the crops of 96 x 96 pictures, random in training and central when acting"""
+    image_width: Count = 16
+    """channels of the image encoder's first level, a multiple of 16; 64 is the published ResNet-18"""
+    image_keypoints: Count = 32
+    """keypoints of the image encoder's spatial softmax"""
     distill: str = ""
-    """train a student of this run instead, for `--solver consistency`: its shape and network, from its weights on; of a run that says v or
-    flow, for a student says v, and weights that say noise begin as another function"""
-    distill_steps: int = 6
-    """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the calls that it is to be asked for"""
+    """train a student of this run, for `--solver consistency`: it inherits shape, network and weights; best if the run predicts v or flow,
+    since a student predicts v otherwise, and weights that predict noise then begin as another function"""
+    distill_steps: Count = 6
+    """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the student's sampling steps"""
     start_from: Path | None = None
-    """run or checkpoint whose network, shape and weights a new run begins with, such as a converted one; by default they are random"""
-    hold_out: float = 0.02
-    """share of episodes that are not trained on, drawn as published"""
-    episodes: int = 0
-    """at most so many episodes are trained on, drawn as published; 0: all others"""
-    split_seed: int = 42
-    """of both draws"""
+    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by default weights are random"""
+    hold_out: Share = 0.02
+    """fraction of episodes that are not trained on, drawn as published"""
+    episodes: Annotated[int, Bounds(0)] = 0
+    """largest number of training episodes, drawn as published; 0: all that are not held out"""
+    split_seed: Annotated[int, Bounds(0)] = 42
+    """seed of both draws"""
     run: Run = RunFlags(
         steps=10_000,
         batch_size=256,
@@ -89,46 +96,48 @@ class TrainPushT:
         out=Path("runs/pusht"),
     )
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class EvalPushT:
     """Score a policy by the published protocol: the mean over episodes of the largest reward.
 
-    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video pusht.gif
+    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video
+    pusht.gif
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
     """default: ten deterministic steps; fast: five; paper: all steps of DDPM; other flags change single fields"""
     checkpoint: str = "runs/pusht"
-    """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
-    episodes: int = 50
+    """zoo name, run folder or checkpoint folder, or a policy of other programs: a .ckpt of real-stanford/diffusion_policy or a LeRobot
+    folder"""
+    episodes: Count = 50
     """number of episodes; episode i starts as the published environment does for seed + i"""
-    seed: int = 100_000
-    """of starts and noise; the published episodes are 100000 .. 100049"""
-    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
-    """by default ddim, which on policies of flow matching is euler; consistency for distilled students, which know no other"""
-    sampling_steps: int | None = None
-    """denoising steps for a decision; by default 10, for students 2"""
-    n_action: int | None = None
-    """actions to execute of each chunk; by default as trained, or as many as the chunk holds with the delay"""
-    delay: int = 0
-    """control steps of 0.1 s between seeing and acting"""
-    asynchronous: Literal["wait", "naive", "prefix", "soft", "hard"] = "wait"
-    """meanwhile: hold the last target; go on with the last chunk; and tell the next of it, as trained (prefix), softly, or hard"""
-    temperature: float = 1.0
-    """factor on the initial noise"""
-    max_steps: int = 300
-    """of an episode"""
-    decisions: int = 40
-    """how many are timed, one environment at a time"""
+    seed: Annotated[int, Bounds(0)] = 100_000
+    """seed of starts and noise; the published episodes are 100000 .. 100049"""
+    settings: Settings = field(default_factory=PolicySettings)
+    delay: Annotated[int, Bounds(0)] = 0
+    """control steps of 0.1 s between an observation and the first action that is based on it"""
+    asynchronous: Delayed = "wait"
+    """during the delay: hold the last target (wait), or continue with the last chunk; the next one then ignores it (naive), is conditioned
+    on it as trained (prefix), or is guided towards it (soft) or fixed to it (hard) without training"""
+    max_steps: Count = 300
+    """longest episode in control steps"""
+    decisions: Count = 40
+    """number of timed decisions, of one environment"""
     video: Path | None = None
-    """write an animation of the first four episodes here, with the predicted actions: .gif, or .mp4 where imageio-ffmpeg is installed"""
+    """animation of the first four episodes with the predicted actions: .gif, or .mp4 where imageio-ffmpeg is installed; by default none"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads"""
     json: str | None = None
-    """write the result here; - is standard output"""
+    """file for the result; - is standard output, and by default it is not written"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -139,23 +148,24 @@ class SamplePushT:
     """
 
     checkpoint: str = "runs/pusht"
-    """a zoo name, a run or checkpoint folder, or others' policy: a .ckpt of real-stanford/diffusion_policy, a folder of LeRobot"""
-    start: int = 100_000
+    """zoo name, run folder or checkpoint folder, or a policy of other programs: a .ckpt of real-stanford/diffusion_policy or a LeRobot
+    folder"""
+    start: Annotated[int, Bounds(0)] = 100_000
     """seed of the published environment's start"""
-    candidates: int = 32
-    """chunks to draw"""
-    solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
-    """as of `unveil eval pusht`"""
-    sampling_steps: int | None = None
-    """denoising steps, as there"""
+    candidates: Count = 32
+    """number of chunks"""
+    settings: Settings = field(default_factory=PolicySettings)
     out: Path = Path("chunks.png")
-    """picture: .png"""
-    seed: int = 0
-    """of the noise"""
+    """picture file: .png"""
+    seed: Annotated[int, Bounds(0)] = 0
+    """seed of the noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
     json: str | None = None
-    """write the chunks here; - is standard output"""
+    """file for the chunks; - is standard output, and by default they are not written"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 TRAIN_PRESETS = {
@@ -192,13 +202,14 @@ TRAIN_PRESETS = {
 }
 EVAL_PRESETS = {
     "default": EvalPushT(),
-    "fast": EvalPushT(preset="fast", sampling_steps=5),
-    "paper": EvalPushT(preset="paper", solver="ddpm", sampling_steps=100),
+    "fast": EvalPushT(preset="fast", settings=PolicySettings(sampling_steps=5)),
+    "paper": EvalPushT(preset="paper", settings=PolicySettings(solver="ddpm", sampling_steps=100)),
 }
 
 
 def for_network(config: TrainPushT, network: str) -> TrainPushT:
-    """What the network means for the optimizer: AdamW's betas, and on the preset `paper` the published settings of the transformer."""
+    """The config with the optimizer's settings for a network: AdamW's betas, and on the preset `paper` those of the published
+    transformer."""
     if network != "transformer":
         return config
     config = changed(config, network="transformer", adam_betas=(0.9, 0.95))
@@ -214,39 +225,43 @@ class DataPushT:
     Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
     """
 
-    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a word of Python's
-    """zarr replay buffer (folder or .zip), LeRobot folder, robomimic's .hdf5, or .npz with action and episode_ends: path or address"""
+    source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a keyword of Python
+    """path or https address of a zarr replay buffer (folder or .zip), a LeRobot folder, robomimic's .hdf5, or an .npz with action and
+    episode_ends"""
     out: Path | None = None
-    """.npz with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    """.npz file, with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
     pictures: bool = True
     """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
     seed: int = 0
-    """unused here; every verb takes it"""
+    """unused here; every verb has this flag"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """unused here; every verb has this flag"""
     json: str | None = None
-    """write the card and the numbers here; - is standard output"""
+    """file for the card and the numbers; - is standard output, and by default they are not written"""
 
 
 @dataclass(frozen=True)
 class DemoPushT:
-    """Push the T onto its mark with a trained policy: an animation with the predicted chunks, and a score.
+    """Push the T onto its target with a trained policy: an animation with the predicted chunks, and a score.
 
     Example: unveil demo pusht --out demo
     """
 
     checkpoint: str = "pusht-keypoints"
-    """a zoo name, a run folder or a checkpoint folder"""
-    episodes: int = 10
-    """episodes of the score; the first four are shown"""
+    """zoo name, run folder or checkpoint folder"""
+    episodes: Count = 10
+    """number of scored episodes; the first four are shown"""
     out: Path = Path("demo")
     """folder for pusht.gif"""
-    seed: int = 100_000
-    """of starts and noise; 100000 and on are the published episodes"""
-    max_steps: int = 300
-    """of an episode"""
+    seed: Annotated[int, Bounds(0)] = 100_000
+    """seed of starts and noise; the published episodes are 100000 .. 100049"""
+    max_steps: Count = 300
+    """longest episode in control steps"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 DATA = Verb(
@@ -278,13 +293,13 @@ TRAIN = Verb(
 EVAL = Verb(
     EVAL_PRESETS,
     "policy.recipes.pusht.evaluate:evaluate_pusht",
-    "the published score of PushT",
+    "a policy's published score on PushT",
     ("preset", "checkpoint", "episodes", "solver", "sampling_steps", "video", "seed", "json"),
 )
 SAMPLE = Verb(
     {"default": SamplePushT()},
     "policy.recipes.pusht.sample:sample_pusht",
-    "chunks of actions from one start, drawn",
+    "a picture of chunks of actions from one start",
     ("checkpoint", "start", "candidates", "solver", "sampling_steps", "out", "seed"),
 )
 DEMO = Verb(

@@ -1,11 +1,11 @@
-"""Demonstrations of PushT: `unveil data pusht`, and what training takes of them."""
+"""Demonstrations of PushT: `unveil data pusht`, and the arrays for training."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.policy.recipes.pusht.config import DataPushT
+from unveil.policy.recipes.pusht.config import URL, DataPushT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,16 +13,14 @@ if TYPE_CHECKING:
     from unveil.policy.data.demonstrations import Demonstrations
     from unveil.runs.progress import Progress
 
-from unveil.policy.recipes.pusht.config import URL
-
 CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
 LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
 LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
-PICTURES = ("img", "image")  # by the published buffer and by LeRobot
+PICTURES = ("img", "image")  # names in the published buffer and in LeRobot's
 
 
 def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
-    """Read, check, write the file and its card, and describe."""
+    """Read and check demonstrations, write the file and its card, and describe them."""
     import json
     from dataclasses import replace
 
@@ -33,7 +31,7 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
 
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
-        raise ValueError(f"--out must be a file name that ends in .npz, got {out}")
+        raise ValueError(f"`out` must be a file name that ends in .npz, got {out}")
     card_file = out.with_name(f"{out.stem}.card.json")
     for file in (out, card_file):
         check_output(file)
@@ -56,14 +54,15 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
         "protocol": "demonstrations",
         "card": card,
         "metrics": metrics,
-        "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to {metrics['length_max']} each; "
+        "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to "
+        f"{metrics['length_max']} each; "
         f"observed: {seen}; actions {card['action_low']} to {card['action_high']}\n"
         f"next: unveil train pusht{_flags(config, out, demonstrations)}",
     }
 
 
 def _flags(config: DataPushT, out: Path, demonstrations: Demonstrations) -> str:
-    """What `unveil train pusht` wants in order to learn from what was written."""
+    """The flags of `unveil train pusht` for the written file."""
     import shlex
 
     data = "" if config.out is None else f" --data {shlex.quote(str(out))}"
@@ -71,7 +70,7 @@ def _flags(config: DataPushT, out: Path, demonstrations: Demonstrations) -> str:
 
 
 def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
-    """What a set of demonstrations holds; no time, so that the same data have the same card."""
+    """The card of demonstrations; without a time, so that the same data have the same card."""
     lengths = demonstrations.episode_ends - demonstrations.starts
     return {
         "name": "pusht",
@@ -92,15 +91,15 @@ def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
 
 
 def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False) -> Demonstrations:
-    """Demonstrations with the observation `state`, of 5 numbers; or of the agent's 2 where nothing but pictures shows the block.
+    """Demonstrations with the observation `state` of 5 numbers, or of the agent's 2 where only pictures show the block.
 
-    LeRobot's datasets have the agent's place as `state` and the block's corners, if at all, as `environment_state`: with both, `state`
-    becomes what was recorded, by `states_of`.
+    LeRobot's datasets have the agent's position as `state` and sometimes the block's corners as
+    `environment_state`: with both, `state` becomes the full state, by `states_of`.
 
     Args:
-        pictured: two numbers will do, as pictures are wanted.
+        pictured: accept the agent's two numbers, because there are pictures.
     Raises:
-        UnveilError: what is missing for any of PushT's observations, or actions that are not two numbers.
+        UnveilError: a missing observation, or actions that are not two numbers.
     """
     from dataclasses import replace
 
@@ -117,7 +116,7 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     points = seen.get("keypoint")
     if points is not None and points[0].size != 18:
         raise UnveilError(
-            f"{source}: 'keypoint' must be nine places of the block, 18 numbers a row; got shape {points.shape}"
+            f"{source}: 'keypoint' must be nine points of the block, 18 numbers a row; got shape {points.shape}"
         )
     state, corners = seen.get("state"), seen.get("environment_state")
     if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
@@ -132,7 +131,7 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     got = "none" if state is None else f"shape {state.shape}"
     alone = state is not None and state.shape[1:] == (2,)
     beside = (
-        ", the agent alone, without 'environment_state' (N, 16); with pictures it serves --observation pixels"
+        ", the agent alone, without 'environment_state' (N, 16); with pictures it serves `observation=pixels`"
         if alone
         else ""
     )
@@ -142,10 +141,10 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
 
 
 def pusht_demonstrations(data: str, observation: str = "state") -> Demonstrations:
-    """The demonstrations that training names, checked; for pixels with their pictures as the observation `picture`, bytes.
+    """Read and check the demonstrations for training; for pixels with the observation `picture`, as bytes.
 
     Raises:
-        UnveilError: they are not there, or not PushT's, or without pictures.
+        UnveilError: they are missing, not those of PushT, or without pictures.
     """
     from dataclasses import replace
 
@@ -158,7 +157,8 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
         path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
         if path is None:
             raise UnveilError(
-                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}"
+                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from "
+                f"{URL}"
             )
         data = str(path)
     demonstrations = as_pusht(
@@ -178,7 +178,8 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
 
 
 def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
-    """(N, 96, 96, 3) bytes: of the demonstrations, or of `pusht_images_96.npz` beside them or, of the known set, below $UNVEIL_DATA."""
+    """Bytes (N, 96, 96, 3): from the demonstrations, from `pusht_images_96.npz` beside them, or for the packaged set below
+    $UNVEIL_DATA."""
     from unveil.errors import UnveilError
     from unveil.files.npz import npz_arrays
     from unveil.files.places import found
@@ -214,7 +215,7 @@ def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
 
 
 def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:
-    """(N, 5) states, (N, 20) keypoints, recorded or else computed from states, and the agent's position, or (N, 2) that position alone."""
+    """(N, 5) states; (N, 20) keypoints, recorded or computed from states, and the agent's position; or (N, 2) that position alone."""
     import numpy as np
 
     from unveil.policy.worlds.pusht.block import keypoint_observation

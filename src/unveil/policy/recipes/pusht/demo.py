@@ -1,4 +1,4 @@
-"""`unveil demo pusht`: push the T with the packaged policy, the predicted chunks drawn over the scene."""
+"""An animation of the packaged policy with its predicted chunks: `unveil demo pusht`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from unveil.policy.recipes.pusht.config import DemoPushT
 
 
 def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
-    """Make the animation and the score; returns what to print.
+    """Make the animation and the score; returns the text to print.
 
     Raises:
-        UnveilError: no such weights, or a file where the folder should be.
+        UnveilError: no such weights, or a file at the path of the folder.
     """
     from time import perf_counter
 
@@ -23,7 +23,7 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
 
     program = command_name()
     if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+        raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     began = perf_counter()
     video = config.out / "pusht.gif"
     check_output(video)
@@ -44,8 +44,8 @@ def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
 {result["protocol"]}
 score {m["score_mean"]:.3f}{interval} over {m["n"]} episodes, solved {m["success_rate"]:.0%}; {speed}
 
-{video}: four episodes; the line is the chunk that was predicted, its warm dots what is executed of it
-({perf_counter() - began:.0f} s; ten episodes say little: the published score is of 50)
+{video}: four episodes; the line is the predicted chunk, the warm dots are its executed actions
+({perf_counter() - began:.0f} s; ten episodes give a rough score: the published one is over 50)
 
 next:
   {program} eval pusht --checkpoint {config.checkpoint} --episodes 50 --seed 100000 --json -

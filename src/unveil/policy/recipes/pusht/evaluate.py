@@ -1,4 +1,4 @@
-"""PushT by the published protocol, and chunks drawn: `unveil eval pusht`, `unveil sample pusht`."""
+"""Scores on PushT by the published protocol: `unveil eval pusht`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from unveil.policy.policy import Policy
     from unveil.policy.realtime import RealTimePolicy
     from unveil.policy.recipes.pusht.config import EvalPushT
+    from unveil.policy.settings import PolicySettings
     from unveil.policy.worlds.pusht.episodes import PushTEpisodes
     from unveil.runs.progress import Progress
 
-SHOWN, SIZE = 4, 224  # episodes of a video, and the side of each
+SHOWN, SIZE = 4, 224  # episodes of a video, and the side in pixels of each
 
 
 def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
-    """Roll the policy out over all episodes at once, time its decisions; returns metrics."""
+    """Roll the policy out in all episodes at once and time its decisions; returns metrics and scores."""
     from importlib.metadata import version
 
     import numpy as np
@@ -33,21 +34,13 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
     from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
-    for name in ("episodes", "sampling_steps", "threads", "max_steps", "decisions"):
-        if (got := getattr(config, name)) is not None and got < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {got}")
-    if not 0.0 <= config.temperature < float("inf"):
-        raise ValueError(f"--temperature must be a number of at least 0, got {config.temperature}")
     if config.video is not None and config.video.suffix not in video_suffixes():
         more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
-        raise ValueError(f"--video must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
+        raise ValueError(f"`video` must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
     if config.video is not None:
         check_output(config.video)
     torch.set_num_threads(config.threads)
-    settings = {"n_action": config.n_action, "temperature": config.temperature}
-    plain, observation = loaded(
-        config.checkpoint, config.device, config.seed, config.solver, config.sampling_steps, **settings
-    )
+    plain, observation = loaded(config.checkpoint, config.device, config.seed, config.settings)
     see = partial(seen, observation)
     policy = delayed(plain, config)
     world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
@@ -63,21 +56,19 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     per_decision = calls[0] / policy.decisions
     if config.video is not None:
         write_video(config.video, [*frames, *[scene(world, policy)] * 8], 80)
-    spent = decision_times(
-        policy, see, config.decisions, 0
-    )  # after the episodes, whose noise then does not depend on how many are timed
+    # Timed after the episodes, so that their noise does not depend on the number of timed decisions.
+    spent = decision_times(policy, see, config.decisions, 0)
     metrics = pusht_metrics(world) | {
         "decision_ms_p50": float(np.quantile(spent, 0.5)),
         "decision_ms_p95": float(np.quantile(spent, 0.95)),
         "decisions_timed": len(spent),
         "nfe": per_decision,
     }
-    acting = (
-        f", acts {config.delay} steps after it sees, {config.asynchronous} meanwhile"
-        if policy is not plain
-        else ""
+    delay = f", delay {config.delay} steps ({config.asynchronous})" if policy is not plain else ""
+    protocol = (
+        f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed "
+        f"{config.seed} on{delay}"
     )
-    protocol = f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed {config.seed} on{acting}"
     installed = {name: version(name) for name in ("gym-pusht", "pymunk")}
     return {
         "metrics": metrics,
@@ -88,41 +79,32 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     }
 
 
-def loaded(checkpoint: str, *arguments: Any, **settings: Any) -> tuple[Policy, str]:
-    """The policy of a run of ours, or of a `.ckpt` or a LeRobot folder of others; and what it observes, as `seen` has it.
-
-    Args:
-        arguments, settings: of `load_policy`.
-    """
+def loaded(checkpoint: str, device: str, seed: int, settings: PolicySettings) -> tuple[Policy, str]:
+    """A policy of ours, or of a `.ckpt` or LeRobot folder, and the name of its observation as `seen` knows it."""
     from pathlib import Path
 
-    from unveil.policy.recipes.convert import foreign_observation, load_foreign
     from unveil.policy.recipes.load import load_policy, read_policy_config
+    from unveil.policy.recipes.load_foreign import load_foreign_policy
     from unveil.policy.weights.releases import is_foreign
     from unveil.runs.checkpoints import find_checkpoint
 
-    path = Path(checkpoint)
-    if is_foreign(path):
-        device, seed, solver, steps = arguments
-        policy = load_foreign(
-            path, device, seed, solver=solver or "ddim", sampling_steps=steps or 10, **settings
-        )
-        return policy, foreign_observation(path)
+    if is_foreign(Path(checkpoint)):
+        return load_foreign_policy(Path(checkpoint), device, seed, settings)
     folder = find_checkpoint(checkpoint)
-    return load_policy(folder, *arguments, **settings), str(read_policy_config(folder)["observation"])
+    return load_policy(folder, device, seed, settings), str(read_policy_config(folder)["observation"])
 
 
 def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
-    """The policy under the delay that is asked for; without one it is itself."""
+    """The policy with the config's delay; itself where there is none."""
     from unveil.policy.realtime import RealTimePolicy
 
     if not config.delay and config.asynchronous != "soft":
         return policy
-    return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.n_action)
+    return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.settings.n_action)
 
 
 def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
-    """The first episodes, each with the chunk that is being executed."""
+    """The first episodes as one picture, each with the chunk that is being executed."""
     import numpy as np
 
     from unveil.policy.evaluation.pusht_pictures import tiled, with_chunk
@@ -138,7 +120,7 @@ def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
 
 @contextmanager
 def _counted(policy: Policy) -> Generator[list[int]]:
-    """How often the network is called meanwhile, in a list of one number; decisions are counted anew, too."""
+    """Count the network's calls inside the block, as a list of one number; the count of decisions restarts at 0."""
     calls = [0]
 
     def count(*_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
     from unveil.policy.model import PolicyModel
     from unveil.policy.recipes.pusht.config import TrainPushT
+    from unveil.policy.training import PolicyBatch
     from unveil.runs.progress import Progress
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     """Train a `PolicyModel`, or a student of one; returns the run folder."""
-
     import torch
 
     from unveil.files.notes import left_out, note
@@ -44,13 +45,14 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
     )
     observations = observations_of(demonstrations, config.observation)
-    window = (config.n_obs, config.horizon, config.n_action)
     pictures = demonstrations.observations.get("picture")
     chunks = Chunks(
         observations,
         demonstrations.actions,
         demonstrations.episode_ends,
-        *window,
+        config.n_obs,
+        config.horizon,
+        config.n_action,
         pictures,
         config.condition == "inpainting",
     )
@@ -63,19 +65,17 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     described = as_json(flat(config) | numbers | carried | {"recipe": "pusht"})
     torch.manual_seed(config.run.seed)  # initial weights
     model = policy_model(described)
-    for what, part, rows in (
+    for name, normalization, rows in (
         ("observation", model.observed, observations),
         ("action", model.acted, demonstrations.actions),
     ):
-        if constant := part.learn(rows, "limits"):
-            names = left_out([str(i) for i in constant])
-            note(f"{what} {names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
-    if beginning is not None:
-        model.load_state_dict(
-            load_policy_model(beginning, torch.device("cpu")).state_dict()
-        )  # with its limits, which the weights are for
+        if constant := normalization.learn(rows, "limits"):
+            indices = left_out([str(i) for i in constant])
+            note(f"{name} {indices} (from 0) vary by less than 1e-4 of their size, so they count as constant")
+    if beginning is not None:  # with the limits that its weights were trained with
+        model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
+    def draws(count: int) -> Callable[[torch.Generator], PolicyBatch]:
         return policy_batches(chunks, model.shape, count)
 
     draw, loss = draws(config.run.batch_size), policy_loss
@@ -86,11 +86,10 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         )
         loss = student_loss(teacher, config.distill_steps)
     task = Task(
-        model, draw, loss, {}, size=config.run.batch_size, lower="--horizon or --widths", accumulate=""
+        model, draw, loss, {}, size=config.run.batch_size, lower="`horizon` or `widths`", accumulate=""
     )
-    task = (
-        task if teacher is not None else task._replace(draws=draws)
-    )  # a student's loss computes with its teacher, too
+    if teacher is None:  # a student's loss needs the memory of its teacher, too
+        task = task._replace(draws=draws)
     run_task(task, config.run, device, config.run.folder, described, TrainPushT(), progress)
     return config.run.folder
 
@@ -118,112 +117,87 @@ INHERITED = (
 
 
 def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, Any]]:
-    """The config with all that shapes the network of a run to begin with, and what else of that run's config is not a flag.
+    """The config with the network and shape of the run to begin with, and the fields of that run's config that are no flags.
 
     Raises:
-        ValueError: it observes what `unveil train pusht` does not learn from, or `--distill` is given too.
+        ValueError: a run with observations that `unveil train pusht` does not know, or `distill` is set too.
     """
-    from dataclasses import replace
-
     from unveil.policy.recipes.load import read_policy_config
 
-    told = read_policy_config(folder)
+    start = read_policy_config(folder)
     if config.distill:
-        raise ValueError("--start-from and --distill both say which weights to begin with; give one of them")
-    if told["observation"] not in ("keypoints", "state", "pixels"):
+        raise ValueError("`start_from` and `distill` both name the initial weights; give one of them")
+    if start["observation"] not in ("keypoints", "state", "pixels"):
         raise ValueError(
-            f"--start-from {config.start_from}: it observes {told['observation']}, but only keypoints, state and pixels are trained on here"
+            f"`start_from` {config.start_from}: it observes {start['observation']}, but training knows keypoints, "
+            "state and pixels"
         )
-    inherited = {name: told[name] for name in (*INHERITED, "dropout") if name in told}
-    carried = {
-        name: told[name] for name in ("groups", "scale", "dropout_inputs", "causal", "clip") if name in told
-    }
-    return replace(config, **inherited | {"widths": tuple(told["widths"])}), carried
+    inherited = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
+    inherited["widths"] = tuple(start["widths"])
+    others = ("groups", "scale", "dropout_inputs", "causal", "clip")
+    return replace(config, **inherited), {name: start[name] for name in others if name in start}
 
 
 def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
-    """The config with all that the teacher decides; a student says v where its teacher says noise or x_0, and has no dropout.
+    """The config with the teacher's network and shape; a student predicts v or flow, and has no dropout.
 
     Raises:
-        ValueError: the teacher is a student, or has fewer steps than its samples are to take.
+        ValueError: the teacher is a student, or has fewer steps than `distill_steps`.
     """
-    from dataclasses import replace
-
     from unveil.policy.recipes.load import read_policy_config
 
-    told = read_policy_config(folder)
-    if told.get("distill", ""):
+    teacher = read_policy_config(folder)
+    if teacher.get("distill", ""):
         raise ValueError(
-            f"--distill {config.distill}: this is a student itself; give its teacher, {told['distill']}"
+            f"`distill` {config.distill}: this is a student itself; give its teacher, {teacher['distill']}"
         )
-    if told["predicts"] != "flow" and config.distill_steps > told["diffusion_steps"]:
+    if teacher["predicts"] != "flow" and config.distill_steps > teacher["diffusion_steps"]:
         raise ValueError(
-            f"--distill-steps must be at most the teacher's {told['diffusion_steps']}, got {config.distill_steps}"
+            f"`distill_steps` must be at most the teacher's {teacher['diffusion_steps']}, got {config.distill_steps}"
         )
-    inherited = {name: told[name] for name in INHERITED if name in told}
-    predicts = told["predicts"] if told["predicts"] in ("v", "flow") else "v"
-    return replace(
-        config, **inherited | {"widths": tuple(told["widths"]), "predicts": predicts, "dropout": 0.0}
-    )
+    inherited = {name: teacher[name] for name in INHERITED if name in teacher}
+    predicts = "flow" if teacher["predicts"] == "flow" else "v"
+    fixed = {"widths": tuple(teacher["widths"]), "predicts": predicts, "dropout": 0.0}
+    return replace(config, **inherited | fixed)
 
 
 def check(config: TrainPushT) -> None:
-    """Refuse impossible numbers.
+    """Refuse fields that contradict each other.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the fields, what is needed and what was given.
     """
     from unveil.policy.data.chunks import check_window
 
     check_window(config.n_obs, config.horizon, config.n_action)
-    if not 0 <= config.prefix <= config.horizon - config.n_obs:
+    if config.prefix > config.horizon - config.n_obs:
         raise ValueError(
-            f"--prefix must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}"
+            f"`prefix` must be 0 .. horizon - n_obs = {config.horizon - config.n_obs}, got {config.prefix}"
         )
-    if config.condition not in ("auto", "inpainting", "film" if config.network == "cnn" else "tokens") or (
-        config.condition == "inpainting" and (config.network != "cnn" or config.observation == "pixels")
+    inpainting = config.network == "cnn" and config.observation != "pixels"
+    usual = "film" if config.network == "cnn" else "tokens"
+    if config.condition not in ("auto", usual, *(["inpainting"] if inpainting else [])):
+        raise ValueError(
+            "`condition` must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for the "
+            f"transformer, got {config.condition} with {config.network} and {config.observation}"
+        )
+    if config.observation == "pixels" and config.image_width % 16:
+        raise ValueError(f"`image_width` must be a multiple of 16, got {config.image_width}")
+    if config.network == "transformer":
+        if config.width % (2 * config.heads):
+            raise ValueError(f"`width` must be a multiple of twice `heads`, got {config.width}")
+        return
+    if (
+        not config.widths
+        or any(width % 8 for width in config.widths)
+        or config.kernel % 2 == 0
+        or config.step_width % 2
     ):
         raise ValueError(
-            f"--condition must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for the transformer, got "
-            f"{config.condition} with {config.network} and {config.observation}"
+            "`widths` must be multiples of 8, `kernel` odd and `step_width` even, got "
+            f"{config.widths}, {config.kernel} and {config.step_width}"
         )
-    if config.observation == "pixels" and (
-        config.image_width % 16 or not 32 < config.crop <= 96 or config.image_keypoints < 1
-    ):
+    if config.horizon % 2 ** (len(config.widths) - 1):
         raise ValueError(
-            f"--image-width must be a multiple of 16, --crop 33 .. 96 and --image-keypoints at least 1, got {config.image_width}, "
-            f"{config.crop} and {config.image_keypoints}"
+            f"`horizon` {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer `widths`"
         )
-    for name in (
-        "distill_steps",
-        "diffusion_steps",
-        "image_width",
-        "kernel",
-        "step_width",
-        "width",
-        "depth",
-        "heads",
-    ):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if config.episodes < 0:
-        raise ValueError(f"--episodes must be at least 0, got {config.episodes}")
-    for name in ("dropout", "hold_out"):
-        if not 0.0 <= getattr(config, name) < 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(config, name)}")
-    if config.network == "cnn":
-        if (
-            not config.widths
-            or any(w < 8 or w % 8 for w in config.widths)
-            or config.kernel % 2 == 0
-            or config.step_width % 2
-        ):
-            raise ValueError(
-                f"--widths must be multiples of 8, --kernel odd and --step-width even, got {config.widths} and {config.kernel}"
-            )
-        if config.horizon % 2 ** (len(config.widths) - 1):
-            raise ValueError(
-                f"--horizon {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer --widths"
-            )
-    elif config.width % (2 * config.heads):
-        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")

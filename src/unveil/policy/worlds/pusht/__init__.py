@@ -1,1 +1,1 @@
-"""PushT: a block pushed to its place."""
+"""PushT: pushing a T-shaped block onto a target."""

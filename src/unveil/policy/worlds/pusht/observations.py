@@ -1,4 +1,4 @@
-"""What policies observe on PushT."""
+"""Observations of policies on PushT."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
-    """What the policy observes of the scenes, (B, D).
+    """The policy's observations of the scenes, (B, D).
 
     Args:
-        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows, columns of 0 .. 255), or several
-            of these joined by "+"; pixels is agent+picture.
+        observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows,
+            columns of 0 .. 255), or several of these joined by "+"; pixels is agent+picture.
     Raises:
-        UnveilError: the policy observes something else.
+        UnveilError: an observation that PushT does not have.
     """
     import numpy as np
 
