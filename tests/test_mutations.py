@@ -299,7 +299,7 @@ FLIPS = [
         "tests/planning/test_pursuit.py",
     ),
     (
-        "planning/planner.py",
+        "planning/path_sampler.py",
         "LEVELS.index(0.5), None] * factors",
         "LEVELS.index(0.5), None] / factors",
         "tests/planning/test_planner.py",

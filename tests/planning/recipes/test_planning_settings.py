@@ -39,7 +39,7 @@ def test_a_bodys_planner_names_the_argument(name, value, unchecked):
     [("candidates", 0), ("steps", True), ("temperature", float("nan")), ("pace", 0.8), ("gains", 3)],
 )
 def test_a_mazes_planner_names_the_argument(name, value, unchecked):
-    with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
+    with pytest.raises(ValueError, match=f"`{name}` must"):
         load("maze-large", "cpu", **{name: value})
     with pytest.raises(TypeError, match="tempo"):
         load("maze-large", "cpu", tempo=1)
