@@ -62,7 +62,7 @@ def test_a_mazes_planner_names_the_argument(name, value, unchecked):
         (["locomotion", "--seed", "-1"], "--seed must be a whole number of at least 0"),
         (["locomotion", "--anchored"], "--anchored needs --sharpness"),
         (["maze", "--temperature", "-1"], "--temperature must be a finite number of at least 0"),
-        (["maze", "--candidates", "0"], "--candidates must be at least 1"),
+        (["maze", "--candidates", "0"], "--candidates must be a whole number of at least 1"),
         (["maze", "--seed", "-1"], "--seed must be a whole number"),
     ],
 )

@@ -37,7 +37,7 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
         )
     if windows.episodes < (count := len(episodes.ends)):
         note(
-            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out"
+            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (`stride`) and are left out"
         )
     if config.cut:
         return windows
@@ -155,36 +155,20 @@ def _draw_samples(
 
 
 def check_training(config: TrainMaze) -> None:
-    """Refuse impossible numbers.
+    """Refuse fields that do not fit each other.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the field, what is needed and what was given.
     """
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
 
     if config.preset == "paper":
         for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
             if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
-                raise ValueError(
-                    f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published"
-                )
+                raise ValueError(f"`preset='paper'` takes no `{name}`: it is Diffuser as published")
         if config.width % 8:
-            raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
-    for name in (
-        "data_steps",
-        "width",
-        "depth",
-        "heads",
-        "stride",
-        "patch",
-        "window_steps",
-    ):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("to_end", "waypoints"):
-        if not 0.0 <= getattr(config, name) <= 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+            raise ValueError(f"`width` must be a multiple of 8 with `preset='paper'`, got {config.width}")
     if config.width % (2 * config.heads):
         raise ValueError(
-            f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}"
+            f"`width` must be a multiple of twice `heads`, got {config.width} and {config.heads}"
         )
