@@ -383,8 +383,8 @@ FLIPS = [
     ),
     (
         "planning/recipes/locomotion/planner.py",
-        '0.0 if config.select == "critic"',
-        '0.0 if config.select != "critic"',
+        '0.0 if settings.select == "critic"',
+        '0.0 if settings.select != "critic"',
         PRESET,
     ),
     (

@@ -62,11 +62,13 @@ class GuidedPlanner:
         kind("guided planner: settings", settings, GuidedSettings)
         if settings.ask is not None and not model.shape.returns:
             raise ValueError(
-                "guided planner: these weights were not told returns, so none can be asked for; train the transformer with --returns"
+                "guided planner: this model is not conditional on returns, so `ask` has no effect; train the transformer with `returns`"
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
-        self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
+        self.horizon = settings.planned(model.shape.horizon)
+        if settings.warm_steps is not None:
+            whole("`warm_steps`", settings.warm_steps, 1, settings.steps)
         levels = (
             len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
         )

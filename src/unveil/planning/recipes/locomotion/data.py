@@ -33,10 +33,6 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     from unveil.planning.worlds.locomotion.collect import collect, mixture
 
     body = named_body(config.body)
-    if config.steps < 1 or config.seed < 0:
-        raise ValueError(
-            f"--steps must be at least 1 and --seed at least 0, got {config.steps} and {config.seed}"
-        )
     out = config.out or home() / "locomotion" / f"{body.name}-{config.mix}.hdf5"
     if out.is_dir():
         raise ValueError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.checks import as_flag, check_planning
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
 from unveil.planning.recipes.locomotion.pair import models_of
-from unveil.planning.recipes.locomotion.planner import PLANNED, planned_rows, planner_with, with_scale
+from unveil.planning.recipes.locomotion.planner import planner_with, with_scale
+from unveil.runs.flags import changed
 
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import EvalLocomotion
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
     """Roll the planner out over all episodes at once; returns metrics."""
-    from dataclasses import replace
-
     import mujoco
     import torch
 
@@ -27,7 +25,6 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     from unveil.planning.worlds.locomotion.body import SCORE_SOURCE, body_of
     from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
-    check_planning(config, as_flag)
     check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
     try:
@@ -42,10 +39,12 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     if (shape.actions, shape.observations) != (body.actions, body.observations):
         raise UnveilError(
             f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
-            f"and {body.actions}; give the --dataset it was trained on"
+            f"and {body.actions}; give the `dataset` it was trained on"
         )
     check_body(config, body.name)
-    config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
+    config = changed(config, plan_horizon=config.settings.planned(shape.horizon))
+    config, ratios = with_scale(config, *models)
+    settings = config.settings
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
     planner.reset()
@@ -59,12 +58,12 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
     metrics |= {
         "decisions_per_second": rate,
-        "candidates": config.batch_size,
-        "sampling_steps": config.sampling_steps,
+        "candidates": settings.candidates,
+        "sampling_steps": settings.steps,
     }
     protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
-    if config.guidance != "none":
-        metrics["guidance_scale"] = float(config.scale)
+    if settings.guidance != "none":
+        metrics["guidance_scale"] = float(settings.scale)
     result = {
         "metrics": metrics,
         "surprise": ratios,
@@ -96,24 +95,14 @@ def check_body(config: EvalLocomotion, body: str) -> None:
         return
     if own != body:
         raise UnveilError(
-            f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set"
+            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; give a {own} set"
         )
 
 
 def record_path(config: EvalLocomotion) -> Path:
     """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
-    rows = (
-        min(PLANNED, config.horizon)
-        if config.plan_horizon == "auto"
-        else config.plan_horizon or config.horizon
-    )
-    plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
-    how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
-    return (
-        config.logbase
-        / folder_name(config.dataset)
-        / "plans"
-        / (plan + how)
-        / str(config.seed)
-        / "rollout.json"
-    )
+    paths, it = config.loadpaths, config.settings
+    plan = f"{config.preset}_H{it.planned(paths.horizon)}_T{paths.n_diffusion_steps}_d{paths.discount}"
+    how = f"_K{it.candidates}_{it.guidance}_{it.select}_S{it.steps}"
+    plans = config.logbase / folder_name(config.dataset) / "plans"
+    return plans / (plan + how) / str(config.seed) / "rollout.json"

@@ -10,6 +10,7 @@ from unveil.planning.recipes.config_checks import check_trajectories
 from unveil.planning.recipes.locomotion.config import folder_name
 from unveil.runs.checkpoints import with_weights
 from unveil.runs.config import read_config
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +66,10 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
 
 
 def folder_of(config: EvalLocomotion, path: str) -> Path:
-    """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
-    from dataclasses import asdict
-
+    """<logbase>/<dataset>/<path>; after f: names in braces are replaced by fields of the config."""
     from unveil.planning.recipes.locomotion.path_template import resolve
 
-    return config.logbase / folder_name(config.dataset) / resolve(path, asdict(config))
+    return config.logbase / folder_name(config.dataset) / resolve(path, flat(config))
 
 
 def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
@@ -78,12 +77,12 @@ def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryM
     from unveil.errors import UnveilError
     from unveil.planning.trajectory_model import TrajectoryModel
 
-    folder = folder_of(config, config.diffusion_loadpath)
-    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(
-        at_epoch(folder, config.diffusion_epoch), device, config.raw
+    folder = folder_of(config, config.loadpaths.diffusion_loadpath)
+    model = _original(config, folder, config.loadpaths.diffusion_epoch) or load_trajectories(
+        at_epoch(folder, config.loadpaths.diffusion_epoch), device, config.raw
     )
     if not isinstance(model, TrajectoryModel):
-        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see `diffusion_loadpath`")
     return model.to(device)
 
 
@@ -92,12 +91,12 @@ def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
     from unveil.errors import UnveilError
     from unveil.planning.trajectory_model import ValueModel
 
-    folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(
-        at_epoch(folder, config.value_epoch, "value"), device, config.raw
+    folder = folder_of(config, config.loadpaths.value_loadpath)
+    model = _original(config, folder, config.loadpaths.value_epoch) or load_value(
+        at_epoch(folder, config.loadpaths.value_epoch, "value"), device, config.raw
     )
     if not isinstance(model, ValueModel):
-        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see `value_loadpath`")
     return model.to(device)
 
 
@@ -193,7 +192,7 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
             getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3
         ):
             raise UnveilError(
-                "this value was trained on differently normalised data than the diffusion; use one data set and --normalizer"
+                "this value was trained on differently normalised data than the diffusion; use one data set and one `normalizer`"
             )
 
 

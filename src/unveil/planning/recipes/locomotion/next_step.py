@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESETS, folder_name, for_dataset
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
@@ -23,7 +24,7 @@ CARRIED = (
 
 def after_diffusion(config: TrainLocomotion, run: Path) -> str:
     """The training of the value that belongs to it."""
-    line = f"unveil train value --preset {config.preset} --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    line = f"unveil train value --preset {config.preset}{_place(config)}"
     return line + _carried(config, VALUE_PRESETS[config.preset])
 
 
@@ -35,7 +36,7 @@ def after_value(config: TrainValue, run: Path) -> str:
             f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
             "(no world of this body is known, so `unveil eval locomotion` cannot score it)"
         )
-    line = f"unveil eval locomotion --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    line = f"unveil eval locomotion{_place(config)}"
     preset = config.preset if config.preset in EVAL_PRESETS else "default"
     line += f" --preset {preset}" if preset != "default" else ""
     line += _carried(config, EVAL_PRESETS[preset])
@@ -44,11 +45,15 @@ def after_value(config: TrainValue, run: Path) -> str:
     return line
 
 
+def _place(config: TrainLocomotion | TrainValue) -> str:
+    return f" --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+
+
 def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
     """Flags that name its folder, or that both must share, where they are not what the next command takes by itself."""
-    default, line = for_dataset(other, config.dataset), ""
+    own, default, line = flat(config), flat(for_dataset(other, config.dataset)), ""
     for name in CARRIED:
-        mine, theirs = getattr(config, name, None), getattr(default, name, None)
+        mine, theirs = own.get(name), default.get(name)
         if None not in (mine, theirs) and mine != theirs:
             line += f" --{'' if mine is not False else 'no-'}{name.replace('_', '-')}" + (
                 "" if isinstance(mine, bool) else f" {mine}"

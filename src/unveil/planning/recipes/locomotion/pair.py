@@ -125,14 +125,16 @@ def diffusion_place(config: EvalLocomotion) -> Path:
     from unveil.runs.config import read_recipe
 
     folder = (
-        folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
+        folder_of(config, config.loadpaths.diffusion_loadpath)
+        if config.checkpoint is None
+        else Path(config.checkpoint)
     )
     if config.checkpoint in zoo_names():
         return find_checkpoint(str(config.checkpoint))
     if is_original(folder):
         return folder
     place = next((place for place in places_below(folder) if read_recipe(place) == "locomotion"), folder)
-    return _checkpoint(place, config.diffusion_epoch, str(folder))
+    return _checkpoint(place, config.loadpaths.diffusion_epoch, str(folder))
 
 
 def _checkpoint(place: Path, epoch: str, name: str) -> Path:
@@ -154,19 +156,20 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
     from unveil.runs.device import find_device
 
     device = find_device(config.device)
-    wanted = config.select != "none" or config.guidance != "none"
+    wanted = config.settings.select != "none" or config.settings.guidance != "none"
+    paths = config.loadpaths
     if config.checkpoint is not None:
-        named = config.value_loadpath != type(config)().value_loadpath
+        named = paths.value_loadpath != type(paths)().value_loadpath
         model, value, _ = pair_at(
             config.checkpoint,
             device,
             dataset=config.dataset,
-            epoch=config.diffusion_epoch,
-            value_epoch=config.value_epoch,
+            epoch=paths.diffusion_epoch,
+            value_epoch=paths.value_epoch,
             raw=config.raw,
             guided=wanted and not named,
         )
-        if wanted and value is None and (named or folder_of(config, config.value_loadpath).is_dir()):
+        if wanted and value is None and (named or folder_of(config, paths.value_loadpath).is_dir()):
             value = value_of(config, device)
     else:
         model = trajectories_of(config, device)

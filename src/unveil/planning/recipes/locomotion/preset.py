@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, for_dataset
+from unveil.runs.flags import changed
 
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import EvalLocomotion
@@ -41,14 +41,14 @@ def with_preset(config: EvalLocomotion, given: Given) -> EvalLocomotion:
         described is None and not named
     ):  # the published settings may have another load path, as HalfCheetah's horizon has
         described = _described(
-            replace(config, horizon=for_dataset(EVAL_PRESETS["paper"], config.dataset).horizon)
+            changed(config, horizon=for_dataset(EVAL_PRESETS["paper"], config.dataset).loadpaths.horizon)
         )
     preset = named or ("default" if described is None else suited(described))
     if not named and valued and preset == "ask":
         preset = "default"
     chosen = for_dataset(EVAL_PRESETS[preset], config.dataset)
     if preset == "paper" and described is not None:
-        chosen = replace(chosen, sampling_steps=int(described["diffusion_steps"]))
+        chosen = changed(chosen, steps=int(described["diffusion_steps"]))
     return chosen
 
 
@@ -63,7 +63,7 @@ def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
         place = diffusion_place(config)
         for experiment in experiments(place):
             original = (
-                read_checkpoint(experiment, config.diffusion_epoch).original
+                read_checkpoint(experiment, config.loadpaths.diffusion_epoch).original
                 if experiment.parent.name != "values"
                 else None
             )

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unveil.checks import whole
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
 from unveil.runs.flags import flat
 
@@ -92,7 +93,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
         for name in shapes[0]
         if shapes[0][name] != shapes[1][name]
     ]:
-        raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
+        raise UnveilError(f"`start_from={place}` has {'; '.join(differing)}; train with the same")
     tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
     own = theirs.get("normalized", True)
     taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
@@ -202,7 +203,7 @@ def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
 
     episodes = read_episodes(config.dataset)
     if config.hold_out and len(episodes.ends) < 2:
-        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give --hold-out 0")
+        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give `hold_out=0`")
     return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
 
 
@@ -235,48 +236,35 @@ def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
 
 
 def check(config: TrainLocomotion | TrainValue) -> None:
-    """Refuse impossible numbers.
+    """Refuse fields that do not fit each other.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the field, what is needed and what was given.
     """
-
     check_logbase(config.logbase)
-    whole = (
-        "horizon",
-        "n_diffusion_steps",
-        "width",
-        "depth",
-        "heads",
-        "patch",
-    )
-    for name in whole:
-        if getattr(config, name, 1) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if not config.multiples or min(config.multiples) < 1:
-        raise ValueError(f"--multiples must be whole numbers of at least 1, got {config.multiples}")
+    whole("`batch_size`", config.run.batch_size)
+    value = hasattr(config, "clean")
+    if not config.multiples:
+        raise ValueError("`multiples` must be at least one number, got none")
     if getattr(config, "returns", None) and config.model == "unet":
-        raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
-    if (
-        not 0.0 <= getattr(config, "untold", 0.0) < 1.0
-        or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0
-    ):
-        raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
-    if config.shortest < 0 or not 0.0 <= config.hold_out < 1.0:
-        raise ValueError("--shortest must be at least 0 and --hold-out in [0, 1)")
-    if config.model == "unet":
-        if config.width % 8 or (hasattr(config, "clean") and config.width * config.multiples[-1] % 32):
-            raise ValueError(
-                f"--width must be a multiple of 8, and for values width times the last of --multiples of 32, got {config.width}"
-            )
-        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.multiples) - 1):
-            raise ValueError(
-                f"--horizon {config.horizon} cannot be halved {len(config.multiples) - 1} times; give another, or fewer --multiples"
-            )
-        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.multiples) - 1):
-            raise ValueError(
-                f"--shortest {config.shortest} cannot be halved {len(config.multiples) - 1} times by the unet; give --shortest "
-                f"{2 ** (len(config.multiples) - 1)}, or --shortest 0 for windows of --horizon alone"
-            )
-    elif config.width % (2 * config.heads):
-        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")
+        raise ValueError("`returns` needs `model='transformer'`: the published U-Net has no condition")
+    if config.model == "transformer":
+        if config.width % (2 * config.heads):
+            raise ValueError(f"`width` must be a multiple of twice `heads`, got {config.width}")
+        return
+    if config.width % 8 or (value and config.width * config.multiples[-1] % 32):
+        raise ValueError(
+            f"`width` must be a multiple of 8, and for values width times the last of `multiples` of 32, got {config.width}"
+        )
+    if value:
+        return
+    halvings = len(config.multiples) - 1
+    if config.horizon % 2**halvings:
+        raise ValueError(
+            f"`horizon={config.horizon}` cannot be halved {halvings} times; give another, or fewer `multiples`"
+        )
+    if config.shortest % 2**halvings:
+        raise ValueError(
+            f"`shortest={config.shortest}` cannot be halved {halvings} times by the unet; give `shortest={2**halvings}`, or "
+            "`shortest=0` for windows of `horizon` alone"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.checks import whole
 from unveil.planning.recipes.maze.data import load_data, unmarked
 from unveil.planning.recipes.maze.load import driver_of, find_layout
 from unveil.runs.flags import flat
@@ -162,6 +163,7 @@ def check_training(config: TrainMaze) -> None:
     """
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
 
+    whole("`batch_size`", config.run.batch_size)
     if config.preset == "paper":
         for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
             if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
