@@ -408,8 +408,8 @@ FLIPS = [
     ),
     (
         "planning/networks/temporal_unet.py",
-        "torch.cat([h, kept.pop()], dim=1)",
-        "torch.cat([h, 0.0 * kept.pop()], dim=1)",
+        "torch.cat([h, skips.pop()], dim=1)",
+        "torch.cat([h, 0.0 * skips.pop()], dim=1)",
         "tests/planning/networks/test_unet1d.py",
     ),
     (
@@ -444,8 +444,8 @@ FLIPS = [
     ),
     (
         "planning/networks/quantiles.py",
-        "miss = target[:, None] - prediction",
-        "miss = prediction - target[:, None]",
+        "error = target[:, None] - prediction",
+        "error = prediction - target[:, None]",
         "tests/network tests/planning/networks",
     ),
     (

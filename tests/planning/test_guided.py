@@ -597,7 +597,7 @@ def test_a_steering_cost_that_is_too_strong_or_not_finite_is_named(jacobian):
     with pytest.raises(ValueError, match="weights are damaged"):
         broken.act(STATES)
     scored = planner(GuidedSettings(candidates=2, steps=5), lambda x: torch.full((len(x),), torch.nan))
-    with pytest.raises(ValueError, match="one finite number a plan"):
+    with pytest.raises(ValueError, match="one finite number per plan"):
         scored.act(STATES)
 
 

@@ -1,6 +1,6 @@
-"""Acting by plans from the state on: sample candidates, take the one of highest value, do its first action, plan again.
+"""Receding-horizon control: sample candidate plans from the current state, take the best, do its first action, plan again.
 
-Janner et al. 2022, section 3.2 and 5.3.
+Janner et al. 2022, sections 3.2 and 5.3.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,24 +26,27 @@ from unveil.sampling.guidance import Branch, Guidance, cfg, clipped
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import Recorded, generators, normal_like
 
-Score = Callable[
-    [Tensor], Tensor
-]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
+Score = Callable[[Tensor], Tensor]
+"""Ranks candidates: clean normalised plans (N, H, features) -> (N,); larger is better. It is not the score of a density."""
 
 
 class GuidedPlanner:
-    """Maps observations (B, D), or one alone (D,), to actions (B, A), or (A,); all episodes and candidates in one batch.
+    """Map observations (B, D) to actions (B, A), or a single one (D,) to (A,). All episodes and candidates are one batch.
 
-    Every episode draws from its own generator: the n-th that this planner meets, counted over calls of `reset`, has seed + n. So its
-    actions depend neither on the episodes beside it nor on `rows`, up to the rounding of batched products, and ten episodes one after
-    another, with `reset` in between, are those of a batch of ten. `plan` draws apart: its n-th call has seed + n.
+    Every episode has its own random generator: the n-th episode of this planner, counted over calls of `reset`, has seed + n. So its
+    actions depend neither on the episodes beside it nor on `rows`, up to the rounding of batched products; ten episodes one after
+    another, with `reset` in between, equal a batch of ten. The n-th call of `plan` has a generator of its own, with seed + n.
 
     Args:
-        score: values of finished candidates; None takes the first.
-        steer: guidance after the form's: by a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
-        seed: of the first episode's noise.
+        model: the diffusion of trajectories.
+        form: solver and value guidance, such as `unguided(DDIM(model.denoiser.schedule))`.
+        score: ranks finished candidates; with None the first is taken.
+        settings: how plans are sampled and chosen.
+        steer: further guidance, by a cost of your own, applied after that of the form. It may be set later:
+            `planner.steer = costing(planner.model, cost, scale)`.
+        seed: seed of the noise of the first episode, at least 0.
     Raises:
-        ValueError: a horizon that the network cannot take, or a setting that the model cannot follow.
+        ValueError: a horizon that the network cannot take, or a setting that the model does not support.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class GuidedPlanner:
         )
         fewest = 2 if model.shape.inverse else 1
         if self.horizon < fewest:
-            why = ": its first two observations tell the action" if model.shape.inverse else ""
+            why = ": its first two observations determine the action" if model.shape.inverse else ""
             raise ValueError(
                 f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}"
             )
@@ -85,12 +88,12 @@ class GuidedPlanner:
             )
         self._seed = whole("guided planner: seed", seed, 0, 2**62)
         self._plans = self._first = 0  # calls of `plan`; the number of episode 0 since `reset`
-        self._count: int | None = None  # episodes of calls that did not say which
+        self._count: int | None = None  # number of episodes, where calls do not name them
         self._streams: dict[int, torch.Generator] = {}
         self._last: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Forget the last plans: the next decision is the first of new episodes, with generators of their own."""
+        """Forget the last plans. The next decision is the first of new episodes, which have new generators."""
         self._first += 1 + max(self._streams, default=-1)
         self._count, self._streams, self._last = None, {}, {}
 
@@ -105,18 +108,19 @@ class GuidedPlanner:
         """The first action of the best plan from each observation, clipped to [-1, 1].
 
         Args:
-            episodes: which episodes the rows are, where some are left out, such as those that are over: numbers from 0. By default all, and
-                then as many as in the last call.
-            noise: as of `best`.
+            observations: in the data's units.
+            episodes: the number of each row's episode, from 0, where rows are left out, such as those of finished episodes. By default the
+                rows are all episodes, as many as in the last call.
+            noise: recorded noise, as in `best`.
         Raises:
             ValueError: observations of another size or not finite, another number of them than before without `reset`, or plans that are
-                not finite, with what makes them so.
-            UnveilError: the weights came without the statistics of their data.
+                not finite; the message names the cause.
+            UnveilError: the model lacks the statistics of its data.
         """
         seen, single = self._seen(observations)
         which = self._which(len(seen), episodes)
         best = self._best(self._known(seen), which, noise)
-        if self.settings.warm_steps is not None:  # without a warm start there is nothing to remember
+        if self.settings.warm_steps is not None:  # only a warm start uses the last plan
             self._last |= dict(zip(which, best, strict=True))
         actions = self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
         return actions[0] if single else actions
@@ -129,12 +133,13 @@ class GuidedPlanner:
         *,
         noise: np.ndarray | Tensor | None = None,
     ) -> Float[np.ndarray, "K H F"]:
-        """All candidates from one observation, best first; rows are (actions, observations), or observations alone.
+        """All candidate plans from one observation, best first. Their rows are (actions, observations), or observations only.
 
         Args:
-            normalized: the observation and the plans are in normalised units instead of the data's.
-            noise: (K, H, F), recorded standard normal noise to begin with, in place of drawn noise; `temperature` does not scale it. Or
-                (1 + S, K, H, F): the first to begin with, the others are what a solver with noise draws in each of its S steps.
+            observation: one observation.
+            normalized: whether the observation and the plans are in normalised units instead of the data's.
+            noise: (K, H, F), recorded standard normal noise, used instead of drawn initial noise; `temperature` does not scale it. Or
+                (1 + S, K, H, F): the initial noise, then the noise of each of the S steps of a stochastic solver.
         Raises:
             ValueError, UnveilError: as `act`.
         """
@@ -168,11 +173,11 @@ class GuidedPlanner:
         episodes: Sequence[int] | np.ndarray | None = None,
         noise: np.ndarray | Tensor | None = None,
     ) -> Float[Tensor, "*B H F"]:
-        """The best plan from each observation, normalised: what `act` begins to do.
+        """The best plan from each observation, in normalised units: the one whose first action `act` returns.
 
         Args:
-            episodes: as of `act`.
-            noise: (B, K, H, F) or (1 + S, B, K, H, F), recorded; see `plan`.
+            observations, episodes: as in `act`.
+            noise: (B, K, H, F) or (1 + S, B, K, H, F), recorded noise; see `plan`.
         Raises:
             ValueError, UnveilError: as `act`.
         """
@@ -215,12 +220,12 @@ class GuidedPlanner:
                 else f"shape {tuple(scores.shape)}"
             )
             raise ValueError(
-                f"guided planner: the score must give one finite number a plan, {tuple(x.shape[:1])}, got {got}"
+                f"guided planner: the score must return one finite number per plan, {tuple(x.shape[:1])}, got {got}"
             )
         return scores
 
     def _seen(self, observations: object) -> tuple[np.ndarray, bool]:
-        """Observations (B, D), and whether it is one that was given without the axis B."""
+        """Observations (B, D), and whether the input was a single one without the axis B."""
         size = self.model.shape.observations
         single = axes_of(observations) == 1
         letters = f"({size},) of one episode or (B, {size})"
@@ -238,7 +243,7 @@ class GuidedPlanner:
         if episodes is None:
             if self._count not in (None, count):
                 raise ValueError(
-                    f"guided planner: {self._count} episodes before, {count} now; call reset() between episodes, or say which go on: "
+                    f"guided planner: {self._count} episodes before, {count} now; call reset() between episodes, or name those that go on: "
                     "act(observations, episodes=numbers)"
                 )
             self._count, which = count, list(range(count))
@@ -259,7 +264,7 @@ class GuidedPlanner:
         return which
 
     def _recorded(self, noise: object, count: int | None) -> Tensor:
-        """Recorded noise (1 + S, B, K, H, F), or with no count that of one plan, (1 + S, 1, K, H, F)."""
+        """Recorded noise (1 + S, B, K, H, F); without a count (1 + S, 1, K, H, F), for one plan."""
         shape = (self.settings.candidates, self.horizon, self.model.shape.features)
         shape = shape if count is None else (count, *shape)
         steps = axes_of(noise) == len(shape) + 1
@@ -273,7 +278,7 @@ class GuidedPlanner:
         return given if count is not None else given[:, None]
 
     def _expected(self, known: Tensor) -> Tensor:
-        """The mean of all plans (B, H, F) from normalised observations (B, D): the belief at t = 1, where the noise tells nothing."""
+        """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t = 1, where x_t is pure noise."""
         model, shape = self.model, self.model.shape
         x = torch.zeros((len(known), self.horizon, shape.features), device=model.device)
         x[:, 0, -shape.observations :] = known
@@ -281,7 +286,7 @@ class GuidedPlanner:
         return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
 
     def _denoise(self) -> GaussianDenoise:
-        """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
+        """The model's denoiser as the settings want it: conditioned on a return, and clamped to the range of the data."""
         denoise = (
             untold(self.model)
             if self.settings.ask is None
@@ -296,14 +301,14 @@ class GuidedPlanner:
         """Normalised first observations (B, D).
 
         Raises:
-            UnveilError: in the data's units, but the weights came without the data's statistics.
+            UnveilError: observations in the data's units, but the model lacks the statistics of its data.
         """
         raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
         if normalized:
             return raw
         if not self.model.normalization.learned:
             raise UnveilError(
-                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
+                "these weights came without the statistics of their data, so they plan in normalised units only "
                 "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
             )
         return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
@@ -316,7 +321,7 @@ class GuidedPlanner:
         own: Sequence[torch.Generator],
         recorded: Tensor | None = None,
     ) -> Tensor:
-        """Finished plans (B * K, H, F), those of one episode in a row.
+        """Finished plans (B * K, H, F); the K plans of an episode are consecutive.
 
         Raises:
             ValueError: a number of them is not finite, or recorded noise does not fit the solver.
@@ -346,14 +351,14 @@ class GuidedPlanner:
         )
         if steps is not None and not steps.used:
             raise ValueError(
-                "guided planner: noise for each step was given, but this solver draws none; give that of the beginning alone"
+                "guided planner: noise contains noise of each step, but this solver draws none; give the initial noise alone"
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
         return x
 
     def _cause(self) -> str:
-        """What makes plans that are not finite, for people."""
+        """The likely cause of plans that are not finite, for people."""
         causes = [f"the value's guidance of scale {self.form.scale:g}"] * (self.form.scale != 0.0)
         causes += ["the steering cost (steer)"] * (self.steer is not None)
         causes += [f"an ask_scale of {self.settings.ask_scale:g}"] * (
@@ -365,28 +370,33 @@ class GuidedPlanner:
 
 
 def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
-    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
+    """The best of candidates (B, K, H, F) by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
     spread = centred.square().mean(1, keepdim=True).sqrt()
     least = (
         1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny
-    )  # below it scores differ by rounding
+    )  # smaller spreads are rounding errors
     weights = (sharpness * centred / torch.maximum(spread, least)).softmax(dim=1)
     return (weights[:, :, None, None] * x).sum(1)
 
 
 def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
-    """The belief about plans whose return has this rank among the data's, by classifier-free guidance from plans of any return."""
+    """The denoiser conditioned on a return, by classifier-free guidance from the unconditional denoiser. Ajay et al. 2023.
+
+    Args:
+        rank: rank of the return among those of the data, 0 (worst) to 1 (best).
+        scale: guidance scale; 1 is the conditional denoiser.
+    """
 
     def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
-        wanted = asked(torch.full((len(x_t),), rank, device=x_t.device))
+        cond = asked(torch.full((len(x_t),), rank, device=x_t.device))
         if scale == 1.0:
-            return model.denoiser(x_t, t, wanted)
+            return model.denoiser(x_t, t, cond)
         return cfg(
             model.denoiser,
-            Branch(wanted),
+            Branch(cond),
             Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))),
             scale,
         )(x_t, t)
@@ -395,7 +405,7 @@ def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise
 
 
 def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
-    """Scores plans by a value of noisy ones, told that they are at time t: 0 for one trained on clean plans too, else its smallest."""
+    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans too, else its smallest time."""
 
     def score(x: Tensor) -> Tensor:
         return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
