@@ -1,4 +1,4 @@
-"""The card of packaged locomotion planners, with the benchmark's rows."""
+"""The card of packaged locomotion planners, with the rows of the benchmark."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from unveil.runs.card import flag, flags_of, spent
 
 
 def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], results: tuple[Path, ...]) -> str:
-    """The card of a planner, of a diffusion and perhaps its value, with the benchmark's rows."""
+    """The card of a planner, which is a diffusion and perhaps a value, with the rows of the benchmark."""
     from unveil.planning.recipes.locomotion.config import TRAIN_PRESETS, VALUE_PRESETS
 
     described = trained[0][1]
-    more = [", told how good the return is that follows"] if described.get("returns") else []
+    more = [", conditional on the return that follows"] if described.get("returns") else []
     more += [", and a value that chooses among plans"] if len(trained) > 1 else []
     lines = [
         f"# {name}",
@@ -41,7 +41,7 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     ]
     if described.get("returns") and len(trained) > 1:
         lines.append(
-            "- `unveil.load` asks for the best plan, in one call and without the value, which is there for guidance and selection "
+            "- `unveil.load` conditions on the best return, in one step and without the value, which serves guidance and selection "
             '(`preset="default"`, the row `unveil` below).'
         )
     for file in results:
@@ -68,6 +68,9 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     return "\n".join(lines) + "\n"
 
 
-def _is_of(row: str, told: bool, valued: bool) -> bool:
-    """Whether a row of the benchmark is a baseline's or of such weights: `unveil` chooses by a value, `unveil-ask` is told returns."""
-    return {"unveil": valued, "unveil-ask": told}.get(row, row.split("-")[0] not in ("warm", "cold"))
+def _is_of(row: str, conditional: bool, valued: bool) -> bool:
+    """Whether a row of the benchmark belongs to a baseline or to such weights.
+
+    The row `unveil` selects by a value, the row `unveil-ask` conditions on returns.
+    """
+    return {"unveil": valued, "unveil-ask": conditional}.get(row, row.split("-")[0] not in ("warm", "cold"))

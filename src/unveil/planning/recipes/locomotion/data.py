@@ -1,4 +1,4 @@
-"""D4RL-style locomotion data: `unveil data locomotion`. The config imports nothing heavy; the wiring below it does."""
+"""Generate D4RL-style locomotion data: `unveil data locomotion`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = {
 
 
 def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str, Any]:
-    """Generate, write the file and its card, and describe."""
+    """Generate the data, write the file and its card, and return what is in them."""
     import json
     import time
 
@@ -36,7 +36,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     out = config.out or home() / "locomotion" / f"{body.name}-{config.mix}.hdf5"
     if out.is_dir():
         raise ValueError(
-            f"{out} is a folder; --out needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}"
+            f"{out} is a folder; `out` needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}"
         )
     card_file = out.with_name(f"{out.stem}.card.json")
     for file in (out, card_file):
@@ -71,7 +71,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
 
 
 def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
-    """What a data set is, whose behaviour it holds and how good that is; no time and no path, so that the same data have the same card."""
+    """The card of a data set: its policies and their returns. It has no time and no path, so that the same data have the same card."""
     from unveil.planning.worlds.locomotion.collect import action_noise
     from unveil.runs.machine import commit, versions
 
@@ -113,7 +113,7 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
 
 
 def _numbers(body: Body, returns: np.ndarray) -> dict[str, Any]:
-    """Behaviour: each episode counts once."""
+    """Returns and scores over episodes."""
     from unveil.planning.worlds.locomotion.body import normalized_score
     from unveil.runs.statistics import mean_ci95
 

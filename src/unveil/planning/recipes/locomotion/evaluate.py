@@ -1,4 +1,4 @@
-"""Planning on locomotion: `unveil eval locomotion`."""
+"""Score a locomotion planner: `unveil eval locomotion`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
-    """Roll the planner out over all episodes at once; returns metrics."""
+    """Act in all episodes at once; returns metrics."""
     import mujoco
     import torch
 
@@ -76,10 +76,10 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
 
 
 def check_body(config: EvalLocomotion, body: str) -> None:
-    """Refuse weights of another body with numbers of the same sizes, where their config names one.
+    """Refuse weights of another body whose sizes are the same, where their config names it.
 
     Raises:
-        UnveilError: the data that they were trained on name another body.
+        UnveilError: the training data are of another body.
     """
     from unveil.errors import UnveilError
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
@@ -91,7 +91,7 @@ def check_body(config: EvalLocomotion, body: str) -> None:
     trained = "" if is_original(place) else str(read_locomotion_config(place).get("dataset", ""))
     try:
         own = body_of(trained).name
-    except ValueError:  # a file of any name, or weights of others
+    except ValueError:  # the training data name no body
         return
     if own != body:
         raise UnveilError(
@@ -100,7 +100,7 @@ def check_body(config: EvalLocomotion, body: str) -> None:
 
 
 def record_path(config: EvalLocomotion) -> Path:
-    """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
+    """The default file of a result, as in jannerm/diffuser: <logbase>/<dataset>/plans/<settings>/<seed>/rollout.json."""
     paths, it = config.loadpaths, config.settings
     plan = f"{config.preset}_H{it.planned(paths.horizon)}_T{paths.n_diffusion_steps}_d{paths.discount}"
     how = f"_K{it.candidates}_{it.guidance}_{it.select}_S{it.steps}"

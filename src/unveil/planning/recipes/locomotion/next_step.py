@@ -1,4 +1,4 @@
-"""What to do after a locomotion training."""
+"""The next command after a locomotion training."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ CARRIED = (
     "normalizer",
     "inverse",
     "hold_out",
-)  # name the folder, or must agree
+)  # settings that name a folder, or that diffusion and value must share
 
 
 def after_diffusion(config: TrainLocomotion, run: Path) -> str:
-    """The training of the value that belongs to it."""
+    """The command that trains the value of a diffusion."""
     line = f"unveil train value --preset {config.preset}{_place(config)}"
     return line + _carried(config, VALUE_PRESETS[config.preset])
 
 
 def after_value(config: TrainValue, run: Path) -> str:
-    """The evaluation; or, where no world of this body is known, how to plan with it in Python."""
+    """The command that evaluates both; or, for a body without a simulator, how to plan in Python."""
     place = config.logbase / folder_name(config.dataset)
     if not has_body(config.dataset, run):
         return (
             f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
-            "(no world of this body is known, so `unveil eval locomotion` cannot score it)"
+            "(no simulator of this body is known, so `unveil eval locomotion` cannot score it)"
         )
     line = f"unveil eval locomotion{_place(config)}"
     preset = config.preset if config.preset in EVAL_PRESETS else "default"
@@ -50,7 +50,7 @@ def _place(config: TrainLocomotion | TrainValue) -> str:
 
 
 def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
-    """Flags that name its folder, or that both must share, where they are not what the next command takes by itself."""
+    """The flags of `CARRIED` whose values differ from the defaults of the next command."""
     own, default, line = flat(config), flat(for_dataset(other, config.dataset)), ""
     for name in CARRIED:
         mine, theirs = own.get(name), default.get(name)
@@ -62,7 +62,7 @@ def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
 
 
 def has_body(dataset: str, run: Any) -> bool:
-    """Whether a run's data name a body, and have its sizes."""
+    """Whether the data of a run name a known body, and have its sizes."""
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.worlds.locomotion.body import body_of
 

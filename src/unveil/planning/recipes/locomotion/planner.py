@@ -35,7 +35,9 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
 
     settings = settings_of(config.settings, model)
     if value is None and (settings.guidance != "none" or settings.select != "none"):
-        instead = "`preset=ask`, which needs none" if model.shape.returns else "`guidance=none` `select=none`"
+        instead = (
+            "`preset='ask'`, which needs none" if model.shape.returns else "`guidance='none'` `select='none'`"
+        )
         raise ValueError(
             f"guidance and selection need a value; give {instead}, name one (`value_loadpath`), or train one: unveil train value"
         )
@@ -64,7 +66,7 @@ def form_of(settings: GuidedSettings, model: TrajectoryModel, value: ValueModel 
     if it.guidance == "none" or value is None:
         return forms.unguided(solver)
     if isinstance(it.scale, str):
-        raise ValueError("`scale=auto` must be chosen before a planner is built; see `with_scale`")
+        raise ValueError("`scale='auto'` must be chosen before a planner is built; see `with_scale`")
     if it.guidance == "tilted":
         return forms.belief_shift(value, schedule, solver, it.scale)
     if it.guidance == "mean":
@@ -142,10 +144,10 @@ def held_out_share(config: EvalLocomotion) -> float:
     described = {"origin": ORIGIN} if is_original(place) else read_locomotion_config(place)
     if described.get("origin") == ORIGIN:
         raise UnveilError(
-            "`scale=auto` needs episodes that were not trained on, but the original trains on all of its data; give a number"
+            "`scale='auto'` needs episodes that were not trained on, but the original trains on all of its data; give a number"
         )
     if not described.get("hold_out"):
         raise UnveilError(
-            "`scale=auto` needs episodes that were not trained on; train with `hold_out=0.05`, or give a number"
+            "`scale='auto'` needs episodes that were not trained on; train with `hold_out=0.05`, or give a number"
         )
     return float(described["hold_out"])

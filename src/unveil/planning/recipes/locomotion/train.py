@@ -1,4 +1,4 @@
-"""Training on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
+"""Train on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
-    """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
+    """The run folder, <logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], named as in jannerm/diffuser."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
     return config.run.out or config.logbase / folder_name(config.dataset) / (
@@ -47,8 +47,7 @@ def _train(
     task_of: Callable[[Episodes, dict[str, Any]], Task],
     progress: Progress,
 ) -> Path:
-    """The way of both from a data set to a run folder; they differ in the task alone."""
-
+    """Train the model of a task, from a data set to a run folder."""
     from unveil.runs.training import begin, run_task
 
     check(config)
@@ -68,10 +67,10 @@ def _train(
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]) -> None:
-    """Put the averaged weights of a run into a new model; its normalisation too, where the run has one.
+    """Copy the averaged weights of a run into a new model, and its normalisation if the run has one.
 
     Raises:
-        UnveilError: no run of this recipe, or another network or diffusion.
+        UnveilError: no run of this recipe, or one with another network or diffusion.
     """
     from dataclasses import asdict, replace
 
@@ -104,7 +103,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
 
 
 def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:
-    """A denoiser of windows of actions and observations."""
+    """The task of training a denoiser of windows of actions and observations."""
     import torch
 
     from unveil.planning.data.trajectories import Trajectories, ranks, returns_to_go
@@ -114,22 +113,24 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     torch.manual_seed(config.run.seed)  # initial weights
     model = trajectory_model(described)
     learn_normalization(model, episodes, config.normalizer)
-    told = None
+    targets = None
     if shape_of(described).returns:
-        told = torch.from_numpy(
+        targets = torch.from_numpy(
             ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty))
         )
     windows, shape = Trajectories(episodes), shape_of(described)
 
     def draws(count: int) -> Callable[[torch.Generator], Any]:
-        return trajectory_batches(windows, shape, count, told, horizons=lengths(config), untold=config.untold)
+        return trajectory_batches(
+            windows, shape, count, targets, horizons=lengths(config), untold=config.untold
+        )
 
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
     return _task(config, model, draws, loss)
 
 
 def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
-    """The return that follows a window, from its noisy version."""
+    """The task of training a value: the return that follows a window, from the noisy window."""
     import numpy as np
     import torch
 
@@ -173,7 +174,7 @@ def _task(
 def learn_normalization(
     model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]
 ) -> None:
-    """Learn from rows (actions, observations), and say which of them hardly change."""
+    """Learn the normalisation from rows (actions, observations); note the numbers that are nearly constant."""
     import numpy as np
 
     from unveil.files.notes import left_out, note
@@ -186,17 +187,17 @@ def learn_normalization(
 
 
 def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
-    """Of training windows: the shortest and its multiples, and the longest."""
+    """The lengths of training windows: the shortest and its multiples, and the longest."""
     if not config.shortest:
         return (config.horizon,)
     return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
 
 
 def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
-    """The data set without the episodes held out.
+    """The data set without the held-out episodes.
 
     Raises:
-        ValueError: there is but one.
+        ValueError: it has one episode only.
     """
     from unveil.planning.data.episodes import held_out
     from unveil.planning.data.source import read_episodes
@@ -208,8 +209,7 @@ def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
 
 
 def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
-    """What config.json says: the flags, and what fixes the tensors under the names of `TrajectoryShape`."""
-
+    """The config.json: all fields of the config, and the sizes of the model under the names of `TrajectoryShape`."""
     from unveil.runs.training import as_json
 
     sizes = {
@@ -231,7 +231,8 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
 
 
 def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
-    """Not the published value network: PyTorch 2.13's convolution over a single place has no finite gradient in bfloat16 on CPUs."""
+    """Whether bfloat16 may be used: not by the published value network, since on CPUs PyTorch 2.13's bfloat16 convolution over a single
+    position has no finite gradient."""
     return config.model == "transformer" or not hasattr(config, "clean")
 
 

@@ -1,4 +1,4 @@
-"""The card of packaged maze planners: command, data and licence, seed, minutes, and measured metrics."""
+"""The card of packaged maze planners."""
 
 from __future__ import annotations
 

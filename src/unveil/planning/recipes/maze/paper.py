@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from unveil.planning.worlds.maze.layout import Layout
     from unveil.runs.training import Task
 
-HORIZONS = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}  # H, T of the released configs
+HORIZONS = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}  # H and T of the released configs
 
 
 def published_shape(layout: Layout) -> tuple[int, int]:
-    """Horizon and diffusion steps: the released ones, or for other mazes about half an episode and 256."""
+    """Horizon and number of diffusion steps: those of the released configs; for other mazes about half an episode, and 256."""
     return HORIZONS.get(layout.name.removeprefix("eval-"), (max(16, layout.steps // 2 // 16 * 16), 256))
 
 
 def between_goals(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> Episodes:
-    """The recording cut where the world's one goal is left (`maze2d_set_terminals`) instead of at its marks; rows are (x, y, vx, vy)."""
+    """The recording, cut where the maze's goal is left (`maze2d_set_terminals`) instead of at its marks; observations are (x, y, vx, vy)."""
     from dataclasses import replace
 
     import numpy as np
@@ -40,14 +40,14 @@ def between_goals(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> 
 
 
 def ends_of(model: TrajectoryModel, x_0: torch.Tensor) -> torch.Tensor:
-    """The known numbers of a plan: the states at both ends."""
+    """The known numbers of a plan: its first and its last state."""
     from unveil.planning.diffuser import ends_known
 
     return ends_known(x_0.shape[1]).to(x_0.device)
 
 
 def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
-    """Diffuser as published; of the recipe's own fields it reads batch, steps, rates and width, and the released constants otherwise."""
+    """The task of training Diffuser as published: batch size, steps, learning rate and width of the config, and else the released constants."""
     from functools import partial
 
     import torch
@@ -62,7 +62,7 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     from unveil.runs.training import Task
 
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
-        raise UnveilError("--preset paper needs observations (x, y, vx, vy) and actions of 2 numbers")
+        raise UnveilError("`preset='paper'` needs observations (x, y, vx, vy) and actions of 2 numbers")
     shape = maze_shape(*published_shape(layout), config.width)
     cut = between_goals(episodes, layout.goal)
     windows, size = Trajectories(cut, unpadded=shape.horizon), config.run.batch_size

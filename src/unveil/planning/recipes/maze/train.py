@@ -1,4 +1,4 @@
-"""Training a maze planner: `unveil train maze`."""
+"""Train a maze planner: `unveil train maze`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
-    """Windows between the marks of the data, or, with --no-cut, direct ones of data without marks."""
+    """Training windows: between the marks of the data, or without `cut` the direct windows of data without marks."""
     import torch
 
     from unveil.files.notes import note
@@ -49,7 +49,7 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
 
 
 def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
-    """Our planner: paths of all lengths between two ends."""
+    """The task of training paths of all lengths between two ends."""
     import torch
 
     from unveil.files.notes import note
@@ -79,7 +79,7 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
-    """Train; returns the run folder."""
+    """Train a maze planner; returns the run folder."""
     from functools import partial
 
     from unveil.planning.recipes.maze.config import TrainMaze
@@ -119,9 +119,9 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 def draw_samples(
     layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
 ) -> None:
-    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder.
+    """Draw four plans, always between the same free cells, to `samples/step-<step>.png` of the run folder.
 
-    Whatever goes wrong with it is a warning: no training dies of a picture.
+    Errors become warnings, so that a picture never stops a training.
     """
     import warnings
 
