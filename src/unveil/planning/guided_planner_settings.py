@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields, number, shown
 
-PLANNED = 16  # rows of a plan for `plan_horizon="auto"`, where as many were trained with
+PLANNED = 16  # rows of a plan for `plan_horizon="auto"`, at most the trained horizon
 
 Count = Annotated[int, Bounds(1)]
 Finite = Annotated[float, Bounds(above=True, below=True)]

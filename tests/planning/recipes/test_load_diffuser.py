@@ -66,7 +66,7 @@ def test_weights_without_average_are_evaluated_with_the_flag_that_the_error_name
         rewrite(experiment, lambda state: {"step": 3, "model": state["model"]})
     flags = ["--dataset", DATASET, "--logbase", str(folder.parent), "--horizon", "8", "--device", "cpu"]
     assert main(["eval", "locomotion", *flags]) == 2
-    assert "take its raw ones with --raw" in capsys.readouterr().err
+    assert "use the raw ones: --raw" in capsys.readouterr().err
     with pytest.raises(UnveilError, match="raw=True"):
         load(folder, "cpu")
     assert load(folder, "cpu", raw=True).score is not None
