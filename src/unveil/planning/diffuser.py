@@ -1,8 +1,8 @@
 """Diffuser as published for mazes: one plan of a fixed length for each body, tracked by a simple controller.
 
-Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch. A plan is a trajectory of states and actions whose first state and
-last state (the goal, at rest) are known. The network predicts x_0, sampling takes all T steps, x_0 is clipped to the data's limits, and the
-actions of the plan are not used.
+Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch. A plan is a trajectory of states and
+actions whose first state and last state (the goal, at rest) are known. The network predicts x_0, sampling
+takes all T steps, x_0 is clipped to the data's limits, and the actions of the plan are not used.
 """
 
 from collections.abc import Sequence
@@ -48,10 +48,12 @@ def ends_known(horizon: int) -> Tensor:
 
 
 class Diffuser:
-    """Plan once for each body and track the plan: action = (next position - position) + (next velocity - velocity).
+    """Plan once for each body and track the plan: action = (next position - position) + (next velocity -
+    velocity).
 
-    After the end of a plan its last row, at rest at the goal, is the target. The interface is that of `Planner`, and so are its random
-    generators: the n-th body, counted over calls of `reset`, has seed + n, and so has the n-th call of `plan`.
+    After the end of a plan its last row, at rest at the goal, is the target. The interface is that of
+    `Planner`, and so are its random generators: the n-th body, counted over calls of `reset`, has seed + n,
+    and so has the n-th call of `plan`.
 
     Args:
         model: a model of state-action trajectories of a maze.
@@ -92,8 +94,9 @@ class Diffuser:
             start: (x, y, vx, vy).
             goal: (x, y).
             normalized: whether start, goal and plan are in normalised units instead of the data's.
-            noise: (H, 6), recorded standard normal noise, used instead of drawn initial noise; or (1 + T, H, 6): the initial noise, then
-                the noise of each of the T steps (that of the last step is not used, and may be left out).
+            noise: (H, 6), recorded standard normal noise, used instead of drawn initial noise;
+                or (1 + T, H, 6): the initial noise, then the noise of each of the T steps (that of the last step
+                is not used, and may be left out).
         Raises:
             ValueError: another shape, or numbers that are not finite.
             UnveilError: in the data's units, but the model lacks the statistics of its data.

@@ -1,8 +1,9 @@
 """Find the windows without detours in recordings that do not mark when a goal changed.
 
-If a body moves from goal to goal and the changes of goals are not marked, most windows are detours. A window is direct if it takes about
-as long as the fastest windows between the same two points: a low quantile Q(start, goal) of the duration of windows is learned by
-regression, and windows with duration <= slack * Q are kept.
+If a body moves from goal to goal and the changes of goals are not marked, most windows are detours. A window
+is direct if it takes about as long as the fastest windows between the same two points: a low quantile
+Q(start, goal) of the duration of windows is learned by regression, and windows with duration <= slack * Q are
+kept.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Receding-horizon control: sample candidate plans from the current state, take the best, do its first action, plan again.
+"""Receding-horizon control: sample candidate plans from the current state, take the best, do its first
+action, plan again.
 
 Janner et al. 2022, sections 3.2 and 5.3.
 """
@@ -27,15 +28,18 @@ from unveil.sampling.loop import sample
 from unveil.sampling.noise import Recorded, generators, normal_like
 
 Score = Callable[[Tensor], Tensor]
-"""Ranks candidates: clean normalised plans (N, H, features) -> (N,); larger is better. It is not the score of a density."""
+"""Ranks candidates: clean normalised plans (N, H, features) -> (N,); larger is better. It is not the score of
+a density."""
 
 
 class GuidedPlanner:
-    """Map observations (B, D) to actions (B, A), or a single one (D,) to (A,). All episodes and candidates are one batch.
+    """Map observations (B, D) to actions (B, A), or a single one (D,) to (A,). All episodes and candidates
+    are one batch.
 
-    Every episode has its own random generator: the n-th episode of this planner, counted over calls of `reset`, has seed + n. So its
-    actions depend neither on the episodes beside it nor on `rows`, up to the rounding of batched products; ten episodes one after
-    another, with `reset` in between, equal a batch of ten. The n-th call of `plan` has a generator of its own, with seed + n.
+    Every episode has its own random generator: the n-th episode of this planner, counted over calls of
+    `reset`, has seed + n. So its actions depend neither on the episodes beside it nor on `rows`, up to the
+    rounding of batched products; ten episodes one after another, with `reset` in between, equal a batch of
+    ten. The n-th call of `plan` has a generator of its own, with seed + n.
 
     Args:
         model: the diffusion of trajectories.
@@ -93,7 +97,8 @@ class GuidedPlanner:
         self._last: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Forget the last plans. The next decision is the first of new episodes, which have new generators."""
+        """Forget the last plans. The next decision is the first of new episodes, which have new
+        generators."""
         self._first += 1 + max(self._streams, default=-1)
         self._count, self._streams, self._last = None, {}, {}
 
@@ -109,12 +114,12 @@ class GuidedPlanner:
 
         Args:
             observations: in the data's units.
-            episodes: the number of each row's episode, from 0, where rows are left out, such as those of finished episodes. By default the
-                rows are all episodes, as many as in the last call.
+            episodes: the number of each row's episode, from 0, where rows are left out, such as those of
+                finished episodes. By default the rows are all episodes, as many as in the last call.
             noise: recorded noise, as in `best`.
         Raises:
-            ValueError: observations of another size or not finite, another number of them than before without `reset`, or plans that are
-                not finite; the message names the cause.
+            ValueError: observations of another size or not finite, another number of them than before without
+                `reset`, or plans that are not finite; the message names the cause.
             UnveilError: the model lacks the statistics of its data.
         """
         seen, single = self._seen(observations)
@@ -133,13 +138,15 @@ class GuidedPlanner:
         *,
         noise: np.ndarray | Tensor | None = None,
     ) -> Float[np.ndarray, "K H F"]:
-        """All candidate plans from one observation, best first. Their rows are (actions, observations), or observations only.
+        """All candidate plans from one observation, best first. Their rows are (actions, observations), or
+        observations only.
 
         Args:
             observation: one observation.
             normalized: whether the observation and the plans are in normalised units instead of the data's.
-            noise: (K, H, F), recorded standard normal noise, used instead of drawn initial noise; `temperature` does not scale it. Or
-                (1 + S, K, H, F): the initial noise, then the noise of each of the S steps of a stochastic solver.
+            noise: (K, H, F), recorded standard normal noise, used instead of drawn initial noise;
+                `temperature` does not scale it. Or (1 + S, K, H, F): the initial noise, then the noise of
+                each of the S steps of a stochastic solver.
         Raises:
             ValueError, UnveilError: as `act`.
         """
@@ -278,7 +285,8 @@ class GuidedPlanner:
         return given if count is not None else given[:, None]
 
     def _expected(self, known: Tensor) -> Tensor:
-        """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t = 1, where x_t is pure noise."""
+        """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t =
+        1, where x_t is pure noise."""
         model, shape = self.model, self.model.shape
         x = torch.zeros((len(known), self.horizon, shape.features), device=model.device)
         x[:, 0, -shape.observations :] = known
@@ -286,7 +294,8 @@ class GuidedPlanner:
         return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
 
     def _denoise(self) -> GaussianDenoise:
-        """The model's denoiser as the settings want it: conditioned on a return, and clamped to the range of the data."""
+        """The model's denoiser as the settings want it: conditioned on a return, and clamped to the range of
+        the data."""
         denoise = (
             untold(self.model)
             if self.settings.ask is None
@@ -370,7 +379,8 @@ class GuidedPlanner:
 
 
 def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
-    """The best of candidates (B, K, H, F) by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
+    """The best of candidates (B, K, H, F) by scores (B, K), or their mean weighted by softmax(sharpness *
+    standardised score)."""
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
@@ -383,7 +393,8 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
 
 
 def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
-    """The denoiser conditioned on a return, by classifier-free guidance from the unconditional denoiser. Ajay et al. 2023.
+    """The denoiser conditioned on a return, by classifier-free guidance from the unconditional denoiser. Ajay
+    et al. 2023.
 
     Args:
         rank: rank of the return among those of the data, 0 (worst) to 1 (best).
@@ -405,7 +416,8 @@ def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise
 
 
 def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
-    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans too, else its smallest time."""
+    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans
+    too, else its smallest time."""
 
     def score(x: Tensor) -> Tensor:
         return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))

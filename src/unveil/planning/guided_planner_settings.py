@@ -1,7 +1,7 @@
 """Settings of the planner of trajectories: how plans are sampled, guided and chosen. Free of torch and numpy.
 
-`GuidedPlanner` gets guidance and ranking as functions. `planning/recipes/locomotion/planner.py` builds these functions from the fields
-`guidance` to `solver`; the planner itself uses the other fields.
+`GuidedPlanner` gets guidance and ranking as functions. `planning/recipes/locomotion/planner.py` builds these
+functions from the fields `guidance` to `solver`; the planner itself uses the other fields.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ class GuidedSettings:
     plan_horizon: Count | Literal["auto"] | None = None
     """rows of a plan; None: as trained; auto: 16, or as trained if those are fewer"""
     warm_steps: Count | None = None
-    """denoising steps of later decisions, which start from the last plan, moved on by one row and noised again; by default every decision
-    starts from noise"""
+    """denoising steps of later decisions, which start from the last plan, moved on by one row and noised
+    again; by default every decision starts from noise"""
     guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
-    """what the gradient of the value moves: ascend: the state (Diffuser's released code); mean: the mean of each step (the paper); tilted:
-    the denoiser's estimate; none: nothing"""
+    """what the gradient of the value moves: ascend: the state (Diffuser's released code); mean: the mean of
+    each step (the paper); tilted: the denoiser's estimate; none: nothing"""
     scale: float | str = 0.1
     """guidance scale, in units of its own for each form of guidance; auto chooses it on held-out episodes"""
     n_guide_steps: Annotated[int, Bounds(0)] = 2
@@ -46,21 +46,23 @@ class GuidedSettings:
     scale_grad_by_std: bool = True
     """multiply the gradient by the variance of the denoising step, for --guidance ascend"""
     select: Literal["critic", "value", "none"] = "critic"
-    """score that ranks candidates: critic: the value of clean plans; value: the value at the smallest noise level (published); none: the
-    first candidate is taken"""
+    """score that ranks candidates: critic: the value of clean plans; value: the value at the smallest noise
+    level (published); none: the first candidate is taken"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
     """sampler, without guidance or with --guidance tilted; the other forms use ancestral"""
     sharpness: Finite | None = None
-    """act by the mean of all candidates, weighted by softmax(sharpness * standardised score), instead of by the best one; averages out the
-    noise of single samples (model predictive path integral control, Williams et al. 2017)"""
+    """act by the mean of all candidates, weighted by softmax(sharpness * standardised score), instead of by
+    the best one; averages out the noise of single samples (model predictive path integral control, Williams
+    et al. 2017)"""
     anchored: bool = False
-    """with --sharpness: replace the candidates' plain mean by the denoiser's estimate at t = 1, which is the same mean without sampling
-    error (a control variate)"""
+    """with --sharpness: replace the candidates' plain mean by the denoiser's estimate at t = 1, which is the
+    same mean without sampling error (a control variate)"""
     ask: Annotated[float, Bounds(0, 1)] | None = None
-    """rank of the return that plans are conditioned on, 0 (worst) to 1 (best of the data), for networks conditional on returns; by default
-    `unveil.load` and `unveil eval` use 1 for these"""
+    """rank of the return that plans are conditioned on, 0 (worst) to 1 (best of the data), for networks
+    conditional on returns; by default `unveil.load` and `unveil eval` use 1 for these"""
     ask_scale: Finite = 1.0
-    """classifier-free guidance scale for --ask: 0 ignores the return, 1 conditions on it, larger values strengthen the condition"""
+    """classifier-free guidance scale for --ask: 0 ignores the return, 1 conditions on it, larger values
+    strengthen the condition"""
     clip: bool = True
     """clamp the denoiser's estimates to the smallest and largest values in the data"""
     rows: Count = 1024

@@ -5,7 +5,8 @@ from jaxtyping import Float
 
 
 def resampled(path: Float[np.ndarray, "H D"], spacing: float) -> Float[np.ndarray, "M D"]:
-    """Points evenly spaced along the polyline, at most `spacing` apart, with both of its ends; at least two points."""
+    """Points evenly spaced along the polyline, at most `spacing` apart, with both of its ends; at least two
+    points."""
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
     return at_pace(path, max(1, int(np.ceil(lengths.sum() / spacing))) + 1)
 
@@ -42,14 +43,17 @@ def retimed(
     acceleration_limit: Float[np.ndarray, " D"],
     initial_speed: float = 0.0,
 ) -> Float[np.ndarray, " M"]:
-    """Environment steps after which each point is reached, as fast as the limits on each axis allow. The end may be passed at any speed.
+    """Environment steps after which each point is reached, as fast as the limits on each axis allow. The end
+    may be passed at any speed.
 
-    With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <= min(acceleration_limit), and changes by
-    dv^2 <= 2 min(acceleration_limit / |u|) ds: one pass backwards, one forwards (Bobrow et al. 1985, with box limits).
+    With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <=
+    min(acceleration_limit), and changes by dv^2 <= 2 min(acceleration_limit / |u|) ds: one pass backwards,
+    one forwards (Bobrow et al. 1985, with box limits).
 
     Args:
         path: points along the path.
-        speed_limit, acceleration_limit: largest change of position, and of that change, per step on each axis.
+        speed_limit, acceleration_limit: largest change of position, and of that change, per step on each
+            axis.
         initial_speed: speed at the first point, along the path.
     """
     segments = np.diff(path, axis=0)

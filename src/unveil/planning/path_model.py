@@ -1,4 +1,5 @@
-"""All that a path planner learns from data, as one module: the denoiser, quantiles of travel time, and statistics of the data."""
+"""All that a path planner learns from data, as one module: the denoiser, quantiles of travel time, and
+statistics of the data."""
 
 from dataclasses import dataclass
 
@@ -68,10 +69,12 @@ class PathModel(nn.Module):
         self.register_buffer("acceleration_limit", torch.ones(d))
 
     def learn_statistics(self, episodes: Episodes) -> tuple[int, ...]:
-        """Set the buffers from data: normalisation, visited positions, and limits of speed and acceleration (per step).
+        """Set the buffers from data: normalisation, visited positions, and limits of speed and acceleration
+        (per step).
 
-        The limits are the 99.9 % quantiles of |change of position| in one step and of the change of that, on each axis. An axis that is
-        nearly constant (`scales.is_constant`) is normalised to 0 and has no limits.
+        The limits are the 99.9 % quantiles of |change of position| in one step and of the change of that, on
+        each axis. An axis that is nearly constant (`scales.is_constant`) is normalised to 0 and has no
+        limits.
 
         Returns:
             The axes that vary, but so little that they count as constant.
@@ -136,7 +139,8 @@ class PathModel(nn.Module):
     ) -> Condition:
         """The denoiser's condition.
 
-        The anchor path is straight, at constant speed. The vector is (start, goal, log(lengths) - 3), of order 1, since e^3 is about 20.
+        The anchor path is straight, at constant speed. The vector is (start, goal, log(lengths) - 3), of
+        order 1, since e^3 is about 20.
 
         Args:
             start, goal: (B, D), normalised.
@@ -154,12 +158,14 @@ class PathModel(nn.Module):
         )
 
     def travel_steps(self, start: Tensor, goal: Tensor) -> Tensor:
-        """Quantiles (B, Q) of the environment steps that the data take from start (B, D) to goal (B, D), in the data's units."""
+        """Quantiles (B, Q) of the environment steps that the data take from start (B, D) to goal (B, D), in
+        the data's units."""
         pair = torch.cat([self.normalized(start), self.normalized(goal)], dim=1)
         return self.travel(pair).exp() * self.shape.stride
 
     def supported(self, position: Tensor) -> Tensor:
-        """Whether data visited the bin of each position (..., D), in the data's units, or a neighbouring bin: bool (...)."""
+        """Whether data visited the bin of each position (..., D), in the data's units, or a neighbouring bin:
+        bool (...)."""
         cell = ((position - self.support_low) / self.support_bin).floor().long()
         inside = ((cell >= 0) & (cell < SUPPORT_BINS)).all(-1)
         cell = cell.clamp(0, SUPPORT_BINS - 1)
@@ -167,7 +173,8 @@ class PathModel(nn.Module):
 
 
 def endpoint_known(lengths: Tensor, horizon: int, dimensions: int) -> Tensor:
-    """(B, H, D) bool: the known numbers of paths, the start, the goal at index lengths - 1, and the padding behind it."""
+    """(B, H, D) bool: the known numbers of paths, the start, the goal at index lengths - 1, and the padding
+    behind it."""
     place = torch.arange(horizon, device=lengths.device)
     ends = (place == 0) | (place >= lengths[:, None] - 1)
     return ends[..., None].expand(-1, -1, dimensions)

@@ -160,7 +160,8 @@ class PathSampler:
         warm: bool = False,
         rows: int = 256,
     ) -> list[Plan]:
-        """The plan of each request. Requests of similar horizons are sampled together, at most `rows` candidates at a time.
+        """The plan of each request. Requests of similar horizons are sampled together, at most `rows`
+        candidates at a time.
 
         Args:
             warm: begin from the requests' guesses, at `settings.warm_start`, instead of from noise.
@@ -234,8 +235,8 @@ class PathSampler:
     def _choose(self, request: Request, found: Candidates, settings: PlannerSettings) -> Plan:
         """The fastest candidate at the data's speed limit, among those that run least where no data went.
 
-        A share of up to 2 % of a path counts as 0. A leap between two positions that is longer than the speed limit allows counts as
-        unsupported too.
+        A share of up to 2 % of a path counts as 0. A leap between two positions that is longer than the speed
+        limit allows counts as unsupported too.
         """
         lengths, longest = found.lengths, int(found.lengths.max())
         paths = found.paths[:, :longest]

@@ -61,7 +61,8 @@ def path_batches(
 
 
 def path_loss(model: nn.Module, batch: PathBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Denoising loss of paths whose ends are known, plus a tenth of the pinball loss of travel time; and both for the log."""
+    """Denoising loss of paths whose ends are known, plus a tenth of the pinball loss of travel time; and both
+    for the log."""
     assert isinstance(model, PathModel)
     device = model.mean.device
     x_0, known, lengths = (

@@ -1,4 +1,5 @@
-"""The request of one plan: start, goal, waypoints and horizons, checked once, and the noise that sampling begins with."""
+"""The request of one plan: start, goal, waypoints and horizons, checked once, and the noise that sampling
+begins with."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil
@@ -24,7 +25,8 @@ class Request(NamedTuple):
     """What the candidates of one plan are sampled from.
 
     Args:
-        points: (2 + V, D), start, waypoints and goal in the data's units, on the model's device; NaN where a coordinate is free.
+        points: (2 + V, D), start, waypoints and goal in the data's units, on the model's device; NaN where a
+            coordinate is free.
         goal: (D,), the goal in the data's units.
         gates: (V,), the number of the path's position that is each waypoint.
         lengths: (K,), positions of each candidate.
@@ -43,7 +45,8 @@ class Request(NamedTuple):
 def initial(
     source: torch.Generator | Tensor, k: int, positions: int, shape: PathModelShape, temperature: float
 ) -> Float[Tensor, "K L D"]:
-    """The state at t = 1, drawn or recorded. It has the size of the longest plan, so that noise does not depend on the horizons beside it.
+    """The state at t = 1, drawn or recorded. It has the size of the longest plan, so that noise does not
+    depend on the horizons beside it.
 
     Raises:
         ValueError: recorded noise for other than `k` candidates, or for fewer than `positions`.

@@ -1,4 +1,5 @@
-"""Planning by diffusion: paths between any two points, chosen among candidates, and a body driven along them."""
+"""Planning by diffusion: paths between any two points, chosen among candidates, and a body driven along
+them."""
 
 import time
 from collections.abc import Sequence
@@ -21,15 +22,18 @@ from unveil.sampling.noise import generators
 
 
 class Planner:
-    """A path planner with a trained `PathModel`. It knows data, observation and goal, but neither a map nor a simulator.
+    """A path planner with a trained `PathModel`. It knows data, observation and goal, but neither a map nor a
+    simulator.
 
     >>> planner = unveil.load("maze-large")
     >>> planner.plan((1.0, 1.0), (7.0, 9.0)).path          # (H, 2) positions in cells
     >>> planner.reset(goal=(7.0, 9.0))
-    >>> planner.act(observation)                           # (4,) -> (2,): position and velocity -> force in [-1, 1]
+    >>> planner.act(observation)                           # (4,) -> (2,): position and velocity -> force in
+    [-1, 1]
 
-    Every body has its own random generator: the n-th body that this planner drives, counted over calls of `reset`, has seed + n, so its
-    noise does not depend on the bodies beside it. The n-th plan of `plan` and `plan_many` has a generator of its own, with seed + n.
+    Every body has its own random generator: the n-th body that this planner drives, counted over calls of
+    `reset`, has seed + n, so its noise does not depend on the bodies beside it. The n-th plan of `plan` and
+    `plan_many` has a generator of its own, with seed + n.
 
     Args:
         model: the trained model.
@@ -74,23 +78,26 @@ class Planner:
         """Plan from start to goal.
 
         Args:
-            start, goal: positions (D,), or observations whose first D numbers are the position, in the data's units.
-            via: waypoints (index, position): the position number `index` of the path (0 is the start) is this one; NaN leaves a
-                coordinate free. One sample contains all waypoints. Where every index is None, each leg is sampled separately and the
-                legs are joined, so the path may be longer than any path in the data.
-            horizon: number of positions, `stride` environment steps apart at the pace of the data; by default each candidate has
-                another, from the learned travel time.
-            budget_ms: wall time to spend, in milliseconds; it decides steps and candidates. The first call with a budget measures this
-                machine.
-            on_state: called with all candidates (K, H, D) in the data's units, and the diffusion time t, from noise to plan.
-            noise: (K, L, D), recorded standard normal noise of K candidates, used instead of drawn noise; `temperature` does not scale
-                it. L must be at least the length of the plan; `longest` always suffices. Where every index of `via` is None:
-                (legs, K, L, D).
+            start, goal: positions (D,), or observations whose first D numbers are the position, in the data's
+                units.
+            via: waypoints (index, position): the position number `index` of the path (0 is the start) is this
+                one; NaN leaves a coordinate free. One sample contains all waypoints. Where every index is
+                None, each leg is sampled separately and the legs are joined, so the path may be longer than
+                any path in the data.
+            horizon: number of positions, `stride` environment steps apart at the pace of the data; by default
+                each candidate has another, from the learned travel time.
+            budget_ms: wall time to spend, in milliseconds; it decides steps and candidates. The first call
+                with a budget measures this machine.
+            on_state: called with all candidates (K, H, D) in the data's units, and the diffusion time t, from
+                noise to plan.
+            noise: (K, L, D), recorded standard normal noise of K candidates, used instead of drawn noise;
+                `temperature` does not scale it. L must be at least the length of the plan; `longest` always
+                suffices. Where every index of `via` is None: (legs, K, L, D).
         Returns:
             The chosen path and its candidates.
         Raises:
-            ValueError: a wrong shape, a number that is not finite, a position outside the data's range, or a horizon or index that the
-                network cannot take.
+            ValueError: a wrong shape, a number that is not finite, a position outside the data's range, or a
+                horizon or index that the network cannot take.
         """
         settings = self.settings if budget_ms is None else self._within(budget_ms)
         stops = waypoints(via)
@@ -110,7 +117,8 @@ class Planner:
         *,
         noise: np.ndarray | Tensor | None = None,
     ) -> list[Plan]:
-        """Plan from each start to its goal, all sampled together. The plans are those of single calls of `plan`.
+        """Plan from each start to its goal, all sampled together. The plans are those of single calls of
+        `plan`.
 
         Args:
             starts, goals: (N, S) and (N, G), positions or observations.
@@ -160,7 +168,8 @@ class Planner:
             goal: (D,), or (B, D) with one goal for each of B bodies.
             via: waypoints of a single body, as in `plan`; the body passes each before it goes on.
         Raises:
-            ValueError: a wrong shape, a number that is not finite, a goal outside the data's range, or `via` for several bodies.
+            ValueError: a wrong shape, a number that is not finite, a goal outside the data's range, or `via`
+                for several bodies.
         """
         goals = floats("goal", goal)
         if goals.ndim not in (1, 2) or not len(goals):
@@ -183,7 +192,8 @@ class Planner:
     def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
         """Force in [-1, 1] for an observation (x, y, vx, vy).
 
-        The first call plans; later calls follow the plan, and plan again when the body strayed from the path or is stuck.
+        The first call plans; later calls follow the plan, and plan again when the body strayed from the path
+        or is stuck.
 
         Raises:
             ValueError: no goal yet (call `reset`), a wrong shape, or numbers that are not finite.
@@ -236,7 +246,8 @@ class Planner:
         self.replans += not first
 
     def _within(self, budget_ms: float) -> PlannerSettings:
-        """The settings with the most steps and candidates that a plan within the budget can have on this machine."""
+        """The settings with the most steps and candidates that a plan within the budget can have on this
+        machine."""
         if number("plan: budget_ms", budget_ms) <= 0:
             raise ValueError(f"plan: budget_ms must be positive, got {budget_ms}")
         sampler = self._sampler

@@ -63,10 +63,11 @@ class PlannerSettings:
     """
 
     candidates: Annotated[int, Bounds(1)] = 2
-    """number of paths sampled per plan, each with its own horizon; the fastest that stays where data were is chosen"""
+    """number of paths sampled per plan, each with its own horizon; the fastest that stays where data were is
+    chosen"""
     pace: tuple[Positive, Positive] = (0.75, 0.9)
-    """shortest and longest horizon, as multiples of the data's median travel time; below 1 plans are faster and straighter than the data,
-    until samples leave the data and are no longer chosen"""
+    """shortest and longest horizon, as multiples of the data's median travel time; below 1 plans are faster
+    and straighter than the data, until samples leave the data and are no longer chosen"""
     steps: Annotated[int, Bounds(1)] = 2
     """denoising steps (DDIM)"""
     temperature: AtLeast0 = 0.5

@@ -1,7 +1,8 @@
 """Pure pursuit of many planned paths at once: the controller that follows the plans of a path planner.
 
-The timing of a path is ignored: the force pulls towards a point some distance ahead of the nearest point of the path. The controller knows
-neither the map nor the physics; its gains and its look-ahead were tuned by rollouts in the simulator (see docs/protocol.md).
+The timing of a path is ignored: the force pulls towards a point some distance ahead of the nearest point of
+the path. The controller knows neither the map nor the physics; its gains and its look-ahead were tuned by
+rollouts in the simulator (see docs/protocol.md).
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ SEARCH = 24  # number of points ahead among which the nearest is searched
 class Pursuit:
     """Follow one path for each of B bodies.
 
-    Force within `hold_radius` of the goal: hold_gain * (goal - position) - hold_damping * velocity; elsewhere see `PursuitGains`.
+    Force within `hold_radius` of the goal: hold_gain * (goal - position) - hold_damping * velocity; elsewhere
+    see `PursuitGains`.
 
     Args:
         goals: (B, 2), positions.
@@ -36,7 +38,8 @@ class Pursuit:
         self.gates: list[list[int]] = [[] for _ in range(count)]
 
     def follow(self, index: int, path: Float[np.ndarray, "H 2"], gates: Sequence[int] = ()) -> None:
-        """Let body `index` follow a path from now on, and pass the positions number `gates` in turn before it goes on."""
+        """Let body `index` follow a path from now on, and pass the positions number `gates` in turn before it
+        goes on."""
         points = resampled(path, SPACING)
         self.follow_points(index, points, gates_among(points, path, gates))
 

@@ -1,4 +1,5 @@
-"""Diffuser's models: a denoiser of trajectories of actions and observations, and a value of noisy trajectories. Janner et al. 2022."""
+"""Diffuser's models: a denoiser of trajectories of actions and observations, and a value of noisy
+trajectories. Janner et al. 2022."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,12 +24,15 @@ class TrajectoryShape:
     """The sizes of a `TrajectoryModel` or a `ValueModel`, which determine its tensors.
 
     Args:
-        horizon: H, environment steps of the longest training window; other horizons work with the same weights.
+        horizon: H, environment steps of the longest training window; other horizons work with the same
+            weights.
         diffusion_steps: T, number of steps of the cosine schedule.
-        actions, observations: A and D, sizes of an action and an observation; a row of a trajectory is (action, observation).
+        actions, observations: A and D, sizes of an action and an observation; a row of a trajectory is
+            (action, observation).
         width, multiples, attention: sizes of the temporal U-Net.
         predicts: whether the network predicts the clean trajectory or the noise.
-        inverse: plan observations only; a second network learns the action between two observations (inverse dynamics).
+        inverse: plan observations only; a second network learns the action between two observations (inverse
+            dynamics).
         returns: the denoiser is conditional on the return that follows; see `asked`.
     """
 
@@ -66,21 +70,23 @@ class TrajectoryShape:
 
 
 def asked(rank: Tensor) -> Condition:
-    """The return condition of a denoiser: vector (B, 2) = (2 rank - 1, 1), or (0, 0), unconditional, where the rank is NaN.
+    """The return condition of a denoiser: vector (B, 2) = (2 rank - 1, 1), or (0, 0), unconditional, where
+    the rank is NaN.
 
-    Ranks do not depend on the scale of a data set's rewards. Ajay et al. 2023 (Decision Diffuser) condition on the return itself, scaled
-    to [0, 1].
+    Ranks do not depend on the scale of a data set's rewards. Ajay et al. 2023 (Decision Diffuser) condition
+    on the return itself, scaled to [0, 1].
 
     Args:
-        rank: (B,), the fraction of the data's returns that are lower, 0 (worst) to 1 (best); NaN for no condition.
+        rank: (B,), the fraction of the data's returns that are lower, 0 (worst) to 1 (best); NaN for no
+            condition.
     """
     vector = torch.stack([2.0 * rank - 1.0, torch.ones_like(rank)], dim=1)  # (B, 2)
     return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(vector), vector))
 
 
 def untold(model: "TrajectoryModel") -> GaussianDenoise:
-    """The unconditional denoiser. For a network conditional on returns this is the condition (0, 0), which it was trained with; without any
-    condition its output is undefined."""
+    """The unconditional denoiser. For a network conditional on returns this is the condition (0, 0), which it
+    was trained with; without any condition its output is undefined."""
     if not model.shape.returns:
         return model.denoiser
 
@@ -128,11 +134,13 @@ class TrajectoryModel(nn.Module):
 
 
 class ValueModel(nn.Module):
-    """(x_t (B, H, F) normalised, t (B,)) -> (B,): the discounted return that follows a window, predicted from the noisy window.
+    """(x_t (B, H, F) normalised, t (B,)) -> (B,): the discounted return that follows a window, predicted from
+    the noisy window.
 
         value = offset + scale * network(x_t, T t - 1)
 
-    It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the schedule of the denoiser that it guides.
+    It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the schedule of the denoiser that it
+    guides.
 
     Args:
         shape: sizes of the model.
@@ -175,7 +183,8 @@ def _index(shape: TrajectoryShape) -> Callable[[Tensor], Tensor]:
 def fast_trajectories(
     model: TrajectoryModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
 ) -> TrajectoryModel:
-    """The model with its temporal U-Net as a `FastUNet`. Other networks are not replaced; the original model is not changed."""
+    """The model with its temporal U-Net as a `FastUNet`. Other networks are not replaced; the original model
+    is not changed."""
     network = model.denoiser.network
     if isinstance(network, TemporalUNet):
         network = FastUNet(network, dtype, quicker)
@@ -189,7 +198,8 @@ def fast_trajectories(
 def fast_value(
     model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
 ) -> ValueModel:
-    """The value with its network as a `FastValue`. Other networks are not replaced; the original value is not changed."""
+    """The value with its network as a `FastValue`. Other networks are not replaced; the original value is not
+    changed."""
     network = model.network
     if isinstance(network, ValueNetwork):
         network = FastValue(network, dtype, quicker)

@@ -24,7 +24,8 @@ class TrajectoryBatch(NamedTuple):
         valid: (B, H), rows that are no padding.
         t: (B,), diffusion times in 1 / T .. 1; 0 for clean windows.
         noise: (B, H, F), standard normal noise of the planned part of the rows.
-        target: (B,), the return that follows each window; for denoising its rank among all returns, NaN where the condition is dropped.
+        target: (B,), the return that follows each window; for denoising its rank among all returns, NaN where
+            the condition is dropped.
     """
 
     rows: Tensor
@@ -87,7 +88,8 @@ def trajectory_loss(
     action_weight: float = 1.0,
     discount: float = 1.0,
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """Denoising loss of the planned rows; for a model of observations plus the squared error of the inverse dynamics.
+    """Denoising loss of the planned rows; for a model of observations plus the squared error of the inverse
+    dynamics.
 
     Args:
         known: which numbers of a window stay clean.
@@ -121,7 +123,8 @@ def trajectory_loss(
 
 
 def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean squared error of the value of noisy windows whose first observation is clean, in units of the targets' standard deviation."""
+    """Mean squared error of the value of noisy windows whose first observation is clean, in units of the
+    targets' standard deviation."""
     assert isinstance(model, ValueModel) and batch.target is not None
     shape, device = model.shape, model.offset.device
     x_0 = model.normalization.normalized(batch.rows.to(device))[..., shape.planned]

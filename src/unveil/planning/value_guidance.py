@@ -1,4 +1,5 @@
-"""Three forms of value guidance, named by what they move: the denoiser's estimate, the mean of a step, or the state.
+"""Three forms of value guidance, named by what they move: the denoiser's estimate, the mean of a step, or the
+state.
 
 Each form has its own unit of the guidance scale, so a scale of one form has no meaning for another.
 """
@@ -52,7 +53,8 @@ def belief_shift(
     scale: float,
     until: float = 0.9,
 ) -> Form:
-    """Move the denoiser's estimate: mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`; see `tilted`.
+    """Move the denoiser's estimate: mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`;
+    see `tilted`.
 
     Raises:
         ValueError: a scale that is not finite, or `until` outside (0, 1].
@@ -68,7 +70,8 @@ def belief_shift(
 
 
 def mean_shift(value: LogPotential, schedule: Schedule, scale: float, temperature: float = 1.0) -> Form:
-    """Move the mean of each step by scale * variance of the step * grad value(x_t, t). Janner et al. 2022, Alg. 1 (see `Ancestral`).
+    """Move the mean of each step by scale * variance of the step * grad value(x_t, t). Janner et al. 2022,
+    Alg. 1 (see `Ancestral`).
 
     Raises:
         ValueError: a scale or a temperature that is not finite, or a temperature below 0.
@@ -88,12 +91,14 @@ def ascent(
     by_variance: bool = True,
     temperature: float = 1.0,
 ) -> Form:
-    """Move the state as Diffuser's released code: before each denoising step, `steps` times x += scale * variance * grad value(x, t).
+    """Move the state as Diffuser's released code: before each denoising step, `steps` times x += scale *
+    variance * grad value(x, t).
 
     Args:
         steps: gradient steps per denoising step.
         stop: no gradient steps at diffusion steps i = T t - 1 below it (`t_stopgrad`).
-        by_variance: multiply the gradient by the variance of the step i -> i - 1 (`scale_grad_by_std`, since 2022-10 the variance).
+        by_variance: multiply the gradient by the variance of the step i -> i - 1 (`scale_grad_by_std`, since
+            2022-10 the variance).
     Raises:
         ValueError: an argument that is not finite, a temperature below 0, or an impossible number of steps.
     """
@@ -126,10 +131,12 @@ LEVELS = (0.25, 0.5)  # diffusion times at which plans are noised and denoised a
 
 @torch.no_grad()
 def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
-    """Mean squared denoising error (N,) of normalised trajectories (N, H, features) over `LEVELS`, with first states known.
+    """Mean squared denoising error (N,) of normalised trajectories (N, H, features) over `LEVELS`, with first
+    states known.
 
-    Up to a constant factor this is a part of the variational bound: it is large for trajectories that are unlikely under the model. The
-    noise of trajectory i has seed + i and does not depend on the other trajectories.
+    Up to a constant factor this is a part of the variational bound: it is large for trajectories that are
+    unlikely under the model. The noise of trajectory i has seed + i and does not depend on the other
+    trajectories.
     """
     own = generators(seed, len(x))
     known = model.shape.first_known(x.shape[1]).to(x.device)
@@ -152,7 +159,8 @@ def largest_unsurprising(
         recorded: recorded windows (M, H, features) from such states.
         scales: the scales to try.
     Returns:
-        The scale, 0.0 if even the plans of the smallest one have a larger surprise, and the ratio of surprises for each scale.
+        The scale, 0.0 if even the plans of the smallest one have a larger surprise, and the ratio of
+        surprises for each scale.
     """
     usual = float(surprise(model, recorded).mean())
     ratios = {scale: float(surprise(model, plans(scale)).mean()) / usual for scale in sorted(scales)}

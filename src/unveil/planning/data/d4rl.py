@@ -16,8 +16,8 @@ from unveil.planning.data.transitions import column, flags, float32, matrix
 def read_d4rl(path: Path | str) -> Episodes:
     """Read a D4RL data set. Without `timeouts` (in the oldest files) only `terminals` end an episode.
 
-    Rewards, marks and one-dimensional actions may have a second axis of size 1, or lack it. Entries of `infos` that are not finite numbers
-    for each transition are left out, with a note.
+    Rewards, marks and one-dimensional actions may have a second axis of size 1, or lack it. Entries of
+    `infos` that are not finite numbers for each transition are left out, with a note.
 
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
@@ -48,7 +48,8 @@ def read_d4rl(path: Path | str) -> Episodes:
 
 
 def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The usable entries of `infos`, in their stored type, and the names of the others: text, images, other lengths, NaN."""
+    """The usable entries of `infos`, in their stored type, and the names of the others: text, images, other
+    lengths, NaN."""
     infos: dict[str, np.ndarray] = {}
     lost: list[str] = []
     if not isinstance(group, h5py.Group):
@@ -71,7 +72,8 @@ def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]
 
 
 def write_d4rl(path: Path | str, episodes: Episodes) -> None:
-    """Write a D4RL data set, whole or not at all. This layout has no `final_observations`; they are left out."""
+    """Write a D4RL data set, whole or not at all. This layout has no `final_observations`; they are left
+    out."""
     arrays = {
         "observations": episodes.observations,
         "actions": episodes.actions,
@@ -85,10 +87,11 @@ def write_d4rl(path: Path | str, episodes: Episodes) -> None:
 
 
 def read_npz(path: Path | str) -> Episodes:
-    """Read an .npz file of flat transitions: `observations, actions, rewards, terminals`, and optionally `timeouts`.
+    """Read an .npz file of flat transitions: `observations, actions, rewards, terminals`, and optionally
+    `timeouts`.
 
-    Without `timeouts` only `terminals` end an episode. Rewards, marks and one-dimensional actions may have a second axis of size 1, or lack
-    it. Other arrays are ignored.
+    Without `timeouts` only `terminals` end an episode. Rewards, marks and one-dimensional actions may have a
+    second axis of size 1, or lack it. Other arrays are ignored.
 
     Raises:
         UnveilError: missing, damaged, truncated, hostile or wrongly shaped.

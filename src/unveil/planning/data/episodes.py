@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 class Episodes:
     """N transitions of E episodes, one after another, as in D4RL.
 
-    An episode ends with a transition whose `terminals` or `timeouts` is set; the rest after the last such transition is an episode too.
+    An episode ends with a transition whose `terminals` or `timeouts` is set; the rest after the last such
+    transition is an episode too.
 
     Args:
         observations: (N, D), before the actions.
@@ -19,7 +20,8 @@ class Episodes:
         rewards: (N,).
         terminals: (N,), transitions after which the task ended.
         timeouts: (N,), transitions after which the recording ended.
-        final_observations: (E, D), the observation after the last action of each episode, or None if the source lacks them.
+        final_observations: (E, D), the observation after the last action of each episode, or None if the
+            source lacks them.
         infos: further arrays of N rows.
     Raises:
         ValueError: no transition, arrays of different length, a wrong rank, or a number that is not finite.
@@ -119,7 +121,8 @@ def _check_finite(name: str, array: np.ndarray) -> None:
 
 
 def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:
-    """Split off episodes: those for training, and a fraction `share` of the episodes (at least one) for validation.
+    """Split off episodes: those for training, and a fraction `share` of the episodes (at least one) for
+    validation.
 
     Raises:
         ValueError: share outside (0, 1), or fewer than two episodes.

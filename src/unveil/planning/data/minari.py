@@ -26,9 +26,9 @@ def is_minari(path: Path | str) -> bool:
 def read_minari(path: Path | str) -> Episodes:
     """Read a Minari data set: its folder, or its file main_data.hdf5.
 
-    Of the dictionary observations of goal tasks, `observation` is kept and `desired_goal` becomes `infos["goal"]`. Of other dictionaries and
-    tuples all arrays of numbers are concatenated, in the order of their names; images and text are left out, with a note. Episodes without
-    a transition are left out too.
+    Of the dictionary observations of goal tasks, `observation` is kept and `desired_goal` becomes
+    `infos["goal"]`. Of other dictionaries and tuples all arrays of numbers are concatenated, in the order of
+    their names; images and text are left out, with a note. Episodes without a transition are left out too.
 
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
@@ -129,7 +129,8 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
 
 
 def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
-    """The array `observation` of a group, or all its arrays (T + 1,) and (T + 1, D), concatenated in the order of their names.
+    """The array `observation` of a group, or all its arrays (T + 1,) and (T + 1, D), concatenated in the
+    order of their names.
 
     Args:
         lost: names of other entries are added to it.

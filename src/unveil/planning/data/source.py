@@ -1,4 +1,5 @@
-"""Find recorded behaviour: by a path, a D4RL name, a Minari id, or the name of a D4RL-style set made by unveil."""
+"""Find recorded behaviour: by a path, a D4RL name, a Minari id, or the name of a D4RL-style set made by
+unveil."""
 
 import os
 from difflib import get_close_matches
@@ -22,13 +23,17 @@ FILES = (".hdf5", ".h5", ".npz")
 def read_episodes(source: str) -> Episodes:
     """The episodes of a source.
 
-    - a path, absolute, relative, or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a Minari folder, or .npz;
-    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: below `$UNVEIL_DATA`, or downloaded into the cache, `d4rl/`;
+    - a path, absolute, relative, or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a
+      Minari folder, or .npz;
+    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: below `$UNVEIL_DATA`, or downloaded
+      into the cache, `d4rl/`;
     - `hopper-medium` without a version: the D4RL-style set that `unveil data locomotion` makes;
-    - a Minari id such as `mujoco/hopper/medium-v0`: downloaded before, or downloaded now with the package minari.
+    - a Minari id such as `mujoco/hopper/medium-v0`: downloaded before, or downloaded now with the package
+      minari.
 
     Raises:
-        UnveilError: no such source, or one that cannot be downloaded or is damaged; the message says how to get it.
+        UnveilError: no such source, or one that cannot be downloaded or is damaged; the message says how to
+            get it.
     """
     path = found(Path(source))
     if source.strip() and os.path.exists(path):

@@ -17,8 +17,8 @@ class Trajectories:
         window  0        1             H - 3                 H - 2   H - 1
                 known                                        padded with the last row
 
-    Diffuser's released code pads with zeros in the data's units, so that a terminal state is followed by a jump to zero, and leaves out the
-    last step of each episode.
+    Diffuser's released code pads with zeros in the data's units, so that a terminal state is followed by a
+    jump to zero, and leaves out the last step of each episode.
 
     Args:
         unpadded: windows begin only where the episode has at least this number of rows left.
@@ -62,7 +62,8 @@ class Trajectories:
 def returns_to_go(
     episodes: Episodes, discount: float, termination_penalty: float = 0.0
 ) -> Float[np.ndarray, " N"]:
-    """G_t = sum_{k >= 0} discount^k r_{t+k} up to the end of the episode. Rewards after a `timeouts` count as 0, as in the released code.
+    """G_t = sum_{k >= 0} discount^k r_{t+k} up to the end of the episode. Rewards after a `timeouts` count as
+    0, as in the released code.
 
     Args:
         episodes: the data.
@@ -89,7 +90,8 @@ def returns_to_go(
 
 
 def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """The fraction of the other values that are smaller than each value, 0 for the smallest and 1 for the largest; ties get their mean."""
+    """The fraction of the other values that are smaller than each value, 0 for the smallest and 1 for the
+    largest; ties get their mean."""
     order = np.sort(values)
     below, upto = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
     return (0.5 * (below + upto - 1) / max(1, len(values) - 1)).astype(np.float32)

@@ -19,16 +19,19 @@ class Windows(NamedTuple):
 
 
 class PathWindows:
-    """Draw windows (B, H, D) of positions, the first D numbers of observations, inside one episode and `stride` steps apart.
+    """Draw windows (B, H, D) of positions, the first D numbers of observations, inside one episode and
+    `stride` steps apart.
 
         step      i        i + stride   i + 2 stride  ...  i + (H - 1) stride  <= last of the episode
         position  0        1            2             ...  H - 1
                   start                                    goal
 
-    Of two uniform first steps the one with more of its episode ahead is taken, since long windows are rare and difficult. A fraction
-    `to_end` of the windows reaches to the last position of the episode (the start moves by less than a stride, or further if `longest` cuts
-    the window); the others stop at a uniform later position. Windows are padded by repeating the goal. The windows of a batch have similar
-    lengths, from a sorted pool, so that padding is short; the distribution of windows over all batches is not changed by this.
+    Of two uniform first steps the one with more of its episode ahead is taken, since long windows are rare
+    and difficult. A fraction `to_end` of the windows reaches to the last position of the episode (the start
+    moves by less than a stride, or further if `longest` cuts the window); the others stop at a uniform later
+    position. Windows are padded by repeating the goal. The windows of a batch have similar lengths, from a
+    sorted pool, so that padding is short; the distribution of windows over all batches is not changed by
+    this.
 
     Args:
         episodes: the data.

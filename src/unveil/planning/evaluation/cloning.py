@@ -57,7 +57,8 @@ def cloning_loss(model: nn.Module, batch: Pairs) -> tuple[Tensor, Mapping[str, f
 
 
 def best_episodes(episodes: Episodes, share: float) -> Episodes:
-    """The episodes of highest return that together have a fraction `share` of the transitions, at least one episode (for "10 % BC").
+    """The episodes of highest return that together have a fraction `share` of the transitions, at least one
+    episode (for "10 % BC").
 
     Raises:
         ValueError: share outside (0, 1].

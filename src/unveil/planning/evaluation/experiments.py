@@ -1,4 +1,5 @@
-"""Read the scores of evaluations, of unveil and of jannerm/diffuser: `<logbase>/<dataset>/plans/<experiment>/<trial>/*.json`."""
+"""Read the scores of evaluations, of unveil and of jannerm/diffuser:
+`<logbase>/<dataset>/plans/<experiment>/<trial>/*.json`."""
 
 import csv
 import io
@@ -45,7 +46,8 @@ Program = Literal["unveil", "Diffuser"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file: the program that wrote it, the protocol if the file names it, and D4RL's normalised score of each episode (100: expert)."""
+    """One file: the program that wrote it, the protocol if the file names it, and D4RL's normalised score of
+    each episode (100: expert)."""
 
     program: Program
     protocol: str
@@ -65,7 +67,8 @@ class Experiment:
 
 
 def is_d4rl(dataset: str) -> bool:
-    """Whether a name is one of D4RL's data sets. Scores on other data sets need a label beside published scores."""
+    """Whether a name is one of D4RL's data sets. Scores on other data sets need a label beside published
+    scores."""
     return D4RL_NAME.fullmatch(dataset) is not None
 
 
@@ -107,7 +110,8 @@ def _experiment(key: tuple[Program, str, str, str], outcomes: Sequence[Outcome])
 
 
 def _place(file: Path) -> tuple[str, str, str] | None:
-    """Data set, experiment and folder of experiments of a path `<dataset>/plans*/<experiment>/<trial>/<file>`, or None for other paths."""
+    """Data set, experiment and folder of experiments of a path
+    `<dataset>/plans*/<experiment>/<trial>/<file>`, or None for other paths."""
     parts = file.absolute().parts[:-1]
     marks = [i for i, part in enumerate(parts) if part == "plans"] or [
         i for i, part in enumerate(parts) if part.startswith("plans")
@@ -126,7 +130,8 @@ def printable(text: str) -> str:
 
 
 def read_outcome(file: Path) -> Outcome | None:
-    """Read an evaluation of unveil, or a `rollout.json` of jannerm/diffuser; None for other JSON objects, such as `args.json`.
+    """Read an evaluation of unveil, or a `rollout.json` of jannerm/diffuser; None for other JSON objects,
+    such as `args.json`.
 
     Raises:
         UnveilError: unreadable, damaged, or impossible numbers.
@@ -222,7 +227,8 @@ def data_label(row: Mapping[str, Any]) -> str:
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The lines that read_results.py of jannerm/diffuser prints: `dataset | experiment | path | N scores`, `mean +/- error`, and more."""
+    """The lines that read_results.py of jannerm/diffuser prints: `dataset | experiment | path | N scores`,
+    `mean +/- error`, and more."""
     parts: list[str] = []
     for row in rows:
         parts.append(

@@ -9,12 +9,14 @@ from unveil.planning.data.episodes import Episodes
 
 
 class DataGraph:
-    """Shortest paths in a graph of visited bins of positions, with an edge where the data went from one bin to another.
+    """Shortest paths in a graph of visited bins of positions, with an edge where the data went from one bin
+    to another.
 
     Args:
         episodes: the data.
         bin_size: size of a bin, in cells.
-        hops: transitions between both ends of an edge; larger values connect bins that a slow body crosses in several steps.
+        hops: transitions between both ends of an edge; larger values connect bins that a slow body crosses in
+            several steps.
     """
 
     def __init__(self, episodes: Episodes, bin_size: float = 0.1, hops: int = 5) -> None:

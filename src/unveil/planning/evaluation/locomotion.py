@@ -23,8 +23,8 @@ def roll(
 ) -> None:
     """Act until all episodes are over, or for `longest` environment steps.
 
-    `act` gets the observations of all episodes, including finished ones; with `only_running` those of running episodes, and the numbers of
-    these as `episodes`, as `GuidedPlanner.act` takes them.
+    `act` gets the observations of all episodes, including finished ones; with `only_running` those of running
+    episodes, and the numbers of these as `episodes`, as `GuidedPlanner.act` takes them.
     """
     for step in range(world.body.steps if longest is None else longest):
         if not world.running.any():

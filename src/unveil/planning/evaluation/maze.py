@@ -40,8 +40,8 @@ class MazeRollout:
 
 
 def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> MazeEpisodes:
-    """The episodes of the protocol after their reset. The same seed gives the same starts and goals, and fewer episodes are the first ones of
-    more.
+    """The episodes of the protocol after their reset. The same seed gives the same starts and goals, and
+    fewer episodes are the first ones of more.
 
     Blocks of `BLOCK` episodes have seeds of their own; that of the first block is `seed`.
     """
@@ -57,7 +57,8 @@ def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> Ma
 
 
 def roll(world: MazeEpisodes, act: Act, on_step: Callable[[int], None] | None = None) -> MazeRollout:
-    """Act in all episodes, up to the length of the layout. `act` maps observations (N, 4) to forces (N, 2)."""
+    """Act in all episodes, up to the length of the layout. `act` maps observations (N, 4) to forces (N,
+    2)."""
     observations, rewards = [world.state.copy()], []
     for t in range(world.layout.steps):
         seen, reward = world.step(act(observations[-1]))
@@ -69,7 +70,8 @@ def roll(world: MazeEpisodes, act: Act, on_step: Callable[[int], None] | None = 
 
 
 def maze_metrics(layout: Layout, rollout: MazeRollout) -> dict[str, float]:
-    """Score, latched score (every step after the first reward has a reward, as in some tables), success, arrival, and sample size.
+    """Score, latched score (every step after the first reward has a reward, as in some tables), success,
+    arrival, and sample size.
 
     A layout without published score constants has `return_mean` instead of the score.
     """

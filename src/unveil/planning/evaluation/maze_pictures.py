@@ -131,7 +131,8 @@ def plan_frames(
     start: np.ndarray,
     goal: np.ndarray,
 ) -> list[np.ndarray]:
-    """Frames of a plan appearing out of noise: one per state (all candidates, t); the chosen one is drawn last and thick."""
+    """Frames of a plan appearing out of noise: one per state (all candidates, t); the chosen one is drawn
+    last and thick."""
     picture = MazePicture(layout)
     picture.ends(0, start, goal)
     frames = []

@@ -1,4 +1,5 @@
-"""References of the maze table: the controller that made the data, and a shortest-path oracle. Both know the map."""
+"""References of the maze table: the controller that made the data, and a shortest-path oracle. Both know the
+map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def pursued(
     path_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     gains: PursuitGains | None = None,
 ) -> Reference:
-    """The planner's controller on paths of any source. It plans once per episode, and again after straying or sticking, like the planner.
+    """The planner's controller on paths of any source. It plans once per episode, and again after straying or
+    sticking, like the planner.
 
     Args:
         path_of: (start (2,), goal (2,)) -> path (H, 2).

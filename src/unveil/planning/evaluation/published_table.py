@@ -1,4 +1,5 @@
-"""The locomotion table of Janner et al. 2022 (arXiv:2205.09991) in LaTeX, with published columns and columns of experiments."""
+"""The locomotion table of Janner et al. 2022 (arXiv:2205.09991) in LaTeX, with published columns and columns
+of experiments."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ SPECIAL = {
 
 @dataclass(frozen=True)
 class Column:
-    """Scores and standard errors by data set, without `-v2`. `d4rl`: whether the data are D4RL's own, so that scores are comparable."""
+    """Scores and standard errors by data set, without `-v2`. `d4rl`: whether the data are D4RL's own, so that
+    scores are comparable."""
 
     title: str
     scores: Mapping[str, float]

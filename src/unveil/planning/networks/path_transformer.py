@@ -13,8 +13,8 @@ from unveil.network.layers import ModulatedBlock, fourier, mlp, sinusoids
 class PathTransformer(nn.Module):
     """(x (B, H, D), time (B,) in (0, 1], condition) -> (B, H, D), for every H.
 
-    A token is a patch of `patch` consecutive positions; its index is counted from both ends. The output is an offset from the anchor path
-    of the condition, so that an untrained network returns the anchor.
+    A token is a patch of `patch` consecutive positions; its index is counted from both ends. The output is an
+    offset from the anchor path of the condition, so that an untrained network returns the anchor.
 
     Condition:
         concat (B, H, 2 D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
@@ -90,7 +90,8 @@ class PathTransformer(nn.Module):
         return anchor + offset.reshape(batch, -1, features)[:, :horizon]
 
     def prefill(self, cond: Condition) -> Condition:
-        """The condition with `prefix`: embeddings of the vector (B, W) and of the token indices (B, N, W), which are the same in every step.
+        """The condition with `prefix`: embeddings of the vector (B, W) and of the token indices (B, N, W),
+        which are the same in every step.
 
         Raises:
             ValueError: the condition lacks vector or valid.

@@ -29,7 +29,8 @@ class QuantileMLP(nn.Module):
 
 
 def pinball(prediction: Tensor, target: Tensor, levels: tuple[float, ...]) -> Tensor:
-    """The mean over levels q of max(q (y - p), (q - 1) (y - p)), whose minimiser p is the q-quantile. Koenker & Bassett 1978.
+    """The mean over levels q of max(q (y - p), (q - 1) (y - p)), whose minimiser p is the q-quantile. Koenker
+    & Bassett 1978.
 
     Args:
         prediction: (B, Q).

@@ -14,17 +14,19 @@ from unveil.network.layers import sinusoids
 
 
 class TemporalUNet(nn.Module):
-    """(x (B, H, D), time (B,), condition, which is not used) -> (B, H, D), for every H that `2 ** (len(multiples) - 1)` divides.
+    """(x (B, H, D), time (B,), condition, which is not used) -> (B, H, D), for every H that `2 **
+    (len(multiples) - 1)` divides.
 
-    `time` is the index of the diffusion step, 0 .. T - 1. Level k has `width * multiples[k]` channels; H is halved between levels. As in the
-    released code there is no skip connection at full resolution.
+    `time` is the index of the diffusion step, 0 .. T - 1. Level k has `width * multiples[k]` channels; H is
+    halved between levels. As in the released code there is no skip connection at full resolution.
 
     Args:
         features: D, size of a row.
         width: channels of the first level, before its multiple.
         multiples: channels of each level, as multiples of `width`.
         kernel: kernel size of the convolutions.
-        attention: whether a `LinearAttention1d` follows the blocks of each level and the first block in the middle.
+        attention: whether a `LinearAttention1d` follows the blocks of each level and the first block in the
+            middle.
     Raises:
         ValueError: H cannot be halved as often as there are levels.
     """
@@ -87,9 +89,10 @@ class TemporalUNet(nn.Module):
 class ValueNetwork(nn.Module):
     """(x (B, H, D), time (B,)) -> (B,), for every H.
 
-    Convolutional levels have `width * multiples[k]` channels; two more have half and a quarter of the channels of the last one; H is halved
-    after each. The mean over the remaining positions and the time embedding go through one hidden layer. If one position remains (H up to
-    2 ** (levels + 2)), this is the `ValueFunction` of the released code, weight for weight; that one flattens the positions, so it cannot
+    Convolutional levels have `width * multiples[k]` channels; two more have half and a quarter of the
+    channels of the last one; H is halved after each. The mean over the remaining positions and the time
+    embedding go through one hidden layer. If one position remains (H up to 2 ** (levels + 2)), this is the
+    `ValueFunction` of the released code, weight for weight; that one flattens the positions, so it cannot
     take longer horizons. Janner et al. 2022, appendix C.
     """
 

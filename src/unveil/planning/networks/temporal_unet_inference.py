@@ -1,11 +1,13 @@
-"""Diffuser's temporal U-Net and value network for planning: the same function of the same weights in less time.
+"""Diffuser's temporal U-Net and value network for planning: the same function of the same weights in less
+time.
 
-Besides the layers of `network/conv1d_inference.py`: the time embeddings of all blocks are one matrix product, which is kept, since a
-diffusion step has the same embedding in every row and every plan; and the value is computed with its gradient with respect to the input, so
-that no graph is recorded.
+Besides the layers of `network/conv1d_inference.py`: the time embeddings of all blocks are one matrix product,
+which is kept, since a diffusion step has the same embedding in every row and every plan; and the value is
+computed with its gradient with respect to the input, so that no graph is recorded.
 
-The weights are copied, on their device, at the first use of a horizon, and again after they have changed (`network/inference_layout.py`). In
-training, and where a graph is traced or compiled, the plain network is used.
+The weights are copied, on their device, at the first use of a horizon, and again after they have changed
+(`network/inference_layout.py`). In training, and where a graph is traced or compiled, the plain network is
+used.
 """
 
 from collections.abc import Callable
@@ -54,7 +56,8 @@ class Level(NamedTuple):
 
 
 class TimeEmbedding:
-    """Times (B,) -> (B, channels): the time embeddings of all residual blocks, one after another, and that of the head.
+    """Times (B,) -> (B, channels): the time embeddings of all residual blocks, one after another, and that of
+    the head.
 
     If all times are equal, the result has one row, (1, channels), and is kept.
     """
@@ -87,9 +90,11 @@ class TimeEmbedding:
 
 
 class FastUNet(nn.Module):
-    """`TemporalUNet` for inference. For gradients, in training mode and while traced the plain network is used.
+    """`TemporalUNet` for inference. For gradients, in training mode and while traced the plain network is
+    used.
 
-    Its weights are those of the plain network, under the same names, so training or loading them changes this network too.
+    Its weights are those of the plain network, under the same names, so training or loading them changes this
+    network too.
 
     Args:
         plain: the network.
@@ -129,9 +134,9 @@ class FastUNet(nn.Module):
 class FastValue(nn.Module):
     """`ValueNetwork` for planning: values, and their gradient with respect to x.
 
-    If x requires a gradient, the result is value + <gradient, x - x>, so that autograd finds the computed gradient; there is no second
-    derivative, and no gradient with respect to the weights. In training mode, while traced, and for gradients of the weights alone the
-    plain network is used.
+    If x requires a gradient, the result is value + <gradient, x - x>, so that autograd finds the computed
+    gradient; there is no second derivative, and no gradient with respect to the weights. In training mode,
+    while traced, and for gradients of the weights alone the plain network is used.
     """
 
     def __init__(
@@ -213,7 +218,8 @@ def _unet(
 def _value(
     plain: ValueNetwork, positions: int, many: bool, slope: bool, dtype: torch.dtype, embedding: TimeEmbedding
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The value for one number of positions, and its gradient with respect to the input if `slope`, else the value again."""
+    """The value for one number of positions, and its gradient with respect to the input if `slope`, else the
+    value again."""
     net: Any = plain  # the items of module lists have no types
     levels: list[tuple[list[Residual], Places]] = []
     for blocks, halve in zip(net.levels, net.halvings, strict=True):

@@ -1,4 +1,5 @@
-"""Transformers over trajectories, of a denoiser and of a value; a trajectory has rows of actions and observations, the first one known."""
+"""Transformers over trajectories, of a denoiser and of a value; a trajectory has rows of actions and
+observations, the first one known."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,8 @@ from unveil.network.layers import ModulatedBlock, mlp, sinusoids
 class SequenceTrunk(nn.Module):
     """(x (B, H, D), time (B,), vector (B, V)) -> tokens (B, ceil(H / patch), W), for every H.
 
-    `time` is the index of the diffusion step, 0 .. T - 1 (-1: clean). A token is a patch of `patch` rows. The first row, the time and the
-    condition's vector modulate norms and gates of every block.
+    `time` is the index of the diffusion step, 0 .. T - 1 (-1: clean). A token is a patch of `patch` rows. The
+    first row, the time and the condition's vector modulate norms and gates of every block.
 
     Args:
         told: V, size of the condition's vector; 0: no condition.
@@ -47,7 +48,8 @@ class SequenceTrunk(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H; 0 before training. It uses `vector` (B, V) of the condition, if any.
+    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H; 0 before training. It uses `vector` (B,
+    V) of the condition, if any.
 
     Args:
         features: D, size of a row.

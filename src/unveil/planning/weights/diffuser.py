@@ -1,7 +1,9 @@
-"""Checkpoints of jannerm/diffuser: their tensors under our names, and their settings, from tensors and configs, which must agree.
+"""Checkpoints of jannerm/diffuser: their tensors under our names, and their settings, from tensors and
+configs, which must agree.
 
-Both releases are read: `main` (locomotion; each level has an attention or a placeholder for it) and `maze2d` (without placeholders). The
-tensors get the names of `TrajectoryModel` or `ValueModel`, without the normalisation, which jannerm/diffuser computes from its data.
+Both releases are read: `main` (locomotion; each level has an attention or a placeholder for it) and `maze2d`
+(without placeholders). The tensors get the names of `TrajectoryModel` or `ValueModel`, without the
+normalisation, which jannerm/diffuser computes from its data.
 """
 
 from collections.abc import Mapping
@@ -51,8 +53,8 @@ class Original:
         dataset: gym id of the training data.
         loader: class that drew training windows; with `GoalDataset` the last observation is known too.
         clip_denoised: whether the denoiser's estimate is clipped to [-1, 1] while sampling.
-        discount, termination_penalty, normed: settings of a value's targets; normed targets are scaled to [-1, 1], by limits that are not
-            stored.
+        discount, termination_penalty, normed: settings of a value's targets; normed targets are scaled to
+            [-1, 1], by limits that are not stored.
     """
 
     kind: Literal["diffusion", "values"]
@@ -147,7 +149,8 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     """All parameters under our names, in float32. The buffers of the schedule must equal ours.
 
     Raises:
-        ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another one.
+        ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another
+            one.
     """
     table = names(
         original, places=any(name.startswith("model.downs.0.3.") for name in tensors) or original.attention
@@ -187,7 +190,8 @@ def names(original: Original, places: bool = True) -> dict[str, str]:
     """Parameter names of jannerm/diffuser -> our names.
 
     Args:
-        places: whether each level has a placeholder for attention before its resampling, as in `main`; in `maze2d` it has none.
+        places: whether each level has a placeholder for attention before its resampling, as in `main`; in
+            `maze2d` it has none.
     """
     resample = 3 if places else 2
     levels, last = len(original.multiples), len(original.multiples) - 1

@@ -1,4 +1,5 @@
-"""Folders of jannerm/diffuser: `<logbase>/<dataset>/{diffusion,values}/<experiment>/state_<epoch>.pt` and `*_config.pkl`."""
+"""Folders of jannerm/diffuser: `<logbase>/<dataset>/{diffusion,values}/<experiment>/state_<epoch>.pt` and
+`*_config.pkl`."""
 
 import re
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ class Checkpoint:
 
 
 def experiments(folder: Path) -> list[Path]:
-    """The experiments at or below a folder, which is an experiment, a data set's folder or a whole logbase; sorted."""
+    """The experiments at or below a folder, which is an experiment, a data set's folder or a whole logbase;
+    sorted."""
     return sorted(
         {
             file.parent
@@ -123,7 +125,8 @@ def read_configs(experiment: Path) -> dict[str, Component]:
     """The `*_config.pkl` of an experiment, by the first word of their names. No code in them is run.
 
     Raises:
-        UnveilError: larger than 1 MiB, damaged, or with other contents than classes of jannerm/diffuser and plain data.
+        UnveilError: larger than 1 MiB, damaged, or with other contents than classes of jannerm/diffuser and
+            plain data.
     """
     found: dict[str, Component] = {}
     for name in CONFIGS:

@@ -39,9 +39,11 @@ def read_original(
     Args:
         epoch: epoch number, or latest.
         ema: whether to use the moving average of the weights.
-        rows: settings -> rows of the training data, for the statistics of the normaliser; without it, rows are in normalised units.
+        rows: settings -> rows of the training data, for the statistics of the normaliser; without it, rows
+            are in normalised units.
     Raises:
-        UnveilError: no experiment or several, one that cannot be read, or missing weights; and what `rows` raises.
+        UnveilError: no experiment or several, one that cannot be read, or missing weights; and what `rows`
+            raises.
     """
     from unveil.planning.weights.diffuser_folder import read_checkpoint
 

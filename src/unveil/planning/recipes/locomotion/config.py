@@ -1,4 +1,5 @@
-"""Configs of the locomotion recipe: training, evaluation and data. Fields are named as in Diffuser's config/locomotion.py. Free of torch."""
+"""Configs of the locomotion recipe: training, evaluation and data. Fields are named as in Diffuser's
+config/locomotion.py. Free of torch."""
 
 from __future__ import annotations
 
@@ -26,10 +27,11 @@ class TrainLocomotion:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as published; other flags change single
-    settings"""
+    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
+    published; other flags change single settings"""
     dataset: str = "hopper-medium-expert"
-    """D4RL name, Minari id, or path of an HDF5 or npz file; a D4RL name without version is the D4RL-style set of `unveil data locomotion`"""
+    """D4RL name, Minari id, or path of an HDF5 or npz file; a D4RL name without version is the D4RL-style set
+    of `unveil data locomotion`"""
     logbase: Path = Path("logs")
     """folder of all runs; this one is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>"""
     prefix: str = "diffusion/defaults"
@@ -39,8 +41,8 @@ class TrainLocomotion:
     horizon: Count = 32
     """environment steps of the longest training window"""
     shortest: Annotated[int, Bounds(0)] = 4
-    """environment steps of the shortest training window; the windows of a batch have a multiple of it as length, up to --horizon, so that
-    plans of all these lengths work; 0: all windows have --horizon"""
+    """environment steps of the shortest training window; the windows of a batch have a multiple of it as
+    length, up to --horizon, so that plans of all these lengths work; 0: all windows have --horizon"""
     n_diffusion_steps: Count = 20
     """number T of diffusion steps (cosine schedule)"""
     predict_epsilon: bool = False
@@ -62,8 +64,8 @@ class TrainLocomotion:
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """normalisation of the data: to mean 0 and standard deviation 1, or to [-1, 1] by the data's limits"""
     returns: bool | None = None
-    """condition the network on the return that follows, so that plans can be conditioned on high returns (Decision Diffuser); by default
-    for the transformer"""
+    """condition the network on the return that follows, so that plans can be conditioned on high returns
+    (Decision Diffuser); by default for the transformer"""
     untold: Fraction = 0.25
     """probability of dropping the return condition during training (for classifier-free guidance)"""
     returns_discount: Discount = 0.997
@@ -75,7 +77,8 @@ class TrainLocomotion:
     loss_discount: Finite = 1.0
     """factor on the loss weight from each row to the next"""
     start_from: Path | None = None
-    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are random"""
+    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
+    random"""
     hold_out: Fraction = 0.05
     """fraction of episodes that are not trained on; `unveil eval locomotion --scale auto` needs them"""
     run: Run = RunFlags(steps=8_000, batch_size=256, save_every=2_000)
@@ -92,12 +95,14 @@ class TrainValue:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as published; other flags change single
-    settings"""
+    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
+    published; other flags change single settings"""
     dataset: str = "hopper-medium-expert"
-    """D4RL name, Minari id, or path of an HDF5 or npz file: the data set of the diffusion that the value guides"""
+    """D4RL name, Minari id, or path of an HDF5 or npz file: the data set of the diffusion that the value
+    guides"""
     logbase: Path = Path("logs")
-    """folder of all runs; this one is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>_d<discount>"""
+    """folder of all runs; this one is
+    <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>_d<discount>"""
     prefix: str = "values/defaults"
     """beginning of the run folder's name, see --logbase"""
     model: Literal["transformer", "unet"] = "transformer"
@@ -105,7 +110,8 @@ class TrainValue:
     horizon: Count = 32
     """environment steps of the longest training window"""
     shortest: Annotated[int, Bounds(0)] = 4
-    """environment steps of the shortest training window, see `unveil train locomotion`; 0: all windows have --horizon"""
+    """environment steps of the shortest training window, see `unveil train locomotion`; 0: all windows have
+    --horizon"""
     n_diffusion_steps: Count = 20
     """number T of diffusion steps (cosine schedule): that of the diffusion that the value guides"""
     inverse: bool = False
@@ -131,7 +137,8 @@ class TrainValue:
     normed: bool = True
     """learn returns in units of their standard deviation; the value is in the data's units either way"""
     start_from: Path | None = None
-    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are random"""
+    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
+    random"""
     hold_out: Fraction = 0.05
     """fraction of episodes that are not trained on: that of the diffusion that the value guides"""
     run: Run = RunFlags(steps=4_000, batch_size=256, learning_rate=5e-4)
@@ -170,21 +177,22 @@ FEW_STEPS = GuidedSettings(candidates=16, steps=3, temperature=0.5, plan_horizon
 class EvalLocomotion:
     """Plan and act in all episodes at once: returns and D4RL's normalised score.
 
-    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0 --json hopper.json
+    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0
+    --json hopper.json
     """
 
     preset: Literal["default", "ask", "paper"] = "default"
-    """ask: the mean plan of the best return, in one denoising step and without a value; default: the best of few-step plans by the value;
-    paper: gradient ascent on the value as in Diffuser's released code. By default the run decides: ask for networks conditional on
-    returns, unless flags want guidance or selection; paper for the published network; otherwise default. Other flags change single
-    settings"""
+    """ask: the mean plan of the best return, in one denoising step and without a value; default: the best of
+    few-step plans by the value; paper: gradient ascent on the value as in Diffuser's released code. By
+    default the run decides: ask for networks conditional on returns, unless flags want guidance or selection;
+    paper for the published network; otherwise default. Other flags change single settings"""
     dataset: str = "hopper-medium-expert"
     """data set that the runs were trained on, see `unveil train locomotion`"""
     logbase: Path = Path("logs")
     """folder of all runs, of unveil or of jannerm/diffuser"""
     checkpoint: str | None = None
-    """zoo name such as hopper-medium, diffusion run, or folder of a diffusion and a value, of unveil or of jannerm/diffuser; used instead of
-    the load paths, but --value-loadpath may add a value"""
+    """zoo name such as hopper-medium, diffusion run, or folder of a diffusion and a value, of unveil or of
+    jannerm/diffuser; used instead of the load paths, but --value-loadpath may add a value"""
     loadpaths: OmitArgPrefixes[LoadPaths] = LoadPaths()
     raw: bool = False
     """use the raw weights instead of their moving average (EMA)"""
@@ -198,7 +206,8 @@ class EvalLocomotion:
     seed: Annotated[int, Bounds(0)] = 0
     """seed of initial states and noise"""
     fast: Literal["off", "float32", "bfloat16"] = "off"
-    """faster layout of the unet and its value: equal to 1e-5 in float32, approximate in bfloat16; other networks are not changed"""
+    """faster layout of the unet and its value: equal to 1e-5 in float32, approximate in bfloat16; other
+    networks are not changed"""
     compile: Literal["off", "auto"] = "off"
     """with --fast: use torch.compile where it is measured to be faster; takes minutes at first"""
     device: str = "auto"
@@ -280,7 +289,8 @@ def check_logbase(logbase: Path) -> None:
 
 
 def folder_name(dataset: str) -> str:
-    """The data set's folder below `logbase`: a file's name without suffix, a D4RL name as it is, or a Minari id with - for /."""
+    """The data set's folder below `logbase`: a file's name without suffix, a D4RL name as it is, or a Minari
+    id with - for /."""
     return dataset.replace("/", "-") if MINARI.fullmatch(dataset) else Path(dataset).stem
 
 
@@ -297,18 +307,21 @@ def for_dataset(config: Any, dataset: str) -> Any:
 
 @dataclass(frozen=True)
 class DataLocomotion:
-    """Generate D4RL-style locomotion data: rollouts of policies of known strength, with their noise, in whole episodes.
+    """Generate D4RL-style locomotion data: rollouts of policies of known strength, with their noise, in whole
+    episodes.
 
-    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps 200000 --seed 0
+    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps
+    200000 --seed 0
     """
 
     body: str = "hopper"
     """hopper, walker2d or halfcheetah"""
     mix: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
-    """policies: medium: one of medium strength; medium-replay: that one and all its predecessors; medium-expert: that one and an expert;
-    expert: an expert"""
+    """policies: medium: one of medium strength; medium-replay: that one and all its predecessors;
+    medium-expert: that one and an expert; expert: an expert"""
     policies: Path | None = None
-    """folder with trpo_<Body>.npz and tqc_<Body>.npz; by default mujoco_policies below $UNVEIL_DATA or the cache"""
+    """folder with trpo_<Body>.npz and tqc_<Body>.npz; by default mujoco_policies below $UNVEIL_DATA or the
+    cache"""
     steps: Count = 200_000
     """minimum number of transitions; each policy contributes an equal share in whole episodes"""
     seed: Annotated[int, Bounds(0)] = 0
@@ -316,7 +329,8 @@ class DataLocomotion:
     version: Literal["v5", "v4"] = "v5"
     """version of the gymnasium environment; v4 rewards the last, unhealthy step as D4RL did"""
     out: Path | None = None
-    """HDF5 file in D4RL's layout, with a card beside it; by default $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5 in the cache"""
+    """HDF5 file in D4RL's layout, with a card beside it; by default $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5
+    in the cache"""
     device: str = "auto"
     """not used: data are generated on the CPU"""
     json: str | None = None

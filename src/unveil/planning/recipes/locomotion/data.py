@@ -71,7 +71,8 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
 
 
 def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
-    """The card of a data set: its policies and their returns. It has no time and no path, so that the same data have the same card."""
+    """The card of a data set: its policies and their returns. It has no time and no path, so that the same
+    data have the same card."""
     from unveil.planning.worlds.locomotion.collect import action_noise
     from unveil.runs.machine import commit, versions
 

@@ -1,4 +1,5 @@
-"""Experiments of jannerm/diffuser for locomotion: their config.json, and the rows from which their normaliser takes statistics."""
+"""Experiments of jannerm/diffuser for locomotion: their config.json, and the rows from which their normaliser
+takes statistics."""
 
 from __future__ import annotations
 
@@ -29,10 +30,12 @@ def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
 
 
 def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
-    """Rows (N, actions + observations) from which Diffuser takes statistics: all steps of episodes that have an end, without padding.
+    """Rows (N, actions + observations) from which Diffuser takes statistics: all steps of episodes that have
+    an end, without padding.
 
     Raises:
-        UnveilError: data of other sizes, or with a constant number, for the normaliser that does not support it.
+        UnveilError: data of other sizes, or with a constant number, for the normaliser that does not support
+            it.
     """
     import numpy as np
 

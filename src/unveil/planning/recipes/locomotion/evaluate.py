@@ -100,7 +100,8 @@ def check_body(config: EvalLocomotion, body: str) -> None:
 
 
 def record_path(config: EvalLocomotion) -> Path:
-    """The default file of a result, as in jannerm/diffuser: <logbase>/<dataset>/plans/<settings>/<seed>/rollout.json."""
+    """The default file of a result, as in jannerm/diffuser:
+    <logbase>/<dataset>/plans/<settings>/<seed>/rollout.json."""
     paths, it = config.loadpaths, config.settings
     plan = f"{config.preset}_H{it.planned(paths.horizon)}_T{paths.n_diffusion_steps}_d{paths.discount}"
     how = f"_K{it.candidates}_{it.guidance}_{it.select}_S{it.steps}"

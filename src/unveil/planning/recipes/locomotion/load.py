@@ -31,11 +31,12 @@ def load_pair(
 
     Args:
         epoch: another name of `diffusion_epoch`.
-        preset: by default the preset that suits the run: `ask` for a model conditional on returns, whether or not there is a value;
-            `paper` for the published network, of Diffuser or of unveil; otherwise `default`, which selects by the value if there is one.
+        preset: by default the preset that suits the run: `ask` for a model conditional on returns, whether or
+            not there is a value; `paper` for the published network, of Diffuser or of unveil; otherwise
+            `default`, which selects by the value if there is one.
         settings: how to plan, in place of the preset's settings.
-        fields: fields of `GuidedSettings` or `EvalLocomotion` that change single settings. With guidance or selection a model
-            conditional on returns has the preset `default`.
+        fields: fields of `GuidedSettings` or `EvalLocomotion` that change single settings. With guidance or
+            selection a model conditional on returns has the preset `default`.
     Raises:
         UnveilError: as `pair_at`.
         TypeError: a field that there is not.

@@ -1,4 +1,5 @@
-"""Build locomotion models from a config.json, and load them from run folders, the zoo, or folders of jannerm/diffuser."""
+"""Build locomotion models from a config.json, and load them from run folders, the zoo, or folders of
+jannerm/diffuser."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryMod
 
 
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
-    """Load a diffusion: the averaged weights of a checkpoint or the packaged weights, or with `raw` the weights without averaging."""
+    """Load a diffusion: the averaged weights of a checkpoint or the packaged weights, or with `raw` the
+    weights without averaging."""
     from unveil.files.safetensors import read_tensors
     from unveil.runs.checkpoints import weights_file
 
@@ -126,7 +128,8 @@ def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False)
 
 
 def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
-    """Load a value: the averaged weights of a checkpoint or the weights packaged with a diffusion, or with `raw` those without averaging."""
+    """Load a value: the averaged weights of a checkpoint or the weights packaged with a diffusion, or with
+    `raw` those without averaging."""
     from unveil.files.safetensors import read_tensors
     from unveil.runs.checkpoints import weights_file
 

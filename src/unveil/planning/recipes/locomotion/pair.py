@@ -1,4 +1,5 @@
-"""Load a diffusion and its value: from a zoo name, from a folder of unveil or jannerm/diffuser, or from the load paths of an evaluation."""
+"""Load a diffusion and its value: from a zoo name, from a folder of unveil or jannerm/diffuser, or from the
+load paths of an evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Pair(NamedTuple):
     """A diffusion and its value, if there is one.
 
     Args:
-        described: the config.json of the diffusion; for an experiment of jannerm/diffuser that of its conversion.
+        described: the config.json of the diffusion; for an experiment of jannerm/diffuser that of its
+            conversion.
     """
 
     model: TrajectoryModel
@@ -38,7 +40,8 @@ class Pair(NamedTuple):
 
 
 def places_below(folder: Path) -> list[Path]:
-    """The folders of diffusions and values at or below a folder: runs, checkpoints, packaged weights, and experiments of jannerm/diffuser."""
+    """The folders of diffusions and values at or below a folder: runs, checkpoints, packaged weights, and
+    experiments of jannerm/diffuser."""
     from unveil.planning.weights.diffuser_folder import experiments
     from unveil.runs.config import read_recipe
 
@@ -60,7 +63,8 @@ def pair_at(
     raw: bool = False,
     guided: bool = True,
 ) -> Pair:
-    """Load the diffusion, and the value if there is one, of a zoo name, a run, or a folder above both, such as <logbase>/<dataset>.
+    """Load the diffusion, and the value if there is one, of a zoo name, a run, or a folder above both, such
+    as <logbase>/<dataset>.
 
     Args:
         dataset: the data from which the normaliser of an experiment of jannerm/diffuser takes its statistics.
@@ -68,7 +72,8 @@ def pair_at(
         raw: whether to use the weights without averaging.
         guided: whether to load the value.
     Raises:
-        UnveilError: no diffusion or several, several values, or a value that does not belong to the diffusion.
+        UnveilError: no diffusion or several, several values, or a value that does not belong to the
+            diffusion.
     """
     from functools import partial
 
@@ -121,7 +126,8 @@ def pair_at(
 
 
 def diffusion_place(config: EvalLocomotion) -> Path:
-    """The folder of an evaluation's diffusion: a checkpoint, packaged weights, or a folder of jannerm/diffuser."""
+    """The folder of an evaluation's diffusion: a checkpoint, packaged weights, or a folder of
+    jannerm/diffuser."""
     from unveil.planning.weights.diffuser_folder import is_original
     from unveil.runs.checkpoints import find_checkpoint, zoo_names
     from unveil.runs.config import read_recipe
@@ -151,9 +157,11 @@ def _checkpoint(place: Path, epoch: str, name: str) -> Path:
 
 
 def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
-    """Load the diffusion of an evaluation, and the value if guidance or selection needs it; the two must fit each other.
+    """Load the diffusion of an evaluation, and the value if guidance or selection needs it; the two must fit
+    each other.
 
-    With `checkpoint` the value is the one in its folder; if `value_loadpath` is set, or the folder has no value, that of `value_loadpath`.
+    With `checkpoint` the value is the one in its folder; if `value_loadpath` is set, or the folder has no
+    value, that of `value_loadpath`.
     """
     from unveil.runs.device import find_device
 

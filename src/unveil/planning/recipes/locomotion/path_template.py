@@ -1,4 +1,5 @@
-"""Fill in the path templates of jannerm/diffuser, such as f:values/defaults_H{horizon}_T{n_diffusion_steps}; they are never evaluated."""
+"""Fill in the path templates of jannerm/diffuser, such as f:values/defaults_H{horizon}_T{n_diffusion_steps};
+they are never evaluated."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ _SIMPLE = re.compile(r"(0?\d{1,2})?(\.\d{1,2})?[dfeg]?")
 
 
 def resolve(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with each {name} replaced by the field of that name. Without the prefix f: the template is returned unchanged.
+    """The template with each {name} replaced by the field of that name. Without the prefix f: the template is
+    returned unchanged.
 
-    Attributes, indices and conversions are refused, and so are formats other than a width, digits and one of d, f, e, g.
+    Attributes, indices and conversions are refused, and so are formats other than a width, digits and one of
+    d, f, e, g.
 
     Raises:
-        UnveilError: an unknown name, a field without a value, braces that contain more than a name, or a path that is absolute or leads
-            upwards.
+        UnveilError: an unknown name, a field without a value, braces that contain more than a name, or a path
+            that is absolute or leads upwards.
     """
     if not template.startswith(PREFIX):
         return template

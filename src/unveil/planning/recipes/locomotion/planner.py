@@ -48,7 +48,8 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
 
 
 def settings_of(settings: GuidedSettings, model: TrajectoryModel) -> GuidedSettings:
-    """The settings; for a model conditional on returns with plans of the best return, unless they name another rank."""
+    """The settings; for a model conditional on returns with plans of the best return, unless they name
+    another rank."""
     return replace(settings, ask=1.0) if settings.ask is None and model.shape.returns else settings
 
 
@@ -78,11 +79,13 @@ def form_of(settings: GuidedSettings, model: TrajectoryModel, value: ValueModel 
 def with_scale(
     config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
 ) -> tuple[EvalLocomotion, dict[float, float]]:
-    """The config with a number for `scale="auto"`: the largest scale of a geometric grid whose plans surprise the model no more than the
-    recording does. The plans are single candidates from 256 states of episodes that were not trained on.
+    """The config with a number for `scale="auto"`: the largest scale of a geometric grid whose plans surprise
+    the model no more than the recording does. The plans are single candidates from 256 states of episodes
+    that were not trained on.
 
     Returns:
-        The config, and each scale's surprise relative to that of the recording; no such ratios where the scale is a number.
+        The config, and each scale's surprise relative to that of the recording; no such ratios where the
+        scale is a number.
     Raises:
         UnveilError: the model was trained on all episodes.
     """

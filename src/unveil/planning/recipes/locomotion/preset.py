@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def suited(described: Mapping[str, Any]) -> str:
-    """The preset for the config.json of a diffusion: `ask` if the model is conditional on returns, whether or not there is a value; `paper` for
-    the published network, of unveil or jannerm/diffuser; otherwise `default`, which selects by a value."""
+    """The preset for the config.json of a diffusion: `ask` if the model is conditional on returns, whether or
+    not there is a value; `paper` for the published network, of unveil or jannerm/diffuser; otherwise
+    `default`, which selects by a value."""
     if described.get("returns"):
         return "ask"
     return "paper" if described.get("model", "unet") == "unet" else "default"
@@ -53,7 +54,8 @@ def with_preset(config: EvalLocomotion, given: Given) -> EvalLocomotion:
 
 
 def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
-    """The config.json of the diffusion, or what replaces it; None if there is none, which the evaluation reports."""
+    """The config.json of the diffusion, or what replaces it; None if there is none, which the evaluation
+    reports."""
     from unveil.errors import UnveilError
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.recipes.locomotion.pair import diffusion_place

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
-    """The run folder, <logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], named as in jannerm/diffuser."""
+    """The run folder, <logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], named as in
+    jannerm/diffuser."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
     return config.run.out or config.logbase / folder_name(config.dataset) / (
@@ -174,7 +175,8 @@ def _task(
 def learn_normalization(
     model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]
 ) -> None:
-    """Learn the normalisation from rows (actions, observations); note the numbers that are nearly constant."""
+    """Learn the normalisation from rows (actions, observations); note the numbers that are nearly
+    constant."""
     import numpy as np
 
     from unveil.files.notes import left_out, note
@@ -209,7 +211,8 @@ def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
 
 
 def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
-    """The config.json: all fields of the config, and the sizes of the model under the names of `TrajectoryShape`."""
+    """The config.json: all fields of the config, and the sizes of the model under the names of
+    `TrajectoryShape`."""
     from unveil.runs.training import as_json
 
     sizes = {
@@ -231,8 +234,8 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
 
 
 def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
-    """Whether bfloat16 may be used: not by the published value network, since on CPUs PyTorch 2.13's bfloat16 convolution over a single
-    position has no finite gradient."""
+    """Whether bfloat16 may be used: not by the published value network, since on CPUs PyTorch 2.13's bfloat16
+    convolution over a single position has no finite gradient."""
     return config.model == "transformer" or not hasattr(config, "clean")
 
 

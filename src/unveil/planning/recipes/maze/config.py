@@ -28,8 +28,8 @@ class TrainMaze:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as published; other flags change single
-    settings"""
+    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
+    published; other flags change single settings"""
     maze: str = "large"
     """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     data: Path | None = None
@@ -51,11 +51,13 @@ class TrainMaze:
     to_end: Share = 0.5
     """fraction of training windows that reach to the end of their episode"""
     cut: bool = True
-    """cut the data where `timeouts` say that the goal changed; without it, windows that are no detours are found by learned travel times"""
+    """cut the data where `timeouts` say that the goal changed; without it, windows that are no detours are
+    found by learned travel times"""
     window_steps: Count = 600
     """environment steps of the longest training window, with --no-cut"""
     waypoints: Share = 0.3
-    """fraction of training windows with known positions between their ends; train with it to plan through waypoints"""
+    """fraction of training windows with known positions between their ends; train with it to plan through
+    waypoints"""
     run: Run = RunFlags(steps=16_000, batch_size=256, keep=0)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,8 @@ TRAIN_PRESETS = {
 
 @dataclass(frozen=True)
 class EvalMaze:
-    """Score a planner with D4RL's reward, beside the controller that made the data and a shortest-path oracle on the same episodes.
+    """Score a planner with D4RL's reward, beside the controller that made the data and a shortest-path oracle
+    on the same episodes.
 
     Example: unveil eval maze --maze large --checkpoint maze-large --episodes 300 --seed 0 --json large.json
     """
@@ -99,7 +102,8 @@ class EvalMaze:
     checkpoint: str = "maze-large"
     """zoo name, run folder or checkpoint folder, or an experiment folder of jannerm/diffuser"""
     dataset: str | None = None
-    """data that an experiment of jannerm/diffuser was trained on, by name or file; by default the name that the experiment contains"""
+    """data that an experiment of jannerm/diffuser was trained on, by name or file; by default the name that
+    the experiment contains"""
     episodes: Count = 300
     """number of episodes"""
     settings: Settings = field(default_factory=PlannerSettings)
@@ -134,14 +138,16 @@ class SampleMaze:
     goal: str = "7,9"
     """goal of the path: row,column in cells"""
     via: tuple[str, ...] = ()
-    """waypoints: row,column@index, where index counts positions of the path, or row,column to plan the legs separately"""
+    """waypoints: row,column@index, where index counts positions of the path, or row,column to plan the legs
+    separately"""
     horizon: int | None = None
     """number of positions of the path; by default from the learned travel time"""
     budget_ms: float | None = None
     """wall time to spend on the plan, in milliseconds; it decides --sampling-steps and --candidates"""
     settings: Settings = field(default_factory=PlannerSettings)
     out: Path = Path("plan.png")
-    """picture: .png, or .gif that shows the path appear out of noise, by default in 24 steps at temperature 1"""
+    """picture: .png, or .gif that shows the path appear out of noise, by default in 24 steps at temperature
+    1"""
     seed: Seed = 0
     """seed of the noise"""
     device: str = "auto"

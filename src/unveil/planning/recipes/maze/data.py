@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path:
-    """The cache file of generated data; its name contains all that determines them, with the map as a hash."""
+    """The cache file of generated data; its name contains all that determines them, with the map as a
+    hash."""
     import hashlib
 
     from unveil.files.places import home

@@ -1,4 +1,5 @@
-"""Checkpoints of jannerm/diffuser's branch maze2d, loaded directly or converted to runs with the preset `paper`."""
+"""Checkpoints of jannerm/diffuser's branch maze2d, loaded directly or converted to runs with the preset
+`paper`."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def load_original_maze(
     """The published planner with the weights of the one experiment in a folder.
 
     Args:
-        dataset: the data from which its normaliser takes statistics; without them it plans in normalised units.
+        dataset: the data from which its normaliser takes statistics; without them it plans in normalised
+            units.
         epoch: epoch number, or latest.
         raw: whether to use the weights without averaging.
     Raises:
@@ -122,8 +124,8 @@ def load_original_maze(
 def maze_rows(original: Original, dataset: str) -> np.ndarray:
     """Rows (N, 6) of (action, observation) from which Diffuser takes its statistics.
 
-    `maze2d_set_terminals` ends an episode where the maze's goal is left. The steps after the last such step are dropped, and so is the last
-    step of every episode, which has no next observation.
+    `maze2d_set_terminals` ends an episode where the maze's goal is left. The steps after the last such step
+    are dropped, and so is the last step of every episode, which has no next observation.
     """
     import numpy as np
 

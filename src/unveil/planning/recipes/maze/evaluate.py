@@ -87,7 +87,8 @@ def driven(
 
 
 def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -> dict[str, float]:
-    """Plans per second, planned one at a time between these starts and goals. Call it after driving, so that it uses none of its noise."""
+    """Plans per second, planned one at a time between these starts and goals. Call it after driving, so that
+    it uses none of its noise."""
     from unveil.planning.evaluation.plan_diagnostics import time_calls
 
     median, slow = time_calls(
@@ -99,8 +100,8 @@ def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -
 
 
 def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:
-    """95th percentile and maximum, in milliseconds, of the wall time of `planner.act` in one whole episode. The maximum is the call that
-    plans."""
+    """95th percentile and maximum, in milliseconds, of the wall time of `planner.act` in one whole episode.
+    The maximum is the call that plans."""
     from time import perf_counter
 
     import numpy as np

@@ -95,7 +95,8 @@ def load_driver(
 
 
 def published(config: Mapping[str, Any]) -> tuple[tuple[int, ...], bool, Literal["x0", "eps"]]:
-    """Multiples, attention and prediction of a temporal U-Net: those of the config, or else the released ones."""
+    """Multiples, attention and prediction of a temporal U-Net: those of the config, or else the released
+    ones."""
     return (
         tuple(config.get("multiples", (1, 4, 8))),
         config.get("attention", False),

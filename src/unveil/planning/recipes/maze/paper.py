@@ -19,12 +19,14 @@ HORIZONS = {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}  # H 
 
 
 def published_shape(layout: Layout) -> tuple[int, int]:
-    """Horizon and number of diffusion steps: those of the released configs; for other mazes about half an episode, and 256."""
+    """Horizon and number of diffusion steps: those of the released configs; for other mazes about half an
+    episode, and 256."""
     return HORIZONS.get(layout.name.removeprefix("eval-"), (max(16, layout.steps // 2 // 16 * 16), 256))
 
 
 def between_goals(episodes: Episodes, goal: np.ndarray, radius: float = 0.5) -> Episodes:
-    """The recording, cut where the maze's goal is left (`maze2d_set_terminals`) instead of at its marks; observations are (x, y, vx, vy)."""
+    """The recording, cut where the maze's goal is left (`maze2d_set_terminals`) instead of at its marks;
+    observations are (x, y, vx, vy)."""
     from dataclasses import replace
 
     import numpy as np
@@ -47,7 +49,8 @@ def ends_of(model: TrajectoryModel, x_0: torch.Tensor) -> torch.Tensor:
 
 
 def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
-    """The task of training Diffuser as published: batch size, steps, learning rate and width of the config, and else the released constants."""
+    """The task of training Diffuser as published: batch size, steps, learning rate and width of the config,
+    and else the released constants."""
     from functools import partial
 
     import torch

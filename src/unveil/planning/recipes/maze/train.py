@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
-    """Training windows: between the marks of the data, or without `cut` the direct windows of data without marks."""
+    """Training windows: between the marks of the data, or without `cut` the direct windows of data without
+    marks."""
     import torch
 
     from unveil.files.notes import note

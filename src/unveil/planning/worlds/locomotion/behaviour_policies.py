@@ -1,4 +1,5 @@
-"""Trained policies of the three bodies, read from `.npz` and run in numpy: snapshots of a TRPO training, and actors of SAC and TQC."""
+"""Trained policies of the three bodies, read from `.npz` and run in numpy: snapshots of a TRPO training, and
+actors of SAC and TQC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ Layer = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, " _"]]  # weight (inpu
 
 @runtime_checkable
 class Policy(Protocol):
-    """A policy: `act(observations, noise)` -> actions in [-1, 1], with standard normal noise, or without noise deterministic ones.
+    """A policy: `act(observations, noise)` -> actions in [-1, 1], with standard normal noise, or without
+    noise deterministic ones.
 
     The action of a row does not depend on the other rows, bit for bit.
     """
@@ -39,7 +41,8 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class GaussianPolicy:
-    """TRPO: h = (o - mean) / (std + 1e-6), two tanh layers, a linear layer, plus exp(log_std) * noise, clipped to [-1, 1]."""
+    """TRPO: h = (o - mean) / (std + 1e-6), two tanh layers, a linear layer, plus exp(log_std) * noise,
+    clipped to [-1, 1]."""
 
     name: str
     mean: Float[np.ndarray, " D"]
@@ -62,7 +65,8 @@ class GaussianPolicy:
 
 @dataclass(frozen=True)
 class SquashedPolicy:
-    """SAC and TQC: two ReLU layers, then tanh(mu + exp(clip(log_std, -20, 2)) * noise), with mu and log_std from linear layers."""
+    """SAC and TQC: two ReLU layers, then tanh(mu + exp(clip(log_std, -20, 2)) * noise), with mu and log_std
+    from linear layers."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -156,5 +160,6 @@ def _fits(layers: list[Layer], body: Body, path: Path | str) -> None:
 
 
 def _affine(rows: np.ndarray, layer: Layer) -> np.ndarray:
-    """rows @ weight + bias, one row at a time, since the rounding of one product would depend on the number of rows."""
+    """rows @ weight + bias, one row at a time, since the rounding of one product would depend on the number
+    of rows."""
     return np.matmul(rows[:, None, :], layer[0])[:, 0] + layer[1]

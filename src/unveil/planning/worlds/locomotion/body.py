@@ -13,12 +13,14 @@ from jaxtyping import Float
 class Body:
     """A body of gymnasium's MuJoCo environments, with its default settings.
 
-    Reward: forward speed of the root + 1 while healthy (`alive`) - `control_cost` * |action|^2. An episode ends when the body is not
-    healthy: height, angle of the trunk or another state number is outside its open range; a half-cheetah is always healthy. Version v4
-    of the environments (and D4RL's) gives the `alive` reward for the last, unhealthy step too; v5 does not.
+    Reward: forward speed of the root + 1 while healthy (`alive`) - `control_cost` * |action|^2. An episode
+    ends when the body is not healthy: height, angle of the trunk or another state number is outside its open
+    range; a half-cheetah is always healthy. Version v4 of the environments (and D4RL's) gives the `alive`
+    reward for the last, unhealthy step too; v5 does not.
 
-    `score_min` and `score_max` are D4RL's `ref_min_score` and `ref_max_score` (d4rl/infos.py, Fu et al. 2020, arXiv:2004.07219): mean
-    returns of a uniformly random policy and of D4RL's SAC expert, in gym's v2 environments.
+    `score_min` and `score_max` are D4RL's `ref_min_score` and `ref_max_score` (d4rl/infos.py, Fu et al. 2020,
+    arXiv:2004.07219): mean returns of a uniformly random policy and of D4RL's SAC expert, in gym's v2
+    environments.
 
     Args:
         name: as in names of data sets, such as `hopper-medium-v2`.
@@ -86,7 +88,8 @@ def named_body(name: str) -> Body:
 
 
 def body_of(source: str) -> Body:
-    """The body that the name or path of a data set contains, the last if it contains several: `hopper-medium-v2`, `mujoco/hopper/medium-v0`.
+    """The body that the name or path of a data set contains, the last if it contains several:
+    `hopper-medium-v2`, `mujoco/hopper/medium-v0`.
 
     Raises:
         ValueError: it contains none.
@@ -98,5 +101,6 @@ def body_of(source: str) -> Body:
 
 
 def normalized_score(body: Body, returns: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-    """D4RL's normalised score, 100 (R - min) / (max - min) of undiscounted returns R of whole episodes: 0 is the random policy, 100 the expert."""
+    """D4RL's normalised score, 100 (R - min) / (max - min) of undiscounted returns R of whole episodes: 0 is
+    the random policy, 100 the expert."""
     return np.asarray(100.0 * (returns - body.score_min) / (body.score_max - body.score_min))

@@ -40,7 +40,8 @@ class Part:
 def mixture(folder: Path, body: Body, mix: Mix, steps: int) -> list[Part]:
     """The policies of a mix, in the order of the data, each with an equal share of the steps.
 
-    `medium`: the snapshot `MEDIUM` of TRPO; `medium-replay`: that and all earlier ones; `expert`: TQC; `medium-expert`: both.
+    `medium`: the snapshot `MEDIUM` of TRPO; `medium-replay`: that and all earlier ones; `expert`: TQC;
+    `medium-expert`: both.
 
     Raises:
         UnveilError: the folder or one of its files is missing or damaged.
@@ -70,9 +71,9 @@ def collect(
 ) -> Episodes:
     """Roll out the policies with their noise, one part after another, in whole episodes.
 
-    Episode k of part p depends on (seed, p, k) only, so the data do not depend on the batch size. `terminals` mark episodes that ended
-    because the body was not healthy, `timeouts` those that reached the last step. `actions` are the applied ones. `infos["policy"]` is the
-    number of the part.
+    Episode k of part p depends on (seed, p, k) only, so the data do not depend on the batch size. `terminals`
+    mark episodes that ended because the body was not healthy, `timeouts` those that reached the last step.
+    `actions` are the applied ones. `infos["policy"]` is the number of the part.
 
     Args:
         progress: called repeatedly with the number of finished steps.
@@ -113,7 +114,8 @@ def collect(
 
 
 def action_noise(policy: Policy, episodes: Episodes, part: int, count: int = 2000) -> float:
-    """Root mean square difference of applied and deterministic actions of a part, over `count` of its transitions."""
+    """Root mean square difference of applied and deterministic actions of a part, over `count` of its
+    transitions."""
     rows = np.flatnonzero(episodes.infos["policy"] == part)
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     difference = episodes.actions[rows] - policy.act(episodes.observations[rows])

@@ -1,4 +1,5 @@
-"""Many episodes of one body at once, equal to gymnasium's environment bit for bit, but without its overhead outside MuJoCo."""
+"""Many episodes of one body at once, equal to gymnasium's environment bit for bit, but without its overhead
+outside MuJoCo."""
 
 from __future__ import annotations
 
@@ -22,15 +23,17 @@ MODULES = {
 class LocomotionEpisodes:
     """`count` episodes of one body, stepped together; each is stepped only while it runs.
 
-    Episode i starts like gymnasium's `reset(seed=seed + i)`, so its initial state does not depend on `count`. One gymnasium environment
-    resets all episodes; they share its MuJoCo model and are stepped here, with speed, reward and health computed for all rows at once.
-    Equality with `gymnasium.make`, bit for bit, is tested for v4 and v5.
+    Episode i starts like gymnasium's `reset(seed=seed + i)`, so its initial state does not depend on `count`.
+    One gymnasium environment resets all episodes; they share its MuJoCo model and are stepped here, with
+    speed, reward and health computed for all rows at once. Equality with `gymnasium.make`, bit for bit, is
+    tested for v4 and v5.
 
     Attributes:
         observations: the current observations; a finished episode keeps its last one.
         rewards: rewards of the last step; 0 for episodes that were finished before.
         running: whether an episode is not finished.
-        terminated: episodes that ended because the body was not healthy; the others end after `body.steps` steps.
+        terminated: episodes that ended because the body was not healthy; the others end after `body.steps`
+            steps.
         returns, lengths: sum of rewards and number of steps up to now.
 
     Raises:

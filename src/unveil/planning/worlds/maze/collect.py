@@ -21,12 +21,14 @@ def collect(
     noise: float = 0.5,
     progress: Callable[[int], None] | None = None,
 ) -> Episodes:
-    """Generate `steps` transitions as D4RL's `generate_maze2d_datasets.py --noisy` and its relabelling script do.
+    """Generate `steps` transitions as D4RL's `generate_maze2d_datasets.py --noisy` and its relabelling script
+    do.
 
-    Noise N(0, noise^2) is added to the controller's force, which is then clipped to [-1, 1]. When the controller has reached its target, or
-    after the episode length of the layout, a new target is drawn and the ball continues from its position; the next recorded observation
-    is the old one, as published. `timeouts` marks these steps; `rewards[t]` is 1 where `observations[t]` is within 0.5 cells of the layout's
-    goal.
+    Noise N(0, noise^2) is added to the controller's force, which is then clipped to [-1, 1]. When the
+    controller has reached its target, or after the episode length of the layout, a new target is drawn and
+    the ball continues from its position; the next recorded observation is the old one, as published.
+    `timeouts` marks these steps; `rewards[t]` is 1 where `observations[t]` is within 0.5 cells of the
+    layout's goal.
 
     Args:
         steps: number of transitions.

@@ -1,7 +1,9 @@
-"""The controller that generated D4RL's Maze2D data: q-iteration on the grid, random waypoints, a proportional-derivative controller.
+"""The controller that generated D4RL's Maze2D data: q-iteration on the grid, random waypoints, a
+proportional-derivative controller.
 
-Source: D4RL, `waypoint_controller.py`, `q_iteration.py`, `gridcraft/grid_env.py`. As published, positions are rounded to grid
-cells although they may be up to 0.6 below them, so a route may start in the cell of a wall; the last waypoint is the integer cell.
+Source: D4RL, `waypoint_controller.py`, `q_iteration.py`, `gridcraft/grid_env.py`. As published, positions are
+rounded to grid cells although they may be up to 0.6 below them, so a route may start in the cell of a wall;
+the last waypoint is the integer cell.
 """
 
 from functools import cache
@@ -22,7 +24,8 @@ ITERATIONS, DISCOUNT, LONGEST_ROUTE = 50, 0.99, 100
 
 @cache
 def greedy_next(walls: tuple[tuple[bool, ...], ...], target: tuple[int, int]) -> Int[np.ndarray, "R C 2"]:
-    """For each cell the next cell of the greedy policy after 50 rounds of q-iteration, with reward 1 on the target."""
+    """For each cell the next cell of the greedy policy after 50 rounds of q-iteration, with reward 1 on the
+    target."""
     wall = np.array(walls)
     rows, columns = np.indices(wall.shape)
     here = np.stack([rows, columns], -1)
@@ -43,9 +46,10 @@ def greedy_next(walls: tuple[tuple[bool, ...], ...], target: tuple[int, int]) ->
 class WaypointController:
     """Steer a ball along random waypoints to a target cell.
 
-    force = clip(10 * (waypoint - position) - velocity, -1, 1), with the next waypoint as soon as the ball is within 0.1 cells of the last.
-    It plans a new route only when the cell of the target changes. D4RL's reference scores use one controller in 100 episodes with one goal,
-    so it never plans again; use a new controller for each episode instead.
+    force = clip(10 * (waypoint - position) - velocity, -1, 1), with the next waypoint as soon as the ball is
+    within 0.1 cells of the last. It plans a new route only when the cell of the target changes. D4RL's
+    reference scores use one controller in 100 episodes with one goal, so it never plans again; use a new
+    controller for each episode instead.
     """
 
     def __init__(self, layout: Layout, generator: np.random.Generator) -> None:
@@ -59,7 +63,8 @@ class WaypointController:
     def act(
         self, x: float, y: float, vx: float, vy: float, goal: tuple[float, float]
     ) -> tuple[float, float, bool]:
-        """The force on each axis, and whether the target is reached (within 0.1 cells, and slower than 0.1 cells per step)."""
+        """The force on each axis, and whether the target is reached (within 0.1 cells, and slower than 0.1
+        cells per step)."""
         target = (round(goal[0]), round(goal[1]))
         if target != self._target:
             self._plan((round(x), round(y)), target)

@@ -18,10 +18,11 @@ FLOOR, WALL, GOAL, BALL = (246, 244, 238), (57, 65, 90), (231, 111, 81), (38, 70
 class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One ball in one maze.
 
-    Observation (4,): x, y, vx, vy, in cells and cells per second; x is the row, y the column. Action (2,): the force on each axis,
-    clipped to [-1, 1]. The reward is 1 for **every** step that ends within 0.5 cells of the goal, else 0; it is not latched. An episode
-    does not terminate; `gymnasium.make` truncates it after the steps of the layout (`registration`), but a `MazeEnv` made directly does
-    not. `info` contains a copy of the `goal` (2,), and `success`: whether the ball is within 0.5 cells of the goal.
+    Observation (4,): x, y, vx, vy, in cells and cells per second; x is the row, y the column. Action (2,):
+    the force on each axis, clipped to [-1, 1]. The reward is 1 for **every** step that ends within 0.5 cells
+    of the goal, else 0; it is not latched. An episode does not terminate; `gymnasium.make` truncates it after
+    the steps of the layout (`registration`), but a `MazeEnv` made directly does not. `info` contains a copy
+    of the `goal` (2,), and `success`: whether the ball is within 0.5 cells of the goal.
 
     Args:
         maze: the name of a layout, or a layout of your own (`parse_layout` reads one from text).
@@ -86,7 +87,8 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return observations[0], float(rewards[0]), False, False, self._info()
 
     def render(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The maze from above, with 24 pixels per cell. Rows run down and columns to the right; the disc is the region of reward 1.
+        """The maze from above, with 24 pixels per cell. Rows run down and columns to the right; the disc is
+        the region of reward 1.
 
         Raises:
             ValueError: the environment was made without `render_mode="rgb_array"`.

@@ -10,9 +10,10 @@ from unveil.planning.worlds.maze.physics import BallPhysics
 class MazeEpisodes:
     """`count` episodes of one maze, stepped together.
 
-    Reset: a uniform free cell plus U(-0.1, 0.1) on each axis, velocity N(0, 0.1^2). Goal: that of the layout, or in Multi2D a uniform free
-    cell plus U(-0.1, 0.1). Reward: 1 for **every** step whose next position is within 0.5 cells of the goal, else 0; no episode ends early
-    (D4RL `maze2d-*-v1`). Some published tables use another, latched reward.
+    Reset: a uniform free cell plus U(-0.1, 0.1) on each axis, velocity N(0, 0.1^2). Goal: that of the layout,
+    or in Multi2D a uniform free cell plus U(-0.1, 0.1). Reward: 1 for **every** step whose next position is
+    within 0.5 cells of the goal, else 0; no episode ends early (D4RL `maze2d-*-v1`). Some published tables
+    use another, latched reward.
     """
 
     def __init__(self, layout: Layout, count: int) -> None:

@@ -1,10 +1,12 @@
 """Maps of D4RL's Maze2D, their episode lengths and score constants.
 
-Coordinates are those of D4RL: a position (x, y) is (row, column) in cells. In MuJoCo the body starts at (1.2, 1.2), and walls are boxes of
-half-size 0.5 around (row + 1, column + 1), so **position (i, j) is 0.2 off the centre of cell (i, j)**: a free cell reaches from i - 0.7 to
-i + 0.3, and the centre of the ball, radius 0.1, moves between i - 0.6 and i + 0.2 where both neighbours are walls.
+Coordinates are those of D4RL: a position (x, y) is (row, column) in cells. In MuJoCo the body starts at (1.2,
+1.2), and walls are boxes of half-size 0.5 around (row + 1, column + 1), so **position (i, j) is 0.2 off the
+centre of cell (i, j)**: a free cell reaches from i - 0.7 to i + 0.3, and the centre of the ball, radius 0.1,
+moves between i - 0.6 and i + 0.2 where both neighbours are walls.
 
-Source: D4RL, `d4rl/pointmaze/maze_model.py` and `d4rl/pointmaze/__init__.py` (Fu et al. 2020, arXiv:2004.07219).
+Source: D4RL, `d4rl/pointmaze/maze_model.py` and `d4rl/pointmaze/__init__.py` (Fu et al. 2020,
+arXiv:2004.07219).
 """
 
 from dataclasses import dataclass
@@ -71,7 +73,8 @@ class Layout:
         return self.cells[-1] if any("G" in row for row in self.rows) else self.cells[0]
 
     def clearance(self, position: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B"]:
-        """Distance in cells from a position to the nearest wall, negative inside a wall and outside the map."""
+        """Distance in cells from a position to the nearest wall, negative inside a wall and outside the
+        map."""
         centres = np.argwhere(self.walls) - BODY_OFFSET
         overlap = np.abs(position[..., None, :] - centres) - 0.5
         outside = np.linalg.norm(np.maximum(overlap, 0.0), axis=-1)
@@ -81,7 +84,8 @@ class Layout:
         return np.where(beyond, -1.0, distance)
 
     def score(self, episode_return: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-        """D4RL's normalised score, 100 * (R - minimum) / (maximum - minimum); the maximum is *not* that of an expert (see docs/protocol.md).
+        """D4RL's normalised score, 100 * (R - minimum) / (maximum - minimum); the maximum is *not* that of an
+        expert (see docs/protocol.md).
 
         Raises:
             ValueError: this layout has no published constants.
@@ -95,7 +99,8 @@ class Layout:
 
 
 def parse_layout(text: str, name: str = "custom", steps: int = 800) -> Layout:
-    """Read a map from text: one row per line (or D4RL's backslashes between rows); blanks and `0` are free cells.
+    """Read a map from text: one row per line (or D4RL's backslashes between rows); blanks and `0` are free
+    cells.
 
     Raises:
         ValueError: as `Layout`.

@@ -1,7 +1,7 @@
 """The ball of D4RL's Maze2D, stepped by MuJoCo for many episodes in one call.
 
-A state is (position, velocity), four numbers, so `mujoco.rollout` steps a batch of states at once: every episode is exact, and no Python
-code runs per episode.
+A state is (position, velocity), four numbers, so `mujoco.rollout` steps a batch of states at once: every
+episode is exact, and no Python code runs per episode.
 """
 
 import mujoco
@@ -48,7 +48,8 @@ def model_xml(layout: Layout) -> str:
 class BallPhysics:
     """Step a batch of balls by 0.01 s: (state, action) -> next state.
 
-    State rows are (x, y, vx, vy) in cells and cells per second; actions are forces in [-1, 1], clipped, times 100 N on 4.19 kg.
+    State rows are (x, y, vx, vy) in cells and cells per second; actions are forces in [-1, 1], clipped, times
+    100 N on 4.19 kg.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """Register the mazes in gymnasium, under ids such as `unveil/Maze2D-Large-v1`.
 
-Since version 1.0 gymnasium does not call entry points of packages. The import of this module registers the ids, and gymnasium imports the
-module before the colon:
+Since version 1.0 gymnasium does not call entry points of packages. The import of this module registers the
+ids, and gymnasium imports the module before the colon:
 
     gymnasium.make("unveil.planning.worlds.maze.registration:unveil/Maze2D-Large-v1")
 """
