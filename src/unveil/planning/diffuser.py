@@ -66,7 +66,8 @@ class Diffuser:
         kind("diffuser: model", model, TrajectoryModel)
         if (model.shape.actions, model.shape.observations, model.shape.inverse) != (ACTION, STATE, False):
             raise ValueError(
-                f"diffuser: rows of {ACTION} actions and {STATE} observations are needed, got {model.shape.actions} and "
+                f"diffuser: rows of {ACTION} actions and {STATE} observations are needed, got "
+                f"{model.shape.actions} and "
                 f"{model.shape.observations}"
             )
         self.model = model.eval()
@@ -95,8 +96,8 @@ class Diffuser:
             goal: (x, y).
             normalized: whether start, goal and plan are in normalised units instead of the data's.
             noise: (H, 6), recorded standard normal noise, used instead of drawn initial noise;
-                or (1 + T, H, 6): the initial noise, then the noise of each of the T steps (that of the last step
-                is not used, and may be left out).
+                or (1 + T, H, 6): the initial noise, then the noise of each of the T steps (that of the last
+                step is not used, and may be left out).
         Raises:
             ValueError: another shape, or numbers that are not finite.
             UnveilError: in the data's units, but the model lacks the statistics of its data.
@@ -171,8 +172,10 @@ class Diffuser:
         model, horizon = self.model, self.model.shape.horizon
         if not (normalized or model.normalization.learned):
             raise UnveilError(
-                "these weights came without the statistics of their data, so they plan in normalised units only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+                "these weights came without the statistics of their data, so they plan in normalised units "
+                "only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
+                "weights convert --dataset NAME"
             )
         times, found = uniform(model.shape.diffusion_steps), []
         for first in range(0, len(starts), rows):
@@ -198,7 +201,8 @@ class Diffuser:
         states = np.concatenate(found)
         if not np.isfinite(states).all():
             raise ValueError(
-                "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside their data"
+                "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside "
+                "their data"
             )
         return states
 

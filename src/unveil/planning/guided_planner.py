@@ -69,7 +69,8 @@ class GuidedPlanner:
         kind("guided planner: settings", settings, GuidedSettings)
         if settings.ask is not None and not model.shape.returns:
             raise ValueError(
-                "guided planner: this model is not conditional on returns, so `ask` has no effect; train the transformer with `returns`"
+                "guided planner: this model is not conditional on returns, so `ask` has no effect; train "
+                "the transformer with `returns`"
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
@@ -83,11 +84,13 @@ class GuidedPlanner:
         if self.horizon < fewest:
             why = ": its first two observations determine the action" if model.shape.inverse else ""
             raise ValueError(
-                f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}"
+                f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than "
+                f"{self.horizon}"
             )
         if self.horizon % 2 ** (levels - 1):
             raise ValueError(
-                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give a horizon "
+                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this "
+                "U-Net; give a horizon "
                 f"that is a multiple of {2 ** (levels - 1)}"
             )
         self._seed = whole("guided planner: seed", seed, 0, 2**62)
@@ -227,7 +230,8 @@ class GuidedPlanner:
                 else f"shape {tuple(scores.shape)}"
             )
             raise ValueError(
-                f"guided planner: the score must return one finite number per plan, {tuple(x.shape[:1])}, got {got}"
+                f"guided planner: the score must return one finite number per plan, {tuple(x.shape[:1])}, "
+                f"got {got}"
             )
         return scores
 
@@ -250,7 +254,8 @@ class GuidedPlanner:
         if episodes is None:
             if self._count not in (None, count):
                 raise ValueError(
-                    f"guided planner: {self._count} episodes before, {count} now; call reset() between episodes, or name those that go on: "
+                    f"guided planner: {self._count} episodes before, {count} now; call reset() between "
+                    "episodes, or name those that go on: "
                     "act(observations, episodes=numbers)"
                 )
             self._count, which = count, list(range(count))
@@ -263,7 +268,8 @@ class GuidedPlanner:
             if len(which) != count or len(set(which)) != count or not set(which) <= set(most):
                 of = "" if self._count is None else f", below {self._count}"
                 raise ValueError(
-                    f"guided planner: episodes must be {count} different numbers{of}, one for each row, got {which[:8]}"
+                    f"guided planner: episodes must be {count} different numbers{of}, one for each row, got "
+                    f"{which[:8]}"
                 )
         for i in which:
             if i not in self._streams:
@@ -317,8 +323,10 @@ class GuidedPlanner:
             return raw
         if not self.model.normalization.learned:
             raise UnveilError(
-                "these weights came without the statistics of their data, so they plan in normalised units only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+                "these weights came without the statistics of their data, so they plan in normalised units "
+                "only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
+                "weights convert --dataset NAME"
             )
         return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
 
@@ -360,7 +368,8 @@ class GuidedPlanner:
         )
         if steps is not None and not steps.used:
             raise ValueError(
-                "guided planner: noise contains noise of each step, but this solver draws none; give the initial noise alone"
+                "guided planner: noise contains noise of each step, but this solver draws none; give the "
+                "initial noise alone"
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
@@ -374,7 +383,8 @@ class GuidedPlanner:
             self.settings.ask is not None and self.settings.ask_scale != 1.0
         )
         if causes:
-            return f"{' or '.join(causes)} is too strong: give a smaller scale, or a cost whose gradient is finite everywhere"
+            strong = f"{' or '.join(causes)} is too strong"
+            return f"{strong}: give a smaller scale, or a cost whose gradient is finite everywhere"
         return "the weights are damaged, or the observations lie far outside their data"
 
 

@@ -65,14 +65,16 @@ class PathSampler:
         d = self.model.shape.dimensions
         if value.ndim != 1 or len(value) < d or (name == "via" and len(value) != d):
             raise ValueError(
-                f"plan: {name} must be {d} numbers (or an observation that begins with them), got shape {value.shape}"
+                f"plan: {name} must be {d} numbers (or an observation that begins with them), got shape "
+                f"{value.shape}"
             )
         value = value[:d]
         if not (np.isfinite(value) | (free & np.isnan(value))).all():
             raise ValueError(f"plan: {name} must be finite numbers, got {value.tolist()}")
         if ((value < self.low - 0.5) | (value > self.high + 0.5)).any():
             raise ValueError(
-                f"plan: {name} {value.tolist()} lies outside the data, which reach from {self.low.round(2)} to "
+                f"plan: {name} {value.tolist()} lies outside the data, which reach from {self.low.round(2)} "
+                "to "
                 f"{self.high.round(2)}"
             )
         return value
@@ -124,7 +126,8 @@ class PathSampler:
             if lengths.min() < least or lengths.max() > longest:
                 got = horizon if horizon is not None else int(lengths.max())
                 raise ValueError(
-                    f"plan: horizon {got} is impossible; this network takes {least} to {longest} positions here"
+                    f"plan: horizon {got} is impossible; this network takes {least} to {longest} positions "
+                    "here"
                 )
         lengths = np.clip(lengths, 2, longest)
         noise = initial(source, k, int(lengths.max()), self.model.shape, settings.temperature)

@@ -56,7 +56,8 @@ def initial(
         return temperature * torch.randn(size, generator=source, device="cpu")
     if len(source) != k or source.shape[1] < positions:
         raise ValueError(
-            f"plan: noise must be of {k} candidates and at least {positions} positions, got shape {tuple(source.shape)}"
+            f"plan: noise must be of {k} candidates and at least {positions} positions, got shape "
+            f"{tuple(source.shape)}"
         )
     noise = torch.zeros(size, device="cpu")
     noise[:, : source.shape[1]] = source[:, : size[1]]  # positions behind the end of a path are known

@@ -129,7 +129,8 @@ class Planner:
         begins, ends = floats("starts", starts), floats("goals", goals)
         if begins.ndim != 2 or ends.ndim != 2 or len(begins) != len(ends):
             raise ValueError(
-                f"plan_many: starts (N, S) and goals (N, G) are needed, got shapes {begins.shape} and {ends.shape}"
+                f"plan_many: starts (N, S) and goals (N, G) are needed, got shapes {begins.shape} and "
+                f"{ends.shape}"
             )
         draws = None if noise is None else recorded(noise, 4, self.model.shape)
         if draws is not None and len(draws) != len(begins):
@@ -205,7 +206,8 @@ class Planner:
         if seen.shape != ((4,) if self._single else (count, 4)) or not np.isfinite(seen).all():
             shape = "(4,)" if self._single else f"({count}, 4)"
             raise ValueError(
-                f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got {seen!r:.80}"
+                f"planner.act: the observation must be {shape} finite numbers (x, y, vx, vy), got "
+                f"{seen!r:.80}"
             )
         seen = np.atleast_2d(seen)
         if not self._generators:

@@ -32,7 +32,8 @@ def read_d4rl(path: Path | str) -> Episodes:
         infos, lost = _infos(stored(file, "infos"), len(rewards) if rewards.ndim else 0)
         if lost:
             note(
-                f"{path}: left out of infos, since they are not finite numbers for each transition: {left_out(lost)}"
+                f"{path}: left out of infos, since they are not finite numbers for each transition: "
+                f"{left_out(lost)}"
             )
         try:
             return Episodes(

@@ -55,7 +55,8 @@ class Episodes:
             self.observations.shape[1],
         ):
             raise ValueError(
-                f"episodes: final_observations must have shape {(len(self.ends), self.observations.shape[1])}, "
+                "episodes: final_observations must have shape "
+                f"{(len(self.ends), self.observations.shape[1])}, "
                 f"got {self.final_observations.shape}"
             )
         if self.final_observations is not None:
@@ -115,8 +116,8 @@ def _check_finite(name: str, array: np.ndarray) -> None:
     where = np.argwhere(~np.isfinite(array))[0].tolist()
     value = array[tuple(where)]
     raise ValueError(
-        f"episodes: {name} holds numbers that are not finite, in {len(rows)} of {len(array)} rows; the first is {value} in row {rows[0]}"
-        + (f", column {where[1]}" if len(where) > 1 else "")
+        f"episodes: {name} holds numbers that are not finite, in {len(rows)} of {len(array)} rows; the "
+        f"first is {value} in row {rows[0]}" + (f", column {where[1]}" if len(where) > 1 else "")
     )
 
 

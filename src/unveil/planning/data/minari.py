@@ -38,7 +38,8 @@ def read_minari(path: Path | str) -> Episodes:
         inside = (path / "data" / "main_data.hdf5", path / "main_data.hdf5")
         if not any(place.is_file() for place in inside):
             raise UnveilError(
-                f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an HDF5 file or an .npz"
+                f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an "
+                "HDF5 file or an .npz"
             )
         path = next(place for place in inside if place.is_file())
     with opened(path) as file:
@@ -62,7 +63,8 @@ def read_minari(path: Path | str) -> Episodes:
         )
     if lost:
         note(
-            f"{path}: left out of the observations, since they are not numbers with at most one axis per step: {left_out(sorted(lost))}"
+            f"{path}: left out of the observations, since they are not numbers with at most one axis per "
+            f"step: {left_out(sorted(lost))}"
         )
     goals = [part["goal"] for part in parts if "goal" in part]
     try:
@@ -104,7 +106,8 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
         or any(shape != (count,) for shape in shapes[1:4])
     ):
         raise UnveilError(
-            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 observations, "
+            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 "
+            "observations, "
             f"got shapes {', '.join(map(str, shapes))}"
         )
     if (terminals | timeouts)[:-1].any():
@@ -154,7 +157,8 @@ def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
     look(group, "")
     if not found or len({len(values) for values in found}) > 1:
         raise UnveilError(
-            f"{where}: observations have no arrays of numbers of one length; they have {sorted(map(str, group))[:12]}"
+            f"{where}: observations have no arrays of numbers of one length; they have "
+            f"{sorted(map(str, group))[:12]}"
         )
     return np.concatenate(found, axis=1)
 
@@ -167,7 +171,8 @@ def write_minari(path: Path | str, episodes: Episodes) -> None:
     """
     if episodes.final_observations is None:
         raise ValueError(
-            "write_minari: final_observations are needed (T + 1 observations per episode), and these episodes have none"
+            "write_minari: final_observations are needed (T + 1 observations per episode), and these "
+            "episodes have none"
         )
     with created(path) as file:
         for i, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):

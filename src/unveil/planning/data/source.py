@@ -51,8 +51,10 @@ def read_episodes(source: str) -> Episodes:
     close = get_close_matches(source, [*D4RL, *D4RL_MAZES, *OWN], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise UnveilError(
-        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as hopper-medium-v2, "
-        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` makes"
+        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as "
+        "hopper-medium-v2, "
+        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` "
+        "makes"
     )
 
 
@@ -110,7 +112,8 @@ def _minari_folder(name: str) -> Path:
     except Exception as error:  # whatever minari and its transports raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(
-            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at {root / name}"
+            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at "
+            f"{root / name}"
         ) from error
     if not (root / name).is_dir():
         raise UnveilError(f"minari downloaded {name}, but there is no folder {root / name}")

@@ -37,7 +37,8 @@ class Trajectories:
         if not len(self._first):
             longest = int((episodes.ends - episodes.starts).max())
             raise ValueError(
-                f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}"
+                f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has "
+                f"{longest}"
             )
         self.episodes = int(
             ((episodes.ends - episodes.starts) >= unpadded).sum()

@@ -27,7 +27,8 @@ def flags(where: str, values: np.ndarray) -> np.ndarray:
     if len(strange):
         got = values[tuple(strange[0])]
         raise UnveilError(
-            f"{where} must be true or false, or 0 or 1, got {got} in row {strange[0][0] if values.ndim else 0}"
+            f"{where} must be true or false, or 0 or 1, got {got} in row "
+            f"{strange[0][0] if values.ndim else 0}"
         )
     return values.astype(bool)
 
@@ -37,7 +38,8 @@ def float32(where: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > 2**24:
         note(
-            f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 cannot represent exactly"
+            f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 cannot "
+            "represent exactly"
         )
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which `Episodes` refuses
         return values.astype(np.float32)

@@ -64,7 +64,8 @@ class PathWindows:
         self._first = torch.from_numpy(np.flatnonzero(room > 0))
         if not len(self._first):
             raise ValueError(
-                f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller stride or longer episodes"
+                f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller "
+                "stride or longer episodes"
             )
         self.episodes = int(
             ((episodes.ends - episodes.starts) > stride).sum()

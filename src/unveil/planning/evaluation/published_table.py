@@ -82,7 +82,8 @@ def measured(experiments: Sequence[Experiment]) -> list[Column]:
                 other = chosen.setdefault(str(_row(e)), e)
                 if other is not e:
                     raise UnveilError(
-                        f"the table has one cell for {e.dataset}, but there are {other.path}/{other.name} and {e.path}/{e.name}; "
+                        f"the table has one cell for {e.dataset}, but there are {other.path}/{other.name} "
+                        f"and {e.path}/{e.name}; "
                         "choose one by `experiment`"
                     )
             if chosen or (
@@ -186,6 +187,7 @@ def _caption(columns: Sequence[Column], experiments: Sequence[Experiment]) -> st
         )
     if not all(column.d4rl for column in columns):
         text.append(
-            "D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and none is bold."
+            "D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and "
+            "none is bold."
         )
     return " ".join(text)

@@ -69,7 +69,8 @@ class PathTransformer(nn.Module):
         batch, horizon, features = x.shape
         if cond.concat.shape != (batch, horizon, 2 * features) or cond.valid.shape != (batch, horizon):
             raise ValueError(
-                f"PathTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} and valid "
+                f"PathTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} "
+                "and valid "
                 f"{(batch, horizon)}, got {tuple(cond.concat.shape)} and {tuple(cond.valid.shape)}"
             )
         anchor = cond.concat[..., :features]

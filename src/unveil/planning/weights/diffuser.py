@@ -108,7 +108,8 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
         )
     if actions + observations != features or actions < 0 or observations < 1:
         raise ValueError(
-            f"the configs say {actions} actions and {observations} observations, the tensors have {features} features"
+            f"the configs say {actions} actions and {observations} observations, the tensors have "
+            f"{features} features"
         )
     for said, name, found in (
         (_whole(configs, {"diffusion": "n_timesteps"}), "n_timesteps", steps),
@@ -160,7 +161,8 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     missing, foreign = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
     if missing or foreign:
         raise ValueError(
-            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[f[:60] for f in foreign[:2]]}"
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign "
+            f"{[f[:60] for f in foreign[:2]]}"
         )
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
@@ -278,11 +280,13 @@ def _kind(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Li
     )
     if kind is None:
         raise ValueError(
-            "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or model.final_block)"
+            "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or "
+            "model.final_block)"
         )
     if "model" in configs and configs["model"].name != CLASSES[kind]:
         raise ValueError(
-            f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a {CLASSES[kind]}"
+            f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a "
+            f"{CLASSES[kind]}"
         )
     return kind
 
@@ -325,7 +329,7 @@ def _check_schedule(tensors: Mapping[str, Tensor], steps: int) -> None:
 
 def _head(original: Original, name: str) -> str:
     if original.kind == "values" and name.startswith("head.0"):
-        return f" (at horizon {original.horizon} it has more places left to flatten than the one that can be read)"
+        return f" (at horizon {original.horizon} it flattens several positions, which is not supported)"
     return ""
 
 

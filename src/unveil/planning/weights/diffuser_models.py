@@ -50,7 +50,8 @@ def read_original(
     found = found_experiments(Path(folder))
     if len(found) > 1:
         raise UnveilError(
-            f"{folder} holds {len(found)} experiments; give one: {', '.join(str(e.relative_to(folder)) for e in found[:4])}"
+            f"{folder} holds {len(found)} experiments; give one: "
+            f"{', '.join(str(e.relative_to(folder)) for e in found[:4])}"
         )
     read = read_checkpoint(found[0], epoch)
     model = model_of(read.original, chosen_weights(found[0], read, ema))
@@ -125,6 +126,7 @@ def normalizer_kind(original: Original) -> Literal["gaussian", "limits"]:
     """
     if original.normalizer not in NORMALIZERS:
         raise UnveilError(
-            f"normaliser {original.normalizer or 'not said'} of the original is not supported; {', '.join(map(str, NORMALIZERS))} are"
+            f"normaliser {original.normalizer or 'not said'} of the original is not supported; "
+            f"{', '.join(map(str, NORMALIZERS))} are"
         )
     return NORMALIZERS[original.normalizer]

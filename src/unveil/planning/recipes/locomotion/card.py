@@ -19,7 +19,8 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
     lines = [
         f"# {name}",
         "",
-        f"A planner for {described['dataset']}: a diffusion transformer over {described['horizon']} rows of actions and observations, "
+        f"A planner for {described['dataset']}: a diffusion transformer over {described['horizon']} rows of "
+        "actions and observations, "
         f"{described['width']} wide, {described['depth']} deep{''.join(more)}.",
         "",
     ]
@@ -29,19 +30,24 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
         minutes, loss = spent(folder)
         changed = "".join(flag(k, v) for k, v in flags_of(config, presets).items())
         lines.append(
-            f"- `unveil train {verb} --dataset {config['dataset']} --preset {config['preset']}{changed} --seed {config['seed']}`: "
-            f"{int(folder.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {config['threads']}); final loss {loss:.5f}; "
+            f"- `unveil train {verb} --dataset {config['dataset']} --preset {config['preset']}{changed} "
+            f"--seed {config['seed']}`: "
+            f"{int(folder.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads "
+            f"{config['threads']}); final loss {loss:.5f}; "
             "the weights are the EMA, in half precision."
         )
     lines += [
-        "- Data: D4RL-style, made by `unveil data locomotion`: roll-outs of TRPO snapshots of github.com/openai/imitation (Ho & Ermon "
-        "2016) and TQC agents of github.com/DLR-RM/rl-trained-agents, both MIT. Scores stand beside D4RL's, not among them.",
+        "- Data: D4RL-style, made by `unveil data locomotion`: roll-outs of TRPO snapshots of "
+        "github.com/openai/imitation (Ho & Ermon "
+        "2016) and TQC agents of github.com/DLR-RM/rl-trained-agents, both MIT. Scores stand beside D4RL's, "
+        "not among them.",
         "- Licence of the weights: MIT, unveil contributors.",
         "- Settings of the planner were chosen on other seeds than those below (docs/protocol.md).",
     ]
     if described.get("returns") and len(trained) > 1:
         lines.append(
-            "- `unveil.load` conditions on the best return, in one step and without the value, which serves guidance and selection "
+            "- `unveil.load` conditions on the best return, in one step and without the value, which serves "
+            "guidance and selection "
             '(`preset="default"`, the row `unveil` below).'
         )
     for file in results:
@@ -63,7 +69,8 @@ def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], resul
             interval = f" ± {metrics['score_ci95']:.1f}" if "score_ci95" in metrics else ""
             rate = metrics.get("decisions_per_second")
             lines.append(
-                f"| {row} | {metrics['score_mean']:.1f}{interval} | {metrics['n']} | {'-' if rate is None else f'{rate:.3g}'} |"
+                f"| {row} | {metrics['score_mean']:.1f}{interval} | {metrics['n']} | "
+                f"{'-' if rate is None else f'{rate:.3g}'} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -284,7 +284,8 @@ def check_logbase(logbase: Path) -> None:
     """
     if str(logbase) == ".":
         raise ValueError(
-            '`logbase` is empty, or the folder here; give the folder of all runs, such as logs ("$PWD" for this one)'
+            '`logbase` is empty, or the folder here; give the folder of all runs, such as logs ("$PWD" for '
+            "this one)"
         )
 
 

@@ -66,7 +66,8 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
         "protocol": "D4RL-style",
         "card": card,
         "metrics": metrics,
-        "summary": f"{out}: D4RL-style, {len(episodes):,} steps in {metrics['n']:,} episodes at {speed}; behaviour's {behaviour}",
+        "summary": f"{out}: D4RL-style, {len(episodes):,} steps in {metrics['n']:,} episodes at {speed}; "
+        f"behaviour's {behaviour}",
     }
 
 
@@ -106,8 +107,8 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
         "sources": [
             text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)
         ],
-        "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR --steps {config.steps} "
-        f"--seed {config.seed} --version {config.version}",
+        "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR "
+        f"--steps {config.steps} --seed {config.seed} --version {config.version}",
         "versions": {name: installed[name] for name in ("mujoco", "gymnasium", "numpy")},
         "commit": commit(),
     }

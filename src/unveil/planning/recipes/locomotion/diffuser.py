@@ -46,14 +46,16 @@ def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
     if sizes != (original.actions, original.observations):
         raise UnveilError(
             f"{dataset} has {sizes[0]} actions and {sizes[1]} observations, "
-            f"the checkpoint {original.actions} and {original.observations}: another body, or another version of it"
+            f"the checkpoint {original.actions} and {original.observations}: another body, or another "
+            "version of it"
         )
     marks = np.flatnonzero(episodes.terminals | episodes.timeouts)
     count = int(marks[-1]) + 1 if marks.size else len(episodes)
     rows = np.concatenate([episodes.actions[:count], episodes.observations[:count]], axis=1, dtype=np.float32)
     if original.normalizer == "SafeLimitsNormalizer" and bool((rows.min(0) == rows.max(0)).any()):
         raise UnveilError(
-            f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here"
+            f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a "
+            "way not read here"
         )
     return rows
 

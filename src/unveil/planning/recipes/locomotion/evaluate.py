@@ -38,7 +38,8 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     shape = models[0].shape
     if (shape.actions, shape.observations) != (body.actions, body.observations):
         raise UnveilError(
-            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
+            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but "
+            f"{body.name} has {body.observations} "
             f"and {body.actions}; give the `dataset` it was trained on"
         )
     check_body(config, body.name)
@@ -61,7 +62,8 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         "candidates": settings.candidates,
         "sampling_steps": settings.steps,
     }
-    protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
+    world_name = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}"
+    protocol = f"{world_name}, D4RL's score, {config.max_episode_length} steps"
     if settings.guidance != "none":
         metrics["guidance_scale"] = float(settings.scale)
     result = {
@@ -95,7 +97,8 @@ def check_body(config: EvalLocomotion, body: str) -> None:
         return
     if own != body:
         raise UnveilError(
-            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; give a {own} set"
+            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; "
+            f"give a {own} set"
         )
 
 

@@ -199,7 +199,8 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
             getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3
         ):
             raise UnveilError(
-                "this value was trained on differently normalised data than the diffusion; use one data set and one `normalizer`"
+                "this value was trained on differently normalised data than the diffusion; use one data set "
+                "and one `normalizer`"
             )
 
 

@@ -41,7 +41,8 @@ def after_value(config: TrainValue, run: Path) -> str:
     line += f" --preset {preset}" if preset != "default" else ""
     line += _carried(config, EVAL_PRESETS[preset])
     if config.prefix != type(config)().prefix:
-        line += f" --value-loadpath {shlex.quote('f:' + config.prefix + '_H{horizon}_T{n_diffusion_steps}_d{discount}')}"
+        template = "f:" + config.prefix + "_H{horizon}_T{n_diffusion_steps}_d{discount}"
+        line += f" --value-loadpath {shlex.quote(template)}"
     return line
 
 

@@ -113,11 +113,13 @@ def pair_at(
             values.append(load_value(checkpoint, device, raw))
     if values and not diffusions:
         raise UnveilError(
-            f"{folder} holds a value and no diffusion to guide; give the folder above both, <logbase>/<dataset>"
+            f"{folder} holds a value and no diffusion to guide; give the folder above both, "
+            "<logbase>/<dataset>"
         )
     if len(diffusions) != 1 or len(values) > 1:
         raise UnveilError(
-            f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each"
+            f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one "
+            "of each"
         )
     (model, described), value = diffusions[0], values[0] if values else None
     if value is not None and guided:
@@ -151,7 +153,8 @@ def _checkpoint(place: Path, epoch: str, name: str) -> Path:
 
     if epoch != "latest" and (place / "manifest.json").is_file():
         raise UnveilError(
-            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave the epoch out, or give the folder of the run"
+            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave the epoch out, or give the "
+            "folder of the run"
         )
     return find_checkpoint(str(place)) if epoch == "latest" else at_epoch(place, epoch)
 

@@ -39,7 +39,8 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
             "`preset='ask'`, which needs none" if model.shape.returns else "`guidance='none'` `select='none'`"
         )
         raise ValueError(
-            f"guidance and selection need a value; give {instead}, name one (`value_loadpath`), or train one: unveil train value"
+            f"guidance and selection need a value; give {instead}, name one (`value_loadpath`), or train "
+            "one: unveil train value"
         )
     score = None
     if value is not None and settings.select != "none":
@@ -147,10 +148,12 @@ def held_out_share(config: EvalLocomotion) -> float:
     described = {"origin": ORIGIN} if is_original(place) else read_locomotion_config(place)
     if described.get("origin") == ORIGIN:
         raise UnveilError(
-            "`scale='auto'` needs episodes that were not trained on, but the original trains on all of its data; give a number"
+            "`scale='auto'` needs episodes that were not trained on, but the original trains on all of its "
+            "data; give a number"
         )
     if not described.get("hold_out"):
         raise UnveilError(
-            "`scale='auto'` needs episodes that were not trained on; train with `hold_out=0.05`, or give a number"
+            "`scale='auto'` needs episodes that were not trained on; train with `hold_out=0.05`, or give a "
+            "number"
         )
     return float(described["hold_out"])

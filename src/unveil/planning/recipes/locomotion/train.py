@@ -258,17 +258,20 @@ def check(config: TrainLocomotion | TrainValue) -> None:
         return
     if config.width % 8 or (value and config.width * config.multiples[-1] % 32):
         raise ValueError(
-            f"`width` must be a multiple of 8, and for values width times the last of `multiples` of 32, got {config.width}"
+            "`width` must be a multiple of 8, and for values width times the last of `multiples` of 32, "
+            f"got {config.width}"
         )
     if value:
         return
     halvings = len(config.multiples) - 1
     if config.horizon % 2**halvings:
         raise ValueError(
-            f"`horizon={config.horizon}` cannot be halved {halvings} times; give another, or fewer `multiples`"
+            f"`horizon={config.horizon}` cannot be halved {halvings} times; give another, or fewer "
+            "`multiples`"
         )
     if config.shortest % 2**halvings:
         raise ValueError(
-            f"`shortest={config.shortest}` cannot be halved {halvings} times by the unet; give `shortest={2**halvings}`, or "
+            f"`shortest={config.shortest}` cannot be halved {halvings} times by the unet; give "
+            f"`shortest={2**halvings}`, or "
             "`shortest=0` for windows of `horizon` alone"
         )

@@ -60,7 +60,8 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     return {
         "path": str(out),
         "protocol": "D4RL maze2d v1 generator",
-        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; standard deviations {deviations}",
+        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; "
+        f"standard deviations {deviations}",
         "metrics": {
             "observation_mean": episodes.observations.mean(0).tolist(),
             "observation_std": spread[0],
@@ -105,7 +106,8 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     )
     if inside > 0.01:
         raise UnveilError(
-            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the `maze` it is of"
+            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give "
+            "the `maze` it is of"
         )
     return episodes
 

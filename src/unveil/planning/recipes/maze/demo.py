@@ -72,7 +72,8 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
         named["shortest-path oracle"] = result["reference"]["oracle"]
         speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
         tables.append(
-            f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}"
+            f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, "
+            f"{speed}\n{score_rows(named)}"
         )
     program = command_name()
     shown = "\n\n".join(tables)

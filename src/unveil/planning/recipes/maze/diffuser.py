@@ -40,11 +40,13 @@ def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
     )
     if name not in LAYOUTS:
         raise UnveilError(
-            f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others"
+            f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: "
+            "maze2d-umaze-v1 and others"
         )
     if (it.actions, it.observations, it.kind) != (2, 4, "diffusion") or it.width % 8:
         raise UnveilError(
-            f"an original of {it.actions} actions and {it.observations} observations is no planner of mazes, which has 2 and 4"
+            f"an original of {it.actions} actions and {it.observations} observations is no planner of "
+            "mazes, which has 2 and 4"
         )
     layout = LAYOUTS[name]
     numbers = {
@@ -83,7 +85,8 @@ def original_maze(folder: Path) -> dict[str, Any]:
     original = read_original(folder)[1]
     if original.loader != LOADER:
         raise UnveilError(
-            f"{folder}: an original of {original.dataset or 'an unknown world'} that does not plan to goals; only mazes are supported here"
+            f"{folder}: an original of {original.dataset or 'an unknown world'} that does not plan to "
+            "goals; only mazes are supported here"
         )
     return maze_config(original, normalized=False)
 
@@ -140,7 +143,8 @@ def maze_rows(original: Original, dataset: str) -> np.ndarray:
     ends = np.flatnonzero(cut.timeouts)
     if not len(ends):
         raise UnveilError(
-            f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?"
+            f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it "
+            "of another maze?"
         )
     keep = np.arange(int(ends[-1]) + 1)
     keep = keep[~np.isin(keep, ends)]

@@ -60,7 +60,8 @@ def load_planner(
 
     if read_maze_config(folder)["preset"] == "paper":
         raise UnveilError(
-            f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give another checkpoint"
+            f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give "
+            "another checkpoint"
         )
     planner = load_driver(folder, device, seed, settings, **fields)
     assert not isinstance(planner, Diffuser)

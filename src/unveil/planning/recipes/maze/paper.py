@@ -71,7 +71,8 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
     windows, size = Trajectories(cut, unpadded=shape.horizon), config.run.batch_size
     if windows.episodes < len(cut.ends):
         note(
-            f"{len(cut.ends) - windows.episodes} of {len(cut.ends)} pieces between visits to the goal are shorter than the horizon of "
+            f"{len(cut.ends) - windows.episodes} of {len(cut.ends)} pieces between visits to the goal are "
+            "shorter than the horizon of "
             f"{shape.horizon} steps and are left out, as the published code does"
         )
 

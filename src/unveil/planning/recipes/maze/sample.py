@@ -62,11 +62,13 @@ def check_free(layout: Layout, position: Float[np.ndarray, "2"], name: str) -> N
     cell = tuple(position.tolist())
     if not (low < cell[0] < low + rows and low < cell[1] < low + columns):
         raise ValueError(
-            f"`{name}` {cell} lies outside maze {layout.name}, which has {rows} rows and {columns} columns from 0,0"
+            f"`{name}` {cell} lies outside maze {layout.name}, which has {rows} rows and {columns} columns "
+            "from 0,0"
         )
     if layout.clearance(position) <= 0:
         raise ValueError(
-            f"`{name}` {cell} lies inside a wall of maze {layout.name}; free cells near it: {nearest_cells(layout, position)}"
+            f"`{name}` {cell} lies inside a wall of maze {layout.name}; free cells near it: "
+            f"{nearest_cells(layout, position)}"
         )
 
 

@@ -39,7 +39,8 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
         )
     if windows.episodes < (count := len(episodes.ends)):
         note(
-            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (`stride`) and are left out"
+            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps "
+            "(`stride`) and are left out"
         )
     if config.cut:
         return windows
@@ -68,7 +69,8 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     model = PathModel(shape)
     if flat := model.learn_statistics(episodes):
         note(
-            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant"
+            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so "
+            "it counts as constant"
         )
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
     described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size

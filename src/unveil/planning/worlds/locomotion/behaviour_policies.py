@@ -100,7 +100,8 @@ def load_snapshots(path: Path | str, body: Body, iterations: range) -> list[Gaus
     chosen = [iteration for iteration in present if iteration in iterations]
     if not chosen:
         raise UnveilError(
-            f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has {present}"
+            f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has "
+            f"{present}"
         )
     return [_snapshot(arrays, iteration, body, path) for iteration in chosen]
 
@@ -155,7 +156,8 @@ def _fits(layers: list[Layer], body: Body, path: Path | str) -> None:
     ends = [body.observations, *(size[1] for size in sizes)]
     if [size[0] for size in sizes] != ends[:-1] or ends[-1] != body.actions:
         raise UnveilError(
-            f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, {body.actions} out"
+            f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, "
+            f"{body.actions} out"
         )
 
 

@@ -48,7 +48,8 @@ def mixture(folder: Path, body: Body, mix: Mix, steps: int) -> list[Part]:
     """
     if not folder.is_dir():
         raise UnveilError(
-            f"{folder}: {'a file, but a folder' if folder.exists() else 'no such folder'} of trained policies; needed are "
+            f"{folder}: {'a file, but a folder' if folder.exists() else 'no such folder'} of trained "
+            "policies; needed are "
             f"trpo_{body.title}.npz and tqc_{body.title}.npz "
             "(--policies DIR, or mujoco_policies in the folder that UNVEIL_DATA names)"
         )
@@ -82,7 +83,8 @@ def collect(
     """
     if not parts or min(part.steps for part in parts) < 1 or batch < 1 or seed < 0:
         raise ValueError(
-            f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} and {seed}"
+            f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} "
+            f"and {seed}"
         )
     pieces: list[_Piece] = []
     total = 0

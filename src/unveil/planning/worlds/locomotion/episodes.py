@@ -50,7 +50,8 @@ class LocomotionEpisodes:
     def __init__(self, body: Body, count: int, seed: int, version: Literal["v4", "v5"] = "v5") -> None:
         if count < 1 or version not in ("v4", "v5"):
             raise ValueError(
-                f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and {version!r}"
+                f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and "
+                f"{version!r}"
             )
         self.body = body
         self.count = count
@@ -88,7 +89,8 @@ class LocomotionEpisodes:
         """
         if actions.shape != (self.count, self.body.actions):
             raise ValueError(
-                f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got {actions.shape}"
+                f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got "
+                f"{actions.shape}"
             )
         rows = np.flatnonzero(self.running)
         if not np.isfinite(actions[rows]).all():

@@ -42,7 +42,8 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.rows or len({len(row) for row in self.rows}) != 1:
             raise ValueError(
-                f"maze {self.name!r}: rows of one length are needed, got lengths {[len(r) for r in self.rows][:20]}"
+                f"maze {self.name!r}: rows of one length are needed, got lengths "
+                f"{[len(r) for r in self.rows][:20]}"
             )
         if unknown := set("".join(self.rows)) - set("#OG"):
             raise ValueError(
@@ -92,7 +93,8 @@ class Layout:
         """
         if self.score_range is None:
             raise ValueError(
-                f"maze {self.name!r} has no published score constants; report returns or arrival steps instead"
+                f"maze {self.name!r} has no published score constants; report returns or arrival steps "
+                "instead"
             )
         low, high = self.score_range
         return 100.0 * (episode_return - low) / (high - low)

@@ -19,7 +19,8 @@ def model_xml(layout: Layout) -> str:
     """The MuJoCo model of a layout, with all elements of D4RL's `point_maze` but textures and lights."""
     body = 1.0 + BODY_OFFSET
     walls = "\n".join(
-        f'<geom name="wall_{i}_{j}" type="box" conaffinity="1" pos="{i + 1.0} {j + 1.0} 0" size="0.5 0.5 0.2"/>'
+        f'<geom name="wall_{i}_{j}" type="box" conaffinity="1" pos="{i + 1.0} {j + 1.0} 0" size="0.5 0.5 '
+        '0.2"/>'
         for i, j in np.argwhere(layout.walls)
     )
     return f"""<mujoco model="point_maze">
