@@ -388,7 +388,7 @@ def test_numpys_numbers_are_numbers_and_settings_that_need_each_other_say_so(unc
         planner(GuidedSettings(ask=0.5))
     with pytest.raises(ValueError, match="at least 2 rows: its first two observations"):
         planner(GuidedSettings(plan_horizon=1), inverse=True)
-    with pytest.raises(ValueError, match="`warm_steps` must be a whole number in 1 .. 5, got 6"):
+    with pytest.raises(ValueError, match=r"`warm_steps` must be a whole number in 1 \.\. 5, got 6"):
         planner(GuidedSettings(steps=5, warm_steps=6))
     for seed in (-1, 1.0, "0"):
         with pytest.raises(ValueError, match="seed must be a whole number"):

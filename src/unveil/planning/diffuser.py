@@ -109,12 +109,12 @@ class Diffuser:
             shape = (self.model.shape.horizon, ACTION + STATE)
             steps = axes_of(noise) == 3
             letters = f"{shape} or (1 + steps, {shape[0]}, {shape[1]})"
-            given = torch.from_numpy(
+            draws = torch.from_numpy(
                 numbers("diffuser: noise", noise, (None, *shape) if steps else shape, letters).astype(
                     np.float32
                 )
             )
-            recorded = given[:, None] if steps else given[None, None]
+            recorded = draws[:, None] if steps else draws[None, None]
         self._plans += 1
         return self._described(
             self._sample(begin, end, generators(self._seed, 1, self._plans - 1), normalized, recorded)
@@ -177,7 +177,8 @@ class Diffuser:
                 "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
                 "weights convert --dataset NAME"
             )
-        times, found = uniform(model.shape.diffusion_steps), []
+        times = uniform(model.shape.diffusion_steps)
+        blocks: list[np.ndarray] = []
         for first in range(0, len(starts), rows):
             start, goal = starts[first : first + rows], goals[first : first + rows]
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
@@ -197,8 +198,8 @@ class Diffuser:
                 source = Recorded([*recorded[1:], *unused])
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=source)
             x = x if normalized else model.normalization.denormalized(x)
-            found.append(x[..., ACTION:].cpu().double().numpy())
-        states = np.concatenate(found)
+            blocks.append(x[..., ACTION:].cpu().double().numpy())
+        states = np.concatenate(blocks)
         if not np.isfinite(states).all():
             raise ValueError(
                 "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside "

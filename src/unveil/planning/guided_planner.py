@@ -157,11 +157,11 @@ class GuidedPlanner:
         seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(
             np.float64
         )
-        given = None if noise is None else self._recorded(noise, None)
+        draws = None if noise is None else self._recorded(noise, None)
         own = generators(self._seed + self._plans, 1)
         self._plans += 1
         candidates = self._candidates(
-            self._known(seen, normalized), self.settings.candidates, None, own, given
+            self._known(seen, normalized), self.settings.candidates, None, own, draws
         )
         order = (
             torch.arange(len(candidates))
@@ -198,18 +198,18 @@ class GuidedPlanner:
     def _best(self, known: Tensor, which: list[int], noise: np.ndarray | Tensor | None) -> Tensor:
         """The best plan (B, H, F) of each episode from its normalised observation."""
         k, begun = self.settings.candidates, [i in self._last for i in which]
-        given = None if noise is None else self._recorded(noise, len(which))
+        draws = None if noise is None else self._recorded(noise, len(which))
         each = max(1, self.settings.rows // k)
-        found: dict[int, Tensor] = {}
+        plans: dict[int, Tensor] = {}
         for warm in (False, True):
             rows = [row for row, i in enumerate(begun) if i == warm]
             for start in range(0, len(rows), each):
                 some = rows[start : start + each]
                 last = torch.stack([self._last[which[row]] for row in some]) if warm else None
                 own = [self._streams[which[row]] for row in some]
-                x = self._candidates(known[some], k, last, own, None if given is None else given[:, some])
-                found |= dict(zip(some, self._chosen(x, known[some]), strict=True))
-        return torch.stack([found[row] for row in range(len(which))])
+                x = self._candidates(known[some], k, last, own, None if draws is None else draws[:, some])
+                plans |= dict(zip(some, self._chosen(x, known[some]), strict=True))
+        return torch.stack([plans[row] for row in range(len(which))])
 
     def _chosen(self, x: Tensor, known: Tensor) -> Tensor:
         """The best plan (B, H, F) among candidates (B * K, H, F)."""
@@ -282,13 +282,13 @@ class GuidedPlanner:
         shape = shape if count is None else (count, *shape)
         steps = axes_of(noise) == len(shape) + 1
         letters = f"{shape}, or (1 + steps, {', '.join(map(str, shape))})"
-        given = torch.from_numpy(
+        draws = torch.from_numpy(
             numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(
                 np.float32
             )
         )
-        given = given if steps else given[None]
-        return given if count is not None else given[:, None]
+        draws = draws if steps else draws[None]
+        return draws if count is not None else draws[:, None]
 
     def _expected(self, known: Tensor) -> Tensor:
         """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t =

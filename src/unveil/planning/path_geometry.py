@@ -82,8 +82,8 @@ def polyline_distance(
     """Distance from points to the nearest point of a polyline."""
     a, step = path[:-1], np.diff(path, axis=0)
     square = np.maximum((step**2).sum(1), 1e-12)
-    place = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1))
+    fraction = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
+    return np.asarray(np.linalg.norm(point[..., None, :] - (a + fraction[..., None] * step), axis=-1).min(-1))
 
 
 def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, " D"], radius: float) -> int:

@@ -232,18 +232,18 @@ class PathSampler:
             raise ValueError("plan: paths are not finite; the weights are damaged")
         paths = model.denormalized(x).double()
         between = 0.5 * (paths[:, 1:] + paths[:, :-1])
-        found = (paths, lengths, ~model.supported(paths), ~model.supported(between))
-        return Candidates(*(part.cpu().numpy() for part in found))
+        parts = (paths, lengths, ~model.supported(paths), ~model.supported(between))
+        return Candidates(*(part.cpu().numpy() for part in parts))
 
-    def _choose(self, request: Request, found: Candidates, settings: PlannerSettings) -> Plan:
+    def _choose(self, request: Request, sampled: Candidates, settings: PlannerSettings) -> Plan:
         """The fastest candidate at the data's speed limit, among those that run least where no data went.
 
         A share of up to 2 % of a path counts as 0. A leap between two positions that is longer than the speed
         limit allows counts as unsupported too.
         """
-        lengths, longest = found.lengths, int(found.lengths.max())
-        paths = found.paths[:, :longest]
-        off = found.unsupported[:, :longest].sum(1) + found.unsupported_between[:, : longest - 1].sum(1)
+        lengths, longest = sampled.lengths, int(sampled.lengths.max())
+        paths = sampled.paths[:, :longest]
+        off = sampled.unsupported[:, :longest].sum(1) + sampled.unsupported_between[:, : longest - 1].sum(1)
         leap = (np.abs(np.diff(paths, axis=1)) > self._speed * self.model.shape.stride * 1.05).any(2)
         unsupported = (off + leap.sum(1)) / (2.0 * lengths)
         duration = travel_time(paths, self._speed)

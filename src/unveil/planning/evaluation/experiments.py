@@ -78,7 +78,7 @@ def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], 
     Args:
         name: name of the experiments, with the wildcards `*` and `?`.
     """
-    found: dict[tuple[Program, str, str, str], list[Outcome]] = {}
+    outcomes_of: dict[tuple[Program, str, str, str], list[Outcome]] = {}
     skipped: list[str] = []
     for file in sorted(folder.rglob("*.json")):
         place = _place(file)
@@ -90,9 +90,10 @@ def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], 
             skipped.append(printable(f"skipped {file}: {error}"))
             continue
         if outcome is not None:
-            found.setdefault((outcome.program, *place), []).append(outcome)
+            outcomes_of.setdefault((outcome.program, *place), []).append(outcome)
     return [
-        _experiment(key, outcomes) for key, outcomes in sorted(found.items(), key=lambda item: item[0][1:])
+        _experiment(key, outcomes)
+        for key, outcomes in sorted(outcomes_of.items(), key=lambda item: item[0][1:])
     ], skipped
 
 

@@ -38,12 +38,12 @@ class DataGraph:
 
     def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
         """The path from start to goal, with both ends; a straight line if the data contain no way."""
-        source, place = self._nearest(goal), self._nearest(start)
+        source, node = self._nearest(goal), self._nearest(start)
         _, before = dijkstra(self._graph, indices=source, return_predecessors=True)
-        path = [start, self.points[place]]
-        while place != source and before[place] >= 0:
-            place = int(before[place])
-            path.append(self.points[place])
+        path = [start, self.points[node]]
+        while node != source and before[node] >= 0:
+            node = int(before[node])
+            path.append(self.points[node])
         return np.array([*path, goal])
 
     def _nearest(self, point: np.ndarray) -> int:

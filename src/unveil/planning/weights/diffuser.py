@@ -343,7 +343,7 @@ def _argument(configs: Mapping[str, Component], config: str, name: str) -> Any:
     return configs[config].arguments.get(name) if config in configs else None
 
 
-def _word(value: Any) -> str | None:
+def _word(value: object) -> str | None:
     found = getattr(value, "name", value)  # a class instead of its name
     return found[:120] if isinstance(found, str) else None
 

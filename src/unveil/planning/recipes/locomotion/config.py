@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from tyro.conf import OmitArgPrefixes
 
@@ -221,6 +221,8 @@ class EvalLocomotion:
         check_fields(self)
 
 
+Config = TypeVar("Config", bound=TrainLocomotion | TrainValue | EvalLocomotion)
+
 PAPER = replace(PUBLISHED, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995)
 TRAIN_PRESETS = {
     "default": TrainLocomotion(),
@@ -295,9 +297,9 @@ def folder_name(dataset: str) -> str:
     return dataset.replace("/", "-") if MINARI.fullmatch(dataset) else Path(dataset).stem
 
 
-def for_dataset(config: Any, dataset: str) -> Any:
+def for_dataset(config: Config, dataset: str) -> Config:
     """The config with the released overrides for single data sets, if it has the preset `paper`."""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, object] = {}
     if config.preset == "paper" and "halfcheetah" in dataset:
         overrides = {"horizon": 4, "multiples": (1, 4, 8), "attention": True, "scale": 0.001, "t_stopgrad": 4}
     elif config.preset == "paper" and "hopper-medium-expert" in dataset:
@@ -359,7 +361,7 @@ PLANNING = {
 DIFFUSER = TRAINING | PLANNING
 
 
-def fit(config: Any, given: Given) -> Any:
+def fit(config: Config, given: Given) -> Config:
     """The config with the released overrides for the data set that the command line names."""
     return for_dataset(config, given("dataset") or config.dataset)
 

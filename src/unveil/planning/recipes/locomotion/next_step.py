@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESETS, folder_name, for_dataset
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
-    from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
+    from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue
 
 CARRIED = (
     "horizon",
@@ -50,7 +50,7 @@ def _place(config: TrainLocomotion | TrainValue) -> str:
     return f" --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
 
 
-def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
+def _carried(config: TrainLocomotion | TrainValue, other: TrainValue | EvalLocomotion) -> str:
     """The flags of `CARRIED` whose values differ from the defaults of the next command."""
     own, default, line = flat(config), flat(for_dataset(other, config.dataset)), ""
     for name in CARRIED:
@@ -62,7 +62,7 @@ def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
     return line
 
 
-def has_body(dataset: str, run: Any) -> bool:
+def has_body(dataset: str, run: Path) -> bool:
     """Whether the data of a run name a known body, and have its sizes."""
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.worlds.locomotion.body import body_of

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from string import Formatter
-from typing import Any
 
 from unveil.errors import UnveilError
 
@@ -15,7 +14,7 @@ PREFIX = "f:"
 _SIMPLE = re.compile(r"(0?\d{1,2})?(\.\d{1,2})?[dfeg]?")
 
 
-def resolve(template: str, fields: Mapping[str, Any]) -> str:
+def resolve(template: str, fields: Mapping[str, object]) -> str:
     """The template with each {name} replaced by the field of that name. Without the prefix f: the template is
     returned unchanged.
 
@@ -46,7 +45,9 @@ def resolve(template: str, fields: Mapping[str, Any]) -> str:
     return path
 
 
-def _filled(template: str, fields: Mapping[str, Any], name: str, style: str, conversion: str | None) -> str:
+def _filled(
+    template: str, fields: Mapping[str, object], name: str, style: str, conversion: str | None
+) -> str:
     if not name.isidentifier() or conversion or not _SIMPLE.fullmatch(style):
         raise UnveilError(f"template {template!r}: {{{name}}} must be the bare name of a field")
     if name not in fields:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
     from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
+    from unveil.planning.trajectory_training import TrajectoryBatch
     from unveil.runs.progress import Progress
     from unveil.runs.training import Task
 
@@ -121,7 +122,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
         )
     windows, shape = Trajectories(episodes), shape_of(described)
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
         return trajectory_batches(
             windows, shape, count, targets, horizons=lengths(config), untold=config.untold
         )
@@ -152,10 +153,10 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
         if flat:
             note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
-    windows, shape, given = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
+    windows, shape, returns = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
-        return trajectory_batches(windows, shape, count, given, config.clean, lengths(config))
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
+        return trajectory_batches(windows, shape, count, returns, config.clean, lengths(config))
 
     return _task(config, model, draws, value_loss)
 
@@ -163,8 +164,8 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
 def _task(
     config: TrainLocomotion | TrainValue,
     model: torch.nn.Module,
-    draws: Callable[[int], Any],
-    loss: Callable[..., Any],
+    draws: Callable[[int], Callable[[torch.Generator], TrajectoryBatch]],
+    loss: Callable[[torch.nn.Module, TrajectoryBatch], tuple[torch.Tensor, Mapping[str, float]]],
 ) -> Task:
     from unveil.runs.training import Task
 

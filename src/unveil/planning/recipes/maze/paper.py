@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.trajectory_model import TrajectoryModel
+    from unveil.planning.trajectory_training import TrajectoryBatch
     from unveil.planning.worlds.maze.layout import Layout
     from unveil.runs.training import Task
 
@@ -76,7 +77,7 @@ def paper_task(config: TrainMaze, episodes: Episodes, layout: Layout) -> Task:
             f"{shape.horizon} steps and are left out, as the published code does"
         )
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
         return trajectory_batches(windows, shape, count)
 
     torch.manual_seed(config.run.seed)  # initial weights

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.data.windows import ListedWindows, PathWindows
+    from unveil.planning.path_training import PathBatch
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.worlds.maze.layout import Layout
     from unveil.runs.progress import Progress
@@ -75,7 +76,7 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
     described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
+    def draws(count: int) -> Callable[[torch.Generator], PathBatch]:
         return path_batches(windows, count, config.waypoints)
 
     return Task(model, draws(size), path_loss, described, draws=draws, size=size, lower="--width or --depth")

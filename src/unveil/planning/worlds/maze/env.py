@@ -107,7 +107,7 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return {"goal": goal.copy(), "success": bool(goal_reward(state[:2], goal))}
 
 
-def free_position(layout: Layout, value: Any, name: str) -> Float[np.ndarray, "2"]:
+def free_position(layout: Layout, value: object, name: str) -> Float[np.ndarray, "2"]:
     """A position of two finite numbers outside of walls.
 
     Raises:
