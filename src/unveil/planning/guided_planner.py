@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.arrays import axes_of, numbers
+from unveil.arrays import numbers
 from unveil.checks import kind, whole
 from unveil.errors import UnveilError
 from unveil.planning.guided_planner_settings import GuidedSettings
 from unveil.planning.networks.temporal_unet import TemporalUNet
 from unveil.planning.networks.temporal_unet_inference import FastUNet
+from unveil.planning.trajectory_inputs import noise_in, observations_in
 from unveil.planning.trajectory_model import TrajectoryModel, asked, untold
 from unveil.planning.value_guidance import Form
+from unveil.planning.value_guidance import value_at as value_at
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
@@ -90,8 +92,7 @@ class GuidedPlanner:
         if self.horizon % 2 ** (levels - 1):
             raise ValueError(
                 f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this "
-                "U-Net; give a horizon "
-                f"that is a multiple of {2 ** (levels - 1)}"
+                f"U-Net; give a horizon that is a multiple of {2 ** (levels - 1)}"
             )
         self._seed = whole("guided planner: seed", seed, 0, 2**62)
         self._plans = self._first = 0  # calls of `plan`; the number of episode 0 since `reset`
@@ -100,8 +101,7 @@ class GuidedPlanner:
         self._last: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Forget the last plans. The next decision is the first of new episodes, which have new
-        generators."""
+        """Forget the last plans. The next decision is the first of new episodes, with new generators."""
         self._first += 1 + max(self._streams, default=-1)
         self._count, self._streams, self._last = None, {}, {}
 
@@ -125,7 +125,7 @@ class GuidedPlanner:
                 `reset`, or plans that are not finite; the message names the cause.
             UnveilError: the model lacks the statistics of its data.
         """
-        seen, single = self._seen(observations)
+        seen, single = observations_in(observations, self.model.shape.observations)
         which = self._which(len(seen), episodes)
         best = self._best(self._known(seen), which, noise)
         if self.settings.warm_steps is not None:  # only a warm start uses the last plan
@@ -157,7 +157,7 @@ class GuidedPlanner:
         seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(
             np.float64
         )
-        draws = None if noise is None else self._recorded(noise, None)
+        draws = None if noise is None else noise_in(noise, self._noise_shape)
         own = generators(self._seed + self._plans, 1)
         self._plans += 1
         candidates = self._candidates(
@@ -168,11 +168,8 @@ class GuidedPlanner:
             if self.score is None
             else self._scored(candidates).argsort(descending=True)
         )
-        best = (
-            candidates[order]
-            if normalized
-            else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
-        )
+        best = candidates[order]
+        best = best if normalized else self.model.in_units(best)
         return best.cpu().double().numpy()
 
     @torch.no_grad()
@@ -191,14 +188,14 @@ class GuidedPlanner:
         Raises:
             ValueError, UnveilError: as `act`.
         """
-        seen, single = self._seen(observations)
+        seen, single = observations_in(observations, self.model.shape.observations)
         best = self._best(self._known(seen), self._which(len(seen), episodes), noise)
         return best[0] if single else best
 
     def _best(self, known: Tensor, which: list[int], noise: np.ndarray | Tensor | None) -> Tensor:
         """The best plan (B, H, F) of each episode from its normalised observation."""
         k, begun = self.settings.candidates, [i in self._last for i in which]
-        draws = None if noise is None else self._recorded(noise, len(which))
+        draws = None if noise is None else noise_in(noise, self._noise_shape, len(which))
         each = max(1, self.settings.rows // k)
         plans: dict[int, Tensor] = {}
         for warm in (False, True):
@@ -235,15 +232,9 @@ class GuidedPlanner:
             )
         return scores
 
-    def _seen(self, observations: object) -> tuple[np.ndarray, bool]:
-        """Observations (B, D), and whether the input was a single one without the axis B."""
-        size = self.model.shape.observations
-        single = axes_of(observations) == 1
-        letters = f"({size},) of one episode or (B, {size})"
-        seen = numbers(
-            "guided planner: observations", observations, (size,) if single else (None, size), letters
-        )
-        return (seen[None] if single else seen).astype(np.float64), single
+    @property
+    def _noise_shape(self) -> tuple[int, int, int]:
+        return self.settings.candidates, self.horizon, self.model.shape.features
 
     def _which(self, count: int, episodes: Sequence[int] | np.ndarray | None) -> list[int]:
         """The numbers of the episodes of a call, each with its generator.
@@ -275,20 +266,6 @@ class GuidedPlanner:
             if i not in self._streams:
                 self._streams[i] = generators(self._seed + self._first, 1, first=i)[0]
         return which
-
-    def _recorded(self, noise: object, count: int | None) -> Tensor:
-        """Recorded noise (1 + S, B, K, H, F); without a count (1 + S, 1, K, H, F), for one plan."""
-        shape = (self.settings.candidates, self.horizon, self.model.shape.features)
-        shape = shape if count is None else (count, *shape)
-        steps = axes_of(noise) == len(shape) + 1
-        letters = f"{shape}, or (1 + steps, {', '.join(map(str, shape))})"
-        draws = torch.from_numpy(
-            numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(
-                np.float32
-            )
-        )
-        draws = draws if steps else draws[None]
-        return draws if count is not None else draws[:, None]
 
     def _expected(self, known: Tensor) -> Tensor:
         """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t =
@@ -415,21 +392,7 @@ def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise
         cond = asked(torch.full((len(x_t),), rank, device=x_t.device))
         if scale == 1.0:
             return model.denoiser(x_t, t, cond)
-        return cfg(
-            model.denoiser,
-            Branch(cond),
-            Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))),
-            scale,
-        )(x_t, t)
+        no_cond = asked(torch.full((len(x_t),), torch.nan, device=x_t.device))
+        return cfg(model.denoiser, Branch(cond), Branch(no_cond), scale)(x_t, t)
 
     return denoise
-
-
-def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
-    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans
-    too, else its smallest time."""
-
-    def score(x: Tensor) -> Tensor:
-        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
-
-    return score

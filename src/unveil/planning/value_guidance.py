@@ -126,6 +126,16 @@ def _same(thing: T) -> T:
     return thing
 
 
+def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Callable[[Tensor], Tensor]:
+    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans
+    too, else its smallest time."""
+
+    def score(x: Tensor) -> Tensor:
+        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
+
+    return score
+
+
 LEVELS = (0.25, 0.5)  # diffusion times at which plans are noised and denoised again
 
 

@@ -3,7 +3,7 @@ config/locomotion.py. Free of torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -12,6 +12,8 @@ from tyro.conf import OmitArgPrefixes
 from unveil.checks import Bounds, check_fields
 from unveil.planning.data.names import MINARI
 from unveil.planning.guided_planner_settings import Count, Finite, GuidedSettings
+from unveil.planning.recipes.locomotion.data_config import DataLocomotion
+from unveil.planning.recipes.locomotion.load_paths import LoadPaths
 from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed, names_of
 from unveil.runs.verb import Given, Verb
 
@@ -147,29 +149,6 @@ class TrainValue:
         check_fields(self)
 
 
-@dataclass(frozen=True)
-class LoadPaths:
-    """Where the runs are, as Diffuser's scripts say it; --checkpoint is the short way."""
-
-    diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
-    """run of the diffusion below <logbase>/<dataset>; after f: names in braces are replaced by these flags"""
-    value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"
-    """run of the value below <logbase>/<dataset>"""
-    diffusion_epoch: str = "latest"
-    """step of the diffusion's checkpoint, or latest"""
-    value_epoch: str = "latest"
-    """step of the value's checkpoint, or latest"""
-    horizon: Count = 32
-    """horizon that the runs were trained with"""
-    n_diffusion_steps: Count = 20
-    """number of diffusion steps that the runs were trained with"""
-    discount: Finite = 0.997
-    """discount that the value was trained with"""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
 FEW_STEPS = GuidedSettings(candidates=16, steps=3, temperature=0.5, plan_horizon="auto")
 
 
@@ -193,7 +172,7 @@ class EvalLocomotion:
     checkpoint: str | None = None
     """zoo name such as hopper-medium, diffusion run, or folder of a diffusion and a value, of unveil or of
     jannerm/diffuser; used instead of the load paths, but --value-loadpath may add a value"""
-    loadpaths: OmitArgPrefixes[LoadPaths] = LoadPaths()
+    loadpaths: OmitArgPrefixes[LoadPaths] = field(default_factory=LoadPaths)
     raw: bool = False
     """use the raw weights instead of their moving average (EMA)"""
     settings: OmitArgPrefixes[GuidedSettings] = FEW_STEPS
@@ -306,41 +285,6 @@ def for_dataset(config: Config, dataset: str) -> Config:
         overrides = {"scale": 0.0001, "t_stopgrad": 4}
     known = names_of(config)
     return changed(config, **{name: value for name, value in overrides.items() if name in known})
-
-
-@dataclass(frozen=True)
-class DataLocomotion:
-    """Generate D4RL-style locomotion data: rollouts of policies of known strength, with their noise, in whole
-    episodes.
-
-    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps
-    200000 --seed 0
-    """
-
-    body: str = "hopper"
-    """hopper, walker2d or halfcheetah"""
-    mix: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
-    """policies: medium: one of medium strength; medium-replay: that one and all its predecessors;
-    medium-expert: that one and an expert; expert: an expert"""
-    policies: Path | None = None
-    """folder with trpo_<Body>.npz and tqc_<Body>.npz; by default mujoco_policies below $UNVEIL_DATA or the
-    cache"""
-    steps: Count = 200_000
-    """minimum number of transitions; each policy contributes an equal share in whole episodes"""
-    seed: Annotated[int, Bounds(0)] = 0
-    """seed of initial states and action noise; the same seed gives the same file"""
-    version: Literal["v5", "v4"] = "v5"
-    """version of the gymnasium environment; v4 rewards the last, unhealthy step as D4RL did"""
-    out: Path | None = None
-    """HDF5 file in D4RL's layout, with a card beside it; by default $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5
-    in the cache"""
-    device: str = "auto"
-    """not used: data are generated on the CPU"""
-    json: str | None = None
-    """file for card and numbers as JSON; - is standard output"""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 TRAINING = {

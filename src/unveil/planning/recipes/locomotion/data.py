@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.config import DataLocomotion
+from unveil.planning.recipes.locomotion.data_config import DataLocomotion
 
 if TYPE_CHECKING:
     import numpy as np
