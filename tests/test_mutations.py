@@ -299,7 +299,7 @@ FLIPS = [
         "tests/planning/test_pursuit.py",
     ),
     (
-        "planning/planner.py",
+        "planning/path_sampler.py",
         "LEVELS.index(0.5), None] * factors",
         "LEVELS.index(0.5), None] / factors",
         "tests/planning/test_planner.py",
@@ -383,8 +383,8 @@ FLIPS = [
     ),
     (
         "planning/recipes/locomotion/planner.py",
-        '0.0 if config.select == "critic"',
-        '0.0 if config.select != "critic"',
+        '0.0 if settings.select == "critic"',
+        '0.0 if settings.select != "critic"',
         PRESET,
     ),
     (
@@ -408,8 +408,8 @@ FLIPS = [
     ),
     (
         "planning/networks/temporal_unet.py",
-        "torch.cat([h, kept.pop()], dim=1)",
-        "torch.cat([h, 0.0 * kept.pop()], dim=1)",
+        "torch.cat([h, skips.pop()], dim=1)",
+        "torch.cat([h, 0.0 * skips.pop()], dim=1)",
         "tests/planning/networks/test_unet1d.py",
     ),
     (
@@ -444,8 +444,8 @@ FLIPS = [
     ),
     (
         "planning/networks/quantiles.py",
-        "miss = target[:, None] - prediction",
-        "miss = prediction - target[:, None]",
+        "error = target[:, None] - prediction",
+        "error = prediction - target[:, None]",
         "tests/network tests/planning/networks",
     ),
     (

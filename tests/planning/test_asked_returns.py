@@ -121,7 +121,9 @@ def test_a_share_of_targets_is_hidden():
 def test_what_cannot_be_asked_is_refused():
     silent = TrajectoryModel(TrajectoryShape(1, 10, 1, 1), Told())
     form = unguided(DDIM(silent.denoiser.schedule))
-    with pytest.raises(ValueError, match="with --returns"):
+    with pytest.raises(ValueError, match="with `returns`"):
         GuidedPlanner(silent, form, None, GuidedSettings(1, ask=0.9))
-    with pytest.raises(ValueError, match="ask must lie in 0 \\.\\. 1, got 90"):
+    with pytest.raises(
+        ValueError, match="`ask` must be a number of at least 0 and at most 1 or None, got 90"
+    ):
         GuidedPlanner(TrajectoryModel(SHAPE, Told()), form, None, GuidedSettings(1, ask=90.0))

@@ -358,8 +358,8 @@ WRONG = {
     "candidates": (0, -1, 2.0, True, "3", None),
     "steps": (0, 1.5, False),
     "rows": (0, "many"),
-    "horizon": (0, -4, 8.0, True),
-    "warm_steps": (0, 6, True, 1.0),
+    "plan_horizon": (0, -4, 8.0, True),
+    "warm_steps": (0, True, 1.0),
     "temperature": (-1.0, float("nan"), float("inf"), "1", None, True),
     "sharpness": (float("nan"), "much", False),
     "ask": (-0.1, 1.1, float("nan"), "best", True),
@@ -373,19 +373,23 @@ WRONG = {
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
-    with pytest.raises(ValueError, match=rf"GuidedSettings: {name} must (be|lie)") as caught:
+    with pytest.raises(ValueError, match=rf"`{name}` must be") as caught:
         GuidedSettings(**({"steps": 5} | {name: value}))
     assert "--" not in str(caught.value)
 
 
 def test_numpys_numbers_are_numbers_and_settings_that_need_each_other_say_so(unchecked):
-    assert GuidedSettings(candidates=np.int64(3), temperature=np.float32(0.5), horizon=None).candidates == 3
-    with pytest.raises(ValueError, match="needs a sharpness"):
+    assert (
+        GuidedSettings(candidates=np.int64(3), temperature=np.float32(0.5), plan_horizon=None).candidates == 3
+    )
+    with pytest.raises(ValueError, match="`anchored` needs `sharpness`"):
         GuidedSettings(anchored=True)
-    with pytest.raises(ValueError, match="not told returns"):
+    with pytest.raises(ValueError, match="not conditional on returns"):
         planner(GuidedSettings(ask=0.5))
     with pytest.raises(ValueError, match="at least 2 rows: its first two observations"):
-        planner(GuidedSettings(horizon=1), inverse=True)
+        planner(GuidedSettings(plan_horizon=1), inverse=True)
+    with pytest.raises(ValueError, match=r"`warm_steps` must be a whole number in 1 \.\. 5, got 6"):
+        planner(GuidedSettings(steps=5, warm_steps=6))
     for seed in (-1, 1.0, "0"):
         with pytest.raises(ValueError, match="seed must be a whole number"):
             GuidedPlanner(model(), unguided(DDIM(SCHEDULE)), seed=seed)
@@ -593,7 +597,7 @@ def test_a_steering_cost_that_is_too_strong_or_not_finite_is_named(jacobian):
     with pytest.raises(ValueError, match="weights are damaged"):
         broken.act(STATES)
     scored = planner(GuidedSettings(candidates=2, steps=5), lambda x: torch.full((len(x),), torch.nan))
-    with pytest.raises(ValueError, match="one finite number a plan"):
+    with pytest.raises(ValueError, match="one finite number per plan"):
         scored.act(STATES)
 
 

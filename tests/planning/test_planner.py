@@ -264,14 +264,14 @@ WRONG = {
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_impossible_settings_are_refused_by_the_arguments_name(name, value, unchecked):
-    with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
+    with pytest.raises(ValueError, match=f"`{name}` must"):
         PlannerSettings(**{name: value})
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(PursuitGains)])
 def test_impossible_gains_are_refused_by_name(name, unchecked):
     for value in (-1.0, float("nan"), float("inf"), True, "1", None):
-        with pytest.raises(ValueError, match=f"PursuitGains: {name} must be"):
+        with pytest.raises(ValueError, match=f"`{name}` must be"):
             PursuitGains(**{name: value})
     assert PlannerSettings(candidates=np.int64(2), pace=[0.5, 1], temperature=np.float32(1.0)).candidates == 2
 

@@ -1,7 +1,8 @@
-"""Diffuser as published for mazes: whole state-action trajectories of a fixed length, planned once, tracked by a simple controller.
+"""Diffuser as published for mazes: one plan of a fixed length for each body, tracked by a simple controller.
 
-Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch: the start and the goal (at rest) are known positions, the network
-predicts x_0, every one of the T steps is taken, x_0 is clipped to the data's limits, the model's own actions are not used.
+Janner et al. 2022, sections 3 and 5.1, and the released `maze2d` branch. A plan is a trajectory of states and
+actions whose first state and last state (the goal, at rest) are known. The network predicts x_0, sampling
+takes all T steps, x_0 is clipped to the data's limits, and the actions of the plan are not used.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from unveil.sampling.guidance import clipped
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
-POSITION, ACTION, STATE = 2, 2, 4  # numbers of a row: action (2), then position (2) and velocity (2)
+POSITION, ACTION, STATE = 2, 2, 4  # a row is (action (2), position (2), velocity (2))
 
 
 def maze_shape(
@@ -35,34 +36,38 @@ def maze_shape(
     attention: bool = False,
     predicts: Literal["x0", "eps"] = "x0",
 ) -> TrajectoryShape:
-    """The released `config/maze2d.py`: H, T, and a temporal U-Net of three levels."""
+    """The sizes of the released `config/maze2d.py`: a temporal U-Net of three levels."""
     return TrajectoryShape(horizon, diffusion_steps, ACTION, STATE, width, multiples, attention, predicts)
 
 
 def ends_known(horizon: int) -> Tensor:
-    """(1, H, 6) bool: the states of the first and of the last row."""
+    """(1, H, 6) bool: the known numbers of a plan, the states of its first and last row."""
     known = torch.zeros((1, horizon, ACTION + STATE), dtype=torch.bool, device="cpu")
     known[:, [0, -1], ACTION:] = True
     return known
 
 
 class Diffuser:
-    """Plans once for each body and tracks the plan: action = (next position - position) + (next velocity - velocity).
+    """Plan once for each body and track the plan: action = (next position - position) + (next velocity -
+    velocity).
 
-    After the plan's end its last row, at rest at the goal, stays the target. The interface is that of `Planner`, its generators too: the
-    n-th body that is driven, counted over calls of `reset`, has seed + n, and so has the n-th call of `plan`.
+    After the end of a plan its last row, at rest at the goal, is the target. The interface is that of
+    `Planner`, and so are its random generators: the n-th body, counted over calls of `reset`, has seed + n,
+    and so has the n-th call of `plan`.
 
     Args:
-        seed: of the first body's noise.
+        model: a model of state-action trajectories of a maze.
+        seed: seed of the noise of the first body and of the first plan, at least 0.
     Raises:
-        ValueError: no model of a maze's trajectories, or a seed below 0.
+        ValueError: a model of other trajectories, or a seed below 0.
     """
 
     def __init__(self, model: TrajectoryModel, *, seed: int = 0) -> None:
         kind("diffuser: model", model, TrajectoryModel)
         if (model.shape.actions, model.shape.observations, model.shape.inverse) != (ACTION, STATE, False):
             raise ValueError(
-                f"diffuser: rows of {ACTION} actions and {STATE} observations are needed, got {model.shape.actions} and "
+                f"diffuser: rows of {ACTION} actions and {STATE} observations are needed, got "
+                f"{model.shape.actions} and "
                 f"{model.shape.observations}"
             )
         self.model = model.eval()
@@ -84,15 +89,18 @@ class Diffuser:
         *,
         noise: np.ndarray | Tensor | None = None,
     ) -> Plan:
-        """One plan from a state to a goal.
+        """Plan from a state to a goal.
 
         Args:
-            normalized: both and the plan are in normalised units instead of the data's.
-            noise: (H, 6), recorded standard normal noise to begin with, in place of drawn noise, or (1 + T, H, 6): the first to begin with,
-                the others are what each of the T steps draws (the last is not used, and may be left out).
+            start: (x, y, vx, vy).
+            goal: (x, y).
+            normalized: whether start, goal and plan are in normalised units instead of the data's.
+            noise: (H, 6), recorded standard normal noise, used instead of drawn initial noise;
+                or (1 + T, H, 6): the initial noise, then the noise of each of the T steps (that of the last
+                step is not used, and may be left out).
         Raises:
             ValueError: another shape, or numbers that are not finite.
-            UnveilError: in the data's units, but the weights came without the data's statistics.
+            UnveilError: in the data's units, but the model lacks the statistics of its data.
         """
         begin = numbers("diffuser: plan's start", start, (STATE,), f"({STATE},)")[None]
         end = numbers("diffuser: plan's goal", goal, (POSITION,), f"({POSITION},)")[None]
@@ -101,19 +109,19 @@ class Diffuser:
             shape = (self.model.shape.horizon, ACTION + STATE)
             steps = axes_of(noise) == 3
             letters = f"{shape} or (1 + steps, {shape[0]}, {shape[1]})"
-            given = torch.from_numpy(
+            draws = torch.from_numpy(
                 numbers("diffuser: noise", noise, (None, *shape) if steps else shape, letters).astype(
                     np.float32
                 )
             )
-            recorded = given[:, None] if steps else given[None, None]
+            recorded = draws[:, None] if steps else draws[None, None]
         self._plans += 1
         return self._described(
             self._sample(begin, end, generators(self._seed, 1, self._plans - 1), normalized, recorded)
         )[0]
 
     def reset(self, goal: Float[np.ndarray, "*B 2"]) -> None:
-        """Forget all plans; from now on go to one goal, or to one for each of B bodies.
+        """Forget all plans. From now on go to one goal, or to one goal for each of B bodies.
 
         Raises:
             ValueError: another shape, or numbers that are not finite.
@@ -130,7 +138,7 @@ class Diffuser:
         self.replans = 0
 
     def act(self, observation: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 2"]:
-        """Force in [-1, 1] for (x, y, vx, vy); the first call plans for all bodies.
+        """Force in [-1, 1] for an observation (x, y, vx, vy). The first call plans for all bodies.
 
         Raises:
             ValueError: no goal yet, another shape, or numbers that are not finite.
@@ -160,14 +168,17 @@ class Diffuser:
         recorded: Tensor | None = None,
         rows: int = 100,
     ) -> np.ndarray:
-        """States (N, H, 4) in the data's units, or normalised ones."""
+        """States (N, H, 4) of plans, in the data's units or normalised."""
         model, horizon = self.model, self.model.shape.horizon
         if not (normalized or model.normalization.learned):
             raise UnveilError(
-                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+                "these weights came without the statistics of their data, so they plan in normalised units "
+                "only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
+                "weights convert --dataset NAME"
             )
-        times, found = uniform(model.shape.diffusion_steps), []
+        times = uniform(model.shape.diffusion_steps)
+        blocks: list[np.ndarray] = []
         for first in range(0, len(starts), rows):
             start, goal = starts[first : first + rows], goals[first : first + rows]
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
@@ -183,15 +194,16 @@ class Diffuser:
             if recorded is not None and len(recorded) > 1:
                 unused = [torch.zeros_like(recorded[0])] * (
                     len(recorded) == len(times) - 1
-                )  # nothing is added into t = 0
+                )  # the step to t = 0 adds no noise
                 source = Recorded([*recorded[1:], *unused])
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=source)
             x = x if normalized else model.normalization.denormalized(x)
-            found.append(x[..., ACTION:].cpu().double().numpy())
-        states = np.concatenate(found)
+            blocks.append(x[..., ACTION:].cpu().double().numpy())
+        states = np.concatenate(blocks)
         if not np.isfinite(states).all():
             raise ValueError(
-                "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside their data"
+                "diffuser: plans are not finite; the weights are damaged, or start and goal lie far outside "
+                "their data"
             )
         return states
 

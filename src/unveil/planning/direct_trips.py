@@ -1,8 +1,9 @@
-"""Recordings without marks: which windows go straight from their start to their goal?
+"""Find the windows without detours in recordings that do not mark when a goal changed.
 
-Where a body wanders from goal to goal and nothing says when a goal changed, most windows are detours. Those that take about as long as
-the fastest between the same two points are not: Q(start, goal), a low quantile of the time that windows take, is learned by regression,
-and windows with time <= slack * Q are kept.
+If a body moves from goal to goal and the changes of goals are not marked, most windows are detours. A window
+is direct if it takes about as long as the fastest windows between the same two points: a low quantile
+Q(start, goal) of the duration of windows is learned by regression, and windows with duration <= slack * Q are
+kept.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from unveil.network.scales import constant_scale, is_constant
 from unveil.planning.data.windows import ListedWindows, PathWindows
 from unveil.planning.networks.quantiles import QuantileMLP, pinball
 
-LEVELS = (0.05, 0.1, 0.25)  # quantiles that are learned together; the filter uses `level`, one of them
+LEVELS = (0.05, 0.1, 0.25)  # quantiles that are learned together; the filter uses one of them
 
 
 def direct_windows(
@@ -28,11 +29,15 @@ def direct_windows(
     proposals: int = 4_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> ListedWindows:
-    """The windows, out of `proposals` random ones, that take at most `slack` times the `level`-quantile of the time between their ends.
+    """The direct windows among random ones: duration <= slack * Q(start, goal).
 
     Args:
-        steps, rows: of the regression: AdamW steps, and windows a step.
-        progress: called with (done, of how many) blocks of work.
+        windows: the data.
+        level: probability of the quantile Q, one of `LEVELS`.
+        slack: factor on the quantile.
+        steps, rows: AdamW steps of the regression, and windows per step.
+        proposals: number of random windows that are filtered.
+        progress: called with the work done and all of it.
     """
     values = windows.values.double()
     mean, deviation, size = values.mean(0), values.std(0), values.abs().amax(0)

@@ -1,6 +1,7 @@
-"""Acting by plans from the state on: sample candidates, take the one of highest value, do its first action, plan again.
+"""Receding-horizon control: sample candidate plans from the current state, take the best, do its first
+action, plan again.
 
-Janner et al. 2022, section 3.2 and 5.3.
+Janner et al. 2022, sections 3.2 and 5.3.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.arrays import axes_of, numbers
+from unveil.arrays import numbers
 from unveil.checks import kind, whole
 from unveil.errors import UnveilError
 from unveil.planning.guided_planner_settings import GuidedSettings
 from unveil.planning.networks.temporal_unet import TemporalUNet
 from unveil.planning.networks.temporal_unet_inference import FastUNet
+from unveil.planning.trajectory_inputs import noise_in, observations_in
 from unveil.planning.trajectory_model import TrajectoryModel, asked, untold
 from unveil.planning.value_guidance import Form
+from unveil.planning.value_guidance import value_at as value_at
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import uniform
@@ -26,24 +29,30 @@ from unveil.sampling.guidance import Branch, Guidance, cfg, clipped
 from unveil.sampling.loop import sample
 from unveil.sampling.noise import Recorded, generators, normal_like
 
-Score = Callable[
-    [Tensor], Tensor
-]  # ranks candidates: clean normalised plans (N, H, features) -> (N,); no score function of a density
+Score = Callable[[Tensor], Tensor]
+"""Ranks candidates: clean normalised plans (N, H, features) -> (N,); larger is better. It is not the score of
+a density."""
 
 
 class GuidedPlanner:
-    """Maps observations (B, D), or one alone (D,), to actions (B, A), or (A,); all episodes and candidates in one batch.
+    """Map observations (B, D) to actions (B, A), or a single one (D,) to (A,). All episodes and candidates
+    are one batch.
 
-    Every episode draws from its own generator: the n-th that this planner meets, counted over calls of `reset`, has seed + n. So its
-    actions depend neither on the episodes beside it nor on `rows`, up to the rounding of batched products, and ten episodes one after
-    another, with `reset` in between, are those of a batch of ten. `plan` draws apart: its n-th call has seed + n.
+    Every episode has its own random generator: the n-th episode of this planner, counted over calls of
+    `reset`, has seed + n. So its actions depend neither on the episodes beside it nor on `rows`, up to the
+    rounding of batched products; ten episodes one after another, with `reset` in between, equal a batch of
+    ten. The n-th call of `plan` has a generator of its own, with seed + n.
 
     Args:
-        score: values of finished candidates; None takes the first.
-        steer: guidance after the form's: by a cost of one's own. May be set later: `planner.steer = costing(planner.model, cost, scale)`.
-        seed: of the first episode's noise.
+        model: the diffusion of trajectories.
+        form: solver and value guidance, such as `unguided(DDIM(model.denoiser.schedule))`.
+        score: ranks finished candidates; with None the first is taken.
+        settings: how plans are sampled and chosen.
+        steer: further guidance, by a cost of your own, applied after that of the form. It may be set later:
+            `planner.steer = costing(planner.model, cost, scale)`.
+        seed: seed of the noise of the first episode, at least 0.
     Raises:
-        ValueError: a horizon that the network cannot take, or a setting that the model cannot follow.
+        ValueError: a horizon that the network cannot take, or a setting that the model does not support.
     """
 
     def __init__(
@@ -62,33 +71,37 @@ class GuidedPlanner:
         kind("guided planner: settings", settings, GuidedSettings)
         if settings.ask is not None and not model.shape.returns:
             raise ValueError(
-                "guided planner: these weights were not told returns, so none can be asked for; train the transformer with --returns"
+                "guided planner: this model is not conditional on returns, so `ask` has no effect; train "
+                "the transformer with `returns`"
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
-        self.horizon = model.shape.horizon if settings.horizon is None else settings.horizon
+        self.horizon = settings.planned(model.shape.horizon)
+        if settings.warm_steps is not None:
+            whole("`warm_steps`", settings.warm_steps, 1, settings.steps)
         levels = (
             len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
         )
         fewest = 2 if model.shape.inverse else 1
         if self.horizon < fewest:
-            why = ": its first two observations tell the action" if model.shape.inverse else ""
+            why = ": its first two observations determine the action" if model.shape.inverse else ""
             raise ValueError(
-                f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than {self.horizon}"
+                f"guided planner: a plan needs at least {fewest} rows{why}; give another horizon than "
+                f"{self.horizon}"
             )
         if self.horizon % 2 ** (levels - 1):
             raise ValueError(
-                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this U-Net; give a horizon "
-                f"that is a multiple of {2 ** (levels - 1)}"
+                f"guided planner: plans of {self.horizon} rows cannot be halved {levels - 1} times by this "
+                f"U-Net; give a horizon that is a multiple of {2 ** (levels - 1)}"
             )
         self._seed = whole("guided planner: seed", seed, 0, 2**62)
         self._plans = self._first = 0  # calls of `plan`; the number of episode 0 since `reset`
-        self._count: int | None = None  # episodes of calls that did not say which
+        self._count: int | None = None  # number of episodes, where calls do not name them
         self._streams: dict[int, torch.Generator] = {}
         self._last: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Forget the last plans: the next decision is the first of new episodes, with generators of their own."""
+        """Forget the last plans. The next decision is the first of new episodes, with new generators."""
         self._first += 1 + max(self._streams, default=-1)
         self._count, self._streams, self._last = None, {}, {}
 
@@ -103,18 +116,19 @@ class GuidedPlanner:
         """The first action of the best plan from each observation, clipped to [-1, 1].
 
         Args:
-            episodes: which episodes the rows are, where some are left out, such as those that are over: numbers from 0. By default all, and
-                then as many as in the last call.
-            noise: as of `best`.
+            observations: in the data's units.
+            episodes: the number of each row's episode, from 0, where rows are left out, such as those of
+                finished episodes. By default the rows are all episodes, as many as in the last call.
+            noise: recorded noise, as in `best`.
         Raises:
-            ValueError: observations of another size or not finite, another number of them than before without `reset`, or plans that are
-                not finite, with what makes them so.
-            UnveilError: the weights came without the statistics of their data.
+            ValueError: observations of another size or not finite, another number of them than before without
+                `reset`, or plans that are not finite; the message names the cause.
+            UnveilError: the model lacks the statistics of its data.
         """
-        seen, single = self._seen(observations)
+        seen, single = observations_in(observations, self.model.shape.observations)
         which = self._which(len(seen), episodes)
         best = self._best(self._known(seen), which, noise)
-        if self.settings.warm_steps is not None:  # without a warm start there is nothing to remember
+        if self.settings.warm_steps is not None:  # only a warm start uses the last plan
             self._last |= dict(zip(which, best, strict=True))
         actions = self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
         return actions[0] if single else actions
@@ -127,12 +141,15 @@ class GuidedPlanner:
         *,
         noise: np.ndarray | Tensor | None = None,
     ) -> Float[np.ndarray, "K H F"]:
-        """All candidates from one observation, best first; rows are (actions, observations), or observations alone.
+        """All candidate plans from one observation, best first. Their rows are (actions, observations), or
+        observations only.
 
         Args:
-            normalized: the observation and the plans are in normalised units instead of the data's.
-            noise: (K, H, F), recorded standard normal noise to begin with, in place of drawn noise; `temperature` does not scale it. Or
-                (1 + S, K, H, F): the first to begin with, the others are what a solver with noise draws in each of its S steps.
+            observation: one observation.
+            normalized: whether the observation and the plans are in normalised units instead of the data's.
+            noise: (K, H, F), recorded standard normal noise, used instead of drawn initial noise;
+                `temperature` does not scale it. Or (1 + S, K, H, F): the initial noise, then the noise of
+                each of the S steps of a stochastic solver.
         Raises:
             ValueError, UnveilError: as `act`.
         """
@@ -140,22 +157,19 @@ class GuidedPlanner:
         seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(
             np.float64
         )
-        given = None if noise is None else self._recorded(noise, None)
+        draws = None if noise is None else noise_in(noise, self._noise_shape)
         own = generators(self._seed + self._plans, 1)
         self._plans += 1
         candidates = self._candidates(
-            self._known(seen, normalized), self.settings.candidates, None, own, given
+            self._known(seen, normalized), self.settings.candidates, None, own, draws
         )
         order = (
             torch.arange(len(candidates))
             if self.score is None
             else self._scored(candidates).argsort(descending=True)
         )
-        best = (
-            candidates[order]
-            if normalized
-            else self.model.normalization.denormalized(candidates[order], self.model.shape.planned)
-        )
+        best = candidates[order]
+        best = best if normalized else self.model.in_units(best)
         return best.cpu().double().numpy()
 
     @torch.no_grad()
@@ -166,33 +180,33 @@ class GuidedPlanner:
         episodes: Sequence[int] | np.ndarray | None = None,
         noise: np.ndarray | Tensor | None = None,
     ) -> Float[Tensor, "*B H F"]:
-        """The best plan from each observation, normalised: what `act` begins to do.
+        """The best plan from each observation, in normalised units: the one whose first action `act` returns.
 
         Args:
-            episodes: as of `act`.
-            noise: (B, K, H, F) or (1 + S, B, K, H, F), recorded; see `plan`.
+            observations, episodes: as in `act`.
+            noise: (B, K, H, F) or (1 + S, B, K, H, F), recorded noise; see `plan`.
         Raises:
             ValueError, UnveilError: as `act`.
         """
-        seen, single = self._seen(observations)
+        seen, single = observations_in(observations, self.model.shape.observations)
         best = self._best(self._known(seen), self._which(len(seen), episodes), noise)
         return best[0] if single else best
 
     def _best(self, known: Tensor, which: list[int], noise: np.ndarray | Tensor | None) -> Tensor:
         """The best plan (B, H, F) of each episode from its normalised observation."""
         k, begun = self.settings.candidates, [i in self._last for i in which]
-        given = None if noise is None else self._recorded(noise, len(which))
+        draws = None if noise is None else noise_in(noise, self._noise_shape, len(which))
         each = max(1, self.settings.rows // k)
-        found: dict[int, Tensor] = {}
+        plans: dict[int, Tensor] = {}
         for warm in (False, True):
             rows = [row for row, i in enumerate(begun) if i == warm]
             for start in range(0, len(rows), each):
                 some = rows[start : start + each]
                 last = torch.stack([self._last[which[row]] for row in some]) if warm else None
                 own = [self._streams[which[row]] for row in some]
-                x = self._candidates(known[some], k, last, own, None if given is None else given[:, some])
-                found |= dict(zip(some, self._chosen(x, known[some]), strict=True))
-        return torch.stack([found[row] for row in range(len(which))])
+                x = self._candidates(known[some], k, last, own, None if draws is None else draws[:, some])
+                plans |= dict(zip(some, self._chosen(x, known[some]), strict=True))
+        return torch.stack([plans[row] for row in range(len(which))])
 
     def _chosen(self, x: Tensor, known: Tensor) -> Tensor:
         """The best plan (B, H, F) among candidates (B * K, H, F)."""
@@ -213,19 +227,14 @@ class GuidedPlanner:
                 else f"shape {tuple(scores.shape)}"
             )
             raise ValueError(
-                f"guided planner: the score must give one finite number a plan, {tuple(x.shape[:1])}, got {got}"
+                f"guided planner: the score must return one finite number per plan, {tuple(x.shape[:1])}, "
+                f"got {got}"
             )
         return scores
 
-    def _seen(self, observations: object) -> tuple[np.ndarray, bool]:
-        """Observations (B, D), and whether it is one that was given without the axis B."""
-        size = self.model.shape.observations
-        single = axes_of(observations) == 1
-        letters = f"({size},) of one episode or (B, {size})"
-        seen = numbers(
-            "guided planner: observations", observations, (size,) if single else (None, size), letters
-        )
-        return (seen[None] if single else seen).astype(np.float64), single
+    @property
+    def _noise_shape(self) -> tuple[int, int, int]:
+        return self.settings.candidates, self.horizon, self.model.shape.features
 
     def _which(self, count: int, episodes: Sequence[int] | np.ndarray | None) -> list[int]:
         """The numbers of the episodes of a call, each with its generator.
@@ -236,7 +245,8 @@ class GuidedPlanner:
         if episodes is None:
             if self._count not in (None, count):
                 raise ValueError(
-                    f"guided planner: {self._count} episodes before, {count} now; call reset() between episodes, or say which go on: "
+                    f"guided planner: {self._count} episodes before, {count} now; call reset() between "
+                    "episodes, or name those that go on: "
                     "act(observations, episodes=numbers)"
                 )
             self._count, which = count, list(range(count))
@@ -249,29 +259,17 @@ class GuidedPlanner:
             if len(which) != count or len(set(which)) != count or not set(which) <= set(most):
                 of = "" if self._count is None else f", below {self._count}"
                 raise ValueError(
-                    f"guided planner: episodes must be {count} different numbers{of}, one for each row, got {which[:8]}"
+                    f"guided planner: episodes must be {count} different numbers{of}, one for each row, got "
+                    f"{which[:8]}"
                 )
         for i in which:
             if i not in self._streams:
                 self._streams[i] = generators(self._seed + self._first, 1, first=i)[0]
         return which
 
-    def _recorded(self, noise: object, count: int | None) -> Tensor:
-        """Recorded noise (1 + S, B, K, H, F), or with no count that of one plan, (1 + S, 1, K, H, F)."""
-        shape = (self.settings.candidates, self.horizon, self.model.shape.features)
-        shape = shape if count is None else (count, *shape)
-        steps = axes_of(noise) == len(shape) + 1
-        letters = f"{shape}, or (1 + steps, {', '.join(map(str, shape))})"
-        given = torch.from_numpy(
-            numbers("guided planner: noise", noise, (None, *shape) if steps else shape, letters).astype(
-                np.float32
-            )
-        )
-        given = given if steps else given[None]
-        return given if count is not None else given[:, None]
-
     def _expected(self, known: Tensor) -> Tensor:
-        """The mean of all plans (B, H, F) from normalised observations (B, D): the belief at t = 1, where the noise tells nothing."""
+        """The mean of all plans (B, H, F) from normalised observations (B, D): the denoiser's estimate at t =
+        1, where x_t is pure noise."""
         model, shape = self.model, self.model.shape
         x = torch.zeros((len(known), self.horizon, shape.features), device=model.device)
         x[:, 0, -shape.observations :] = known
@@ -279,7 +277,8 @@ class GuidedPlanner:
         return torch.where(shape.first_known(self.horizon).to(model.device), x, belief)
 
     def _denoise(self) -> GaussianDenoise:
-        """The model's denoiser, asked for a return, and clipped to what the data hold, if that is wanted."""
+        """The model's denoiser as the settings want it: conditioned on a return, and clamped to the range of
+        the data."""
         denoise = (
             untold(self.model)
             if self.settings.ask is None
@@ -294,15 +293,17 @@ class GuidedPlanner:
         """Normalised first observations (B, D).
 
         Raises:
-            UnveilError: in the data's units, but the weights came without the data's statistics.
+            UnveilError: observations in the data's units, but the model lacks the statistics of its data.
         """
         raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
         if normalized:
             return raw
         if not self.model.normalization.learned:
             raise UnveilError(
-                "these weights came without the statistics of their data, so plans are to be had in normalised units only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil weights convert --dataset NAME"
+                "these weights came without the statistics of their data, so they plan in normalised units "
+                "only "
+                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
+                "weights convert --dataset NAME"
             )
         return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
 
@@ -314,7 +315,7 @@ class GuidedPlanner:
         own: Sequence[torch.Generator],
         recorded: Tensor | None = None,
     ) -> Tensor:
-        """Finished plans (B * K, H, F), those of one episode in a row.
+        """Finished plans (B * K, H, F); the K plans of an episode are consecutive.
 
         Raises:
             ValueError: a number of them is not finite, or recorded noise does not fit the solver.
@@ -344,58 +345,54 @@ class GuidedPlanner:
         )
         if steps is not None and not steps.used:
             raise ValueError(
-                "guided planner: noise for each step was given, but this solver draws none; give that of the beginning alone"
+                "guided planner: noise contains noise of each step, but this solver draws none; give the "
+                "initial noise alone"
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
         return x
 
     def _cause(self) -> str:
-        """What makes plans that are not finite, for people."""
+        """The likely cause of plans that are not finite, for people."""
         causes = [f"the value's guidance of scale {self.form.scale:g}"] * (self.form.scale != 0.0)
         causes += ["the steering cost (steer)"] * (self.steer is not None)
         causes += [f"an ask_scale of {self.settings.ask_scale:g}"] * (
             self.settings.ask is not None and self.settings.ask_scale != 1.0
         )
         if causes:
-            return f"{' or '.join(causes)} is too strong: give a smaller scale, or a cost whose gradient is finite everywhere"
+            strong = f"{' or '.join(causes)} is too strong"
+            return f"{strong}: give a smaller scale, or a cost whose gradient is finite everywhere"
         return "the weights are damaged, or the observations lie far outside their data"
 
 
 def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
-    """Of candidates (B, K, H, F) the best by scores (B, K), or their mean weighted by softmax(sharpness * standardised score)."""
+    """The best of candidates (B, K, H, F) by scores (B, K), or their mean weighted by softmax(sharpness *
+    standardised score)."""
     if sharpness is None:
         return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
     spread = centred.square().mean(1, keepdim=True).sqrt()
     least = (
         1e-6 * scores.abs().amax(1, keepdim=True) + torch.finfo(scores.dtype).tiny
-    )  # below it scores differ by rounding
+    )  # smaller spreads are rounding errors
     weights = (sharpness * centred / torch.maximum(spread, least)).softmax(dim=1)
     return (weights[:, :, None, None] * x).sum(1)
 
 
 def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
-    """The belief about plans whose return has this rank among the data's, by classifier-free guidance from plans of any return."""
+    """The denoiser conditioned on a return, by classifier-free guidance from the unconditional denoiser. Ajay
+    et al. 2023.
+
+    Args:
+        rank: rank of the return among those of the data, 0 (worst) to 1 (best).
+        scale: guidance scale; 1 is the conditional denoiser.
+    """
 
     def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
-        wanted = asked(torch.full((len(x_t),), rank, device=x_t.device))
+        cond = asked(torch.full((len(x_t),), rank, device=x_t.device))
         if scale == 1.0:
-            return model.denoiser(x_t, t, wanted)
-        return cfg(
-            model.denoiser,
-            Branch(wanted),
-            Branch(asked(torch.full((len(x_t),), torch.nan, device=x_t.device))),
-            scale,
-        )(x_t, t)
+            return model.denoiser(x_t, t, cond)
+        no_cond = asked(torch.full((len(x_t),), torch.nan, device=x_t.device))
+        return cfg(model.denoiser, Branch(cond), Branch(no_cond), scale)(x_t, t)
 
     return denoise
-
-
-def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Score:
-    """Scores plans by a value of noisy ones, told that they are at time t: 0 for one trained on clean plans too, else its smallest."""
-
-    def score(x: Tensor) -> Tensor:
-        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
-
-    return score

@@ -1,57 +1,89 @@
-"""How plans from the state on are made and chosen."""
+"""Settings of the planner of trajectories: how plans are sampled, guided and chosen. Free of torch and numpy.
+
+`GuidedPlanner` gets guidance and ranking as functions. `planning/recipes/locomotion/planner.py` builds these
+functions from the fields `guidance` to `solver`; the planner itself uses the other fields.
+"""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from unveil.checks import flag, number, whole
+from unveil.checks import Bounds, check_fields, number, shown
+
+PLANNED = 16  # rows of a plan for `plan_horizon="auto"`, at most the trained horizon
+
+Count = Annotated[int, Bounds(1)]
+Finite = Annotated[float, Bounds(above=True, below=True)]
 
 
 @dataclass(frozen=True)
 class GuidedSettings:
-    """How to plan.
+    """How plans are sampled, guided by a value, and chosen.
 
-    Args:
-        candidates: K, plans for one decision.
-        steps: denoising steps; the model's own number is the published way.
-        horizon: rows of a plan; by default those of a training window.
-        temperature: factor on the initial noise.
-        warm_steps: if given, later decisions of an episode start from the last plan, moved on by one row and noised again to the time
-            from which so many of the `steps` are left, instead of from noise.
-        sharpness: if given, what acts is not the best plan but the mean of all, weighted by softmax(sharpness * standardised score): noise
-            of single samples averages out (as in model predictive path integral control, Williams et al. 2017).
-        anchored: with `sharpness`, the belief at t = 1 stands in the place of the candidates' plain mean. Both are the mean of all plans
-            that begin with this observation, but the belief has neither sampling error nor the bias of few steps: a control variate.
-        ask: if given, plans are asked for whose return lies above this share of the data's, 0 to 1; for models that are told returns.
-        ask_scale: of classifier-free guidance towards such plans: 1 asks, more insists.
-        clip: clamp every belief to the smallest and largest values in the data.
-        rows: largest batch for the network.
+    Raises:
+        ValueError: a value of another type or out of range, by name, or `anchored` without `sharpness`.
     """
 
-    candidates: int = 64
-    steps: int = 20
-    horizon: int | None = None
-    temperature: float = 1.0
-    warm_steps: int | None = None
-    sharpness: float | None = None
+    candidates: Count = 64
+    """number of plans sampled per decision"""
+    steps: Count = 20
+    """denoising steps per decision; as many as the model was trained with are the published way"""
+    temperature: Annotated[float, Bounds(0, below=True)] = 1.0
+    """factor on the noise; 0 gives the most typical plan"""
+    plan_horizon: Count | Literal["auto"] | None = None
+    """rows of a plan; None: as trained; auto: 16, or as trained if those are fewer"""
+    warm_steps: Count | None = None
+    """denoising steps of later decisions, which start from the last plan, moved on by one row and noised
+    again; by default every decision starts from noise"""
+    guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
+    """what the gradient of the value moves: ascend: the state (Diffuser's released code); mean: the mean of
+    each step (the paper); tilted: the denoiser's estimate; none: nothing"""
+    scale: float | str = 0.1
+    """guidance scale, in units of its own for each form of guidance; auto chooses it on held-out episodes"""
+    n_guide_steps: Annotated[int, Bounds(0)] = 2
+    """gradient steps per denoising step, for --guidance ascend"""
+    t_stopgrad: Annotated[int, Bounds(0)] = 2
+    """diffusion step below which --guidance ascend takes no gradient steps"""
+    scale_grad_by_std: bool = True
+    """multiply the gradient by the variance of the denoising step, for --guidance ascend"""
+    select: Literal["critic", "value", "none"] = "critic"
+    """score that ranks candidates: critic: the value of clean plans; value: the value at the smallest noise
+    level (published); none: the first candidate is taken"""
+    solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
+    """sampler, without guidance or with --guidance tilted; the other forms use ancestral"""
+    sharpness: Finite | None = None
+    """act by the mean of all candidates, weighted by softmax(sharpness * standardised score), instead of by
+    the best one; averages out the noise of single samples (model predictive path integral control, Williams
+    et al. 2017)"""
     anchored: bool = False
-    ask: float | None = None
-    ask_scale: float = 1.0
+    """with --sharpness: replace the candidates' plain mean by the denoiser's estimate at t = 1, which is the
+    same mean without sampling error (a control variate)"""
+    ask: Annotated[float, Bounds(0, 1)] | None = None
+    """rank of the return that plans are conditioned on, 0 (worst) to 1 (best of the data), for networks
+    conditional on returns; by default `unveil.load` and `unveil eval` use 1 for these"""
+    ask_scale: Finite = 1.0
+    """classifier-free guidance scale for --ask: 0 ignores the return, 1 conditions on it, larger values
+    strengthen the condition"""
     clip: bool = True
-    rows: int = 1024
+    """clamp the denoiser's estimates to the smallest and largest values in the data"""
+    rows: Count = 1024
+    """largest batch of the network, in plans; lower it where memory is short"""
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "steps", "rows"):
-            whole(f"GuidedSettings: {name}", getattr(self, name))
-        if self.horizon is not None:
-            whole("GuidedSettings: horizon", self.horizon)
-        if self.warm_steps is not None:
-            whole("GuidedSettings: warm_steps", self.warm_steps, 1, self.steps)
-        number("GuidedSettings: temperature", self.temperature, 0.0)
-        number("GuidedSettings: ask_scale", self.ask_scale)
-        if self.sharpness is not None:
-            number("GuidedSettings: sharpness", self.sharpness)
-        if self.ask is not None and number("GuidedSettings: ask", self.ask, 0.0) > 1.0:
-            raise ValueError(f"GuidedSettings: ask must lie in 0 .. 1, got {self.ask}")
-        flag("GuidedSettings: anchored", self.anchored)
-        flag("GuidedSettings: clip", self.clip)
+        if self.scale != "auto":
+            try:
+                number("scale", self.scale)
+            except ValueError:
+                raise ValueError(f"`scale` is a number or auto, got {shown(self.scale)}") from None
+        check_fields(self)
         if self.anchored and self.sharpness is None:
-            raise ValueError("GuidedSettings: anchored needs a sharpness; the best plan alone is no mean")
+            raise ValueError("`anchored` needs `sharpness`: the best plan alone is no mean")
+
+    def planned(self, trained: int) -> int:
+        """The number of rows of a plan.
+
+        Args:
+            trained: rows of the longest training window.
+        """
+        if self.plan_horizon == "auto":
+            return min(PLANNED, trained)
+        return trained if self.plan_horizon is None else self.plan_horizon

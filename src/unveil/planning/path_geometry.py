@@ -5,15 +5,20 @@ from jaxtyping import Float
 
 
 def resampled(path: Float[np.ndarray, "H D"], spacing: float) -> Float[np.ndarray, "M D"]:
-    """Points every `spacing` along the polyline, its last point included; at least two points."""
+    """Points evenly spaced along the polyline, at most `spacing` apart, with both of its ends; at least two
+    points."""
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
     return at_pace(path, max(1, int(np.ceil(lengths.sum() / spacing))) + 1)
 
 
+def arc_lengths(path: Float[np.ndarray, "M D"]) -> Float[np.ndarray, " M"]:
+    """The distance along the polyline from its first point to each of its points."""
+    return np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+
+
 def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray, "H D"]:
     """`positions` points evenly spaced along the polyline."""
-    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    along = np.concatenate([[0.0], lengths.cumsum()])
+    along = arc_lengths(path)
     wanted = np.linspace(0.0, along[-1], positions)
     return np.stack([np.interp(wanted, along, path[:, d]) for d in range(path.shape[1])], axis=1)
 
@@ -21,7 +26,14 @@ def at_pace(path: Float[np.ndarray, "M D"], positions: int) -> Float[np.ndarray,
 def travel_time(
     path: Float[np.ndarray, "*B H D"], speed_limit: Float[np.ndarray, " D"]
 ) -> Float[np.ndarray, "*B"]:
-    """Steps that a path takes at the speed limit of its tightest axis, accelerations ignored."""
+    """Environment steps that a path takes at the speed limit, without limits of acceleration.
+
+    A segment takes max over axes of |change of position| / speed_limit.
+
+    Args:
+        path: positions.
+        speed_limit: largest change of position per step, on each axis.
+    """
     return np.asarray((np.abs(np.diff(path, axis=-2)) / speed_limit).max(-1).sum(-1))
 
 
@@ -31,10 +43,18 @@ def retimed(
     acceleration_limit: Float[np.ndarray, " D"],
     initial_speed: float = 0.0,
 ) -> Float[np.ndarray, " M"]:
-    """The step at which each point is reached as fast as limits on each axis allow; the end may be passed at any speed.
+    """Environment steps after which each point is reached, as fast as the limits on each axis allow. The end
+    may be passed at any speed.
 
-    With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <= min(acceleration_limit), and changes by
-    dv^2 <= 2 min(acceleration_limit / |u|) ds: one pass backwards, one forwards (Bobrow et al. 1985, with box limits).
+    With unit tangent u and curvature k the speed obeys v <= min(speed_limit / |u|) and k v^2 <=
+    min(acceleration_limit), and changes by dv^2 <= 2 min(acceleration_limit / |u|) ds: one pass backwards,
+    one forwards (Bobrow et al. 1985, with box limits).
+
+    Args:
+        path: points along the path.
+        speed_limit, acceleration_limit: largest change of position, and of that change, per step on each
+            axis.
+        initial_speed: speed at the first point, along the path.
     """
     segments = np.diff(path, axis=0)
     lengths = np.maximum(np.linalg.norm(segments, axis=1), 1e-9)
@@ -51,7 +71,7 @@ def retimed(
     gained = np.concatenate([[0.0], (2.0 * (acceleration_limit / steep).min(1) * lengths).cumsum()])
     square[1:] = (
         np.minimum.accumulate((square + gained)[:0:-1])[::-1] - gained[1:]
-    )  # so slow that every later limit can be met
+    )  # backwards: slow enough that every later limit can be met
     speed = np.sqrt(np.minimum.accumulate(square - gained) + gained)
     return np.concatenate([[0.0], (2.0 * lengths / np.maximum(speed[1:] + speed[:-1], 1e-6)).cumsum()])
 
@@ -62,8 +82,8 @@ def polyline_distance(
     """Distance from points to the nearest point of a polyline."""
     a, step = path[:-1], np.diff(path, axis=0)
     square = np.maximum((step**2).sum(1), 1e-12)
-    place = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(point[..., None, :] - (a + place[..., None] * step), axis=-1).min(-1))
+    fraction = np.clip(((point[..., None, :] - a) * step).sum(-1) / square, 0.0, 1.0)
+    return np.asarray(np.linalg.norm(point[..., None, :] - (a + fraction[..., None] * step), axis=-1).min(-1))
 
 
 def first_within(path: Float[np.ndarray, "M D"], goal: Float[np.ndarray, " D"], radius: float) -> int:

@@ -1,4 +1,5 @@
-"""Everything a path planner learns from data, as one module: the denoiser, how long a trip takes, and what the data look like."""
+"""All that a path planner learns from data, as one module: the denoiser, quantiles of travel time, and
+statistics of the data."""
 
 from dataclasses import dataclass
 
@@ -15,19 +16,20 @@ from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import x0
 from unveil.process.schedule import Cosine
 
-LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)  # quantiles of the time that a trip takes in the data
-SUPPORT_BINS = 256  # bins an axis of the map of visited positions
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)  # quantiles of travel time that are learned
+SUPPORT_BINS = 256  # bins per axis of the map of visited positions
 
 
 @dataclass(frozen=True)
 class PathModelShape:
-    """What fixes the tensors of a `PathModel`.
+    """The sizes of a `PathModel`, which determine its tensors.
 
     Args:
-        dimensions: D, numbers of a position.
+        dimensions: D, size of a position.
         stride: environment steps between two positions.
-        patch: positions a token.
-        longest: positions of the longest window that training saw; no longer plan is made.
+        patch: positions per token.
+        width, depth, heads: sizes of the transformer.
+        longest: positions of the longest training window, which is the length of the longest plan.
     """
 
     dimensions: int = 2
@@ -40,9 +42,9 @@ class PathModelShape:
 
 
 class PathModel(nn.Module):
-    """Denoiser of paths (B, H, D) between two given ends, quantiles of travel time, and statistics of the data.
+    """Denoiser of paths (B, H, D) between known ends, quantiles of travel time, and statistics of the data.
 
-    Inside, positions are normalised to mean 0 and deviation 1; the methods speak the data's units.
+    The networks see positions normalised to mean 0 and standard deviation 1.
     """
 
     mean: Tensor
@@ -67,13 +69,15 @@ class PathModel(nn.Module):
         self.register_buffer("acceleration_limit", torch.ones(d))
 
     def learn_statistics(self, episodes: Episodes) -> tuple[int, ...]:
-        """Set the buffers from data: normalisation, visited positions, and limits of speed and acceleration (per step).
+        """Set the buffers from data: normalisation, visited positions, and limits of speed and acceleration
+        (per step).
 
-        The limits are the 99.9 % quantiles of |change of position| in one step and of its change, on each axis. An axis that hardly changes
-        (`scales.is_constant`) becomes 0, and limits nothing.
+        The limits are the 99.9 % quantiles of |change of position| in one step and of the change of that, on
+        each axis. An axis that is nearly constant (`scales.is_constant`) is normalised to 0 and has no
+        limits.
 
         Returns:
-            The axes that vary by so little that they count as constant: worth a note.
+            The axes that vary, but so little that they count as constant.
         Raises:
             ValueError: no position changes within an episode.
         """
@@ -117,11 +121,11 @@ class PathModel(nn.Module):
         return tuple(np.flatnonzero(constant & (most > least)).tolist())
 
     def normalized(self, position: Tensor) -> Tensor:
-        """Data units to deviation 1."""
+        """Positions in the data's units to normalised ones."""
         return (position - self.mean) / self.deviation
 
     def denormalized(self, position: Tensor) -> Tensor:
-        """Deviation 1 to data units."""
+        """Normalised positions to the data's units."""
         return position * self.deviation + self.mean
 
     @property
@@ -133,26 +137,35 @@ class PathModel(nn.Module):
     def condition(
         self, start: Tensor, goal: Tensor, lengths: Tensor, horizon: int, known: Tensor
     ) -> Condition:
-        """The denoiser's condition for paths from start (B, D) to goal (B, D), normalised, of `lengths` (B,) <= horizon positions.
+        """The denoiser's condition.
 
-        known (B, H, D) says which numbers will be clean in x. The vector is (start, goal, log(lengths) - 3), of order 1: e^3 is about 20.
+        The anchor path is straight, at constant speed. The vector is (start, goal, log(lengths) - 3), of
+        order 1, since e^3 is about 20.
+
+        Args:
+            start, goal: (B, D), normalised.
+            lengths: (B,), positions of each path, at most `horizon`.
+            horizon: H.
+            known: (B, H, D), numbers of x that are clean.
         """
-        place = torch.arange(horizon, device=start.device, dtype=start.dtype)
-        fraction = (place / (lengths[:, None] - 1)).clamp(max=1.0)[..., None]
+        position = torch.arange(horizon, device=start.device, dtype=start.dtype)
+        fraction = (position / (lengths[:, None] - 1)).clamp(max=1.0)[..., None]
         anchor = start[:, None] + fraction * (goal - start)[:, None]
         return Condition(
             concat=torch.cat([anchor, known.to(start.dtype)], dim=-1),
             vector=torch.cat([start, goal, lengths[:, None].to(start.dtype).log() - 3.0], dim=1),
-            valid=place < lengths[:, None],
+            valid=position < lengths[:, None],
         )
 
     def travel_steps(self, start: Tensor, goal: Tensor) -> Tensor:
-        """Quantiles (B, Q) of the environment steps that data take from start to goal (B, D), in data units."""
+        """Quantiles (B, Q) of the environment steps that the data take from start (B, D) to goal (B, D), in
+        the data's units."""
         pair = torch.cat([self.normalized(start), self.normalized(goal)], dim=1)
         return self.travel(pair).exp() * self.shape.stride
 
     def supported(self, position: Tensor) -> Tensor:
-        """(..., D) in data units to bool (...): whether data came through this bin, or one beside it."""
+        """Whether data visited the bin of each position (..., D), in the data's units, or a neighbouring bin:
+        bool (...)."""
         cell = ((position - self.support_low) / self.support_bin).floor().long()
         inside = ((cell >= 0) & (cell < SUPPORT_BINS)).all(-1)
         cell = cell.clamp(0, SUPPORT_BINS - 1)
@@ -160,7 +173,8 @@ class PathModel(nn.Module):
 
 
 def endpoint_known(lengths: Tensor, horizon: int, dimensions: int) -> Tensor:
-    """(B, H, D) bool: the first position, and the goal at lengths - 1 with the padding behind it."""
+    """(B, H, D) bool: the known numbers of paths, the start, the goal at index lengths - 1, and the padding
+    behind it."""
     place = torch.arange(horizon, device=lengths.device)
     ends = (place == 0) | (place >= lengths[:, None] - 1)
     return ends[..., None].expand(-1, -1, dimensions)

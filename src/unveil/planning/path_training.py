@@ -1,4 +1,4 @@
-"""What a `PathModel` is trained on: batches of windows with their noise, and the loss of one."""
+"""Training batches of a `PathModel`, with their noise, and its loss."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -13,13 +13,14 @@ from unveil.process.objective import denoising_loss
 
 
 class PathBatch(NamedTuple):
-    """Windows in the data's units (B, H, D), and all that is random about their loss.
+    """Windows, and the random numbers of their loss.
 
     Args:
-        lengths: (B,), real positions.
-        known: (B, H, D) bool, clean numbers: the ends, the padding, and some in between.
-        t: (B,) in (0, 1], stratified.
-        noise: (B, H, D).
+        positions: (B, H, D), in the data's units.
+        lengths: (B,), positions of each window without the padding.
+        known: (B, H, D) bool, numbers that stay clean: both ends, the padding, and some between the ends.
+        t: (B,), diffusion times in (0, 1], stratified.
+        noise: (B, H, D), standard normal.
     """
 
     positions: Tensor
@@ -32,7 +33,13 @@ class PathBatch(NamedTuple):
 def path_batches(
     windows: PathWindows | ListedWindows, size: int, waypoints: float = 0.3
 ) -> Callable[[torch.Generator], PathBatch]:
-    """A source of random batches; a share `waypoints` of the windows has up to 8 % of its positions known besides the ends."""
+    """A function generator -> random batch.
+
+    Args:
+        windows: the data.
+        size: B, windows per batch.
+        waypoints: probability that a window has known positions between its ends, at most 8 % of them.
+    """
 
     def draw(generator: torch.Generator) -> PathBatch:
         def uniform(*shape: int) -> Tensor:
@@ -54,7 +61,8 @@ def path_batches(
 
 
 def path_loss(model: nn.Module, batch: PathBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Denoising of paths whose ends are known, plus a tenth of the pinball loss of travel time."""
+    """Denoising loss of paths whose ends are known, plus a tenth of the pinball loss of travel time; and both
+    for the log."""
     assert isinstance(model, PathModel)
     device = model.mean.device
     x_0, known, lengths = (

@@ -1,24 +1,29 @@
-"""What a path planner answers with."""
+"""The result of planning a path."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A chosen path and what it was chosen from.
+    """A chosen path and the candidates that it was chosen from. Positions are in the data's units.
 
     Args:
-        path: (H, D), the raw sample, `stride` environment steps apart at the pace of the data; first the start, last the goal.
-        followed: (M, D), the same polyline at even spacing, as the executor gets it.
-        times: (M,), steps at which the points of `followed` can be reached within the limits seen in the data.
-        arrival: predicted step at which the body comes within the executor's hold radius of the goal.
-        candidates: (K, H', D), all samples, each padded by its goal; `lengths` (K,) counts the real positions.
-        unsupported: (K,), share of each candidate that runs where no data went.
-        chosen: index of `path` among them.
-        gates: the positions of `path` that are waypoints.
+        path: (H, D), the sampled path from start to goal; positions are `stride` environment steps apart at
+            the pace of the data.
+        followed: (M, D), points evenly spaced along the path, which the controller follows.
+        times: (M,), environment steps after which the points of `followed` can be reached within the data's
+            limits of speed and acceleration.
+        arrival: predicted environment step at which the body is within the controller's hold radius of the
+            goal.
+        candidates: (K, H', D), all sampled paths, each padded by its goal.
+        lengths: (K,), positions of each candidate without the padding.
+        unsupported: (K,), share of each candidate that runs where no data went, 0 to 1.
+        chosen: index of `path` among the candidates.
+        gates: indices of the positions of `path` that are waypoints.
+        followed_gates: their indices among the points of `followed`.
     """
 
     path: Float[np.ndarray, "H D"]
@@ -26,7 +31,8 @@ class Plan:
     times: Float[np.ndarray, " M"]
     arrival: float
     candidates: Float[np.ndarray, "K L D"]
-    lengths: np.ndarray
+    lengths: Int[np.ndarray, " K"]
     unsupported: Float[np.ndarray, " K"]
     chosen: int
     gates: tuple[int, ...] = ()
+    followed_gates: tuple[int, ...] = ()

@@ -1,11 +1,13 @@
-"""What a path planner is asked for: two ends, waypoints, horizons, and the noise to begin with."""
+"""The request of one plan: start, goal, waypoints and horizons, checked once, and the noise that sampling
+begins with."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unveil.arrays import numbers
@@ -13,47 +15,57 @@ from unveil.checks import whole
 from unveil.planning.path_geometry import at_pace
 from unveil.planning.path_model import PathModelShape
 
-Via = tuple[int | None, tuple[float, ...]]
+Via = tuple[int | None, Sequence[float] | np.ndarray]
+"""A waypoint: the number of the path's position, or None, and the position; NaN leaves a coordinate free."""
+Waypoint = tuple[int | None, np.ndarray]
+"""A checked waypoint."""
 
 
 class Request(NamedTuple):
-    """One plan's candidates: known positions, a horizon each, and their state at t = 1.
+    """What the candidates of one plan are sampled from.
 
     Args:
-        noise: (K, L, D) of the longest plan that there is.
-        guess: a path to begin from, of a plan that was given up.
+        points: (2 + V, D), start, waypoints and goal in the data's units, on the model's device; NaN where a
+            coordinate is free.
+        goal: (D,), the goal in the data's units.
+        gates: (V,), the number of the path's position that is each waypoint.
+        lengths: (K,), positions of each candidate.
+        noise: (K, L, D), the state at t = 1; L positions of the longest plan that the model makes.
+        guess: (M, D), a path from which sampling begins, of a plan that was given up.
     """
 
-    start: np.ndarray
-    goal: np.ndarray
-    vias: tuple[tuple[int, np.ndarray], ...]
-    horizons: tuple[int, ...]
-    noise: Tensor
-    guess: np.ndarray | None
+    points: Float[Tensor, "V D"]
+    goal: Float[np.ndarray, " D"]
+    gates: tuple[int, ...]
+    lengths: tuple[int, ...]
+    noise: Float[Tensor, "K L D"]
+    guess: Float[np.ndarray, "M D"] | None = None
 
 
 def initial(
     source: torch.Generator | Tensor, k: int, positions: int, shape: PathModelShape, temperature: float
-) -> Tensor:
-    """The state at t = 1, (K, L, D), drawn or recorded; L is the longest plan's, so that noise does not depend on horizons beside it.
+) -> Float[Tensor, "K L D"]:
+    """The state at t = 1, drawn or recorded. It has the size of the longest plan, so that noise does not
+    depend on the horizons beside it.
 
     Raises:
-        ValueError: recorded noise of other candidates, or of fewer than `positions`.
+        ValueError: recorded noise for other than `k` candidates, or for fewer than `positions`.
     """
     size = (k, ceil(shape.longest / shape.patch) * shape.patch, shape.dimensions)
     if isinstance(source, torch.Generator):
         return temperature * torch.randn(size, generator=source, device="cpu")
     if len(source) != k or source.shape[1] < positions:
         raise ValueError(
-            f"plan: noise must be of {k} candidates and at least {positions} positions, got shape {tuple(source.shape)}"
+            f"plan: noise must be of {k} candidates and at least {positions} positions, got shape "
+            f"{tuple(source.shape)}"
         )
     noise = torch.zeros(size, device="cpu")
-    noise[:, : source.shape[1]] = source[:, : size[1]]  # what lies behind a path's end is known
+    noise[:, : source.shape[1]] = source[:, : size[1]]  # positions behind the end of a path are known
     return noise
 
 
 def recorded(noise: object, axes: int, shape: PathModelShape) -> Tensor:
-    """Recorded noise (..., K, L, D) of so many axes as float32.
+    """Recorded noise (..., K, L, D) with this number of axes, in float32.
 
     Raises:
         ValueError: another shape, or numbers that are not finite.
@@ -65,41 +77,41 @@ def recorded(noise: object, axes: int, shape: PathModelShape) -> Tensor:
 
 
 def padded(guess: np.ndarray, length: int, horizon: int) -> np.ndarray:
-    """A path at an even pace over `length` positions, and its last one up to the horizon."""
+    """`length` positions evenly spaced along a path, then its last position up to the horizon."""
     path = at_pace(guess, length)
     return np.concatenate([path, np.repeat(path[-1:], horizon - length, axis=0)])
 
 
 def floats(name: str, value: object) -> np.ndarray:
-    """Any numbers as float64; NaN passes.
+    """Numbers as a float64 array. NaN is allowed.
 
     Raises:
-        ValueError: something else.
+        ValueError: no array of numbers.
     """
     try:
-        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"plan: {name} must be an array of numbers, got {type(value).__name__}") from error
-    if found.dtype.kind not in "fiu":
-        raise ValueError(f"plan: {name} must be numbers, got {type(value).__name__} of {found.dtype}")
-    return found.astype(np.float64)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"plan: {name} must be numbers, got {type(value).__name__} of {array.dtype}")
+    return array.astype(np.float64)
 
 
-def vias(via: Iterable[Any]) -> tuple[Via, ...]:
-    """Waypoints whose indices are whole numbers or None.
+def waypoints(via: Iterable[object]) -> tuple[Waypoint, ...]:
+    """Checked waypoints: each index a whole number or None, each position a float64 array.
 
     Raises:
-        ValueError: something else.
+        ValueError: an entry that is no pair of these.
     """
-    found: list[Via] = []
+    checked: list[Waypoint] = []
     for entry in via:
         if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise ValueError(f"plan: via must be pairs (index or None, position), got {entry!r:.60}")
         index = None if entry[0] is None else whole("plan: an index of via", entry[0], 0)
-        found.append((index, tuple(floats("via", entry[1]).reshape(-1).tolist())))
-    return tuple(found)
+        checked.append((index, floats("via", entry[1]).reshape(-1)))
+    return tuple(checked)
 
 
-def in_legs(via: Sequence[Any], horizon: int | None) -> bool:
-    """Whether each leg is sampled by itself: waypoints without an index, and no horizon for the whole."""
-    return bool(via) and horizon is None and all(index is None for index, _ in vias(via))
+def in_legs(via: Sequence[Waypoint], horizon: int | None) -> bool:
+    """Whether each leg is sampled separately: waypoints without indices, and no horizon of the whole path."""
+    return bool(via) and horizon is None and all(index is None for index, _ in via)

@@ -1,10 +1,9 @@
-"""How paths are planned and followed."""
+"""Settings of the planner of paths and of the controller that follows its plans. Free of torch and numpy."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
-from unveil.checks import kind, number, whole
-from unveil.planning.pursuit import PursuitGains
+from unveil.checks import Bounds, check_fields, kind
 
 LADDER = (
     (1, 1),
@@ -17,40 +16,66 @@ LADDER = (
     (6, 8),
     (8, 16),
     (12, 32),
-)  # (steps, candidates), rising cost
+)
+"""(steps, candidates) in the order of their cost: what a budget of wall time chooses from."""
+
+Positive = Annotated[float, Bounds(0, above=True, below=True)]
+AtLeast0 = Annotated[float, Bounds(0, below=True)]
+
+
+@dataclass(frozen=True)
+class PursuitGains:
+    """Gains and limits of pure pursuit: force = gain * (target - position) - damping * velocity.
+
+    Raises:
+        ValueError: a value of another type or out of range, by name.
+    """
+
+    gain: AtLeast0 = 12.5
+    """gain of pure pursuit, per cell of distance between the target point and the body"""
+    damping: AtLeast0 = 1.2
+    """damping of pure pursuit, per cell/s of velocity"""
+    look_ahead: AtLeast0 = 0.95
+    """distance in cells, along the path, from its nearest point to the target point"""
+    hold_gain: AtLeast0 = 10.0
+    """gain within --hold-radius of the goal"""
+    hold_damping: AtLeast0 = 1.0
+    """damping within --hold-radius of the goal"""
+    hold_radius: AtLeast0 = 0.5
+    """distance in cells from the goal within which the body is held at the goal"""
+    stray: AtLeast0 = 0.6
+    """distance in cells from the path beyond which the plan is given up"""
+    patience: Annotated[int, Bounds(1)] = 30
+    """environment steps without progress after which the plan is given up"""
+    touch: AtLeast0 = 0.2
+    """distance in cells within which a waypoint counts as passed"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class PlannerSettings:
-    """How plans are made and followed.
+    """How paths are planned and followed.
 
-    Args:
-        candidates: paths that are sampled for one plan, each with its own horizon.
-        pace: the horizons lie between these multiples of the data's median travel time. Below 1 it asks for trips faster than the data's:
-            the shorter the horizon, the straighter the path, until samples leave the data and are not chosen.
-        steps: DDIM steps.
-        temperature: factor on the initial noise.
-        warm_start: the time t from which a given-up plan is denoised again, instead of 1.
-        gains: the executor's.
+    Raises:
+        ValueError: a value of another type or out of range, by name.
     """
 
-    candidates: int = 2
-    pace: tuple[float, float] = (0.75, 0.9)
-    steps: int = 2
-    temperature: float = 0.5
-    warm_start: float = 0.6
+    candidates: Annotated[int, Bounds(1)] = 2
+    """number of paths sampled per plan, each with its own horizon; the fastest that stays where data were is
+    chosen"""
+    pace: tuple[Positive, Positive] = (0.75, 0.9)
+    """shortest and longest horizon, as multiples of the data's median travel time; below 1 plans are faster
+    and straighter than the data, until samples leave the data and are no longer chosen"""
+    steps: Annotated[int, Bounds(1)] = 2
+    """denoising steps (DDIM)"""
+    temperature: AtLeast0 = 0.5
+    """factor on the initial noise; smaller values give more typical and less varied paths"""
+    warm_start: Annotated[float, Bounds(0, 1, above=True)] = 0.6
+    """diffusion time from which a plan that was given up is denoised again, instead of 1"""
     gains: PursuitGains = field(default_factory=PursuitGains)
 
     def __post_init__(self) -> None:
-        whole("PlannerSettings: candidates", self.candidates)
-        whole("PlannerSettings: steps", self.steps)
-        number("PlannerSettings: temperature", self.temperature, 0.0)
-        if not 0.0 < number("PlannerSettings: warm_start", self.warm_start) <= 1.0:
-            raise ValueError(f"PlannerSettings: warm_start must lie in (0, 1], got {self.warm_start}")
-        kind("PlannerSettings: gains", self.gains, PursuitGains)
-        given: Any = self.pace
-        pace: Any = given if isinstance(given, tuple | list) else ()
-        if len(pace) != 2 or min(number("PlannerSettings: pace", part) for part in pace) <= 0.0:
-            raise ValueError(
-                f"PlannerSettings: pace must be two numbers above 0, the shortest and the longest, got {given!s:.60}"
-            )
+        kind("`gains`", self.gains, PursuitGains)
+        check_fields(self)

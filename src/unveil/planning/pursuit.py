@@ -1,60 +1,31 @@
-"""Pure pursuit of many planned paths at once: the executor of a path planner.
+"""Pure pursuit of many planned paths at once: the controller that follows the plans of a path planner.
 
-A path's own timing is ignored: the force pulls towards a point some way ahead of the nearest one. It knows neither the map nor the
-physics; gains and look-ahead were tuned by rollout in the simulator (the docs' protocol says so).
+The timing of a path is ignored: the force pulls towards a point some distance ahead of the nearest point of
+the path. The controller knows neither the map nor the physics; its gains and its look-ahead were tuned by
+rollouts in the simulator (see docs/protocol.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from unveil.checks import number, whole
-from unveil.planning.path_geometry import resampled
+from unveil.planning.path_geometry import arc_lengths, resampled
+from unveil.planning.planner_settings import PursuitGains
 
-SPACING = 0.05  # between the points of a followed path, in position units
-SEARCH = 24  # points ahead among which the nearest is sought
-
-
-@dataclass(frozen=True)
-class PursuitGains:
-    """force = gain * (target - position) - damping * velocity; within `hold_radius` of the goal hold_gain and hold_damping instead.
-
-    Args:
-        look_ahead: distance along the path from the nearest point to the target.
-        stray: distance from the path beyond which it is given up.
-        patience: steps without progress after which it is given up.
-        touch: a waypoint counts as passed within this distance of it.
-    """
-
-    gain: float = 12.5
-    damping: float = 1.2
-    look_ahead: float = 0.95
-    hold_gain: float = 10.0
-    hold_damping: float = 1.0
-    hold_radius: float = 0.5
-    stray: float = 0.6
-    patience: int = 30
-    touch: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name in (
-            "gain",
-            "damping",
-            "look_ahead",
-            "hold_gain",
-            "hold_damping",
-            "hold_radius",
-            "stray",
-            "touch",
-        ):
-            number(f"PursuitGains: {name}", getattr(self, name), 0.0)
-        whole("PursuitGains: patience", self.patience)
+SPACING = 0.05  # distance between the points of a followed path, in cells
+SEARCH = 24  # number of points ahead among which the nearest is searched
 
 
 class Pursuit:
-    """Follows one path for each of B bodies."""
+    """Follow one path for each of B bodies.
+
+    Force within `hold_radius` of the goal: hold_gain * (goal - position) - hold_damping * velocity; elsewhere
+    see `PursuitGains`.
+
+    Args:
+        goals: (B, 2), positions.
+    """
 
     def __init__(self, goals: Float[np.ndarray, "B 2"], gains: PursuitGains) -> None:
         self.goals, self.gains = goals, gains
@@ -67,32 +38,31 @@ class Pursuit:
         self.gates: list[list[int]] = [[] for _ in range(count)]
 
     def follow(self, index: int, path: Float[np.ndarray, "H 2"], gates: Sequence[int] = ()) -> None:
-        """From now on body `index` follows this path, and touches its positions number `gates` in turn before it goes on."""
+        """Let body `index` follow a path from now on, and pass the positions number `gates` in turn before it
+        goes on."""
         points = resampled(path, SPACING)
-        along = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
-        self.gates[index] = [
-            round(float(along[gate] / max(along[-1], 1e-9)) * (len(points) - 1)) for gate in gates
-        ]
+        self.follow_points(index, points, gates_among(points, path, gates))
+
+    def follow_points(self, index: int, points: Float[np.ndarray, "M 2"], gates: Sequence[int] = ()) -> None:
+        """Let body `index` follow points that are `SPACING` apart; `gates` are indices of points."""
+        self.gates[index] = list(gates)
         if len(points) > self.points.shape[1]:
             self.points = np.pad(
                 self.points, ((0, 0), (0, len(points) - self.points.shape[1]), (0, 0)), mode="edge"
             )
         self.points[index, : len(points)] = points
         self.points[index, len(points) :] = points[-1]
-        self.last[index], self.progress[index], self.waited[index], self.lost[index] = (
-            len(points) - 1,
-            0,
-            0,
-            False,
-        )
+        self.last[index] = len(points) - 1
+        self.progress[index] = self.waited[index] = 0
+        self.lost[index] = False
 
     def remaining(self, index: int) -> Float[np.ndarray, "M 2"]:
-        """The rest of a body's path, from its nearest point on; at least two points."""
+        """The rest of the path of a body, from its nearest point on; at least two points."""
         first = min(int(self.progress[index]), int(self.last[index]) - 1)
         return self.points[index, max(first, 0) : self.last[index] + 1]
 
     def act(self, observation: Float[np.ndarray, "B 4"]) -> Float[np.ndarray, "B 2"]:
-        """Forces in [-1, 1] for (x, y, vx, vy); bodies that strayed or are stuck are marked in `lost`."""
+        """Forces in [-1, 1] for (x, y, vx, vy). Bodies that strayed or are stuck are marked in `lost`."""
         position, velocity, g = observation[:, :2], observation[:, 2:], self.gains
         rows = np.arange(len(position))
         for i in range(len(position)):
@@ -113,3 +83,11 @@ class Pursuit:
         hold = g.hold_gain * (self.goals - position) - g.hold_damping * velocity
         self.lost |= ~home & ((distance[rows, best] > g.stray) | (self.waited > g.patience))
         return np.clip(np.where(home[:, None], hold, force), -1.0, 1.0)
+
+
+def gates_among(
+    points: Float[np.ndarray, "M D"], path: Float[np.ndarray, "H D"], gates: Sequence[int]
+) -> tuple[int, ...]:
+    """The indices, among points evenly spaced along a path, of the path's positions number `gates`."""
+    along = arc_lengths(path)
+    return tuple(round(float(along[gate] / max(along[-1], 1e-9)) * (len(points) - 1)) for gate in gates)

@@ -1,5 +1,7 @@
-"""What Diffuser learns: a denoiser of trajectories of actions and observations, and a value of noisy ones. Janner et al. 2022."""
+"""Diffuser's models: a denoiser of trajectories of actions and observations, and a value of noisy
+trajectories. Janner et al. 2022."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,16 +21,19 @@ from unveil.process.schedule import Tabulated, cosine_betas, tabulated
 
 @dataclass(frozen=True)
 class TrajectoryShape:
-    """What fixes the tensors of a `TrajectoryModel` or a `ValueModel`.
+    """The sizes of a `TrajectoryModel` or a `ValueModel`, which determine its tensors.
 
     Args:
-        horizon: H, environment steps of a training window; other horizons work with the same weights.
-        diffusion_steps: T, of the cosine schedule.
-        actions, observations: numbers of each; a row of a trajectory is (actions, observations).
-        width, multiples, attention: of the temporal U-Net.
-        predicts: what the network's output means.
-        inverse: plan observations only; the action that leads from one to the next is learned apart.
-        returns: the denoiser may be told how good the return is that follows; see `asked`.
+        horizon: H, environment steps of the longest training window; other horizons work with the same
+            weights.
+        diffusion_steps: T, number of steps of the cosine schedule.
+        actions, observations: A and D, sizes of an action and an observation; a row of a trajectory is
+            (action, observation).
+        width, multiples, attention: sizes of the temporal U-Net.
+        predicts: whether the network predicts the clean trajectory or the noise.
+        inverse: plan observations only; a second network learns the action between two observations (inverse
+            dynamics).
+        returns: the denoiser is conditional on the return that follows; see `asked`.
     """
 
     horizon: int
@@ -44,16 +49,16 @@ class TrajectoryShape:
 
     @property
     def planned(self) -> slice:
-        """What of a row (actions, observations) is planned."""
+        """The part of a row (action, observation) that is planned."""
         return slice(self.actions if self.inverse else 0, None)
 
     @property
     def features(self) -> int:
-        """Numbers of a planned row."""
+        """Size of a planned row."""
         return self.observations + (0 if self.inverse else self.actions)
 
     def first_known(self, horizon: int) -> Tensor:
-        """(1, H, features) bool: of a plan from a state on the observation of the first row is known."""
+        """(1, H, features) bool: the known numbers of a plan, the observation of its first row."""
         known = torch.zeros((1, horizon, self.features), dtype=torch.bool, device="cpu")
         known[:, 0, -self.observations :] = True
         return known
@@ -65,18 +70,23 @@ class TrajectoryShape:
 
 
 def asked(rank: Tensor) -> Condition:
-    """The condition that tells a denoiser of returns: vector (B, 2) = (2 rank - 1, 1), or (0, 0) where the rank is NaN: anything goes.
+    """The return condition of a denoiser: vector (B, 2) = (2 rank - 1, 1), or (0, 0), unconditional, where
+    the rank is NaN.
 
-    rank (B,) is the share of the data's returns that lie below the one that follows, 0 for the worst and 1 for the best: alike for all
-    data sets, whatever their rewards. Ajay et al. 2023 (Decision Diffuser) tell the return itself, scaled to [0, 1].
+    Ranks do not depend on the scale of a data set's rewards. Ajay et al. 2023 (Decision Diffuser) condition
+    on the return itself, scaled to [0, 1].
+
+    Args:
+        rank: (B,), the fraction of the data's returns that are lower, 0 (worst) to 1 (best); NaN for no
+            condition.
     """
-    said = torch.stack([2.0 * rank - 1.0, torch.ones_like(rank)], dim=1)
-    return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(said), said))
+    vector = torch.stack([2.0 * rank - 1.0, torch.ones_like(rank)], dim=1)  # (B, 2)
+    return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(vector), vector))
 
 
 def untold(model: "TrajectoryModel") -> GaussianDenoise:
-    """The belief about plans of any return. Silence is a condition too, (0, 0): without one, a network that is told returns has not learned
-    what to say."""
+    """The unconditional denoiser. For a network conditional on returns this is the condition (0, 0), which it
+    was trained with; without any condition its output is undefined."""
     if not model.shape.returns:
         return model.denoiser
 
@@ -90,6 +100,7 @@ class TrajectoryModel(nn.Module):
     """Denoiser of trajectories (B, H, features) in normalised units.
 
     Args:
+        shape: sizes of the model.
         network: by default the temporal U-Net of the shape.
     """
 
@@ -108,7 +119,7 @@ class TrajectoryModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.normalization.low.device
 
     def in_units(self, x: Tensor) -> Tensor:
@@ -116,20 +127,23 @@ class TrajectoryModel(nn.Module):
         return self.normalization.denormalized(x, self.shape.planned)
 
     def first_action(self, x: Tensor) -> Tensor:
-        """The action (B, A), in the data's units, that a normalised plan (B, H, features) begins with."""
+        """The first action (B, A), in the data's units, of normalised plans (B, H, features)."""
         own = slice(0, self.shape.actions)
         normalized = self.inverse(x[:, :2].flatten(1)) if self.shape.inverse else x[:, 0, own]
         return self.normalization.denormalized(normalized, own)
 
 
 class ValueModel(nn.Module):
-    """(x_t (B, H, D) normalised, t (B,)) -> (B,): the discounted return that follows a window, regressed on its noisy version.
+    """(x_t (B, H, F) normalised, t (B,)) -> (B,): the discounted return that follows a window, predicted from
+    the noisy window.
 
         value = offset + scale * network(x_t, T t - 1)
 
-    It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the very schedule of the denoiser it guides.
+    It is a `LogPotential` for `tilted`, `Ancestral` and `Ascend`, on the schedule of the denoiser that it
+    guides.
 
     Args:
+        shape: sizes of the model.
         network: by default the published `ValueNetwork` of the shape.
     """
 
@@ -157,7 +171,9 @@ def trajectory_schedule(shape: TrajectoryShape) -> Tabulated:
     return tabulated(cosine_betas(shape.diffusion_steps))
 
 
-def _index(shape: TrajectoryShape):
+def _index(shape: TrajectoryShape) -> Callable[[Tensor], Tensor]:
+    """The network's time input: the index of the diffusion step, T t - 1."""
+
     def index(t: Tensor) -> Tensor:
         return shape.diffusion_steps * t - 1.0
 
@@ -167,7 +183,8 @@ def _index(shape: TrajectoryShape):
 def fast_trajectories(
     model: TrajectoryModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
 ) -> TrajectoryModel:
-    """The model with its temporal U-Net as a `FastUNet`; any other network stays as it is. The model given is not changed."""
+    """The model with its temporal U-Net as a `FastUNet`. Other networks are not replaced; the original model
+    is not changed."""
     network = model.denoiser.network
     if isinstance(network, TemporalUNet):
         network = FastUNet(network, dtype, quicker)
@@ -181,7 +198,8 @@ def fast_trajectories(
 def fast_value(
     model: ValueModel, dtype: torch.dtype = torch.float32, quicker: Quicker | None = None
 ) -> ValueModel:
-    """The value with its network as a `FastValue`; any other network stays as it is. The value given is not changed."""
+    """The value with its network as a `FastValue`. Other networks are not replaced; the original value is not
+    changed."""
     network = model.network
     if isinstance(network, ValueNetwork):
         network = FastValue(network, dtype, quicker)

@@ -1,4 +1,4 @@
-"""What trajectory and value models are trained on: batches with their noise, and the loss of one."""
+"""Training batches of trajectory and value models, with their noise, and their losses."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -12,19 +12,20 @@ from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, V
 from unveil.process.corrupt import corrupt
 from unveil.process.objective import denoising_loss
 
-Known = Callable[
-    [TrajectoryModel, Tensor], Tensor
-]  # of x_0 (B, H, D): its clean numbers, bool, broadcastable
+Known = Callable[[TrajectoryModel, Tensor], Tensor]
+"""(model, x_0 (B, H, F)) -> which numbers of x_0 stay clean, bool, broadcastable."""
 
 
 class TrajectoryBatch(NamedTuple):
-    """Windows (B, H, A + D) of actions and observations in the data's units, and all that is random about their loss.
+    """Windows of actions and observations, and the random numbers of their loss.
 
     Args:
+        rows: (B, H, A + D), in the data's units.
         valid: (B, H), rows that are no padding.
-        t: (B,) in 1 / T .. 1.
-        noise: standard normal, like the planned part of the rows.
-        target: (B,), the return that follows each window; for denoising its rank among all, NaN where that is not told, or nothing.
+        t: (B,), diffusion times in 1 / T .. 1; 0 for clean windows.
+        noise: (B, H, F), standard normal noise of the planned part of the rows.
+        target: (B,), the return that follows each window; for denoising its rank among all returns, NaN where
+            the condition is dropped.
     """
 
     rows: Tensor
@@ -43,13 +44,16 @@ def trajectory_batches(
     horizons: tuple[int, ...] = (),
     untold: float = 0.0,
 ) -> Callable[[torch.Generator], TrajectoryBatch]:
-    """A source of random batches.
+    """A function generator -> random batch.
 
     Args:
-        targets: one for each first step.
-        clean: share of the batch at t = 0.
-        horizons: lengths to draw from, one a batch; by default the shape's own.
-        untold: share of the batch whose target is NaN, for classifier-free guidance.
+        windows: the data.
+        shape: sizes of the model.
+        size: B, windows per batch.
+        targets: (N,), the target of the window that begins at each step of the data.
+        clean: probability that a window is clean (t = 0).
+        horizons: lengths from which each batch draws one; by default the shape's horizon.
+        untold: probability of dropping the target (NaN), for classifier-free guidance.
     """
 
     def draw(generator: torch.Generator) -> TrajectoryBatch:
@@ -73,7 +77,7 @@ def trajectory_batches(
 
 
 def first_observation(model: TrajectoryModel, x_0: Tensor) -> Tensor:
-    """The known numbers of a plan from a state on."""
+    """The known numbers of a plan from a state: its first observation."""
     return model.shape.first_known(x_0.shape[1]).to(x_0.device)
 
 
@@ -84,11 +88,15 @@ def trajectory_loss(
     action_weight: float = 1.0,
     discount: float = 1.0,
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """Denoising loss of the planned rows, and, for an observation-only model, the squared error of the inverse dynamics.
+    """Denoising loss of the planned rows; for a model of observations plus the squared error of the inverse
+    dynamics.
 
     Args:
-        action_weight: factor on the error of the first action (published: 10).
-        discount: the error of row h weighs discount^h, scaled to a mean of 1 (published: 1).
+        known: which numbers of a window stay clean.
+        action_weight: loss weight of the first action (published: 10).
+        discount: row h has the loss weight discount^h, scaled to a mean of 1 (published: 1).
+    Returns:
+        The loss, and its parts for the log.
     """
     assert isinstance(model, TrajectoryModel)
     shape, device = model.shape, model.device
@@ -115,7 +123,8 @@ def trajectory_loss(
 
 
 def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean squared error, in units of the targets' deviation, of the value of noisy windows whose first observation is clean."""
+    """Mean squared error of the value of noisy windows whose first observation is clean, in units of the
+    targets' standard deviation."""
     assert isinstance(model, ValueModel) and batch.target is not None
     shape, device = model.shape, model.offset.device
     x_0 = model.normalization.normalized(batch.rows.to(device))[..., shape.planned]

@@ -1,4 +1,8 @@
-"""The three forms of value guidance, by name of what moves: the belief, the mean of a step, or the state. Scales do not carry over."""
+"""Three forms of value guidance, named by what they move: the denoiser's estimate, the mean of a step, or the
+state.
+
+Each form has its own unit of the guidance scale, so a scale of one form has no meaning for another.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -22,10 +26,13 @@ T = TypeVar("T")
 
 
 class Form(NamedTuple):
-    """How a planner samples: what becomes of the denoiser, the solver, and the edit, given the one that puts known numbers back.
+    """How a planner samples.
 
     Args:
-        scale: of the value's guidance, for messages; 0 without.
+        guide: denoiser -> guided denoiser.
+        solver: the sampler.
+        edit: the edit that resets known numbers -> the edit of each step.
+        scale: guidance scale, for messages; 0 without guidance.
     """
 
     guide: Guidance
@@ -35,7 +42,7 @@ class Form(NamedTuple):
 
 
 def unguided(solver: Solver[GaussianDenoised]) -> Form:
-    """Plain samples."""
+    """Sample without guidance."""
     return Form(_same, solver, _same)
 
 
@@ -46,7 +53,8 @@ def belief_shift(
     scale: float,
     until: float = 0.9,
 ) -> Form:
-    """mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`: `tilted`, with any solver.
+    """Move the denoiser's estimate: mean + scale * sigma_t^2 / alpha_t * grad value(x_t, t) for t <= `until`;
+    see `tilted`.
 
     Raises:
         ValueError: a scale that is not finite, or `until` outside (0, 1].
@@ -62,7 +70,8 @@ def belief_shift(
 
 
 def mean_shift(value: LogPotential, schedule: Schedule, scale: float, temperature: float = 1.0) -> Form:
-    """Each step's mean moves by scale * its variance * grad value(x_t, t). Janner et al. 2022, Alg. 1 (see `Ancestral`).
+    """Move the mean of each step by scale * variance of the step * grad value(x_t, t). Janner et al. 2022,
+    Alg. 1 (see `Ancestral`).
 
     Raises:
         ValueError: a scale or a temperature that is not finite, or a temperature below 0.
@@ -82,13 +91,16 @@ def ascent(
     by_variance: bool = True,
     temperature: float = 1.0,
 ) -> Form:
-    """Diffuser's released code: before each denoising step, `steps` times x += scale * variance * grad value(x, t).
+    """Move the state as Diffuser's released code: before each denoising step, `steps` times x += scale *
+    variance * grad value(x, t).
 
     Args:
-        stop: no ascent at step numbers i = T t - 1 below it (`t_stopgrad`).
-        by_variance: multiply the gradient by the variance of the step i -> i - 1 (`scale_grad_by_std`, since 2022-10 the variance).
+        steps: gradient steps per denoising step.
+        stop: no gradient steps at diffusion steps i = T t - 1 below it (`t_stopgrad`).
+        by_variance: multiply the gradient by the variance of the step i -> i - 1 (`scale_grad_by_std`, since
+            2022-10 the variance).
     Raises:
-        ValueError: an argument that is not finite, a temperature below 0, or numbers of steps that cannot be.
+        ValueError: an argument that is not finite, a temperature below 0, or an impossible number of steps.
     """
     number("guidance: scale", scale)
     number("guidance: temperature", temperature, 0.0)
@@ -114,15 +126,27 @@ def _same(thing: T) -> T:
     return thing
 
 
-LEVELS = (0.25, 0.5)  # noise levels: the times t at which plans are noised and denoised again
+def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Callable[[Tensor], Tensor]:
+    """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans
+    too, else its smallest time."""
+
+    def score(x: Tensor) -> Tensor:
+        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
+
+    return score
+
+
+LEVELS = (0.25, 0.5)  # diffusion times at which plans are noised and denoised again
 
 
 @torch.no_grad()
 def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
-    """Mean squared error (N,) with which the model denoises normalised trajectories (N, H, features), over `LEVELS`, first states known.
+    """Mean squared denoising error (N,) of normalised trajectories (N, H, features) over `LEVELS`, with first
+    states known.
 
-    Up to a constant factor a piece of the variational bound: large where the model would not have gone by itself. Trajectory i is noised
-    with seed + i, whatever stands beside it.
+    Up to a constant factor this is a part of the variational bound: it is large for trajectories that are
+    unlikely under the model. The noise of trajectory i has seed + i and does not depend on the other
+    trajectories.
     """
     own = generators(seed, len(x))
     known = model.shape.first_known(x.shape[1]).to(x.device)
@@ -138,13 +162,15 @@ def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
 def largest_unsurprising(
     model: TrajectoryModel, plans: Callable[[float], Tensor], recorded: Tensor, scales: Sequence[float]
 ) -> tuple[float, dict[float, float]]:
-    """The largest of `scales` whose plans have a mean surprise of at most that of recorded windows, and every scale's ratio to it.
+    """The largest guidance scale whose plans have at most the mean surprise of recorded windows.
 
     Args:
         plans: scale -> normalised plans (N, H, features) from states that were not trained on.
-        recorded: windows (M, H, features) from such states.
+        recorded: recorded windows (M, H, features) from such states.
+        scales: the scales to try.
     Returns:
-        0.0 as the scale if even the smallest surprises more.
+        The scale, 0.0 if even the plans of the smallest one have a larger surprise, and the ratio of
+        surprises for each scale.
     """
     usual = float(surprise(model, recorded).mean())
     ratios = {scale: float(surprise(model, plans(scale)).mean()) / usual for scale in sorted(scales)}

@@ -98,7 +98,7 @@ def test_runs_of_the_original_are_a_column_of_their_own():
 
 
 def test_two_experiments_for_one_place_are_refused():
-    with pytest.raises(UnveilError, match=r"choose with --experiment"):
+    with pytest.raises(UnveilError, match=r"choose one by `experiment`"):
         latex([experiment("hopper-medium", 1.0), experiment("hopper-medium", 2.0, name="b")])
     assert latex([experiment("maze2d-umaze-v1", 1.0), experiment("maze2d-umaze-v1", 2.0, name="b")]) == latex(
         []

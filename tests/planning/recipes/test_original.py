@@ -208,7 +208,7 @@ def test_mistakes_get_one_line(logs, tmp_path, capsys):
     (out / "config.json").write_text("{}")
     assert "something else is there" in fails(capsys, "weights", "convert", plain, out)
     rewrite(plain, lambda state: {"step": 3, "model": state["model"]})
-    assert "holds no averaged weights (ema); take its raw ones with --raw (raw=True)" in fails(
+    assert "holds no averaged weights (ema); use the raw ones: --raw" in fails(
         capsys, "weights", "convert", plain, tmp_path / "new"
     )
     assert main(["weights", "convert", str(plain), str(tmp_path / "new"), "--raw"]) == 0

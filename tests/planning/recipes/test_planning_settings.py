@@ -25,11 +25,18 @@ WRONG = {
 }
 
 
+NEW = {
+    "batch_size": "candidates",
+    "sampling_steps": "steps",
+    "clip_denoised": "clip",
+}  # Diffuser's and older names
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_a_bodys_planner_names_the_argument(name, value, unchecked):
-    with pytest.raises(ValueError, match=f"load: {name}") as caught:
+    with pytest.raises(ValueError, match=f"`{NEW.get(name, name)}`") as caught:
         load("hopper-medium", "cpu", **({"sampling_steps": 3} | {name: value}))
     assert "--" not in str(caught.value)
 
@@ -39,7 +46,7 @@ def test_a_bodys_planner_names_the_argument(name, value, unchecked):
     [("candidates", 0), ("steps", True), ("temperature", float("nan")), ("pace", 0.8), ("gains", 3)],
 )
 def test_a_mazes_planner_names_the_argument(name, value, unchecked):
-    with pytest.raises(ValueError, match=f"PlannerSettings: {name} must"):
+    with pytest.raises(ValueError, match=f"`{name}` must"):
         load("maze-large", "cpu", **{name: value})
     with pytest.raises(TypeError, match="tempo"):
         load("maze-large", "cpu", tempo=1)
@@ -55,14 +62,14 @@ def test_a_mazes_planner_names_the_argument(name, value, unchecked):
             ["locomotion", "--temperature", "nan"],
             "--temperature must be a finite number of at least 0, got nan",
         ),
-        (["locomotion", "--ask", "2"], "--ask must lie in 0 .. 1"),
+        (["locomotion", "--ask", "2"], "--ask must be a number of at least 0 and at most 1 or None, got 2"),
         (["locomotion", "--sharpness", "inf"], "--sharpness must be a finite number"),
         (["locomotion", "--warm-steps", "9"], "--warm-steps must be a whole number in 1 .. 3"),
         (["locomotion", "--plan-horizon", "0"], "--plan-horizon must be a whole number"),
         (["locomotion", "--seed", "-1"], "--seed must be a whole number of at least 0"),
         (["locomotion", "--anchored"], "--anchored needs --sharpness"),
         (["maze", "--temperature", "-1"], "--temperature must be a finite number of at least 0"),
-        (["maze", "--candidates", "0"], "--candidates must be at least 1"),
+        (["maze", "--candidates", "0"], "--candidates must be a whole number of at least 1"),
         (["maze", "--seed", "-1"], "--seed must be a whole number"),
     ],
 )

@@ -171,7 +171,7 @@ def test_what_only_the_configs_know_is_asked_for(logs):
     folder = logs / DATASET / PLAIN
     for file in folder.glob("*.pkl"):
         file.unlink()
-    assert "stand in diffusion_config.pkl" in refused(folder)
+    assert "are in diffusion_config.pkl" in refused(folder)
     (folder / "diffusion_config.pkl").write_bytes(
         config_like("models.diffusion.GaussianDiffusion", DIFFUSION)
     )

@@ -14,10 +14,10 @@ from unveil.planning.data.transitions import column, flags, float32, matrix
 
 
 def read_d4rl(path: Path | str) -> Episodes:
-    """Read a D4RL dataset; without `timeouts` (the oldest files) only `terminals` end an episode.
+    """Read a D4RL data set. Without `timeouts` (in the oldest files) only `terminals` end an episode.
 
-    Rewards, marks and single actions may have a second axis of one number, or lack it. Of `infos` what is no finite number for each
-    transition is left out, with a note.
+    Rewards, marks and one-dimensional actions may have a second axis of size 1, or lack it. Entries of
+    `infos` that are not finite numbers for each transition are left out, with a note.
 
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
@@ -32,7 +32,8 @@ def read_d4rl(path: Path | str) -> Episodes:
         infos, lost = _infos(stored(file, "infos"), len(rewards) if rewards.ndim else 0)
         if lost:
             note(
-                f"{path}: left out of infos, which hold no finite number for each transition there: {left_out(lost)}"
+                f"{path}: left out of infos, since they are not finite numbers for each transition: "
+                f"{left_out(lost)}"
             )
         try:
             return Episodes(
@@ -48,7 +49,8 @@ def read_d4rl(path: Path | str) -> Episodes:
 
 
 def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What is known besides of each transition, as it is stored, and the names of the rest: text, pictures' codecs, other lengths, NaN."""
+    """The usable entries of `infos`, in their stored type, and the names of the others: text, images, other
+    lengths, NaN."""
     infos: dict[str, np.ndarray] = {}
     lost: list[str] = []
     if not isinstance(group, h5py.Group):
@@ -58,7 +60,7 @@ def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]
             values, data = array(group, name), stored(group, name)
             if (
                 isinstance(data, h5py.Dataset) and data.dtype.kind in "iu"
-            ):  # float32 may not keep whole numbers apart
+            ):  # float32 cannot represent all whole numbers
                 values = np.asarray(data[()], data.dtype.newbyteorder("="))
         except (UnveilError, OSError):
             lost.append(name)
@@ -71,7 +73,8 @@ def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]
 
 
 def write_d4rl(path: Path | str, episodes: Episodes) -> None:
-    """Write a D4RL dataset, whole or not at all; `final_observations` have no place in this layout and are left out."""
+    """Write a D4RL data set, whole or not at all. This layout has no `final_observations`; they are left
+    out."""
     arrays = {
         "observations": episodes.observations,
         "actions": episodes.actions,
@@ -85,9 +88,11 @@ def write_d4rl(path: Path | str, episodes: Episodes) -> None:
 
 
 def read_npz(path: Path | str) -> Episodes:
-    """Read flat transitions: `observations, actions, rewards, terminals`, and `timeouts` unless only `terminals` end an episode.
+    """Read an .npz file of flat transitions: `observations, actions, rewards, terminals`, and optionally
+    `timeouts`.
 
-    Rewards, marks and single actions may have a second axis of one number, or lack it. Other arrays are not looked at.
+    Without `timeouts` only `terminals` end an episode. Rewards, marks and one-dimensional actions may have a
+    second axis of size 1, or lack it. Other arrays are ignored.
 
     Raises:
         UnveilError: missing, damaged, truncated, hostile or wrongly shaped.

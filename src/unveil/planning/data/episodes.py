@@ -1,4 +1,4 @@
-"""Recorded behaviour: flat transitions and where their episodes end."""
+"""Recorded behaviour: flat transitions and the ends of their episodes."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,13 +9,19 @@ from jaxtyping import Bool, Float, Int
 
 @dataclass(frozen=True)
 class Episodes:
-    """N transitions, one after another, in D4RL's arrangement.
+    """N transitions of E episodes, one after another, as in D4RL.
 
-    `observations[t]` is what was seen before `actions[t]`; an episode ends with the transition whose `terminals` (the task ended) or
-    `timeouts` (the recording did) is set; a last piece without a mark is an episode too.
+    An episode ends with a transition whose `terminals` or `timeouts` is set; the rest after the last such
+    transition is an episode too.
 
     Args:
-        final_observations: what was seen after each episode's last action, one row an episode, or None where the source lacks it.
+        observations: (N, D), before the actions.
+        actions: (N, A).
+        rewards: (N,).
+        terminals: (N,), transitions after which the task ended.
+        timeouts: (N,), transitions after which the recording ended.
+        final_observations: (E, D), the observation after the last action of each episode, or None if the
+            source lacks them.
         infos: further arrays of N rows.
     Raises:
         ValueError: no transition, arrays of different length, a wrong rank, or a number that is not finite.
@@ -49,7 +55,8 @@ class Episodes:
             self.observations.shape[1],
         ):
             raise ValueError(
-                f"episodes: final_observations must have shape {(len(self.ends), self.observations.shape[1])}, "
+                "episodes: final_observations must have shape "
+                f"{(len(self.ends), self.observations.shape[1])}, "
                 f"got {self.final_observations.shape}"
             )
         if self.final_observations is not None:
@@ -60,13 +67,13 @@ class Episodes:
 
     @cached_property
     def ends(self) -> Int[np.ndarray, " E"]:
-        """One past the last transition of each episode, ascending; the last is N."""
+        """The index after the last transition of each episode, ascending; the last one is N."""
         marks = np.flatnonzero(self.terminals | self.timeouts) + 1
         return marks if marks.size and marks[-1] == len(self) else np.append(marks, len(self))
 
     @cached_property
     def starts(self) -> Int[np.ndarray, " E"]:
-        """The first transition of each episode."""
+        """The index of the first transition of each episode."""
         return np.concatenate([[0], self.ends[:-1]])
 
     @cached_property
@@ -75,16 +82,16 @@ class Episodes:
         return np.add.reduceat(self.rewards.astype(np.float64), self.starts)
 
     def chosen(self, which: Bool[np.ndarray, " E"]) -> "Episodes":
-        """The marked episodes alone, each still ending where it did.
+        """The selected episodes, with the same ends.
 
+        Args:
+            which: (E,), whether an episode is selected.
         Raises:
-            ValueError: none is marked.
+            ValueError: none is selected.
         """
         rows = np.repeat(which, self.ends - self.starts)
         timeouts = self.timeouts.copy()
-        timeouts[-1] |= not self.terminals[
-            -1
-        ]  # a last piece without a mark ends here too, wherever it is put
+        timeouts[-1] |= not self.terminals[-1]  # an episode without a mark at the end gets one
         final = self.final_observations
         return Episodes(
             self.observations[rows],
@@ -98,10 +105,10 @@ class Episodes:
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:
-    """Refuse numbers that are not finite, and say where the first one is.
+    """Refuse numbers that are not finite.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is one; the message says where.
     """
     if array.dtype.kind != "f" or bool(np.isfinite(array).all()):
         return
@@ -109,13 +116,14 @@ def _check_finite(name: str, array: np.ndarray) -> None:
     where = np.argwhere(~np.isfinite(array))[0].tolist()
     value = array[tuple(where)]
     raise ValueError(
-        f"episodes: {name} holds numbers that are not finite, in {len(rows)} of {len(array)} rows; the first is {value} in row {rows[0]}"
-        + (f", column {where[1]}" if len(where) > 1 else "")
+        f"episodes: {name} holds numbers that are not finite, in {len(rows)} of {len(array)} rows; the "
+        f"first is {value} in row {rows[0]}" + (f", column {where[1]}" if len(where) > 1 else "")
     )
 
 
 def held_out(episodes: Episodes, share: float, seed: int) -> tuple[Episodes, Episodes]:
-    """Whole episodes for training, and about `share` of the episodes (at least one) for what must not be chosen on them.
+    """Split off episodes: those for training, and a fraction `share` of the episodes (at least one) for
+    validation.
 
     Raises:
         ValueError: share outside (0, 1), or fewer than two episodes.

@@ -1,4 +1,4 @@
-"""Minari's HDF5 layout: a group `episode_<i>` each, with one observation more than actions."""
+"""Minari's HDF5 layout: one group `episode_<i>` per episode, with one observation more than actions."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from unveil.planning.data.transitions import column, flags, matrix
 
 
 def is_minari(path: Path | str) -> bool:
-    """Whether a path is a Minari dataset: its folder, or a file with a group `episode_0`."""
+    """Whether a path is a Minari data set: a folder, or a file with a group `episode_0`."""
     path = Path(path)
     if path.is_dir():
         return True
@@ -24,11 +24,11 @@ def is_minari(path: Path | str) -> bool:
 
 
 def read_minari(path: Path | str) -> Episodes:
-    """Read `main_data.hdf5` of a Minari dataset (give the file, or the dataset's folder).
+    """Read a Minari data set: its folder, or its file main_data.hdf5.
 
-    Dictionary observations of goal tasks keep their `observation`; `desired_goal` becomes `infos["goal"]`. Other dictionaries and tuples
-    become the numbers of all their arrays side by side, in the order of their names; pictures and text are left out, with a note. Episodes
-    without a transition are left out too.
+    Of the dictionary observations of goal tasks, `observation` is kept and `desired_goal` becomes
+    `infos["goal"]`. Of other dictionaries and tuples all arrays of numbers are concatenated, in the order of
+    their names; images and text are left out, with a note. Episodes without a transition are left out too.
 
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
@@ -38,7 +38,8 @@ def read_minari(path: Path | str) -> Episodes:
         inside = (path / "data" / "main_data.hdf5", path / "main_data.hdf5")
         if not any(place.is_file() for place in inside):
             raise UnveilError(
-                f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an HDF5 file or an .npz"
+                f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an "
+                "HDF5 file or an .npz"
             )
         path = next(place for place in inside if place.is_file())
     with opened(path) as file:
@@ -62,7 +63,8 @@ def read_minari(path: Path | str) -> Episodes:
         )
     if lost:
         note(
-            f"{path}: left out of the observations, which are no numbers of at most one axis a step: {left_out(sorted(lost))}"
+            f"{path}: left out of the observations, since they are not numbers with at most one axis per "
+            f"step: {left_out(sorted(lost))}"
         )
     goals = [part["goal"] for part in parts if "goal" in part]
     try:
@@ -80,7 +82,7 @@ def read_minari(path: Path | str) -> Episodes:
 
 
 def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, np.ndarray] | None:
-    """The arrays of an episode; None if it has no transition."""
+    """The arrays of an episode, or None if it has no transition."""
     if not isinstance(group, h5py.Group):
         raise UnveilError(f"{path}: {name} is not a group")
     seen = stored(group, "observations")
@@ -104,7 +106,8 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
         or any(shape != (count,) for shape in shapes[1:4])
     ):
         raise UnveilError(
-            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 observations, "
+            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 "
+            "observations, "
             f"got shapes {', '.join(map(str, shapes))}"
         )
     if (terminals | timeouts)[:-1].any():
@@ -129,10 +132,13 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
 
 
 def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
-    """Its `observation`, or all of its arrays (T + 1,) and (T + 1, D) side by side, in the order of their names; `lost` gains the others.
+    """The array `observation` of a group, or all its arrays (T + 1,) and (T + 1, D), concatenated in the
+    order of their names.
 
+    Args:
+        lost: names of other entries are added to it.
     Raises:
-        UnveilError: there is none, or they have different lengths.
+        UnveilError: no such array, or arrays of different lengths.
     """
     if isinstance(stored(group, "observation"), h5py.Dataset):
         return array(group, "observation")
@@ -151,20 +157,22 @@ def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
     look(group, "")
     if not found or len({len(values) for values in found}) > 1:
         raise UnveilError(
-            f"{where}: observations have no arrays of numbers of one length; they have {sorted(map(str, group))[:12]}"
+            f"{where}: observations have no arrays of numbers of one length; they have "
+            f"{sorted(map(str, group))[:12]}"
         )
     return np.concatenate(found, axis=1)
 
 
 def write_minari(path: Path | str, episodes: Episodes) -> None:
-    """Write the episodes of a Minari dataset, whole or not at all; `infos` have no place in this layout and are left out.
+    """Write a Minari data set, whole or not at all. This layout has no `infos`; they are left out.
 
     Raises:
-        ValueError: the episodes lack `final_observations`, which this layout needs; nothing is made up in their place.
+        ValueError: the episodes lack `final_observations`, which this layout needs.
     """
     if episodes.final_observations is None:
         raise ValueError(
-            "write_minari: final_observations are needed (T + 1 observations an episode), and these episodes have none"
+            "write_minari: final_observations are needed (T + 1 observations per episode), and these "
+            "episodes have none"
         )
     with created(path) as file:
         for i, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):

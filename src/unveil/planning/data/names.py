@@ -1,4 +1,4 @@
-"""Names of public data sets that planners train on. Light, for configs."""
+"""Names of public data sets for planners. Free of heavy imports, for configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Recorded behaviour by whatever name: a path, a D4RL name, a Minari id, or one of our own D4RL-style sets."""
+"""Find recorded behaviour: by a path, a D4RL name, a Minari id, or the name of a D4RL-style set made by
+unveil."""
 
 import os
 from difflib import get_close_matches
@@ -22,13 +23,17 @@ FILES = (".hdf5", ".h5", ".npz")
 def read_episodes(source: str) -> Episodes:
     """The episodes of a source.
 
-    - a path, as it is or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a Minari folder, or .npz;
-    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: downloaded into the cache, `d4rl/`, or taken from `$UNVEIL_DATA`;
-    - `hopper-medium` without a version: our own D4RL-style set, made by `unveil data locomotion`;
-    - a Minari id such as `mujoco/hopper/medium-v0`: as downloaded before, else downloaded with the package minari.
+    - a path, absolute, relative, or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a
+      Minari folder, or .npz;
+    - a D4RL name such as `hopper-medium-replay-v2` or `maze2d-large-v1`: below `$UNVEIL_DATA`, or downloaded
+      into the cache, `d4rl/`;
+    - `hopper-medium` without a version: the D4RL-style set that `unveil data locomotion` makes;
+    - a Minari id such as `mujoco/hopper/medium-v0`: downloaded before, or downloaded now with the package
+      minari.
 
     Raises:
-        UnveilError: there is no such source, it cannot be had, or it is damaged; the message says how to get it.
+        UnveilError: no such source, or one that cannot be downloaded or is damaged; the message says how to
+            get it.
     """
     path = found(Path(source))
     if source.strip() and os.path.exists(path):
@@ -46,13 +51,15 @@ def read_episodes(source: str) -> Episodes:
     close = get_close_matches(source, [*D4RL, *D4RL_MAZES, *OWN], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise UnveilError(
-        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as hopper-medium-v2, "
-        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` makes"
+        f"unknown data {source!r}{hint}; give a path (.hdf5, .npz or a Minari folder), a D4RL name such as "
+        "hopper-medium-v2, "
+        "a Minari id such as mujoco/hopper/medium-v0, or hopper-medium for what `unveil data locomotion` "
+        "makes"
     )
 
 
 def read_file(path: Path) -> Episodes:
-    """The episodes of a file or a Minari folder, whose layout is recognised.
+    """The episodes of a file or a Minari folder, in any of the layouts.
 
     Raises:
         UnveilError: missing, damaged or wrongly shaped.
@@ -67,7 +74,7 @@ def read_file(path: Path) -> Episodes:
 
 
 def _d4rl_file(name: str, url: str = D4RL_URL) -> Path:
-    """The file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
+    """A file of D4RL's server: below `$UNVEIL_DATA`, in the cache, or downloaded into it."""
     local = next(
         (place for place in (found(Path("d4rl") / name), found(Path(name))) if place.is_file()), None
     )
@@ -89,7 +96,7 @@ def _own_file(name: str) -> Path:
 
 
 def _minari_folder(name: str) -> Path:
-    """The folder of a Minari id below `$UNVEIL_DATA`, or where the package minari keeps it, downloaded if need be."""
+    """The folder of a Minari id: below `$UNVEIL_DATA`, or in minari's folder, downloaded if necessary."""
     root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
     for folder in (found(Path("minari") / name), root / name):
         if folder.is_dir():
@@ -105,7 +112,8 @@ def _minari_folder(name: str) -> Path:
     except Exception as error:  # whatever minari and its transports raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnveilError(
-            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at {root / name}"
+            f"cannot download {name} with minari ({reason}); `minari download {name}` would put it at "
+            f"{root / name}"
         ) from error
     if not (root / name).is_dir():
         raise UnveilError(f"minari downloaded {name}, but there is no folder {root / name}")
@@ -113,7 +121,7 @@ def _minari_folder(name: str) -> Path:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip archive does, which .npz files are, whatever their name."""
+    """Whether a file begins like a zip archive, as .npz files do."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Windows of a fixed number of steps of actions and observations, and the returns that follow them."""
+"""Windows of actions and observations, and the returns that follow them."""
 
 from itertools import accumulate
 
@@ -11,17 +11,17 @@ from unveil.planning.data.episodes import Episodes
 
 
 class Trajectories:
-    """Windows (B, H, A + D) of rows (action, observation), one from every step of the data.
+    """Windows (B, H, A + D) of rows (action, observation), which may begin at every step of the data.
 
         row     i        i + 1    ...  last of the episode   last    last
         window  0        1             H - 3                 H - 2   H - 1
                 known                                        padded with the last row
 
-    The released code pads with zeros in the data's units, so that terminal states are learnt as a jump to zero, and leaves out each
-    episode's last step.
+    Diffuser's released code pads with zeros in the data's units, so that a terminal state is followed by a
+    jump to zero, and leaves out the last step of each episode.
 
     Args:
-        unpadded: if given, windows begin only where so many rows follow in the episode.
+        unpadded: windows begin only where the episode has at least this number of rows left.
     Raises:
         ValueError: no episode is that long.
     """
@@ -37,7 +37,8 @@ class Trajectories:
         if not len(self._first):
             longest = int((episodes.ends - episodes.starts).max())
             raise ValueError(
-                f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has {longest}"
+                f"these data have no episode of {unpadded} steps; the longest of {len(episodes.ends)} has "
+                f"{longest}"
             )
         self.episodes = int(
             ((episodes.ends - episodes.starts) >= unpadded).sum()
@@ -49,22 +50,28 @@ class Trajectories:
     def windows(
         self, first: Int[Tensor, " B"], horizon: int
     ) -> tuple[Float[Tensor, "B H D"], Bool[Tensor, "B H"]]:
-        """The windows that begin at `first`, and which of their rows are no padding."""
+        """The windows that begin at steps `first`, and which of their rows are no padding."""
         index = first[:, None] + torch.arange(horizon, device="cpu")
         last = self._last[first][:, None]
         return self.rows[torch.minimum(index, last)], index <= last
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
-        """First steps of `count` uniform windows."""
+        """The first steps of `count` windows, drawn uniformly."""
         return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
 
 
 def returns_to_go(
     episodes: Episodes, discount: float, termination_penalty: float = 0.0
 ) -> Float[np.ndarray, " N"]:
-    """G_t = sum_{k >= 0} discount^k r_{t+k} to the end of the episode; `termination_penalty` is added to a terminal transition's reward.
+    """G_t = sum_{k >= 0} discount^k r_{t+k} up to the end of the episode. Rewards after a `timeouts` count as
+    0, as in the released code.
 
-    What follows a recording's end (`timeouts`) counts nothing, as in the released code. Time and memory are of order N.
+    Args:
+        episodes: the data.
+        discount: per environment step, in (0, 1].
+        termination_penalty: added to the reward of a terminal transition.
+    Returns:
+        (N,), the return that follows each step.
 
     Raises:
         ValueError: discount outside (0, 1].
@@ -84,7 +91,8 @@ def returns_to_go(
 
 
 def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """The share of the other values that lie below each one: 0 for the smallest, 1 for the largest; ties share their mean."""
+    """The fraction of the other values that are smaller than each value, 0 for the smallest and 1 for the
+    largest; ties get their mean."""
     order = np.sort(values)
     below, upto = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
     return (0.5 * (below + upto - 1) / max(1, len(values) - 1)).astype(np.float32)

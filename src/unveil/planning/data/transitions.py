@@ -1,4 +1,4 @@
-"""Arrays of transitions as people store them: single numbers with an axis too many or too few, and marks in whatever type."""
+"""Normalise stored arrays of transitions: axes of size 1 that are added or missing, and marks of any type."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from unveil.files.notes import note
 
 
 def column(values: np.ndarray) -> np.ndarray:
-    """(N, 1) as (N,); anything else as it is."""
+    """(N, 1) as (N,); other shapes are not changed."""
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def matrix(values: np.ndarray) -> np.ndarray:
-    """(N,) as (N, 1), one number a transition; anything else as it is."""
+    """(N,) as (N, 1), one number per transition; other shapes are not changed."""
     return values[:, None] if values.ndim == 1 else values
 
 
 def flags(where: str, values: np.ndarray) -> np.ndarray:
-    """Bools (N,) of true and false, or of 0 and 1 in whatever type.
+    """Booleans (N,) from true and false, or from 0 and 1 of any type.
 
     Raises:
         UnveilError: another number.
@@ -27,17 +27,19 @@ def flags(where: str, values: np.ndarray) -> np.ndarray:
     if len(strange):
         got = values[tuple(strange[0])]
         raise UnveilError(
-            f"{where} must be true or false, or 0 or 1, got {got} in row {strange[0][0] if values.ndim else 0}"
+            f"{where} must be true or false, or 0 or 1, got {got} in row "
+            f"{strange[0][0] if values.ndim else 0}"
         )
     return values.astype(bool)
 
 
 def float32(where: str, values: np.ndarray) -> np.ndarray:
-    """Numbers as float32, with a note where they are whole and so large that it takes two of them for one."""
+    """Numbers as float32, with a note if they are whole numbers that float32 cannot represent."""
     values = np.asarray(values)
     if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > 2**24:
         note(
-            f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 does not keep apart"
+            f"{where} holds whole numbers beyond 2^24, such as {np.abs(values).max()}, which float32 cannot "
+            "represent exactly"
         )
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and infinite is refused by `Episodes`
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which `Episodes` refuses
         return values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Windows of recorded paths: pieces of one episode, of every length, at a stride."""
+"""Windows of recorded paths: parts of one episode, of every length, at a stride."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from unveil.planning.data.episodes import Episodes
 
 
 class Windows(NamedTuple):
-    """Windows (B, H, D), which of their positions are real, and how many."""
+    """Windows (B, H, D), which of their positions are no padding (B, H), and how many (B,)."""
 
     positions: Float[Tensor, "B H D"]
     valid: Bool[Tensor, "B H"]
@@ -19,23 +19,27 @@ class Windows(NamedTuple):
 
 
 class PathWindows:
-    """Draws windows (B, H, D) of the leading D observation numbers, each inside one episode, `stride` steps between positions.
+    """Draw windows (B, H, D) of positions, the first D numbers of observations, inside one episode and
+    `stride` steps apart.
 
         step      i        i + stride   i + 2 stride  ...  i + (H - 1) stride  <= last of the episode
         position  0        1            2             ...  H - 1
                   start                                    goal
 
-    The first step is that of two uniform ones with more of its episode ahead (long windows are rare and hard); a share `to_end` of
-    the windows reaches to the episode's last position (its start moves up by less than a stride, or further if `longest` cuts it), the
-    others stop at a uniform later one. Rows are padded by repeating the goal; `valid` marks the real ones. A batch holds windows of
-    similar length, drawn from a pool, so that little is padded; over batches every window is as likely as without this sorting.
+    Of two uniform first steps the one with more of its episode ahead is taken, since long windows are rare
+    and difficult. A fraction `to_end` of the windows reaches to the last position of the episode (the start
+    moves by less than a stride, or further if `longest` cuts the window); the others stop at a uniform later
+    position. Windows are padded by repeating the goal. The windows of a batch have similar lengths, from a
+    sorted pool, so that padding is short; the distribution of windows over all batches is not changed by
+    this.
 
     Args:
-        dimensions: D.
-        stride: transitions between two positions.
-        to_end: share of the windows that reach to the end of their episode.
-        pool: windows drawn for one that is used.
-        longest: positions of the longest window, if episodes are longer than anything that shall be learned.
+        episodes: the data.
+        dimensions: D, size of a position.
+        stride: environment steps between two positions.
+        to_end: fraction of the windows that reach to the end of their episode.
+        pool: number of windows drawn per window used.
+        longest: positions of the longest window; by default the longest episode's.
     Raises:
         ValueError: no episode is longer than one stride.
     """
@@ -60,7 +64,8 @@ class PathWindows:
         self._first = torch.from_numpy(np.flatnonzero(room > 0))
         if not len(self._first):
             raise ValueError(
-                f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller stride or longer episodes"
+                f"windows: no episode has more than {stride} steps, of {len(episodes.ends)}; give a smaller "
+                "stride or longer episodes"
             )
         self.episodes = int(
             ((episodes.ends - episodes.starts) > stride).sum()
@@ -70,16 +75,16 @@ class PathWindows:
 
     @property
     def longest(self) -> int:
-        """Positions of the longest window."""
+        """Number of positions of the longest window."""
         return int(self._room.max()) + 1
 
     def draw(self, count: int, generator: torch.Generator) -> Windows:
-        """`count` windows of similar length."""
+        """Draw `count` windows of similar length."""
         first, strides = self.propose(count * self.pool, generator)
         return batch(self.values, self.stride, first, strides, count, generator)
 
     def propose(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
-        """First steps and lengths in strides of `count` windows, unsorted."""
+        """First steps, and lengths in strides, of `count` windows, unsorted."""
         pair = torch.randint(len(self._first), (2, count), generator=generator, device="cpu")
         picked = torch.where(self._room[pair[0]] >= self._room[pair[1]], pair[0], pair[1])
         room, first = self._room[picked], self._first[picked]
@@ -98,11 +103,12 @@ class PathWindows:
 
 
 class ListedWindows:
-    """Draws from a list of windows, the longer one of two uniform ones, in batches of similar length.
+    """Draw from a list of windows, the longer one of two uniform ones, in batches of similar length.
 
     Args:
+        windows: the data.
         first: (N,), first step of each window.
-        strides: (N,), its length in strides.
+        strides: (N,), length of each window in strides.
     Raises:
         ValueError: the list is empty.
     """
@@ -114,11 +120,11 @@ class ListedWindows:
 
     @property
     def longest(self) -> int:
-        """Positions of the longest window."""
+        """Number of positions of the longest window."""
         return int(self.strides.max()) + 1
 
     def draw(self, count: int, generator: torch.Generator) -> Windows:
-        """`count` windows of similar length."""
+        """Draw `count` windows of similar length."""
         pair = torch.randint(
             len(self.first), (2, count * self.windows.pool), generator=generator, device="cpu"
         )
@@ -141,7 +147,7 @@ def batch(
     count: int,
     generator: torch.Generator,
 ) -> Windows:
-    """One block of `count` of the N windows, sorted by length: a uniform one of the N / count blocks."""
+    """A uniformly drawn block of `count` of the N windows, sorted by length."""
     order = strides.argsort(stable=True)
     block = int(torch.randint(len(first) // count, (1,), generator=generator, device="cpu"))
     chosen = order[block * count : (block + 1) * count]

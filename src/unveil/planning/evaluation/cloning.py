@@ -1,4 +1,4 @@
-"""Behaviour cloning: the baseline that every planner on recorded behaviour must beat."""
+"""Behaviour cloning: the first baseline of planners on recorded behaviour."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Pairs(NamedTuple):
 
 
 class Clone(nn.Module):
-    """The mean action for an observation: two hidden layers of 256."""
+    """An MLP with two hidden layers of 256 that predicts the mean action."""
 
     def __init__(self, episodes: Episodes) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Clone(nn.Module):
 
 
 def pairs(episodes: Episodes, size: int) -> Callable[[torch.Generator], Pairs]:
-    """A source of random batches of all transitions."""
+    """A function generator -> random batch of all transitions."""
     observations, actions = (
         torch.from_numpy(np.asarray(a, np.float32)) for a in (episodes.observations, episodes.actions)
     )
@@ -57,7 +57,8 @@ def cloning_loss(model: nn.Module, batch: Pairs) -> tuple[Tensor, Mapping[str, f
 
 
 def best_episodes(episodes: Episodes, share: float) -> Episodes:
-    """The episodes of the highest return that together hold `share` of the transitions (at least one episode): for "10 % BC".
+    """The episodes of highest return that together have a fraction `share` of the transitions, at least one
+    episode (for "10 % BC").
 
     Raises:
         ValueError: share outside (0, 1].

@@ -1,4 +1,5 @@
-"""Scores of finished evaluations, ours and the original Diffuser's, read from `<logbase>/<dataset>/plans/<experiment>/<trial>/*.json`."""
+"""Read the scores of evaluations, of unveil and of jannerm/diffuser:
+`<logbase>/<dataset>/plans/<experiment>/<trial>/*.json`."""
 
 import csv
 import io
@@ -45,7 +46,8 @@ Program = Literal["unveil", "Diffuser"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file: who wrote it, the protocol if it says so, and D4RL's normalised scores of its episodes (100 is the expert)."""
+    """One file: the program that wrote it, the protocol if the file names it, and D4RL's normalised score of
+    each episode (100: expert)."""
 
     program: Program
     protocol: str
@@ -65,13 +67,18 @@ class Experiment:
 
 
 def is_d4rl(dataset: str) -> bool:
-    """Whether a name is one of D4RL's own data sets; all others must not stand beside published scores without saying so."""
+    """Whether a name is one of D4RL's data sets. Scores on other data sets need a label beside published
+    scores."""
     return D4RL_NAME.fullmatch(dataset) is not None
 
 
 def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], list[str]]:
-    """The experiments of that name (`*` and `?` stand for anything) below a folder, and a line for each file that is none."""
-    found: dict[tuple[Program, str, str, str], list[Outcome]] = {}
+    """The experiments below a folder, and a line for each file that is none.
+
+    Args:
+        name: name of the experiments, with the wildcards `*` and `?`.
+    """
+    outcomes_of: dict[tuple[Program, str, str, str], list[Outcome]] = {}
     skipped: list[str] = []
     for file in sorted(folder.rglob("*.json")):
         place = _place(file)
@@ -83,9 +90,10 @@ def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], 
             skipped.append(printable(f"skipped {file}: {error}"))
             continue
         if outcome is not None:
-            found.setdefault((outcome.program, *place), []).append(outcome)
+            outcomes_of.setdefault((outcome.program, *place), []).append(outcome)
     return [
-        _experiment(key, outcomes) for key, outcomes in sorted(found.items(), key=lambda item: item[0][1:])
+        _experiment(key, outcomes)
+        for key, outcomes in sorted(outcomes_of.items(), key=lambda item: item[0][1:])
     ], skipped
 
 
@@ -103,7 +111,8 @@ def _experiment(key: tuple[Program, str, str, str], outcomes: Sequence[Outcome])
 
 
 def _place(file: Path) -> tuple[str, str, str] | None:
-    """Data set, experiment and folder of experiments of `<dataset>/plans*/<experiment>/<trial>/<file>`, if it lies in such a place."""
+    """Data set, experiment and folder of experiments of a path
+    `<dataset>/plans*/<experiment>/<trial>/<file>`, or None for other paths."""
     parts = file.absolute().parts[:-1]
     marks = [i for i, part in enumerate(parts) if part == "plans"] or [
         i for i, part in enumerate(parts) if part.startswith("plans")
@@ -117,15 +126,16 @@ def _place(file: Path) -> tuple[str, str, str] | None:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without what would steer a terminal."""
+    """The text on one line, without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def read_outcome(file: Path) -> Outcome | None:
-    """An evaluation of ours, or the original's `rollout.json`; None for JSON objects that are something else, such as its `args.json`.
+    """Read an evaluation of unveil, or a `rollout.json` of jannerm/diffuser; None for other JSON objects,
+    such as `args.json`.
 
     Raises:
-        UnveilError: unreadable, damaged, or numbers that are none.
+        UnveilError: unreadable, damaged, or impossible numbers.
     """
     try:
         if not file.is_file():
@@ -179,7 +189,7 @@ def _number(value: object, what: str) -> float:
 
 
 def described(experiment: Experiment, seed: int = 0) -> dict[str, Any]:
-    """Count, mean, standard error, interquartile mean and 95 % bootstrap intervals of both."""
+    """Count, mean, standard error, interquartile mean, and 95 % bootstrap intervals of both means."""
     scores = experiment.scores
     low, high = bootstrap_ci95(scores, np.mean, seed)
     iqm_low, iqm_high = bootstrap_ci95(scores, interquartile_mean, seed)
@@ -213,25 +223,27 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def data_label(row: Mapping[str, Any]) -> str:
-    """The data set, with the word that keeps it apart from D4RL's own."""
+    """The data set, with a label if it is not D4RL's own."""
     return row["dataset"] if row["d4rl"] else f"{row['dataset']} (not D4RL's own data)"
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """`dataset | experiment | path | N scores` and `mean +/- standard error`, as the original's read_results.py prints them, and more."""
+    """The lines that read_results.py of jannerm/diffuser prints: `dataset | experiment | path | N scores`,
+    `mean +/- error`, and more."""
     parts: list[str] = []
     for row in rows:
         parts.append(
             f"{row['dataset']:<30} | {row['experiment']:<50} | {row['path']:<50} | {row['n']} scores"
         )
         mean = f"    {row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
-        more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{_interval(row, 'score') or ' without interval'}"
+        mean = _interval(row, "score") or " without interval"
+        more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{mean}"
         parts.append(f"{mean} | {more} | {row['program']}{'' if row['d4rl'] else ', D4RL-style'}")
     return "\n".join(parts)
 
 
 def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A table for documents."""
+    """A Markdown table."""
     head = [
         "data set",
         "experiment",
@@ -257,7 +269,7 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def comma_separated(rows: Iterable[Mapping[str, Any]]) -> str:
-    """CSV with a head; what has no number is empty."""
+    """A CSV table with a header; missing numbers are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""Graph search over recorded data, without any model: the baseline that a planner must be held against."""
+"""Graph search over recorded data, without a model: the baseline of maze planners."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,11 +9,14 @@ from unveil.planning.data.episodes import Episodes
 
 
 class DataGraph:
-    """Shortest paths over moves that were seen: bins of the first two observation numbers, joined where data went from one to the other.
+    """Shortest paths in a graph of visited bins of positions, with an edge where the data went from one bin
+    to another.
 
     Args:
-        bin_size: in position units.
-        hops: transitions between the two ends of a move; more joins bins that a slow body crosses in several steps.
+        episodes: the data.
+        bin_size: size of a bin, in cells.
+        hops: transitions between both ends of an edge; larger values connect bins that a slow body crosses in
+            several steps.
     """
 
     def __init__(self, episodes: Episodes, bin_size: float = 0.1, hops: int = 5) -> None:
@@ -30,17 +33,17 @@ class DataGraph:
         moves = np.unique(np.stack([index[first], index[first + hops]], axis=1), axis=0)
         moves = moves[moves[:, 0] != moves[:, 1]]
         lengths = np.linalg.norm(self.points[moves[:, 0]] - self.points[moves[:, 1]], axis=1)
-        # from the goal backwards: edges are turned round
+        # edges are reversed, since the search begins at the goal
         self._graph = coo_matrix((lengths, (moves[:, 1], moves[:, 0])), (len(nodes), len(nodes))).tocsr()
 
     def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
-        """From start to goal, both included; a straight line where data never led there."""
-        source, place = self._nearest(goal), self._nearest(start)
+        """The path from start to goal, with both ends; a straight line if the data contain no way."""
+        source, node = self._nearest(goal), self._nearest(start)
         _, before = dijkstra(self._graph, indices=source, return_predecessors=True)
-        path = [start, self.points[place]]
-        while place != source and before[place] >= 0:
-            place = int(before[place])
-            path.append(self.points[place])
+        path = [start, self.points[node]]
+        while node != source and before[node] >= 0:
+            node = int(before[node])
+            path.append(self.points[node])
         return np.array([*path, goal])
 
     def _nearest(self, point: np.ndarray) -> int:

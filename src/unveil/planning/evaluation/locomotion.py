@@ -1,4 +1,4 @@
-"""Returns of locomotion: all episodes step together, D4RL's normalised score beside each."""
+"""Returns and D4RL's normalised scores of locomotion episodes, which are stepped together."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -10,7 +10,8 @@ from unveil.planning.worlds.locomotion.body import Body, normalized_score
 from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 from unveil.runs.statistics import mean_ci95
 
-Act = Callable[..., Float[np.ndarray, "B A"]]  # observations (B, D), and `episodes` (B,) where asked
+Act = Callable[..., Float[np.ndarray, "B A"]]
+"""(observations (B, D), and with `only_running` the keyword `episodes` (B,)) -> actions (B, A)."""
 
 
 def roll(
@@ -20,10 +21,10 @@ def roll(
     on_step: Callable[[int], None] | None = None,
     only_running: bool = False,
 ) -> None:
-    """Act until all episodes are over, or for `longest` steps.
+    """Act until all episodes are over, or for `longest` environment steps.
 
-    `act` sees every row, those of episodes that are over too; with `only_running` only the rows that still run, and as `episodes` their
-    numbers, as `GuidedPlanner.act` takes them.
+    `act` gets the observations of all episodes, including finished ones; with `only_running` those of running
+    episodes, and the numbers of these as `episodes`, as `GuidedPlanner.act` takes them.
     """
     for step in range(world.body.steps if longest is None else longest):
         if not world.running.any():
@@ -56,7 +57,7 @@ def locomotion_metrics(world: LocomotionEpisodes) -> dict[str, float]:
 def decisions_per_second(
     body: Body, act: Act, reset: Callable[[], None], count: int, seed: int, version: str = "v5"
 ) -> float:
-    """Decisions a second for one environment, one after another; the first of the episode counts too."""
+    """Decisions per second in one environment, one after another, including the first of the episode."""
     world = LocomotionEpisodes(body, 1, seed, "v4" if version == "v4" else "v5")
     reset()
     spent = 0.0

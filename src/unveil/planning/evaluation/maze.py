@@ -1,4 +1,4 @@
-"""The Maze2D protocol: many episodes in lock-step under D4RL's reward, and what is measured on them."""
+"""The Maze2D protocol: many episodes, stepped together, with D4RL's reward, and their metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from unveil.planning.worlds.maze.layout import Layout
 from unveil.runs.statistics import mean_ci95
 
 Act = Callable[[np.ndarray], np.ndarray]
-BLOCK = 300  # episodes that are drawn together: as many as the protocol's default
+BLOCK = 300  # episodes that are drawn from one seed: the default number of the protocol
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,20 @@ class MazeRollout:
 
     @property
     def arrived(self) -> Bool[np.ndarray, " N"]:
-        """Whether the goal was touched at all."""
+        """Whether an episode has any reward."""
         return np.asarray(self.rewards.any(0))
 
     @property
     def arrival(self) -> Float[np.ndarray, " N"]:
-        """Steps until the first reward, counted from 1; T where it never came."""
+        """Environment steps until the first reward, counted from 1; T without any."""
         return np.where(self.arrived, self.rewards.argmax(0) + 1.0, float(len(self.rewards)))
 
 
 def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> MazeEpisodes:
-    """The episodes of a protocol, reset: every row of a table sees the same starts and goals, and few episodes are the first of many.
+    """The episodes of the protocol after their reset. The same seed gives the same starts and goals, and
+    fewer episodes are the first ones of more.
 
-    They are drawn in blocks of `BLOCK`, each of its own seed; the first is that of `seed` alone.
+    Blocks of `BLOCK` episodes have seeds of their own; that of the first block is `seed`.
     """
     world, block = MazeEpisodes(layout, episodes), MazeEpisodes(layout, BLOCK)
     for first in range(0, episodes, BLOCK):
@@ -56,7 +57,8 @@ def starting_states(layout: Layout, multi: bool, episodes: int, seed: int) -> Ma
 
 
 def roll(world: MazeEpisodes, act: Act, on_step: Callable[[int], None] | None = None) -> MazeRollout:
-    """Run all episodes to the layout's length. `act` maps observations (N, 4) to forces (N, 2)."""
+    """Act in all episodes, up to the length of the layout. `act` maps observations (N, 4) to forces (N,
+    2)."""
     observations, rewards = [world.state.copy()], []
     for t in range(world.layout.steps):
         seen, reward = world.step(act(observations[-1]))
@@ -68,9 +70,10 @@ def roll(world: MazeEpisodes, act: Act, on_step: Callable[[int], None] | None = 
 
 
 def maze_metrics(layout: Layout, rollout: MazeRollout) -> dict[str, float]:
-    """Score, latched score (reward kept after the first touch, as some tables do), success and arrival, with sample size.
+    """Score, latched score (every step after the first reward has a reward, as in some tables), success,
+    arrival, and sample size.
 
-    A layout without published constants reports `return_mean` in the score's place.
+    A layout without published score constants has `return_mean` instead of the score.
     """
     returns = rollout.rewards.sum(0)
     latched = np.maximum.accumulate(rollout.rewards, axis=0).sum(0)

@@ -26,7 +26,7 @@ COLOURS = mpl.colormaps["plasma"]
 
 
 class MazePicture:
-    """One figure with a maze in each of its panels; rows run down, columns to the right, as in the text map."""
+    """A figure with a maze in each panel. Rows run down and columns to the right, as in the text map."""
 
     def __init__(self, layout: Layout, panels: int = 1, width: float = 4.6) -> None:
         rows, columns = layout.walls.shape
@@ -56,7 +56,7 @@ class MazePicture:
         self._moving: list = []
 
     def title(self, panel: int, text: str) -> None:
-        """A line above a panel."""
+        """Write a line above a panel."""
         x = (panel + 0.5) / len(self.axes)
         self._moving.append(
             self.figure.text(
@@ -67,7 +67,7 @@ class MazePicture:
     def ends(
         self, panel: int, start: Sequence[float] | np.ndarray, goal: Sequence[float] | np.ndarray
     ) -> None:
-        """Start, and goal with the circle that counts."""
+        """Draw the start, and the goal with the circle in which the reward is 1."""
         axes = self.axes[panel]
         axes.add_patch(Circle((goal[1], goal[0]), GOAL_RADIUS, fc=GOAL, alpha=0.22, ec="none", zorder=2))
         axes.plot(goal[1], goal[0], marker="*", ms=13, color=GOAL, mec="white", mew=0.8, zorder=6)
@@ -82,7 +82,7 @@ class MazePicture:
         alpha: float = 1.0,
         dots: bool = False,
     ) -> None:
-        """A path, coloured by progress."""
+        """Draw a path, coloured by progress."""
         line = path[:, ::-1]
         shade = COLOURS(np.linspace(0.05, 0.88, max(2, len(line))))
         segments = np.stack([line[:-1], line[1:]], axis=1)
@@ -98,13 +98,13 @@ class MazePicture:
             )
 
     def waypoints(self, panel: int, points: Float[np.ndarray, "N 2"]) -> None:
-        """Points that a plan had to pass."""
+        """Draw waypoints."""
         self.axes[panel].scatter(
             points[:, 1], points[:, 0], marker="D", s=46, c="white", edgecolors=INK, linewidths=1.4, zorder=7
         )
 
     def ball(self, panel: int, position: Float[np.ndarray, "2"]) -> None:
-        """The body at its true size, with a halo so that it is seen."""
+        """Draw the body at its true size, with a halo."""
         halo = Circle(
             (position[1], position[0]), 2.2 * BALL_RADIUS, fc="white", alpha=0.85, ec="none", zorder=7
         )
@@ -112,12 +112,12 @@ class MazePicture:
         self._moving += [self.axes[panel].add_patch(halo), self.axes[panel].add_patch(ball)]
 
     def frame(self) -> UInt8[np.ndarray, "H W 3"]:
-        """What is drawn now, as pixels."""
+        """The pixels of the figure."""
         self.canvas.draw()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def wipe(self) -> None:
-        """Remove paths, balls and titles; maze and ends stay."""
+        """Remove paths, balls and titles, but not the maze, start and goal."""
         for artist in self._moving:
             artist.remove()
         self._moving = []
@@ -131,7 +131,8 @@ def plan_frames(
     start: np.ndarray,
     goal: np.ndarray,
 ) -> list[np.ndarray]:
-    """The plan appearing out of noise: one frame a state (all candidates, t), the chosen one last and thick."""
+    """Frames of a plan appearing out of noise: one per state (all candidates, t); the chosen one is drawn
+    last and thick."""
     picture = MazePicture(layout)
     picture.ends(0, start, goal)
     frames = []
@@ -155,7 +156,7 @@ def plan_frames(
 def rollout_frames(
     layout: Layout, path: Float[np.ndarray, "H 2"], rollout: MazeRollout, episode: int, stride: int = 4
 ) -> list[np.ndarray]:
-    """Plan on the left, execution on the right, up to a little after arrival."""
+    """Frames of a plan on the left and its execution on the right, until shortly after arrival."""
     picture = MazePicture(layout, panels=2)
     track, goal = rollout.observations[:, episode, :2], rollout.goals[episode]
     for panel in (0, 1):

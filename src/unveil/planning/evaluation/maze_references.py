@@ -1,4 +1,5 @@
-"""Reference points of the maze table: the controller that made the data, and a shortest-path oracle that is given the map."""
+"""References of the maze table: the controller that made the data, and a shortest-path oracle. Both know the
+map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from unveil.planning.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, Layout
 
 @dataclass(frozen=True)
 class Reference:
-    """What a reference did on the episodes, the paths that it meant to follow, and how long its decisions took.
+    """The rollout of a reference, its planned paths, and the wall time of its decisions.
 
     Args:
-        paths: the intended polyline of each episode, first its start.
+        rollout: the episodes.
+        paths: the planned polyline of each episode, from its start.
         plan_seconds: wall time of each plan.
-        act_seconds: wall time of one decision for one body, a sample of them.
-        replans: how often a path was given up for a new one, in all episodes together.
+        act_seconds: wall times of single decisions for one body.
+        replans: number of plans that replaced another, in all episodes.
     """
 
     rollout: MazeRollout
@@ -35,7 +37,7 @@ class Reference:
 
 
 def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
-    """D4RL's data controller without action noise, made anew for each episode, whose own seed is (seed, i); it is given the map."""
+    """D4RL's data controller without action noise; a new one with the seed (seed, i) for each episode i."""
     goals = [(float(x), float(y)) for x, y in world.goal]
     planned: list[float] = []
     for (x, y, vx, vy), goal in zip(world.state.tolist(), goals, strict=True):
@@ -43,7 +45,7 @@ def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
         began = perf_counter()
         WaypointController(world.layout, np.random.default_rng(seed)).act(
             x, y, vx, vy, goal
-        )  # planned anew and thrown away
+        )  # measures the wall time of planning alone
         planned.append(perf_counter() - began)
     controllers = [
         WaypointController(world.layout, np.random.default_rng([seed, i])) for i in range(world.count)
@@ -64,7 +66,7 @@ def controller_reference(world: MazeEpisodes, seed: int) -> Reference:
 
 
 def oracle_reference(world: MazeEpisodes, gains: PursuitGains | None = None) -> Reference:
-    """The planner's own executor on shortest paths through the map: what perfect plans would give."""
+    """The planner's controller on shortest paths through the map: the result of perfect plans."""
     return pursued(world, ShortestPaths(world.layout).path, gains)
 
 
@@ -73,8 +75,13 @@ def pursued(
     path_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     gains: PursuitGains | None = None,
 ) -> Reference:
-    """The planner's own executor on any source of paths (start (2,), goal (2,)) -> (H, 2): one path an episode, and again after straying
-    or sticking, as the planner does."""
+    """The planner's controller on paths of any source. It plans once per episode, and again after straying or
+    sticking, like the planner.
+
+    Args:
+        path_of: (start (2,), goal (2,)) -> path (H, 2).
+        gains: gains of the controller.
+    """
     paths: list[np.ndarray] = []
     planned: list[float] = []
     for state, goal in zip(world.state, world.goal, strict=True):
@@ -125,10 +132,10 @@ class ShortestPaths:
         ).tocsr()
 
     def path(self, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "H 2"]:
-        """From start to goal, both included.
+        """The shortest path from start to goal, with both ends.
 
         Raises:
-            ValueError: no way leads there.
+            ValueError: there is none.
         """
         source, target = self._nearest(goal), self._nearest(start)
         _, before = dijkstra(self._graph, directed=False, indices=source, return_predecessors=True)

@@ -1,4 +1,4 @@
-"""Are the plans themselves good? Diagnostics that no executor can rescue."""
+"""Diagnostics of plans, independent of the controller, and of their execution."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from unveil.planning.plan import Plan
 from unveil.planning.worlds.maze.layout import BALL_RADIUS, Layout
 from unveil.planning.worlds.maze.physics import TOP_SPEED
 
-FINE = 0.02  # cells between the points at which a path is held against the walls
+FINE = 0.02  # distance in cells between the points of a path that are tested against walls
 
 
 def crosses_wall(layout: Layout, path: Float[np.ndarray, "H 2"], depth: float = 0.0) -> bool:
@@ -28,12 +28,13 @@ def touches_wall(layout: Layout, path: Float[np.ndarray, "H 2"], slack: float = 
 
 
 def plan_diagnostics(layout: Layout, plans: Sequence[Plan], stride: int) -> dict[str, float]:
-    """Of raw samples, as the model made them: wall crossings, contacts, impossible steps, and how much candidates differ.
+    """Diagnostics of sampled paths.
 
-    wall_crossing_rate: share of all candidates whose centre line enters a wall; chosen_wall_crossing_rate: of the chosen ones.
-    wall_contact_rate: share of all candidates along which the ball would overlap a wall by more than 0.02.
-    dynamics_violation_rate: share of steps of all candidates over 1 % faster than a ball can move on an axis.
-    diversity_mean: mean distance in cells between two candidates of one plan.
+    wall_crossing_rate: fraction of candidates whose centre line enters a wall; chosen_wall_crossing_rate:
+    that of the chosen paths. wall_contact_rate: fraction of candidates along which the ball would overlap a
+    wall by more than 0.02 cells. dynamics_violation_rate: fraction of steps of all candidates that are more
+    than 1 % faster than a ball can move on an axis. diversity_mean: mean distance in cells between two
+    candidates of a plan.
     """
     samples = [plan.candidates[k, : plan.lengths[k]] for plan in plans for k in range(len(plan.candidates))]
     steps = np.concatenate([np.abs(np.diff(path, axis=0)).max(1) for path in samples])
@@ -57,14 +58,15 @@ def plan_diagnostics(layout: Layout, plans: Sequence[Plan], stride: int) -> dict
 
 
 def execution_diagnostics(plans: Sequence[Plan], rollout: MazeRollout) -> dict[str, float]:
-    """How far execution leaves the first plan, until arrival: mean and largest distance, and |predicted - actual| arrival in steps."""
+    """Distances of the execution from the first plan until arrival, and |predicted - actual| arrival in
+    environment steps."""
     miss = [abs(plan.arrival - rollout.arrival[i]) for i, plan in enumerate(plans)]
     return deviations([plan.path for plan in plans], rollout) | {"arrival_error_mean": float(np.mean(miss))}
 
 
 def deviations(paths: Sequence[np.ndarray], rollout: MazeRollout) -> dict[str, float]:
-    """Distance of each executed track from its path until arrival: its mean and its largest value, averaged over episodes; of the largest
-    also the 95th percentile, and the share of episodes where it exceeds 0.3 cells."""
+    """Distance of each executed track from its path until arrival: mean and maximum, averaged over episodes;
+    of the maximum also the 95th percentile, and the fraction of episodes in which it exceeds 0.3 cells."""
     tracks = [rollout.observations[: int(until) + 1, i, :2] for i, until in enumerate(rollout.arrival)]
     distances = [polyline_distance(track, path) for track, path in zip(tracks, paths, strict=True)]
     worst = np.array([d.max() for d in distances])
@@ -77,7 +79,7 @@ def deviations(paths: Sequence[np.ndarray], rollout: MazeRollout) -> dict[str, f
 
 
 def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
-    """The metrics of a planner that make sense for a reference, under the same names."""
+    """The metrics of a reference, under the names that a planner's have."""
     return (
         maze_metrics(layout, reference.rollout)
         | deviations(reference.paths, reference.rollout)
@@ -91,7 +93,8 @@ def reference_metrics(layout: Layout, reference: Reference) -> dict[str, float]:
 
 
 def time_calls(call: Callable[[int], object], count: int, warm_up: int = 25) -> tuple[float, float]:
-    """Median and 95th percentile, in seconds, of call(0), call(1), ... one at a time; `warm_up` before, or a second's, do not count."""
+    """Median and 95th percentile, in seconds, of the wall time of call(0), call(1), ... after `warm_up`
+    calls, or one second of them."""
     began = time.perf_counter()
     for i in range(warm_up):
         call(i)

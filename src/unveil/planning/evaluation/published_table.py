@@ -1,4 +1,5 @@
-"""The locomotion table of Janner et al. 2022 (arXiv:2205.09991) in LaTeX: published columns with their sources, and columns of runs."""
+"""The locomotion table of Janner et al. 2022 (arXiv:2205.09991) in LaTeX, with published columns and columns
+of experiments."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ SPECIAL = {
 
 @dataclass(frozen=True)
 class Column:
-    """Scores and standard errors by data set, without `-v2`; `d4rl` says whether those are D4RL's own data, so that scores may compete."""
+    """Scores and standard errors by data set, without `-v2`. `d4rl`: whether the data are D4RL's own, so that
+    scores are comparable."""
 
     title: str
     scores: Mapping[str, float]
@@ -49,7 +51,7 @@ class Column:
 
 
 def published() -> list[Column]:
-    """The columns of the file of published numbers, where each has its source."""
+    """The columns of published numbers, from the file that names their sources."""
     columns = json.loads(PUBLISHED.read_text())["columns"]
     return [
         Column(
@@ -62,10 +64,10 @@ def published() -> list[Column]:
 
 
 def measured(experiments: Sequence[Experiment]) -> list[Column]:
-    """A column for each program and kind of data that the experiments have; without any of ours, an empty one.
+    """One column for each program and kind of data of the experiments; an empty one if unveil has none.
 
     Raises:
-        UnveilError: several experiments for one place of the table.
+        UnveilError: several experiments for one cell of the table.
     """
     columns = []
     for program, title in (("Diffuser", "Diffuser, these runs"), ("unveil", "unveil")):
@@ -80,8 +82,9 @@ def measured(experiments: Sequence[Experiment]) -> list[Column]:
                 other = chosen.setdefault(str(_row(e)), e)
                 if other is not e:
                     raise UnveilError(
-                        f"the table has one place for {e.dataset}, but there are {other.path}/{other.name} and {e.path}/{e.name}; "
-                        "choose with --experiment"
+                        f"the table has one cell for {e.dataset}, but there are {other.path}/{other.name} "
+                        f"and {e.path}/{e.name}; "
+                        "choose one by `experiment`"
                     )
             if chosen or (
                 program == "unveil"
@@ -100,15 +103,15 @@ def _row(experiment: Experiment) -> str | None:
 
 
 def escaped(text: str) -> str:
-    """The text with LaTeX's special characters as print; what is not ASCII becomes a question mark."""
+    """The text with LaTeX's special characters escaped; characters beyond ASCII become question marks."""
     return "".join(SPECIAL.get(letter, letter if " " <= letter <= "~" else "?") for letter in text)
 
 
 def latex(experiments: Sequence[Experiment]) -> str:
-    """The table: nine rows, the best of each in bold, averages of whole columns.
+    """The LaTeX table: nine rows with the best score of each in bold, and averages of complete columns.
 
     Raises:
-        UnveilError: several experiments for one place of the table.
+        UnveilError: several experiments for one cell of the table.
     """
     columns = [*published(), *measured(experiments)]
     titles = " & ".join(rf"\multicolumn{{1}}{{r}}{{{_title(column)}}}" for column in columns)
@@ -184,6 +187,7 @@ def _caption(columns: Sequence[Column], experiments: Sequence[Experiment]) -> st
         )
     if not all(column.d4rl for column in columns):
         text.append(
-            "D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and none is bold."
+            "D4RL-style data are not D4RL's own: those scores do not compare with the other columns, and "
+            "none is bold."
         )
     return " ".join(text)

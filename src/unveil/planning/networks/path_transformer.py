@@ -1,4 +1,4 @@
-"""A transformer over paths of any length, several positions a token."""
+"""A transformer over paths of any length, with several positions per token."""
 
 from dataclasses import replace
 
@@ -13,19 +13,21 @@ from unveil.network.layers import ModulatedBlock, fourier, mlp, sinusoids
 class PathTransformer(nn.Module):
     """(x (B, H, D), time (B,) in (0, 1], condition) -> (B, H, D), for every H.
 
-    A token is a patch of `patch` consecutive positions; its place is counted from both ends. The output is an offset from an anchor
-    path that the condition brings (zeros if there is nothing better), so that a fresh network returns the anchor.
+    A token is a patch of `patch` consecutive positions; its index is counted from both ends. The output is an
+    offset from the anchor path of the condition, so that an untrained network returns the anchor.
 
     Condition:
-        concat (B, H, D + D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
-        vector (B, V): what the whole path is about, of order 1 (ends of the path, log-length).
-        valid (B, H): real positions, a prefix of each row.
-        prefix: what `prefill` computed of the vector and the places of tokens, once for all steps of a sample; optional.
+        concat (B, H, 2 D): the anchor path, and which numbers of x are known and clean (1) or noisy (0).
+        vector (B, V): properties of the whole path, of order 1 (its ends and its log-length).
+        valid (B, H): positions that are no padding, a prefix of each row.
+        prefix: optional; the result of `prefill`, the same for all steps of a sample.
 
     Args:
-        features: D.
-        vector: V.
-        octaves: Fourier octaves for positions in x and for the vector.
+        features: D, size of a position.
+        vector: V, size of the condition's vector.
+        width, depth, heads: sizes of the transformer.
+        patch: positions per token.
+        octaves: Fourier octaves of the features of x and of the vector.
     Raises:
         ValueError: the condition lacks a field or has a wrong shape.
     """
@@ -67,19 +69,20 @@ class PathTransformer(nn.Module):
         batch, horizon, features = x.shape
         if cond.concat.shape != (batch, horizon, 2 * features) or cond.valid.shape != (batch, horizon):
             raise ValueError(
-                f"PathTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} and valid "
+                f"PathTransformer: for x {tuple(x.shape)} concat must be {(batch, horizon, 2 * features)} "
+                "and valid "
                 f"{(batch, horizon)}, got {tuple(cond.concat.shape)} and {tuple(cond.valid.shape)}"
             )
         anchor = cond.concat[..., :features]
-        positions = torch.cat([x, cond.concat, fourier(x, self.octaves)], dim=-1)
+        positions = torch.cat([x, cond.concat, fourier(x, self.octaves)], dim=-1)  # (B, H, ...)
         positions = positions * cond.valid[..., None]
         tokens = F.pad(positions, (0, 0, 0, -horizon % self.patch)).reshape(
             batch, -1, self.patch * positions.shape[-1]
         )
         valid = self._valid_tokens(cond.valid)
-        about, places = cond.prefix if isinstance(cond.prefix, tuple) else self._once(cond.vector, valid)
-        condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + about)
-        h = self.enter(tokens) + places
+        vector, indices = cond.prefix if isinstance(cond.prefix, tuple) else self._once(cond.vector, valid)
+        condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + vector)  # (B, W)
+        h = self.enter(tokens) + indices  # (B, N, W)
         mask = None if bool(valid.all()) else valid
         for block in self.blocks:
             h = block(h, condition, mask)
@@ -88,7 +91,8 @@ class PathTransformer(nn.Module):
         return anchor + offset.reshape(batch, -1, features)[:, :horizon]
 
     def prefill(self, cond: Condition) -> Condition:
-        """The condition with `prefix`: the embedded vector (B, W) and the embedded places (B, N, W), which no step changes.
+        """The condition with `prefix`: embeddings of the vector (B, W) and of the token indices (B, N, W),
+        which are the same in every step.
 
         Raises:
             ValueError: the condition lacks vector or valid.
@@ -101,11 +105,11 @@ class PathTransformer(nn.Module):
         return F.pad(valid, (0, -valid.shape[1] % self.patch))[:, :: self.patch]
 
     def _once(self, vector: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        about = torch.cat([vector, fourier(vector, self.octaves)], dim=-1)
-        return self.about(about), self.place(self._places(valid, vector))
+        features = torch.cat([vector, fourier(vector, self.octaves)], dim=-1)
+        return self.about(features), self.place(self._indices(valid, vector))
 
-    def _places(self, valid: Tensor, x: Tensor) -> Tensor:
-        """(B, N, 2 W): sinusoids of the number of tokens before, and of those left."""
+    def _indices(self, valid: Tensor, x: Tensor) -> Tensor:
+        """(B, N, 2 W): sinusoids of the number of tokens before each token, and of the number after it."""
         before = torch.arange(valid.shape[1], device=x.device, dtype=x.dtype).expand(valid.shape)
         left = valid.sum(1, keepdim=True).to(x.dtype) - 1.0 - before
         return torch.cat([sinusoids(before, self.width, 1000.0), sinusoids(left, self.width, 1000.0)], dim=-1)

@@ -8,11 +8,12 @@ from unveil.network.layers import fourier, mlp
 
 
 class QuantileMLP(nn.Module):
-    """(..., D) to the quantiles (..., Q) of log y given x, ascending by construction.
+    """x (..., D) -> quantiles (..., Q) of log y given x, ascending by construction.
 
     Args:
-        inputs: D, numbers of order 1.
+        inputs: D, size of x, whose numbers are of order 1.
         levels: the Q probabilities, ascending in (0, 1).
+        width, depth, octaves: sizes of the MLP, and Fourier octaves of its input.
     """
 
     def __init__(
@@ -28,7 +29,16 @@ class QuantileMLP(nn.Module):
 
 
 def pinball(prediction: Tensor, target: Tensor, levels: tuple[float, ...]) -> Tensor:
-    """Mean over levels of max(q (y - p), (q - 1) (y - p)): its minimiser is the q-quantile. Koenker & Bassett 1978. (B, Q), (B,) -> (B,)"""
+    """The mean over levels q of max(q (y - p), (q - 1) (y - p)), whose minimiser p is the q-quantile. Koenker
+    & Bassett 1978.
+
+    Args:
+        prediction: (B, Q).
+        target: (B,).
+        levels: the Q probabilities.
+    Returns:
+        (B,).
+    """
     level = torch.tensor(levels, device=prediction.device, dtype=prediction.dtype)
-    miss = target[:, None] - prediction
-    return torch.maximum(level * miss, (level - 1.0) * miss).mean(1)
+    error = target[:, None] - prediction  # (B, Q)
+    return torch.maximum(level * error, (level - 1.0) * error).mean(1)

@@ -1,6 +1,6 @@
-"""The temporal U-Net of Diffuser: one-dimensional convolutions over the steps of a trajectory.
+"""Diffuser's temporal U-Net and value network: one-dimensional convolutions over the steps of a trajectory.
 
-Janner et al. 2022, appendix C; as many parameters as the released code.
+Janner et al. 2022, appendix C; with the number of parameters of the released code.
 """
 
 from itertools import pairwise
@@ -14,14 +14,19 @@ from unveil.network.layers import sinusoids
 
 
 class TemporalUNet(nn.Module):
-    """(x (B, H, D), time (B,), condition unread) -> (B, H, D), for every H that `2 ** (len(multiples) - 1)` divides.
+    """(x (B, H, D), time (B,), condition, which is not used) -> (B, H, D), for every H that `2 **
+    (len(multiples) - 1)` divides.
 
-    `time` is the index of the step, 0 .. T - 1. Level k has `width * multiples[k]` channels; between levels H is halved. As in the released
-    code the features at full resolution have no skip connection of their own: all that comes out has been halved once.
+    `time` is the index of the diffusion step, 0 .. T - 1. Level k has `width * multiples[k]` channels; H is
+    halved between levels. As in the released code there is no skip connection at full resolution.
 
     Args:
-        features: D.
-        attention: a `LinearAttention1d` after each level's blocks and in the middle.
+        features: D, size of a row.
+        width: channels of the first level, before its multiple.
+        multiples: channels of each level, as multiples of `width`.
+        kernel: kernel size of the convolutions.
+        attention: whether a `LinearAttention1d` follows the blocks of each level and the first block in the
+            middle.
     Raises:
         ValueError: H cannot be halved as often as there are levels.
     """
@@ -54,7 +59,7 @@ class TemporalUNet(nn.Module):
             *sizes[1:],
             sizes[-1],
             *(a for a, _ in inner),
-        ]  # channels after each level down, in the middle, after each level up
+        ]  # channels after each level down, in the middle, and after each level up
         self.attention = nn.ModuleList(LinearAttention1d(c) if attention else nn.Identity() for c in outputs)
         self.final = nn.Sequential(ConvBlock1d(width, width, kernel), nn.Conv1d(width, features, 1))
 
@@ -63,20 +68,20 @@ class TemporalUNet(nn.Module):
             raise ValueError(
                 f"TemporalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times"
             )
-        about = self.time(sinusoids(time, self.width, inclusive=True))
-        h, kept = x.transpose(1, 2), []
+        embedding = self.time(sinusoids(time, self.width, inclusive=True))  # (B, W)
+        h, skips = x.transpose(1, 2), []  # (B, D, H)
         for k, blocks in enumerate(self.down):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, about)
+                h = block(h, embedding)
             h = self.attention[k](h)
-            kept.append(h)
+            skips.append(h)
             if k < len(self.halvings):
                 h = self.halvings[k](h)
-        h = self.middle[1](self.attention[self.levels](self.middle[0](h, about)), about)
+        h = self.middle[1](self.attention[self.levels](self.middle[0](h, embedding)), embedding)
         for k, (blocks, double) in enumerate(zip(self.up, self.doublings, strict=True)):
-            h = torch.cat([h, kept.pop()], dim=1)
+            h = torch.cat([h, skips.pop()], dim=1)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, about)
+                h = block(h, embedding)
             h = double(self.attention[self.levels + 1 + k](h))
         return self.final(h).transpose(1, 2)
 
@@ -84,10 +89,11 @@ class TemporalUNet(nn.Module):
 class ValueNetwork(nn.Module):
     """(x (B, H, D), time (B,)) -> (B,), for every H.
 
-    Convolutional levels with `width * multiples[k]` channels, H halved after each, two more with half and a quarter of the last one's
-    channels, the mean over what places are left, and a hidden layer that sees the time too. Where one place is left (H up to
-    2 ** (levels + 2)) this is the released code's `ValueFunction`, weight for weight; that one flattens, and cannot take longer horizons.
-    Janner et al. 2022, appendix C.
+    Convolutional levels have `width * multiples[k]` channels; two more have half and a quarter of the
+    channels of the last one; H is halved after each. The mean over the remaining positions and the time
+    embedding go through one hidden layer. If one position remains (H up to 2 ** (levels + 2)), this is the
+    `ValueFunction` of the released code, weight for weight; that one flattens the positions, so it cannot
+    take longer horizons. Janner et al. 2022, appendix C.
     """
 
     def __init__(
@@ -109,10 +115,10 @@ class ValueNetwork(nn.Module):
         self.head = nn.Sequential(nn.Linear(last // 4 + width, last // 8), nn.Mish(), nn.Linear(last // 8, 1))
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        about = self.time(sinusoids(time, self.width, inclusive=True))
-        h = x.transpose(1, 2)
+        embedding = self.time(sinusoids(time, self.width, inclusive=True))  # (B, W)
+        h = x.transpose(1, 2)  # (B, D, H)
         for blocks, halve in zip(self.levels, self.halvings, strict=True):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, about)
+                h = block(h, embedding)
             h = halve(h)
-        return self.head(torch.cat([h.mean(2), about], dim=1))[:, 0]
+        return self.head(torch.cat([h.mean(2), embedding], dim=1))[:, 0]

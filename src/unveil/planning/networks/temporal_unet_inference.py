@@ -1,10 +1,13 @@
-"""The published temporal U-Net and value network for planning: the same function of the same weights in less time.
+"""Diffuser's temporal U-Net and value network for planning: the same function of the same weights in less
+time.
 
-Besides the pieces of `fast_conv1d.py`: what the blocks are told of the time is one matrix product, and kept, since a step's is the same for
-every row and every plan; and the value comes with its gradient to the input, so that no graph is recorded.
+Besides the layers of `network/conv1d_inference.py`: the time embeddings of all blocks are one matrix product,
+which is kept, since a diffusion step has the same embedding in every row and every plan; and the value is
+computed with its gradient with respect to the input, so that no graph is recorded.
 
-The weights are copied, on their device, when a horizon is first seen, and again once they have changed (`fast_layout.py`); in training, and
-where a graph is traced or compiled, the plain network serves.
+The weights are copied, on their device, at the first use of a horizon, and again after they have changed
+(`network/inference_layout.py`). In training, and where a graph is traced or compiled, the plain network is
+used.
 """
 
 from collections.abc import Callable
@@ -32,29 +35,31 @@ from unveil.network.inference_layout import Watch, plain_serves, share_names
 from unveil.network.layers import sinusoids
 from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
 
-MANY_ROWS = 16  # of a batch, from which arithmetic costs more than reading weights
-MOST_TIMES = 1024  # kept at once
-Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]  # a function to the same one, faster
+MANY_ROWS = 16  # batch size from which arithmetic costs more than reading weights
+MOST_TIMES = 1024  # number of time embeddings that are kept
+Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes a function faster without changing what it computes."""
 
 
 class Level(NamedTuple):
-    """Blocks at one number of places, attention, and a change of that number."""
+    """Blocks at one number of positions, attention, and a change of that number."""
 
     blocks: tuple[Residual, ...]
     attention: Attention | None
     change: Places | None
 
     def mixed(self, x: Tensor, film: Tensor) -> Tensor:
-        """The output before the change of places."""
+        """The output before the number of positions changes."""
         for block in self.blocks:
             x = block(x, film)
         return x if self.attention is None else self.attention(x)
 
 
-class Told:
-    """Times (B,) to all that the residual blocks are told of them, one after another, and the time vector: (B, channels).
+class TimeEmbedding:
+    """Times (B,) -> (B, channels): the time embeddings of all residual blocks, one after another, and that of
+    the head.
 
-    One row, (1, channels), where all times are equal; that is kept.
+    If all times are equal, the result has one row, (1, channels), and is kept.
     """
 
     def __init__(self, plain: TemporalUNet | ValueNetwork) -> None:
@@ -80,18 +85,21 @@ class Told:
         return self.kept[first]
 
     def _of(self, time: Tensor) -> Tensor:
-        about = self.time(sinusoids(time, self.width, inclusive=True))
-        return torch.cat([F.linear(F.mish(about), self.weight, self.bias), about], dim=1)
+        embedding = self.time(sinusoids(time, self.width, inclusive=True))
+        return torch.cat([F.linear(F.mish(embedding), self.weight, self.bias), embedding], dim=1)
 
 
 class FastUNet(nn.Module):
-    """`TemporalUNet` for inference; where a gradient is wanted, in training mode and while traced it is the plain network.
+    """`TemporalUNet` for inference. For gradients, in training mode and while traced the plain network is
+    used.
 
-    Its weights are the plain network's own, under the same names: what trains or loads them changes what this computes.
+    Its weights are those of the plain network, under the same names, so training or loading them changes this
+    network too.
 
     Args:
-        dtype: of weights and features; the times, the input and the output keep theirs.
-        quicker: makes the computation faster still, such as `compiled.Measured`.
+        plain: the network.
+        dtype: type of weights and features; times, input and output keep theirs.
+        quicker: makes the computation faster, such as `compiled.Measured`.
     """
 
     def __init__(
@@ -99,7 +107,9 @@ class FastUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
-        self._laid: tuple[Told, dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]]] | None = None
+        self._laid: (
+            tuple[TimeEmbedding, dict[tuple[int, bool], Callable[[Tensor, Tensor], Tensor]]] | None
+        ) = None
         self._watch = Watch(plain)
         share_names(self)
         self.train(plain.training)
@@ -109,23 +119,24 @@ class FastUNet(nn.Module):
             return self.plain(x, time, cond)
         with torch.no_grad():
             if self._laid is None or self._watch.changed():
-                self._laid = Told(self.plain), {}
-            told, runs = self._laid
+                self._laid = TimeEmbedding(self.plain), {}
+            embedding, runs = self._laid
             key = x.shape[1], len(x) >= MANY_ROWS
             if key not in runs:
-                run = _unet(self.plain, *key, self.dtype, told)
+                run = _unet(self.plain, *key, self.dtype, embedding)
                 runs[key] = run if self.quicker is None else self.quicker(run)
-            return runs[key](x.to(self.dtype), told(time, self.dtype)).to(x.dtype)
+            return runs[key](x.to(self.dtype), embedding(time, self.dtype)).to(x.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_laid": None}
 
 
 class FastValue(nn.Module):
-    """`ValueNetwork` for planning: values, and their first derivative with respect to x.
+    """`ValueNetwork` for planning: values, and their gradient with respect to x.
 
-    Where x requires a gradient the result is value + <gradient, x - x>: autograd finds the gradient written in, no second derivative, and
-    none to the weights. In training mode, while traced, and where only the weights want a gradient it is the plain network.
+    If x requires a gradient, the result is value + <gradient, x - x>, so that autograd finds the computed
+    gradient; there is no second derivative, and no gradient with respect to the weights. In training mode,
+    while traced, and for gradients of the weights alone the plain network is used.
     """
 
     def __init__(
@@ -134,7 +145,9 @@ class FastValue(nn.Module):
         super().__init__()
         self.plain, self.dtype, self.quicker = plain, dtype, quicker
         self._laid: (
-            tuple[Told, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]]
+            tuple[
+                TimeEmbedding, dict[tuple[int, bool, bool], Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]
+            ]
             | None
         ) = None
         self._watch = Watch(plain)
@@ -147,13 +160,13 @@ class FastValue(nn.Module):
         wanted = torch.is_grad_enabled() and x.requires_grad
         with torch.no_grad():
             if self._laid is None or self._watch.changed():
-                self._laid = Told(self.plain), {}
-            told, runs = self._laid
+                self._laid = TimeEmbedding(self.plain), {}
+            embedding, runs = self._laid
             key = x.shape[1], len(x) >= MANY_ROWS, wanted
             if key not in runs:
-                run = _value(self.plain, *key, self.dtype, told)
+                run = _value(self.plain, *key, self.dtype, embedding)
                 runs[key] = run if self.quicker is None or not wanted else self.quicker(run)
-            value, gradient = runs[key](x.to(self.dtype), told(time, self.dtype))
+            value, gradient = runs[key](x.to(self.dtype), embedding(time, self.dtype))
         if not wanted:
             return value.to(x.dtype)
         return value.to(x.dtype) + ((x - x.detach()) * gradient.to(x.dtype)).flatten(1).sum(1)
@@ -163,29 +176,29 @@ class FastValue(nn.Module):
 
 
 def _unet(
-    plain: TemporalUNet, places: int, many: bool, dtype: torch.dtype, told: Told
+    plain: TemporalUNet, positions: int, many: bool, dtype: torch.dtype, embedding: TimeEmbedding
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The U-Net at one number of places."""
+    """The U-Net for one number of positions."""
     net: Any = plain  # the items of module lists have no types
 
-    def level(blocks: Any, index: int, change: Any, places: int) -> Level:
-        laid = tuple(residual_of(b, places, dtype, many, told.films[b]) for b in blocks)
+    def level(blocks: Any, index: int, change: Any, positions: int) -> Level:
+        laid = tuple(residual_of(b, positions, dtype, many, embedding.films[b]) for b in blocks)
         return Level(
             laid,
             attention_of(net.attention[index], dtype),
-            None if change is None else places_of(change, places, dtype),
+            None if change is None else places_of(change, positions, dtype),
         )
 
-    count, deepest = plain.levels, places >> plain.levels - 1
+    count, deepest = plain.levels, positions >> plain.levels - 1
     down = [
-        level(blocks, k, change, places >> k)
+        level(blocks, k, change, positions >> k)
         for k, (blocks, change) in enumerate(zip(net.down, [*net.halvings, None], strict=True))
     ]
     before = level([net.middle[0]], count, None, deepest)
-    after = residual_of(net.middle[1], deepest, dtype, many, told.films[net.middle[1]])
+    after = residual_of(net.middle[1], deepest, dtype, many, embedding.films[net.middle[1]])
     ups = zip(net.up, net.doublings, strict=True)
     up = [level(blocks, count + 1 + k, change, deepest << k) for k, (blocks, change) in enumerate(ups)]
-    final, last = block_of(net.final[0], places, dtype, many), places_of(net.final[1], places, dtype)
+    final, last = block_of(net.final[0], positions, dtype, many), places_of(net.final[1], positions, dtype)
 
     def run(x: Tensor, film: Tensor) -> Tensor:
         kept: list[Tensor] = []
@@ -203,19 +216,20 @@ def _unet(
 
 
 def _value(
-    plain: ValueNetwork, places: int, many: bool, slope: bool, dtype: torch.dtype, told: Told
+    plain: ValueNetwork, positions: int, many: bool, slope: bool, dtype: torch.dtype, embedding: TimeEmbedding
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The value at one number of places, and its gradient to the input if `slope`, else the value again."""
+    """The value for one number of positions, and its gradient with respect to the input if `slope`, else the
+    value again."""
     net: Any = plain  # the items of module lists have no types
     levels: list[tuple[list[Residual], Places]] = []
     for blocks, halve in zip(net.levels, net.halvings, strict=True):
         levels.append(
             (
-                [residual_of(b, places, dtype, many, told.films[b]) for b in blocks],
-                places_of(halve, places, dtype),
+                [residual_of(b, positions, dtype, many, embedding.films[b]) for b in blocks],
+                places_of(halve, positions, dtype),
             )
         )
-        places = levels[-1][1].outputs
+        positions = levels[-1][1].outputs
     first, second = net.head[0], net.head[2]
 
     def run(x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +245,7 @@ def _value(
         if not slope:
             return value, value
         g = (second.weight * mish_slope(hidden)) @ first.weight[:, : x.shape[2]]
-        g = (g / places)[:, None].expand(-1, places, -1).to(dtype)
+        g = (g / positions)[:, None].expand(-1, positions, -1).to(dtype)
         for blocks, halve in reversed(levels):
             g = halve.back(g)
             for block in reversed(blocks):

@@ -1,4 +1,5 @@
-"""Transformers over trajectories, rows of actions and observations whose first is known, several a token: a denoiser's and a value's."""
+"""Transformers over trajectories, of a denoiser and of a value; a trajectory has rows of actions and
+observations, the first one known."""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,13 @@ from unveil.network.layers import ModulatedBlock, mlp, sinusoids
 
 
 class SequenceTrunk(nn.Module):
-    """(x (B, H, D), time (B,), told (B, V)) -> tokens (B, ceil(H / patch), W), for every H.
+    """(x (B, H, D), time (B,), vector (B, V)) -> tokens (B, ceil(H / patch), W), for every H.
 
-    `time` is the index of the step, 0 .. T - 1 (-1: clean).
-    A token is a patch of `patch` rows, its place counted from the first. The first row, where a plan begins, the time step and what else it
-    is told set every block's norms and gates. All work is matrix products, which is what processors are fastest at.
+    `time` is the index of the diffusion step, 0 .. T - 1 (-1: clean). A token is a patch of `patch` rows. The
+    first row, the time and the condition's vector modulate norms and gates of every block.
+
+    Args:
+        told: V, size of the condition's vector; 0: no condition.
     """
 
     def __init__(self, features: int, width: int, depth: int, heads: int, patch: int, told: int = 0) -> None:
@@ -29,13 +32,15 @@ class SequenceTrunk(nn.Module):
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
-    def forward(self, x: Tensor, time: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, vector: Tensor | None = None) -> Tensor:
         batch, horizon, features = x.shape
         tokens = F.pad(x, (0, 0, 0, -horizon % self.patch)).reshape(batch, -1, self.patch * features)
-        about = self.time(sinusoids(time, self.width)) + self.about(x[:, 0])
-        condition = F.silu(about if told is None or self.told is None else about + self.told(told))
-        place = sinusoids(torch.arange(tokens.shape[1], device=x.device, dtype=x.dtype), self.width, 1000.0)
-        h = self.enter(tokens) + self.place(place)
+        embedding = self.time(sinusoids(time, self.width)) + self.about(x[:, 0])  # (B, W)
+        if vector is not None and self.told is not None:
+            embedding = embedding + self.told(vector)
+        condition = F.silu(embedding)
+        index = sinusoids(torch.arange(tokens.shape[1], device=x.device, dtype=x.dtype), self.width, 1000.0)
+        h = self.enter(tokens) + self.place(index)  # (B, N, W)
         for block in self.blocks:
             h = block(h, condition, None)
         shift, scale = self.final(condition)[:, None].chunk(2, dim=-1)
@@ -43,13 +48,14 @@ class SequenceTrunk(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H; 0 at first. Of the condition it reads `vector` (B, V), if any.
+    """(x (B, H, D), time (B,), condition) -> (B, H, D), for every H; 0 before training. It uses `vector` (B,
+    V) of the condition, if any.
 
     Args:
-        features: D.
-        width, depth, heads: of the trunk.
-        patch: rows a token.
-        told: V, numbers of the condition's vector; 0: none.
+        features: D, size of a row.
+        width, depth, heads: sizes of the transformer.
+        patch: rows per token.
+        told: V, size of the condition's vector; 0: no condition.
     """
 
     def __init__(
@@ -62,12 +68,12 @@ class SequenceTransformer(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
-        told = None if cond is None else cond.vector
-        return self.leave(self.trunk(x, time, told)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
+        vector = None if cond is None else cond.vector
+        return self.leave(self.trunk(x, time, vector)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
 
 
 class SequenceValue(nn.Module):
-    """(x (B, H, D), time (B,)) -> (B,), for every H: a linear map of the mean token; 0 at first."""
+    """(x (B, H, D), time (B,)) -> (B,), for every H: a linear map of the mean token; 0 before training."""
 
     def __init__(
         self, features: int, width: int = 128, depth: int = 2, heads: int = 4, patch: int = 4

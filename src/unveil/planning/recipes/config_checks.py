@@ -1,4 +1,4 @@
-"""Whether config.json describes a planner that can be built, before anything is built from it."""
+"""Check that a config.json describes a planner that can be built, before anything is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unveil.runs.config import check_whole_numbers
 
 
 def check_maze(config: Mapping[str, Any]) -> None:
-    """Refuse fields of which no planner of mazes can be built."""
+    """Refuse a config.json of which no maze planner can be built."""
     check_whole_numbers(config, ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"))
     if config["preset"] not in ("tiny", "default", "paper") or (
         config["preset"] == "paper" and not int(config["diffusion_steps"]) > 0
@@ -22,7 +22,7 @@ def check_maze(config: Mapping[str, Any]) -> None:
 
 
 def check_trajectories(config: Mapping[str, Any]) -> None:
-    """Refuse fields of which no diffusion of trajectories, or value, can be built."""
+    """Refuse a config.json of which no diffusion of trajectories, or value, can be built."""
     check_whole_numbers(config, ("horizon", "diffusion_steps", "actions", "observations", "width"))
     check_network(config)
     if config.get("model", "unet") == "transformer":
@@ -34,7 +34,7 @@ def check_trajectories(config: Mapping[str, Any]) -> None:
 
 
 def check_network(config: Mapping[str, Any]) -> None:
-    """Refuse fields of which no temporal U-Net can be built."""
+    """Refuse a config.json of which no temporal U-Net can be built."""
     if config["predicts"] not in ("x0", "eps") or not isinstance(config["attention"], bool):
         raise ValueError("predicts must be x0 or eps, and attention true or false")
     multiples = config["multiples"]

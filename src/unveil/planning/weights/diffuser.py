@@ -1,7 +1,9 @@
-"""Checkpoints of jannerm/diffuser: their tensors under our names, and what they are, derived from tensors and configs alike.
+"""Checkpoints of jannerm/diffuser: their tensors under our names, and their settings, from tensors and
+configs, which must agree.
 
-Both releases are read: `main` (locomotion; attention or a place for it in each level) and `maze2d` (no such place). The denoiser's names
-are those of `TrajectoryModel`, the value's those of `ValueModel`, without normalisation, which the original keeps with its data.
+Both releases are read: `main` (locomotion; each level has an attention or a placeholder for it) and `maze2d`
+(without placeholders). The tensors get the names of `TrajectoryModel` or `ValueModel`, without the
+normalisation, which jannerm/diffuser computes from its data.
 """
 
 from collections.abc import Mapping
@@ -36,7 +38,7 @@ CLASSES = {"diffusion": "TemporalUnet", "values": "ValueFunction"}
 
 @dataclass(frozen=True)
 class Component:
-    """One of the original's `*_config.pkl`: the class it builds, and the arguments."""
+    """A `*_config.pkl` of jannerm/diffuser: a class, and its arguments."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -44,14 +46,15 @@ class Component:
 
 @dataclass(frozen=True)
 class Original:
-    """What a checkpoint of the original is; the first nine fields fix the tensors of our model.
+    """The settings of a checkpoint of jannerm/diffuser; the first nine determine the tensors of our model.
 
     Args:
-        normalizer: the original's class name.
-        dataset: the gym id that it was trained on.
-        loader: the class that drew its windows; a `GoalDataset` knows the last observation too.
-        clip_denoised: the belief is clipped to [-1, 1] while sampling.
-        discount, termination_penalty, normed: of a value's targets; normed ones were brought to [-1, 1] by limits that are not stored.
+        normalizer: class name of the normaliser.
+        dataset: gym id of the training data.
+        loader: class that drew training windows; with `GoalDataset` the last observation is known too.
+        clip_denoised: whether the denoiser's estimate is clipped to [-1, 1] while sampling.
+        discount, termination_penalty, normed: settings of a value's targets; normed targets are scaled to
+            [-1, 1], by limits that are not stored.
     """
 
     kind: Literal["diffusion", "values"]
@@ -73,7 +76,11 @@ class Original:
 
 
 def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Original:
-    """What the tensors of a `GaussianDiffusion` or `ValueDiffusion` are, with its configs by the first word of their file names.
+    """The settings of a `GaussianDiffusion` or `ValueDiffusion`.
+
+    Args:
+        tensors: its state dict.
+        configs: its configs, by the first word of their file names.
 
     Raises:
         ValueError: no such network, or tensors and configs disagree.
@@ -97,11 +104,12 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
         horizon = rows[0]
     if horizon is None or observations is None or actions is None:
         raise ValueError(
-            "horizon and numbers of actions and observations stand in diffusion_config.pkl, which is not there"
+            "horizon and sizes of actions and observations are in diffusion_config.pkl, which is missing"
         )
     if actions + observations != features or actions < 0 or observations < 1:
         raise ValueError(
-            f"the configs say {actions} actions and {observations} observations, the tensors have {features} features"
+            f"the configs say {actions} actions and {observations} observations, the tensors have "
+            f"{features} features"
         )
     for said, name, found in (
         (_whole(configs, {"diffusion": "n_timesteps"}), "n_timesteps", steps),
@@ -139,10 +147,11 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
 
 
 def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tensor]:
-    """All parameters under our names, float32; the schedule's buffers must be ours.
+    """All parameters under our names, in float32. The buffers of the schedule must equal ours.
 
     Raises:
-        ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another one.
+        ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another
+            one.
     """
     table = names(
         original, places=any(name.startswith("model.downs.0.3.") for name in tensors) or original.attention
@@ -152,7 +161,8 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     missing, foreign = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
     if missing or foreign:
         raise ValueError(
-            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {[f[:60] for f in foreign[:2]]}"
+            f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign "
+            f"{[f[:60] for f in foreign[:2]]}"
         )
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
@@ -174,15 +184,16 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
 
 
 def is_state(tensors: Mapping[str, object]) -> bool:
-    """Whether a state dict is of one of their networks, all of which have blocks of this name."""
+    """Whether a state dict is that of a network of jannerm/diffuser, by the names of its blocks."""
     return any(".blocks.0.block." in name for name in tensors)
 
 
 def names(original: Original, places: bool = True) -> dict[str, str]:
-    """The original's parameter names to ours.
+    """Parameter names of jannerm/diffuser -> our names.
 
     Args:
-        places: `main`, where each level has a place for attention before its resampling; in `maze2d` it has none.
+        places: whether each level has a placeholder for attention before its resampling, as in `main`; in
+            `maze2d` it has none.
     """
     resample = 3 if places else 2
     levels, last = len(original.multiples), len(original.multiples) - 1
@@ -217,14 +228,14 @@ def names(original: Original, places: bool = True) -> dict[str, str]:
     for theirs, mine in blocks:
         table |= _conv(f"{theirs}.blocks.0", f"{mine}.first") | _conv(f"{theirs}.blocks.1", f"{mine}.second")
         table |= _wholes({f"{theirs}.time_mlp.1": f"{mine}.about"})
-        if f"{mine}.skip.weight" in ours:  # only where the channels change
+        if f"{mine}.skip.weight" in ours:  # only if the number of channels changes
             table |= _wholes({f"{theirs}.residual_conv": f"{mine}.skip"})
     prefix = "denoiser.network." if original.kind == "diffusion" else "network."
     return {f"model.{theirs}": prefix + mine for theirs, mine in table.items()}
 
 
 def parameters(original: Original) -> int:
-    """How many numbers the network has."""
+    """The number of parameters of the network."""
     return sum(torch.Size(shape).numel() for shape in _shapes(original).values())
 
 
@@ -242,7 +253,7 @@ def _conv(theirs: str, mine: str) -> dict[str, str]:
 
 @cache
 def _shapes(original: Original) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of our network; nothing is allocated."""
+    """Names and shapes of the tensors of our network, without allocating them."""
     features = original.actions + original.observations
     try:
         with torch.device("meta"):
@@ -269,11 +280,13 @@ def _kind(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Li
     )
     if kind is None:
         raise ValueError(
-            "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or model.final_block)"
+            "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or "
+            "model.final_block)"
         )
     if "model" in configs and configs["model"].name != CLASSES[kind]:
         raise ValueError(
-            f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a {CLASSES[kind]}"
+            f"model_config.pkl says {configs['model'].name[:60]}, but the tensors are those of a "
+            f"{CLASSES[kind]}"
         )
     return kind
 
@@ -281,7 +294,7 @@ def _kind(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Li
 def _network(
     tensors: Mapping[str, Tensor], kind: Literal["diffusion", "values"]
 ) -> tuple[int, int, tuple[int, ...], bool]:
-    """Width, features, multiples and attention, from shapes."""
+    """Width, features, multiples and attention, from the shapes of tensors."""
     levels = "model.downs" if kind == "diffusion" else "model.blocks"
     width, channels = len(_vector(tensors, "model.time_mlp.3.bias")), list[int]()
     while (name := f"{levels}.{len(channels)}.0.blocks.0.block.0.bias") in tensors:
@@ -316,7 +329,7 @@ def _check_schedule(tensors: Mapping[str, Tensor], steps: int) -> None:
 
 def _head(original: Original, name: str) -> str:
     if original.kind == "values" and name.startswith("head.0"):
-        return f" (at horizon {original.horizon} it has more places left to flatten than the one that can be read)"
+        return f" (at horizon {original.horizon} it flattens several positions, which is not supported)"
     return ""
 
 
@@ -330,8 +343,8 @@ def _argument(configs: Mapping[str, Component], config: str, name: str) -> Any:
     return configs[config].arguments.get(name) if config in configs else None
 
 
-def _word(value: Any) -> str | None:
-    found = getattr(value, "name", value)  # a class may stand for its name
+def _word(value: object) -> str | None:
+    found = getattr(value, "name", value)  # a class instead of its name
     return found[:120] if isinstance(found, str) else None
 
 
@@ -348,7 +361,7 @@ def _number(configs: Mapping[str, Component], name: str) -> float | None:
 def _whole(
     configs: Mapping[str, Component], places: Mapping[str, str], default: int | None = None
 ) -> int | None:
-    """An integer that several configs may say; they must agree."""
+    """An integer that several configs may contain; they must agree."""
     said = [
         (f"{c}_config.pkl: {name}", value)
         for c, name in places.items()

@@ -1,4 +1,5 @@
-"""The folders of jannerm/diffuser: `<logbase>/<dataset>/{diffusion,values}/<experiment>/state_<epoch>.pt` and `*_config.pkl`."""
+"""Folders of jannerm/diffuser: `<logbase>/<dataset>/{diffusion,values}/<experiment>/state_<epoch>.pt` and
+`*_config.pkl`."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from unveil.files.torch_save import read_torch
 from unveil.planning.weights.diffuser import Component, Original, described, renamed
 
 LARGEST_CONFIG = 2**20
-LOADER = "GoalDataset"  # of the branch maze2d: draws windows whose last observation is known, too
+LOADER = "GoalDataset"  # class of the branch maze2d: the last observation of its windows is known too
 CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
-PACKAGES = ("diffuser", "diffusion")  # its name, and the one it had before
+PACKAGES = ("diffuser", "diffusion")  # the name of the package, and its former name
 MODULES = ("utils", "datasets", "models", "environments")
 CLASSES = frozenset(
     {
@@ -53,10 +54,10 @@ CLASSES = frozenset(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One `state_<epoch>.pt` under our names.
+    """A `state_<epoch>.pt`, with tensors under our names.
 
     Args:
-        averaged: the EMA of the weights; None if the file has none.
+        averaged: the moving average (EMA) of the weights; None if the file has none.
     """
 
     original: Original
@@ -67,7 +68,8 @@ class Checkpoint:
 
 
 def experiments(folder: Path) -> list[Path]:
-    """The experiments at or below a folder, in order: an experiment, a data set's folder or a whole logbase."""
+    """The experiments at or below a folder, which is an experiment, a data set's folder or a whole logbase;
+    sorted."""
     return sorted(
         {
             file.parent
@@ -78,7 +80,7 @@ def experiments(folder: Path) -> list[Path]:
 
 
 def epochs(experiment: Path) -> dict[int, Path]:
-    """The states of an experiment by epoch, ascending."""
+    """The files of an experiment by epoch, ascending."""
     found = [
         (int(m[1]), p)
         for p in experiment.glob("state_*.pt")
@@ -88,12 +90,12 @@ def epochs(experiment: Path) -> dict[int, Path]:
 
 
 def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:
-    """Read an epoch of an experiment, without running any code of it.
+    """Read an epoch of an experiment, without running any code in its files.
 
     Args:
         epoch: "latest", or a number.
     Raises:
-        UnveilError: no such epoch; damaged; not a checkpoint of the original; or its parts disagree.
+        UnveilError: no such epoch, a damaged file, no checkpoint of jannerm/diffuser, or parts that disagree.
     """
     states = epochs(experiment)
     if not states:
@@ -120,10 +122,11 @@ def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:
 
 
 def read_configs(experiment: Path) -> dict[str, Component]:
-    """The `*_config.pkl` of an experiment by the first word of their names; none is called.
+    """The `*_config.pkl` of an experiment, by the first word of their names. No code in them is run.
 
     Raises:
-        UnveilError: larger than 1 MiB, damaged, or with anything in it but the original's classes and plain data.
+        UnveilError: larger than 1 MiB, damaged, or with other contents than classes of jannerm/diffuser and
+            plain data.
     """
     found: dict[str, Component] = {}
     for name in CONFIGS:
@@ -142,7 +145,7 @@ def read_configs(experiment: Path) -> dict[str, Component]:
 
 
 def _knows(symbol: Symbol) -> bool:
-    """Classes of theirs that configs name, by whatever module of their package; nothing else of it, such as what a module has imported."""
+    """Whether a symbol is a class of jannerm/diffuser that configs name, in any module of the package."""
     package, _, inside = symbol.module.partition(".")
     return symbol == ORDERED_DICT or (
         package in PACKAGES and inside.split(".")[0] in MODULES and symbol.name in CLASSES
@@ -150,7 +153,7 @@ def _knows(symbol: Symbol) -> bool:
 
 
 def _component(value: object) -> Component:
-    """What `diffuser.utils.config.Config` keeps: `_class`, `_dict` and `_device`, the last of which means nothing here."""
+    """The contents of a `diffuser.utils.config.Config`: `_class` and `_dict`; `_device` is not used."""
     state = (
         value.state
         if isinstance(value, Made) and value.maker.name == "Config" and value.arguments == ()

@@ -1,4 +1,4 @@
-"""Our models with the weights of jannerm/diffuser's experiments."""
+"""Load experiments of jannerm/diffuser as our models."""
 
 from __future__ import annotations
 
@@ -34,19 +34,24 @@ def read_original(
     ema: bool = True,
     rows: Callable[[Original], np.ndarray] | None = None,
 ) -> tuple[TrajectoryModel | ValueModel, Original]:
-    """A model straight from an experiment of the original, on the CPU, and what it is.
+    """Load the model of an experiment, on the CPU, and its settings.
 
     Args:
-        rows: reads the rows of the data it was trained on, for the normaliser's statistics; without, rows are in normalised units.
+        epoch: epoch number, or latest.
+        ema: whether to use the moving average of the weights.
+        rows: settings -> rows of the training data, for the statistics of the normaliser; without it, rows
+            are in normalised units.
     Raises:
-        UnveilError: not one experiment, one that cannot be read, or weights that are not there; and what `rows` raises.
+        UnveilError: no experiment or several, one that cannot be read, or missing weights; and what `rows`
+            raises.
     """
     from unveil.planning.weights.diffuser_folder import read_checkpoint
 
     found = found_experiments(Path(folder))
     if len(found) > 1:
         raise UnveilError(
-            f"{folder} holds {len(found)} experiments; give one: {', '.join(str(e.relative_to(folder)) for e in found[:4])}"
+            f"{folder} holds {len(found)} experiments; give one: "
+            f"{', '.join(str(e.relative_to(folder)) for e in found[:4])}"
         )
     read = read_checkpoint(found[0], epoch)
     model = model_of(read.original, chosen_weights(found[0], read, ema))
@@ -56,12 +61,12 @@ def read_original(
 
 
 def learn_normalization(model: TrajectoryModel | ValueModel, original: Original, rows: np.ndarray) -> None:
-    """Take statistics of rows (N, actions + observations) as the original does."""
+    """Take the statistics of rows (N, actions + observations), as jannerm/diffuser does."""
     model.normalization.learn(rows, normalizer_kind(original), published=True)
 
 
 def model_of(original: Original, tensors: Mapping[str, Tensor]) -> TrajectoryModel | ValueModel:
-    """Our model with these weights, its normalisation the identity."""
+    """Our model with these weights, and the identity as normalisation."""
     from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 
     it = original
@@ -102,25 +107,26 @@ def chosen_weights(experiment: Path, read: Checkpoint, ema: bool) -> Mapping[str
     """The averaged weights of a checkpoint, or its raw ones.
 
     Raises:
-        UnveilError: averaged ones of a checkpoint that holds none.
+        UnveilError: the checkpoint has no averaged weights.
     """
     if not ema:
         return read.raw
     if read.averaged is None:
         raise UnveilError(
-            f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); take its raw ones with --raw (raw=True)"
+            f"{experiment}: epoch {read.epoch} holds no averaged weights (ema); use the raw ones: `raw=True`"
         )
     return read.averaged
 
 
 def normalizer_kind(original: Original) -> Literal["gaussian", "limits"]:
-    """Our name of its normaliser.
+    """Our name of the normaliser.
 
     Raises:
-        UnveilError: one that there is not here.
+        UnveilError: an unsupported normaliser.
     """
     if original.normalizer not in NORMALIZERS:
         raise UnveilError(
-            f"normaliser {original.normalizer or 'not said'} of the original is not supported; {', '.join(map(str, NORMALIZERS))} are"
+            f"normaliser {original.normalizer or 'not said'} of the original is not supported; "
+            f"{', '.join(map(str, NORMALIZERS))} are"
         )
     return NORMALIZERS[original.normalizer]

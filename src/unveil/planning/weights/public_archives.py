@@ -1,4 +1,4 @@
-"""Archives that jannerm/diffuser publishes: names, addresses, digests."""
+"""Archives that jannerm/diffuser publishes: names, URLs, digests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Archive(NamedTuple):
     """A public archive.
 
     Args:
-        url: what is downloaded; page: the same for a browser.
-        file: its name.
-        size, sha256: in bytes, and what it must have; None where they are not known.
-        source: who says so.
+        url: the URL of the download; page: that for a browser.
+        file: file name.
+        size, sha256: bytes and digest of the file; None if they are not known.
+        source: where the URL is published.
     """
 
     what: str
@@ -29,5 +29,5 @@ class Archive(NamedTuple):
 
 
 def public_archives() -> dict[str, Archive]:
-    """All of `public.json`, by name."""
+    """The archives in `public.json`, by name."""
     return {name: Archive(**entry) for name, entry in json.loads(PUBLIC.read_text()).items()}

@@ -117,7 +117,7 @@ def test_every_form_of_planning_runs(base, flags, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--value-loadpath", "f:values/defaults_H{horizon}_T{steps}"], "steps"),
+        (["--value-loadpath", "f:values/defaults_H{horizon}_T{step}"], "no field 'step'"),
         (["--diffusion-epoch", "last"], "epoch"),
         (["--scale", "big", "--guidance", "mean"], "--scale is a number or auto"),
         (["--horizon", "16"], "defaults_H16_T20: no such run; there: "),
@@ -284,7 +284,7 @@ def test_the_published_overrides_of_single_data_sets():
     cheetah = for_dataset(TRAIN_PRESETS["paper"], "halfcheetah-medium-v2")
     assert (cheetah.horizon, cheetah.multiples, cheetah.attention) == (4, (1, 4, 8), True)
     hopper = for_dataset(EVAL_PRESETS["paper"], "hopper-medium-expert-v2")
-    assert (hopper.scale, hopper.t_stopgrad, hopper.horizon) == ("0.0001", 4, 32)
+    assert (hopper.settings.scale, hopper.settings.t_stopgrad, hopper.loadpaths.horizon) == (0.0001, 4, 32)
     assert for_dataset(EVAL_PRESETS["paper"], "walker2d-medium-v2") == EVAL_PRESETS["paper"]
     assert for_dataset(TRAIN_PRESETS["default"], "halfcheetah-medium") == TRAIN_PRESETS["default"]
 
@@ -349,8 +349,8 @@ def test_every_data_set_has_a_folder_of_its_own(tmp_path):
         evaluated = EvalLocomotion(dataset=dataset, logbase=tmp_path)
         assert record_path(evaluated).is_relative_to(tmp_path / name / "plans")
         for trained, path in (
-            (TrainLocomotion, evaluated.diffusion_loadpath),
-            (TrainValue, evaluated.value_loadpath),
+            (TrainLocomotion, evaluated.loadpaths.diffusion_loadpath),
+            (TrainValue, evaluated.loadpaths.value_loadpath),
         ):
             assert folder_of(evaluated, path) == run_folder(trained(dataset=dataset, logbase=tmp_path))
 

@@ -87,7 +87,7 @@ def test_the_cards_command_makes_the_same_file(policies, tmp_path):
 def test_mistakes_are_one_line(policies, tmp_path, capsys):
     assert "did you mean hopper?" in fails(capsys, "--body", "hoper")
     assert "medum" in fails(capsys, "--mix", "medum")
-    assert "--steps must be at least 1" in fails(capsys, "--steps", "0")
+    assert "--steps must be a whole number of at least 1" in fails(capsys, "--steps", "0")
     assert "is a folder; --out needs a file name" in fails(capsys, "--out", str(tmp_path))
     assert "--policies DIR" in fails(capsys, "--policies", str(tmp_path / "nowhere"))
     assert "trpo_Walker2d.npz: no such file" in fails(capsys, "--body", "walker2d")

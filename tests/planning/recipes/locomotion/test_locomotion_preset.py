@@ -43,12 +43,18 @@ def test_by_what_the_run_is():
 def test_a_told_run_is_asked_unless_flags_want_a_value(planned):
     told = ("--checkpoint", "hopper-medium-expert")
     assert planned(*told).preset == "ask"
-    assert planned(*told, "--ask-scale", "1").ask_scale == 1.0
+    assert planned(*told, "--ask-scale", "1").settings.ask_scale == 1.0
     assert planned(*told, "--select", "none").preset == "ask"
     for flags in (("--guidance", "tilted"), ("--select=critic",), ("--preset", "default")):
-        assert (planned(*told, *flags).preset, planned(*told, *flags).select) == ("default", "critic")
-    assert planned(*told, "--preset", "paper").batch_size == EVAL_PRESETS["paper"].batch_size
-    assert planned("--checkpoint", "hopper-medium", "--batch-size", "3").batch_size == 3
+        assert (planned(*told, *flags).preset, planned(*told, *flags).settings.select) == (
+            "default",
+            "critic",
+        )
+    assert (
+        planned(*told, "--preset", "paper").settings.candidates == EVAL_PRESETS["paper"].settings.candidates
+    )
+    for flag in ("--batch-size", "--candidates"):
+        assert planned("--checkpoint", "hopper-medium", flag, "3").settings.candidates == 3
 
 
 def test_the_originals_and_what_is_converted_from_them_plan_as_published(planned, tmp_path):
@@ -58,13 +64,9 @@ def test_the_originals_and_what_is_converted_from_them_plan_as_published(planned
     at = ("--dataset", DATASET, "--logbase", str(logs), "--horizon", "8")
     for place in (("--checkpoint", str(logs / DATASET)), ("--checkpoint", str(tmp_path / "ours")), at):
         config = planned("--dataset", DATASET, *place) if place != at else planned(*at)
-        assert (config.preset, config.guidance, config.scale, config.t_stopgrad) == (
-            "paper",
-            "ascend",
-            "0.0001",
-            4,
-        )
-        assert (config.sampling_steps, config.batch_size) == (20, 64)
+        it = config.settings
+        assert (config.preset, it.guidance, it.scale, it.t_stopgrad) == ("paper", "ascend", 0.0001, 4)
+        assert (it.steps, it.candidates) == (20, 64)
         assert (
             planned(*(place if place == at else ("--dataset", DATASET, *place)), "--preset", "default").preset
             == "default"

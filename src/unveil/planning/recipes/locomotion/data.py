@@ -1,11 +1,11 @@
-"""D4RL-style locomotion data: `unveil data locomotion`. The config imports nothing heavy; the wiring below it does."""
+"""Generate D4RL-style locomotion data: `unveil data locomotion`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.config import DataLocomotion
+from unveil.planning.recipes.locomotion.data_config import DataLocomotion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ SOURCES = {
 
 
 def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str, Any]:
-    """Generate, write the file and its card, and describe."""
+    """Generate the data, write the file and its card, and return what is in them."""
     import json
     import time
 
@@ -33,14 +33,10 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     from unveil.planning.worlds.locomotion.collect import collect, mixture
 
     body = named_body(config.body)
-    if config.steps < 1 or config.seed < 0:
-        raise ValueError(
-            f"--steps must be at least 1 and --seed at least 0, got {config.steps} and {config.seed}"
-        )
     out = config.out or home() / "locomotion" / f"{body.name}-{config.mix}.hdf5"
     if out.is_dir():
         raise ValueError(
-            f"{out} is a folder; --out needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}"
+            f"{out} is a folder; `out` needs a file name such as {out / f'{body.name}-{config.mix}.hdf5'}"
         )
     card_file = out.with_name(f"{out.stem}.card.json")
     for file in (out, card_file):
@@ -70,12 +66,14 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
         "protocol": "D4RL-style",
         "card": card,
         "metrics": metrics,
-        "summary": f"{out}: D4RL-style, {len(episodes):,} steps in {metrics['n']:,} episodes at {speed}; behaviour's {behaviour}",
+        "summary": f"{out}: D4RL-style, {len(episodes):,} steps in {metrics['n']:,} episodes at {speed}; "
+        f"behaviour's {behaviour}",
     }
 
 
 def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
-    """What a data set is, whose behaviour it holds and how good that is; no time and no path, so that the same data have the same card."""
+    """The card of a data set: its policies and their returns. It has no time and no path, so that the same
+    data have the same card."""
     from unveil.planning.worlds.locomotion.collect import action_noise
     from unveil.runs.machine import commit, versions
 
@@ -109,15 +107,15 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
         "sources": [
             text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)
         ],
-        "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR --steps {config.steps} "
-        f"--seed {config.seed} --version {config.version}",
+        "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR "
+        f"--steps {config.steps} --seed {config.seed} --version {config.version}",
         "versions": {name: installed[name] for name in ("mujoco", "gymnasium", "numpy")},
         "commit": commit(),
     }
 
 
 def _numbers(body: Body, returns: np.ndarray) -> dict[str, Any]:
-    """Behaviour: each episode counts once."""
+    """Returns and scores over episodes."""
     from unveil.planning.worlds.locomotion.body import normalized_score
     from unveil.runs.statistics import mean_ci95
 

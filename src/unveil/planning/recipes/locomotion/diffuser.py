@@ -1,4 +1,5 @@
-"""Experiments of jannerm/diffuser for locomotion: what config.json says of them, and the rows of their normaliser's statistics."""
+"""Experiments of jannerm/diffuser for locomotion: their config.json, and the rows from which their normaliser
+takes statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
-    """What config.json of a converted run says."""
+    """The config.json of a converted run."""
     described = asdict(original)
     described["recipe"] = "locomotion" if described.pop("kind") == "diffusion" else "value"
     described["normalizer"] = normalizer_kind(original)
@@ -29,10 +30,12 @@ def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
 
 
 def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
-    """Rows (N, actions + observations) of the original's statistics: all steps of episodes that have an end, without padding.
+    """Rows (N, actions + observations) from which Diffuser takes statistics: all steps of episodes that have
+    an end, without padding.
 
     Raises:
-        UnveilError: data of other sizes, or with a number that never changes where that matters.
+        UnveilError: data of other sizes, or with a constant number, for the normaliser that does not support
+            it.
     """
     import numpy as np
 
@@ -43,14 +46,16 @@ def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
     if sizes != (original.actions, original.observations):
         raise UnveilError(
             f"{dataset} has {sizes[0]} actions and {sizes[1]} observations, "
-            f"the checkpoint {original.actions} and {original.observations}: another body, or another version of it"
+            f"the checkpoint {original.actions} and {original.observations}: another body, or another "
+            "version of it"
         )
     marks = np.flatnonzero(episodes.terminals | episodes.timeouts)
     count = int(marks[-1]) + 1 if marks.size else len(episodes)
     rows = np.concatenate([episodes.actions[:count], episodes.observations[:count]], axis=1, dtype=np.float32)
     if original.normalizer == "SafeLimitsNormalizer" and bool((rows.min(0) == rows.max(0)).any()):
         raise UnveilError(
-            f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a way not read here"
+            f"{dataset}: a number that never changes, which the original's SafeLimitsNormalizer maps in a "
+            "way not read here"
         )
     return rows
 
@@ -58,12 +63,14 @@ def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
 def load_original(
     folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None
 ) -> TrajectoryModel | ValueModel:
-    """A model straight from an experiment of the original, on the CPU; see `read_original`.
+    """Load the model of an experiment of jannerm/diffuser, on the CPU; see `read_original`.
 
     Args:
-        dataset: what it was trained on, for the normaliser; without, rows are in normalised units.
+        epoch: epoch number, or latest.
+        ema: whether to use the moving average of the weights.
+        dataset: the data it was trained on, for the normaliser; without it, rows are in normalised units.
     Raises:
-        UnveilError: as `read_original`, or a foreign data set.
+        UnveilError: as `read_original`, or another data set.
     """
     from unveil.planning.weights.diffuser_models import read_original
 

@@ -1,14 +1,14 @@
-"""Planning on locomotion: `unveil eval locomotion`."""
+"""Score a locomotion planner: `unveil eval locomotion`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.checks import as_flag, check_planning
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
 from unveil.planning.recipes.locomotion.pair import models_of
-from unveil.planning.recipes.locomotion.planner import PLANNED, planned_rows, planner_with, with_scale
+from unveil.planning.recipes.locomotion.planner import planner_with, with_scale
+from unveil.runs.flags import changed
 
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import EvalLocomotion
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
-    """Roll the planner out over all episodes at once; returns metrics."""
-    from dataclasses import replace
-
+    """Act in all episodes at once; returns metrics."""
     import mujoco
     import torch
 
@@ -27,7 +25,6 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     from unveil.planning.worlds.locomotion.body import SCORE_SOURCE, body_of
     from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
-    check_planning(config, as_flag)
     check_logbase(config.logbase)
     torch.set_num_threads(config.threads)
     try:
@@ -41,11 +38,14 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     shape = models[0].shape
     if (shape.actions, shape.observations) != (body.actions, body.observations):
         raise UnveilError(
-            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but {body.name} has {body.observations} "
-            f"and {body.actions}; give the --dataset it was trained on"
+            f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but "
+            f"{body.name} has {body.observations} "
+            f"and {body.actions}; give the `dataset` it was trained on"
         )
     check_body(config, body.name)
-    config, ratios = with_scale(replace(config, plan_horizon=planned_rows(config, models[0])), *models)
+    config = changed(config, plan_horizon=config.settings.planned(shape.horizon))
+    config, ratios = with_scale(config, *models)
+    settings = config.settings
     planner = planner_with(config, *models)
     world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
     planner.reset()
@@ -59,12 +59,13 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
     metrics |= {
         "decisions_per_second": rate,
-        "candidates": config.batch_size,
-        "sampling_steps": config.sampling_steps,
+        "candidates": settings.candidates,
+        "sampling_steps": settings.steps,
     }
-    protocol = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}, D4RL's score, {config.max_episode_length} steps"
-    if config.guidance != "none":
-        metrics["guidance_scale"] = float(config.scale)
+    world_name = f"gymnasium {body.title}-{config.version}, mujoco {mujoco.__version__}"
+    protocol = f"{world_name}, D4RL's score, {config.max_episode_length} steps"
+    if settings.guidance != "none":
+        metrics["guidance_scale"] = float(settings.scale)
     result = {
         "metrics": metrics,
         "surprise": ratios,
@@ -77,10 +78,10 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
 
 
 def check_body(config: EvalLocomotion, body: str) -> None:
-    """Refuse weights of another body with numbers of the same sizes, where their config names one.
+    """Refuse weights of another body whose sizes are the same, where their config names it.
 
     Raises:
-        UnveilError: the data that they were trained on name another body.
+        UnveilError: the training data are of another body.
     """
     from unveil.errors import UnveilError
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
@@ -92,28 +93,20 @@ def check_body(config: EvalLocomotion, body: str) -> None:
     trained = "" if is_original(place) else str(read_locomotion_config(place).get("dataset", ""))
     try:
         own = body_of(trained).name
-    except ValueError:  # a file of any name, or weights of others
+    except ValueError:  # the training data name no body
         return
     if own != body:
         raise UnveilError(
-            f"these weights were trained on {trained}, but --dataset {config.dataset} is of another body; give a {own} set"
+            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; "
+            f"give a {own} set"
         )
 
 
 def record_path(config: EvalLocomotion) -> Path:
-    """Where a result goes by default: beside the original's, <logbase>/<dataset>/plans/<what>/<seed>/rollout.json."""
-    rows = (
-        min(PLANNED, config.horizon)
-        if config.plan_horizon == "auto"
-        else config.plan_horizon or config.horizon
-    )
-    plan = f"{config.preset}_H{rows}_T{config.n_diffusion_steps}_d{config.discount}"
-    how = f"_K{config.batch_size}_{config.guidance}_{config.select}_S{config.sampling_steps}"
-    return (
-        config.logbase
-        / folder_name(config.dataset)
-        / "plans"
-        / (plan + how)
-        / str(config.seed)
-        / "rollout.json"
-    )
+    """The default file of a result, as in jannerm/diffuser:
+    <logbase>/<dataset>/plans/<settings>/<seed>/rollout.json."""
+    paths, it = config.loadpaths, config.settings
+    plan = f"{config.preset}_H{it.planned(paths.horizon)}_T{paths.n_diffusion_steps}_d{paths.discount}"
+    how = f"_K{it.candidates}_{it.guidance}_{it.select}_S{it.steps}"
+    plans = config.logbase / folder_name(config.dataset) / "plans"
+    return plans / (plan + how) / str(config.seed) / "rollout.json"

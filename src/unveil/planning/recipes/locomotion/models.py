@@ -1,4 +1,5 @@
-"""Models of locomotion: built from a run's `config.json`, and loaded from run folders, the zoo, or the original's folders."""
+"""Build locomotion models from a config.json, and load them from run folders, the zoo, or folders of
+jannerm/diffuser."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from unveil.planning.recipes.config_checks import check_trajectories
 from unveil.planning.recipes.locomotion.config import folder_name
 from unveil.runs.checkpoints import with_weights
 from unveil.runs.config import read_config
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
-    """The tensors' shapes that a run's `config.json` describes."""
+    """The model sizes of a config.json."""
     from unveil.planning.trajectory_model import TrajectoryShape
 
     return TrajectoryShape(
@@ -37,22 +39,26 @@ def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
 
 
 def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
-    """The untrained model of a run's config: our transformer, or the published U-Net."""
+    """The untrained model of a config.json: the transformer, or the published U-Net."""
     from unveil.planning.networks.trajectory_transformer import SequenceTransformer
     from unveil.planning.trajectory_model import TrajectoryModel
 
     shape = shape_of(config)
     if config.get("model", "unet") == "unet":
         return TrajectoryModel(shape)
-    told = 2 if shape.returns else 0
     network = SequenceTransformer(
-        shape.features, shape.width, config["depth"], config["heads"], config["patch"], told
+        shape.features,
+        shape.width,
+        config["depth"],
+        config["heads"],
+        config["patch"],
+        2 if shape.returns else 0,
     )
     return TrajectoryModel(shape, network)
 
 
 def value_model(config: Mapping[str, Any]) -> ValueModel:
-    """The untrained value of a run's config."""
+    """The untrained value of a config.json."""
     from unveil.planning.networks.trajectory_transformer import SequenceValue
     from unveil.planning.trajectory_model import ValueModel
 
@@ -65,39 +71,37 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
 
 
 def folder_of(config: EvalLocomotion, path: str) -> Path:
-    """<logbase>/<dataset>/<path>, with the fields that `f:` asks for."""
-    from dataclasses import asdict
-
+    """<logbase>/<dataset>/<path>; after f: names in braces are replaced by fields of the config."""
     from unveil.planning.recipes.locomotion.path_template import resolve
 
-    return config.logbase / folder_name(config.dataset) / resolve(path, asdict(config))
+    return config.logbase / folder_name(config.dataset) / resolve(path, flat(config))
 
 
 def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
-    """The diffusion at the config's load path, of either program."""
+    """The diffusion at the config's load path, of unveil or of jannerm/diffuser."""
     from unveil.errors import UnveilError
     from unveil.planning.trajectory_model import TrajectoryModel
 
-    folder = folder_of(config, config.diffusion_loadpath)
-    model = _original(config, folder, config.diffusion_epoch) or load_trajectories(
-        at_epoch(folder, config.diffusion_epoch), device, config.raw
+    folder = folder_of(config, config.loadpaths.diffusion_loadpath)
+    model = _original(config, folder, config.loadpaths.diffusion_epoch) or load_trajectories(
+        at_epoch(folder, config.loadpaths.diffusion_epoch), device, config.raw
     )
     if not isinstance(model, TrajectoryModel):
-        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see --diffusion-loadpath")
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see `diffusion_loadpath`")
     return model.to(device)
 
 
 def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
-    """The value at the config's load path, of either program."""
+    """The value at the config's load path, of unveil or of jannerm/diffuser."""
     from unveil.errors import UnveilError
     from unveil.planning.trajectory_model import ValueModel
 
-    folder = folder_of(config, config.value_loadpath)
-    model = _original(config, folder, config.value_epoch) or load_value(
-        at_epoch(folder, config.value_epoch, "value"), device, config.raw
+    folder = folder_of(config, config.loadpaths.value_loadpath)
+    model = _original(config, folder, config.loadpaths.value_epoch) or load_value(
+        at_epoch(folder, config.loadpaths.value_epoch, "value"), device, config.raw
     )
     if not isinstance(model, ValueModel):
-        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see --value-loadpath")
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see `value_loadpath`")
     return model.to(device)
 
 
@@ -113,7 +117,8 @@ def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryMod
 
 
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
-    """The averaged weights of a diffusion checkpoint, or the packaged ones; or the weights themselves."""
+    """Load a diffusion: the averaged weights of a checkpoint or the packaged weights, or with `raw` the
+    weights without averaging."""
     from unveil.files.safetensors import read_tensors
     from unveil.runs.checkpoints import weights_file
 
@@ -123,7 +128,8 @@ def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False)
 
 
 def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
-    """The averaged weights of a value checkpoint, or those packaged beside a diffusion; or the weights themselves."""
+    """Load a value: the averaged weights of a checkpoint or the weights packaged with a diffusion, or with
+    `raw` those without averaging."""
     from unveil.files.safetensors import read_tensors
     from unveil.runs.checkpoints import weights_file
 
@@ -143,7 +149,7 @@ def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = 
     """The checkpoint of a run: the newest good one, or that of a step.
 
     Raises:
-        UnveilError: no such run, of which those of the recipe that are there are told, or no such step, likewise.
+        UnveilError: no such run or no such step; the message lists those that there are.
     """
     from unveil.errors import UnveilError
     from unveil.runs.checkpoints import find_checkpoint
@@ -176,29 +182,30 @@ def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
     """Refuse a value that cannot guide this diffusion.
 
     Raises:
-        UnveilError: other rows, another schedule, or another normalisation.
+        UnveilError: the two differ in rows, schedule or normalisation.
     """
     import torch
 
     from unveil.errors import UnveilError
 
     for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
-        mine, theirs = getattr(model.shape, name), getattr(value.shape, name)
-        if mine != theirs:
+        needed, got = getattr(model.shape, name), getattr(value.shape, name)
+        if got != needed:
             raise UnveilError(
-                f"this value was trained with {name} {theirs}, the diffusion with {mine}; train both alike"
+                f"this value was trained with {name} {got}, the diffusion with {needed}; train both alike"
             )
     for name in ("low", "high"):
         if not torch.allclose(
             getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3
         ):
             raise UnveilError(
-                "this value was trained on differently normalised data than the diffusion; use one data set and --normalizer"
+                "this value was trained on differently normalised data than the diffusion; use one data set "
+                "and one `normalizer`"
             )
 
 
 def read_locomotion_config(
     folder: Path, recipe: Literal["locomotion", "value"] = "locomotion"
 ) -> dict[str, Any]:
-    """config.json of a diffusion, or of a value, for locomotion; raises as `read_config`."""
+    """The config.json of a diffusion or a value for locomotion; raises as `read_config`."""
     return read_config(folder, recipe, check_trajectories)

@@ -1,15 +1,16 @@
-"""What to do after a locomotion training."""
+"""The next command after a locomotion training."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESETS, folder_name, for_dataset
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
-    from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
+    from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue
 
 CARRIED = (
     "horizon",
@@ -18,37 +19,42 @@ CARRIED = (
     "normalizer",
     "inverse",
     "hold_out",
-)  # name the folder, or must agree
+)  # settings that name a folder, or that diffusion and value must share
 
 
 def after_diffusion(config: TrainLocomotion, run: Path) -> str:
-    """The training of the value that belongs to it."""
-    line = f"unveil train value --preset {config.preset} --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    """The command that trains the value of a diffusion."""
+    line = f"unveil train value --preset {config.preset}{_place(config)}"
     return line + _carried(config, VALUE_PRESETS[config.preset])
 
 
 def after_value(config: TrainValue, run: Path) -> str:
-    """The evaluation; or, where no world of this body is known, how to plan with it in Python."""
+    """The command that evaluates both; or, for a body without a simulator, how to plan in Python."""
     place = config.logbase / folder_name(config.dataset)
     if not has_body(config.dataset, run):
         return (
             f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
-            "(no world of this body is known, so `unveil eval locomotion` cannot score it)"
+            "(no simulator of this body is known, so `unveil eval locomotion` cannot score it)"
         )
-    line = f"unveil eval locomotion --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    line = f"unveil eval locomotion{_place(config)}"
     preset = config.preset if config.preset in EVAL_PRESETS else "default"
     line += f" --preset {preset}" if preset != "default" else ""
     line += _carried(config, EVAL_PRESETS[preset])
     if config.prefix != type(config)().prefix:
-        line += f" --value-loadpath {shlex.quote('f:' + config.prefix + '_H{horizon}_T{n_diffusion_steps}_d{discount}')}"
+        template = "f:" + config.prefix + "_H{horizon}_T{n_diffusion_steps}_d{discount}"
+        line += f" --value-loadpath {shlex.quote(template)}"
     return line
 
 
-def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
-    """Flags that name its folder, or that both must share, where they are not what the next command takes by itself."""
-    default, line = for_dataset(other, config.dataset), ""
+def _place(config: TrainLocomotion | TrainValue) -> str:
+    return f" --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+
+
+def _carried(config: TrainLocomotion | TrainValue, other: TrainValue | EvalLocomotion) -> str:
+    """The flags of `CARRIED` whose values differ from the defaults of the next command."""
+    own, default, line = flat(config), flat(for_dataset(other, config.dataset)), ""
     for name in CARRIED:
-        mine, theirs = getattr(config, name, None), getattr(default, name, None)
+        mine, theirs = own.get(name), default.get(name)
         if None not in (mine, theirs) and mine != theirs:
             line += f" --{'' if mine is not False else 'no-'}{name.replace('_', '-')}" + (
                 "" if isinstance(mine, bool) else f" {mine}"
@@ -56,8 +62,8 @@ def _carried(config: TrainLocomotion | TrainValue, other: Any) -> str:
     return line
 
 
-def has_body(dataset: str, run: Any) -> bool:
-    """Whether a run's data name a body, and have its sizes."""
+def has_body(dataset: str, run: Path) -> bool:
+    """Whether the data of a run name a known body, and have its sizes."""
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.worlds.locomotion.body import body_of
 

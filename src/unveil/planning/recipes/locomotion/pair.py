@@ -1,4 +1,5 @@
-"""A diffusion and the value that guides it, from a zoo name, a folder that holds them, of either program, or an evaluation's load paths."""
+"""Load a diffusion and its value: from a zoo name, from a folder of unveil or jannerm/diffuser, or from the
+load paths of an evaluation."""
 
 from __future__ import annotations
 
@@ -26,10 +27,11 @@ RECIPES = ("locomotion", "value")
 
 
 class Pair(NamedTuple):
-    """What a folder holds.
+    """A diffusion and its value, if there is one.
 
     Args:
-        described: the diffusion's config.json; of an experiment of the original what it would be converted.
+        described: the config.json of the diffusion; for an experiment of jannerm/diffuser that of its
+            conversion.
     """
 
     model: TrajectoryModel
@@ -38,7 +40,8 @@ class Pair(NamedTuple):
 
 
 def places_below(folder: Path) -> list[Path]:
-    """The diffusions and values at or below a folder: runs of ours, checkpoints, packaged weights, and experiments of the original."""
+    """The folders of diffusions and values at or below a folder: runs, checkpoints, packaged weights, and
+    experiments of jannerm/diffuser."""
     from unveil.planning.weights.diffuser_folder import experiments
     from unveil.runs.config import read_recipe
 
@@ -60,13 +63,17 @@ def pair_at(
     raw: bool = False,
     guided: bool = True,
 ) -> Pair:
-    """The one diffusion, and the value if there is one, of a zoo name, a run, or a folder above both, such as <logbase>/<dataset>.
+    """Load the diffusion, and the value if there is one, of a zoo name, a run, or a folder above both, such
+    as <logbase>/<dataset>.
 
     Args:
-        dataset: where the statistics of the original's normaliser are.
-        guided: whether the value is wanted at all.
+        dataset: the data from which the normaliser of an experiment of jannerm/diffuser takes its statistics.
+        epoch, value_epoch: step of the checkpoint, or latest.
+        raw: whether to use the weights without averaging.
+        guided: whether to load the value.
     Raises:
-        UnveilError: no diffusion or several, several values, or a value that does not belong to the diffusion.
+        UnveilError: no diffusion or several, several values, or a value that does not belong to the
+            diffusion.
     """
     from functools import partial
 
@@ -87,7 +94,7 @@ def pair_at(
     for place in places_below(folder):
         if is_experiment(place):
             if is_maze(place):
-                raise UnveilError(f"{place}: a planner of mazes, to goals; `unveil eval maze` drives it")
+                raise UnveilError(f"{place}: a maze planner; use it with `unveil eval maze`")
             wanted = value_epoch if place.parent.name == "values" else epoch
             model, original = read_original(place, wanted, not raw, rows)
             model.to(device)
@@ -106,11 +113,13 @@ def pair_at(
             values.append(load_value(checkpoint, device, raw))
     if values and not diffusions:
         raise UnveilError(
-            f"{folder} holds a value and no diffusion to guide; give the folder above both, <logbase>/<dataset>"
+            f"{folder} holds a value and no diffusion to guide; give the folder above both, "
+            "<logbase>/<dataset>"
         )
     if len(diffusions) != 1 or len(values) > 1:
         raise UnveilError(
-            f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one of each"
+            f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one "
+            "of each"
         )
     (model, described), value = diffusions[0], values[0] if values else None
     if value is not None and guided:
@@ -119,20 +128,23 @@ def pair_at(
 
 
 def diffusion_place(config: EvalLocomotion) -> Path:
-    """Where an evaluation's diffusion is: a checkpoint, packaged weights, or a folder of the original."""
+    """The folder of an evaluation's diffusion: a checkpoint, packaged weights, or a folder of
+    jannerm/diffuser."""
     from unveil.planning.weights.diffuser_folder import is_original
     from unveil.runs.checkpoints import find_checkpoint, zoo_names
     from unveil.runs.config import read_recipe
 
     folder = (
-        folder_of(config, config.diffusion_loadpath) if config.checkpoint is None else Path(config.checkpoint)
+        folder_of(config, config.loadpaths.diffusion_loadpath)
+        if config.checkpoint is None
+        else Path(config.checkpoint)
     )
     if config.checkpoint in zoo_names():
         return find_checkpoint(str(config.checkpoint))
     if is_original(folder):
         return folder
     place = next((place for place in places_below(folder) if read_recipe(place) == "locomotion"), folder)
-    return _checkpoint(place, config.diffusion_epoch, str(folder))
+    return _checkpoint(place, config.loadpaths.diffusion_epoch, str(folder))
 
 
 def _checkpoint(place: Path, epoch: str, name: str) -> Path:
@@ -141,32 +153,36 @@ def _checkpoint(place: Path, epoch: str, name: str) -> Path:
 
     if epoch != "latest" and (place / "manifest.json").is_file():
         raise UnveilError(
-            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave it away, or give the run's folder"
+            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave the epoch out, or give the "
+            "folder of the run"
         )
     return find_checkpoint(str(place)) if epoch == "latest" else at_epoch(place, epoch)
 
 
 def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
-    """The diffusion and, if anything needs it, the value, checked to belong together.
+    """Load the diffusion of an evaluation, and the value if guidance or selection needs it; the two must fit
+    each other.
 
-    With a checkpoint the value is the one in its folder, or that of the value's load path if one is named there or the folder has none.
+    With `checkpoint` the value is the one in its folder; if `value_loadpath` is set, or the folder has no
+    value, that of `value_loadpath`.
     """
     from unveil.runs.device import find_device
 
     device = find_device(config.device)
-    wanted = config.select != "none" or config.guidance != "none"
+    wanted = config.settings.select != "none" or config.settings.guidance != "none"
+    paths = config.loadpaths
     if config.checkpoint is not None:
-        named = config.value_loadpath != type(config)().value_loadpath
+        named = paths.value_loadpath != type(paths)().value_loadpath
         model, value, _ = pair_at(
             config.checkpoint,
             device,
             dataset=config.dataset,
-            epoch=config.diffusion_epoch,
-            value_epoch=config.value_epoch,
+            epoch=paths.diffusion_epoch,
+            value_epoch=paths.value_epoch,
             raw=config.raw,
             guided=wanted and not named,
         )
-        if wanted and value is None and (named or folder_of(config, config.value_loadpath).is_dir()):
+        if wanted and value is None and (named or folder_of(config, paths.value_loadpath).is_dir()):
             value = value_of(config, device)
     else:
         model = trajectories_of(config, device)
@@ -179,7 +195,7 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
 def laid_out(
     config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
 ) -> tuple[TrajectoryModel, ValueModel | None]:
-    """The models with their published networks laid out for planning, as `fast` asks."""
+    """The models, with the faster layout of the published networks if `fast` is set."""
     import torch
 
     from unveil.network.compiled import Measured

@@ -1,4 +1,5 @@
-"""The original's deferred f-strings, such as f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}: filled in, never evaluated."""
+"""Fill in the path templates of jannerm/diffuser, such as f:values/defaults_H{horizon}_T{n_diffusion_steps};
+they are never evaluated."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from string import Formatter
-from typing import Any
 
 from unveil.errors import UnveilError
 
@@ -14,14 +14,16 @@ PREFIX = "f:"
 _SIMPLE = re.compile(r"(0?\d{1,2})?(\.\d{1,2})?[dfeg]?")
 
 
-def resolve(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with each {name} replaced by that field; without the prefix f: it stays as it is.
+def resolve(template: str, fields: Mapping[str, object]) -> str:
+    """The template with each {name} replaced by the field of that name. Without the prefix f: the template is
+    returned unchanged.
 
-    A name stands alone: no attribute, index or conversion, and no format but a width, digits and one of d, f, e, g.
+    Attributes, indices and conversions are refused, and so are formats other than a width, digits and one of
+    d, f, e, g.
 
     Raises:
-        UnveilError: a name that no field has, a field without a value, anything but names between the braces, or a path that is absolute
-            or leads upwards.
+        UnveilError: an unknown name, a field without a value, braces that contain more than a name, or a path
+            that is absolute or leads upwards.
     """
     if not template.startswith(PREFIX):
         return template
@@ -43,7 +45,9 @@ def resolve(template: str, fields: Mapping[str, Any]) -> str:
     return path
 
 
-def _filled(template: str, fields: Mapping[str, Any], name: str, style: str, conversion: str | None) -> str:
+def _filled(
+    template: str, fields: Mapping[str, object], name: str, style: str, conversion: str | None
+) -> str:
     if not name.isidentifier() or conversion or not _SIMPLE.fullmatch(style):
         raise UnveilError(f"template {template!r}: {{{name}}} must be the bare name of a field")
     if name not in fields:

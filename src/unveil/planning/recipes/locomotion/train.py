@@ -1,4 +1,4 @@
-"""Training on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
+"""Train on recorded locomotion: `unveil train locomotion` and `unveil train value`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unveil.checks import whole
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
 from unveil.runs.flags import flat
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
     from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
+    from unveil.planning.trajectory_training import TrajectoryBatch
     from unveil.runs.progress import Progress
     from unveil.runs.training import Task
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
-    """<logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], as the original names it."""
+    """The run folder, <logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], named as in
+    jannerm/diffuser."""
     name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
     discount = getattr(config, "discount", None)
     return config.run.out or config.logbase / folder_name(config.dataset) / (
@@ -46,8 +49,7 @@ def _train(
     task_of: Callable[[Episodes, dict[str, Any]], Task],
     progress: Progress,
 ) -> Path:
-    """The way of both from a data set to a run folder; they differ in the task alone."""
-
+    """Train the model of a task, from a data set to a run folder."""
     from unveil.runs.training import begin, run_task
 
     check(config)
@@ -67,10 +69,10 @@ def _train(
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]) -> None:
-    """Put the averaged weights of a run into a new model; its normalisation too, where the run has one.
+    """Copy the averaged weights of a run into a new model, and its normalisation if the run has one.
 
     Raises:
-        UnveilError: no run of this recipe, or another network or diffusion.
+        UnveilError: no run of this recipe, or one with another network or diffusion.
     """
     from dataclasses import asdict, replace
 
@@ -92,7 +94,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
         for name in shapes[0]
         if shapes[0][name] != shapes[1][name]
     ]:
-        raise UnveilError(f"--start-from {place} has {'; '.join(differing)}; train with the same")
+        raise UnveilError(f"`start_from={place}` has {'; '.join(differing)}; train with the same")
     tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
     own = theirs.get("normalized", True)
     taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
@@ -103,7 +105,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
 
 
 def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:
-    """A denoiser of windows of actions and observations."""
+    """The task of training a denoiser of windows of actions and observations."""
     import torch
 
     from unveil.planning.data.trajectories import Trajectories, ranks, returns_to_go
@@ -113,22 +115,24 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     torch.manual_seed(config.run.seed)  # initial weights
     model = trajectory_model(described)
     learn_normalization(model, episodes, config.normalizer)
-    told = None
+    targets = None
     if shape_of(described).returns:
-        told = torch.from_numpy(
+        targets = torch.from_numpy(
             ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty))
         )
     windows, shape = Trajectories(episodes), shape_of(described)
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
-        return trajectory_batches(windows, shape, count, told, horizons=lengths(config), untold=config.untold)
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
+        return trajectory_batches(
+            windows, shape, count, targets, horizons=lengths(config), untold=config.untold
+        )
 
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
     return _task(config, model, draws, loss)
 
 
 def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
-    """The return that follows a window, from its noisy version."""
+    """The task of training a value: the return that follows a window, from the noisy window."""
     import numpy as np
     import torch
 
@@ -149,10 +153,10 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
         if flat:
             note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
-    windows, shape, given = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
+    windows, shape, returns = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
-        return trajectory_batches(windows, shape, count, given, config.clean, lengths(config))
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
+        return trajectory_batches(windows, shape, count, returns, config.clean, lengths(config))
 
     return _task(config, model, draws, value_loss)
 
@@ -160,8 +164,8 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
 def _task(
     config: TrainLocomotion | TrainValue,
     model: torch.nn.Module,
-    draws: Callable[[int], Any],
-    loss: Callable[..., Any],
+    draws: Callable[[int], Callable[[torch.Generator], TrajectoryBatch]],
+    loss: Callable[[torch.nn.Module, TrajectoryBatch], tuple[torch.Tensor, Mapping[str, float]]],
 ) -> Task:
     from unveil.runs.training import Task
 
@@ -172,7 +176,8 @@ def _task(
 def learn_normalization(
     model: TrajectoryModel | ValueModel, episodes: Episodes, kind: Literal["limits", "gaussian"]
 ) -> None:
-    """Learn from rows (actions, observations), and say which of them hardly change."""
+    """Learn the normalisation from rows (actions, observations); note the numbers that are nearly
+    constant."""
     import numpy as np
 
     from unveil.files.notes import left_out, note
@@ -185,30 +190,30 @@ def learn_normalization(
 
 
 def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
-    """Of training windows: the shortest and its multiples, and the longest."""
+    """The lengths of training windows: the shortest and its multiples, and the longest."""
     if not config.shortest:
         return (config.horizon,)
     return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
 
 
 def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
-    """The data set without the episodes held out.
+    """The data set without the held-out episodes.
 
     Raises:
-        ValueError: there is but one.
+        ValueError: it has one episode only.
     """
     from unveil.planning.data.episodes import held_out
     from unveil.planning.data.source import read_episodes
 
     episodes = read_episodes(config.dataset)
     if config.hold_out and len(episodes.ends) < 2:
-        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give --hold-out 0")
+        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give `hold_out=0`")
     return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
 
 
 def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
-    """What config.json says: the flags, and what fixes the tensors under the names of `TrajectoryShape`."""
-
+    """The config.json: all fields of the config, and the sizes of the model under the names of
+    `TrajectoryShape`."""
     from unveil.runs.training import as_json
 
     sizes = {
@@ -230,53 +235,44 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
 
 
 def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
-    """Not the published value network: PyTorch 2.13's convolution over a single place has no finite gradient in bfloat16 on CPUs."""
+    """Whether bfloat16 may be used: not by the published value network, since on CPUs PyTorch 2.13's bfloat16
+    convolution over a single position has no finite gradient."""
     return config.model == "transformer" or not hasattr(config, "clean")
 
 
 def check(config: TrainLocomotion | TrainValue) -> None:
-    """Refuse impossible numbers.
+    """Refuse fields that do not fit each other.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the field, what is needed and what was given.
     """
-
     check_logbase(config.logbase)
-    whole = (
-        "horizon",
-        "n_diffusion_steps",
-        "width",
-        "depth",
-        "heads",
-        "patch",
-    )
-    for name in whole:
-        if getattr(config, name, 1) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    if not config.multiples or min(config.multiples) < 1:
-        raise ValueError(f"--multiples must be whole numbers of at least 1, got {config.multiples}")
+    whole("`batch_size`", config.run.batch_size)
+    value = hasattr(config, "clean")
+    if not config.multiples:
+        raise ValueError("`multiples` must be at least one number, got none")
     if getattr(config, "returns", None) and config.model == "unet":
-        raise ValueError("--returns needs --model transformer: the published U-Net is told nothing")
-    if (
-        not 0.0 <= getattr(config, "untold", 0.0) < 1.0
-        or not 0.0 < getattr(config, "returns_discount", 1.0) <= 1.0
-    ):
-        raise ValueError("--untold must lie in [0, 1), and --returns-discount in (0, 1]")
-    if config.shortest < 0 or not 0.0 <= config.hold_out < 1.0:
-        raise ValueError("--shortest must be at least 0 and --hold-out in [0, 1)")
-    if config.model == "unet":
-        if config.width % 8 or (hasattr(config, "clean") and config.width * config.multiples[-1] % 32):
-            raise ValueError(
-                f"--width must be a multiple of 8, and for values width times the last of --multiples of 32, got {config.width}"
-            )
-        if not hasattr(config, "clean") and config.horizon % 2 ** (len(config.multiples) - 1):
-            raise ValueError(
-                f"--horizon {config.horizon} cannot be halved {len(config.multiples) - 1} times; give another, or fewer --multiples"
-            )
-        if not hasattr(config, "clean") and config.shortest % 2 ** (len(config.multiples) - 1):
-            raise ValueError(
-                f"--shortest {config.shortest} cannot be halved {len(config.multiples) - 1} times by the unet; give --shortest "
-                f"{2 ** (len(config.multiples) - 1)}, or --shortest 0 for windows of --horizon alone"
-            )
-    elif config.width % (2 * config.heads):
-        raise ValueError(f"--width must be a multiple of twice --heads, got {config.width}")
+        raise ValueError("`returns` needs `model='transformer'`: the published U-Net has no condition")
+    if config.model == "transformer":
+        if config.width % (2 * config.heads):
+            raise ValueError(f"`width` must be a multiple of twice `heads`, got {config.width}")
+        return
+    if config.width % 8 or (value and config.width * config.multiples[-1] % 32):
+        raise ValueError(
+            "`width` must be a multiple of 8, and for values width times the last of `multiples` of 32, "
+            f"got {config.width}"
+        )
+    if value:
+        return
+    halvings = len(config.multiples) - 1
+    if config.horizon % 2**halvings:
+        raise ValueError(
+            f"`horizon={config.horizon}` cannot be halved {halvings} times; give another, or fewer "
+            "`multiples`"
+        )
+    if config.shortest % 2**halvings:
+        raise ValueError(
+            f"`shortest={config.shortest}` cannot be halved {halvings} times by the unet; give "
+            f"`shortest={2**halvings}`, or "
+            "`shortest=0` for windows of `horizon` alone"
+        )

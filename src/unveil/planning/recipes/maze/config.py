@@ -1,13 +1,23 @@
-"""Maze2D: the configs of training, evaluation and single plans, and planners from run folders. The configs import nothing heavy."""
+"""Configs of the maze recipe: training, evaluation, single plans, data and demo. Free of torch and numpy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tyro.conf import OmitArgPrefixes
+
+from unveil.checks import Bounds, check_fields
+from unveil.planning.planner_settings import PlannerSettings
 from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed
 from unveil.runs.verb import Verb
+
+Count = Annotated[int, Bounds(1)]
+Share = Annotated[float, Bounds(0, 1)]
+Seed = Annotated[int, Bounds(0)]
+Settings = OmitArgPrefixes[PlannerSettings]
+"""`PlannerSettings` as a field of a config, its flags without a prefix."""
 
 
 @dataclass(frozen=True)
@@ -18,34 +28,40 @@ class TrainMaze:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny proves learning in minutes; default is what the zoo holds; paper is Diffuser as published; other flags change single fields"""
+    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
+    published; other flags change single settings"""
     maze: str = "large"
-    """umaze, medium, large, eval-*, or the path of a text map"""
+    """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     data: Path | None = None
-    """a D4RL HDF5 file; by default generated from --data-steps and --data-seed and kept in the cache"""
-    data_steps: int = 4_000_000
-    """transitions to generate if no file is given"""
-    data_seed: int = 0
+    """D4RL HDF5 file; by default data are generated, see --data-steps, and kept in the cache"""
+    data_steps: Count = 4_000_000
+    """number of transitions to generate where --data is not given"""
+    data_seed: Seed = 0
     """seed of the generated data"""
-    width: int = 128
+    width: Count = 128
     """width of the transformer"""
-    depth: int = 4
-    """blocks of the transformer"""
-    heads: int = 4
-    """attention heads"""
-    stride: int = 5
+    depth: Count = 4
+    """number of transformer blocks"""
+    heads: Count = 4
+    """number of attention heads"""
+    stride: Count = 5
     """environment steps between two positions of a plan"""
-    patch: int = 6
-    """positions a token"""
-    to_end: float = 0.5
-    """share of windows that reach to the end of their episode"""
+    patch: Count = 6
+    """positions per token"""
+    to_end: Share = 0.5
+    """fraction of training windows that reach to the end of their episode"""
     cut: bool = True
-    """cut the data where `timeouts` say that the goal changed; without, detours are recognised by learned travel times"""
-    window_steps: int = 600
-    """with --no-cut: environment steps of the longest window"""
-    waypoints: float = 0.3
-    """share of windows trained with known positions in between"""
+    """cut the data where `timeouts` say that the goal changed; without it, windows that are no detours are
+    found by learned travel times"""
+    window_steps: Count = 600
+    """environment steps of the longest training window, with --no-cut"""
+    waypoints: Share = 0.3
+    """fraction of training windows with known positions between their ends; train with it to plan through
+    waypoints"""
     run: Run = RunFlags(steps=16_000, batch_size=256, keep=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 TRAIN_PRESETS = {
@@ -73,39 +89,39 @@ TRAIN_PRESETS = {
 
 @dataclass(frozen=True)
 class EvalMaze:
-    """Score a planner under D4RL's own reward, beside the data controller and a shortest-path oracle on the same episodes.
+    """Score a planner with D4RL's reward, beside the controller that made the data and a shortest-path oracle
+    on the same episodes.
 
     Example: unveil eval maze --maze large --checkpoint maze-large --episodes 300 --seed 0 --json large.json
     """
 
     maze: str = "large"
-    """umaze, medium, large or eval-*"""
+    """name of the maze: umaze, medium, large, eval-umaze, eval-medium or eval-large"""
     multi: bool = False
-    """Multi2D: a random goal for each episode"""
+    """Multi2D: a random goal in each episode"""
     checkpoint: str = "maze-large"
-    """a zoo name, a run folder or a checkpoint folder, or an experiment of the original"""
+    """zoo name, run folder or checkpoint folder, or an experiment folder of jannerm/diffuser"""
     dataset: str | None = None
-    """with an experiment of the original: the data it was trained on, by name or file; by default what it says"""
-    episodes: int = 300
+    """data that an experiment of jannerm/diffuser was trained on, by name or file; by default the name that
+    the experiment contains"""
+    episodes: Count = 300
     """number of episodes"""
-    candidates: int = 2
-    """sampled paths for one plan"""
-    sampling_steps: int = 2
-    """DDIM steps"""
-    temperature: float = 0.5
-    """factor on the initial noise"""
-    plan_pairs: int = 100
-    """different pairs, one at a time, over which planning is timed"""
+    settings: Settings = field(default_factory=PlannerSettings)
+    plan_pairs: Count = 100
+    """number of pairs of start and goal, planned one at a time, over which planning is timed"""
     reference: bool = True
-    """run the data controller and the oracle too"""
-    seed: int = 0
-    """of starts, goals and noise"""
+    """score the data controller and the oracle too"""
+    seed: Seed = 0
+    """seed of starts, goals and noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads"""
     json: str | None = None
-    """write the result here; - is standard output"""
+    """file for the result as JSON; - is standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -116,68 +132,79 @@ class SampleMaze:
     """
 
     checkpoint: str = "maze-large"
-    """a zoo name, a run folder or a checkpoint folder"""
+    """zoo name, run folder or checkpoint folder"""
     start: str = "1,1"
-    """row,column in cells"""
+    """start of the path: row,column in cells"""
     goal: str = "7,9"
-    """row,column in cells"""
+    """goal of the path: row,column in cells"""
     via: tuple[str, ...] = ()
-    """waypoints row,column@index in plan positions, or row,column to let the planner choose the index"""
+    """waypoints: row,column@index, where index counts positions of the path, or row,column to plan the legs
+    separately"""
     horizon: int | None = None
-    """number of positions; by default from the learned travel time"""
+    """number of positions of the path; by default from the learned travel time"""
     budget_ms: float | None = None
-    """wall time to spend on the plan"""
+    """wall time to spend on the plan, in milliseconds; it decides --sampling-steps and --candidates"""
+    settings: Settings = field(default_factory=PlannerSettings)
     out: Path = Path("plan.png")
-    """picture: .png, or .gif for the plan appearing out of noise"""
-    seed: int = 0
-    """of the noise"""
+    """picture: .png, or .gif that shows the path appear out of noise, by default in 24 steps at temperature
+    1"""
+    seed: Seed = 0
+    """seed of the noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
     json: str | None = None
-    """write the path here; - is standard output"""
+    """file for the path as JSON; - is standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Plan and drive through the large maze with the packaged weights: two animations and a score table.
+    """Plan and drive through the large maze with the packaged weights: two animations and a table of scores.
 
     Example: unveil demo --out demo
     """
 
     checkpoint: str = "maze-large"
-    """a zoo name, a run folder or a checkpoint folder"""
-    episodes: int = 100
-    """episodes of the score table"""
+    """zoo name, run folder or checkpoint folder"""
+    episodes: Count = 100
+    """number of episodes for the table of scores"""
     out: Path = Path("demo")
     """folder for plan.gif and rollout.gif"""
-    seed: int = 0
-    """of starts, goals and noise"""
+    seed: Seed = 0
+    """seed of starts, goals and noise"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class DataMaze:
-    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no reset.
+    """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no resets.
 
     Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
     """
 
     maze: str = "large"
-    """umaze, medium, large, eval-umaze, eval-medium, eval-large, or the path of a text map"""
+    """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     steps: int = 1_000_000
-    """transitions to generate"""
+    """number of transitions to generate"""
     noise: float = 0.5
     """standard deviation of the noise on the controller's force"""
     out: Path | None = None
     """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
     seed: int = 0
-    """the same seed gives the same file"""
+    """seed of controller and targets; the same seed gives the same file"""
     device: str = "auto"
-    """unused here; every verb takes it"""
+    """not used: data are generated on the CPU"""
     json: str | None = None
-    """write means and deviations here; - is standard output"""
+    """file for means and standard deviations as JSON; - is standard output"""
 
+
+STEPS = {"--sampling-steps": "--steps"}
 
 DATA = Verb(
     {"default": DataMaze()},
@@ -197,17 +224,19 @@ EVAL = Verb(
     {"default": EvalMaze()},
     "planning.recipes.maze.evaluate:evaluate_maze",
     "D4RL's score, beside the controller and the shortest path",
-    ("maze", "multi", "checkpoint", "episodes", "candidates", "sampling_steps", "seed", "json"),
+    ("maze", "multi", "checkpoint", "episodes", "candidates", "steps", "seed", "json"),
+    aliases=STEPS,
 )
 SAMPLE = Verb(
     {"default": SampleMaze()},
     "planning.recipes.maze.sample:sample_maze",
     "one path, drawn",
     ("checkpoint", "start", "goal", "via", "horizon", "out", "seed"),
+    aliases=STEPS,
 )
 DEMO = Verb(
     {"default": Demo()},
     "planning.recipes.maze.demo:run_demo",
     "a planner solving a maze",
-    ("checkpoint", "maze", "out"),
+    ("checkpoint", "episodes", "out", "seed"),
 )

@@ -1,4 +1,4 @@
-"""Maze2D data: `unveil data maze`, and what training reads. The config imports nothing heavy; the wiring below it does."""
+"""Generate Maze2D data, `unveil data maze`, and read the data of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path:
-    """Where generated data are kept: the name holds all that decides them, the map as a hash."""
+    """The cache file of generated data; its name contains all that determines them, with the map as a
+    hash."""
     import hashlib
 
     from unveil.files.places import home
@@ -30,7 +31,7 @@ def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path
 
 
 def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
-    """Generate, write, and describe."""
+    """Generate the data, write the file, and return what is in it."""
     import time
 
     import numpy as np
@@ -42,7 +43,7 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     layout = find_layout(config.maze)
     out = config.out or data_path(layout, config.steps, config.seed, config.noise)
     if out.is_dir():
-        raise ValueError(f"{out} is a folder; --out needs a file name such as {out / 'maze.hdf5'}")
+        raise ValueError(f"{out} is a folder; `out` needs a file name such as {out / 'maze.hdf5'}")
     check_output(out)
     began = time.perf_counter()
     episodes = collect(
@@ -59,7 +60,8 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     return {
         "path": str(out),
         "protocol": "D4RL maze2d v1 generator",
-        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; standard deviations {deviations}",
+        "summary": f"{out}: {config.steps:,} steps at {config.steps / seconds:,.0f} steps/s; "
+        f"standard deviations {deviations}",
         "metrics": {
             "observation_mean": episodes.observations.mean(0).tolist(),
             "observation_std": spread[0],
@@ -74,10 +76,10 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
 
 
 def load_data(config: TrainMaze, progress: Progress) -> Episodes:
-    """The file that was named, or generated data from the cache.
+    """The data of a training: those of the file `data`, or generated data from the cache.
 
     Raises:
-        UnveilError: the file is not there, or holds positions that this maze does not have.
+        UnveilError: no such file, or positions that are not in this maze.
     """
     from unveil.errors import UnveilError
     from unveil.files.places import found
@@ -104,15 +106,16 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     )
     if inside > 0.01:
         raise UnveilError(
-            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give the --maze it is of"
+            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give "
+            "the `maze` it is of"
         )
     return episodes
 
 
 def unmarked(episodes: Episodes) -> Episodes:
-    """The same recording without D4RL's `timeouts`: nothing says when a goal changed.
+    """The recording without D4RL's `timeouts`, which mark when a goal changed.
 
-    Minari's episodes, which bring final observations, are recordings of their own and stay apart.
+    Episodes with final observations, as Minari's have, are separate recordings and keep their marks.
     """
     from dataclasses import replace
 

@@ -9,7 +9,7 @@ from unveil.runs.machine import command_name
 
 
 def run_demo(config: Demo, progress: Callable[..., None]) -> str:
-    """Make the animations and the table; returns what to print."""
+    """Make the animations and the table; returns the text to print."""
     from time import perf_counter
 
     import numpy as np
@@ -29,10 +29,10 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
 
     began = perf_counter()
     if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but --out needs a folder")
+        raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     for name in ("plan.gif", "rollout.gif"):
         check_output(config.out / name)
-    torch.set_num_threads(1)  # small matrices: more threads wait for each other
+    torch.set_num_threads(1)  # matrices are small: more threads are slower
     folder = find_checkpoint(config.checkpoint)
     layout = trained_layout(folder)
     far = layout.cells[np.linalg.norm(layout.cells - layout.goal, axis=1).argmax()]
@@ -72,16 +72,17 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
         named["shortest-path oracle"] = result["reference"]["oracle"]
         speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
         tables.append(
-            f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, {speed}\n{score_rows(named)}"
+            f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, "
+            f"{speed}\n{score_rows(named)}"
         )
     program = command_name()
     shown = "\n\n".join(tables)
     return f"""
 {shown}
 
-{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, so that it shows; the table: 2 steps at 0.5)
+{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, to make it visible; the table uses 2 steps at 0.5)
 {config.out / "rollout.gif"}: the plan, and a simulated body driven along it
-({perf_counter() - began:.0f} s; the oracle is given the map, the planner only data)
+({perf_counter() - began:.0f} s; the oracle knows the map, the planner only data)
 
 next:
   {program} sample maze --start 1,1 --goal 7,1 --via 3,9 --out plan.png

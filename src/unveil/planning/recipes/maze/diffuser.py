@@ -1,4 +1,5 @@
-"""Checkpoints of jannerm/diffuser's branch maze2d: as the recipe `maze` with the preset `paper`, straight or converted."""
+"""Checkpoints of jannerm/diffuser's branch maze2d, loaded directly or converted to runs with the preset
+`paper`."""
 
 from __future__ import annotations
 
@@ -20,10 +21,10 @@ PREFIX, SUFFIX = "maze2d-", "-v1"
 
 
 def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
-    """What config.json of such a run says, as a run's of ours with the preset `paper` does.
+    """The config.json of an experiment, as of a run with the preset `paper`.
 
     Raises:
-        UnveilError: no maze that is known, or no positions, velocities and forces.
+        UnveilError: an unknown maze, or other observations and actions than positions, velocities and forces.
     """
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
     from unveil.planning.worlds.maze.layout import LAYOUTS
@@ -39,11 +40,13 @@ def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
     )
     if name not in LAYOUTS:
         raise UnveilError(
-            f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: maze2d-umaze-v1 and others"
+            f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: "
+            "maze2d-umaze-v1 and others"
         )
     if (it.actions, it.observations, it.kind) != (2, 4, "diffusion") or it.width % 8:
         raise UnveilError(
-            f"an original of {it.actions} actions and {it.observations} observations is no planner of mazes, which has 2 and 4"
+            f"an original of {it.actions} actions and {it.observations} observations is no planner of "
+            "mazes, which has 2 and 4"
         )
     layout = LAYOUTS[name]
     numbers = {
@@ -72,17 +75,18 @@ def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
 
 
 def original_maze(folder: Path) -> dict[str, Any]:
-    """The same of the one experiment in a folder.
+    """The config.json of the one experiment in a folder.
 
     Raises:
-        UnveilError: none or several, or one that plans to no goal.
+        UnveilError: no experiment or several, or one that does not plan to goals.
     """
     from unveil.planning.weights.diffuser_models import read_original
 
     original = read_original(folder)[1]
     if original.loader != LOADER:
         raise UnveilError(
-            f"{folder}: an original of {original.dataset or 'an unknown world'} that plans to no goal; only mazes are driven here"
+            f"{folder}: an original of {original.dataset or 'an unknown world'} that does not plan to "
+            "goals; only mazes are supported here"
         )
     return maze_config(original, normalized=False)
 
@@ -99,9 +103,12 @@ def load_original_maze(
     """The published planner with the weights of the one experiment in a folder.
 
     Args:
-        dataset: where its normaliser's statistics are; without, it plans in normalised units.
+        dataset: the data from which its normaliser takes statistics; without them it plans in normalised
+            units.
+        epoch: epoch number, or latest.
+        raw: whether to use the weights without averaging.
     Raises:
-        UnveilError: as `original_maze`, or data that cannot be had.
+        UnveilError: as `original_maze`, or data that cannot be read.
     """
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
@@ -118,10 +125,10 @@ def load_original_maze(
 
 
 def maze_rows(original: Original, dataset: str) -> np.ndarray:
-    """Rows (N, 6) of (action, observation) from which the original takes its statistics.
+    """Rows (N, 6) of (action, observation) from which Diffuser takes its statistics.
 
-    `maze2d_set_terminals` ends an episode where the world's goal is left; what follows the last such step is dropped, and the last step of
-    every episode with it, which has no next observation.
+    `maze2d_set_terminals` ends an episode where the maze's goal is left. The steps after the last such step
+    are dropped, and so is the last step of every episode, which has no next observation.
     """
     import numpy as np
 
@@ -136,7 +143,8 @@ def maze_rows(original: Original, dataset: str) -> np.ndarray:
     ends = np.flatnonzero(cut.timeouts)
     if not len(ends):
         raise UnveilError(
-            f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it of another maze?"
+            f"{dataset}: the goal of {original.dataset} is never left in it, so it has no episodes; is it "
+            "of another maze?"
         )
     keep = np.arange(int(ends[-1]) + 1)
     keep = keep[~np.isin(keep, ends)]

@@ -1,4 +1,4 @@
-"""Scores of a maze planner beside its references: `unveil eval maze`."""
+"""Score a maze planner beside its references: `unveil eval maze`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.maze.load import find_layout, layout_of, load_driver
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     from unveil.planning.diffuser import Diffuser
@@ -21,7 +23,6 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     """Roll out the planner and the references on the same episodes; returns metrics and references."""
     import torch
 
-    from unveil.checks import number, whole
     from unveil.planning.evaluation.maze import starting_states
     from unveil.planning.evaluation.maze_references import controller_reference, oracle_reference
     from unveil.planning.evaluation.plan_diagnostics import reference_metrics
@@ -30,11 +31,6 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.planning.weights.diffuser_folder import is_original
     from unveil.runs.checkpoints import find_checkpoint
 
-    for name in ("episodes", "candidates", "sampling_steps", "plan_pairs", "threads"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    number("--temperature", config.temperature, 0.0)
-    whole("--seed", config.seed, 0)
     torch.set_num_threads(config.threads)
     layout = find_layout(config.maze)
     original = is_original(Path(config.checkpoint))
@@ -45,25 +41,18 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
         raise ValueError(
             f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}"
         )
-    if described["preset"] == "paper":
-        for name in ("candidates", "sampling_steps", "temperature"):
-            if getattr(config, name) != getattr(type(config)(), name):
-                raise ValueError(
-                    f"--{name.replace('_', '-')} means nothing for Diffuser as published; leave it out"
-                )
+    paper = described["preset"] == "paper"
+    default = flat(PlannerSettings())
+    changed = [name for name, value in flat(config.settings).items() if value != default[name]]
+    if paper and changed:
+        raise ValueError(f"`{changed[0]}` means nothing for Diffuser as published; leave it out")
     if original:
         planner = load_original_maze(
             folder, config.device, config.seed, dataset=config.dataset or str(described["data"])
         )
     else:
-        settings = {
-            "candidates": config.candidates,
-            "steps": config.sampling_steps,
-            "temperature": config.temperature,
-        }
-        planner = load_driver(
-            folder, config.device, config.seed, **({} if described["preset"] == "paper" else settings)
-        )
+        settings = None if paper else config.settings
+        planner = load_driver(folder, config.device, config.seed, settings)
     world = starting_states(layout, config.multi, config.episodes, config.seed)
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))
@@ -84,7 +73,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
 def driven(
     planner: Planner | Diffuser, world: MazeEpisodes, on_step: Callable[[int], None] | None = None
 ) -> dict[str, float]:
-    """Score and diagnostics of a planner that drives these episodes from their start."""
+    """Drive all episodes from their start; returns score and diagnostics."""
     from unveil.planning.evaluation.maze import maze_metrics, roll
     from unveil.planning.evaluation.plan_diagnostics import execution_diagnostics, plan_diagnostics
 
@@ -98,7 +87,8 @@ def driven(
 
 
 def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -> dict[str, float]:
-    """Plans a second, one at a time, between these starts and goals; after driving, so that it takes none of the noise."""
+    """Plans per second, planned one at a time between these starts and goals. Call it after driving, so that
+    it uses none of its noise."""
     from unveil.planning.evaluation.plan_diagnostics import time_calls
 
     median, slow = time_calls(
@@ -110,7 +100,8 @@ def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -
 
 
 def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:
-    """95th percentile and largest wall time, in ms, of `planner.act` over one whole episode; the largest is the call that plans."""
+    """95th percentile and maximum, in milliseconds, of the wall time of `planner.act` in one whole episode.
+    The maximum is the call that plans."""
     from time import perf_counter
 
     import numpy as np
@@ -126,7 +117,7 @@ def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, 
 
 
 def protocol_name(layout: Layout, multi: bool) -> str:
-    """The protocol tag of a result."""
+    """The protocol of a result, for people."""
     task = (
         f"D4RL {'multi2d' if multi else 'maze2d'}-{layout.name}-v1"
         if layout.score_range

@@ -1,4 +1,4 @@
-"""From a run, a checkpoint or packaged weights to a planner of mazes."""
+"""Load a maze planner from a run folder, a checkpoint or packaged weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.config_checks import check_maze
+from unveil.runs.checkpoints import with_weights
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def find_layout(maze: str) -> Layout:
-    """A named layout, or a text map by its path."""
+    """A layout by its name, or read from a text map."""
     from unveil.errors import UnveilError
     from unveil.planning.worlds.maze.layout import LAYOUTS, named_layout, parse_layout
 
@@ -39,11 +41,17 @@ def find_layout(maze: str) -> Layout:
     return named_layout(maze)
 
 
-def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner:
+def load_planner(
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    settings: PlannerSettings | None = None,
+    **fields: Any,
+) -> Planner:
     """A `Planner` from a run folder, a checkpoint folder or a zoo folder (`loading.py` finds it by name).
 
     Args:
-        settings: fields of `PlannerSettings`.
+        settings: how to plan; or `fields` of `PlannerSettings`.
     Raises:
         UnveilError: the checkpoint is of the preset `paper`.
     """
@@ -52,26 +60,44 @@ def load_planner(folder: Path, device: str = "auto", seed: int = 0, **settings: 
 
     if read_maze_config(folder)["preset"] == "paper":
         raise UnveilError(
-            f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give another checkpoint"
+            f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give "
+            "another checkpoint"
         )
-    found = load_driver(folder, device, seed, **settings)
-    assert not isinstance(found, Diffuser)
-    return found
+    planner = load_driver(folder, device, seed, settings, **fields)
+    assert not isinstance(planner, Diffuser)
+    return planner
 
 
-def load_driver(folder: Path, device: str = "auto", seed: int = 0, **settings: Any) -> Planner | Diffuser:
-    """Whatever a checkpoint holds that plans and drives: `Planner`, or `Diffuser` for the preset `paper`, which has no settings."""
+def load_driver(
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    settings: PlannerSettings | None = None,
+    **fields: Any,
+) -> Planner | Diffuser:
+    """The planner of a checkpoint: `Planner`, or `Diffuser` for the preset `paper`, which has no settings.
+
+    Args:
+        settings: how to plan; or `fields` of `PlannerSettings`.
+    Raises:
+        TypeError: a field that there is not, or settings of `Diffuser`.
+    """
     from unveil.files.safetensors import read_tensors
     from unveil.runs.checkpoints import weights_file
     from unveil.runs.device import find_device
 
     config = read_maze_config(folder)
+    if config["preset"] == "paper" and (settings or fields):
+        names = f", got {', '.join(fields)}" if fields else ""
+        raise TypeError(f"load: Diffuser as published (preset paper) takes no settings{names}")
+    settings = PlannerSettings(**fields) if settings is None else settings
     weights = read_tensors(weights_file(folder), model_of(config).state_dict(), halves=True)
-    return driver_of(config, weights, find_device(device), seed, **settings)
+    return driver_of(config, weights, find_device(device), seed, settings)
 
 
 def published(config: Mapping[str, Any]) -> tuple[tuple[int, ...], bool, Literal["x0", "eps"]]:
-    """Multiples, attention and prediction of a temporal U-Net: the released ones, but what a converted original says."""
+    """Multiples, attention and prediction of a temporal U-Net: those of the config, or else the released
+    ones."""
     return (
         tuple(config.get("multiples", (1, 4, 8))),
         config.get("attention", False),
@@ -107,36 +133,22 @@ def driver_of(
     weights: Mapping[str, torch.Tensor],
     device: torch.device,
     seed: int,
-    **settings: Any,
+    settings: PlannerSettings | None = None,
 ) -> Planner | Diffuser:
-    """The planner of a run's config with these weights, which may be stored in half precision.
-
-    Raises:
-        TypeError: settings of Diffuser as published, which has none.
-    """
-    import torch
-
+    """The planner of a run's config with these weights, which may be stored in half precision."""
     from unveil.planning.diffuser import Diffuser
-    from unveil.planning.planner import Planner, PlannerSettings
+    from unveil.planning.planner import Planner
     from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
 
     model = model_of(config)
-    model.load_state_dict(
-        {name: w.to(torch.float32) if w.is_floating_point() else w for name, w in weights.items()}
-    )
-    model.to(device)
+    with_weights(model, weights, device)
     if isinstance(model, TrajectoryModel):
-        if settings:
-            raise TypeError(
-                f"load: Diffuser as published (preset paper) takes no settings, got {', '.join(settings)}"
-            )
         return Diffuser(fast_trajectories(model), seed=seed)
-    return Planner(model, PlannerSettings(**settings), seed=seed)
+    return Planner(model, settings, seed=seed)
 
 
 def trained_layout(folder: Path) -> Layout:
-    """The maze a checkpoint was trained on."""
-
+    """The maze that a checkpoint was trained on."""
     return layout_of(read_maze_config(folder))
 
 
@@ -154,5 +166,5 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
 
 
 def read_maze_config(folder: Path) -> dict[str, Any]:
-    """config.json of a planner of mazes; raises as `read_config`."""
+    """The config.json of a maze planner; raises as `read_config`."""
     return read_config(folder, "maze", check_maze)

@@ -1,4 +1,4 @@
-"""Training a maze planner: `unveil train maze`."""
+"""Train a maze planner: `unveil train maze`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unveil.checks import whole
 from unveil.planning.recipes.maze.data import load_data, unmarked
 from unveil.planning.recipes.maze.load import driver_of, find_layout
 from unveil.runs.flags import flat
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.data.windows import ListedWindows, PathWindows
+    from unveil.planning.path_training import PathBatch
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.worlds.maze.layout import Layout
     from unveil.runs.progress import Progress
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> PathWindows | ListedWindows:
-    """Windows between the marks of the data, or, with --no-cut, direct ones of data without marks."""
+    """Training windows: between the marks of the data, or without `cut` the direct windows of data without
+    marks."""
     import torch
 
     from unveil.files.notes import note
@@ -37,7 +40,8 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
         )
     if windows.episodes < (count := len(episodes.ends)):
         note(
-            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps (--stride) and are left out"
+            f"{count - windows.episodes} of {count} episodes have no more than {config.stride} steps "
+            "(`stride`) and are left out"
         )
     if config.cut:
         return windows
@@ -48,7 +52,7 @@ def find_windows(episodes: Episodes, config: TrainMaze, progress: Progress) -> P
 
 
 def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task:
-    """Our planner: paths of all lengths between two ends."""
+    """The task of training paths of all lengths between two ends."""
     import torch
 
     from unveil.files.notes import note
@@ -66,19 +70,20 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     model = PathModel(shape)
     if flat := model.learn_statistics(episodes):
         note(
-            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so it counts as constant"
+            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so "
+            "it counts as constant"
         )
     used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
     described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
 
-    def draws(count: int) -> Callable[[torch.Generator], Any]:
+    def draws(count: int) -> Callable[[torch.Generator], PathBatch]:
         return path_batches(windows, count, config.waypoints)
 
     return Task(model, draws(size), path_loss, described, draws=draws, size=size, lower="--width or --depth")
 
 
 def train_maze(config: TrainMaze, progress: Progress) -> Path:
-    """Train; returns the run folder."""
+    """Train a maze planner; returns the run folder."""
     from functools import partial
 
     from unveil.planning.recipes.maze.config import TrainMaze
@@ -118,9 +123,9 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 def draw_samples(
     layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
 ) -> None:
-    """A picture of four plans, always between the same free cells, as `samples/step-<step>.png` of the run folder.
+    """Draw four plans, always between the same free cells, to `samples/step-<step>.png` of the run folder.
 
-    Whatever goes wrong with it is a warning: no training dies of a picture.
+    Errors become warnings, so that a picture never stops a training.
     """
     import warnings
 
@@ -155,36 +160,21 @@ def _draw_samples(
 
 
 def check_training(config: TrainMaze) -> None:
-    """Refuse impossible numbers.
+    """Refuse fields that do not fit each other.
 
     Raises:
-        ValueError: the field, what was got and what is needed.
+        ValueError: the field, what is needed and what was given.
     """
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
 
+    whole("`batch_size`", config.run.batch_size)
     if config.preset == "paper":
         for name in ("cut", "window_steps", "depth", "heads", "stride", "patch", "to_end", "waypoints"):
             if getattr(config, name) != getattr(TRAIN_PRESETS["paper"], name):
-                raise ValueError(
-                    f"--preset paper takes no --{name.replace('_', '-')}: it is Diffuser as published"
-                )
+                raise ValueError(f"`preset='paper'` takes no `{name}`: it is Diffuser as published")
         if config.width % 8:
-            raise ValueError(f"--width must be a multiple of 8 with --preset paper, got {config.width}")
-    for name in (
-        "data_steps",
-        "width",
-        "depth",
-        "heads",
-        "stride",
-        "patch",
-        "window_steps",
-    ):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
-    for name in ("to_end", "waypoints"):
-        if not 0.0 <= getattr(config, name) <= 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} must lie in 0 .. 1, got {getattr(config, name)}")
+            raise ValueError(f"`width` must be a multiple of 8 with `preset='paper'`, got {config.width}")
     if config.width % (2 * config.heads):
         raise ValueError(
-            f"--width must be a multiple of twice --heads, got {config.width} and {config.heads}"
+            f"`width` must be a multiple of twice `heads`, got {config.width} and {config.heads}"
         )

@@ -1,4 +1,5 @@
-"""Trained policies for the three bodies, read from `.npz` and run in numpy: snapshots of a TRPO run, and SAC's and TQC's actors."""
+"""Trained policies of the three bodies, read from `.npz` and run in numpy: snapshots of a TRPO training, and
+actors of SAC and TQC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ Layer = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, " _"]]  # weight (inpu
 
 @runtime_checkable
 class Policy(Protocol):
-    """`act(observations, noise)` gives actions in [-1, 1] from standard normal noise; without noise the deterministic ones.
+    """A policy: `act(observations, noise)` -> actions in [-1, 1], with standard normal noise, or without
+    noise deterministic ones.
 
-    A row's action does not depend on the other rows, not even in its last bit.
+    The action of a row does not depend on the other rows, bit for bit.
     """
 
     @property
     def name(self) -> str:
-        """As cards call it."""
+        """The name on cards."""
         ...
 
     def act(
@@ -39,7 +41,8 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class GaussianPolicy:
-    """TRPO: h = (o - mean) / (std + 1e-6), two layers of tanh, a linear one, plus exp(log_std) * noise, clipped to [-1, 1]."""
+    """TRPO: h = (o - mean) / (std + 1e-6), two tanh layers, a linear layer, plus exp(log_std) * noise,
+    clipped to [-1, 1]."""
 
     name: str
     mean: Float[np.ndarray, " D"]
@@ -62,7 +65,8 @@ class GaussianPolicy:
 
 @dataclass(frozen=True)
 class SquashedPolicy:
-    """SAC and TQC: two layers of ReLU, then tanh(mu + exp(clip(log_std, -20, 2)) * noise), both linear in the last layer."""
+    """SAC and TQC: two ReLU layers, then tanh(mu + exp(clip(log_std, -20, 2)) * noise), with mu and log_std
+    from linear layers."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -85,7 +89,7 @@ class SquashedPolicy:
 
 
 def load_snapshots(path: Path | str, body: Body, iterations: range) -> list[GaussianPolicy]:
-    """Those snapshots of `trpo_<Title>.npz` whose iteration lies in the range, in order.
+    """The snapshots of `trpo_<Title>.npz` in a range of iterations, in order.
 
     Raises:
         UnveilError: missing, damaged or of another body, or no such snapshot.
@@ -96,7 +100,8 @@ def load_snapshots(path: Path | str, body: Body, iterations: range) -> list[Gaus
     chosen = [iteration for iteration in present if iteration in iterations]
     if not chosen:
         raise UnveilError(
-            f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has {present}"
+            f"{path}: no snapshot of iterations {iterations.start} .. {iterations.stop - 1}; the file has "
+            f"{present}"
         )
     return [_snapshot(arrays, iteration, body, path) for iteration in chosen]
 
@@ -151,10 +156,12 @@ def _fits(layers: list[Layer], body: Body, path: Path | str) -> None:
     ends = [body.observations, *(size[1] for size in sizes)]
     if [size[0] for size in sizes] != ends[:-1] or ends[-1] != body.actions:
         raise UnveilError(
-            f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, {body.actions} out"
+            f"{path}: layers {sizes} are not a policy of a {body.name}: {body.observations} numbers in, "
+            f"{body.actions} out"
         )
 
 
 def _affine(rows: np.ndarray, layer: Layer) -> np.ndarray:
-    """rows @ weight + bias, each row by itself: one product of all rows would round by their number."""
+    """rows @ weight + bias, one row at a time, since the rounding of one product would depend on the number
+    of rows."""
     return np.matmul(rows[:, None, :], layer[0])[:, 0] + layer[1]

@@ -1,4 +1,4 @@
-"""The three bodies: sizes, reward, when an episode ends, and D4RL's normalised score."""
+"""The three bodies: sizes, reward, end of an episode, and D4RL's normalised score."""
 
 import re
 from dataclasses import dataclass
@@ -11,21 +11,23 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Body:
-    """One body of gymnasium's MuJoCo worlds, as its defaults have it.
+    """A body of gymnasium's MuJoCo environments, with its default settings.
 
-    Reward: forward speed of the root + 1 while healthy (`alive`) - `control_cost` * |action|^2. An episode ends when the body is not
-    healthy: height, angle of the trunk or the other state numbers outside their open ranges; a half-cheetah is always healthy. The
-    worlds of version v4 (and those that D4RL recorded) give the `alive` reward for the last, unhealthy step too, v5 does not.
+    Reward: forward speed of the root + 1 while healthy (`alive`) - `control_cost` * |action|^2. An episode
+    ends when the body is not healthy: height, angle of the trunk or another state number is outside its open
+    range; a half-cheetah is always healthy. Version v4 of the environments (and D4RL's) gives the `alive`
+    reward for the last, unhealthy step too; v5 does not.
 
-    `score_min` and `score_max` are D4RL's `ref_min_score` and `ref_max_score` (d4rl/infos.py, Fu et al. 2020, arXiv:2004.07219): mean
-    returns of a uniformly random policy and of their SAC expert, measured in gym's v2 worlds.
+    `score_min` and `score_max` are D4RL's `ref_min_score` and `ref_max_score` (d4rl/infos.py, Fu et al. 2020,
+    arXiv:2004.07219): mean returns of a uniformly random policy and of D4RL's SAC expert, in gym's v2
+    environments.
 
     Args:
-        name: as in data sets, such as `hopper-medium-v2`.
+        name: as in names of data sets, such as `hopper-medium-v2`.
         title: as in gymnasium's ids, such as `Hopper-v5`.
         observations: D, positions without the root's x, then velocities, clipped to [-`fastest`, `fastest`].
         actions: A, torques in [-1, 1].
-        steps: after as many steps an episode is over.
+        steps: environment steps of the longest episode.
     """
 
     name: str
@@ -86,10 +88,11 @@ def named_body(name: str) -> Body:
 
 
 def body_of(source: str) -> Body:
-    """The body that a data set's name or path mentions; if it mentions several, the last: `hopper-medium-v2`, `mujoco/hopper/medium-v0`.
+    """The body that the name or path of a data set contains, the last if it contains several:
+    `hopper-medium-v2`, `mujoco/hopper/medium-v0`.
 
     Raises:
-        ValueError: it mentions none.
+        ValueError: it contains none.
     """
     words = [word for word in re.split(r"[^a-z0-9]+", source.lower()) if word in BODIES]
     if not words:
@@ -98,5 +101,6 @@ def body_of(source: str) -> Body:
 
 
 def normalized_score(body: Body, returns: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-    """D4RL's normalised score, 100 (R - min) / (max - min) of undiscounted returns of whole episodes: 0 is random, 100 their expert."""
+    """D4RL's normalised score, 100 (R - min) / (max - min) of undiscounted returns R of whole episodes: 0 is
+    the random policy, 100 the expert."""
     return np.asarray(100.0 * (returns - body.score_min) / (body.score_max - body.score_min))

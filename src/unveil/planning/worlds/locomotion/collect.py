@@ -1,4 +1,4 @@
-"""D4RL-style locomotion data: trained policies of known strength, rolled out in whole episodes."""
+"""Generate D4RL-style locomotion data: whole episodes of trained policies of known strength."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ MEDIUM = {
     "hopper": 40,
     "walker2d": 80,
     "halfcheetah": 500,
-}  # TRPO iterations; 20 apart, so that Hopper's is better than D4RL's medium
-BATCH = 64  # episodes side by side; the data do not depend on it
+}  # TRPO iterations, which are 20 apart; so Hopper's is better than D4RL's medium policy
+BATCH = 64  # episodes that are stepped together; the data do not depend on it
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Part:
     """One policy's share of a data set.
 
     Args:
-        steps: the least number of transitions; whole episodes are taken until there are as many.
+        policy: the policy.
+        steps: minimum number of transitions, in whole episodes.
     """
 
     policy: Policy
@@ -39,14 +40,16 @@ class Part:
 def mixture(folder: Path, body: Body, mix: Mix, steps: int) -> list[Part]:
     """The policies of a mix, in the order of the data, each with an equal share of the steps.
 
-    `medium`: the snapshot `MEDIUM` of TRPO; `medium-replay`: it and all before it; `expert`: TQC; `medium-expert`: both.
+    `medium`: the snapshot `MEDIUM` of TRPO; `medium-replay`: that and all earlier ones; `expert`: TQC;
+    `medium-expert`: both.
 
     Raises:
         UnveilError: the folder or one of its files is missing or damaged.
     """
     if not folder.is_dir():
         raise UnveilError(
-            f"{folder}: {'a file, but a folder' if folder.exists() else 'no such folder'} of trained policies; needed are "
+            f"{folder}: {'a file, but a folder' if folder.exists() else 'no such folder'} of trained "
+            "policies; needed are "
             f"trpo_{body.title}.npz and tqc_{body.title}.npz "
             "(--policies DIR, or mujoco_policies in the folder that UNVEIL_DATA names)"
         )
@@ -67,20 +70,21 @@ def collect(
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> Episodes:
-    """Roll the policies out, with their noise, one part after another, in whole episodes.
+    """Roll out the policies with their noise, one part after another, in whole episodes.
 
-    Episode k of part p depends on (seed, p, k) alone, so that the data are the same whatever the batch. `terminals` mark episodes
-    that ended because the body was not healthy, `timeouts` those that reached the last step; `actions` are those that were applied;
-    `infos["policy"]` is the number of the part.
+    Episode k of part p depends on (seed, p, k) only, so the data do not depend on the batch size. `terminals`
+    mark episodes that ended because the body was not healthy, `timeouts` those that reached the last step.
+    `actions` are the applied ones. `infos["policy"]` is the number of the part.
 
     Args:
-        progress: called with the number of finished steps now and then.
+        progress: called repeatedly with the number of finished steps.
     Raises:
         ValueError: no part, a part with steps < 1, batch < 1 or seed < 0.
     """
     if not parts or min(part.steps for part in parts) < 1 or batch < 1 or seed < 0:
         raise ValueError(
-            f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} and {seed}"
+            f"collect: parts of at least 1 step, batch >= 1 and seed >= 0 are needed, got {parts}, {batch} "
+            f"and {seed}"
         )
     pieces: list[_Piece] = []
     total = 0
@@ -112,7 +116,8 @@ def collect(
 
 
 def action_noise(policy: Policy, episodes: Episodes, part: int, count: int = 2000) -> float:
-    """Root mean square of what a part's applied actions differ by from the deterministic ones, over `count` of its transitions."""
+    """Root mean square difference of applied and deterministic actions of a part, over `count` of its
+    transitions."""
     rows = np.flatnonzero(episodes.infos["policy"] == part)
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     difference = episodes.actions[rows] - policy.act(episodes.observations[rows])
@@ -134,10 +139,10 @@ class _Piece:
 def _roll(
     body: Body, policy: Policy, stream: tuple[int, int], first: int, count: int, version: Literal["v4", "v5"]
 ) -> list[_Piece]:
-    """Episodes first, first + 1, ... of a stream of random numbers."""
+    """Roll out the episodes first, first + 1, ... of a part."""
     start = int(
         np.random.SeedSequence(stream).generate_state(1)[0]
-    )  # far from the small seeds that evaluations use
+    )  # far from the small seeds of evaluations
     world = LocomotionEpisodes(body, count, start + first, version)
     generators = [np.random.default_rng((*stream, first + i)) for i in range(count)]
     noise = np.stack(

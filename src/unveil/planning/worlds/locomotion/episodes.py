@@ -1,4 +1,5 @@
-"""Many episodes of one body at once: gymnasium's world, bit for bit, without the time it spends outside MuJoCo."""
+"""Many episodes of one body at once, equal to gymnasium's environment bit for bit, but without its overhead
+outside MuJoCo."""
 
 from __future__ import annotations
 
@@ -20,18 +21,20 @@ MODULES = {
 
 
 class LocomotionEpisodes:
-    """`count` episodes of one body in lock-step; each is stepped only while it runs.
+    """`count` episodes of one body, stepped together; each is stepped only while it runs.
 
-    Episode i starts as gymnasium's `reset(seed=seed + i)` does, so its start does not depend on `count`. One gymnasium world resets
-    all of them; they share its MuJoCo model and are stepped here, with speed, reward and health computed for all rows at once.
-    Parity with `gymnasium.make`, bit for bit, is tested for v4 and v5.
+    Episode i starts like gymnasium's `reset(seed=seed + i)`, so its initial state does not depend on `count`.
+    One gymnasium environment resets all episodes; they share its MuJoCo model and are stepped here, with
+    speed, reward and health computed for all rows at once. Equality with `gymnasium.make`, bit for bit, is
+    tested for v4 and v5.
 
     Attributes:
-        observations: what is seen now; an episode that is over keeps its last observation.
-        rewards: of the last step; 0 where the episode was over before it.
-        running: episodes that are not over.
-        terminated: episodes that ended because the body was not healthy; the others end after `body.steps` steps.
-        returns, lengths: sums of rewards and numbers of steps so far.
+        observations: the current observations; a finished episode keeps its last one.
+        rewards: rewards of the last step; 0 for episodes that were finished before.
+        running: whether an episode is not finished.
+        terminated: episodes that ended because the body was not healthy; the others end after `body.steps`
+            steps.
+        returns, lengths: sum of rewards and number of steps up to now.
 
     Raises:
         ValueError: count < 1, seed < 0, or a version other than v4 and v5.
@@ -47,7 +50,8 @@ class LocomotionEpisodes:
     def __init__(self, body: Body, count: int, seed: int, version: Literal["v4", "v5"] = "v5") -> None:
         if count < 1 or version not in ("v4", "v5"):
             raise ValueError(
-                f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and {version!r}"
+                f"locomotion episodes: count >= 1 and version v4 or v5 are needed, got {count} and "
+                f"{version!r}"
             )
         self.body = body
         self.count = count
@@ -60,7 +64,7 @@ class LocomotionEpisodes:
         self.reset(seed)
 
     def reset(self, seed: int) -> Float[np.ndarray, "B D"]:
-        """Start all episodes anew, episode i with seed + i; returns observations."""
+        """Reset all episodes, episode i with seed + i; returns observations."""
         if seed < 0:
             raise ValueError(f"locomotion episodes: seed >= 0 is needed, got {seed}")
         self._data: list[Any] = []
@@ -78,14 +82,15 @@ class LocomotionEpisodes:
         return self.observations.copy()
 
     def step(self, actions: Float[np.ndarray, "B A"]) -> Float[np.ndarray, "B D"]:
-        """Apply torques, clipped to [-1, 1], to the episodes that run; returns observations.
+        """Apply torques, clipped to [-1, 1], in running episodes; returns observations.
 
         Raises:
             ValueError: actions of another shape, or not finite where the episode runs.
         """
         if actions.shape != (self.count, self.body.actions):
             raise ValueError(
-                f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got {actions.shape}"
+                f"{self.body.name}: actions of shape {(self.count, self.body.actions)} are needed, got "
+                f"{actions.shape}"
             )
         rows = np.flatnonzero(self.running)
         if not np.isfinite(actions[rows]).all():

@@ -1,4 +1,4 @@
-"""D4RL's Maze2D data, generated: one ball, one noisy controller, random targets, no reset."""
+"""Generate D4RL's Maze2D data: one ball, one noisy controller, random targets, no resets."""
 
 from collections.abc import Callable
 
@@ -21,14 +21,19 @@ def collect(
     noise: float = 0.5,
     progress: Callable[[int], None] | None = None,
 ) -> Episodes:
-    """Generate `steps` transitions as D4RL's `generate_maze2d_datasets.py --noisy` and its relabelling script do.
+    """Generate `steps` transitions as D4RL's `generate_maze2d_datasets.py --noisy` and its relabelling script
+    do.
 
-    The controller's force gets N(0, noise^2) and is clipped to [-1, 1]. When the controller is done, or after the layout's episode
-    length, a new target is drawn and the ball moves on from where it is; the observation logged next is the stale one, as
-    published. `timeouts` marks these steps, `rewards[t]` is 1 where `observations[t]` lies within 0.5 of the layout's goal.
+    Noise N(0, noise^2) is added to the controller's force, which is then clipped to [-1, 1]. When the
+    controller has reached its target, or after the episode length of the layout, a new target is drawn and
+    the ball continues from its position; the next recorded observation is the old one, as published.
+    `timeouts` marks these steps; `rewards[t]` is 1 where `observations[t]` is within 0.5 cells of the
+    layout's goal.
 
     Args:
-        progress: called with the number of finished steps now and then.
+        steps: number of transitions.
+        noise: standard deviation of the noise on the force.
+        progress: called repeatedly with the number of finished steps.
     Raises:
         ValueError: steps < 1 or noise < 0.
     """

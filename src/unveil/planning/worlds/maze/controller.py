@@ -1,7 +1,9 @@
-"""The controller that generated D4RL's Maze2D data: q-iteration on the grid, random waypoints, proportional-derivative force.
+"""The controller that generated D4RL's Maze2D data: q-iteration on the grid, random waypoints, a
+proportional-derivative controller.
 
-Source: D4RL, `waypoint_controller.py`, `q_iteration.py`, `gridcraft/grid_env.py`. Kept as published: positions are rounded to grid
-cells although they lie up to 0.6 below them, so a route may start inside a wall's cell; the last waypoint is the integer cell.
+Source: D4RL, `waypoint_controller.py`, `q_iteration.py`, `gridcraft/grid_env.py`. As published, positions are
+rounded to grid cells although they may be up to 0.6 below them, so a route may start in the cell of a wall;
+the last waypoint is the integer cell.
 """
 
 from functools import cache
@@ -14,15 +16,16 @@ from unveil.planning.worlds.maze.layout import Layout
 
 MOVES = np.array(
     [[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]]
-)  # no-op, up, down, left, right: argmax takes the first of equals
+)  # no-op, up, down, left, right; the order matters, since argmax takes the first of equal values
 GAIN, DAMPING = 10.0, 1.0
-SOLVED = 0.1  # cells: a waypoint counts as reached within this distance
+SOLVED = 0.1  # distance in cells within which a waypoint is reached
 ITERATIONS, DISCOUNT, LONGEST_ROUTE = 50, 0.99, 100
 
 
 @cache
 def greedy_next(walls: tuple[tuple[bool, ...], ...], target: tuple[int, int]) -> Int[np.ndarray, "R C 2"]:
-    """For each cell the next one under the greedy policy of 50 rounds of q-iteration (reward 1 while standing on the target)."""
+    """For each cell the next cell of the greedy policy after 50 rounds of q-iteration, with reward 1 on the
+    target."""
     wall = np.array(walls)
     rows, columns = np.indices(wall.shape)
     here = np.stack([rows, columns], -1)
@@ -41,11 +44,12 @@ def greedy_next(walls: tuple[tuple[bool, ...], ...], target: tuple[int, int]) ->
 
 
 class WaypointController:
-    """Steers one ball along random waypoints to a target cell.
+    """Steer a ball along random waypoints to a target cell.
 
-    force = clip(10 * (waypoint - position) - velocity, -1, 1); the next waypoint once within 0.1 of this one. Routes are planned
-    anew only when the target's cell changes. D4RL's reference scores re-use one controller over 100 episodes with one goal and so
-    never re-plan; make a fresh controller for each episode instead.
+    force = clip(10 * (waypoint - position) - velocity, -1, 1), with the next waypoint as soon as the ball is
+    within 0.1 cells of the last. It plans a new route only when the cell of the target changes. D4RL's
+    reference scores use one controller in 100 episodes with one goal, so it never plans again; use a new
+    controller for each episode instead.
     """
 
     def __init__(self, layout: Layout, generator: np.random.Generator) -> None:
@@ -59,7 +63,8 @@ class WaypointController:
     def act(
         self, x: float, y: float, vx: float, vy: float, goal: tuple[float, float]
     ) -> tuple[float, float, bool]:
-        """Force on each axis, and whether the target cell has been reached (within 0.1, and slower than 0.1 cells a step)."""
+        """The force on each axis, and whether the target is reached (within 0.1 cells, and slower than 0.1
+        cells per step)."""
         target = (round(goal[0]), round(goal[1]))
         if target != self._target:
             self._plan((round(x), round(y)), target)
@@ -74,7 +79,7 @@ class WaypointController:
 
     @property
     def route(self) -> list[tuple[float, float]]:
-        """The waypoints of the present target, in order."""
+        """The waypoints to the current target, in order."""
         return list(self._route)
 
     def _plan(self, start: tuple[int, int], target: tuple[int, int]) -> None:

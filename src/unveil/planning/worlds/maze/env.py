@@ -1,4 +1,4 @@
-"""Maze2D behind gymnasium's interface: one episode under D4RL's reset and reward, and a small picture of it."""
+"""Maze2D as a gymnasium environment, with D4RL's reset and reward, and a small picture."""
 
 from typing import Any
 
@@ -18,14 +18,15 @@ FLOOR, WALL, GOAL, BALL = (246, 244, 238), (57, 65, 90), (231, 111, 81), (38, 70
 class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One ball in one maze.
 
-    Observation (4,): x, y, vx, vy, in cells and cells per second; x is the row, y the column. Action (2,): the force on each axis,
-    clipped to [-1, 1]. Reward 1 on **every** step that ends within 0.5 of the goal, else 0, never latched. An episode does not
-    terminate; `gymnasium.make` truncates it after the layout's steps (`registration`), a `MazeEnv` made directly runs on.
-    `info` holds a copy of the `goal` (2,) and `success`: whether the ball is within 0.5 of it now.
+    Observation (4,): x, y, vx, vy, in cells and cells per second; x is the row, y the column. Action (2,):
+    the force on each axis, clipped to [-1, 1]. The reward is 1 for **every** step that ends within 0.5 cells
+    of the goal, else 0; it is not latched. An episode does not terminate; `gymnasium.make` truncates it after
+    the steps of the layout (`registration`), but a `MazeEnv` made directly does not. `info` contains a copy
+    of the `goal` (2,), and `success`: whether the ball is within 0.5 cells of the goal.
 
     Args:
         maze: the name of a layout, or a layout of your own (`parse_layout` reads one from text).
-        multi: Multi2D, a random goal for each episode.
+        multi: Multi2D, a random goal in each episode.
         render_mode: None, or "rgb_array" for pictures from `render`.
     Raises:
         ValueError: an unknown maze or render mode.
@@ -49,10 +50,11 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float[np.ndarray, "4"], dict[str, Any]]:
-        """Start an episode: a random free cell, a velocity of N(0, 0.1^2), the goal of the task.
+        """Start an episode: a random free cell, a velocity from N(0, 0.1^2), the goal of the task.
 
         Args:
-            options: `start` and `goal`, two numbers each, take the place of the drawn positions; the velocity stays the drawn one.
+            seed: seed of the random numbers.
+            options: `start` and `goal`, two numbers each, replace the drawn positions; the velocity is drawn.
         Raises:
             ValueError: another option, or a position that is not two finite numbers in free space.
         """
@@ -70,7 +72,7 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._episode.state[0].copy(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[Float[np.ndarray, "4"], float, bool, bool, dict[str, Any]]:
-        """0.01 s later.
+        """Apply a force for 0.01 s.
 
         Raises:
             ResetNeeded: no `reset` yet.
@@ -85,7 +87,8 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return observations[0], float(rewards[0]), False, False, self._info()
 
     def render(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The maze from above, 24 pixels a cell: rows run down, columns to the right; the goal's disc counts, the ball is to scale.
+        """The maze from above, with 24 pixels per cell. Rows run down and columns to the right; the disc is
+        the region of reward 1.
 
         Raises:
             ValueError: the environment was made without `render_mode="rgb_array"`.
@@ -104,8 +107,8 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return {"goal": goal.copy(), "success": bool(goal_reward(state[:2], goal))}
 
 
-def free_position(layout: Layout, value: Any, name: str) -> Float[np.ndarray, "2"]:
-    """Two finite numbers whose point lies in no wall.
+def free_position(layout: Layout, value: object, name: str) -> Float[np.ndarray, "2"]:
+    """A position of two finite numbers outside of walls.
 
     Raises:
         ValueError: anything else.
@@ -124,7 +127,7 @@ def free_position(layout: Layout, value: Any, name: str) -> Float[np.ndarray, "2
 def picture(
     layout: Layout, position: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Walls, goal and ball, seen from above."""
+    """A picture of walls, goal and ball from above."""
     wall = layout.walls.repeat(CELL, axis=0).repeat(CELL, axis=1)
     x, y = ((np.arange(length) + 0.5) / CELL - 0.5 - BODY_OFFSET for length in wall.shape)
 

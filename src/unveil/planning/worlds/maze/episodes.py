@@ -1,4 +1,4 @@
-"""Many Maze2D episodes at once, under D4RL's own reset, reward and length."""
+"""Many Maze2D episodes at once, with D4RL's reset, reward and length."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,11 +8,12 @@ from unveil.planning.worlds.maze.physics import BallPhysics
 
 
 class MazeEpisodes:
-    """`count` episodes of one maze in lock-step.
+    """`count` episodes of one maze, stepped together.
 
-    Reset: a uniform free cell plus U(-0.1, 0.1) on each axis, velocity N(0, 0.1^2). Goal: the layout's, exactly, or in Multi2D a
-    uniform free cell plus U(-0.1, 0.1). Reward: 1 on **every** step whose next position is within 0.5 of the goal, else 0; an
-    episode never ends early (D4RL `maze2d-*-v1`). The latched reward of some published tables is not this one.
+    Reset: a uniform free cell plus U(-0.1, 0.1) on each axis, velocity N(0, 0.1^2). Goal: that of the layout,
+    or in Multi2D a uniform free cell plus U(-0.1, 0.1). Reward: 1 for **every** step whose next position is
+    within 0.5 cells of the goal, else 0; no episode ends early (D4RL `maze2d-*-v1`). Some published tables
+    use another, latched reward.
     """
 
     def __init__(self, layout: Layout, count: int) -> None:
@@ -23,7 +24,7 @@ class MazeEpisodes:
         self.goal = np.zeros((count, 2))
 
     def reset(self, generator: np.random.Generator, multi: bool = False) -> Float[np.ndarray, "B 4"]:
-        """Start all episodes anew; returns observations (x, y, vx, vy)."""
+        """Reset all episodes; returns observations (x, y, vx, vy)."""
         position = random_positions(self.layout, self.count, generator)
         velocity = 0.1 * generator.standard_normal((self.count, 2))
         self.state = np.concatenate([position, velocity], axis=1)
@@ -52,5 +53,5 @@ def random_positions(layout: Layout, count: int, generator: np.random.Generator)
 def goal_reward(
     position: Float[np.ndarray, "*B 2"], goal: Float[np.ndarray, "*B 2"]
 ) -> Float[np.ndarray, "*B"]:
-    """1 where the position is within 0.5 of the goal, else 0."""
+    """1 where the position is within 0.5 cells of the goal, else 0."""
     return np.asarray(np.linalg.norm(position - goal, axis=-1) <= GOAL_RADIUS, dtype=np.float64)

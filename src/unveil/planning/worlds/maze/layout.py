@@ -1,10 +1,12 @@
-"""Maps of the D4RL Maze2D worlds, their episode lengths and score constants.
+"""Maps of D4RL's Maze2D, their episode lengths and score constants.
 
-Coordinates are those of D4RL: a position (x, y) is (row, column) in cells. The body starts at (1.2, 1.2) of the world and walls
-are boxes of half-size 0.5 around (row + 1, column + 1), so **position (i, j) lies 0.2 off the centre of cell (i, j)**: a free cell
-reaches from i - 0.7 to i + 0.3, and the ball's centre, radius 0.1, moves between i - 0.6 and i + 0.2 where both neighbours are walls.
+Coordinates are those of D4RL: a position (x, y) is (row, column) in cells. In MuJoCo the body starts at (1.2,
+1.2), and walls are boxes of half-size 0.5 around (row + 1, column + 1), so **position (i, j) is 0.2 off the
+centre of cell (i, j)**: a free cell reaches from i - 0.7 to i + 0.3, and the centre of the ball, radius 0.1,
+moves between i - 0.6 and i + 0.2 where both neighbours are walls.
 
-Source: D4RL, `d4rl/pointmaze/maze_model.py` and `d4rl/pointmaze/__init__.py` (Fu et al. 2020, arXiv:2004.07219).
+Source: D4RL, `d4rl/pointmaze/maze_model.py` and `d4rl/pointmaze/__init__.py` (Fu et al. 2020,
+arXiv:2004.07219).
 """
 
 from dataclasses import dataclass
@@ -24,9 +26,10 @@ class Layout:
     """One maze: a text map of `#` walls, `O` free cells and at most one `G` goal.
 
     Args:
-        rows: the map, one string a row, all of one length, closed by walls.
+        name: name of the maze.
+        rows: the map, one string per row, all of one length, with walls at the border.
         steps: episode length in environment steps (0.01 s each).
-        score_range: (minimum, maximum) return of D4RL's normalised score, or None where D4RL has none.
+        score_range: (minimum, maximum) return of D4RL's normalised score, or None if D4RL has none.
     Raises:
         ValueError: ragged rows, an unknown tile, an open border, two goals, or no free cell.
     """
@@ -39,7 +42,8 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.rows or len({len(row) for row in self.rows}) != 1:
             raise ValueError(
-                f"maze {self.name!r}: rows of one length are needed, got lengths {[len(r) for r in self.rows][:20]}"
+                f"maze {self.name!r}: rows of one length are needed, got lengths "
+                f"{[len(r) for r in self.rows][:20]}"
             )
         if unknown := set("".join(self.rows)) - set("#OG"):
             raise ValueError(
@@ -66,11 +70,12 @@ class Layout:
 
     @cached_property
     def goal(self) -> Float[np.ndarray, "2"]:
-        """The single-task goal: the `G` cell, or D4RL's default, the first free cell."""
+        """The goal of the single task: the cell `G`, or D4RL's default, the first free cell."""
         return self.cells[-1] if any("G" in row for row in self.rows) else self.cells[0]
 
     def clearance(self, position: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B"]:
-        """Distance in cells from a position to the nearest wall box, negative inside; outside the map counts as inside a wall."""
+        """Distance in cells from a position to the nearest wall, negative inside a wall and outside the
+        map."""
         centres = np.argwhere(self.walls) - BODY_OFFSET
         overlap = np.abs(position[..., None, :] - centres) - 0.5
         outside = np.linalg.norm(np.maximum(overlap, 0.0), axis=-1)
@@ -80,21 +85,24 @@ class Layout:
         return np.where(beyond, -1.0, distance)
 
     def score(self, episode_return: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-        """D4RL's normalised score, 100 * (R - minimum) / (maximum - minimum); the maximum is *not* an expert (docs: protocol).
+        """D4RL's normalised score, 100 * (R - minimum) / (maximum - minimum); the maximum is *not* that of an
+        expert (see docs/protocol.md).
 
         Raises:
             ValueError: this layout has no published constants.
         """
         if self.score_range is None:
             raise ValueError(
-                f"maze {self.name!r} has no published score constants; report returns or arrival steps instead"
+                f"maze {self.name!r} has no published score constants; report returns or arrival steps "
+                "instead"
             )
         low, high = self.score_range
         return 100.0 * (episode_return - low) / (high - low)
 
 
 def parse_layout(text: str, name: str = "custom", steps: int = 800) -> Layout:
-    """Read a map from text: one row a line (or D4RL's backslashes between rows); blanks and `0` count as free.
+    """Read a map from text: one row per line (or D4RL's backslashes between rows); blanks and `0` are free
+    cells.
 
     Raises:
         ValueError: as `Layout`.

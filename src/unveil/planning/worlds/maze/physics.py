@@ -1,7 +1,7 @@
-"""The force-driven ball of D4RL's Maze2D, stepped for many episodes in one call.
+"""The ball of D4RL's Maze2D, stepped by MuJoCo for many episodes in one call.
 
-MuJoCo does the physics; a state is (position, velocity), four numbers, so a batch of states goes through `mujoco.rollout` one step
-at a time: every episode is exact and no Python runs per episode.
+A state is (position, velocity), four numbers, so `mujoco.rollout` steps a batch of states at once: every
+episode is exact, and no Python code runs per episode.
 """
 
 import mujoco
@@ -12,14 +12,15 @@ from mujoco import rollout
 from unveil.planning.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, Layout
 
 MAX_SPEED = 5.0  # each component is clipped to [-5, 5] before every step
-TOP_SPEED = 5.23  # the largest component after a step, in cells/s: full force adds 0.23 to a clipped one
+TOP_SPEED = 5.23  # largest component after a step, in cells/s: full force adds 0.23 to a clipped one
 
 
 def model_xml(layout: Layout) -> str:
-    """The MuJoCo model of a layout, element for element that of D4RL's `point_maze`, without its textures and lights."""
+    """The MuJoCo model of a layout, with all elements of D4RL's `point_maze` but textures and lights."""
     body = 1.0 + BODY_OFFSET
     walls = "\n".join(
-        f'<geom name="wall_{i}_{j}" type="box" conaffinity="1" pos="{i + 1.0} {j + 1.0} 0" size="0.5 0.5 0.2"/>'
+        f'<geom name="wall_{i}_{j}" type="box" conaffinity="1" pos="{i + 1.0} {j + 1.0} 0" size="0.5 0.5 '
+        '0.2"/>'
         for i, j in np.argwhere(layout.walls)
     )
     return f"""<mujoco model="point_maze">
@@ -46,9 +47,10 @@ def model_xml(layout: Layout) -> str:
 
 
 class BallPhysics:
-    """Steps a batch of balls: (state, action) -> next state, 0.01 s later.
+    """Step a batch of balls by 0.01 s: (state, action) -> next state.
 
-    State rows are (x, y, vx, vy) in cells and cells per second; actions are forces in [-1, 1], clipped, times 100 N on 4.19 kg.
+    State rows are (x, y, vx, vy) in cells and cells per second; actions are forces in [-1, 1], clipped, times
+    100 N on 4.19 kg.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -1,7 +1,7 @@
-"""Ids of the mazes in gymnasium's registry: `unveil/Maze2D-Large-v1` and its kind.
+"""Register the mazes in gymnasium, under ids such as `unveil/Maze2D-Large-v1`.
 
-gymnasium 1.0 dropped its plugins: it no longer calls a package's entry points. Importing this module registers the ids, and
-gymnasium imports the module that stands before the colon:
+Since version 1.0 gymnasium does not call entry points of packages. The import of this module registers the
+ids, and gymnasium imports the module before the colon:
 
     gymnasium.make("unveil.planning.worlds.maze.registration:unveil/Maze2D-Large-v1")
 """
@@ -22,7 +22,7 @@ MULTI = ("umaze", "medium", "large")  # mazes that have a Multi2D task
 
 
 def register() -> None:
-    """Register every maze that is not registered yet; a second call does nothing."""
+    """Register all mazes that are not registered yet."""
     tasks = [("Maze2D", maze, False) for maze in TITLES] + [("Multi2D", maze, True) for maze in MULTI]
     for task, maze, multi in tasks:
         name = f"unveil/{task}-{TITLES[maze]}-v1"
