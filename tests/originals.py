@@ -39,7 +39,7 @@ def rewrite(experiment: Path, change: Any) -> None:
     state = change(torch.load(file, weights_only=True))
     apart = lambda v: (
         {k: t.clone() if isinstance(t, Tensor) else t for k, t in v.items()} if isinstance(v, dict) else v
-    )  # noqa: E731
+    )
     torch.save(
         {key: apart(value) for key, value in state.items()} if isinstance(state, dict) else state, file
     )

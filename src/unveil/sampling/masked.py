@@ -189,7 +189,9 @@ class ConfidentUnmask:
             if self.edit is not None:
                 changing = open_ | revealed.gather(1, positions)
             tokens, chance = draw_tokens(logits, self.temperature, generator, changing)
-            score = self._score(logits, chance, positions, open_, generator).masked_fill(~open_, float("-inf"))
+            score = self._score(logits, chance, positions, open_, generator).masked_fill(
+                ~open_, float("-inf")
+            )
             best = score.argsort(dim=1, descending=True, stable=True)
             rank = best.argsort(dim=1)  # (B, P), 0 is the highest score
             count = (hidden.sum(1) * reveal - 1e-6).ceil().long().clamp(min=0)  # (B,)
