@@ -256,9 +256,10 @@ def returns(fast: str, episodes: int, logbase: Path, dataset: str, candidates: i
     from unveil.planning.recipes.locomotion.planner import planner_of
     from unveil.planning.worlds.locomotion.body import body_of
     from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
+    from unveil.runs.flags import changed
 
-    config = replace(
-        for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, batch_size=candidates
+    config = changed(
+        for_dataset(EVAL_PRESETS["paper"], dataset), dataset=dataset, logbase=logbase, candidates=candidates
     )
     world, acting = LocomotionEpisodes(body_of(dataset), episodes, 0), planner_of(replace(config, fast=fast))
     acting.reset()

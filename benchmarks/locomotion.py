@@ -22,7 +22,7 @@ Episodes have the seeds 0 .. n - 1 in every row; nothing is chosen on them (sett
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -40,7 +40,7 @@ from unveil.planning.recipes.locomotion.planner import planner_of
 from unveil.planning.recipes.locomotion.train import run_folder, train_locomotion, train_value
 from unveil.planning.worlds.locomotion.body import body_of, normalized_score
 from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
-from unveil.runs.flags import changed
+from unveil.runs.flags import changed, flat
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95
 from unveil.runs.training import as_json
@@ -150,7 +150,7 @@ def told(what: str, step: int) -> None:
 
 def planned(preset: str, data: str, episodes: int, decisions: int, **changes: Any) -> dict[str, Any]:
     """A planner on a set: metrics over episodes (none: only the rate), and what it cost."""
-    config = replace(
+    config = changed(
         for_dataset(EVAL_PRESETS[preset], data), dataset=data, logbase=LOGS[preset], seed=0, **changes
     )
     planner = planner_of(config)
@@ -165,22 +165,22 @@ def planned(preset: str, data: str, episodes: int, decisions: int, **changes: An
         roll(
             world,
             acting.act,
-            on_step=partial(told, f"{data} {preset} K={config.batch_size}"),
+            on_step=partial(told, f"{data} {preset} K={config.settings.candidates}"),
             only_running=preset == "paper",
         )
         metrics = locomotion_metrics(world) | ({"episodes_fast": "float32"} if preset == "paper" else {})
     rate = decisions_per_second(body, planner.act, planner.reset, decisions, 0)
     metrics |= {"decisions_per_second": rate, "decisions_n": decisions, "minutes": minutes(preset, data)}
     return metrics | {
-        "candidates": config.batch_size,
-        "sampling_steps": config.sampling_steps,
-        "settings": as_json(asdict(config)),
+        "candidates": config.settings.candidates,
+        "sampling_steps": config.settings.steps,
+        "settings": as_json(flat(config)),
     }
 
 
 def part(data: str, episode: int) -> dict[str, Any]:
     """One episode of the published planner with its published 64 candidates, which takes up to half an hour."""
-    config = replace(
+    config = changed(
         for_dataset(EVAL_PRESETS["paper"], data),
         dataset=data,
         logbase=LOGS["paper"],
@@ -210,7 +210,7 @@ def together(data: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
 PLANNED: dict[str, tuple[str, int, dict[str, Any]]] = {  # row -> preset, decisions that are timed, changes
     "unveil": ("default", 200, {}),
     "unveil-ask": ("ask", 200, {}),
-    "diffuser": ("paper", 50, {"batch_size": 8}),
+    "diffuser": ("paper", 50, {"candidates": 8}),
     "diffuser-64": ("paper", 200, {}),
 }
 
@@ -297,12 +297,11 @@ def main() -> None:
         elif data.endswith("medium-expert") and data != "hopper-medium-expert":
             made["diffuser-64"] = lambda d=data: made_row("diffuser-64", d, 0)
         made |= {
-            f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=20, warm_steps=k)
+            f"warm-{k}": lambda d=data, k=k: planned("default", d, 15, 50, steps=20, warm_steps=k)
             for k in arguments.curve
         }
         made |= {
-            f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, sampling_steps=k)
-            for k in arguments.curve
+            f"cold-{k}": lambda d=data, k=k: planned("default", d, 15, 50, steps=k) for k in arguments.curve
         }
         for row in [
             *arguments.rows,

@@ -37,9 +37,12 @@ def rewrite(experiment: Path, change: Any) -> None:
     """Apply `change` to what the state file of an experiment holds."""
     (file,) = experiment.glob("state_*.pt")
     state = change(torch.load(file, weights_only=True))
-    apart = lambda v: (
-        {k: t.clone() if isinstance(t, Tensor) else t for k, t in v.items()} if isinstance(v, dict) else v
-    )
+
+    def apart(v):
+        return (
+            {k: t.clone() if isinstance(t, Tensor) else t for k, t in v.items()} if isinstance(v, dict) else v
+        )
+
     torch.save(
         {key: apart(value) for key, value in state.items()} if isinstance(state, dict) else state, file
     )

@@ -1,6 +1,7 @@
 """Values that people give: what fits is taken as its field wants it, what does not is refused in a line that says what is needed."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -56,9 +57,8 @@ def made(name, value):
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(name, value, words):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=rf"^{re.escape(f'`{name}` must be {words}')}$"):
         made(name, value)
-    assert str(caught.value) == f"`{name}` must be {words}"
 
 
 def test_what_fits_becomes_what_its_field_wants():
@@ -84,6 +84,5 @@ def test_arguments_of_functions():
         (lambda: flag("f", 1), "f must be True or False, got 1"),
         (lambda: kind("m", 3, str, ", a name"), "m must be a str, a name, got 3"),
     ):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
             call()
-        assert str(caught.value) == words

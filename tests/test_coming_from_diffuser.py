@@ -55,7 +55,9 @@ KEYS = {
 }
 OURS = dict(zip(KEYS, (TrainLocomotion, TrainValue, EvalLocomotion, TrainMaze, EvalMaze), strict=True))
 SPELLED = {name.removeprefix("--").replace("-", "_") for name in DIFFUSER}
-DIFFUSERS = dict(zip(KEYS, (SPELLED, SPELLED, SPELLED, set(), set()), strict=True))  # its spellings, as aliases
+DIFFUSERS = dict(
+    zip(KEYS, (SPELLED, SPELLED, SPELLED, set(), set()), strict=True)
+)  # its spellings, as aliases
 # Of the programs that other lines show: docker, sbatch, torchrun, the original's scripts and unveil --help
 FOREIGN = {"--rm", "--wrap", "--build-arg", "--help", "--conditional", "--config", "--debug"}
 NAMED = (  # what the original has besides configs; the tables name each

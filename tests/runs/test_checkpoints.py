@@ -58,7 +58,7 @@ def test_files_of_another_length_are_told_at_once(huge):
     folder, _ = huge
     with open(folder / "optimizer.safetensors", "r+b") as file:
         file.truncate(100)
-    with pytest.raises(UnveilError, match="optimizer.safetensors is missing or damaged"):
+    with pytest.raises(UnveilError, match=r"optimizer\.safetensors is missing or damaged"):
         find_checkpoint(str(folder))
 
 

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
@@ -51,6 +50,8 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
     Raises:
         ValueError: another suffix, or .mp4 without ffmpeg.
     """
+    import imageio.v3 as iio
+
     if path.suffix not in video_suffixes():
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
     if path.suffix == ".gif":

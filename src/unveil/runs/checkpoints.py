@@ -102,10 +102,13 @@ def weights_file(folder: Path, raw: bool = False) -> Path:
 
 
 def read_weights(
-    folder: Path, expected: Mapping[str, torch.Tensor], raw: bool = False
+    folder: Path, expected: Mapping[str, torch.Tensor], raw: bool = False, name: str = ""
 ) -> dict[str, torch.Tensor]:
     """Read the weights of a checkpoint of `find_checkpoint`, verified by the digest in its manifest.
 
+    Args:
+        raw: the weights without averaging (EMA).
+        name: the file to read, instead of the one that `weights_file` chooses.
     Raises:
         UnveilError: missing, damaged, or not the expected tensors; the message names an older checkpoint of
             the run.
@@ -113,7 +116,7 @@ def read_weights(
     from unveil.files.safetensors import read_tensors
     from unveil.training.checkpoint import checkpoints, read_manifest
 
-    file = weights_file(folder, raw)
+    file = folder / name if name else weights_file(folder, raw)
     try:
         return read_tensors(
             file, expected, halves=True, sha256=read_manifest(folder).get(file.name, (0, ""))[1]
@@ -124,7 +127,11 @@ def read_weights(
 
 
 def load_weights(
-    model: torch.nn.Module, folder: Path, device: torch.device | str = "cpu", raw: bool = False
+    model: torch.nn.Module,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    raw: bool = False,
+    name: str = "",
 ) -> None:
     """Load the weights of a checkpoint into a model as float32, on a device, in evaluation mode.
 
@@ -134,7 +141,7 @@ def load_weights(
     from unveil.runs.device import find_device
 
     target = find_device(device) if isinstance(device, str) else device
-    with_weights(model, read_weights(folder, model.state_dict(), raw), target)
+    with_weights(model, read_weights(folder, model.state_dict(), raw, name), target)
 
 
 def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], device: torch.device) -> None:

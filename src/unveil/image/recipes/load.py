@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.image.classifier import ImageClassifier
     from unveil.image.model import ImageModel, ImageShape
 
@@ -149,8 +147,10 @@ def load_image(folder: Path, device: str = "auto", config: Mapping[str, Any] | N
     Raises:
         UnveilError: damaged, or of another recipe.
     """
+    from unveil.runs.checkpoints import load_weights
+
     model = image_model(read_image_config(folder) if config is None else config)
-    _read_weights(model, folder, device)
+    load_weights(model, folder, device)
     return model
 
 
@@ -158,18 +158,11 @@ def load_classifier(
     folder: Path, device: str = "auto", config: Mapping[str, Any] | None = None
 ) -> ImageClassifier:
     """The classifier of a checkpoint folder of `unveil train classifier`; as `load_image`."""
+    from unveil.runs.checkpoints import load_weights
+
     model = classifier_model(read_classifier_config(folder) if config is None else config)
-    _read_weights(model, folder, device)
+    load_weights(model, folder, device)
     return model
-
-
-def _read_weights(model: torch.nn.Module, folder: Path, device: str) -> None:
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file, with_weights
-    from unveil.runs.device import find_device
-
-    weights = read_tensors(weights_file(folder), model.state_dict(), halves=True)
-    with_weights(model, weights, find_device(device))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,10 +93,9 @@ def load_start(model: ImageModel, start: str) -> None:
     Raises:
         UnveilError: damaged.
     """
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import find_checkpoint, weights_file
+    from unveil.runs.checkpoints import find_checkpoint, read_weights
 
-    model.load_state_dict(read_tensors(weights_file(find_checkpoint(start)), model.state_dict(), halves=True))
+    model.load_state_dict(read_weights(find_checkpoint(start), model.state_dict()))
 
 
 def _few(names: list[str]) -> str:

@@ -144,11 +144,10 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
 
 def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
     """The averaged weights of a checkpoint, or the packaged ones."""
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file, with_weights
+    from unveil.runs.checkpoints import load_weights
 
     model = policy_model(read_policy_config(folder))
-    with_weights(model, read_tensors(weights_file(folder), model.state_dict(), halves=True), device)
+    load_weights(model, folder, device)
     return model
 
 

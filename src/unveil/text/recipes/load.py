@@ -53,9 +53,7 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
             with.
     """
     from unveil.errors import UnveilError
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file, with_weights
-    from unveil.runs.device import find_device
+    from unveil.runs.checkpoints import load_weights
     from unveil.text.data.tokens import FILE, digest, read_tokens
     from unveil.text.model import TextModel
 
@@ -67,18 +65,15 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
     model = TextModel(shape_of(config), tokens)
     if digest(tokens) != config["tokenizer"]:
         raise UnveilError(f"{file} is not the tokenizer that {folder} was trained with (its SHA-256 differs)")
-    with_weights(
-        model, read_tensors(weights_file(folder), model.state_dict(), halves=True), find_device(device)
-    )
+    load_weights(model, folder, device)
     return model
 
 
 def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     """The base model that a LoRA run names, with the run's matrices merged into it."""
     from unveil.errors import UnveilError
-    from unveil.files.safetensors import read_tensors
     from unveil.network.lora import LoRA, add_lora
-    from unveil.runs.checkpoints import weights_file
+    from unveil.runs.checkpoints import read_weights
     from unveil.text.data.tokens import digest
 
     base = str(config["checkpoint"])
@@ -92,7 +87,7 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
         )
     lora = LoRA(config["lora_rank"], config["lora_alpha"], tuple(config["lora_targets"]))
     parts = add_lora(model.denoiser.network, lora)
-    parts.load_state_dict(read_tensors(weights_file(folder), parts.state_dict(), halves=True))
+    parts.load_state_dict(read_weights(folder, parts.state_dict()))
     _merge(model)
     return model
 

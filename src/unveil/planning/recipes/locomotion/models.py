@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.planning.recipes.config_checks import check_trajectories
 from unveil.planning.recipes.locomotion.config import folder_name
-from unveil.runs.checkpoints import with_weights
 from unveil.runs.config import read_config
 from unveil.runs.flags import flat
 
@@ -119,19 +118,17 @@ def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryMod
 def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
     """Load a diffusion: the averaged weights of a checkpoint or the packaged weights, or with `raw` the
     weights without averaging."""
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file
+    from unveil.runs.checkpoints import load_weights
 
     model = trajectory_model(read_locomotion_config(checkpoint))
-    with_weights(model, read_tensors(weights_file(checkpoint, raw), model.state_dict(), halves=True), device)
+    load_weights(model, checkpoint, device, raw)
     return model
 
 
 def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
     """Load a value: the averaged weights of a checkpoint or the weights packaged with a diffusion, or with
     `raw` those without averaging."""
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file
+    from unveil.runs.checkpoints import load_weights
 
     packaged = checkpoint / "value.safetensors"
     config = (
@@ -140,8 +137,7 @@ def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> Val
         else read_locomotion_config(checkpoint, "value")
     )
     model = value_model(config)
-    file = packaged if packaged.is_file() else weights_file(checkpoint, raw)
-    with_weights(model, read_tensors(file, model.state_dict(), halves=True), device)
+    load_weights(model, checkpoint, device, raw, name=packaged.name if packaged.is_file() else "")
     return model
 
 

@@ -79,9 +79,8 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
     import torch
 
     from unveil.errors import UnveilError
-    from unveil.files.safetensors import read_tensors
     from unveil.planning.recipes.locomotion.models import read_locomotion_config, shape_of
-    from unveil.runs.checkpoints import find_checkpoint, weights_file
+    from unveil.runs.checkpoints import find_checkpoint, read_weights
 
     folder = find_checkpoint(str(place))
     theirs = read_locomotion_config(folder, "value" if described["recipe"] == "value" else "locomotion")
@@ -95,7 +94,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
         if shapes[0][name] != shapes[1][name]
     ]:
         raise UnveilError(f"`start_from={place}` has {'; '.join(differing)}; train with the same")
-    tensors = read_tensors(weights_file(folder), model.state_dict(), halves=True)
+    tensors = read_weights(folder, model.state_dict())
     own = theirs.get("normalized", True)
     taken = {name: value for name, value in tensors.items() if own or not name.startswith("normalization.")}
     floats = {

@@ -82,8 +82,7 @@ def load_driver(
     Raises:
         TypeError: a field that there is not, or settings of `Diffuser`.
     """
-    from unveil.files.safetensors import read_tensors
-    from unveil.runs.checkpoints import weights_file
+    from unveil.runs.checkpoints import read_weights
     from unveil.runs.device import find_device
 
     config = read_maze_config(folder)
@@ -91,7 +90,7 @@ def load_driver(
         names = f", got {', '.join(fields)}" if fields else ""
         raise TypeError(f"load: Diffuser as published (preset paper) takes no settings{names}")
     settings = PlannerSettings(**fields) if settings is None else settings
-    weights = read_tensors(weights_file(folder), model_of(config).state_dict(), halves=True)
+    weights = read_weights(folder, model_of(config).state_dict())
     return driver_of(config, weights, find_device(device), seed, settings)
 
 
