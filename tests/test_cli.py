@@ -46,11 +46,11 @@ def fails(capsys, *arguments: str) -> str:
         (["eval", "maze", "--maze", "umaze"], "was trained on maze 'large', not on 'umaze'"),
         (["eval", "maze", "--checkpoint", "maze-larg"], "did you mean maze-large?"),
         (["eval", "maze", "--episodes", "0"], "at least 1"),
-        (["eval", "maze", "--threads", "0"], "--threads must be at least 1"),
+        (["eval", "maze", "--threads", "0"], "--threads must be a whole number of at least 1"),
         (["train", "maze", "--heads", "5"], "--width must be a multiple of twice --heads"),
         (["train", "maze", "--save-every", "0"], "--save-every must be a whole number of at least 1"),
         (["train", "maze", "--steps", "0"], "--steps must be a whole number of at least 1"),
-        (["train", "maze", "--to-end", "2"], "--to-end must lie in 0 .. 1"),
+        (["train", "maze", "--to-end", "2"], "--to-end must be a number of at least 0 and at most 1"),
         (["sample", "maze", "--via", "3,6", "--out", "p.gif"], "give each --via its @index"),
         (["sample", "maze", "--via", "3,6@0"], "rise from 1"),
         (["eval", "maze", "--json", "."], "--json . is a folder"),
@@ -112,9 +112,7 @@ def test_damaged_and_foreign_checkpoints(capsys, tmp_path):
     weights = bytearray((folder / "weights.safetensors").read_bytes())
     weights[-100] ^= 4
     (folder / "weights.safetensors").write_bytes(weights)
-    assert "weights.safetensors is missing or damaged" in fails(
-        capsys, "eval", "maze", "--checkpoint", str(folder)
-    )
+    assert "checksum differs from the manifest" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))
     (folder / "manifest.json").write_text("{}")
     (folder / "config.json").write_text(json.dumps({"recipe": "image"}))
     assert "was trained by recipe 'image'" in fails(capsys, "eval", "maze", "--checkpoint", str(folder))

@@ -74,7 +74,7 @@ def test_features_of_lerobot_that_are_no_descriptions(said, tmp_path):
     info = json.loads((folder / "meta" / "info.json").read_text())
     info["features"]["observation.state"] = said
     (folder / "meta" / "info.json").write_text(json.dumps(info))
-    with pytest.raises(UnveilError, match=r"nothing of 'observation\.state'"):
+    with pytest.raises(UnveilError, match=r"no valid description of 'observation\.state'"):
         read_lerobot(folder)
 
 
@@ -97,7 +97,7 @@ def test_files_of_lerobot_with_unlike_rows(tmp_path):
     pq.write_table(
         table.set_column(table.column_names.index("action"), "action", pa.array([[1.0, 2.0, 3.0]] * 7)), file
     )
-    with pytest.raises(UnveilError, match="rows of unlike shapes"):
+    with pytest.raises(UnveilError, match="rows of different shapes"):
         read_lerobot(folder)
 
 

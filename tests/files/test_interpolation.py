@@ -94,7 +94,7 @@ def test_a_checkpoint_whose_config_names_things_is_read(tmp_path):
     assert read_policy(again).described == wanted
     cfg["policy"]["horizon"] = "${now:%H}"
     with pytest.raises(
-        UnveilError, match=r"its config says horizon is \$\{now:%H\}, which cannot be resolved here"
+        UnveilError, match=r"horizon in its config is \$\{now:%H\}, which cannot be resolved here"
     ):
         read_policy(saved(tmp_path / "again.ckpt", cfg, state["state_dicts"]["model"]))
 
@@ -109,5 +109,5 @@ def test_checkpoints_of_other_programs_are_named(tmp_path):
     ) as told:
         read_policy(tmp_path / "l.ckpt")
     torch.save({"state_dict": {"a": torch.ones(1)}, "args": told.type}, tmp_path / "s.ckpt")
-    with pytest.raises(UnveilError, match="it holds a state_dict, and is of another program"):
+    with pytest.raises(UnveilError, match="it holds a state_dict, and was written by another program"):
         read_policy(tmp_path / "s.ckpt")

@@ -99,5 +99,5 @@ def test_a_folder_in_the_way_of_the_log_is_named(tmp_path):
     going(tmp_path, 2)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(UnveilError, match=r"metrics\.jsonl: a folder is in the way"):
+    with pytest.raises(UnveilError, match=r"metrics\.jsonl: a folder has the name of the log file"):
         going(tmp_path, 3)

@@ -225,7 +225,7 @@ def test_the_command_prints_writes_and_warns(tmp_path, capsys, monkeypatch):
         assert message in capsys.readouterr().err
     for place, what in (
         ("nowhere", "nowhere: no such folder"),
-        ("r.csv", "r.csv: is a file, but results are looked for in folders"),
+        ("r.csv", "r.csv: is a file, but a folder is needed"),
     ):
         Path("r.csv").touch()
         assert main(["results", place, "--csv", "-"]) == 2

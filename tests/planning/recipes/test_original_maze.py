@@ -121,7 +121,7 @@ def test_both_are_scored_alike_and_on_their_own_maze_only(experiment, recorded, 
     assert main(["eval", "maze", "--maze", "large", "--checkpoint", str(experiment)]) == 2
     assert "was trained on maze 'umaze', not on 'large'" in capsys.readouterr().err
     assert main(["eval", "locomotion", "--dataset", "hopper-x", "--checkpoint", str(experiment.parent)]) == 2
-    assert "`unveil eval maze` drives it" in capsys.readouterr().err
+    assert "use it with `unveil eval maze`" in capsys.readouterr().err
 
 
 def test_foreign_worlds_are_refused(tmp_path):

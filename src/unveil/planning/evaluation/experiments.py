@@ -236,8 +236,8 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> str:
             f"{row['dataset']:<30} | {row['experiment']:<50} | {row['path']:<50} | {row['n']} scores"
         )
         mean = f"    {row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
-        mean = _interval(row, "score") or " without interval"
-        more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{mean}"
+        interval = _interval(row, "score") or " without interval"
+        more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{interval}"
         parts.append(f"{mean} | {more} | {row['program']}{'' if row['d4rl'] else ', D4RL-style'}")
     return "\n".join(parts)
 

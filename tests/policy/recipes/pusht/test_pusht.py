@@ -649,7 +649,7 @@ def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_
         (["--ema-decay", "1.5"], "--ema-decay must be a number of at least 0 and below 1, got 1.5"),
         (["--ema-decay", "nan"], "--ema-decay must"),
         (["--ema-power", "inf"], "--ema-power must be a finite number of at least 0, got inf"),
-        (["--hold-out", "nan"], "--hold-out must be a finite number of at least 0 and below 1, got nan"),
+        (["--hold-out", "nan"], "--hold-out must be a number of at least 0 and below 1, got nan"),
         (["--warmup", "-1"], "--warmup must be a whole number of at least 0, got -1"),
         (["--seed", "-1"], "--seed must be a whole number of at least 0"),
         (["--start-from", "nowhere"], "is neither a folder nor a zoo name"),
