@@ -108,10 +108,9 @@ def _said(printed: str) -> str:
     """The text of tyro's boxed error message as one line."""
     text = re.sub(r"[│╭╮╰╯─┃━]+|-{4,}|\x1b\[[0-9;]*m", " ", printed)
     message = " ".join(text.split()).split("For full helptext")[0].split("Argument helptext")[0]
-    return (
-        re.sub(r"^((Value error|Missing argument|Error parsing [^:]*:)\s*)+", "", message).strip()
-        or "the flags do not fit"
-    )
+    message = re.sub(r"^((Value error|Missing argument)\s*)+", "", message)
+    message = re.sub(r"^Error parsing (--[\w-]+)[^:]*: (?!--)", r"\1: ", message)  # keeps which flag it was
+    return re.sub(r"^Error parsing [^:]*:\s*", "", message).strip() or "the flags do not fit"
 
 
 def _help(
