@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.runs.flags import flat, modern
+from unveil.runs.flags import RunFlags, flat, modern
 
 FREE_TO_CHANGE = (
     "steps",
@@ -170,8 +170,9 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
         for name in described
         if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
-    # an older run may lack some sizes of its data
-    different = [name for name in different if name in before or name not in DATA]
+    # an older run may lack some sizes of its data, and flags that its preset or network decided without a field
+    unsaid = {*DATA, *flat(RunFlags())}
+    different = [name for name in different if name in before or name not in unsaid]
     # an older run also counted demonstrations too short for a window
     if "windows" in before and "windows" not in different:
         different = [name for name in different if name != "demonstrations"]
