@@ -32,8 +32,8 @@ import mujoco
 import numpy as np
 import torch
 
+from baselines.locomotion_cloning import Clone, best_episodes, cloning_loss, pairs
 from unveil.planning.data.source import read_episodes
-from unveil.planning.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
 from unveil.planning.evaluation.locomotion import decisions_per_second, locomotion_metrics, roll
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, TRAIN_PRESETS, VALUE_PRESETS, for_dataset
 from unveil.planning.recipes.locomotion.planner import planner_of

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from baselines.graph_search import DataGraph
 from unveil.planning.data.d4rl import read_d4rl
-from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.maze import starting_states
 from unveil.planning.evaluation.maze_references import pursued
 from unveil.planning.evaluation.plan_diagnostics import reference_metrics

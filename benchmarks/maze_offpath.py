@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from baselines.graph_search import DataGraph
 from unveil.files.places import home
 from unveil.planning.data.d4rl import read_d4rl, write_d4rl
 from unveil.planning.data.episodes import Episodes
-from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.maze import maze_metrics, roll
 from unveil.planning.evaluation.maze_references import oracle_reference, pursued
 from unveil.planning.evaluation.plan_diagnostics import (

@@ -24,10 +24,10 @@ import numpy as np
 import ogbench.locomaze  # noqa: F401  registers the worlds
 import torch
 
+from baselines.graph_search import DataGraph
 from unveil.files.places import home
 from unveil.planning.data.d4rl import read_d4rl, write_d4rl
 from unveil.planning.data.episodes import Episodes
-from unveil.planning.evaluation.graph_search import DataGraph
 from unveil.planning.evaluation.plan_diagnostics import crosses_wall
 from unveil.planning.planner import Planner, PlannerSettings
 from unveil.planning.pursuit import Pursuit, PursuitGains

@@ -55,12 +55,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from baselines.chunk_actor import ChunkActor, Nearest
+from baselines.chunk_cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
+from metrics.energy_score import energy_score
+from metrics.multimodality import sides, symmetric_state
 from unveil.files.safetensors import read_tensors
 from unveil.policy.data.chunks import Chunks, published_split
-from unveil.policy.evaluation.chunk_actor import ChunkActor, Nearest
-from unveil.policy.evaluation.cloning import Bins, ChunkClone, Head, Mean, Mixture, chunk_loss
-from unveil.policy.evaluation.energy_score import energy_score
-from unveil.policy.evaluation.multimodality import sides, symmetric_state
 from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
 from unveil.policy.model import PolicyModel
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet

@@ -37,10 +37,10 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 import torch  # noqa: E402
+
 from robustness_bytes import BOMBS, Tree, damaged, zeros  # noqa: E402
 from robustness_formats import endless_parquet, wide_parquet  # noqa: E402
 from robustness_readers import READERS, Reader, Source, kind_of, signed  # noqa: E402
-
 from unveil.errors import UnveilError  # noqa: E402
 from unveil.files.atomic import replacing  # noqa: E402
 from unveil.runs.machine import commit, machine  # noqa: E402

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from robustness_bytes import STRINGS, WHOLE, bomb_gzip, bomb_zlib, bytes_damage, json_damage, zeros
 
 

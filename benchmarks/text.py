@@ -18,7 +18,7 @@ Rows of `results/text.json`, each written when it is done and not made again whi
     toy                            of a small model, all 1,024 sequences of five tokens: the bound, over all sets of masks, minus the exact
                                    likelihood, over all orders
     reversal                       table 3: 400 one-directional facts, asked in both directions of a causal and a masked model, trained for
-                                   as many steps; infilled and re-prompted reverse apart (`text/evaluation/reversal_curse.py`)
+                                   as many steps; infilled and re-prompted reverse apart (`metrics/reversal_curse.py`)
     sft-<block>                    table 4: `masked`, fine-tuned on copy, reverse, sort, add and questions; 500 held-out instructions,
                                    answers of at most 16 tokens, in blocks of so many, one token a call
     speed-exact, speed-random-<V>  table 5: a plain loop against the exact mode on one model, of a vocabulary of 8,192 (random: untrained
@@ -55,6 +55,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metrics.generative_perplexity import judged
+from metrics.reversal_curse import recall_metrics
 from unveil.files.atomic import replacing
 from unveil.runs.flags import changed, flat
 from unveil.runs.machine import commit, machine
@@ -66,9 +68,7 @@ from unveil.text.data.reversal_facts import one_directional_facts
 from unveil.text.data.synthetic_tasks import instructions
 from unveil.text.data.tokens import digest, train_bpe, write_tokens
 from unveil.text.evaluation.answers import answer_metrics
-from unveil.text.evaluation.generative_perplexity import judged
 from unveil.text.evaluation.metrics import text_metrics
-from unveil.text.evaluation.reversal_curse import recall_metrics
 from unveil.text.generation import Canvas, TextSettings, prompt_canvas, write
 from unveil.text.likelihood import text_nats
 from unveil.text.model import TextModel, TextShape

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unveil.planning.evaluation.graph_search import DataGraph
+from baselines.graph_search import DataGraph
 from unveil.planning.evaluation.maze import MazeRollout, maze_metrics, roll, starting_states
 from unveil.planning.evaluation.maze_references import (
     ShortestPaths,

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from metrics.reversal_curse import recall_metrics
 from unveil.text.chat import Answers
 from unveil.text.data.reversal_facts import one_directional_facts
 from unveil.text.data.synthetic_tasks import Instruction
 from unveil.text.data.tokens import ByteTokens, train_bpe
 from unveil.text.evaluation import answers as text_answers
-from unveil.text.evaluation.reversal_curse import recall_metrics
 from unveil.text.generation import TextSettings
 from unveil.text.model import TextModel, TextShape
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from unveil.policy.evaluation.energy_score import energy_score
-from unveil.policy.evaluation.multimodality import ACROSS, ALONG, sides, symmetric_state
+from metrics.energy_score import energy_score
+from metrics.multimodality import ACROSS, ALONG, sides, symmetric_state
 from unveil.policy.worlds.pusht.block import GOAL
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.runs.statistics import paired_ci95

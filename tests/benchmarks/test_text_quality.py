@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from metrics.generative_perplexity import judged, unigram_entropy
 from unveil.errors import UnveilError
 from unveil.sampling.noise import generators
 from unveil.text.data.documents import Stream
 from unveil.text.data.tokens import ByteTokens
-from unveil.text.evaluation.generative_perplexity import judged, unigram_entropy
 from unveil.text.evaluation.metrics import text_metrics
 from unveil.text.likelihood import text_nats
 from unveil.text.model import TextModel, TextShape

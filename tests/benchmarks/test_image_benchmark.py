@@ -12,7 +12,7 @@ import torch
 from unveil.image.evaluation.distances import frechet_distance
 from unveil.runs.flags import flat
 
-BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "images.py"))
+BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "images.py"))
 
 
 def test_rows_are_those_of_the_text():
@@ -102,7 +102,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(tmp_path, m
     (tmp_path / "denoising_diffusion_pytorch.py").write_text("GaussianDiffusion = Unet = None")
     flags = ["--who", "lucidrains", "--out", str(tmp_path / "out")]
     images = np.zeros((2, 1, 28, 28), np.uint8)
-    duel = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "images_duel.py"))
+    duel = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "images_duel.py"))
     monkeypatch.setitem(duel["learn"].__globals__, "images", lambda: images)
     monkeypatch.setattr("sys.argv", ["images_duel.py", *flags])
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -111,7 +111,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(tmp_path, m
 
 
 def test_rates_of_a_duel_are_ours_by_theirs_and_name_who_is_absent(tmp_path, monkeypatch):
-    duel = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "images_duel.py"))
+    duel = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "images_duel.py"))
     now, drawn = [0.0], []
 
     def player(cost: float, steps: int):

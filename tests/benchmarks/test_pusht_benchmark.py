@@ -14,7 +14,7 @@ from unveil.policy.recipes.pusht.evaluate import delayed
 from unveil.policy.settings import PolicySettings
 from unveil.runs.flags import changed, flat
 
-BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[4] / "benchmarks" / "pusht.py"))
+BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "pusht.py"))
 
 
 @pytest.fixture(scope="module")

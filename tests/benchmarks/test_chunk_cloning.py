@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.chunk_actor import ChunkActor, Nearest
+from baselines.chunk_cloning import Bins, ChunkClone, Mean, Mixture, chunk_loss
 from pusht_recorded import recorded
 from unveil.policy.data.chunks import Chunks
-from unveil.policy.evaluation.chunk_actor import ChunkActor, Nearest
-from unveil.policy.evaluation.cloning import Bins, ChunkClone, Mean, Mixture, chunk_loss
 from unveil.policy.model import PolicyModel, PolicyShape
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.training import PolicyBatch

@@ -18,7 +18,7 @@ from unveil.text.model import TextModel, TextShape
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     """The script, in an empty folder, with networks and data made small."""
-    where = Path(__file__).resolve().parents[3] / "benchmarks" / "text.py"
+    where = Path(__file__).resolve().parents[2] / "benchmarks" / "text.py"
     spec = spec_from_file_location("text_benchmark", where)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.locomotion_cloning import Clone, best_episodes, cloning_loss, pairs
 from unveil.planning.data.episodes import Episodes
-from unveil.planning.evaluation.cloning import Clone, best_episodes, cloning_loss, pairs
 from unveil.training.trainer import Training, train
 
 
