@@ -607,12 +607,7 @@ FLIPS = [
         TEXT,
     ),
     ("text/generation.py", "[generator[i] for i in rows.tolist()]", "list(generator[: len(rows)])", TEXT),
-    (
-        "text/blocks.py",
-        "self._active & ~finished",
-        "self._active & ~finished.all()",
-        TEXT,
-    ),
+    ("text/blocks.py", "self._active & ~finished", "self._active & ~finished.all()", TEXT),
     ("text/likelihood.py", "generator, where=hidden).float()", "generator).float()", TEXT),
     (
         "text/evaluation/harness.py",

@@ -10,6 +10,7 @@ from typing import Any
 
 from unveil.commands.parsing import HELP, HELP_ALL, as_flags, configured, did_you_mean, parse
 from unveil.errors import UnveilError, one_line
+from unveil.runs.flags import flat
 from unveil.runs.progress import shown_progress
 from unveil.runs.record import check_json, record_of, write, write_json
 from unveil.runs.verb import Verb, joined, wired
@@ -163,8 +164,13 @@ def _of_recipe(name: str, rest: list[str]) -> tuple[str, Verb, Any] | None:
         return None
     recipe, rest = _recipe(name, rest, known)
     config = configured(known[recipe], rest, f"{name} {recipe}")
-    check_json(getattr(config, "json", None))
+    check_json(_target(config))
     return recipe, known[recipe], config
+
+
+def _target(config: Any) -> str | None:
+    """The value of --json, wherever the config holds it."""
+    return flat(config).get("json")
 
 
 def _out(text: str, json_target: str | None = None) -> None:
@@ -200,7 +206,7 @@ def _eval(rest: list[str]) -> int:
         began = perf_counter()
         with shown_progress() as progress:
             result: dict[str, Any] = wired(verb.does)(config, progress)
-        target = config.json or result.pop("record", None)
+        target = _target(config) or result.pop("record", None)
         result = record_of(
             recipe,
             config,
@@ -208,7 +214,7 @@ def _eval(rest: list[str]) -> int:
             perf_counter() - began,
         )
         write_json(target, result)
-        _out(metrics_table(result), config.json)
+        _out(metrics_table(result), _target(config))
     return 0
 
 
@@ -221,8 +227,8 @@ def _made(name: str) -> Callable[[list[str]], int]:
             began = perf_counter()
             with shown_progress() as progress:
                 result = wired(verb.does)(config, progress)
-            write_json(config.json, record_of(f"{name} {recipe}", config, result, perf_counter() - began))
-            _out(result["summary"], config.json)
+            write_json(_target(config), record_of(f"{name} {recipe}", config, result, perf_counter() - began))
+            _out(result["summary"], _target(config))
         return 0
 
     return run
@@ -230,14 +236,14 @@ def _made(name: str) -> Callable[[list[str]], int]:
 
 def _chat(rest: list[str]) -> int:
     config = configured(CHAT, rest, "chat")
-    check_json(config.json)
+    check_json(target := _target(config))
     if config.prompt:
         began = perf_counter()
         result = wired("text.recipes.chat:answer_prompts")(config)
-        write_json(config.json, record_of("chat", config, result, perf_counter() - began))
-        _out(result["summary"], config.json)
+        write_json(target, record_of("chat", config, result, perf_counter() - began))
+        _out(result["summary"], target)
         return 0
-    if config.json is not None:
+    if target is not None:
         raise UnveilError("--json needs --prompt: a conversation is printed only on the screen")
     wired("text.recipes.chat:converse")(config, _typed(), print)
     return 0

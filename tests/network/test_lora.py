@@ -41,10 +41,7 @@ def test_nothing_changes_at_first_and_only_the_matrices_learn():
     }
     assert {
         name: tuple(value.shape) for name, value in parts.state_dict().items() if ".0.ff_out" in name
-    } == {
-        "blocks.0.ff_out.lora_A.weight": (3, 64),
-        "blocks.0.ff_out.lora_B.weight": (16, 3),
-    }
+    } == {"blocks.0.ff_out.lora_A.weight": (3, 64), "blocks.0.ff_out.lora_B.weight": (16, 3)}
     assert all(weight.grad is not None for weight in parts.parameters()) and net.wte.weight.grad is None
 
 

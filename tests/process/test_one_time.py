@@ -52,11 +52,5 @@ def test_a_step_is_computed_once_for_each_schedule():
         found(Cosine(0.5), 0.5),
         found([], 0.5),
         found([], 0.5),
-    ] == [
-        0.5,
-        0.5,
-        1.5,
-        0.5,
-        0.5,
-    ]
+    ] == [0.5, 0.5, 1.5, 0.5, 0.5]
     assert len(seen) == 4  # a list has no hash: it is computed each time

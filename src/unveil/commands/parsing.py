@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, get_type_hints
@@ -42,10 +42,10 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
             f"{', '.join(verb.presets)}"
         )
     default = verb.fit(verb.presets[preset], flag_value)
-    config = parse(type(default), words, command, default, verb.common, verb.aliases)
+    config = parse(type(default), words, command, default, verb.common.split(), verb.aliases)
     if verb.settle:
         default = wired(verb.settle)(config, flag_value)
-        config = parse(type(default), words, command, default, verb.common, verb.aliases)
+        config = parse(type(default), words, command, default, verb.common.split(), verb.aliases)
     return config
 
 
@@ -54,7 +54,7 @@ def parse(
     words: list[str],
     command: str,
     default: Any = None,
-    common: tuple[str, ...] = (),
+    common: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
 ) -> Any:
     """Parse flags into a config.
@@ -63,7 +63,7 @@ def parse(
         config: class of the config.
         command: the command, for messages.
         default: config that the flags change; None: fields without a default must be given.
-        common: fields that --help shows; () shows all.
+        common: fields that --help shows; none: all are shown.
         aliases: other names of flags, for help and suggestions.
     Raises:
         UnveilError: an unknown flag (with a suggestion), or an invalid value.
@@ -114,7 +114,7 @@ def _said(printed: str) -> str:
 
 
 def _help(
-    config: Any, command: str, default: Any, common: tuple[str, ...], aliases: Mapping[str, str]
+    config: Any, command: str, default: Any, common: Collection[str], aliases: Mapping[str, str]
 ) -> None:
     """Print the help of the common flags, and the command that shows all.
 
@@ -133,7 +133,7 @@ def _help(
         raise
 
 
-def _hiding(config: Any, default: Any, common: tuple[str, ...]) -> Any:
+def _hiding(config: Any, default: Any, common: Collection[str]) -> Any:
     """A subclass of the config that hides all but the common fields from help, also in embedded settings."""
     import tyro
 

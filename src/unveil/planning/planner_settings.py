@@ -5,18 +5,7 @@ from typing import Annotated
 
 from unveil.checks import Bounds, check_fields, kind
 
-LADDER = (
-    (1, 1),
-    (2, 1),
-    (2, 2),
-    (3, 2),
-    (3, 4),
-    (4, 4),
-    (4, 8),
-    (6, 8),
-    (8, 16),
-    (12, 32),
-)
+LADDER = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 16), (12, 32))
 """(steps, candidates) in the order of their cost: what a budget of wall time chooses from."""
 
 Positive = Annotated[float, Bounds(0, above=True, below=True)]

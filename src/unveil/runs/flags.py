@@ -89,6 +89,27 @@ class RunFlags:
 Run = OmitArgPrefixes[RunFlags]
 """`RunFlags` as a field of a config, with flags without a prefix."""
 
+
+@dataclass(frozen=True)
+class JobFlags:
+    """Settings that evaluations, samples and conversions of data share: seed, machine, result file."""
+
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """seed of all random numbers"""
+    device: str = "auto"
+    """device of networks: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
+    threads: Annotated[int, Bounds(0)] = 0
+    """number of CPU threads; 0 lets torch decide"""
+    json: str | None = None
+    """file for the result as JSON, with commit, machine and versions; - is standard output"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+Job = OmitArgPrefixes[JobFlags]
+"""`JobFlags` as a field of a config, with flags without a prefix."""
+
 PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
 """Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 

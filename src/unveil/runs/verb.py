@@ -23,7 +23,7 @@ class Verb:
         presets: name -> config; flags change the one that --preset names, by default "default".
         does: "module:function" below `unveil`, imported when it runs.
         about: description in one line.
-        common: fields that `--help` shows; `--help-all` shows all.
+        common: names of the fields that `--help` shows, separated by spaces; `--help-all` shows all.
         fit: (preset, flags) -> config whose defaults follow from flags such as --method; the other flags
             change it.
         settle: "module:function" of (config, flags) -> config, where the defaults depend on a checkpoint.
@@ -34,7 +34,7 @@ class Verb:
     presets: Mapping[str, Any]
     does: str
     about: str
-    common: tuple[str, ...] = ()
+    common: str = ""
     fit: Callable[[Any, Given], Any] = lambda config, _: config
     settle: str = ""
     after: str = ""

@@ -19,13 +19,7 @@ class Solver(Protocol[D_contra]):
     """A sampling step from t to s. `carry` is the solver's state (past beliefs, clocks), None at first."""
 
     def step(
-        self,
-        denoise: Denoise[D_contra],
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        carry: Any,
-        generator: Noise,
+        self, denoise: Denoise[D_contra], x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise
     ) -> tuple[Tensor, Any]: ...
 
 

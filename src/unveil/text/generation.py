@@ -51,11 +51,7 @@ class Written(NamedTuple):
 
 
 def write(
-    model: TextModel,
-    canvas: Canvas,
-    settings: TextSettings,
-    generator: Noise = None,
-    on_step: OnStep = None,
+    model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise = None, on_step: OnStep = None
 ) -> Written:
     """Fill every mask of a canvas; all other tokens stay as they are.
 

@@ -438,10 +438,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--strength", "0.5"], "--strength needs --task img2img"),
         (["sample", "--classifier-scale", "2"], "--classifier-scale needs --classifier"),
         (["sample", "--threads", "-3"], "--threads must be a whole number of at least 0"),
-        (
-            ["sample", "--steps", "0"],
-            "--steps must be a whole number of at least 1, got 0",
-        ),
+        (["sample", "--steps", "0"], "--steps must be a whole number of at least 1, got 0"),
         (["sample", "--checkpoint", "STRIPES"], "unveil weights convert"),
         (
             ["eval", "--checkpoint", "EDM", "--bits", "4", "--n", "4"],

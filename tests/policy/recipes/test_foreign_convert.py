@@ -187,8 +187,7 @@ def test_pixels_and_numbers_become_the_originals_features_and_actions(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "sees"),
-    [("lerobot_image", "agent+picture"), ("keypoints", "agent+vertices")],
+    ("kind", "sees"), [("lerobot_image", "agent+picture"), ("keypoints", "agent+vertices")]
 )
 def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     path = keypoints(tmp_path / "k") if kind == "keypoints" else foreign(kind, tmp_path)

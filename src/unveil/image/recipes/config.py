@@ -302,21 +302,7 @@ TRAIN = Verb(
     TRAIN_PRESETS,
     "image.recipes.train:train_image",
     "a diffusion model of images",
-    (
-        "preset",
-        "data",
-        "classes",
-        "size",
-        "fit",
-        "method",
-        "width",
-        "flip",
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "out",
-        "resume",
-    ),
+    "preset data classes size fit method width flip steps batch_size learning_rate out resume",
     fit=lambda config, given: for_method(config, given("method") or config.method),
     after="image.recipes.next_step:after_training",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},
@@ -325,29 +311,15 @@ EVAL = Verb(
     {"default": EvalImage()},
     "image.recipes.evaluate:evaluate_image",
     "distances to the data, memorisation, bits per dimension",
-    ("checkpoint", "data", "n", "extractor", "judge", "bits", "solver", "steps", "json"),
+    "checkpoint data n extractor judge bits solver steps json",
 )
 SAMPLE = Verb(
     {"default": SampleImage()},
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
-    (
-        "checkpoint",
-        "n",
-        "label",
-        "solver",
-        "steps",
-        "scale",
-        "given",
-        "task",
-        "restore",
-        "from_png",
-        "out",
-        "watch",
-        "seed",
-    ),
+    "checkpoint n label solver steps scale given task restore from_png out watch seed",
     aliases={"-n": "--n", "--class": "--label", "--from": "--given"},
 )
 DEMO = Verb(
-    {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", ("checkpoint", "out")
+    {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", "checkpoint out"
 )

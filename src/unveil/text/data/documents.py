@@ -150,10 +150,7 @@ def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
         UnveilError: a document holds the text of the mask token.
     """
     small = tokens.size <= 2**16
-    ids, characters = (
-        array("H" if small else "i"),
-        0,
-    )  # grows in place, at 2 or 4 bytes per token
+    ids, characters = (array("H" if small else "i"), 0)  # grows in place, at 2 or 4 bytes per token
     for number, document in enumerate(documents, 1):
         for part in parts_of(tokens, document):
             piece = tokens.encode(part)

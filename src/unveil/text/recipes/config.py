@@ -316,63 +316,38 @@ DATA = Verb(
     {"default": DataText()},
     "text.recipes.data:make_text_data",
     "text as tokens",
-    ("data", "tokenizer", "vocabulary", "hold_out", "out"),
+    "data tokenizer vocabulary hold_out out",
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
     "text.recipes.train:train_text",
     "a masked diffusion model of text, or a chat model from one",
-    (
-        "preset",
-        "data",
-        "sft",
-        "checkpoint",
-        "context",
-        "width",
-        "depth",
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "out",
-        "resume",
-    ),
+    "preset data sft checkpoint context width depth steps batch_size learning_rate out resume",
     after="text.recipes.train:after_training",
 )
 EVAL = Verb(
     {"default": EvalText()},
     "text.recipes.evaluate:evaluate_text",
     "an upper bound on the negative log-likelihood",
-    ("checkpoint", "data", "draws", "tasks", "json"),
+    "checkpoint data draws tasks json",
 )
 SAMPLE = Verb(
     {"default": SampleText()},
     "text.recipes.sample:sample_text",
     "text after a prompt, or in the gaps of a pattern",
-    (
-        "checkpoint",
-        "prompt",
-        "infill",
-        "length",
-        "count",
-        "block",
-        "order",
-        "steps",
-        "temperature",
-        "watch",
-        "seed",
-    ),
+    "checkpoint prompt infill length count block order steps temperature watch seed",
     aliases=BLOCKS,
 )
 DEMO = Verb(
     {"default": DemoText()},
     "text.recipes.demo:run_demo_text",
     "text that emerges from masks",
-    ("checkpoint", "prompt", "infill", "length"),
+    "checkpoint prompt infill length",
 )
 CHAT = Verb(
     {"default": ChatText()},
     "text.recipes.chat:converse",
     "talk to a model that was fine-tuned on instructions",
-    ("checkpoint", "adapter", "prompt", "system", "length", "temperature", "seed"),
+    "checkpoint adapter prompt system length temperature seed",
     aliases=BLOCKS,
 )

@@ -210,13 +210,13 @@ DATA = Verb(
     {"default": DataMaze()},
     "planning.recipes.maze.data:make_data",
     "D4RL's maze data, generated",
-    ("maze", "steps", "seed", "out"),
+    "maze steps seed out",
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
     "planning.recipes.maze.train:train_maze",
     "a planner of mazes",
-    ("preset", "maze", "data", "width", "depth", "steps", "batch_size", "learning_rate", "out", "resume"),
+    "preset maze data width depth steps batch_size learning_rate out resume",
     after="eval maze --maze {maze} --checkpoint {run}",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1", "--ema": "--ema-decay"},
 )
@@ -224,19 +224,19 @@ EVAL = Verb(
     {"default": EvalMaze()},
     "planning.recipes.maze.evaluate:evaluate_maze",
     "D4RL's score, beside the controller and the shortest path",
-    ("maze", "multi", "checkpoint", "episodes", "candidates", "steps", "seed", "json"),
+    "maze multi checkpoint episodes candidates steps seed json",
     aliases=STEPS,
 )
 SAMPLE = Verb(
     {"default": SampleMaze()},
     "planning.recipes.maze.sample:sample_maze",
     "one path, drawn",
-    ("checkpoint", "start", "goal", "via", "horizon", "out", "seed"),
+    "checkpoint start goal via horizon out seed",
     aliases=STEPS,
 )
 DEMO = Verb(
     {"default": Demo()},
     "planning.recipes.maze.demo:run_demo",
     "a planner solving a maze",
-    ("checkpoint", "episodes", "out", "seed"),
+    "checkpoint episodes out seed",
 )

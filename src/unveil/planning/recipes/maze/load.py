@@ -42,11 +42,7 @@ def find_layout(maze: str) -> Layout:
 
 
 def load_planner(
-    folder: Path,
-    device: str = "auto",
-    seed: int = 0,
-    settings: PlannerSettings | None = None,
-    **fields: Any,
+    folder: Path, device: str = "auto", seed: int = 0, settings: PlannerSettings | None = None, **fields: Any
 ) -> Planner:
     """A `Planner` from a run folder, a checkpoint folder or a zoo folder (`loading.py` finds it by name).
 
@@ -69,11 +65,7 @@ def load_planner(
 
 
 def load_driver(
-    folder: Path,
-    device: str = "auto",
-    seed: int = 0,
-    settings: PlannerSettings | None = None,
-    **fields: Any,
+    folder: Path, device: str = "auto", seed: int = 0, settings: PlannerSettings | None = None, **fields: Any
 ) -> Planner | Diffuser:
     """The planner of a checkpoint: `Planner`, or `Diffuser` for the preset `paper`, which has no settings.
 

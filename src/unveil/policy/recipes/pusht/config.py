@@ -268,25 +268,13 @@ DATA = Verb(
     {"default": DataPushT()},
     "policy.recipes.pusht.data:make_pusht_data",
     "demonstrations of PushT, ready to train on",
-    ("source", "out"),
+    "source out",
 )
 TRAIN = Verb(
     TRAIN_PRESETS,
     "policy.recipes.pusht.train:train_pusht",
     "a diffusion policy from demonstrations",
-    (
-        "preset",
-        "data",
-        "observation",
-        "network",
-        "horizon",
-        "n_action",
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "out",
-        "resume",
-    ),
+    "preset data observation network horizon n_action steps batch_size learning_rate out resume",
     fit=lambda config, given: for_network(config, given("network") or config.network),
     after="eval pusht --checkpoint {run} --episodes 50 --seed 100000",
 )
@@ -294,17 +282,17 @@ EVAL = Verb(
     EVAL_PRESETS,
     "policy.recipes.pusht.evaluate:evaluate_pusht",
     "a policy's published score on PushT",
-    ("preset", "checkpoint", "episodes", "solver", "sampling_steps", "video", "seed", "json"),
+    "preset checkpoint episodes solver sampling_steps video seed json",
 )
 SAMPLE = Verb(
     {"default": SamplePushT()},
     "policy.recipes.pusht.sample:sample_pusht",
     "a picture of chunks of actions from one start",
-    ("checkpoint", "start", "candidates", "solver", "sampling_steps", "out", "seed"),
+    "checkpoint start candidates solver sampling_steps out seed",
 )
 DEMO = Verb(
     {"default": DemoPushT()},
     "policy.recipes.pusht.demo:run_demo_pusht",
     "a policy pushing a block",
-    ("checkpoint", "out"),
+    "checkpoint out",
 )
