@@ -12,7 +12,7 @@ import pytest
 from unveil.cli import VERBS, main
 from unveil.commands.parsing import configured, parse
 from unveil.commands.results import Results
-from unveil.verbs import RECIPES
+from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "applications").glob("*.md"))
@@ -100,6 +100,8 @@ def test_their_commands_parse(page, command, capsys):
     assert program == "unveil" and verb in VERBS
     if verb in RECIPES and rest:
         assert configured(RECIPES[verb][rest[0]], rest[1:], f"{verb} {rest[0]}") is not None
+    elif verb == "chat":
+        assert configured(CHAT, rest, "chat") is not None
     elif verb == "results":
         parse(Results, rest, verb, Results())
     else:
