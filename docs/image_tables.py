@@ -10,7 +10,7 @@ STEPS, CALLS = (10, 20, 50, 100, 1000), (5, 10, 15, 20)
 CELLS = [f"{schedule}-{loss}" for schedule in ("linear", "cosine") for loss in ("simple", "hybrid", "vlb")]
 SCALES = {"classifier": ("0", "0.5", "1", "2", "4", "10"), "free": ("0", "1", "1.5", "2", "3", "4", "8")}
 WHO = {
-    "ours": "**unveil**, 1.19 M parameters",
+    "ours": "**unveil**",
     "lucidrains": "denoising-diffusion-pytorch 2.3.4",
     "diffusers": "a training loop of diffusers 0.42.1",
 }
@@ -55,12 +55,11 @@ def solvers(rows: Rows) -> list[str]:
     return [
         "### 1. DDIM and DDPM against the number of steps",
         "The paper: with few steps DDIM is far better than ancestral sampling, which is worst with the",
-        "large variance;",
-        f"with 1000 steps they are equal. One model, Fréchet distance. {bounds(rows, 'solvers-ddim-10')}",
+        "large variance; with 1000 steps they are equal. Here: Fréchet distances of one model.",
+        bounds(rows, "solvers-ddim-10"),
         "",
         *table(["steps", *kinds.values()], body),
-        "The same for the packaged model: 2.7 M parameters, 8,000 steps of training, conditioned on the",
-        "class; one seed:",
+        "The same for the packaged model, with one seed and the same references:",
         "",
         *table(["steps", *kinds.values()], packaged),
     ]
@@ -82,10 +81,9 @@ def objectives(rows: Rows) -> list[str]:
     return [
         "### 2. Schedules and losses",
         "The paper: a learned variance and the cosine schedule lower the bits per dimension; training on",
-        "the bound alone lowers",
-        "them most, with the worst images. All bits are of the same test images, so differences from",
-        "`linear, simple` are paired;",
-        "images are sampled with 100 ancestral steps.",
+        "the bound alone (vlb) lowers them most, with the worst images. Here: all bits are of the same 128",
+        "test images, so differences from `linear, simple` are paired. Images are sampled with 100",
+        "ancestral steps.",
         bounds(rows, "objective-linear-simple"),
         "",
         *table(
@@ -114,8 +112,7 @@ def variances(rows: Rows) -> list[str]:
     return [
         "### 3. Learned and fixed variance in few steps",
         "The paper: respaced to 25 and 50 steps, the learned variance is better than either fixed one.",
-        "Models with the hybrid",
-        "loss, Fréchet distance.",
+        "Here: Fréchet distances of the models with the hybrid loss.",
         bounds(rows, "variance-linear-learned-25"),
         "",
         *table(["schedule, steps", *kinds], body),
@@ -126,8 +123,9 @@ def guidance(rows: Rows) -> list[str]:
     lines = [
         "### 4. Guidance",
         "The papers: stronger guidance raises class accuracy and precision and lowers recall; the distance",
-        "is best in between.",
-        f"DDIM in 25 steps, classes as frequent as in the data. {bounds(rows, 'guide-free-1')}",
+        "is best in between. Here: DDIM in 25 steps, classes as frequent as in the data. Classifier guidance",
+        "leads an unconditional model, so its scale 0 is no guidance.",
+        bounds(rows, "guide-free-1"),
         "",
         *picture(
             "images-guidance.png",
@@ -165,13 +163,20 @@ def orders(rows: Rows) -> list[str]:
     ]
     return [
         "### 5. Orders of solvers",
-        "Against network calls. The error is the root mean square difference between 64 images and those",
-        "of the exact flow",
-        f"(Heun, 199 calls) from the same noise, in levels of 0 .. 255. {bounds(rows, 'order-ddim-5')}",
+        "The error is the root mean square difference between 64 images and those that the exact flow",
+        "(Heun, 199 calls) makes of the same noise, in levels of 0 .. 255; the distance is Fréchet's.",
+        bounds(rows, "order-ddim-5"),
         "",
         *picture("images-steps.png", "Distance against network calls"),
         *table(["calls", *heads], body),
     ]
+
+
+def duel_bounds(rows: Rows) -> str:
+    """What the distances with own defaults, of fewer images, are compared to."""
+    found = rows["duel-ours-s0"]
+    numbers = ", ".join(f"{label} {found[f'default_{name}']:.1f}" for name, label in BOUNDS.items())
+    return f"n {found['default_n']}: {numbers}. For n {found['n']} see table 4."
 
 
 def duel(rows: Rows) -> list[str]:
@@ -184,15 +189,24 @@ def duel(rows: Rows) -> list[str]:
         "default_nfe": ("calls of own default", 0),
     }
     body = [
-        [said, *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items())]
+        [
+            f"{said}, {rows[f'duel-{who}-s0']['parameters'] / 1e6:.2f} M parameters"
+            if f"duel-{who}-s0" in rows
+            else said,
+            *(cell(rows, f"duel-{who}", name, digits, seeds) for name, (_, digits) in names.items()),
+        ]
         for who, said in WHO.items()
     ]
     lines = [
         "### 6. Equal training time",
-        "Twenty minutes of training on the same two cores with the same batch size; each program has its",
-        "own recommended learning",
-        "rate and averaged weights. Then images with equal settings, and with each program's defaults. Two",
-        "seeds.",
+        "Each program trains for twenty minutes on the same **two** cores with the same batches of 64, with a",
+        "network of its own of about the same size, its recommended learning rate and averaged weights. Then",
+        "it makes images with equal settings (DDIM in 50 steps) and with its own default settings. Two seeds.",
+        *(
+            [f"For the images with own defaults, {duel_bounds(rows)}"]
+            if "default_floor" in rows.get("duel-ours-s0", {})
+            else []
+        ),
         "",
         *table(["", *(head for head, _ in names.values())], body),
     ]
@@ -230,19 +244,26 @@ def restoration(rows: Rows) -> list[str]:
     return [
         "### 7. Restoration",
         "PSNR in dB over 64 damaged test images with noise of 10 levels of 255, beside the best of bicubic",
-        "interpolation, median",
-        "filter and the damaged image itself. In theory a posterior sample has twice the squared error of",
-        "the posterior mean, 3 dB,",
-        "hence the mean of four samples; differences are paired.",
+        "interpolation, median filter and the damaged image itself (*as given*). In theory the squared error",
+        "of a posterior sample is twice that of the posterior mean, which is 3 dB worse; the mean of four",
+        "samples is closer to the posterior mean. Differences are paired.",
         "",
         *table(["damage", "one sample", "mean of four", "best other", "mean of four minus that"], body),
     ]
 
 
-INTRODUCTION = """`python benchmarks/images.py` makes every row and lists what each costs. Fashion-MNIST,
-28 x 28 grey images; networks of 1.19 M parameters, trained for 2,400 steps of 64 images, five to nine
-minutes of one core. Distances use features of a classifier trained on the same data. Two numbers in a cell
-are two seeds, each with a 95 % interval over samples. Published numbers are for CIFAR-10 and ImageNet,
+INTRODUCTION = """`python benchmarks/images.py` makes every row and lists what each costs. All models learn
+Fashion-MNIST, 28 x 28 grey images:
+
+| model | parameters | training | time |
+|---|---|---|---|
+| tables 1 to 5 and 7 | 1.19 M | 2,400 steps of 64 images | 5 to 9 minutes of one core |
+| table 6 | 1.10 to 1.19 M | as many steps as fit | 20 minutes of two cores |
+| packaged, `fashion-mnist` (second part of table 1) | 2.7 M, conditioned on the class | 8,000 steps of 64 images | 33 minutes of one core |
+
+Distances use features of a classifier trained on the same data, so they do not compare with those of
+the packaged models' cards, which use SqueezeNet. Two numbers in a cell are two seeds (trainings), each with a
+95 % interval over samples; *n* is the number of images. The papers' numbers are for CIFAR-10 and ImageNet,
 networks thirty times as large and Inception's features, so compare signs, not sizes."""
 
 
