@@ -15,9 +15,12 @@ HEADS = (
     "values",
     "refused in a line",
     "faults",
-    "most memory, MB",
+    "most additional memory, MB",
     "longest, s",
 )
+
+
+REMARKS = {"results": "results (skips what it cannot read, with a line, so every input is a value)"}
 
 
 def section(result: Mapping[str, Any]) -> str:
@@ -28,7 +31,7 @@ def section(result: Mapping[str, Any]) -> str:
     names = ("sources", "inputs", "values", "refusals")
     body = [
         [
-            name,
+            REMARKS.get(name, name),
             *(f"{row[key]:,}" for key in names),
             f"{len(row['faults'])}",
             f"{row['largest_mb']:.0f}",
