@@ -1,4 +1,4 @@
-"""Return against denoising steps a decision, warm-started and from noise: `docs/warm-start.png` from results/locomotion-<set>.json.
+"""Score against denoising steps per decision, warm-started and from noise: `docs/warm-start.png` from results/locomotion-<set>.json.
 
 python benchmarks/locomotion.py --sets hopper-medium-expert --rows --curve 1 2 3 5 10
 python benchmarks/locomotion_figure.py
@@ -43,7 +43,9 @@ def main() -> None:
         if name in rows:
             axes.axhline(rows[name]["score_mean"], linestyle=":", color="grey")
             axes.annotate(label, (1.0, rows[name]["score_mean"]), fontsize=8, va="bottom")
-    axes.set(xscale="log", xlabel="denoising steps a decision", ylabel=f"score, {arguments.set} (D4RL-style)")
+    axes.set(
+        xscale="log", xlabel="denoising steps per decision", ylabel=f"score, {arguments.set} (D4RL-style)"
+    )
     axes.set_xticks([1, 2, 3, 5, 10, 20], labels=["1", "2", "3", "5", "10", "20"])
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(arguments.out, dpi=120)

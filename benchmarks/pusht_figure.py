@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 ROOT = Path(__file__).resolve().parent.parent
 LOWEST = 0.8  # of the axis of time; what lies lower stands there, with its number
 MODES = {
-    "wait": "hold still meanwhile",
-    "naive": "go on, then jump",
-    "soft": "soft mask, not trained for it",
-    "prefix": "known prefix, trained",
+    "wait": "wait: hold still",
+    "naive": "naive: go on, then jump",
+    "soft": "soft: guided, not trained for it",
+    "prefix": "prefix: known first actions, trained",
 }
 
 
@@ -49,7 +49,7 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
     }
     if not any(lines.values()):
         return False
-    axes = axes_with(rows, "delay between seeing and acting, steps of 0.1 s", 100)
+    axes = axes_with(rows, "delay between observing and acting, steps of 0.1 s", 100)
     axes.set_ylim(0.7, 1.01)
     for i, (mode, points) in enumerate(lines.items()):
         if points:
@@ -70,18 +70,18 @@ def delays(rows: dict[str, Any], out: Path) -> bool:
 
 
 def pareto(rows: dict[str, Any], out: Path) -> bool:
-    """A line a solver, its points labelled by steps, broken where noise is said instead of v; baselines beside; intervals: the table."""
+    """A line for each solver, its points labelled by steps, dashed where the network predicts noise instead of v; baselines beside."""
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for name, row in rows.items():
-        kind = {"pareto": "", "eps": ", noise said", "student": "student"}.get(name.split("-")[0])
+        kind = {"pareto": "", "eps": ", predicts noise", "student": "distilled"}.get(name.split("-")[0])
         if kind is not None:
             *_, solver, steps = name.split("-")
-            found.setdefault(kind if kind == "student" else solver + kind, []).append((int(steps), row))
+            found.setdefault(kind if kind == "distilled" else solver + kind, []).append((int(steps), row))
     if not found:
         return False
     axes = axes_with(rows, "median time of a decision, ms, one thread", 200)
     axes.set_ylim(LOWEST - 0.005, 1.01)
-    colours = {kind: f"C{i}" for i, kind in enumerate(("ddim", "dpmpp", "heun", "ddpm", "student"))}
+    colours = {kind: f"C{i}" for i, kind in enumerate(("ddim", "dpmpp", "heun", "ddpm", "distilled"))}
     for kind, points in sorted(found.items()):
         points.sort(key=lambda point: point[0])
         x, y = (
@@ -92,7 +92,7 @@ def pareto(rows: dict[str, Any], out: Path) -> bool:
         look = {"linestyle": "--", "markerfacecolor": "white"} if noise else {"linestyle": "-"}
         axes.plot(x, y, "o", label=kind, color=colours[solver], **look)
         for (steps, row), left, up in zip(points, x, y, strict=True):
-            label = str(steps) if row["score_mean"] >= LOWEST else f"{steps}: {row['score_mean']:.2f}"
+            label = str(steps) if row["score_mean"] >= LOWEST else f"{steps}: {row['score_mean']:.2f} ↓"
             axes.annotate(
                 label, (left, up), fontsize=8, xytext=(3, -11 if noise else 5), textcoords="offset points"
             )
@@ -100,7 +100,9 @@ def pareto(rows: dict[str, Any], out: Path) -> bool:
         if name in rows:
             place = rows[name]["decision_ms_p50"], max(LOWEST, rows[name]["score_mean"])
             axes.plot(*place, "s", color="grey")
-            label = name if rows[name]["score_mean"] >= LOWEST else f"{name}: {rows[name]['score_mean']:.2f}"
+            label = (
+                name if rows[name]["score_mean"] >= LOWEST else f"{name}: {rows[name]['score_mean']:.2f} ↓"
+            )
             axes.annotate(label, place, fontsize=8, xytext=(-4, 6), textcoords="offset points", ha="right")
     axes.set_xscale("log")
     axes.legend(fontsize=8, loc="lower right")

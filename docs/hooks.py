@@ -15,7 +15,12 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"src/unveil": ROOT / "src" / "unveil", "tests": ROOT / "tests"}
+MADE = {"../ARCHITECTURE.md": "architecture.md", "adr": "decisions.md", "../src/unveil": "api.md"}
+"""What a page of docs/ links to -> the page that is made of it."""
 LINK = re.compile(r"\]\((?:\.\./)+(src/unveil|tests)/([\w./-]+?)(?:#(\w+))?\)")
+
+BENCHMARK = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(benchmarks/[\w./-]+\.py)(?:#\w+)?\)")
+"""A link into benchmarks/, which has no pages: its text stays."""
 
 
 def names(file: Path) -> set[str]:
@@ -58,7 +63,13 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
         here = Path(page.file.src_uri).parent.as_posix() or "."
         return f"]({relpath(target, here)}{f'#{anchor}' if anchor else ''})"
 
-    return LINK.sub(link, markdown).replace("](../ARCHITECTURE.md)", "](architecture.md)")
+    for _, path in BENCHMARK.findall(markdown):
+        if not (ROOT / path).is_file():
+            raise PluginError(f"{page.file.src_uri}: {path} is no file")
+    made = BENCHMARK.sub(r"\1", LINK.sub(link, markdown))
+    for source, page_here in MADE.items():
+        made = made.replace(f"]({source})", f"]({page_here})")
+    return made
 
 
 def on_files(files, config, **_: object):

@@ -65,7 +65,7 @@ def test_the_same_links_and_each_links_to_the_other():
     assert "README.zh-CN.md" in targets[0]
     assert "README.md" in targets[1]
     for target in targets[0] | targets[1]:
-        assert target.startswith("https://") or (ROOT / target).exists()
+        assert target.startswith("https://") or (ROOT / target.partition("#")[0]).exists()
 
 
 def test_the_table_has_a_row_an_application_and_the_same_numbers():
@@ -111,13 +111,16 @@ def test_better_baselines_are_not_hidden():
         {k: float(re.findall(NUMBER, row[k])[0]) for k in (1, 3)} for row in overview.rows()
     ]
     assert plan[3] > plan[1] and write[3] < write[1]
-    assert "beats us" in overview.NOTES and "model of this size is better" in " ".join(overview.NOTES.split())
+    notes = " ".join(overview.NOTES.split())
+    assert "graph search on the same data, which is better than our model" in notes
+    assert "The path follower decides this score" in notes and "model of this size is better" in notes
 
 
 @pytest.mark.parametrize(
     "card", sorted((ROOT / "src" / "unveil" / "zoo").glob("*/card.md")), ids=lambda f: f.parent.name
 )
 def test_no_packaged_model_took_longer_than_it_says(card):
-    shortest, longest = map(int, re.findall(r"took (\d+) to (\d+) minutes of one CPU core", ENGLISH)[0])
-    for spent in re.findall(r"steps in (\d+) minutes", card.read_text()):
-        assert shortest <= int(spent) <= longest
+    """A planner of locomotion and its value are two trainings of one model."""
+    shortest, longest = map(int, re.findall(r"took (\d+) to (\d+) minutes with one CPU thread", ENGLISH)[0])
+    spent = sum(map(int, re.findall(r"steps in (\d+) minutes", card.read_text())))
+    assert shortest <= spent <= longest
