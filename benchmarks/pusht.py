@@ -65,7 +65,7 @@ from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
 from unveil.policy.model import PolicyModel
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.policy import Policy
-from unveil.policy.recipes.load import load_policy, load_policy_model, policy_with, quick, read_policy_config
+from unveil.policy.recipes.load import load_policy, load_policy_model, policy_of, quick, read_policy_config
 from unveil.policy.recipes.pusht.config import EvalPushT, TrainPushT
 from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
 from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
@@ -241,9 +241,8 @@ def raw_row(episodes: int, seed: int) -> dict[str, Any]:
         raise NotRunError("packaged weights are averages alone; runs/pusht-cnn is needed")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
-    return rolled(
-        policy_with(quick(model), seed), read_policy_config(checkpoint)["observation"], episodes, seed
-    )
+    policy = policy_of(quick(model), seed=seed)
+    return rolled(policy, read_policy_config(checkpoint)["observation"], episodes, seed)
 
 
 def replay_row(*_: object) -> dict[str, Any]:

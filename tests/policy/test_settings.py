@@ -11,10 +11,11 @@ from PIL import Image
 import unveil
 from foreign_policies import unpacked
 from unveil.cli import main
+from unveil.policy.recipes.convert import load_foreign_policy
 from unveil.policy.recipes.load import load_policy
-from unveil.policy.recipes.load_foreign import load_foreign_policy
 from unveil.policy.settings import PolicySettings
-from unveil.policy.weights import diffusion_policy
+from unveil.policy.weights import releases
+from unveil.policy.weights.releases import released_policies
 from unveil.runs.checkpoints import find_checkpoint
 
 
@@ -66,10 +67,11 @@ def test_a_drawn_chunk_says_its_settings(tmp_path, capsys):
 
 
 def test_a_foreign_checkpoint_is_read_once(tmp_path, monkeypatch):
-    reads, read = [], diffusion_policy.read_policy
-    monkeypatch.setattr(diffusion_policy, "read_policy", lambda file: reads.append(file) or read(file))
+    reads, read = [], releases.read_policy
+    monkeypatch.setattr(releases, "read_policy", lambda file: reads.append(file) or read(file))
     path = unpacked("cnn", tmp_path)
-    policy, observation = load_foreign_policy(path, "cpu", 0, PolicySettings(sampling_steps=2))
+    settings = PolicySettings(sampling_steps=2)
+    policy, observation = load_foreign_policy(released_policies(path), "cpu", 0, settings)
     assert reads == [path] and observation == "state" and len(policy.times) == 3
     same = unveil.load(path, "cpu", sampling_steps=2)
     observations = np.full((1, 2, 5), 200.0, np.float32)

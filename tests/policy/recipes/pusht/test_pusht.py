@@ -444,7 +444,7 @@ def test_pixels_are_trained_on_and_acted_from(kind, tmp_path, capsys):
         )
         == 2
     )
-    assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
+    assert "no pictures 'img' (N, 96, 96, 3), nor" in capsys.readouterr().err
 
 
 def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
