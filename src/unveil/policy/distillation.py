@@ -19,9 +19,9 @@ STATES = 4  # states of each trajectory in a batch
 
 
 class StudentBatch(NamedTuple):
-    """Windows with the teacher's initial noise, and states of its trajectory: their `positions` and times t, (B, STATES) each.
+    """Windows with the teacher's initial noise, and states of its trajectory.
 
-    The windows' own times are not used.
+    The states have `positions` and times t, each (B, STATES). The windows' own times are not used.
     """
 
     windows: PolicyBatch
@@ -32,7 +32,7 @@ class StudentBatch(NamedTuple):
 def student_batches(
     draw: Callable[[torch.Generator], PolicyBatch], shape: PolicyShape, steps: int
 ) -> Callable[[torch.Generator], StudentBatch]:
-    """Batches of trajectories with this number of steps: of each the initial noise and random other states."""
+    """Batches of trajectories of so many steps; of each the initial noise and random other states."""
     times = trajectory_times(policy_schedule(shape), steps)
 
     def batches(generator: torch.Generator) -> StudentBatch:
@@ -47,7 +47,7 @@ def student_batches(
 def student_loss(
     teacher: PolicyModel, steps: int
 ) -> Callable[[nn.Module, StudentBatch], tuple[Tensor, Mapping[str, float]]]:
-    """`end_loss` of chunks along the teacher's DDIM trajectory, its beliefs clamped to the data's limits, as when it acts.
+    """`end_loss` of chunks along the teacher's DDIM trajectory, with beliefs clamped as when it acts.
 
     Teacher and student have the same condition: the same crops of images and the same known actions.
 

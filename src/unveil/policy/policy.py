@@ -1,4 +1,7 @@
-"""Acting with a diffusion policy: observe, predict a chunk of actions, execute some of them. Chi et al. 2023, section III."""
+"""Act with a diffusion policy: observe, predict a chunk of actions, execute some of them.
+
+Chi et al. 2023, section III.
+"""
 
 from functools import partial
 
@@ -24,7 +27,7 @@ from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
 
 class Policy:
-    """`act` maps observations (B, D) to actions (B, A) in the data's units; one decision serves `n_action` calls.
+    """`act` maps observations (B, D) to actions (B, A) in the data's units, and predicts each `n_action` calls.
 
     Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide
     again in the next call while the others continue. An environment's first observation also fills the
@@ -69,10 +72,8 @@ class Policy:
         kind("policy: model", model, PolicyModel)
         kind("policy: solver", solver, Solver, ", such as DDIM(model.denoiser.schedule)")
         self.model, self.solver = model.eval(), solver
-        self.temperature, self.clip = (
-            number("policy: temperature", temperature, 0.0),
-            flag("policy: clip", clip),
-        )
+        self.temperature = number("policy: temperature", temperature, 0.0)
+        self.clip = flag("policy: clip", clip)
         schedule = model.denoiser.schedule
         steps = whole("policy: steps", steps, 1, schedule.steps if isinstance(schedule, Tabulated) else None)
         self.times = trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
@@ -204,8 +205,8 @@ class Policy:
         length = 0 if prefix is None else prefix.shape[1]
         if length > shape.prefix:
             raise ValueError(
-                f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with "
-                f"`prefix={length}`"
+                f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train "
+                f"with `prefix={length}`"
             )
         counts = torch.full((count,), length, device=device)
         seen = torch.from_numpy(observations).to(device, dtype)

@@ -17,6 +17,7 @@ from unveil.policy.data.fields import (
     Pictures,
     Unread,
     as_pictures,
+    check_kind,
     picture_wanted,
     say_left_out,
 )
@@ -61,7 +62,7 @@ class Demonstrations:
         for name, values in {"actions": self.actions, **self.observations}.items():
             if values.ndim < 2 or len(values) != count:
                 raise ValueError(
-                    f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}"
+                    f"{name!r} must have {count} rows of numbers, one per action, got shape {values.shape}"
                 )
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
@@ -112,7 +113,7 @@ def checked(
     episode_ends: np.ndarray,
     left: Mapping[str, str] | None = None,
 ) -> Demonstrations:
-    """Demonstrations from a file's arrays: floats as float32, uint8 unchanged, single numbers as (N, 1), pictures by `as_pictures`.
+    """Demonstrations from a file's arrays, each by `as_rows`.
 
     Args:
         left: fields that were left out, and the reason; printed as a note.
@@ -139,18 +140,17 @@ def checked(
 
 
 def as_rows(name: str, values: np.ndarray) -> np.ndarray:
-    """Numbers as float32 rows, uint8 unchanged, colour pictures as bytes.
+    """Numbers as float32 rows, single ones as (N, 1); uint8 unchanged; pictures by `as_pictures`.
 
     Raises:
         ValueError: an unknown dtype, or colours with an unknown scale.
     """
-    if values.ndim >= PICTURE_AXES and values.dtype.kind in "fiub":
-        try:
+    try:
+        check_kind(values.dtype.kind, values.dtype)
+        if values.ndim >= PICTURE_AXES:
             return as_pictures([values])
-        except Unread as error:
-            raise ValueError(f"{name!r} {error}") from error
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
+    except Unread as error:
+        raise ValueError(f"{name!r} {error}") from error
     if values.dtype != np.uint8:
         with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused
             values = values.astype(np.float32)
@@ -158,7 +158,7 @@ def as_rows(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demonstrations:
-    """Read `action` or `actions`, `episode_ends`, and all other arrays as observations; text and objects are left out.
+    """Read `action` or `actions`, `episode_ends`, and all other arrays of numbers as observations.
 
     Args:
         pictures: read arrays of more than three axes, too, or those with these names.

@@ -1,4 +1,4 @@
-"""Fields of replay buffers: which are pictures, how pictures become bytes, and notes about fields that are not read.
+"""Fields of replay buffers: pictures, their conversion to bytes, and notes about fields that are not read.
 
 Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 unchanged, floats in [0, 1] as round(255 x),
 other floats in [0, 255] as round(x). All else with the axes of a picture, such as depth in metres or
@@ -21,7 +21,7 @@ Pictures = bool | Collection[str]
 
 
 class Unread(Exception):
-    """A field that is not read; its text is the reason, as the end of a sentence that begins with the field's name."""
+    """A field that is not read; the text is the reason, the end of a sentence that begins with its name."""
 
 
 def picture_wanted(name: str, axes: int, pictures: Pictures) -> bool:

@@ -1,7 +1,7 @@
-"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
+"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends.
 
-A store's codecs are checked before zarr opens it: some codecs of format 2 unpickle, which runs the code of
-untrusted files.
+Formats 2 and 3 are read, from folders or zip files. A store's codecs are checked before zarr opens it: some
+codecs of format 2 unpickle, which runs the code of untrusted files.
 """
 
 import json
@@ -108,8 +108,8 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
-                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy "
-                "the store again, or if they are zeros write it with "
+                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as "
+                "zeros; copy the store again, or if they are zeros write it with "
                 "zarr.config.set({'array.write_empty_chunks': True})"
             )
         if len(stored.shape) >= PICTURE_AXES:  # in pieces: the published pictures are 2.8 GB as floats
@@ -180,7 +180,7 @@ def _check_codecs(path: Path, folder: Path) -> str:
 
 @contextmanager
 def _folder(path: Path) -> Generator[Path]:
-    """The root of the store; of a zip, the group above `data` and `meta`, unpacked into a temporary folder."""
+    """The root of the store, the group above `data` and `meta`; a zip is unpacked into a temporary folder."""
     if path.is_dir():
         yield path
         return

@@ -1,4 +1,4 @@
-"""Use, convert and inspect policies of other programs: `.ckpt` files of real-stanford and folders of LeRobot."""
+"""Use, convert and inspect policies of other programs: `.ckpt` of real-stanford, folders of LeRobot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ SCHEDULE = "squaredcos_cap_v2"  # our only schedule; both releases have it by de
 
 
 def our_config(described: Described) -> dict[str, Any]:
-    """The config.json of a run with such a policy; its recipe is pusht where it observes as PushT's, else policy.
+    """The config.json of a run with such a policy.
+
+    The recipe is pusht for observations that PushT has, and policy for all others.
 
     Raises:
         ValueError: a policy that is not supported, with the reason.
@@ -75,7 +77,7 @@ def our_config(described: Described) -> dict[str, Any]:
 
 
 def on_pusht(parts: tuple[Part, ...]) -> str:
-    """The name of such an observation on PushT, as `seen` knows it; "other" if PushT has no such observation."""
+    """The name of such an observation on PushT, as `seen` knows it; "other" if PushT does not have it."""
     known: dict[tuple[str, tuple[int, ...]], str] = {
         ("agent_pos", (2,)): "agent",
         ("observation.state", (2,)): "agent",
@@ -124,7 +126,7 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None
 
 
 def _set(normalization: Normalization, parts: list[tuple[Linear, int]]) -> None:
-    """Set the limits that x * scale + offset maps to -1 and 1: (-1 - offset) / scale and (1 - offset) / scale.
+    """Set the limits, which x * scale + offset maps to -1 and 1: (-1 - offset) / scale, (1 - offset) / scale.
 
     LeRobot gives a number that never changed in its data a range of 1e-8, in which only the recorded value,
     which becomes -1, makes sense. Here it becomes -1 too, and other values stay finite.
@@ -185,7 +187,8 @@ def convert_policies(policies: list[Released], above: Path, out: Path, raw: bool
     Returns:
         Text to print.
     Raises:
-        UnveilError: a policy cannot be read or used, or its folder holds something else, and is left as it is.
+        UnveilError: a policy cannot be read or used, or its folder holds something else, and is left as it
+        is.
     """
     lines: list[str] = []
     for released in policies:
@@ -204,7 +207,8 @@ def convert_policies(policies: list[Released], above: Path, out: Path, raw: bool
         write_converted(place, f"checkpoint-{step}", config, models, state)
         size, observation = config["observations"], config["observation"]
         use = (
-            f"in Python, policy = unveil.load({str(place)!r}); actions = policy.act(observations), (B, {size})"
+            f"in Python, policy = unveil.load({str(place)!r}); actions = policy.act(observations), (B, "
+            f"{size})"
             if observation == "other"
             else f"unveil eval pusht --checkpoint {shlex.quote(str(place))}"
         )
@@ -244,8 +248,9 @@ def _rows(read: PolicyWeights) -> dict[str, str]:
     if isinstance(network, UNetShape):
         name = "ConditionalUNet"
         shape = (
-            f"widths {', '.join(map(str, network.widths))}, kernel {network.kernel}, {network.groups} groups, "
-            f"step embedding {network.step_width}, FiLM with {'gain and shift' if network.scale else 'shift alone'}"
+            f"widths {', '.join(map(str, network.widths))}, kernel {network.kernel}, {network.groups} "
+            f"groups, step embedding {network.step_width}, FiLM with "
+            f"{'gain and shift' if network.scale else 'shift alone'}"
         )
     else:
         name = "PolicyTransformer"
@@ -272,8 +277,8 @@ def _rows(read: PolicyWeights) -> dict[str, str]:
         "network": f"{name}, {network_size:,} parameters",
         **images,
         "shape": shape,
-        "chunks": f"{it.observed} observations, {it.horizon} actions, of which {it.n_action} are executed, from "
-        f"number {it.first} on",
+        "chunks": f"{it.observed} observations, {it.horizon} actions, of which {it.n_action} are executed, "
+        f"from number {it.first} on",
         "observations": f"{observed}, conditioned by {it.condition}",
         "diffusion": f"{it.steps} steps, {it.schedule}, predicts {it.predicts}{clipped}; sampled there by "
         f"{it.sampler}",

@@ -181,7 +181,8 @@ def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySetting
     solver = settings.solver or ("consistency" if student else "ddim")
     if (solver == "consistency") != student:
         raise ValueError(
-            "this policy is a distilled student: give `solver=consistency` and `sampling_steps` of one to three"
+            "this policy is a distilled student: give `solver=consistency` and `sampling_steps` of one to "
+            "three"
             if student
             else "`solver=consistency` needs a distilled student: unveil train pusht --distill RUN"
         )
@@ -192,8 +193,8 @@ def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySetting
     if student and config["distill_steps"] % steps:
         divisors = [k for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0]
         raise ValueError(
-            f"`sampling_steps` must be one of {', '.join(map(str, divisors))} for this student, which was trained "
-            f"at those times, got {steps}"
+            f"`sampling_steps` must be one of {', '.join(map(str, divisors))} for this student, which was "
+            f"trained at those times, got {steps}"
         )
     return replace(settings, solver=solver, sampling_steps=steps)
 

@@ -13,7 +13,7 @@ from unveil.runs.recognised import Reading, Recognised
 
 
 def recognise(path: Path) -> Recognised | None:
-    """One or several policies of real-stanford/diffusion_policy or LeRobot at a path; None for anything else."""
+    """One or several policies of real-stanford/diffusion_policy or LeRobot; None for anything else."""
     policies = released_policies(path)
     if not policies:
         return None

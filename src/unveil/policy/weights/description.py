@@ -181,7 +181,8 @@ def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetS
     film = _of(tensors, f"{prefix}down_modules.0.0.cond_encoder.1.weight", 2)
     if any(name.startswith(f"{prefix}local_cond_encoder.") for name in tensors):
         raise ValueError(
-            "its U-Net is conditioned on observations step by step (obs_as_local_cond), which is not supported"
+            "its U-Net is conditioned on observations step by step (obs_as_local_cond), which is not "
+            "supported"
         )
     if film.shape[0] not in (widths[0], 2 * widths[0]) or film.shape[1] < step or step < 4 or len(widths) > 8:
         raise ValueError("the FiLM of its U-Net has an invalid shape")

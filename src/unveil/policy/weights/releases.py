@@ -9,7 +9,7 @@ from unveil.policy.weights.lerobot import lerobot_config, read_policy_folder
 
 
 class Released(NamedTuple):
-    """A `.ckpt` of real-stanford/diffusion_policy, or a folder of LeRobot with the contents of its config.json."""
+    """A `.ckpt` of real-stanford/diffusion_policy, or a folder of LeRobot with its parsed config.json."""
 
     path: Path
     config: dict[str, Any] | None = None

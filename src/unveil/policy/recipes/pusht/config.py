@@ -28,19 +28,19 @@ class TrainPushT:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """size and duration of the training: tiny learns in minutes, default takes about an hour on a laptop, paper
-    is as published; other flags change single fields"""
+    """size and duration of the training: tiny learns in minutes, default takes about an hour on a laptop,
+    paper is as published; other flags change single fields"""
     data: str = "pusht"
     """demonstrations: pusht for what `unveil data pusht` wrote, or the path or https address of a file in any
     format that it reads"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
-    """observed numbers; keypoints: nine points of the block and the agent's position (20 numbers); state: both
-    positions and the block's angle (5); pixels: a picture and the agent's position"""
+    """observed numbers; keypoints: nine points of the block and the agent's position (20 numbers); state:
+    both positions and the block's angle (5); pixels: a picture and the agent's position"""
     network: Literal["cnn", "transformer"] = "cnn"
     """architecture: the conditional U-Net (cnn) or the encoder-decoder transformer (transformer)"""
     condition: Literal["auto", "film", "tokens", "inpainting"] = "auto"
-    """conditioning on observations: by FiLM (film, cnn), as tokens (tokens, transformer), or as known rows of the
-    denoised chunk (inpainting, cnn); auto: film or tokens"""
+    """conditioning on observations: by FiLM (film, cnn), as tokens (tokens, transformer), or as known rows
+    of the denoised chunk (inpainting, cnn); auto: film or tokens"""
     n_obs: Count = 2
     """number of newest observations that a decision is conditioned on"""
     horizon: Count = 16
@@ -48,8 +48,8 @@ class TrainPushT:
     n_action: Count = 8
     """number of actions executed of each chunk; fewer react sooner and cost more decisions"""
     prefix: Annotated[int, Bounds(0)] = 0
-    """largest number of known first actions in training, for acting while the next chunk is computed; 0: none, as
-    published"""
+    """largest number of known first actions in training, for acting while the next chunk is computed; 0:
+    none, as published"""
     diffusion_steps: Count = 100
     """number of steps of the squared-cosine noise schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "v"
@@ -76,15 +76,15 @@ class TrainPushT:
     image_keypoints: Count = 32
     """keypoints of the image encoder's spatial softmax"""
     distill: str = ""
-    """run that is distilled into a student, for `--solver consistency`: the student inherits shape, network and
-    weights; best for runs that predict v or flow, since other students predict v, and weights that predict noise
-    then begin as another function"""
+    """run that is distilled into a student, for `--solver consistency`: the student inherits shape, network
+    and weights; best for runs that predict v or flow, since other students predict v, and weights that
+    predict noise then begin as another function"""
     distill_steps: Count = 6
-    """number of DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the student's
-    sampling steps"""
+    """number of DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the
+    student's sampling steps"""
     start_from: Path | None = None
-    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by default
-    weights are random"""
+    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by
+    default weights are random"""
     hold_out: Share = 0.02
     """fraction of episodes that are not trained on, drawn as published"""
     episodes: Annotated[int, Bounds(0)] = 0
@@ -118,8 +118,8 @@ class EvalPushT:
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
-    """sampling: ten deterministic steps (default), five (fast), or all steps of DDPM (paper); other flags change
-    single fields"""
+    """sampling: ten deterministic steps (default), five (fast), or all steps of DDPM (paper); other flags
+    change single fields"""
     checkpoint: str = "runs/pusht"
     """zoo name, run folder or checkpoint folder, or a policy of another program: a .ckpt of
     real-stanford/diffusion_policy or a LeRobot folder"""
@@ -129,9 +129,9 @@ class EvalPushT:
     delay: Annotated[int, Bounds(0)] = 0
     """control steps of 0.1 s between an observation and the first action that is based on it"""
     asynchronous: Delayed = "wait"
-    """actions during the delay: the last target (wait), or the last chunk; the next chunk then ignores it (naive),
-    is conditioned on it as trained (prefix), or without training is guided towards it (soft) or fixed to it
-    (hard)"""
+    """actions during the delay: the last target (wait), or the last chunk; the next chunk then ignores it
+    (naive), is conditioned on it as trained (prefix), or without training is guided towards it (soft) or
+    fixed to it (hard)"""
     max_steps: Count = 300
     """longest episode in control steps"""
     decisions: Count = 40
@@ -208,7 +208,7 @@ EVAL_PRESETS = {
 
 
 def for_network(config: TrainPushT, network: str) -> TrainPushT:
-    """The config with the optimizer's settings for a network: the betas, and in `paper` those as published."""
+    """The config with the optimizer's settings for a network: betas, and in `paper` the published ones."""
     if network != "transformer":
         return config
     config = changed(config, network="transformer", adam_betas=(0.9, 0.95))
@@ -225,13 +225,14 @@ class DataPushT:
     """
 
     source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a keyword of Python
-    """path or https address of a zarr replay buffer (folder or .zip), a LeRobot folder, robomimic's .hdf5, or an
-    .npz with action and episode_ends"""
+    """path or https address of a zarr replay buffer (folder or .zip), a LeRobot folder, robomimic's .hdf5,
+    or an .npz with action and episode_ends"""
     out: Path | None = None
-    """.npz file to write, with a card beside it; by default $UNVEIL_HOME/pusht/demonstrations.npz in the cache"""
+    """.npz file to write, with a card beside it; by default $UNVEIL_HOME/pusht/demonstrations.npz in the
+    cache"""
     pictures: bool = True
-    """conversion of pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a
-    decoder"""
+    """conversion of pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot
+    need a decoder"""
     job: Job = JobFlags()
 
 

@@ -103,7 +103,8 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     points = observations.get("keypoint")
     if points is not None and points[0].size != 18:
         raise UnveilError(
-            f"{source}: 'keypoint' must be nine points of the block, 18 numbers per row; got shape {points.shape}"
+            f"{source}: 'keypoint' must be nine points of the block, 18 numbers per row; got shape "
+            f"{points.shape}"
         )
     state, corners = observations.get("state"), observations.get("environment_state")
     alone = state is not None and state.shape[1:] == (2,)
@@ -138,7 +139,8 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
         path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
         if path is None:
             raise UnveilError(
-                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from {URL}"
+                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht "
+                f"--from {URL}"
             )
         data = str(path)
     demonstrations = as_pusht(data, read_demonstrations(data, PICTURES if pictured else False), pictured)

@@ -111,7 +111,7 @@ def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
 
 @contextmanager
 def _counted(policy: Policy) -> Generator[list[int]]:
-    """Count the network's calls in the block, as a list of one number; the policy's decisions restart at 0."""
+    """Count the network's calls in the block, as a list of one number; decisions restart at 0."""
     calls = [0]
 
     def count(*_: object) -> None:

@@ -94,7 +94,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
 
 
 def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, Any]]:
-    """The config with the network and shape of the run to begin with, and that run's fields that are no flags.
+    """The config with network and shape of the run to begin with, and that run's fields that are no flags.
 
     Raises:
         ValueError: a run with observations that `unveil train pusht` does not know, or `distill` is set too.
@@ -150,8 +150,9 @@ def check(config: TrainPushT) -> None:
     usual = "film" if config.network == "cnn" else "tokens"
     if config.condition not in ("auto", usual, *(["inpainting"] if inpainting else [])):
         raise ValueError(
-            "`condition` must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for "
-            f"the transformer, got {config.condition} with {config.network} and {config.observation}"
+            "`condition` must be film or inpainting for the cnn (inpainting of keypoints or state) and "
+            f"tokens for the transformer, got {config.condition} with {config.network} and "
+            f"{config.observation}"
         )
     if config.observation == "pixels" and config.image_width % 16:
         raise ValueError(f"`image_width` must be a multiple of 16, got {config.image_width}")

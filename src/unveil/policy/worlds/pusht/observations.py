@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
-    """The policy's observations of the scenes, (B, D).
+    """Observations (B, D) of the scenes, for a policy.
 
     Args:
         observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows,
@@ -34,7 +34,7 @@ def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     names = "agent+picture" if observation == "pixels" else observation
     if not looks.keys() >= set(names.split("+")):
         raise UnveilError(
-            "this policy was made for other observations than PushT's keypoints, vertices, state or pictures; "
-            "use unveil.load(PATH).act(observations)"
+            "this policy was made for other observations than PushT's keypoints, vertices, state or "
+            "pictures; use unveil.load(PATH).act(observations)"
         )
     return np.concatenate([looks[name]() for name in names.split("+")], axis=1)
