@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import unveil
@@ -55,11 +56,15 @@ def test_an_object_and_single_fields_make_the_same_policy():
         unveil.load("pusht-keypoints", "cpu", speed=2)
 
 
-def test_a_drawn_chunk_says_its_settings(tmp_path, capsys):
+def test_a_drawn_chunk_says_its_settings(tmp_path, capsys, monkeypatch):
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     flags = ["--solver", "heun", "--sampling-steps", "2", "--n-action", "4", "--candidates", "2"]
     out, result = tmp_path / "chunks.png", tmp_path / "chunks.json"
-    arguments = ["--checkpoint", "pusht-keypoints", *flags, "--out", str(out), "--json", str(result)]
+    files = ["--out", str(out), "--json", str(result)]
+    arguments = ["--checkpoint", "pusht-keypoints", *flags, "--threads", "2", *files]
     assert main(["sample", "pusht", *arguments]) == 0
+    assert threads == [2]
     described = json.loads(Image.open(out).text["unveil"])
     wanted = {"solver": "heun", "sampling_steps": 2, "n_action": 4, "temperature": 1.0}
     assert described.items() >= wanted.items()

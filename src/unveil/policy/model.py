@@ -19,8 +19,9 @@ from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
 from unveil.policy.networks.observation import ObservationEncoder, Part
 from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.grid import Grid, trailing, uniform
 from unveil.process.parameterization import eps, flow, v, x0
-from unveil.process.schedule import Flow, Schedule, cosine_betas, tabulated
+from unveil.process.schedule import Flow, Schedule, Tabulated, cosine_betas, tabulated
 
 Count = Annotated[int, Bounds(1)]
 
@@ -95,11 +96,6 @@ class PolicyShape:
     def row(self) -> int:
         """Numbers of a denoised row: A, or A + D where observations are inpainted."""
         return self.actions + (self.observations if self.condition == "inpainting" else 0)
-
-    @property
-    def executed(self) -> slice:
-        """The rows of a chunk that are executed."""
-        return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
 
     def known(self, counts: Tensor) -> Tensor:
         """Mask of the known numbers of a chunk: the first `counts` (B,) actions from row n_obs - 1 on.
@@ -227,14 +223,20 @@ def policy_schedule(shape: PolicyShape) -> Schedule:
     return Flow() if shape.predicts == "flow" else tabulated(cosine_betas(shape.diffusion_steps))
 
 
+def times_of(schedule: Schedule, steps: int) -> Grid:
+    """The times of a sample with this number of steps."""
+    return trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
+
+
 def _index(steps: int, t: Tensor) -> Tensor:
     return steps * t - 1.0
 
 
 def fast_policy(model: PolicyModel) -> PolicyModel:
-    """A copy of the model with its U-Net as a `FastConditionalUNet`; other networks stay as they are."""
+    """A copy of a U-Net's model on the CPU with a `FastConditionalUNet`; other models unchanged."""
     network = model.denoiser.network
-    fast = FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network
-    copy = PolicyModel(model.shape, fast, model.encoder)
+    if model.device.type != "cpu" or not isinstance(network, ConditionalUNet):
+        return model
+    copy = PolicyModel(model.shape, FastConditionalUNet(network), model.encoder)
     copy.observed, copy.acted, copy.pictured = model.observed, model.acted, model.pictured
     return copy.eval()

@@ -14,11 +14,10 @@ from unveil.arrays import axes_of, numbers
 from unveil.checks import flag, kind, number, whole
 from unveil.policy.data.chunks import check_window
 from unveil.policy.finite_actions import DAMAGED, finite, finite_edit
-from unveil.policy.model import PolicyModel
+from unveil.policy.model import PolicyModel, times_of
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
 from unveil.policy.networks.observation import parts_text
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
-from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
 from unveil.sampling.edit import Edit, Inpaint, chain, identity
 from unveil.sampling.guidance import Guidance, clipped
@@ -27,7 +26,7 @@ from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
 
 class Policy:
-    """`act` maps observations (B, D) to actions (B, A) in the data's units, and predicts each `n_action` calls.
+    """`act` maps observations (B, D) to actions (B, A) in the data's units, deciding every `n_action` calls.
 
     Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide
     again in the next call while the others continue. An environment's first observation also fills the
@@ -76,7 +75,7 @@ class Policy:
         self.clip = flag("policy: clip", clip)
         schedule = model.denoiser.schedule
         steps = whole("policy: steps", steps, 1, schedule.steps if isinstance(schedule, Tabulated) else None)
-        self.times = trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
+        self.times = times_of(schedule, steps)
         self.n_action = model.shape.n_action if n_action is None else whole("policy: n_action", n_action)
         check_window(model.shape.n_obs, model.shape.horizon, self.n_action)
         self._seed = whole("policy: seed", seed, 0, 2**62)

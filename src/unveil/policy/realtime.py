@@ -112,7 +112,13 @@ class RealTimePolicy:
         if execute is None:
             free = shape.horizon - shape.n_obs + 1 - delay
             execute = policy.n_action if method == "wait" else min(policy.n_action, free)
-        check_delay(shape.n_obs, shape.horizon, min(delay, 0) if method == "wait" else delay, execute)
+        self._skipped = skipped = 0 if method == "wait" else delay  # rows of a chunk that come too late
+        check_window(shape.n_obs, shape.horizon, max(1, execute))
+        if execute < max(1, skipped) or shape.n_obs - 1 + skipped + execute > shape.horizon:
+            raise ValueError(
+                "real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got "
+                f"delay {skipped}, execute {execute}, n_obs {shape.n_obs} and horizon {shape.horizon}"
+            )
         if method == "prefix" and delay > shape.prefix:
             trained = f"this policy was trained with prefixes of up to {shape.prefix} actions"
             raise ValueError(f"real time: {trained}, the delay is {delay}")
@@ -130,7 +136,7 @@ class RealTimePolicy:
     @property
     def executed(self) -> slice:
         """The rows of a chunk that are executed: `execute` actions, after those of the delay."""
-        first = self.model.shape.n_obs - 1 + (0 if self.method == "wait" else self.delay)
+        first = self.model.shape.n_obs - 1 + self._skipped
         return slice(first, first + self.n_action)
 
     @property
@@ -251,25 +257,8 @@ class RealTimePolicy:
             chunks = job.chunks()
             same = self._episode[job.rows] == job.episodes
             rows = job.rows[same]
-            skipped = 0 if self.method == "wait" else self.delay
-            self._position[rows] = np.where(self._position[rows] < 0, 0, skipped)
+            self._position[rows] = np.where(self._position[rows] < 0, 0, self._skipped)
             self.chunks[rows], self._busy[rows] = chunks[same], False
-
-
-def check_delay(n_obs: int, horizon: int, delay: int, execute: int) -> None:
-    """Refuse delays that chunks cannot bridge.
-
-    Raises:
-        ValueError: d < 0, d > s, or n_obs - 1 + d + s > horizon.
-    """
-    if delay < 0:
-        raise ValueError(f"real time: the delay must be at least 0, got {delay}")
-    check_window(n_obs, horizon, max(1, execute))
-    if execute < max(1, delay) or n_obs - 1 + delay + execute > horizon:
-        raise ValueError(
-            "real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got "
-            f"delay {delay}, execute {execute}, n_obs {n_obs} and horizon {horizon}"
-        )
 
 
 def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:

@@ -206,20 +206,8 @@ def test_pixels_and_numbers_become_the_originals_features_and_actions(tmp_path, 
 def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     path = keypoints(tmp_path / "k") if kind == "keypoints" else foreign(kind, tmp_path)
     out = tmp_path / "score.json"
-    few = [
-        "--episodes",
-        "2",
-        "--max-steps",
-        "6",
-        "--decisions",
-        "1",
-        "--sampling-steps",
-        "2",
-        "--device",
-        "cpu",
-        "--json",
-        str(out),
-    ]
+    few = ["--episodes", "2", "--max-steps", "6", "--decisions", "1", "--sampling-steps", "2"]
+    few += ["--device", "cpu", "--json", str(out)]
     assert main(["eval", "pusht", "--checkpoint", str(path), *few]) == 0
     result = json.loads(out.read_text())
     assert (
@@ -230,21 +218,8 @@ def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     assert main(["weights", "convert", str(path), str(tmp_path / "run")]) == 0
     assert main(["eval", "pusht", "--checkpoint", str(tmp_path / "run"), *few]) == 0
     assert json.loads(out.read_text())["scores"] == result["scores"]
-    assert (
-        main(
-            [
-                "sample",
-                "pusht",
-                "--checkpoint",
-                str(path),
-                "--candidates",
-                "2",
-                "--out",
-                str(tmp_path / "c.png"),
-            ]
-        )
-        == 0
-    )
+    sample = ["--candidates", "2", "--out", str(tmp_path / "c.png")]
+    assert main(["sample", "pusht", "--checkpoint", str(path), *sample]) == 0
 
 
 def test_inspect_says_whether_it_can_act(tmp_path, capsys):

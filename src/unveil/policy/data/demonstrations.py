@@ -11,16 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output
+from unveil.files.notes import note
 from unveil.files.npz import npz_arrays
-from unveil.policy.data.fields import (
-    PICTURE_AXES,
-    Pictures,
-    Unread,
-    as_pictures,
-    check_kind,
-    picture_wanted,
-    say_left_out,
-)
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 
 ACTIONS, ENDS = ("action", "actions"), "episode_ends"
 
@@ -135,7 +128,8 @@ def checked(
         demonstrations = Demonstrations(kept, rows, episode_ends.astype(np.int64), left)
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
-    say_left_out(where, left)
+    if left:
+        note(f"{where}: left out {', '.join(f'{name!r}, which {why}' for name, why in left.items())}")
     return demonstrations
 
 

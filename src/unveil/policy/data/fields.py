@@ -5,12 +5,9 @@ other floats in [0, 255] as round(x). All else with the axes of a picture, such 
 millimetres, keeps its numbers as float32.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable
 
 import numpy as np
-
-from unveil.files.notes import note
 
 PICTURE_AXES = 4  # (N, H, W, C) or more
 COLOURS = (3, 4)
@@ -27,12 +24,6 @@ class Unread(Exception):
 def picture_wanted(name: str, axes: int, pictures: Pictures) -> bool:
     """Whether to read a field with this number of axes; fields that are not pictures are always read."""
     return axes < PICTURE_AXES or (pictures if isinstance(pictures, bool) else name in pictures)
-
-
-def say_left_out(path: Path | str, left: Mapping[str, str]) -> None:
-    """Print a note of the fields that were left out, with reasons."""
-    if left:
-        note(f"{path}: left out {', '.join(f'{name!r}, which {why}' for name, why in left.items())}")
 
 
 def check_kind(kind: str, dtype: object) -> None:

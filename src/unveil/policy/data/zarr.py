@@ -13,7 +13,7 @@ from importlib import import_module
 from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -66,30 +66,31 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
         for name in names:
             axes = 0
             try:
-                axes = _axes(path, root / "data" / name)
+                axes, codecs = _described(path, root / "data" / name)
                 if picture_wanted(name, axes, pictures) or name == action:
-                    arrays[name] = _array(path, root, f"data/{name}")
+                    arrays[name] = _array(path, root, f"data/{name}", codecs)
             except Unread as error:
                 if name == action or axes >= PICTURE_AXES:
                     raise UnveilError(f"{path}: {name!r} {error}") from error
                 left[name] = str(error)
         try:
-            _axes(path, root / "meta" / ENDS)
-            ends = _array(path, root, f"meta/{ENDS}")
+            ends = _array(path, root, f"meta/{ENDS}", _described(path, root / "meta" / ENDS)[1])
         except Unread as error:
             raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
     actions = arrays.pop(action)
     return checked(path, arrays, actions, ends, left)
 
 
-def _array(path: Path, root: Path, name: str) -> np.ndarray:
+def _array(path: Path, root: Path, name: str, codecs: list[str]) -> np.ndarray:
     """Read one array with supported codecs.
 
     Raises:
         Unread: it holds no numbers, or has an unsupported codec.
         UnveilError: it is damaged.
     """
-    codec = _check_codecs(path, root / name)
+    if unknown := [codec for codec in codecs if codec not in CODECS]:
+        known = ", ".join(sorted(CODECS))
+        raise Unread(f"is stored by codec {unknown[0][:60]!r}, which is not supported; {known} are")
     zarr: Any = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
@@ -104,7 +105,7 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
                 f"{LARGEST >> 30} GiB"
             )
         if stored.shards is None:
-            check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
+            check_chunks(root / name, (codecs or [""])[0], prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
@@ -123,56 +124,25 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
-def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
-    """The metadata of an array, and whether it is of format 2.
+def _described(path: Path, folder: Path) -> tuple[int, list[str]]:
+    """The number of axes of an array, and its codecs, the outermost first.
 
     Raises:
         Unread: it is a group.
-        UnveilError: nothing there, or damaged.
+        UnveilError: there is nothing, or it is damaged.
     """
     file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
     if file is None and (folder / ".zgroup").is_file():
         raise Unread("is a group of arrays")
     try:
-        metadata = json.loads(file.read_text()) if file else None
-        if not isinstance(metadata, dict) or file is None:
-            raise ValueError("no metadata")
-        if file.name == "zarr.json" and metadata.get("node_type") == "group":
+        metadata = json.loads(file.read_text()) if file else {}
+        if metadata.get("node_type") == "group":
             raise Unread("is a group of arrays")
-        return cast(dict[str, Any], metadata), file.name == ".zarray"
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(
-            f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
-        ) from error
-
-
-def _axes(path: Path, folder: Path) -> int:
-    """The number of axes of an array, by its metadata."""
-    shape = _described(path, folder)[0].get("shape")
-    return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
-
-
-def _check_codecs(path: Path, folder: Path) -> str:
-    """The outermost codec, or "".
-
-    Raises:
-        Unread: a codec that is not known to be harmless.
-        UnveilError: the array has no metadata.
-    """
-    metadata, second = _described(path, folder)
-    try:
-        filters = metadata["filters"] or [] if second else []
-        used = [metadata["compressor"], *filters] if second else metadata["codecs"]
-        names = [
-            "" if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
-            for codec in used
-        ]
-        for name in names:
-            if name and name not in CODECS:
-                known = ", ".join(sorted(CODECS))
-                raise Unread(f"is stored by codec {name[:60]!r}, which is not supported; {known} are")
-        return names[0 if second else -1]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        second = "compressor" in metadata  # format 2
+        used = [*(metadata["filters"] or []), metadata["compressor"]] if second else metadata["codecs"]
+        named = [codec.get("id", codec.get("name")) for codec in used[::-1] if codec is not None]
+        return len(metadata["shape"]), [str(name).removeprefix("numcodecs.") for name in named]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnveilError(
             f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
         ) from error

@@ -48,7 +48,7 @@ def check_chunks(folder: Path, codec: str, size: int) -> None:
 
 
 def _unpacked(codec: str, head: bytes, handle: BinaryIO, most: int) -> int:
-    """The unpacked bytes of a chunk, or a number above `most`; 0 for a damaged one, which its codec refuses."""
+    """The unpacked bytes of a chunk, or a number above `most`; 0 for a damaged one, refused by its codec."""
     if codec == "blosc":
         return int.from_bytes(head[4:8], "little")
     if codec == "lz4":

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from unveil.errors import UnveilError
 from unveil.network.normalization import Normalization
-from unveil.policy.model import PolicyModel
+from unveil.policy.model import PolicyModel, fast_policy
 from unveil.policy.networks.observation import Part
 from unveil.policy.policy import Policy
-from unveil.policy.recipes.load import PICTURE, policy_model, policy_of, quick
+from unveil.policy.recipes.load import PICTURE, policy_model, policy_of
 from unveil.policy.settings import PolicySettings
 from unveil.policy.weights.description import Described, Linear, PolicyWeights, UNetShape
 from unveil.policy.weights.releases import Released
@@ -175,7 +175,7 @@ def load_foreign_policy(
         model = model_of(weights, config, raw)
     except ValueError as error:
         raise UnveilError(f"{policies[0].path}: {error}") from error
-    policy = policy_of(quick(model.to(find_device(device))), settings, seed, clip=config["clip"])
+    policy = policy_of(fast_policy(model.to(find_device(device))), settings, seed, clip=config["clip"])
     return policy, config["observation"]
 
 
@@ -193,7 +193,7 @@ def convert_policies(policies: list[Released], above: Path, out: Path, raw: bool
     lines: list[str] = []
     for released in policies:
         path, weights = released.path, released.read()
-        place = out if len(policies) == 1 else out / path.relative_to(above).with_suffix("")
+        folder = out if len(policies) == 1 else out / path.relative_to(above).with_suffix("")
         try:
             config = our_config(weights.described) | {"epoch": weights.notes.get("epoch", 0)}
             models = {
@@ -204,16 +204,16 @@ def convert_policies(policies: list[Released], above: Path, out: Path, raw: bool
         step = weights.notes.get("global_step", 0)
         chosen = "raw" if raw or weights.averaged is None else "averaged"
         state = {"step": step, "weights": chosen, "origin": weights.described.release}
-        write_converted(place, f"checkpoint-{step}", config, models, state)
+        write_converted(folder, f"checkpoint-{step}", config, models, state)
         size, observation = config["observations"], config["observation"]
         use = (
-            f"in Python, policy = unveil.load({str(place)!r}); actions = policy.act(observations), (B, "
+            f"in Python, policy = unveil.load({str(folder)!r}); actions = policy.act(observations), (B, "
             f"{size})"
             if observation == "other"
-            else f"unveil eval pusht --checkpoint {shlex.quote(str(place))}"
+            else f"unveil eval pusht --checkpoint {shlex.quote(str(folder))}"
         )
         lines += [
-            f"{place}: {weights.described.policy} of {weights.described.release}, {chosen} weights, "
+            f"{folder}: {weights.described.policy} of {weights.described.release}, {chosen} weights, "
             f"{config['network']}; {size} observed numbers ({observation}), {config['actions']} of an action",
             f"next: {use}",
         ]
@@ -284,7 +284,7 @@ def _rows(read: PolicyWeights) -> dict[str, str]:
         f"{it.sampler}",
         "weights": stored + notes.replace(", ", "; ", 1),
         "normaliser": f"of {', '.join(read.normalization)}, in the file",
-        "usable": "yes: every tensor has a place in our networks",
+        "usable": "yes: its tensors are those of our networks",
         "as a policy": usable,
         "on PushT": "no: PushT has no such observations" if observation == "other" else known,
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
@@ -94,18 +94,14 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
     return tuple(parts) if any(part.encoder is not None for part in parts) else ()
 
 
-def condition_of(config: Mapping[str, Any]) -> Literal["film", "tokens", "inpainting"]:
-    """How the network is conditioned on observations; by default, or with "auto", the network decides."""
-    condition = config.get("condition", "auto")
-    return ("tokens" if config["network"] == "transformer" else "film") if condition == "auto" else condition
-
-
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
-    """The shape that a run's `config.json` describes."""
+    """The shape that a run's config.json describes; without a condition, or with "auto", the network's own."""
+    usual = "tokens" if config["network"] == "transformer" else "film"
+    condition = config.get("condition", "auto")
     return PolicyShape(
         **{name: config[name] for name in SHAPE},
         predicts=config["predicts"],
-        condition=condition_of(config),
+        condition=usual if condition == "auto" else condition,
         prefix=config.get("prefix", 0),
         parts=parts_of(config),
     )
@@ -145,9 +141,15 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     return PolicyModel(shape, network, encoder, pictured=pictured)
 
 
-def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
-    """The averaged weights of a checkpoint, or the packaged ones."""
-    model = policy_model(read_policy_config(folder))
+def load_policy_model(
+    folder: Path, device: torch.device, config: Mapping[str, Any] | None = None
+) -> PolicyModel:
+    """A model with the averaged weights of a checkpoint, or with packaged ones.
+
+    Args:
+        config: contents of its config.json, where they have been read.
+    """
+    model = policy_model(config or read_policy_config(folder))
     load_weights(model, folder, device)
     return model
 
@@ -166,7 +168,7 @@ def load_policy(
     settings = replace(settings or PolicySettings(), **fields)
     config = read_policy_config(folder)
     settings = fitted(settings, config)
-    model = quick(load_policy_model(folder, find_device(device)))
+    model = fast_policy(load_policy_model(folder, find_device(device), config))
     return policy_of(model, settings, seed, clip=bool(config.get("clip", True)))
 
 
@@ -197,11 +199,6 @@ def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySetting
             f"trained at those times, got {steps}"
         )
     return replace(settings, solver=solver, sampling_steps=steps)
-
-
-def quick(model: PolicyModel) -> PolicyModel:
-    """The model with the network layout that is faster for acting, which is another one on CPUs."""
-    return fast_policy(model) if model.device.type == "cpu" else model
 
 
 def policy_of(

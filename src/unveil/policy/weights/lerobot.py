@@ -92,8 +92,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise ValueError(f"{twice[0][:80]} is in two of its shards")
         tensors |= part
     if wrong := sorted(named.keys() ^ tensors.keys()):
-        place = "in no shard" if wrong[0] in named else "in a shard, but not in the index"
-        raise ValueError(f"{wrong[0][:80]} is {place}")
+        where = "in no shard" if wrong[0] in named else "in a shard, but not in the index"
+        raise ValueError(f"{wrong[0][:80]} is {where}")
     return tensors
 
 

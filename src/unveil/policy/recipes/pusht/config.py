@@ -113,8 +113,7 @@ class EvalPushT:
 
     Episode i starts as the published environment does for seed + i; the published seeds are 100000 to 100049.
 
-    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video
-    pusht.gif
+    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --json pusht.json --video pusht.gif
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
@@ -220,6 +219,8 @@ def for_network(config: TrainPushT, network: str) -> TrainPushT:
 @dataclass(frozen=True)
 class DataPushT:
     """Convert demonstrations of PushT, and check them.
+
+    The conversion draws no random numbers and computes on the CPU, whatever the seed and the device are.
 
     Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
     """

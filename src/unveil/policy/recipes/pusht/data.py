@@ -160,13 +160,13 @@ def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.n
     stored = demonstrations.observations
     pictures = next((stored[name] for name in PICTURES if name in stored), None)
     if pictures is None:
-        places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
-        place = next((p for p in places if p.is_file()), None)
-        if place is None:
+        files = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
             raise UnveilError(
                 f"{data}: no pictures 'img' (N, 96, 96, 3), nor {LOCAL_PICTURES.name} beside it"
             )
-        pictures = npz_arrays(place, ("img",), None)["img"]
+        pictures = npz_arrays(file, ("img",), None)["img"]
     return _as_bytes(data, pictures, len(demonstrations))
 
 

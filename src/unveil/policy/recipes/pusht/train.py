@@ -139,7 +139,7 @@ def check(config: TrainPushT) -> None:
     """Refuse fields that contradict each other.
 
     Raises:
-        ValueError: the fields, what is needed and what was given.
+        ValueError: the message names the fields, the rule and the values.
     """
     check_window(config.n_obs, config.horizon, config.n_action)
     if config.prefix > config.horizon - config.n_obs:

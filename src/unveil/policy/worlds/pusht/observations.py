@@ -1,13 +1,10 @@
 """Observations of policies on PushT."""
 
-from __future__ import annotations
+import numpy as np
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
+from unveil.errors import UnveilError
+from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
@@ -19,11 +16,6 @@ def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     Raises:
         UnveilError: an observation that PushT does not have.
     """
-    import numpy as np
-
-    from unveil.errors import UnveilError
-    from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
-
     looks = {
         "keypoints": lambda: keypoint_observation(world.states),
         "state": lambda: world.states,
