@@ -100,8 +100,6 @@ class Policy:
         rows = marks(rows, None if self.chunks is None else len(self.chunks))
         if rows is None or self.chunks is None:
             self.chunks = None
-            self._history: np.ndarray = np.zeros((0, 0, 0), np.float32)
-            self._position: np.ndarray = np.zeros(0, np.int64)
         else:
             self._position[rows] = -1
 

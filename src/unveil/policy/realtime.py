@@ -160,7 +160,6 @@ class RealTimePolicy:
             for job in self._jobs:
                 job.chunks()
             self._jobs, self.chunks, self._now = [], None, 0
-            self._history: np.ndarray = np.zeros((0, 0, 0), np.float32)
         else:
             self._position[rows] = -1
             self._episode[rows] += 1

@@ -12,6 +12,7 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import room
 from unveil.files.notes import note
+from unveil.files.npz import DAMAGE
 from unveil.policy.data.demonstrations import Demonstrations, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
@@ -47,7 +48,7 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         if strange := [name for name, feature in features.items() if not isinstance(feature, dict)]:
             raise ValueError(f"no valid description of {strange[0]!r}")
         kinds = {name: _kind(feature) for name, feature in features.items() if name.startswith(OBSERVATION)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except DAMAGE as error:
         why = " ".join(str(error).split())
         raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {why})") from error
     if not version.startswith(("v2.", "v3.")):
@@ -189,16 +190,7 @@ def _columns(
                     raise UnveilError(f"{file}: column {name!r} {error}") from error
                 left[name] = str(error)
         return read
-    except (
-        arrow.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except (arrow.ArrowException, *DAMAGE) as error:
         why = (str(error).splitlines() or [""])[0]
         raise UnveilError(f"{file}: not a complete parquet file, damaged or cut short ({why})") from error
 

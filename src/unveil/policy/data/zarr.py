@@ -142,7 +142,7 @@ def _described(path: Path, folder: Path) -> tuple[int, list[str]]:
         used = [*(metadata["filters"] or []), metadata["compressor"]] if second else metadata["codecs"]
         named = [codec.get("id", codec.get("name")) for codec in used[::-1] if codec is not None]
         return len(metadata["shape"]), [str(name).removeprefix("numcodecs.") for name in named]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except DAMAGE as error:
         raise UnveilError(
             f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
         ) from error

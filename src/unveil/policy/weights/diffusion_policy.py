@@ -5,7 +5,6 @@ average (`ema_model`) and the optimizer; and `pickles`, nested pickles, of which
 """
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
@@ -18,6 +17,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.files import omegaconf as hydra_config
 from unveil.files import omegaconf_interpolation as interpolation
+from unveil.files.npz import DAMAGE
 from unveil.files.pickles import Made, Symbol, nothing, read_pickle
 from unveil.files.torch_save import Form, read_torch
 from unveil.policy.networks.observation import Part
@@ -304,16 +304,7 @@ def _other(file: Path) -> str:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             with archive.open(names[0]) as tree:
                 pickled = tree.read(2**24)
-    except (
-        OSError,
-        ValueError,
-        IndexError,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ):
+    except DAMAGE:
         return ""
     if b"pytorch-lightning_version" in pickled:
         return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"
