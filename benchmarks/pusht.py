@@ -62,10 +62,10 @@ from metrics.multimodality import sides, symmetric_state
 from unveil.files.safetensors import read_tensors
 from unveil.policy.data.chunks import Chunks, published_split
 from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
-from unveil.policy.model import PolicyModel
+from unveil.policy.model import PolicyModel, fast_policy
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.policy import Policy
-from unveil.policy.recipes.load import load_policy, load_policy_model, policy_with, quick, read_policy_config
+from unveil.policy.recipes.load import load_policy, load_policy_model, policy_of, read_policy_config
 from unveil.policy.recipes.pusht.config import EvalPushT, TrainPushT
 from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
 from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
@@ -133,7 +133,7 @@ def evaluated(name: str, episodes: int, seed: int, **changes: Any) -> dict[str, 
     """A run by `unveil eval pusht`."""
     if strange := changes.keys() - names_of(EvalPushT()).keys():
         raise NotRunError(f"this version has no {sorted(strange)}")
-    config = EvalPushT(checkpoint=str(finished(name)), episodes=episodes, seed=seed, device="cpu")
+    config = changed(EvalPushT(), checkpoint=str(finished(name)), device="cpu", episodes=episodes, seed=seed)
     config = changed(config, **changes)
     result = evaluate_pusht(config, lambda *_: None)
     return scored(np.array(result["scores"]), result["metrics"])
@@ -241,9 +241,8 @@ def raw_row(episodes: int, seed: int) -> dict[str, Any]:
         raise NotRunError("packaged weights are averages alone; runs/pusht-cnn is needed")
     model = load_policy_model(checkpoint, torch.device("cpu"))
     model.load_state_dict(read_tensors(checkpoint / "network.safetensors", model.state_dict()))
-    return rolled(
-        policy_with(quick(model), seed), read_policy_config(checkpoint)["observation"], episodes, seed
-    )
+    policy = policy_of(fast_policy(model), seed=seed)
+    return rolled(policy, read_policy_config(checkpoint)["observation"], episodes, seed)
 
 
 def replay_row(*_: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.policy.evaluation.replay import replayed
+from metrics.replay import replayed
 from unveil.policy.recipes.pusht.data import pusht_demonstrations
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95

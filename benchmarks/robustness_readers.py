@@ -518,10 +518,10 @@ def diffuser_files(folder: Path) -> list[Source]:
 
 def policy_files(folder: Path) -> list[Source]:
     from foreign_policies import unpacked
-    from unveil.policy.weights.releases import read
+    from unveil.policy.weights.diffusion_policy import read_policy
 
     names = ("cnn", "transformer")
-    return [one(unpacked(name, folder), read) for name in names]
+    return [one(unpacked(name, folder), read_policy) for name in names]
 
 
 def policy_folders(folder: Path) -> list[Source]:

@@ -844,8 +844,8 @@ FLIPS = [
     ),
     (
         "policy/realtime.py",
-        '0 if self.method == "wait" else self.delay\n            self',
-        "self.delay\n            self",
+        "self._position[rows] < 0, 0, self._skipped",
+        "self._position[rows] < 0, 0, self.delay",
         "tests/policy/test_realtime.py",
     ),
     (

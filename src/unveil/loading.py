@@ -29,6 +29,7 @@ class Allowed(NamedTuple):
 LOADERS = {
     "maze": "planning.recipes.maze.load:load_driver",
     "pusht": "policy.recipes.load:load_policy",
+    "policy": "policy.recipes.load:load_policy",
     "text": "text.recipes.load:load_text_model",
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",

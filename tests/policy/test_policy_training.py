@@ -183,6 +183,6 @@ def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
     policy = Policy(model, DDIM(model.denoiser.schedule), 4)
     held, _, done = wave(6, 40, seed=9)
     windows, wanted = held.windows(torch.arange(0, len(held), 3))
-    chunk = policy.predict(windows.numpy())[:, shape.executed]
-    error = np.abs(chunk - wanted.numpy()[:, shape.executed]).mean()
+    chunk = policy.predict(windows.numpy())[:, policy.executed]
+    error = np.abs(chunk - wanted.numpy()[:, policy.executed]).mean()
     assert error < 12.0 < np.abs(done - 100.0).mean() / 3

@@ -6,15 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import unveil
 from foreign_policies import unpacked
 from unveil.cli import main
+from unveil.policy.recipes.convert import load_foreign_policy
 from unveil.policy.recipes.load import load_policy
-from unveil.policy.recipes.load_foreign import load_foreign_policy
 from unveil.policy.settings import PolicySettings
-from unveil.policy.weights import diffusion_policy
+from unveil.policy.weights import releases
+from unveil.policy.weights.releases import released_policies
 from unveil.runs.checkpoints import find_checkpoint
 
 
@@ -54,11 +56,15 @@ def test_an_object_and_single_fields_make_the_same_policy():
         unveil.load("pusht-keypoints", "cpu", speed=2)
 
 
-def test_a_drawn_chunk_says_its_settings(tmp_path, capsys):
+def test_a_drawn_chunk_says_its_settings(tmp_path, capsys, monkeypatch):
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     flags = ["--solver", "heun", "--sampling-steps", "2", "--n-action", "4", "--candidates", "2"]
     out, result = tmp_path / "chunks.png", tmp_path / "chunks.json"
-    arguments = ["--checkpoint", "pusht-keypoints", *flags, "--out", str(out), "--json", str(result)]
+    files = ["--out", str(out), "--json", str(result)]
+    arguments = ["--checkpoint", "pusht-keypoints", *flags, "--threads", "2", *files]
     assert main(["sample", "pusht", *arguments]) == 0
+    assert threads == [2]
     described = json.loads(Image.open(out).text["unveil"])
     wanted = {"solver": "heun", "sampling_steps": 2, "n_action": 4, "temperature": 1.0}
     assert described.items() >= wanted.items()
@@ -66,10 +72,11 @@ def test_a_drawn_chunk_says_its_settings(tmp_path, capsys):
 
 
 def test_a_foreign_checkpoint_is_read_once(tmp_path, monkeypatch):
-    reads, read = [], diffusion_policy.read_policy
-    monkeypatch.setattr(diffusion_policy, "read_policy", lambda file: reads.append(file) or read(file))
+    reads, read = [], releases.read_policy
+    monkeypatch.setattr(releases, "read_policy", lambda file: reads.append(file) or read(file))
     path = unpacked("cnn", tmp_path)
-    policy, observation = load_foreign_policy(path, "cpu", 0, PolicySettings(sampling_steps=2))
+    settings = PolicySettings(sampling_steps=2)
+    policy, observation = load_foreign_policy(released_policies(path), "cpu", 0, settings)
     assert reads == [path] and observation == "state" and len(policy.times) == 3
     same = unveil.load(path, "cpu", sampling_steps=2)
     observations = np.full((1, 2, 5), 200.0, np.float32)

@@ -7,10 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unveil.policy.model import PolicyModel, PolicyShape, policy_schedule
+from unveil.policy.model import PolicyModel, PolicyShape, policy_schedule, times_of
 from unveil.policy.training import PolicyBatch, clean_of
-from unveil.process.grid import Grid, trailing, uniform
-from unveil.process.schedule import Schedule, Tabulated
 from unveil.sampling.edit import Inpaint, identity
 from unveil.sampling.guidance import clipped
 from unveil.training.distillation import end_loss, trajectory
@@ -19,9 +17,9 @@ STATES = 4  # states of each trajectory in a batch
 
 
 class StudentBatch(NamedTuple):
-    """Windows with the teacher's initial noise, and states of its trajectory: their `positions` and times t, (B, STATES) each.
+    """Windows with the teacher's initial noise, and states of its trajectory.
 
-    The windows' own times are not used.
+    The states have `positions` and times t, each (B, STATES). The windows' own times are not used.
     """
 
     windows: PolicyBatch
@@ -32,8 +30,8 @@ class StudentBatch(NamedTuple):
 def student_batches(
     draw: Callable[[torch.Generator], PolicyBatch], shape: PolicyShape, steps: int
 ) -> Callable[[torch.Generator], StudentBatch]:
-    """Batches of trajectories with this number of steps: of each the initial noise and random other states."""
-    times = trajectory_times(policy_schedule(shape), steps)
+    """Batches of trajectories of so many steps; of each the initial noise and random other states."""
+    times = times_of(policy_schedule(shape), steps)
 
     def batches(generator: torch.Generator) -> StudentBatch:
         windows = draw(generator)
@@ -47,7 +45,7 @@ def student_batches(
 def student_loss(
     teacher: PolicyModel, steps: int
 ) -> Callable[[nn.Module, StudentBatch], tuple[Tensor, Mapping[str, float]]]:
-    """`end_loss` of chunks along the teacher's DDIM trajectory, its beliefs clamped to the data's limits, as when it acts.
+    """`end_loss` of chunks along the teacher's DDIM trajectory, with beliefs clamped as when it acts.
 
     Teacher and student have the same condition: the same crops of images and the same known actions.
 
@@ -56,7 +54,7 @@ def student_loss(
     """
     teacher.eval().requires_grad_(False)
     schedule = policy_schedule(teacher.shape)
-    times = trajectory_times(schedule, steps)
+    times = times_of(schedule, steps)
 
     def loss(model: nn.Module, batch: StudentBatch) -> tuple[Tensor, Mapping[str, float]]:
         assert isinstance(model, PolicyModel)
@@ -75,8 +73,3 @@ def student_loss(
         return end_loss(student, x_t, batch.t.flatten(), end, known=known).mean(), {}
 
     return loss
-
-
-def trajectory_times(schedule: Schedule, steps: int) -> Grid:
-    """The times of a trajectory with this number of steps."""
-    return trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)

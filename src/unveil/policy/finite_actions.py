@@ -1,4 +1,4 @@
-"""Refusals of beliefs and edits that are not finite, each in one line with the cause and the remedy."""
+"""Refuse beliefs and edits that are not finite, in one line with the cause and the remedy."""
 
 import torch
 
@@ -13,7 +13,7 @@ def finite(denoise: GaussianDenoise, cause: str, remedy: str) -> GaussianDenoise
     """The denoiser, refusing beliefs that are not finite.
 
     Args:
-        cause, remedy: what makes them so, and what to do about it, for the message.
+        cause, remedy: cause and remedy for the message.
     """
 
     def checked(x_t: torch.Tensor, t: torch.Tensor) -> GaussianDenoised:
@@ -34,8 +34,8 @@ def finite_edit(edit: Edit) -> Edit:
         x = edit(x_t, t, generator)
         if not bool(torch.isfinite(x).all()):
             raise ValueError(
-                f"policy: the edit (edit=) made actions that are not finite at t = {float(t.max()):.2f}; correct "
-                "what it adds"
+                f"policy: the edit (edit=) made actions that are not finite at t = {float(t.max()):.2f}; "
+                "correct what it adds"
             )
         return x
 

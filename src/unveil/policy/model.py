@@ -1,4 +1,7 @@
-"""A diffusion policy's model: a denoiser of chunks of actions, conditioned on observations. Chi et al. 2023, arXiv:2303.04137."""
+"""The model of a diffusion policy: a denoiser of chunks of actions, conditioned on observations.
+
+Chi et al. 2023, arXiv:2303.04137.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +19,9 @@ from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
 from unveil.policy.networks.observation import ObservationEncoder, Part
 from unveil.process.denoiser import GaussianDenoiser
+from unveil.process.grid import Grid, trailing, uniform
 from unveil.process.parameterization import eps, flow, v, x0
-from unveil.process.schedule import Flow, Schedule, cosine_betas, tabulated
+from unveil.process.schedule import Flow, Schedule, Tabulated, cosine_betas, tabulated
 
 Count = Annotated[int, Bounds(1)]
 
@@ -65,10 +69,8 @@ class PolicyShape:
     def __post_init__(self) -> None:
         check_fields(self)
         check_window(self.n_obs, self.horizon, self.n_action)
-        if self.prefix > self.horizon - self.n_obs:
-            raise ValueError(
-                f"policy: the prefix must be 0 .. horizon - n_obs = {self.horizon - self.n_obs}, got {self.prefix}"
-            )
+        if self.prefix > (most := self.horizon - self.n_obs):
+            raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {most}, got {self.prefix}")
         if self.condition == "inpainting" and self.parts:
             raise ValueError(
                 "policy: observations with images cannot be inpainted; observations of numbers can"
@@ -82,15 +84,12 @@ class PolicyShape:
     @property
     def numbers(self) -> int:
         """Observed numbers that are not pixels."""
-        return (
-            sum(part.shape[0] for part in self.parts if part.encoder is None)
-            if self.parts
-            else self.observations
-        )
+        pixels = sum(prod(part.shape) for part in self.parts if part.encoder is not None)
+        return self.observations - pixels
 
     @property
     def sizes(self) -> list[int]:
-        """The number of numbers of each part of an observation."""
+        """The size of each part of an observation, flattened."""
         return [prod(part.shape) for part in self.parts]
 
     @property
@@ -98,13 +97,8 @@ class PolicyShape:
         """Numbers of a denoised row: A, or A + D where observations are inpainted."""
         return self.actions + (self.observations if self.condition == "inpainting" else 0)
 
-    @property
-    def executed(self) -> slice:
-        """The rows of a chunk that are executed."""
-        return slice(self.n_obs - 1, self.n_obs - 1 + self.n_action)
-
     def known(self, counts: Tensor) -> Tensor:
-        """Mask of the known numbers of a chunk: the first `counts` (B,) actions, rows n_obs - 1 .. n_obs - 2 + count.
+        """Mask of the known numbers of a chunk: the first `counts` (B,) actions from row n_obs - 1 on.
 
         Returns:
             (B, H, 1) bool, or where observations are inpainted (B, H, row), in which those of the first n_obs
@@ -120,16 +114,20 @@ class PolicyShape:
         )
 
     def rows(self, actions: Tensor, observations: Tensor) -> Tensor:
-        """Rows (B, H, row) of normalised actions (B, H, A) and, if inpainted, observations (B, n, D) of the first n rows, then 0."""
+        """Rows (B, H, row) of normalised actions (B, H, A), beside observations where they are inpainted.
+
+        The observations (B, n, D) stand in the first n rows, with 0 below.
+        """
         if self.condition != "inpainting":
             return actions
-        return torch.cat(
-            [actions, nn.functional.pad(observations, (0, 0, 0, self.horizon - observations.shape[1]))], dim=2
-        )
+        below = self.horizon - observations.shape[1]
+        return torch.cat([actions, nn.functional.pad(observations, (0, 0, 0, below))], dim=2)
 
 
 class PolicyModel(nn.Module):
-    """Denoiser of actions (B, H, A), and the limits that map the data's units to [-1, 1]; all of it is in the weights.
+    """Denoiser of actions (B, H, A), and the limits that map the data's units to [-1, 1].
+
+    All of them are in the weights.
 
     Args:
         network: (x (B, H, A), time (B,) in 0 .. T - 1, condition) -> (B, H, A).
@@ -175,9 +173,10 @@ class PolicyModel(nn.Module):
     def condition(
         self, observations: Tensor, counts: Tensor | None = None, crops: torch.Generator | None = None
     ) -> Condition:
-        """The network's condition: observations (B, n_obs, D) in the data's units, and `counts` (B,) of known actions, else none.
+        """The network's condition on observations (B, n_obs, D) in the data's units.
 
         Args:
+            counts: (B,), the number of known actions; by default none.
             crops: generator of random crops of the images, for training; without it crops are central.
         """
         prefix = self.shape.prefix
@@ -200,14 +199,14 @@ class PolicyModel(nn.Module):
         return self.acted.denormalized(x[..., : self.shape.actions])
 
     def normalized(self, observations: Tensor) -> dict[str, Tensor]:
-        """The normalised parts of observations (B, n, D) in the data's units, by key, as the encoder reads them."""
+        """The normalised parts of observations (B, n, D) in the data's units, by key, for the encoder."""
         pieces = observations.split(self.shape.sizes, dim=-1)
         pairs = list(zip(self.shape.parts, pieces, strict=True))
-        plain = [(part, piece) for part, piece in pairs if part.encoder is None]
+        plain = {part.key: piece for part, piece in pairs if part.encoder is None}
         images = [(part, piece) for part, piece in pairs if part.encoder is not None]
-        numbers = torch.cat([observations[..., :0], *(piece for _, piece in plain)], dim=-1)
-        rows = self.observed.normalized(numbers).split([part.shape[0] for part, _ in plain], dim=-1)
-        normalized = {part.key: row for (part, _), row in zip(plain, rows, strict=True)}
+        numbers = torch.cat([observations[..., :0], *plain.values()], dim=-1)
+        rows = self.observed.normalized(numbers).split([piece.shape[-1] for piece in plain.values()], dim=-1)
+        normalized = dict(zip(plain, rows, strict=True))
         for i, (part, piece) in enumerate(images):
             pixels = piece.unflatten(-1, part.shape)  # (B, n, C, h, w)
             limits = None if self.pictured is None else self.pictured[i]
@@ -224,14 +223,20 @@ def policy_schedule(shape: PolicyShape) -> Schedule:
     return Flow() if shape.predicts == "flow" else tabulated(cosine_betas(shape.diffusion_steps))
 
 
+def times_of(schedule: Schedule, steps: int) -> Grid:
+    """The times of a sample with this number of steps."""
+    return trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
+
+
 def _index(steps: int, t: Tensor) -> Tensor:
     return steps * t - 1.0
 
 
 def fast_policy(model: PolicyModel) -> PolicyModel:
-    """A copy of the model with its U-Net as a `FastConditionalUNet`; other networks stay as they are."""
+    """A copy of a U-Net's model on the CPU with a `FastConditionalUNet`; other models unchanged."""
     network = model.denoiser.network
-    fast = FastConditionalUNet(network) if isinstance(network, ConditionalUNet) else network
-    copy = PolicyModel(model.shape, fast, model.encoder)
+    if model.device.type != "cpu" or not isinstance(network, ConditionalUNet):
+        return model
+    copy = PolicyModel(model.shape, FastConditionalUNet(network), model.encoder)
     copy.observed, copy.acted, copy.pictured = model.observed, model.acted, model.pictured
     return copy.eval()

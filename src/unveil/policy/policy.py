@@ -1,4 +1,7 @@
-"""Acting with a diffusion policy: observe, predict a chunk of actions, execute some of them. Chi et al. 2023, section III."""
+"""Act with a diffusion policy: observe, predict a chunk of actions, execute some of them.
+
+Chi et al. 2023, section III.
+"""
 
 from functools import partial
 
@@ -11,11 +14,10 @@ from unveil.arrays import axes_of, numbers
 from unveil.checks import flag, kind, number, whole
 from unveil.policy.data.chunks import check_window
 from unveil.policy.finite_actions import DAMAGED, finite, finite_edit
-from unveil.policy.model import PolicyModel
+from unveil.policy.model import PolicyModel, times_of
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
 from unveil.policy.networks.observation import parts_text
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
-from unveil.process.grid import trailing, uniform
 from unveil.process.schedule import Tabulated
 from unveil.sampling.edit import Edit, Inpaint, chain, identity
 from unveil.sampling.guidance import Guidance, clipped
@@ -24,7 +26,7 @@ from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
 
 class Policy:
-    """`act` maps observations (B, D) to actions (B, A) in the data's units; one decision serves `n_action` calls.
+    """`act` maps observations (B, D) to actions (B, A) in the data's units, deciding every `n_action` calls.
 
     Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide
     again in the next call while the others continue. An environment's first observation also fills the
@@ -69,13 +71,11 @@ class Policy:
         kind("policy: model", model, PolicyModel)
         kind("policy: solver", solver, Solver, ", such as DDIM(model.denoiser.schedule)")
         self.model, self.solver = model.eval(), solver
-        self.temperature, self.clip = (
-            number("policy: temperature", temperature, 0.0),
-            flag("policy: clip", clip),
-        )
+        self.temperature = number("policy: temperature", temperature, 0.0)
+        self.clip = flag("policy: clip", clip)
         schedule = model.denoiser.schedule
         steps = whole("policy: steps", steps, 1, schedule.steps if isinstance(schedule, Tabulated) else None)
-        self.times = trailing(schedule.steps, steps) if isinstance(schedule, Tabulated) else uniform(steps)
+        self.times = times_of(schedule, steps)
         self.n_action = model.shape.n_action if n_action is None else whole("policy: n_action", n_action)
         check_window(model.shape.n_obs, model.shape.horizon, self.n_action)
         self._seed = whole("policy: seed", seed, 0, 2**62)
@@ -100,8 +100,6 @@ class Policy:
         rows = marks(rows, None if self.chunks is None else len(self.chunks))
         if rows is None or self.chunks is None:
             self.chunks = None
-            self._history: np.ndarray = np.zeros((0, 0, 0), np.float32)
-            self._position: np.ndarray = np.zeros(0, np.int64)
         else:
             self._position[rows] = -1
 
@@ -204,8 +202,8 @@ class Policy:
         length = 0 if prefix is None else prefix.shape[1]
         if length > shape.prefix:
             raise ValueError(
-                f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train with "
-                f"`prefix={length}`"
+                f"policy: trained with known prefixes of up to {shape.prefix} actions, got {length}; train "
+                f"with `prefix={length}`"
             )
         counts = torch.full((count,), length, device=device)
         seen = torch.from_numpy(observations).to(device, dtype)

@@ -1,4 +1,4 @@
-"""Real-time control: acting while the next chunk is computed, for policies that take longer to decide than a control step.
+"""Real-time control: act while the next chunk is computed, where a decision takes longer than a control step.
 
     n_obs 2, horizon 16, delay d = 3, execute s = 6; row 1 of a chunk is the action of the step at which its
     computation began
@@ -13,10 +13,14 @@ Chunk j begins at step j s, with the observation of that step, and takes over at
 computed, d actions of the previous chunk are executed. The methods differ in what the new chunk is
 conditioned on:
 
-    wait     nothing is executed during the delay: the body holds its last target for d steps, then executes s actions from the first
-    naive    no condition: its own first d actions are skipped, and it may continue differently from the previous chunk
-    prefix   ours: those d actions are its clean, known beginning, as in training (`PolicyShape.prefix`), by `Inpaint`
-    soft     training-free, real-time chunking: the previous chunk's remaining actions guide the belief, see `pulled`
+    wait     nothing is executed during the delay: the body holds its last target for d steps, and then
+             executes the first s actions
+    naive    no condition: its own first d actions are skipped, and it may continue differently from the
+             previous chunk
+    prefix   ours: those d actions are its clean, known beginning, as in training (`PolicyShape.prefix`), by
+             `Inpaint`
+    soft     training-free, real-time chunking: the previous chunk's remaining actions guide the belief; see
+             `pulled`
     hard     training-free: those actions are inserted with noise of level t (`Replace`, Lugmayr et al. 2022)
 
 Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies" (arXiv:2506.07339): d,
@@ -65,7 +69,7 @@ class Job(NamedTuple):
 
 
 class RealTimePolicy:
-    """`act` maps observations (B, D) to actions (B, A), one call per control step; a decision takes effect `delay` calls later.
+    """`act` maps observations (B, D) to actions (B, A), once per control step; decisions take `delay` calls.
 
     The first chunk of an episode is computed before its first step, with every method. Without delay `wait`,
     `naive`, `prefix` and `hard` equal the plain `Policy` with n_action = execute; `soft` is still guided by
@@ -108,12 +112,16 @@ class RealTimePolicy:
         if execute is None:
             free = shape.horizon - shape.n_obs + 1 - delay
             execute = policy.n_action if method == "wait" else min(policy.n_action, free)
-        check_delay(shape.n_obs, shape.horizon, min(delay, 0) if method == "wait" else delay, execute)
-        if method == "prefix" and delay > shape.prefix:
+        self._skipped = skipped = 0 if method == "wait" else delay  # rows of a chunk that come too late
+        check_window(shape.n_obs, shape.horizon, max(1, execute))
+        if execute < max(1, skipped) or shape.n_obs - 1 + skipped + execute > shape.horizon:
             raise ValueError(
-                f"real time: this policy was trained with prefixes of up to {shape.prefix} actions, the delay is "
-                f"{delay}"
+                "real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got "
+                f"delay {skipped}, execute {execute}, n_obs {shape.n_obs} and horizon {shape.horizon}"
             )
+        if method == "prefix" and delay > shape.prefix:
+            trained = f"this policy was trained with prefixes of up to {shape.prefix} actions"
+            raise ValueError(f"real time: {trained}, the delay is {delay}")
         self.policy, self.delay, self.n_action, self.method = policy, delay, execute, method
         self._thread = ThreadPoolExecutor(1, "policy") if background else None
         self._jobs: list[Job] = []
@@ -128,7 +136,7 @@ class RealTimePolicy:
     @property
     def executed(self) -> slice:
         """The rows of a chunk that are executed: `execute` actions, after those of the delay."""
-        first = self.model.shape.n_obs - 1 + (0 if self.method == "wait" else self.delay)
+        first = self.model.shape.n_obs - 1 + self._skipped
         return slice(first, first + self.n_action)
 
     @property
@@ -142,7 +150,7 @@ class RealTimePolicy:
             self._thread.shutdown()
 
     def reset(self, rows: Bool[np.ndarray, " B"] | None = None) -> None:
-        """Begin new episodes in all environments, or in the marked ones; chunks that are being computed for them are dropped.
+        """Begin new episodes in all environments, or the marked ones; their running computations are dropped.
 
         Raises:
             ValueError: as `Policy.reset`.
@@ -152,7 +160,6 @@ class RealTimePolicy:
             for job in self._jobs:
                 job.chunks()
             self._jobs, self.chunks, self._now = [], None, 0
-            self._history: np.ndarray = np.zeros((0, 0, 0), np.float32)
         else:
             self._position[rows] = -1
             self._episode[rows] += 1
@@ -249,29 +256,12 @@ class RealTimePolicy:
             chunks = job.chunks()
             same = self._episode[job.rows] == job.episodes
             rows = job.rows[same]
-            skipped = 0 if self.method == "wait" else self.delay
-            self._position[rows] = np.where(self._position[rows] < 0, 0, skipped)
+            self._position[rows] = np.where(self._position[rows] < 0, 0, self._skipped)
             self.chunks[rows], self._busy[rows] = chunks[same], False
 
 
-def check_delay(n_obs: int, horizon: int, delay: int, execute: int) -> None:
-    """Refuse delays that chunks cannot bridge.
-
-    Raises:
-        ValueError: d < 0, d > s, or n_obs - 1 + d + s > horizon.
-    """
-    if delay < 0:
-        raise ValueError(f"real time: the delay must be at least 0, got {delay}")
-    check_window(n_obs, horizon, max(1, execute))
-    if execute < max(1, delay) or n_obs - 1 + delay + execute > horizon:
-        raise ValueError(
-            "real time: delay <= execute and n_obs - 1 + delay + execute <= horizon are needed, got delay "
-            f"{delay}, execute {execute}, n_obs {n_obs} and horizon {horizon}"
-        )
-
-
 def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:
-    """The weight of the previous chunk's action i in the new one: Black et al. 2025, eq. 5, with H = `length`.
+    """The weight of the previous chunk's action i in the new one. Black et al. 2025, eq. 5, H = `length`.
 
         w_i = 1                                                                    for i < d
             = c (e^c - 1) / (e - 1),  c = (H - s - i) / (H - s - d + 1)            for d <= i < H - s
@@ -291,18 +281,21 @@ def soft_weights(length: int, delay: int, execute: int) -> Float[Tensor, " N"]:
 def pulled(
     target: Float[Tensor, "B H A"], weights: Float[Tensor, " H"], schedule: Schedule, most: float = MOST_GAIN
 ) -> Guidance:
-    """Guide the belief about clean chunks towards `target`, row by row: real-time chunking's soft mask, for every diffusion.
+    """Guide the belief about clean chunks towards `target`: real-time chunking's soft mask, on any schedule.
 
-        cost(m, t) = c_t / 2 sum_i w_i |m_i - target_i|^2,    c_t = min(1 / r_t^2, beta alpha_t / sigma_t),
-        mean' = mean - sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t),    r_t^2 = sigma_t^2 / (alpha_t^2 + sigma_t^2)
+        cost(m, t) = c_t / 2 sum_i w_i |m_i - target_i|^2
+        c_t = min(1 / r_t^2, beta alpha_t / sigma_t),    r_t^2 = sigma_t^2 / (alpha_t^2 + sigma_t^2)
+        mean' = mean - sigma_t^2 / alpha_t * grad_{x_t} cost(mean(x_t), t)
 
-    The second line is `steered` with the jacobian. This is pseudo-inverse guidance (Song et al. 2023) with
-    weights. Black et al. 2025 write it for the velocity of flow matching, with tau = 1 - t: v += min(beta, (1
-    - tau) / (tau r^2)) J^T W (target - mean). As mean = x + (1 - tau) v, that moves the mean by (1 - tau)
-      times as much, which with alpha = tau and sigma = 1 - tau is the line
-    above. Here it acts on the belief, and so holds for eps, v and x_0 on any schedule. One thing differs:
-    where alpha = 0 (t = 1 of `Flow`) steering would have infinite gain, and there is no guidance; in the
-    paper it has the gain beta.
+    The last line is `steered` with the jacobian. This is pseudo-inverse guidance (Song et al. 2023) with
+    weights. Black et al. 2025 write it for the velocity of flow matching, with tau = 1 - t:
+
+        v += min(beta, (1 - tau) / (tau r^2)) J^T W (target - mean)
+
+    As mean = x + (1 - tau) v, that moves the mean by (1 - tau) times as much, which with alpha = tau and
+    sigma = 1 - tau is the last line above. Here the guidance acts on the belief, and so holds for eps, v and
+    x_0 on any schedule. One thing differs: where alpha = 0 (t = 1 of `Flow`) steering would have infinite
+    gain, and there is no guidance; in the paper it has the gain beta.
 
     r_t^2 is the belief's variance if actions are N(0, 1) and independent: there w = 1 is exact, mean' =
     target. For w < 1 no single likelihood of the target gives this shift at all t, and real actions are

@@ -1,4 +1,4 @@
-"""How a policy acts: the settings of command line, Python and PNG text alike. Free of torch."""
+"""Settings of acting, for command line, Python and PNG text alike. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,18 +11,19 @@ Delayed = Literal["wait", "naive", "prefix", "soft", "hard"]
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """How a decision is sampled, and how much of it is executed.
+    """Settings of the sampling and execution of chunks.
 
     Raises:
         ValueError: a value of another type or out of range, by name.
     """
 
     solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
-    """sampler; by default ddim, which for flow matching is Euler's method; distilled students use consistency alone"""
+    """sampler; by default ddim, which for flow matching is Euler's method; distilled students use
+    consistency"""
     sampling_steps: Annotated[int, Bounds(1)] | None = None
     """denoising steps per decision; by default 10, and 2 for distilled students"""
     n_action: Annotated[int, Bounds(1)] | None = None
-    """actions to execute per chunk; by default as trained, or fewer if the chunk holds no more after a delay"""
+    """actions to execute per chunk; by default as trained, or fewer if a chunk holds no more after a delay"""
     temperature: Annotated[float, Bounds(0, below=True)] = 1.0
     """factor on the initial noise; below 1 samples vary less"""
 

@@ -55,10 +55,10 @@ def policy_batches(chunks: Chunks, shape: PolicyShape, size: int) -> Callable[[t
 
 
 def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean squared error of the network's output over all actions that are not known, padding included, as published.
+    """Mean squared error of the network's output over all actions that are not known, padding included.
 
-    Known actions stay clean in x_t, as `Inpaint` keeps them when acting; the network learns the others
-    conditioned on them.
+    Padding counts as published. Known actions stay clean in x_t, as `Inpaint` keeps them when acting; the
+    network learns the others conditioned on them.
     """
     assert isinstance(model, PolicyModel)
     x_0, cond, known = clean_of(model, batch)
@@ -67,7 +67,10 @@ def policy_loss(model: nn.Module, batch: PolicyBatch) -> tuple[Tensor, Mapping[s
 
 
 def clean_of(model: PolicyModel, batch: PolicyBatch) -> tuple[Tensor, Condition, Tensor | None]:
-    """Normalised rows (B, H, row), the network's condition, and the mask of known numbers; dropout and crops follow the batch's seed."""
+    """Normalised rows (B, H, row), the network's condition, and the mask of known numbers.
+
+    Dropout and crops follow the batch's seed.
+    """
     device, network = model.device, model.denoiser.network
     if isinstance(network, PolicyTransformer):
         network.generator = seeded(device, batch.seed)

@@ -22,10 +22,13 @@ def _config_file(folder: Path) -> Path:
     return folder / "config.json" if (folder / "config.json").is_file() else folder.parent / "config.json"
 
 
-def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def read_config(
+    folder: Path, recipe: str | tuple[str, ...], check: Callable[[Mapping[str, Any]], None]
+) -> dict[str, Any]:
     """Read config.json of packaged weights, or of the run that a checkpoint belongs to.
 
     Args:
+        recipe: the recipe that is needed, or its names, the usual one first.
         check: raises ValueError, LookupError or TypeError if the fields do not describe a model of the
             recipe.
     Raises:
@@ -34,9 +37,10 @@ def read_config(folder: Path, recipe: str, check: Callable[[Mapping[str, Any]], 
     file = _config_file(folder)
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
-        if config["recipe"] != recipe:
+        names = (recipe,) if isinstance(recipe, str) else recipe
+        if config["recipe"] not in names:
             raise UnveilError(
-                f"{folder} was trained by recipe {config['recipe']!r}, but {recipe!r} is needed"
+                f"{folder} was trained by recipe {config['recipe']!r}, but {names[0]!r} is needed"
             )
         check(config)
         return config

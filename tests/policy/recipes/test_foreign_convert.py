@@ -105,6 +105,8 @@ def test_a_converted_run_decides_as_the_file_itself(tmp_path, kind, capsys):
     assert main(["weights", "convert", str(path), str(out)]) == 0
     said = capsys.readouterr().out
     assert "averaged weights" in said if kind in ("cnn", "transformer") else "raw weights" in said
+    sees_pusht = kind in ("cnn", "transformer")
+    assert json.loads((out / "config.json").read_text())["recipe"] == ("pusht" if sees_pusht else "policy")
     policies = [unveil.load(place, "cpu", seed=1, sampling_steps=4) for place in (path, out)]
     seen = drawn((2, policies[0].model.shape.observations))[0].numpy() * 50 + 100
     np.testing.assert_array_equal(policies[0].act(seen), policies[1].act(seen))
@@ -151,10 +153,22 @@ def test_what_cannot_act_is_one_line(tmp_path, capsys):
 
 
 def test_a_policy_for_other_observations_is_not_scored_on_pusht(tmp_path, capsys):
+    """Its recipe is "policy"; earlier versions wrote "pusht", and their folders load, too."""
     out = tmp_path / "run"
     assert main(["weights", "convert", str(lerobot(tmp_path / "l")), str(out)]) == 0
-    assert main(["eval", "pusht", "--checkpoint", str(out), "--episodes", "1", "--device", "cpu"]) == 2
-    assert "other observations than PushT's" in capsys.readouterr().err
+    config = json.loads((out / "config.json").read_text())
+    assert config["recipe"] == "policy" and config["observation"] == "other"
+    chunks = []
+    for recipe in ("policy", "pusht"):
+        (out / "config.json").write_text(json.dumps(config | {"recipe": recipe}))
+        policy = unveil.load(out, "cpu", sampling_steps=2)
+        chunks.append(policy.act(np.ones((1, config["observations"]))))
+        for verb, more in (("eval", ["--episodes", "1"]), ("sample", ["--out", str(tmp_path / "c.png")])):
+            assert main([verb, "pusht", "--checkpoint", str(out), "--device", "cpu", *more]) == 2
+            assert "other observations than PushT's" in capsys.readouterr().err
+    np.testing.assert_array_equal(*chunks)
+    assert main(["eval", "maze", "--checkpoint", str(out)]) == 2
+    assert "trained by recipe 'pusht', but 'maze' is needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["lerobot_image", "lerobot_cameras", "hybrid", "multi_image"])
@@ -192,20 +206,8 @@ def test_pixels_and_numbers_become_the_originals_features_and_actions(tmp_path, 
 def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     path = keypoints(tmp_path / "k") if kind == "keypoints" else foreign(kind, tmp_path)
     out = tmp_path / "score.json"
-    few = [
-        "--episodes",
-        "2",
-        "--max-steps",
-        "6",
-        "--decisions",
-        "1",
-        "--sampling-steps",
-        "2",
-        "--device",
-        "cpu",
-        "--json",
-        str(out),
-    ]
+    few = ["--episodes", "2", "--max-steps", "6", "--decisions", "1", "--sampling-steps", "2"]
+    few += ["--device", "cpu", "--json", str(out)]
     assert main(["eval", "pusht", "--checkpoint", str(path), *few]) == 0
     result = json.loads(out.read_text())
     assert (
@@ -216,21 +218,8 @@ def test_others_policies_are_scored_on_pusht_as_they_are(tmp_path, kind, sees):
     assert main(["weights", "convert", str(path), str(tmp_path / "run")]) == 0
     assert main(["eval", "pusht", "--checkpoint", str(tmp_path / "run"), *few]) == 0
     assert json.loads(out.read_text())["scores"] == result["scores"]
-    assert (
-        main(
-            [
-                "sample",
-                "pusht",
-                "--checkpoint",
-                str(path),
-                "--candidates",
-                "2",
-                "--out",
-                str(tmp_path / "c.png"),
-            ]
-        )
-        == 0
-    )
+    sample = ["--candidates", "2", "--out", str(tmp_path / "c.png")]
+    assert main(["sample", "pusht", "--checkpoint", str(path), *sample]) == 0
 
 
 def test_inspect_says_whether_it_can_act(tmp_path, capsys):

@@ -22,8 +22,8 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path, capsys):
         "DiffusionUnetLowdimPolicy of real-stanford/diffusion_policy",
         "ConditionalUNet, 18,914 parameters",
         "widths 8, 16, kernel 5, 4 groups, step embedding 8, FiLM with gain and shift",
-        "2 observations in, 8 actions out, 4 carried out from number 1 on",
-        "obs 5, told by film",
+        "2 observations, 8 actions, of which 4 are executed, from number 1 on",
+        "obs 5, conditioned by film",
         "100 steps, squaredcos_cap_v2, predicts eps, clipped to 1; sampled there by DDPMScheduler, 100 steps",
         "raw and averaged (EMA); epoch 550, global step 1,234",
         "of obs, action, in the file",
@@ -37,7 +37,7 @@ def test_a_folder_of_checkpoints_is_listed_and_what_cannot_be_used_is_told(tmp_p
     unpacked("transformer", tmp_path / "checkpoints")
     torch.save({"step": 1}, tmp_path / "checkpoints" / "other.ckpt")
     text = shown(capsys, tmp_path)
-    assert "2 layers, 2 heads, width 16, causal, dropout 0.01" in text and "told by tokens" in text
+    assert "2 layers, 2 heads, width 16, causal, dropout 0.01" in text and "conditioned by tokens" in text
     assert (
         "usable        no: refused, no code in it was run: not a checkpoint of real-stanford/diffusion_policy"
         in text
@@ -56,7 +56,7 @@ def test_inspect_says_what_a_folder_of_lerobots_is(tmp_path, capsys, below):
         and "FiLM with shift alone" in text
         and "; sampled there by DDPM, 100 steps" in text
     )
-    assert "observation.state 2, observation.environment_state 5, told by film" in text
+    assert "observation.state 2, observation.environment_state 5, conditioned by film" in text
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path, capsys):

@@ -17,7 +17,7 @@ from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.network.condition import Condition
 from unveil.policy.weights.description import model_of
-from unveil.policy.weights.lerobot import is_lerobot, read_policy_folder
+from unveil.policy.weights.lerobot import lerobot_config, read_policy_folder
 
 BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
@@ -115,10 +115,10 @@ def test_what_they_are(tmp_path):
         "eps",
         1.0,
     )
-    assert is_lerobot(tmp_path)
+    assert lerobot_config(tmp_path)
     (tmp_path / "config.json").write_text('{"type": "act"}')
-    assert not is_lerobot(tmp_path)
-    assert not is_lerobot(tmp_path / "nowhere")
+    assert lerobot_config(tmp_path) is None
+    assert lerobot_config(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("name", ["lerobot_image", "lerobot_state"])
@@ -137,7 +137,7 @@ def test_configs_of_before_kinds_and_types_say_the_same(tmp_path, name):
         | {"input_normalization_modes": modes, "output_normalization_modes": {"action": "min_max"}}
     )
     (tmp_path / "config.json").write_text(json.dumps(old))
-    assert is_lerobot(tmp_path)
+    assert lerobot_config(tmp_path)
     before = read_policy_folder(tmp_path)
     assert before.described == now.described
     for key, linear in now.normalization.items():
@@ -256,7 +256,7 @@ def test_a_training_of_lerobots_is_looked_into(tmp_path):
         written(folder, "lerobot_state")
     (tmp_path / "checkpoints" / "last").symlink_to("000200")
     with pytest.raises(
-        UnveilError, match=r"holds 2 policies \(checkpoints/000100/pretrained_model, .*give the path of one"
+        UnveilError, match=r"2 policies are there \(.*checkpoints/000100/pretrained_model, .*the path of one"
     ):
         unveil.load(tmp_path, device="cpu")
     assert unveil.load(steps[1].parent, device="cpu").model.shape.horizon == 8

@@ -1,7 +1,4 @@
-"""Windows of demonstrations as in Diffusion Policy: observations, and the actions around them. Chi et al. 2023."""
-
-from collections.abc import Sequence
-from itertools import pairwise
+"""Windows of demonstrations: observations, and the actions around them. Diffusion Policy, Chi et al. 2023."""
 
 import numpy as np
 import torch
@@ -12,7 +9,7 @@ from unveil.files.notes import note
 
 
 class Chunks:
-    """Windows of H steps that begin up to n_obs - 1 steps before an episode and end up to n_action - 1 steps after it.
+    """Windows of H steps, up to n_obs - 1 of them before an episode and up to n_action - 1 after it.
 
         n_obs 2, horizon 16, n_action 8; o: observed, a: action, x: action that is executed; "now" is step k
 
@@ -60,28 +57,24 @@ class Chunks:
         self.observations = torch.from_numpy(np.ascontiguousarray(observations, np.float32))
         self.actions = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
         self.pictures = None if pictures is None else torch.from_numpy(pictures)
-        begins: Sequence[np.ndarray] = []
-        low: Sequence[np.ndarray] = []
-        high: Sequence[np.ndarray] = []
-        for start, end in pairwise([0, *episode_ends.tolist()]):
-            positions = np.arange(start - (n_obs - 1), end - horizon + n_action)
-            begins.append(positions)
-            low.append(np.full(len(positions), start))
-            high.append(np.full(len(positions), end - 1))
-        self.begins, self.low, self.high = (
-            torch.from_numpy(np.concatenate(parts)) for parts in (begins, low, high)
-        )
+        ends = torch.from_numpy(np.asarray(episode_ends, np.int64))
+        starts = torch.cat([ends.new_zeros(1), ends])[:-1]
+        windows = (ends - starts - horizon + n_action + n_obs - 1).clamp(min=0)  # per episode
+        self.low, self.high = (bound.repeat_interleave(windows) for bound in (starts, ends - 1))
+        before = (windows.cumsum(0) - windows).repeat_interleave(windows)  # windows of earlier episodes
+        self.begins = self.low - (n_obs - 1) + torch.arange(len(before), device="cpu") - before
         shortest, count = max(1, horizon - n_action - n_obs + 2), len(episode_ends)
-        if not len(self.begins):
+        self.episodes = int((windows > 0).sum())
+        if not self.episodes:
             raise ValueError(
-                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; give a "
-                "shorter horizon"
+                f"chunks: no episode is long enough for a window of {horizon} steps: {shortest} are needed; "
+                "give a shorter horizon"
             )
-        self.episodes = sum(len(positions) > 0 for positions in begins)
         if self.episodes < count:
             note(
-                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, horizon - n_action - n_obs "
-                "+ 2, too few for a window, and are left out; a shorter horizon includes them"
+                f"{count - self.episodes} of {count} episodes have fewer than {shortest} steps, "
+                "horizon - n_action - n_obs + 2, too few for a window, and are left out; a shorter horizon "
+                "includes them"
             )
 
     def __len__(self) -> int:
@@ -114,8 +107,8 @@ def check_window(n_obs: int, horizon: int, n_action: int) -> None:
         )
     if horizon < n_obs + n_action - 1:
         raise ValueError(
-            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all executed actions; "
-            f"got {horizon}"
+            f"horizon must be at least n_obs + n_action - 1 = {n_obs + n_action - 1}, to predict all "
+            f"executed actions; got {horizon}"
         )
 
 

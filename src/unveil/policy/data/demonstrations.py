@@ -11,15 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output
+from unveil.files.notes import note
 from unveil.files.npz import npz_arrays
-from unveil.policy.data.fields import (
-    PICTURE_AXES,
-    Pictures,
-    Unread,
-    as_pictures,
-    picture_wanted,
-    say_left_out,
-)
+from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 
 ACTIONS, ENDS = ("action", "actions"), "episode_ends"
 
@@ -61,7 +55,7 @@ class Demonstrations:
         for name, values in {"actions": self.actions, **self.observations}.items():
             if values.ndim < 2 or len(values) != count:
                 raise ValueError(
-                    f"{name!r} must have {count} rows of numbers, one for each action, got shape {values.shape}"
+                    f"{name!r} must have {count} rows of numbers, one per action, got shape {values.shape}"
                 )
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
@@ -112,7 +106,7 @@ def checked(
     episode_ends: np.ndarray,
     left: Mapping[str, str] | None = None,
 ) -> Demonstrations:
-    """Demonstrations from a file's arrays: floats as float32, uint8 unchanged, single numbers as (N, 1), pictures by `as_pictures`.
+    """Demonstrations from a file's arrays, each by `as_rows`.
 
     Args:
         left: fields that were left out, and the reason; printed as a note.
@@ -134,23 +128,23 @@ def checked(
         demonstrations = Demonstrations(kept, rows, episode_ends.astype(np.int64), left)
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
-    say_left_out(where, left)
+    if left:
+        note(f"{where}: left out {', '.join(f'{name!r}, which {why}' for name, why in left.items())}")
     return demonstrations
 
 
 def as_rows(name: str, values: np.ndarray) -> np.ndarray:
-    """Numbers as float32 rows, uint8 unchanged, colour pictures as bytes.
+    """Numbers as float32 rows, single ones as (N, 1); uint8 unchanged; pictures by `as_pictures`.
 
     Raises:
         ValueError: an unknown dtype, or colours with an unknown scale.
     """
-    if values.ndim >= PICTURE_AXES and values.dtype.kind in "fiub":
-        try:
+    try:
+        check_kind(values.dtype.kind, values.dtype)
+        if values.ndim >= PICTURE_AXES:
             return as_pictures([values])
-        except Unread as error:
-            raise ValueError(f"{name!r} {error}") from error
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name!r} has dtype {values.dtype}, but numbers are needed")
+    except Unread as error:
+        raise ValueError(f"{name!r} {error}") from error
     if values.dtype != np.uint8:
         with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused
             values = values.astype(np.float32)
@@ -158,7 +152,7 @@ def as_rows(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demonstrations:
-    """Read `action` or `actions`, `episode_ends`, and all other arrays as observations; text and objects are left out.
+    """Read `action` or `actions`, `episode_ends`, and all other arrays of numbers as observations.
 
     Args:
         pictures: read arrays of more than three axes, too, or those with these names.

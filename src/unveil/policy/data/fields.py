@@ -1,16 +1,13 @@
-"""Fields of replay buffers: which are pictures, how pictures become bytes, and notes about fields that are not read.
+"""Fields of replay buffers: pictures, their conversion to bytes, and notes about fields that are not read.
 
 Colours (3 or 4 channels) become bytes: whole numbers in 0 .. 255 unchanged, floats in [0, 1] as round(255 x),
 other floats in [0, 255] as round(x). All else with the axes of a picture, such as depth in metres or
 millimetres, keeps its numbers as float32.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable
 
 import numpy as np
-
-from unveil.files.notes import note
 
 PICTURE_AXES = 4  # (N, H, W, C) or more
 COLOURS = (3, 4)
@@ -21,18 +18,12 @@ Pictures = bool | Collection[str]
 
 
 class Unread(Exception):
-    """A field that is not read; its text is the reason, as the end of a sentence that begins with the field's name."""
+    """A field that is not read; the text is the reason, the end of a sentence that begins with its name."""
 
 
 def picture_wanted(name: str, axes: int, pictures: Pictures) -> bool:
     """Whether to read a field with this number of axes; fields that are not pictures are always read."""
     return axes < PICTURE_AXES or (pictures if isinstance(pictures, bool) else name in pictures)
-
-
-def say_left_out(path: Path | str, left: Mapping[str, str]) -> None:
-    """Print a note of the fields that were left out, with reasons."""
-    if left:
-        note(f"{path}: left out {', '.join(f'{name!r}, which {why}' for name, why in left.items())}")
 
 
 def check_kind(kind: str, dtype: object) -> None:

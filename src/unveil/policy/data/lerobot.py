@@ -12,6 +12,7 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import room
 from unveil.files.notes import note
+from unveil.files.npz import DAMAGE
 from unveil.policy.data.demonstrations import Demonstrations, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
@@ -27,7 +28,7 @@ def is_lerobot(path: Path) -> bool:
 
 
 def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations:
-    """Read `action` and every numeric `observation.<name>`, ordered by `index`, in episodes by `episode_index`.
+    """Read `action` and the numeric `observation.<name>`, ordered by `index`, in episodes by `episode_index`.
 
     Columns of text, with lists of different lengths or with gaps are left out with a note. Where `index` does
     not count the steps, they are ordered by `episode_index` and `frame_index`, with a note.
@@ -47,7 +48,7 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         if strange := [name for name, feature in features.items() if not isinstance(feature, dict)]:
             raise ValueError(f"no valid description of {strange[0]!r}")
         kinds = {name: _kind(feature) for name, feature in features.items() if name.startswith(OBSERVATION)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except DAMAGE as error:
         why = " ".join(str(error).split())
         raise UnveilError(f"{path}: no LeRobot dataset here (meta/info.json: {why})") from error
     if not version.startswith(("v2.", "v3.")):
@@ -124,7 +125,7 @@ def _read(kind: str) -> bool:
 
 
 def _deep(feature: Mapping[str, Any]) -> bool:
-    """Whether a video's description states depth or grey of more than 8 bits, which decoders would cut to 8."""
+    """Whether a video is described as depth or grey of more than 8 bits, which decoders would cut to 8."""
     nested = [feature[name] for name in ("info", "video_info") if isinstance(feature.get(name), dict)]
     stated = {key.removeprefix("video."): value for part in (feature, *nested) for key, value in part.items()}
     return stated.get("is_depth_map") is True or re.match(DEEP, str(stated.get("pix_fmt"))) is not None
@@ -140,6 +141,7 @@ def _order(path: Path, joined: dict[str, np.ndarray], frames: list[np.ndarray | 
     order = np.argsort(joined["index"], kind="stable")
     if not bool((joined["index"][order] != np.arange(count)).any()):
         return order
+    wrong = f"{path}: index does not count the steps 0 .. {count - 1:,}"
     if all(frame is not None for frame in frames):
         frame = np.concatenate([frame for frame in frames if frame is not None])
         episode = joined["episode_index"]
@@ -147,14 +149,9 @@ def _order(path: Path, joined: dict[str, np.ndarray], frames: list[np.ndarray | 
         begins = np.append(True, np.diff(episode[order]) != 0)
         starts = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
         if not bool((frame[order] != np.arange(count) - starts).any()):
-            note(
-                f"{path}: index does not count the steps 0 .. {count - 1:,}; they are ordered by episode_index and "
-                "frame_index"
-            )
+            note(f"{wrong}; they are ordered by episode_index and frame_index")
             return order
-    raise UnveilError(
-        f"{path}: index does not count the steps 0 .. {count - 1:,}; the dataset is damaged or incomplete"
-    )
+    raise UnveilError(f"{wrong}; the dataset is damaged or incomplete")
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
@@ -166,7 +163,7 @@ def _joined(pieces: list[np.ndarray]) -> np.ndarray:
 def _columns(
     file: Path, names: list[str], pictures: list[str], left: dict[str, str]
 ) -> dict[str, np.ndarray]:
-    """Read columns of one parquet file, lists of numbers as rows: the required ones and those with these names.
+    """Read the required columns of one parquet file and those with these names, lists of numbers as rows.
 
     Args:
         pictures: names of picture columns, which must be readable.
@@ -193,22 +190,15 @@ def _columns(
                     raise UnveilError(f"{file}: column {name!r} {error}") from error
                 left[name] = str(error)
         return read
-    except (
-        arrow.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except (arrow.ArrowException, *DAMAGE) as error:
         why = (str(error).splitlines() or [""])[0]
         raise UnveilError(f"{file}: not a complete parquet file, damaged or cut short ({why})") from error
 
 
 def _bounded(file: Any, names: list[str], largest: int) -> Any:
-    """Read columns as a table. Runs of one value are stored once, so the unpacked size is summed before and during reading.
+    """Read columns as a table.
+
+    Runs of one value are stored once, so the unpacked size is summed before and while reading.
 
     Raises:
         ValueError: more than `largest` bytes.

@@ -1,4 +1,4 @@
-"""Images of LeRobot's datasets: pictures in parquet cells, and videos, which need a decoder that unveil does not depend on."""
+"""Images of LeRobot's datasets: pictures in parquet cells, and videos, which need an optional decoder."""
 
 import io
 import re
@@ -73,8 +73,10 @@ def _decoded(opened: Any) -> np.ndarray:
 
 
 def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> UInt8[np.ndarray, "N h w 3"]:
-    """Decode all frames of a feature's videos, in the order of its files below `videos`, which is the order of the dataset's rows:
-    one file per episode in v2, several episodes per file in v3.
+    """Decode all frames of a feature's videos, in the order of the dataset's rows.
+
+    That is the order of the files below `videos`. Version 2 has one file per episode, version 3 several
+    episodes per file.
 
     Args:
         count: rows of the dataset, one per frame.
@@ -84,8 +86,8 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
     """
     if deep:
         raise UnveilError(
-            f"{path}: {feature!r} is a video of depth or of more than 8 bits per channel, which is not supported; "
-            "store images instead"
+            f"{path}: {feature!r} is a video of depth or of more than 8 bits per channel, which is not "
+            "supported; store images instead"
         )
     files = sorted(
         file for file in (path / "videos").rglob("*.mp4") if feature in file.relative_to(path).parts
@@ -140,7 +142,7 @@ def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def _piped(command: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The frames that a program writes as PPM: lines "P6", width and height, and 255, followed by the bytes."""
+    """The frames that a program writes as PPM: lines "P6", width and height, 255; then the bytes."""
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -150,7 +152,8 @@ def _piped(command: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
                 width, height = map(int, process.stdout.readline().split())
                 if int(process.stdout.readline()) != 255:
                     raise ValueError(
-                        "its pixels have more than 8 bits per channel, which are not supported; store images instead"
+                        "its pixels have more than 8 bits per channel, which are not supported; store images "
+                        "instead"
                     )
                 yield np.frombuffer(process.stdout.read(3 * width * height), np.uint8).reshape(
                     height, width, 3

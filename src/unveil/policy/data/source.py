@@ -44,13 +44,13 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
         return read_demonstrations_npz(path, pictures)
     if path.suffix in (".hdf5", ".h5"):
         return read_robomimic(path, pictures)
-    if is_zarr(path) or path.suffix == ".zarr" or path.suffix == ".zip":
+    if is_zarr(path) or path.suffix in (".zarr", ".zip"):
         return read_zarr(path, pictures)
     if path.is_dir() and next((path / "data").rglob("*.parquet"), None) is not None:
         raise UnveilError(
             f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?"
         )
     raise UnveilError(
-        f"{source}: unknown format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 or an .npz "
-        "with action and episode_ends is needed"
+        f"{source}: unknown format; a zarr folder or its .zip, a LeRobot dataset folder, robomimic's .hdf5 "
+        "or an .npz with action and episode_ends is needed"
     )

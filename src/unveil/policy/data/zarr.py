@@ -1,7 +1,7 @@
-"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends; format 2 or 3, a folder or zipped.
+"""Replay buffers in zarr, as Diffusion Policy stores them: data/<name> and meta/episode_ends.
 
-A store's codecs are checked before zarr opens it: some codecs of format 2 unpickle, which runs the code of
-untrusted files.
+Formats 2 and 3 are read, from folders or zip files. A store's codecs are checked before zarr opens it: some
+codecs of format 2 unpickle, which runs the code of untrusted files.
 """
 
 import json
@@ -13,7 +13,7 @@ from importlib import import_module
 from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -66,30 +66,31 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
         for name in names:
             axes = 0
             try:
-                axes = _axes(path, root / "data" / name)
+                axes, codecs = _described(path, root / "data" / name)
                 if picture_wanted(name, axes, pictures) or name == action:
-                    arrays[name] = _array(path, root, f"data/{name}")
+                    arrays[name] = _array(path, root, f"data/{name}", codecs)
             except Unread as error:
                 if name == action or axes >= PICTURE_AXES:
                     raise UnveilError(f"{path}: {name!r} {error}") from error
                 left[name] = str(error)
         try:
-            _axes(path, root / "meta" / ENDS)
-            ends = _array(path, root, f"meta/{ENDS}")
+            ends = _array(path, root, f"meta/{ENDS}", _described(path, root / "meta" / ENDS)[1])
         except Unread as error:
             raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
     actions = arrays.pop(action)
     return checked(path, arrays, actions, ends, left)
 
 
-def _array(path: Path, root: Path, name: str) -> np.ndarray:
+def _array(path: Path, root: Path, name: str, codecs: list[str]) -> np.ndarray:
     """Read one array with supported codecs.
 
     Raises:
         Unread: it holds no numbers, or has an unsupported codec.
         UnveilError: it is damaged.
     """
-    codec = _check_codecs(path, root / name)
+    if unknown := [codec for codec in codecs if codec not in CODECS]:
+        known = ", ".join(sorted(CODECS))
+        raise Unread(f"is stored by codec {unknown[0][:60]!r}, which is not supported; {known} are")
     zarr: Any = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
@@ -104,12 +105,12 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
                 f"{LARGEST >> 30} GiB"
             )
         if stored.shards is None:
-            check_chunks(root / name, codec, prod(stored.chunks) * stored.dtype.itemsize)
+            check_chunks(root / name, (codecs or [""])[0], prod(stored.chunks) * stored.dtype.itemsize)
         if stored.nchunks_initialized < stored.nchunks:
             missing = stored.nchunks - stored.nchunks_initialized
             raise UnveilError(
-                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as zeros; copy "
-                "the store again, or if they are zeros write it with "
+                f"{path}: {name!r} lacks {missing} of its {stored.nchunks} chunks, which zarr would read as "
+                "zeros; copy the store again, or if they are zeros write it with "
                 "zarr.config.set({'array.write_empty_chunks': True})"
             )
         if len(stored.shape) >= PICTURE_AXES:  # in pieces: the published pictures are 2.8 GB as floats
@@ -123,56 +124,25 @@ def _array(path: Path, root: Path, name: str) -> np.ndarray:
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
-def _described(path: Path, folder: Path) -> tuple[dict[str, Any], bool]:
-    """The metadata of an array, and whether it is of format 2.
+def _described(path: Path, folder: Path) -> tuple[int, list[str]]:
+    """The number of axes of an array, and its codecs, the outermost first.
 
     Raises:
         Unread: it is a group.
-        UnveilError: nothing there, or damaged.
+        UnveilError: there is nothing, or it is damaged.
     """
     file = next((folder / name for name in (".zarray", "zarr.json") if (folder / name).is_file()), None)
     if file is None and (folder / ".zgroup").is_file():
         raise Unread("is a group of arrays")
     try:
-        metadata = json.loads(file.read_text()) if file else None
-        if not isinstance(metadata, dict) or file is None:
-            raise ValueError("no metadata")
-        if file.name == "zarr.json" and metadata.get("node_type") == "group":
+        metadata = json.loads(file.read_text()) if file else {}
+        if metadata.get("node_type") == "group":
             raise Unread("is a group of arrays")
-        return cast(dict[str, Any], metadata), file.name == ".zarray"
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(
-            f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
-        ) from error
-
-
-def _axes(path: Path, folder: Path) -> int:
-    """The number of axes of an array, by its metadata."""
-    shape = _described(path, folder)[0].get("shape")
-    return len(cast(list[Any], shape)) if isinstance(shape, list) else 0
-
-
-def _check_codecs(path: Path, folder: Path) -> str:
-    """The outermost codec, or "".
-
-    Raises:
-        Unread: a codec that is not known to be harmless.
-        UnveilError: the array has no metadata.
-    """
-    metadata, second = _described(path, folder)
-    try:
-        filters = metadata["filters"] or [] if second else []
-        used = [metadata["compressor"], *filters] if second else metadata["codecs"]
-        names = [
-            "" if codec is None else str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
-            for codec in used
-        ]
-        for name in names:
-            if name and name not in CODECS:
-                known = ", ".join(sorted(CODECS))
-                raise Unread(f"is stored by codec {name[:60]!r}, which is not supported; {known} are")
-        return names[0 if second else -1]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        second = "compressor" in metadata  # format 2
+        used = [*(metadata["filters"] or []), metadata["compressor"]] if second else metadata["codecs"]
+        named = [codec.get("id", codec.get("name")) for codec in used[::-1] if codec is not None]
+        return len(metadata["shape"]), [str(name).removeprefix("numcodecs.") for name in named]
+    except DAMAGE as error:
         raise UnveilError(
             f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"
         ) from error
@@ -180,7 +150,7 @@ def _check_codecs(path: Path, folder: Path) -> str:
 
 @contextmanager
 def _folder(path: Path) -> Generator[Path]:
-    """The root of the store; of a zip, the group above `data` and `meta`, unpacked into a temporary folder."""
+    """The root of the store, the group above `data` and `meta`; a zip is unpacked into a temporary folder."""
     if path.is_dir():
         yield path
         return

@@ -21,10 +21,11 @@ def chunk_files(folder: Path) -> list[Path]:
 
 
 def check_chunks(folder: Path, codec: str, size: int) -> None:
-    """Refuse chunks with a wrong length in their header, or that unpack to more than a chunk's numbers: codecs trust both.
+    """Refuse chunks with a wrong length in their header, or that unpack to more than a chunk's numbers.
 
-    Blosc copies uncompressed data by the header's length, even past a file's end; it, lz4 and zstd allocate
-    the header's size, and the others continue as long as there is data to unpack.
+    Codecs trust both lengths. Blosc copies uncompressed data by the header's length, even past a file's
+    end; it, lz4 and zstd allocate the header's size, and the others continue as long as there is data to
+    unpack.
 
     Args:
         codec: the outermost codec, by its name in zarr; other codecs than the known ones are not checked.
@@ -47,7 +48,7 @@ def check_chunks(folder: Path, codec: str, size: int) -> None:
 
 
 def _unpacked(codec: str, head: bytes, handle: BinaryIO, most: int) -> int:
-    """The unpacked bytes of a chunk, or any number above `most`; 0 for a damaged chunk, which the codec will refuse."""
+    """The unpacked bytes of a chunk, or a number above `most`; 0 for a damaged one, refused by its codec."""
     if codec == "blosc":
         return int.from_bytes(head[4:8], "little")
     if codec == "lz4":

@@ -40,10 +40,11 @@ def roll(world: PushTEpisodes, see: See, act: Act, on_step: Callable[[int], None
 
 
 def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
-    """The published score, which is the mean over episodes of the largest reward, and the fraction of solved episodes."""
-    metrics: dict[str, float] = {}
-    metrics["score_mean"], metrics["score_ci95"] = mean_ci95(world.best)
-    return metrics | {
+    """The published score, the mean over episodes of the largest reward, and the share of solved episodes."""
+    mean, interval = mean_ci95(world.best)
+    return {
+        "score_mean": mean,
+        "score_ci95": interval,
         "success_rate": float(world.solved.mean()),
         "length_mean": float(world.lengths.mean()),
         "n": world.count,
@@ -51,7 +52,7 @@ def pusht_metrics(world: PushTEpisodes) -> dict[str, float]:
 
 
 def decision_times(policy: Decides, see: See, count: int, seed: int) -> Float[np.ndarray, " N"]:
-    """Wall time in milliseconds of `count` decisions during episodes of one environment, from observation to actions.
+    """Wall time in milliseconds, from observation to actions, of `count` decisions of one environment.
 
     Only calls that predict are timed; taking an action from the queue costs microseconds. The first decision,
     a warm-up, is left out.

@@ -12,7 +12,7 @@ EXECUTED, PREDICTED = (231, 111, 81), (142, 154, 175)
 def with_chunk(
     picture: UInt8[np.ndarray, "S S 3"], chunk: Float[np.ndarray, "H 2"], executed: slice, text: str = ""
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """The picture with a chunk's positions: a line, and dots, which are warm and fading for executed actions."""
+    """The picture with a chunk's positions: a line, and dots, warm and fading for executed actions."""
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image, "RGBA")
     positions = chunk * (len(picture) / SIDE)

@@ -15,12 +15,13 @@ from unveil.network.layers import sinusoids
 
 
 class ConditionalUNet(nn.Module):
-    """(x (B, H, A), time (B,), condition with vector (B, V)) -> (B, H, A), for every H that `2 ** (len(widths) - 1)` divides.
+    """(x (B, H, A), time (B,), condition with vector (B, V)) -> (B, H, A).
 
-    `time` is the index of the step, 0 .. T - 1. Level k has `widths[k]` channels; between levels H is halved.
-    All blocks are conditioned on the embedded time, concatenated with the vector: normalised observations, or
-    features of an image encoder. As in the released code the features at full resolution have no skip
-    connection: every path passes the second level.
+    H must be a multiple of `2 ** (len(widths) - 1)`. `time` is the index of the step, 0 .. T - 1. Level k
+    has `widths[k]` channels; between levels H is halved. All blocks are conditioned on the embedded time,
+    concatenated with the vector: normalised observations, or features of an image encoder. As in the
+    released code the features at full resolution have no skip connection: every path passes the second
+    level.
 
     The published widths are (256, 512, 1024) for states and (512, 1024, 2048) for images.
 

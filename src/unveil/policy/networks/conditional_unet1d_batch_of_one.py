@@ -1,9 +1,9 @@
-"""Diffusion Policy's U-Net for a batch of one, as on a robot: every convolution is a matrix product in preallocated memory.
+"""Diffusion Policy's U-Net for a batch of one, as on a robot, by matrix products in preallocated memory.
 
-With one row an operation's arithmetic costs less than its overhead: allocation, views, dispatch. So all
-memory and all views are made once, for one horizon. Activations are (H, C), padded with as many rows of zeros
-as a kernel reaches over the ends; the input patches of a convolution with k taps are then a view of that
-memory, with (H, k C) overlapping rows:
+Every convolution is such a product. With one row an operation's arithmetic costs less than its overhead:
+allocation, views, dispatch. So all memory and all views are made once, for one horizon. Activations are
+(H, C), padded with as many rows of zeros as a kernel reaches over the ends; the input patches of a
+convolution with k taps are then a view of that memory, with (H, k C) overlapping rows:
 
     rows        0  x_1 x_2 x_3 0        kernel 3, one zero at each end
     patches     0 x_1 x_2 | x_1 x_2 x_3 | x_2 x_3 0         strides (C, 1): nothing is copied
@@ -47,9 +47,9 @@ class Rows:
 
 
 class SingleConditionalUNet:
-    """(x (1, H, A), film (channels,)) -> (1, H, A): the plain network's function for one horizon, in float32, without gradients.
+    """(x (1, H, A), film (channels,)) -> (1, H, A): the plain network's function for one horizon.
 
-    It works in its own memory, so calls must not overlap.
+    It computes in float32, without gradients. It works in its own memory, so calls must not overlap.
 
     Args:
         films: slices of each block's gain and shift in `film`.

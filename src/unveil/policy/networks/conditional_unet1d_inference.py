@@ -1,9 +1,9 @@
-"""Diffusion Policy's U-Net for acting: the same function of the same weights in less time, above all for one environment.
+"""Diffusion Policy's U-Net for inference: the same function of the same weights in less time.
 
-It uses the layers of `conv1d_inference.py`, whose weights are laid out once instead of at every call. The
-part of FiLM that depends on the time alone is cached, since every decision has the same times, and the part
-that depends on the vector is one matrix product for all blocks, computed once for all steps of a decision
-(`prefill`). `conditional_unet1d_batch_of_one.py` computes batches of one.
+It gains most for one environment. It uses the layers of `conv1d_inference.py`, whose weights are laid out
+once instead of at every call. The part of FiLM that depends on the time alone is cached, since every decision
+has the same times, and the part that depends on the vector is one matrix product for all blocks, computed
+once for all steps of a decision (`prefill`). `conditional_unet1d_batch_of_one.py` computes batches of one.
 
 The weights are copied when a horizon first occurs, and again after they have changed (`inference_layout.py`);
 in training, and where a graph is traced or compiled, the plain network is used.
@@ -129,7 +129,7 @@ class Derived:
         return single
 
     def film(self, time: Tensor) -> Tensor:
-        """The times' part of all blocks' FiLM, (B, channels); where all times are equal (1, channels), cached."""
+        """The times' part (B, channels) of all blocks' FiLM; where all are equal (1, channels), cached."""
         first = float(time[0])
         if len(time) > 1 and not bool((time == first).all()):
             return self.embedded(time)
@@ -179,10 +179,10 @@ class Derived:
 
 
 class FastConditionalUNet(nn.Module):
-    """`ConditionalUNet` for inference, in float32; with gradients, in training mode and while traced it is the plain network.
+    """`ConditionalUNet` for inference, in float32.
 
-    It shares the plain network's weights, under the same names: training or loading them changes its output,
-    too.
+    With gradients, in training mode and while traced it is the plain network. It shares the plain network's
+    weights, under the same names: training or loading them changes its output, too.
     """
 
     def __init__(self, plain: ConditionalUNet) -> None:
@@ -210,20 +210,24 @@ class FastConditionalUNet(nn.Module):
 
     @torch.no_grad()
     def prefill(self, cond: Condition) -> Condition:
-        """The condition with the vector's part of all blocks' FiLM (B, channels) as `prefix`, computed once for a sample.
+        """The condition with the vector's part of all blocks' FiLM (B, channels) as `prefix`.
+
+        It is computed once per sample.
 
         Raises:
             ValueError: the condition has no vector of this network's size.
         """
         if cond.vector is None or cond.vector.ndim != 2 or cond.vector.shape[1] != self.plain.vector:
             got = None if cond.vector is None else tuple(cond.vector.shape)
-            raise ValueError(
-                f"FastConditionalUNet.prefill: the condition needs a vector (B, {self.plain.vector}), got {got}"
-            )
+            needed = f"the condition needs a vector (B, {self.plain.vector})"
+            raise ValueError(f"FastConditionalUNet.prefill: {needed}, got {got}")
         return replace(cond, prefix=self._derived().of(cond.vector))
 
     def _derived(self) -> Derived:
-        """The layouts, made again if the weights have changed; callers keep the object, since another thread may replace it."""
+        """The layouts, made again if the weights have changed.
+
+        Callers keep the object, since another thread may replace it.
+        """
         derived = self._laid
         if self._watch.changed() or derived is None:
             self._laid = derived = Derived(self.plain)

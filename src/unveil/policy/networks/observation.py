@@ -32,7 +32,7 @@ def parts_text(parts: tuple[Part, ...]) -> str:
 
 
 class ObservationEncoder(nn.Module):
-    """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in their order, images encoded, states unchanged.
+    """{key: (B, n, *shape)}, normalised, to (B, n, V): the parts in order, images encoded, states unchanged.
 
     Crops of images are central, or with a generator random, the same for all images of one row of the batch.
 
@@ -54,9 +54,8 @@ class ObservationEncoder(nn.Module):
                 channels, height, wide = part.shape
                 size = (channels, *(part.crop or (height, wide)))
                 if sizes.setdefault(part.encoder, size) != size:
-                    raise ValueError(
-                        f"ObservationEncoder: {part.key} has another size than the other images of its encoder"
-                    )
+                    other = "has another size than the other images of its encoder"
+                    raise ValueError(f"ObservationEncoder: {part.key} {other}")
         if sorted(sizes) != list(range(len(sizes))):
             raise ValueError(f"ObservationEncoder: encoders must be numbered from 0, got {sorted(sizes)}")
         self.encoders = nn.ModuleList(

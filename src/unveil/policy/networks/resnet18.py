@@ -74,7 +74,10 @@ class ImageEncoder(nn.Module):
 
 
 class ResidualConv2d(nn.Module):
-    """relu(x' + norm(conv(relu(norm(conv(x)))))), 3 x 3; x' is norm(1 x 1 conv(x)) where the shape changes. He et al. 2016."""
+    """relu(x' + norm(conv(relu(norm(conv(x)))))) with 3 x 3 convolutions. He et al. 2016.
+
+    x' is x, or norm(1 x 1 conv(x)) where the shape changes.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -91,10 +94,10 @@ class ResidualConv2d(nn.Module):
 
 
 class SpatialSoftmax(nn.Module):
-    """(B, C, h, w) to (B, K, 2): expected positions x, y in [-1, 1] of K mixtures of the features; (-1, -1) is the first pixel.
+    """(B, C, h, w) to (B, K, 2): expected positions x, y in [-1, 1] of K mixtures of the features.
 
-    keypoint k = sum over pixels of softmax(feature k) * position. Along an axis of one pixel the position is
-    -1, as published.
+    (-1, -1) is the first pixel, and keypoint k = sum over pixels of softmax(feature k) * position. Along an
+    axis of one pixel the position is -1, as published.
     """
 
     def __init__(self, channels: int, keypoints: int) -> None:
@@ -129,7 +132,7 @@ def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generato
 
 
 def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Central crop (..., h, w) to (..., *size), for evaluation. Half pixels are rounded to even, as in torchvision.
+    """Central crop (..., h, w) to (..., *size), for evaluation; half pixels round to even, as in torchvision.
 
     Raises:
         ValueError: the crop is larger than the images.

@@ -1,4 +1,4 @@
-"""Diffusion Policy's transformer: the actions of a chunk attend to earlier ones, and to tokens of the time and the observations.
+"""Diffusion Policy's transformer: actions attend to earlier ones, and to tokens of time and observations.
 
 Chi et al. 2023, section III-A; it has the parameters of the released code (real-stanford/diffusion_policy,
 `TransformerForDiffusion` with `time_as_cond` and no layers over the condition).
@@ -72,9 +72,8 @@ class PolicyTransformer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         if x.shape[1] > self.horizon or x.shape[2] != self.features:
-            raise ValueError(
-                f"PolicyTransformer: x must be (B, up to {self.horizon}, {self.features}), got {tuple(x.shape)}"
-            )
+            needed = f"(B, up to {self.horizon}, {self.features})"
+            raise ValueError(f"PolicyTransformer: x must be {needed}, got {tuple(x.shape)}")
         generator = self._generator()
         memory = sinusoids(time, self.width, inclusive=True)[:, None]
         if self.observe is not None:
@@ -88,24 +87,17 @@ class PolicyTransformer(nn.Module):
         return self.leave(self.norm(h))
 
     def masks(self, length: int, memories: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Causal masks, bool: action i attends to actions j <= i, and to memory j <= i + 1, where 0 is the time."""
+        """Causal bool masks: action i attends to actions j <= i and to memory j <= i + 1; 0 is the time."""
         i = torch.arange(length, device=device)[:, None]
         return torch.arange(length, device=device) <= i, torch.arange(memories, device=device) <= i + 1
 
     def _tokens(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.tokens is None:
             raise ValueError("PolicyTransformer: the condition needs tokens")
-        shape = cond.tokens.shape
-        if (
-            len(shape) != 3
-            or shape[0] != batch
-            or not 1 <= shape[1] <= self.observations
-            or shape[2] != self.observation
-        ):
-            raise ValueError(
-                f"PolicyTransformer: the tokens must be ({batch}, 1 to {self.observations}, {self.observation}), "
-                f"got {tuple(shape)}"
-            )
+        shape = tuple(cond.tokens.shape)
+        if len(shape) != 3 or shape != (batch, min(max(1, shape[1]), self.observations), self.observation):
+            needed = f"({batch}, 1 to {self.observations}, {self.observation})"
+            raise ValueError(f"PolicyTransformer: the tokens must be {needed}, got {shape}")
         return cond.tokens
 
     def _generator(self) -> torch.Generator | None:
@@ -117,7 +109,7 @@ class PolicyTransformer(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A pre-norm decoder block: self-attention, cross-attention to a memory, and a two-layer network with GELU.
+    """A pre-norm decoder block: self-attention, cross-attention to a memory, a two-layer network with GELU.
 
     Vaswani et al. 2017, section 3.1, with pre-norm as in Xiong et al. 2020. Shapes: x (B, N, W), memory (B,
     M, W); the masks mark the keys that each query attends to, bool (N, N) and (N, M), None for all.

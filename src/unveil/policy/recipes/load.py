@@ -1,4 +1,4 @@
-"""From a run, a checkpoint, packaged weights to a policy."""
+"""Load a policy from a run folder, a checkpoint folder or packaged weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, cast
 
+import torch
+
+from unveil.policy.model import PolicyModel, PolicyShape, fast_policy
+from unveil.policy.networks.conditional_unet1d import ConditionalUNet
+from unveil.policy.networks.observation import ObservationEncoder, Part
+from unveil.policy.networks.transformer import PolicyTransformer
+from unveil.policy.policy import Policy
 from unveil.policy.settings import PolicySettings
+from unveil.runs.checkpoints import load_weights
 from unveil.runs.config import check_whole_numbers, read_config
+from unveil.runs.device import find_device
+from unveil.sampling.gaussian import DDIM, Ancestral, Consistency, DPMpp2M, Heun
 
-if TYPE_CHECKING:
-    import torch
-
-    from unveil.policy.model import PolicyModel, PolicyShape
-    from unveil.policy.networks.observation import Part
-    from unveil.policy.policy import Policy
-
+RECIPES = ("pusht", "policy")  # "policy" is for converted policies whose observations PushT does not have
+SOLVERS = {
+    "ddim": DDIM,
+    "euler": DDIM,
+    "ddpm": Ancestral,
+    "dpmpp": DPMpp2M,
+    "heun": Heun,
+    "consistency": Consistency,
+}
 PICTURE = (3, 96, 96)  # channels, height, width
 OBSERVATIONS = {"keypoints", "state", "other", "agent", "vertices", "picture"}
 SHAPE = ("observations", "actions", "n_obs", "horizon", "n_action", "diffusion_steps")
@@ -27,7 +39,7 @@ WIDEST, DEEPEST = 8192, 8  # channels per level, and levels
 
 def read_policy_config(folder: Path) -> dict[str, Any]:
     """Read and check the config.json of a policy; raises as `read_config`."""
-    return read_config(folder, "pusht", check_policy)
+    return read_config(folder, RECIPES, check_policy)
 
 
 def check_policy(config: Mapping[str, Any]) -> None:
@@ -69,8 +81,6 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
 
     Our own observations are numbers followed by a picture; a converted policy lists its parts in its config.
     """
-    from unveil.policy.networks.observation import Part
-
     if config["observation"] == "pixels":
         numbers = config["observations"] - prod(PICTURE)
         return Part("numbers", (numbers,)), Part("picture", PICTURE, 0, (config["crop"], config["crop"]))
@@ -84,20 +94,14 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
     return tuple(parts) if any(part.encoder is not None for part in parts) else ()
 
 
-def condition_of(config: Mapping[str, Any]) -> Literal["film", "tokens", "inpainting"]:
-    """How the network is conditioned on observations; the network decides where the config says auto or nothing."""
-    condition = config.get("condition", "auto")
-    return ("tokens" if config["network"] == "transformer" else "film") if condition == "auto" else condition
-
-
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
-    """The shape that a run's `config.json` describes."""
-    from unveil.policy.model import PolicyShape
-
+    """The shape that a run's config.json describes; without a condition, or with "auto", the network's own."""
+    usual = "tokens" if config["network"] == "transformer" else "film"
+    condition = config.get("condition", "auto")
     return PolicyShape(
         **{name: config[name] for name in SHAPE},
         predicts=config["predicts"],
-        condition=condition_of(config),
+        condition=usual if condition == "auto" else condition,
         prefix=config.get("prefix", 0),
         parts=parts_of(config),
     )
@@ -105,11 +109,6 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
 
 def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     """The untrained model of a run's config."""
-    from unveil.policy.model import PolicyModel
-    from unveil.policy.networks.conditional_unet1d import ConditionalUNet
-    from unveil.policy.networks.observation import ObservationEncoder
-    from unveil.policy.networks.transformer import PolicyTransformer
-
     shape, encoder = shape_of(config), None
     if shape.parts:
         encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
@@ -142,11 +141,15 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     return PolicyModel(shape, network, encoder, pictured=pictured)
 
 
-def load_policy_model(folder: Path, device: torch.device) -> PolicyModel:
-    """The averaged weights of a checkpoint, or the packaged ones."""
-    from unveil.runs.checkpoints import load_weights
+def load_policy_model(
+    folder: Path, device: torch.device, config: Mapping[str, Any] | None = None
+) -> PolicyModel:
+    """A model with the averaged weights of a checkpoint, or with packaged ones.
 
-    model = policy_model(read_policy_config(folder))
+    Args:
+        config: contents of its config.json, where they have been read.
+    """
+    model = policy_model(config or read_policy_config(folder))
     load_weights(model, folder, device)
     return model
 
@@ -162,12 +165,10 @@ def load_policy(
         ValueError: a number out of range, or a solver or a number of steps that does not suit these weights.
         TypeError: no such setting.
     """
-    from unveil.runs.device import find_device
-
     settings = replace(settings or PolicySettings(), **fields)
     config = read_policy_config(folder)
     settings = fitted(settings, config)
-    model = quick(load_policy_model(folder, find_device(device)))
+    model = fast_policy(load_policy_model(folder, find_device(device), config))
     return policy_of(model, settings, seed, clip=bool(config.get("clip", True)))
 
 
@@ -182,28 +183,22 @@ def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySetting
     solver = settings.solver or ("consistency" if student else "ddim")
     if (solver == "consistency") != student:
         raise ValueError(
-            "this policy is a distilled student: give `solver=consistency` and `sampling_steps` of one to three"
+            "this policy is a distilled student: give `solver=consistency` and `sampling_steps` of one to "
+            "three"
             if student
             else "`solver=consistency` needs a distilled student: unveil train pusht --distill RUN"
         )
     if config["predicts"] != "flow" and steps > config["diffusion_steps"]:
         raise ValueError(
-            f"`sampling_steps` must be at most {config['diffusion_steps']}, the steps of training, got {steps}"
+            f"`sampling_steps` must be at most the {config['diffusion_steps']} steps of training, got {steps}"
         )
     if student and config["distill_steps"] % steps:
         divisors = [k for k in range(1, config["distill_steps"] + 1) if config["distill_steps"] % k == 0]
         raise ValueError(
-            f"`sampling_steps` must be one of {', '.join(map(str, divisors))} for this student, which was trained at "
-            f"those times, got {steps}"
+            f"`sampling_steps` must be one of {', '.join(map(str, divisors))} for this student, which was "
+            f"trained at those times, got {steps}"
         )
     return replace(settings, solver=solver, sampling_steps=steps)
-
-
-def quick(model: PolicyModel) -> PolicyModel:
-    """The model with the network layout that is faster for acting, which is another one on CPUs."""
-    from unveil.policy.model import fast_policy
-
-    return fast_policy(model) if model.device.type == "cpu" else model
 
 
 def policy_of(
@@ -217,42 +212,18 @@ def policy_of(
     Raises:
         ValueError: a solver that does not suit the model, or more steps than its schedule has.
     """
-    from unveil.policy.policy import Policy
-    from unveil.sampling.gaussian import DDIM, Ancestral, Consistency, DPMpp2M, Heun
-
     settings = settings or PolicySettings()
-    solvers = {
-        "ddim": DDIM,
-        "euler": DDIM,
-        "ddpm": Ancestral,
-        "dpmpp": DPMpp2M,
-        "heun": Heun,
-        "consistency": Consistency,
-    }
     if settings.solver == "euler" and model.shape.predicts != "flow":
         raise ValueError(
-            f"`solver=euler` is for policies of flow matching; this one predicts {model.shape.predicts}: use ddim"
+            "`solver=euler` is for policies of flow matching; this one predicts "
+            f"{model.shape.predicts}: use ddim"
         )
     return Policy(
         model,
-        solvers[settings.solver or "ddim"](model.denoiser.schedule),
+        SOLVERS[settings.solver or "ddim"](model.denoiser.schedule),
         settings.sampling_steps or 10,
         n_action=settings.n_action,
         temperature=settings.temperature,
         clip=clip,
         seed=seed,
     )
-
-
-def policy_with(
-    model: PolicyModel,
-    seed: int = 0,
-    solver: Any = None,
-    sampling_steps: int | None = None,
-    n_action: int | None = None,
-    temperature: float = 1.0,
-    *,
-    clip: bool = True,
-) -> Policy:
-    """`policy_of` with single settings, for `convert.py` and `benchmarks/pusht.py`."""
-    return policy_of(model, PolicySettings(solver, sampling_steps, n_action, temperature), seed, clip=clip)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.policy.recipes.convert import convert_policies, inspect_policies, load_foreign
+from unveil.policy.policy import Policy
+from unveil.policy.recipes.convert import convert_policies, inspect_policies, load_foreign_policy
+from unveil.policy.weights.releases import released_policies
 from unveil.runs.recognised import Reading, Recognised
-
-if TYPE_CHECKING:
-    from unveil.policy.policy import Policy
 
 
 def recognise(path: Path) -> Recognised | None:
-    """Diffusion policies of real-stanford/diffusion_policy or LeRobot, one or a folder of several; None for anything else."""
-    from unveil.policy.weights.releases import found
-
-    policies = found(path)
+    """One or several policies of real-stanford/diffusion_policy or LeRobot; None for anything else."""
+    policies = released_policies(path)
     if not policies:
         return None
 
     def load(device: str, seed: int, **settings: Any) -> Policy:
-        return load_foreign(path, device, seed, **settings)
+        return load_foreign_policy(policies, device, seed, **settings)[0]
 
     def convert(out: Path, reading: Reading) -> str:
         if reading.dataset is not None:

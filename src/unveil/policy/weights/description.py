@@ -6,7 +6,7 @@ same function with different tensor names; only the former has the transformer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,20 @@ Release = Literal["real-stanford/diffusion_policy", "lerobot"]
 _EMPTY = "_dummy_variable"  # an empty parameter that tells the original a module's device
 
 
-@dataclass(frozen=True)
-class UNetShape:
-    """The arguments of a `ConditionalUNet`."""
+class UNetShape(NamedTuple):
+    """The arguments of a `ConditionalUNet`, in its order."""
 
     features: int
     vector: int
     widths: tuple[int, ...]
     kernel: int
-    step: int
+    step_width: int
     groups: int
     scale: bool
 
 
-@dataclass(frozen=True)
-class TransformerShape:
-    """The arguments of a `PolicyTransformer`."""
+class TransformerShape(NamedTuple):
+    """The arguments of a `PolicyTransformer`, in its order."""
 
     features: int
     horizon: int
@@ -95,16 +93,6 @@ class Described:
     clip: float | None
     sampler: str
 
-    @property
-    def told(self) -> str:
-        """`condition`, as convert.py names it."""
-        return self.condition
-
-    @property
-    def acted(self) -> int:
-        """`n_action`, as convert.py names it."""
-        return self.n_action
-
 
 @dataclass(frozen=True, eq=False)
 class PolicyWeights:
@@ -138,30 +126,44 @@ def window(crop: object, image: tuple[int, ...]) -> tuple[int, int] | None:
             raise ValueError(f"its images of {image} cannot be cropped to {str(crop)[:40]}")
 
 
-def network_of(described: Described) -> ConditionalUNet | PolicyTransformer:
-    """Our network with this shape.
+def shape_of(key: str, listed: object) -> tuple[int, ...]:
+    """The shape that a config lists for an observation.
 
     Raises:
-        ValueError: the shape is invalid.
+        ValueError: anything but numbers from 1 to 9,999.
     """
-    it = described.network
-    try:
-        if isinstance(it, UNetShape):
-            return ConditionalUNet(it.features, it.vector, it.widths, it.kernel, it.step, it.groups, it.scale)
-        sizes = it.features, it.horizon, it.observation, it.observations, it.width, it.depth, it.heads
-        return PolicyTransformer(*sizes, it.dropout, it.dropout_inputs, it.causal)
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise ValueError(f"its network is not valid ({error})") from error
+    shape = tuple(cast(list[Any], listed)) if isinstance(listed, list) else ()
+    if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
+        raise ValueError(f"its {key[:40]} has an invalid shape")
+    return shape
 
 
-def observation_of(described: Described) -> ObservationEncoder:
-    """Our encoder for its observations; without images it has no weights."""
-    return ObservationEncoder(described.parts, described.keypoints)
+def prediction(name: object) -> Literal["eps", "x0"]:
+    """The network's output, by its name in diffusers.
+
+    Raises:
+        ValueError: another output.
+    """
+    if name not in ("epsilon", "sample"):
+        raise ValueError(f"it predicts {str(name)[:40]}; epsilon and sample are known")
+    return "eps" if name == "epsilon" else "x0"
 
 
 def model_of(described: Described) -> nn.ModuleDict:
-    """Network and encoder; the state dict has the names of `PolicyWeights`."""
-    return nn.ModuleDict({"network": network_of(described), "observation": observation_of(described)})
+    """Our network and our encoder of observations, which has no weights without images.
+
+    Returns:
+        A module whose state dict has the names of `PolicyWeights`.
+    Raises:
+        ValueError: the shape of the network is invalid.
+    """
+    it = described.network
+    try:
+        network = ConditionalUNet(*it) if isinstance(it, UNetShape) else PolicyTransformer(*it)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ValueError(f"its network is not valid ({error})") from error
+    encoder = ObservationEncoder(described.parts, described.keypoints)
+    return nn.ModuleDict({"network": network, "observation": encoder})
 
 
 def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetShape:
@@ -179,7 +181,8 @@ def unet_shape(tensors: Mapping[str, Tensor], prefix: str, groups: int) -> UNetS
     film = _of(tensors, f"{prefix}down_modules.0.0.cond_encoder.1.weight", 2)
     if any(name.startswith(f"{prefix}local_cond_encoder.") for name in tensors):
         raise ValueError(
-            "its U-Net is conditioned on observations step by step (obs_as_local_cond), which ours does not support"
+            "its U-Net is conditioned on observations step by step (obs_as_local_cond), which is not "
+            "supported"
         )
     if film.shape[0] not in (widths[0], 2 * widths[0]) or film.shape[1] < step or step < 4 or len(widths) > 8:
         raise ValueError("the FiLM of its U-Net has an invalid shape")

@@ -1,12 +1,12 @@
-"""Checkpoints of real-stanford/diffusion_policy (`.ckpt`), read with our tensor names and without running code in them.
+"""Checkpoints of real-stanford/diffusion_policy (`.ckpt`) under our tensor names; no code in them is run.
 
 Such a file is a zip of `torch.save` with dill: `cfg`, an OmegaConf tree; `state_dicts` of the policy, its
 average (`ema_model`) and the optimizer; and `pickles`, nested pickles, of which only numbers are read.
 """
 
 import zipfile
-import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.files import omegaconf as hydra_config
 from unveil.files import omegaconf_interpolation as interpolation
+from unveil.files.npz import DAMAGE
 from unveil.files.pickles import Made, Symbol, nothing, read_pickle
 from unveil.files.torch_save import Form, read_torch
 from unveil.policy.networks.observation import Part
@@ -25,7 +26,9 @@ from unveil.policy.weights.description import (
     Linear,
     PolicyWeights,
     TransformerShape,
+    prediction,
     renamed,
+    shape_of,
     transformer_shape,
     unet_shape,
     window,
@@ -113,9 +116,6 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         "inpainting" if not as_condition else "tokens" if isinstance(network, TransformerShape) else "film"
     )
     scheduler = _at(policy, "noise_scheduler", dict)
-    predicts = _at(scheduler, "prediction_type", str)
-    if predicts not in ("epsilon", "sample"):
-        raise ValueError(f"it predicts {predicts[:40]}; epsilon and sample are known")
     if policy.get("pred_action_steps_only") is True:
         raise ValueError(
             "its chunks hold only the executed actions (pred_action_steps_only), which is not supported"
@@ -136,7 +136,7 @@ def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described
         first=observed if later else observed - 1,
         steps=_at(scheduler, "num_train_timesteps", int),
         schedule=_at(scheduler, "beta_schedule", str),
-        predicts="eps" if predicts == "epsilon" else "x0",
+        predicts=prediction(_at(scheduler, "prediction_type", str)),
         clip=1.0 if scheduler.get("clip_sample") is True else None,
         sampler=f"{sampler[:40]}, {policy.get('num_inference_steps')} steps",
     )
@@ -158,17 +158,13 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
     shared = any(name.startswith("obs_encoder.key_model_map.rgb.") for name in tensors)
     for part in described.parts:
         if part.encoder is not None and described.keypoints is None:
-            table |= encoder_names(
-                part.encoder, f"obs_encoder.key_model_map.{'rgb' if shared else part.key}", "", ""
-            )
+            net = f"obs_encoder.key_model_map.{'rgb' if shared else part.key}"
+            table |= encoder_names(part.encoder, net, "", "")
         elif part.encoder is not None:
             net = f"obs_encoder.obs_nets.{part.key}"
             table |= encoder_names(part.encoder, f"{net}.nets.0.nets", f"{net}.nets.1.nets", f"{net}.nets.3")
-            others += [
-                f"{net}.backbone.",
-                f"{net}.pool.",
-                *(f"{net}.nets.1.{name}" for name in ("temperature", "pos_x", "pos_y")),
-            ]
+            duplicates = ("backbone.", "pool.", "nets.1.temperature", "nets.1.pos_x", "nets.1.pos_y")
+            others += [f"{net}.{name}" for name in duplicates]
     others += ["normalizer.", "model.mask", "model.memory_mask"]  # duplicates, or constants
     temperatures = [value for name, value in tensors.items() if name.endswith(".temperature")]
     if any(not torch.equal(value, torch.ones_like(value)) for value in temperatures):
@@ -205,21 +201,21 @@ def normalizers(tensors: Mapping[str, Tensor], described: Described) -> dict[str
 
 
 def renormalized(normalization: Mapping[str, Linear], described: Described) -> dict[str, Linear]:
-    """The normalisation followed by ImageNet's, for `imagenet_norm`: ((x scale + offset) - mean) / deviation of images.
+    """The normalisation followed by that of ImageNet, ((x scale + offset) - mean) / deviation, of images.
 
     Raises:
         ValueError: images without three channels.
     """
     mean, deviation = (torch.tensor(values)[:, None, None] for values in IMAGENET)
-    found = dict(normalization)
+    linear = dict(normalization)
     for part in described.parts:
         if part.encoder is not None:
             if part.shape[0] != 3:
                 got = f"its {part.key[:40]} has {part.shape[0]} channels"
                 raise ValueError(f"{got}, but imagenet_norm needs three")
             it = normalization[part.key]
-            found[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
-    return found
+            linear[part.key] = Linear(it.scale / deviation, (it.offset - mean) / deviation)
+    return linear
 
 
 def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,24 +238,24 @@ def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -> tuple[Part, ...]:
-    """The parts in the order of `MultiImageObsEncoder`: images by name, then numbers by name; images may share one encoder."""
-    parts = _parts(observations, None)
-    images = sorted((part for part in parts if part.encoder is not None), key=lambda part: part.key)
-    crops, found = encoder.get("crop_shape"), list[Part]()
-    for i, part in enumerate(images):
-        crop = cast(dict[str, Any], crops).get(part.key) if isinstance(crops, dict) else crops
-        number = 0 if encoder.get("share_rgb_model") is True else i
-        found.append(Part(part.key, part.shape, number, window(crop, part.shape)))
-    return (*found, *sorted((part for part in parts if part.encoder is None), key=lambda part: part.key))
+    """The parts in the order of `MultiImageObsEncoder`: images by name, then numbers by name.
+
+    Images may share one encoder.
+    """
+    parts = sorted(_parts(observations, None), key=lambda part: (part.encoder is None, part.key))
+    crops, shared = encoder.get("crop_shape"), encoder.get("share_rgb_model") is True
+    for i, part in enumerate(parts):
+        if part.encoder is not None:
+            crop = cast(dict[str, Any], crops).get(part.key) if isinstance(crops, dict) else crops
+            parts[i] = replace(part, encoder=0 if shared else i, crop=window(crop, part.shape))
+    return tuple(parts)
 
 
 def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
     """The parts in the order of `shape_meta`, each image with its own encoder."""
     parts, encoders = list[Part](), 0
     for key, meta in observations.items():
-        shape = tuple(_at(meta, "shape", list))
-        if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
-            raise ValueError(f"its observation {key[:40]} has an invalid shape")
+        shape = shape_of(key, _at(meta, "shape", list))
         if meta.get("type", "low_dim") == "low_dim":
             if len(shape) != 1:
                 raise ValueError(
@@ -308,16 +304,7 @@ def _other(file: Path) -> str:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             with archive.open(names[0]) as tree:
                 pickled = tree.read(2**24)
-    except (
-        OSError,
-        ValueError,
-        IndexError,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ):
+    except DAMAGE:
         return ""
     if b"pytorch-lightning_version" in pickled:
         return "; it is a checkpoint of PyTorch Lightning, not of real-stanford/diffusion_policy"

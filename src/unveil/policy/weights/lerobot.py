@@ -1,4 +1,4 @@
-"""Diffusion policies of LeRobot: a folder with `config.json` and `model.safetensors`, read with our tensor names.
+"""Diffusion policies of LeRobot, folders with `config.json` and `model.safetensors`, under our tensor names.
 
 Statistics are buffers of the model (before 0.4), or in files beside it: `policy_preprocessor.json` names a
 safetensors file with `observation.state.min` and the like, `policy_postprocessor.json` one for the actions.
@@ -21,7 +21,9 @@ from unveil.policy.weights.description import (
     Linear,
     PolicyWeights,
     UNetShape,
+    prediction,
     renamed,
+    shape_of,
     unet_shape,
     window,
 )
@@ -32,27 +34,35 @@ _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _EPS = 1e-8  # LeRobot's value for a deviation or a range of zero
 
 
-def is_lerobot(folder: Path) -> bool:
-    """Whether a folder holds a LeRobot policy of any type: its config.json names features, or before 0.2 their shapes."""
+def lerobot_config(folder: Path) -> dict[str, Any] | None:
+    """The config.json of a LeRobot policy of any type, which names features, or before 0.2 their shapes.
+
+    Returns:
+        The contents; None if the folder holds no such policy.
+    """
     try:
         config = read_object(folder / "config.json")
     except (UnveilError, OSError):
-        return False
+        return None
     sides = [("input_features", "output_features"), ("input_shapes", "output_shapes")]
-    return config.get("type") == "diffusion" or any(
-        all(isinstance(config.get(name), dict) for name in pair) for pair in sides
-    )
+    named = any(all(isinstance(config.get(name), dict) for name in pair) for pair in sides)
+    return config if named or config.get("type") == "diffusion" else None
 
 
-def read_policy_folder(folder: Path) -> PolicyWeights:
+def read_policy_folder(folder: Path, config: dict[str, Any] | None = None) -> PolicyWeights:
     """Read a policy's description, weights and normalisers. LeRobot stores no averaged weights.
 
+    Args:
+        config: contents of its config.json, where they have been read.
     Raises:
         UnveilError: a file is missing or damaged, or the policy is not supported.
     """
-    config = current(read_object(folder / "config.json"))
+    config = current(config or read_object(folder / "config.json"))
     try:
-        check_type(config)
+        if config.get("type") != "diffusion":
+            missing = "its config.json has no type and no noise_scheduler_type"
+            reason = f"it is of type {str(config['type'])[:40]}" if "type" in config else missing
+            raise ValueError(f"{reason}; diffusion is supported")
         tensors = read_weights(folder)
         described = describe(config, tensors)
         weights = renamed_policy(tensors, described)
@@ -82,13 +92,13 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise ValueError(f"{twice[0][:80]} is in two of its shards")
         tensors |= part
     if wrong := sorted(named.keys() ^ tensors.keys()):
-        place = "in no shard" if wrong[0] in named else "in a shard, but not in the index"
-        raise ValueError(f"{wrong[0][:80]} is {place}")
+        where = "in no shard" if wrong[0] in named else "in a shard, but not in the index"
+        raise ValueError(f"{wrong[0][:80]} is {where}")
     return tensors
 
 
 def current(config: dict[str, Any]) -> dict[str, Any]:
-    """A config in the format since LeRobot 0.2; older ones are recognised by `input_shapes` and a noise scheduler.
+    """A config in the format since LeRobot 0.2; older ones have `input_shapes` and a noise scheduler.
 
     The `normalization_mapping` of those then has features as keys in addition to kinds. A config without its
     type is one of diffusion if it names a noise scheduler (huggingface/lerobot#1105).
@@ -130,28 +140,25 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
     Raises:
         ValueError: an unsupported policy or variant, or an incomplete config.
     """
-    check_type(config)
     network = unet_shape(tensors, "diffusion.unet.", _whole(config, "n_groups"))
-    images = _features(config, "VISUAL")
+    shapes = _input_shapes(config)
+    images = {key: shape for key, shape in shapes.items() if len(shape) == 3}
     if images and config.get("use_group_norm") is not True:
         raise ValueError("its image encoder has BatchNorm (use_group_norm false), ours GroupNorm")
     if images and (config.get("vision_backbone") != "resnet18" or config.get("resize_shape") is not None):
         raise ValueError(
             "its image encoder is not a resnet18 without resizing (vision_backbone, resize_shape)"
         )
-    shapes, crop = _features(config, None), config.get("crop_shape")
     if STATE not in shapes:
         raise ValueError(f"its config has no {STATE}")
     apart = config.get("use_separate_rgb_encoder_per_camera") is True
     parts = [Part(STATE, shapes[STATE])]
     for i, (key, shape) in enumerate(images.items()):
-        parts.append(Part(key, shape, i if apart else 0, window(crop, shape)))
+        parts.append(Part(key, shape, i if apart else 0, window(config.get("crop_shape"), shape)))
     if ENVIRONMENT in shapes:
         parts.append(Part(ENVIRONMENT, shapes[ENVIRONMENT]))
     steps = _whole(config, "num_train_timesteps")
-    predicts, observed = config.get("prediction_type"), _whole(config, "n_obs_steps")
-    if predicts not in ("epsilon", "sample"):
-        raise ValueError(f"it predicts {str(predicts)[:40]}; epsilon and sample are known")
+    observed = _whole(config, "n_obs_steps")
     bound = config.get("clip_sample_range", 1.0)
     if not isinstance(bound, int | float) or not 0 < bound < 1e6:
         raise ValueError("clip_sample_range in its config is missing or invalid")
@@ -169,22 +176,10 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Descri
         first=observed - 1,
         steps=steps,
         schedule=str(config.get("beta_schedule"))[:40],
-        predicts="eps" if predicts == "epsilon" else "x0",
+        predicts=prediction(config.get("prediction_type")),
         clip=float(bound) if config.get("clip_sample") is True else None,
         sampler=f"{sampler[:40]}, {config.get('num_inference_steps') or steps} steps",
     )
-
-
-def check_type(config: Mapping[str, Any]) -> None:
-    """Refuse policies without diffusion.
-
-    Raises:
-        ValueError: another type, or none.
-    """
-    if config.get("type") != "diffusion":
-        missing = "its config.json has no type and no noise_scheduler_type"
-        reason = f"it is of type {str(config['type'])[:40]}" if "type" in config else missing
-        raise ValueError(f"{reason}; diffusion is supported")
 
 
 def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
@@ -208,7 +203,7 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
 def normalizers(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described
 ) -> dict[str, Linear]:
-    """The normalisation of observations and actions: from the model's buffers if it has any, else from the files beside it.
+    """The normalisation of observations and actions, from the model's buffers, or else the files beside it.
 
     Raises:
         UnveilError: a file is damaged.
@@ -268,33 +263,28 @@ def _beside(folder: Path, name: str) -> dict[str, Tensor]:
     file = folder / f"{name}.json"
     if not file.is_file():
         return {}
-    found: dict[str, Tensor] = {}
+    statistics: dict[str, Tensor] = {}
     for step in cast(list[Any], read_object(file).get("steps") or []):
         state = cast(dict[str, Any], step).get("state_file") if isinstance(step, dict) else None
         if isinstance(state, str) and "normalizer" in state:
             if Path(state).name != state:
                 raise ValueError(f"{file.name} names a file in another folder")
-            found |= read_tensors(folder / state)
-    return found
+            statistics |= read_tensors(folder / state)
+    return statistics
 
 
-def _features(config: Mapping[str, Any], kind: str | None) -> dict[str, tuple[int, ...]]:
-    """Shapes of the inputs, or of the inputs of one kind; an image's is (C, h, w)."""
-    found: dict[str, tuple[int, ...]] = {}
+def _input_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs; (C, h, w) for images, (D,) for all others."""
+    shapes: dict[str, tuple[int, ...]] = {}
     inputs = config.get("input_features")
     if not isinstance(inputs, dict):
         raise ValueError("its config has no input_features")
     for key, value in cast(dict[str, Any], inputs).items():
         feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
-        listed = feature.get("shape")
-        shape = tuple(cast(list[Any], listed)) if isinstance(listed, list) else ()
-        if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
-            raise ValueError(f"its {key[:40]} has an invalid shape")
+        shape = shapes[key] = shape_of(key, feature.get("shape"))
         if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
             raise ValueError(f"its {key[:40]} of shape {shape} is neither a vector nor an image (C, h, w)")
-        if kind in (None, feature.get("type")):
-            found[key] = shape
-    return found
+    return shapes
 
 
 def _kind(key: str) -> str:

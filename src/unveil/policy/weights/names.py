@@ -72,7 +72,10 @@ def transformer_names(shape: TransformerShape, theirs: str) -> Names:
 
 
 def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Split PyTorch's attention matrices: `qkv` of self-attention, `query` and `memory` (keys and values) of cross-attention."""
+    """Split PyTorch's attention matrices.
+
+    Self-attention has `qkv`; cross-attention has `query`, and `memory` for keys and values.
+    """
     parts: dict[str, Tensor] = {}
     for name, value in tensors.items():
         head, _, end = name.rpartition(".in_proj_")

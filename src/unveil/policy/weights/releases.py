@@ -1,53 +1,41 @@
-"""Which release's policies lie at a path: real-stanford/diffusion_policy's or LeRobot's."""
-
-from __future__ import annotations
+"""The policies of other programs at a path: real-stanford/diffusion_policy's or LeRobot's."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from unveil.policy.weights.description import PolicyWeights
-
-
-def found(path: Path) -> list[Path]:
-    """The policies at a path: a `.ckpt`, a folder of some, or of LeRobot a policy's folder, its `pretrained_model` or all of a training."""
-    from unveil.policy.weights.lerobot import is_lerobot
-
-    if path.suffix == ".ckpt" and path.is_file():
-        return [path]
-    for folder in (path, path / "pretrained_model"):
-        if is_lerobot(folder):
-            return [folder]
-    return sorted([*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt"), *_trained(path)])
+from unveil.policy.weights.description import PolicyWeights
+from unveil.policy.weights.diffusion_policy import read_policy
+from unveil.policy.weights.lerobot import lerobot_config, read_policy_folder
 
 
-def is_foreign(path: Path) -> bool:
-    """Whether a path is a `.ckpt` or a folder of LeRobot's, itself, its `pretrained_model` or those of a training; other folders are looked
-    into for ours."""
-    from unveil.policy.weights.lerobot import is_lerobot
+class Released(NamedTuple):
+    """A `.ckpt` of real-stanford/diffusion_policy, or a folder of LeRobot with its parsed config.json."""
 
-    if path.suffix == ".ckpt" and path.is_file():
-        return True
-    return any(is_lerobot(folder) for folder in (path, path / "pretrained_model")) or bool(_trained(path))
+    path: Path
+    config: dict[str, Any] | None = None
 
+    def read(self) -> PolicyWeights:
+        """Read the policy.
 
-def _trained(path: Path) -> list[Path]:
-    """The policies that a training of LeRobot left in `checkpoints/<step>/pretrained_model`; `last` is one of them again."""
-    from unveil.policy.weights.lerobot import is_lerobot
-
-    folders = [
-        place for place in path.glob("checkpoints/*/pretrained_model") if not place.parent.is_symlink()
-    ]
-    return sorted(folder for folder in folders if is_lerobot(folder))
+        Raises:
+            UnveilError: it cannot be read or used.
+        """
+        return read_policy(self.path) if self.config is None else read_policy_folder(self.path, self.config)
 
 
-def read(path: Path) -> PolicyWeights:
-    """One of them.
+def released_policies(path: Path) -> list[Released]:
+    """The policies at a path, none if there are none.
 
-    Raises:
-        UnveilError: it cannot be read, or cannot be used.
+    The path is a `.ckpt`, a folder of some, or LeRobot's folder of a policy, its `pretrained_model`, or the
+    folder of a training, with `checkpoints/<step>/pretrained_model` (`last` is a link to one of them).
     """
-    from unveil.policy.weights.diffusion_policy import read_policy
-    from unveil.policy.weights.lerobot import read_policy_folder
-
-    return read_policy_folder(path) if path.is_dir() else read_policy(path)
+    if path.suffix == ".ckpt" and path.is_file():
+        return [Released(path)]
+    for folder in (path, path / "pretrained_model"):
+        if config := lerobot_config(folder):
+            return [Released(folder, config)]
+    released = [Released(file) for file in (*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt"))]
+    for folder in path.glob("checkpoints/*/pretrained_model"):
+        if not folder.parent.is_symlink() and (config := lerobot_config(folder)):
+            released.append(Released(folder, config))
+    return sorted(released, key=lambda it: it.path)

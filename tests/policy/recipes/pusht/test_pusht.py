@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import unveil
-from pusht_recorded import TWO, recorded
+from pusht_recorded import QUICK, TINY, TWO, recorded
 from replay_buffers import FORMATS, write_lerobot
 from unveil.cli import main
 from unveil.files.pictures import write_video
@@ -26,40 +27,8 @@ from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
 from unveil.runs.flags import flat
 
 ROOT = Path(__file__).resolve().parents[4]
-TINY = [
-    "--preset",
-    "tiny",
-    "--data",
-    str(TWO),
-    "--batch-size",
-    "8",
-    "--threads",
-    "1",
-    "--device",
-    "cpu",
-    "--widths",
-    "8",
-    "16",
-]
-QUICK = [
-    "--episodes",
-    "2",
-    "--max-steps",
-    "10",
-    "--decisions",
-    "2",
-    "--sampling-steps",
-    "2",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pusht") / "run"
-    assert main(["train", "pusht", *TINY, "--steps", "4", "--save-every", "2", "--out", str(folder)]) == 0
-    return folder
+PIXELS = shlex.split("--observation pixels --image-width 16 --image-keypoints 4 --crop 48")
+ONE = shlex.split("--steps 1 --save-every 1 --batch-size 2")
 
 
 def test_demonstrations_are_converted_with_a_card(tmp_path, capsys):
@@ -108,19 +77,7 @@ def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, c
     with np.load(tmp_path / "o.npz") as stored:
         np.testing.assert_array_equal(stored["img"], (255 * unit).round())
         assert stored["img"].dtype == np.uint8
-    few = [
-        *TINY,
-        "--data",
-        str(tmp_path / "o.npz"),
-        "--observation",
-        "state",
-        "--hold-out",
-        "0",
-        "--steps",
-        "1",
-        "--save-every",
-        "1",
-    ]
+    few = [*TINY, "--data", str(tmp_path / "o.npz"), "--observation", "state", "--hold-out", "0", *ONE]
     assert main(["train", "pusht", *few, "--out", str(tmp_path / "run")]) == 0
     assert "1 of 3 episodes have fewer than 8 steps" in capsys.readouterr().err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -128,20 +85,8 @@ def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, c
     np.savez(tmp_path / "n.npz", **arrays | {"img": 2 * unit - 1})
     assert main(["data", "pusht", "--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz")]) == 2
     assert "'img' has colours from -0.99" in capsys.readouterr().err
-    assert (
-        main(
-            [
-                "data",
-                "pusht",
-                "--from",
-                str(tmp_path / "n.npz"),
-                "--out",
-                str(tmp_path / "p.npz"),
-                "--no-pictures",
-            ]
-        )
-        == 0
-    )
+    blind = ["--from", str(tmp_path / "n.npz"), "--out", str(tmp_path / "p.npz"), "--no-pictures"]
+    assert main(["data", "pusht", *blind]) == 0
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(run, tmp_path):
@@ -188,19 +133,8 @@ def test_eval_writes_the_published_score(run, flags, tmp_path, capsys):
 @pytest.mark.parametrize("method", ["wait", "naive", "prefix", "soft", "hard"])
 def test_eval_under_a_delay(run, method, tmp_path, capsys):
     out = tmp_path / "score.json"
-    flags = [
-        "--checkpoint",
-        str(run),
-        *QUICK,
-        "--n-action",
-        "3",
-        "--delay",
-        "2",
-        "--asynchronous",
-        method,
-        "--json",
-        str(out),
-    ]
+    delay = ["--n-action", "3", "--delay", "2", "--asynchronous", method]
+    flags = ["--checkpoint", str(run), *QUICK, *delay, "--json", str(out)]
     if method == "prefix":
         assert main(["eval", "pusht", *flags]) == 2
         assert "trained with prefixes of up to 0 actions, the delay is 2" in capsys.readouterr().err
@@ -214,23 +148,8 @@ def test_video_and_picture_show_the_chunks(run, tmp_path, capsys):
     video, picture = tmp_path / "v.gif", tmp_path / "c.png"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--video", str(video)]) == 0
     assert iio.imread(video).shape[1:] == (224, 452, 3)
-    assert (
-        main(
-            [
-                "sample",
-                "pusht",
-                "--checkpoint",
-                str(run),
-                "--candidates",
-                "3",
-                "--out",
-                str(picture),
-                "--json",
-                "-",
-            ]
-        )
-        == 0
-    )
+    sample = ["--candidates", "3", "--out", str(picture), "--json", "-"]
+    assert main(["sample", "pusht", "--checkpoint", str(run), *sample]) == 0
     captured = capsys.readouterr()
     assert "3 chunks of 16 actions" in captured.err
     assert np.array(json.loads(captured.out[captured.out.index("{") :])["chunks"]).shape == (3, 16, 2)
@@ -270,24 +189,8 @@ def test_other_observations_networks_and_predictions_run(tmp_path):
 def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     """Its shape and prefix are the teacher's; it says v."""
     folder = tmp_path / "student"
-    assert (
-        main(
-            [
-                "train",
-                "pusht",
-                *TINY,
-                "--distill",
-                str(run),
-                "--steps",
-                "2",
-                "--save-every",
-                "2",
-                "--out",
-                str(folder),
-            ]
-        )
-        == 0
-    )
+    distill = ["--distill", str(run), "--steps", "2", "--save-every", "2", "--out", str(folder)]
+    assert main(["train", "pusht", *TINY, *distill]) == 0
     config = json.loads((folder / "config.json").read_text())
     assert (config["predicts"], config["widths"], config["horizon"]) == ("v", [8, 16], 16)
     eval_student = ["eval", "pusht", "--checkpoint", str(folder), *QUICK]
@@ -296,28 +199,13 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     assert json.loads(out.read_text())["metrics"]["nfe"] == 1.0
     assert len(unveil.load(folder, "cpu").times) == 3
     assert main(eval_student) == 0
-    assert (
-        main(
-            [
-                "sample",
-                "pusht",
-                "--checkpoint",
-                str(folder),
-                "--candidates",
-                "2",
-                "--out",
-                str(tmp_path / "c.png"),
-            ]
-        )
-        == 0
-    )
+    sample = ["--candidates", "2", "--out", str(tmp_path / "c.png")]
+    assert main(["sample", "pusht", "--checkpoint", str(folder), *sample]) == 0
+    eval_run = ["eval", "pusht", "--checkpoint", str(run), *QUICK]
     capsys.readouterr()
     for arguments, message in (
         ([*eval_student, "--solver", "ddim"], "a distilled student: give --solver consistency"),
-        (
-            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--solver", "consistency"],
-            "needs a distilled student",
-        ),
+        ([*eval_run, "--solver", "consistency"], "needs a distilled student"),
         (
             ["train", "pusht", *TINY, "--distill", str(folder), "--out", str(tmp_path / "grandchild")],
             "this is a student itself",
@@ -326,14 +214,8 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
             [*eval_student, "--sampling-steps", "4"],
             "--sampling-steps must be one of 1, 2, 3, 6 for this student",
         ),
-        (
-            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--sampling-steps", "101"],
-            "--sampling-steps must be at most",
-        ),
-        (
-            ["eval", "pusht", "--checkpoint", str(run), *QUICK, "--temperature", "nan"],
-            "--temperature must be a finite number of at least 0, got nan",
-        ),
+        ([*eval_run, "--sampling-steps", "101"], "--sampling-steps must be at most"),
+        ([*eval_run, "--temperature", "nan"], "--temperature must be a finite number of at least 0, got nan"),
         (
             [
                 "train",
@@ -348,18 +230,7 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
             ],
             "the teacher's",
         ),
-        (
-            [
-                "eval",
-                "pusht",
-                "--checkpoint",
-                str(run),
-                *QUICK,
-                "--video",
-                str(run / "config.json" / "v.gif"),
-            ],
-            "cannot write",
-        ),
+        ([*eval_run, "--video", str(run / "config.json" / "v.gif")], "cannot write"),
         (
             ["demo", "pusht", "--checkpoint", str(run), "--out", str(run / "config.json" / "d")],
             "cannot write",
@@ -367,10 +238,6 @@ def test_a_student_is_distilled_and_wants_its_own_solver(run, tmp_path, capsys):
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
-
-
-PIXELS = ["--observation", "pixels", "--image-width", "16", "--image-keypoints", "4", "--crop", "48"]
-ONE = ["--steps", "1", "--save-every", "1", "--batch-size", "2"]
 
 
 def seen():
@@ -399,52 +266,13 @@ def test_pixels_are_trained_on_and_acted_from(kind, tmp_path, capsys):
     config = json.loads((folder / "config.json").read_text())
     assert config["observations"] == 2 + 3 * 96 * 96
     if kind == "npz":
-        quick = [
-            "--episodes",
-            "1",
-            "--max-steps",
-            "3",
-            "--decisions",
-            "1",
-            "--sampling-steps",
-            "1",
-            "--device",
-            "cpu",
-        ]
-        assert (
-            main(
-                [
-                    "eval",
-                    "pusht",
-                    "--checkpoint",
-                    str(folder),
-                    *quick,
-                    "--delay",
-                    "2",
-                    "--asynchronous",
-                    "prefix",
-                ]
-            )
-            == 0
-        )
+        quick = shlex.split("--episodes 1 --max-steps 3 --decisions 1 --sampling-steps 1 --device cpu")
+        delay = ["--delay", "2", "--asynchronous", "prefix"]
+        assert main(["eval", "pusht", "--checkpoint", str(folder), *quick, *delay]) == 0
     capsys.readouterr()
-    assert (
-        main(
-            [
-                "train",
-                "pusht",
-                *TINY,
-                *PIXELS,
-                *ONE,
-                "--data",
-                str(tmp_path / "blind.npz"),
-                "--out",
-                str(tmp_path / "no"),
-            ]
-        )
-        == 2
-    )
-    assert "no pictures 'img' (N, 96, 96, 3) to see" in capsys.readouterr().err
+    blind = ["--data", str(tmp_path / "blind.npz"), "--out", str(tmp_path / "no")]
+    assert main(["train", "pusht", *TINY, *PIXELS, *ONE, *blind]) == 2
+    assert "no pictures 'img' (N, 96, 96, 3), nor" in capsys.readouterr().err
 
 
 def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
@@ -469,18 +297,8 @@ def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
         ("agent", [], "the agent alone"),
         ("agent", PIXELS, "no videos/**/observation.image"),
     ):
-        arguments = [
-            "train",
-            "pusht",
-            *TINY,
-            "--data",
-            str(tmp_path / name),
-            *flags,
-            *ONE,
-            "--out",
-            str(tmp_path / f"{name}-run{len(message)}"),
-        ]
-        assert main(arguments) == (2 if message else 0)
+        files = ["--data", str(tmp_path / name), "--out", str(tmp_path / f"{name}-run{len(message)}")]
+        assert main(["train", "pusht", *TINY, *flags, *ONE, *files]) == (2 if message else 0)
         assert message in capsys.readouterr().err
     assert main(["data", "pusht", "--from", str(tmp_path / "eyes"), "--out", str(tmp_path / "eyes.npz")]) == 0
     assert (
@@ -493,18 +311,8 @@ def test_a_video_may_be_mp4_where_there_is_ffmpeg(tmp_path, capsys, monkeypatch)
     frames = np.zeros((5, 20, 34, 3), np.uint8)
     frames[:, :, 17:] = 40 * np.arange(5)[:, None, None, None]  # the right half brightens
     write_video(tmp_path / "v.mp4", list(frames), 100)
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-i",
-        str(tmp_path / "v.mp4"),
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-",
-    ]
+    flags = ["-v", "error", "-i", str(tmp_path / "v.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *flags]
     read = np.frombuffer(
         subprocess.run(command, check=True, capture_output=True, timeout=300).stdout, np.uint8
     ).reshape(5, 20, 34, 3)
@@ -608,10 +416,8 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
 
 def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_are(run, tmp_path):
     """Nor on how many decisions are timed; up to the rounding of batched products, before contacts amplify it."""
-    out, few = (
-        tmp_path / "s.json",
-        [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(tmp_path / "s.json")],
-    )
+    out = tmp_path / "s.json"
+    few = [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(out)]
     scores = []
     for more in (
         ["--episodes", "3"],

@@ -9,30 +9,15 @@ import pytest
 
 import unveil
 from foreign_policies import lerobot, unpacked
-from pusht_recorded import TWO, recorded
+from pusht_recorded import SMALL, TWO, recorded
 from replay_buffers import write_lerobot
 from unveil.cli import main
 from unveil.policy.data.demonstrations import Demonstrations
 
-TINY = [
-    "--steps",
-    "1",
-    "--save-every",
-    "1",
-    "--batch-size",
-    "4",
-    "--threads",
-    "1",
-    "--device",
-    "cpu",
-    "--preset",
-    "tiny",
-    "--widths",
-    "8",
-    "16",
-]
-EVAL = ["--episodes", "1", "--max-steps", "2", "--decisions", "1", "--sampling-steps", "1", "--device", "cpu"]
-SMALL = ["--image-width", "16", "--image-keypoints", "4", "--crop", "40", "--horizon", "8", "--n-action", "4"]
+STEP = shlex.split("--steps 1 --save-every 1 --batch-size 4 --device cpu")
+TINY = [*SMALL, *STEP]
+EVAL = shlex.split("--episodes 1 --max-steps 2 --decisions 1 --sampling-steps 1 --device cpu")
+PIXELS = shlex.split("--image-width 16 --image-keypoints 4 --crop 40 --horizon 8 --n-action 4")
 
 
 def next_line(capsys) -> list[str]:
@@ -57,7 +42,7 @@ def test_data_then_training_then_a_score(pixels, tmp_path, monkeypatch, capsys):
     assert main(["data", "pusht", "--from", source, "--out", "my demos.npz"]) == 0
     command = next_line(capsys)
     assert command[:2] == ["train", "pusht"] and ("--observation" in command) == pixels
-    assert main([*command, *TINY, *(SMALL if pixels else [])]) == 0
+    assert main([*command, *TINY, *(PIXELS if pixels else [])]) == 0
     command = next_line(capsys)
     assert command[:2] == ["eval", "pusht"] and main([*command, *EVAL]) == 0
 
@@ -87,20 +72,7 @@ def test_a_converted_policy_is_scored_acts_and_begins_a_new_run(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert main(["weights", "convert", str(unpacked("cnn", tmp_path)), "their run"]) == 0  # of states
     assert main([*next_line(capsys), *EVAL]) == 0
-    train = [
-        "train",
-        "pusht",
-        "--data",
-        str(TWO),
-        "--steps",
-        "1",
-        "--save-every",
-        "1",
-        "--batch-size",
-        "4",
-        "--device",
-        "cpu",
-    ]
+    train = ["train", "pusht", "--data", str(TWO), *STEP]
     for more in ([], ["--resume"]):
         assert main([*train, "--observation", "state", "--out", "their run", *more]) == 2
         error = capsys.readouterr().err
@@ -136,7 +108,6 @@ def test_a_converted_policy_of_another_robot_acts_in_python(tmp_path, monkeypatc
     )
     assert found is not None
     assert unveil.load(found[1], "cpu", sampling_steps=1).act(np.zeros((2, int(found[2])))).shape == (2, 2)
-    assert (
-        main(["train", "pusht", "--data", str(TWO), *TINY[:-3], "--start-from", "run", "--out", "new"]) == 2
-    )
+    start = ["--preset", "tiny", *STEP, "--start-from", "run", "--out", "new"]
+    assert main(["train", "pusht", "--data", str(TWO), *start]) == 2
     assert "it observes other, but training knows keypoints" in capsys.readouterr().err

@@ -1,74 +1,23 @@
 """What stands around PushT's policies: cards, the demo, lists of runs, versions."""
 
 import json
+import shlex
 
 import imageio.v3 as iio
 import pytest
 
 import unveil
-from pusht_recorded import TWO
+from pusht_recorded import QUICK, TWO
 from unveil.cli import main
 from unveil.commands.pack import Pack, pack
 from unveil.errors import UnveilError
 from unveil.policy.recipes.pusht.card import pusht_card
 from unveil.runs import checkpoints as locate
 
-TINY = [
-    "--preset",
-    "tiny",
-    "--data",
-    str(TWO),
-    "--batch-size",
-    "8",
-    "--threads",
-    "1",
-    "--device",
-    "cpu",
-    "--widths",
-    "8",
-    "16",
-]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("surface") / "run"
-    assert (
-        main(
-            [
-                "train",
-                "pusht",
-                *TINY,
-                "--steps",
-                "4",
-                "--save-every",
-                "4",
-                "--seed",
-                "3",
-                "--out",
-                str(folder),
-            ]
-        )
-        == 0
-    )
-    return folder
-
 
 def test_a_packaged_policy_has_its_card_and_acts(run, tmp_path, monkeypatch, capsys):
     scores = tmp_path / "score.json"
-    quick = [
-        "--episodes",
-        "2",
-        "--max-steps",
-        "4",
-        "--decisions",
-        "2",
-        "--sampling-steps",
-        "2",
-        "--device",
-        "cpu",
-    ]
-    assert main(["eval", "pusht", "--checkpoint", str(run), *quick, "--json", str(scores)]) == 0
+    assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--json", str(scores)]) == 0
     said = pack(Pack(run, "pusht-small", (scores,), into=tmp_path / "zoo"))
     assert "MB" in said
     card = (tmp_path / "zoo" / "pusht-small" / "card.md").read_text()
@@ -133,19 +82,8 @@ def test_converted_weights_are_not_packaged(run, tmp_path):
 
 def test_the_demo_shows_chunks_and_the_next_command(run, tmp_path, capsys):
     out = tmp_path / "demo"
-    flags = [
-        "--checkpoint",
-        str(run),
-        "--episodes",
-        "2",
-        "--max-steps",
-        "6",
-        "--device",
-        "cpu",
-        "--out",
-        str(out),
-    ]
-    assert main(["demo", "pusht", *flags]) == 0
+    flags = ["--episodes", "2", "--max-steps", "6", "--device", "cpu", "--out", str(out)]
+    assert main(["demo", "pusht", "--checkpoint", str(run), *flags]) == 0
     said = capsys.readouterr().out
     assert "next:" in said and f"eval pusht --checkpoint {run}" in said
     assert iio.imread(out / "pusht.gif").shape[1:] == (224, 452, 3)
@@ -164,21 +102,8 @@ def test_the_demo_shows_the_packaged_policy(tmp_path, monkeypatch, capsys):
 def test_the_packaged_policy_pushes_the_block_onto_its_mark(tmp_path):
     """Three network calls a decision; a policy whose actions are scaled or shifted wrongly scores below 0.3."""
     out = tmp_path / "score.json"
-    flags = [
-        "--preset",
-        "fast",
-        "--episodes",
-        "6",
-        "--seed",
-        "1000",
-        "--decisions",
-        "1",
-        "--device",
-        "cpu",
-        "--json",
-        str(out),
-    ]
-    assert main(["eval", "pusht", "--checkpoint", "pusht-keypoints", *flags]) == 0
+    flags = shlex.split("--preset fast --episodes 6 --seed 1000 --decisions 1 --device cpu")
+    assert main(["eval", "pusht", "--checkpoint", "pusht-keypoints", *flags, "--json", str(out)]) == 0
     assert json.loads(out.read_text())["metrics"]["score_mean"] > 0.75
 
 

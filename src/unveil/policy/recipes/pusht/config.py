@@ -1,4 +1,4 @@
-"""Diffusion Policy on PushT: the configs. The presets `paper` are those of real-stanford/diffusion_policy."""
+"""Diffusion Policy on PushT: settings and presets; `paper` has those of real-stanford/diffusion_policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tyro
 
 from unveil.checks import Bounds, check_fields
 from unveil.policy.settings import Delayed, PolicySettings
-from unveil.runs.flags import Run, RunFlags, changed
+from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
 
 URL = "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip"
@@ -28,29 +28,33 @@ class TrainPushT:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny learns in minutes; default takes about an hour on a laptop; paper is as published; other flags change single fields"""
+    """size and duration of the training: tiny learns in minutes, default takes about an hour on a laptop,
+    paper is as published; other flags change single fields"""
     data: str = "pusht"
-    """what `unveil data pusht` wrote, or the path or https address of demonstrations in any format that it reads"""
+    """demonstrations: pusht for what `unveil data pusht` wrote, or the path or https address of a file in any
+    format that it reads"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
-    """keypoints: nine points of the block and the agent's position (20 numbers); state: both positions and the block's angle (5);
-    pixels: a picture and the agent's position"""
+    """observed numbers; keypoints: nine points of the block and the agent's position (20 numbers); state:
+    both positions and the block's angle (5); pixels: a picture and the agent's position"""
     network: Literal["cnn", "transformer"] = "cnn"
-    """cnn: the conditional U-Net; transformer: the encoder-decoder transformer"""
+    """architecture: the conditional U-Net (cnn) or the encoder-decoder transformer (transformer)"""
     condition: Literal["auto", "film", "tokens", "inpainting"] = "auto"
-    """how the network is conditioned on observations: by FiLM (cnn), as tokens (transformer), or as known rows of the denoised chunk
-    (inpainting, cnn); auto: film or tokens"""
+    """conditioning on observations: by FiLM (film, cnn), as tokens (tokens, transformer), or as known rows
+    of the denoised chunk (inpainting, cnn); auto: film or tokens"""
     n_obs: Count = 2
-    """newest observations that a decision is conditioned on"""
+    """number of newest observations that a decision is conditioned on"""
     horizon: Count = 16
-    """actions per predicted chunk; the cnn needs a multiple of 2^(levels - 1)"""
+    """number of actions in a predicted chunk; the cnn needs a multiple of 2^(levels - 1)"""
     n_action: Count = 8
-    """actions executed of each chunk; fewer react sooner and cost more decisions"""
+    """number of actions executed of each chunk; fewer react sooner and cost more decisions"""
     prefix: Annotated[int, Bounds(0)] = 0
-    """largest number of known first actions in training, for acting while the next chunk is computed; 0: none, as published"""
+    """largest number of known first actions in training, for acting while the next chunk is computed; 0:
+    none, as published"""
     diffusion_steps: Count = 100
-    """T, the steps of the squared-cosine noise schedule"""
+    """number of steps of the squared-cosine noise schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "v"
-    """the network's output: noise (eps, as published), clean actions (x0), v (good with few steps), or the velocity of flow matching"""
+    """output of the network: noise (eps, as published), clean actions (x0), v (good with few steps), or the
+    velocity of flow matching (flow)"""
     widths: tuple[Count, ...] = (64, 128, 224)
     """channels of the cnn's levels, multiples of 8"""
     kernel: Count = 5
@@ -72,12 +76,15 @@ class TrainPushT:
     image_keypoints: Count = 32
     """keypoints of the image encoder's spatial softmax"""
     distill: str = ""
-    """train a student of this run, for `--solver consistency`: it inherits shape, network and weights; best if the run predicts v or flow,
-    since a student predicts v otherwise, and weights that predict noise then begin as another function"""
+    """run that is distilled into a student, for `--solver consistency`: the student inherits shape, network
+    and weights; best for runs that predict v or flow, since other students predict v, and weights that
+    predict noise then begin as another function"""
     distill_steps: Count = 6
-    """DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the student's sampling steps"""
+    """number of DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the
+    student's sampling steps"""
     start_from: Path | None = None
-    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by default weights are random"""
+    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by
+    default weights are random"""
     hold_out: Share = 0.02
     """fraction of episodes that are not trained on, drawn as published"""
     episodes: Annotated[int, Bounds(0)] = 0
@@ -102,39 +109,36 @@ class TrainPushT:
 
 @dataclass(frozen=True)
 class EvalPushT:
-    """Score a policy by the published protocol: the mean over episodes of the largest reward.
+    """Evaluate a policy by the published protocol: the mean over episodes of the largest reward.
 
-    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --seed 100000 --json pusht.json --video
-    pusht.gif
+    Episode i starts as the published environment does for seed + i; the published seeds are 100000 to 100049.
+
+    Example: unveil eval pusht --checkpoint runs/pusht --episodes 50 --json pusht.json --video pusht.gif
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
-    """default: ten deterministic steps; fast: five; paper: all steps of DDPM; other flags change single fields"""
+    """sampling: ten deterministic steps (default), five (fast), or all steps of DDPM (paper); other flags
+    change single fields"""
     checkpoint: str = "runs/pusht"
-    """zoo name, run folder or checkpoint folder, or a policy of other programs: a .ckpt of real-stanford/diffusion_policy or a LeRobot
-    folder"""
+    """zoo name, run folder or checkpoint folder, or a policy of another program: a .ckpt of
+    real-stanford/diffusion_policy or a LeRobot folder"""
     episodes: Count = 50
-    """number of episodes; episode i starts as the published environment does for seed + i"""
-    seed: Annotated[int, Bounds(0)] = 100_000
-    """seed of starts and noise; the published episodes are 100000 .. 100049"""
+    """number of episodes"""
     settings: Settings = field(default_factory=PolicySettings)
     delay: Annotated[int, Bounds(0)] = 0
     """control steps of 0.1 s between an observation and the first action that is based on it"""
     asynchronous: Delayed = "wait"
-    """during the delay: hold the last target (wait), or continue with the last chunk; the next one then ignores it (naive), is conditioned
-    on it as trained (prefix), or is guided towards it (soft) or fixed to it (hard) without training"""
+    """actions during the delay: the last target (wait), or the last chunk; the next chunk then ignores it
+    (naive), is conditioned on it as trained (prefix), or without training is guided towards it (soft) or
+    fixed to it (hard)"""
     max_steps: Count = 300
     """longest episode in control steps"""
     decisions: Count = 40
     """number of timed decisions, of one environment"""
     video: Path | None = None
-    """animation of the first four episodes with the predicted actions: .gif, or .mp4 where imageio-ffmpeg is installed; by default none"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Count = 1
-    """CPU threads"""
-    json: str | None = None
-    """file for the result; - is standard output, and by default it is not written"""
+    """animation of the first four episodes with the predicted actions: .gif, or .mp4 if imageio-ffmpeg is
+    installed; by default none"""
+    job: Job = JobFlags(seed=100_000, threads=1)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -148,21 +152,16 @@ class SamplePushT:
     """
 
     checkpoint: str = "runs/pusht"
-    """zoo name, run folder or checkpoint folder, or a policy of other programs: a .ckpt of real-stanford/diffusion_policy or a LeRobot
-    folder"""
+    """zoo name, run folder or checkpoint folder, or a policy of another program: a .ckpt of
+    real-stanford/diffusion_policy or a LeRobot folder"""
     start: Annotated[int, Bounds(0)] = 100_000
     """seed of the published environment's start"""
     candidates: Count = 32
     """number of chunks"""
     settings: Settings = field(default_factory=PolicySettings)
     out: Path = Path("chunks.png")
-    """picture file: .png"""
-    seed: Annotated[int, Bounds(0)] = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    json: str | None = None
-    """file for the chunks; - is standard output, and by default they are not written"""
+    """PNG file to write"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -208,8 +207,7 @@ EVAL_PRESETS = {
 
 
 def for_network(config: TrainPushT, network: str) -> TrainPushT:
-    """The config with the optimizer's settings for a network: AdamW's betas, and on the preset `paper` those of the published
-    transformer."""
+    """The config with the optimizer's settings for a network: betas, and in `paper` the published ones."""
     if network != "transformer":
         return config
     config = changed(config, network="transformer", adam_betas=(0.9, 0.95))
@@ -220,29 +218,28 @@ def for_network(config: TrainPushT, network: str) -> TrainPushT:
 
 @dataclass(frozen=True)
 class DataPushT:
-    """Convert demonstrations of PushT and check them.
+    """Convert demonstrations of PushT, and check them.
+
+    The conversion draws no random numbers and computes on the CPU, whatever the seed and the device are.
 
     Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
     """
 
     source: Annotated[str, tyro.conf.arg(name="from")] = URL  # `from` itself is a keyword of Python
-    """path or https address of a zarr replay buffer (folder or .zip), a LeRobot folder, robomimic's .hdf5, or an .npz with action and
-    episode_ends"""
+    """path or https address of a zarr replay buffer (folder or .zip), a LeRobot folder, robomimic's .hdf5,
+    or an .npz with action and episode_ends"""
     out: Path | None = None
-    """.npz file, with a card beside it; by default in the cache, $UNVEIL_HOME/pusht/demonstrations.npz"""
+    """.npz file to write, with a card beside it; by default $UNVEIL_HOME/pusht/demonstrations.npz in the
+    cache"""
     pictures: bool = True
-    """keep pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot need a decoder"""
-    seed: int = 0
-    """unused here; every verb has this flag"""
-    device: str = "auto"
-    """unused here; every verb has this flag"""
-    json: str | None = None
-    """file for the card and the numbers; - is standard output, and by default they are not written"""
+    """conversion of pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot
+    need a decoder"""
+    job: Job = JobFlags()
 
 
 @dataclass(frozen=True)
 class DemoPushT:
-    """Push the T onto its target with a trained policy: an animation with the predicted chunks, and a score.
+    """Push the T onto its target with a trained policy: an animation with predicted chunks, and a score.
 
     Example: unveil demo pusht --out demo
     """
@@ -254,11 +251,11 @@ class DemoPushT:
     out: Path = Path("demo")
     """folder for pusht.gif"""
     seed: Annotated[int, Bounds(0)] = 100_000
-    """seed of starts and noise; the published episodes are 100000 .. 100049"""
+    """seed of starts and noise; the published episodes are 100000 to 100049"""
     max_steps: Count = 300
     """longest episode in control steps"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+    """device of the network: auto, cpu, cuda, cuda:0 or mps"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from unveil.errors import UnveilError
+from unveil.files.atomic import check_output, output
+from unveil.files.npz import npz_arrays
+from unveil.files.places import found, home
+from unveil.policy.data.demonstrations import Demonstrations, write_demonstrations
+from unveil.policy.data.fields import Unread, as_pictures
+from unveil.policy.data.source import read_demonstrations
 from unveil.policy.recipes.pusht.config import URL, DataPushT
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from unveil.policy.data.demonstrations import Demonstrations
-    from unveil.runs.progress import Progress
+from unveil.policy.worlds.pusht.block import keypoint_observation, states_of
+from unveil.runs.progress import Progress
 
 CONVERTED = Path("pusht/demonstrations.npz")  # below the cache
 LOCAL = Path("pusht/pusht_lowdim.npz")  # below $UNVEIL_DATA
@@ -21,14 +29,6 @@ PICTURES = ("img", "image")  # names in the published buffer and in LeRobot's
 
 def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     """Read and check demonstrations, write the file and its card, and describe them."""
-    import json
-    from dataclasses import replace
-
-    from unveil.files.atomic import check_output, output
-    from unveil.files.places import home
-    from unveil.policy.data.demonstrations import write_demonstrations
-    from unveil.policy.data.source import read_demonstrations
-
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
         raise ValueError(f"`out` must be a file name that ends in .npz, got {out}")
@@ -37,18 +37,20 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
         check_output(file)
     read = read_demonstrations(config.source, PICTURES if config.pictures else False)
     demonstrations = as_pusht(config.source, read, bool(read.observations.keys() & set(PICTURES)))
-    kept = {
+    observations = {
         name: _as_bytes(config.source, values, len(demonstrations)) if name in PICTURES else values
         for name, values in demonstrations.observations.items()
     }
-    demonstrations = replace(demonstrations, observations=kept)
+    demonstrations = replace(demonstrations, observations=observations)
     card = card_of(config.source, demonstrations)
     write_demonstrations(out, demonstrations)
     with output(card_file) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n")
     progress(f"reading {config.source}", 1, 1, {})
     metrics = card["metrics"]
-    seen = ", ".join(f"{name} {tuple(shape)}" for name, shape in card["observations"].items())
+    observed = ", ".join(f"{name} {tuple(shape)}" for name, shape in card["observations"].items())
+    flags = "" if config.out is None else f" --data {shlex.quote(str(out))}"
+    flags += " --observation pixels" if card["observations"]["state"] == [2] else ""
     return {
         "path": str(out),
         "protocol": "demonstrations",
@@ -56,17 +58,9 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
         "metrics": metrics,
         "summary": f"{out}: {metrics['n']} episodes, {metrics['steps']:,} steps, {metrics['length_min']} to "
         f"{metrics['length_max']} each; "
-        f"observed: {seen}; actions {card['action_low']} to {card['action_high']}\n"
-        f"next: unveil train pusht{_flags(config, out, demonstrations)}",
+        f"observed: {observed}; actions {card['action_low']} to {card['action_high']}\n"
+        f"next: unveil train pusht{flags}",
     }
-
-
-def _flags(config: DataPushT, out: Path, demonstrations: Demonstrations) -> str:
-    """The flags of `unveil train pusht` for the written file."""
-    import shlex
-
-    data = "" if config.out is None else f" --data {shlex.quote(str(out))}"
-    return data + (" --observation pixels" if demonstrations.observations["state"].shape[1:] == (2,) else "")
 
 
 def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
 
 
 def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False) -> Demonstrations:
-    """Demonstrations with the observation `state` of 5 numbers, or of the agent's 2 where only pictures show the block.
+    """Demonstrations with the observation `state` of 5 numbers, or of 2 where only pictures show the block.
 
     LeRobot's datasets have the agent's position as `state` and sometimes the block's corners as
     `environment_state`: with both, `state` becomes the full state, by `states_of`.
@@ -101,42 +95,36 @@ def as_pusht(source: str, demonstrations: Demonstrations, pictured: bool = False
     Raises:
         UnveilError: a missing observation, or actions that are not two numbers.
     """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from unveil.errors import UnveilError
-    from unveil.policy.worlds.pusht.block import states_of
-
     if demonstrations.actions.shape[1] != 2:
         raise UnveilError(
             f"{source}: actions of PushT are x, y; these have {demonstrations.actions.shape[1]} numbers"
         )
-    seen = dict(demonstrations.observations)
-    points = seen.get("keypoint")
+    observations = dict(demonstrations.observations)
+    points = observations.get("keypoint")
     if points is not None and points[0].size != 18:
         raise UnveilError(
-            f"{source}: 'keypoint' must be nine points of the block, 18 numbers a row; got shape {points.shape}"
+            f"{source}: 'keypoint' must be nine points of the block, 18 numbers per row; got shape "
+            f"{points.shape}"
         )
-    state, corners = seen.get("state"), seen.get("environment_state")
-    if state is not None and state.shape[1:] == (2,) and corners is not None and corners.shape[1:] == (16,):
-        del seen["environment_state"]
+    state, corners = observations.get("state"), observations.get("environment_state")
+    alone = state is not None and state.shape[1:] == (2,)
+    if state is not None and alone and corners is not None and corners.shape[1:] == (16,):
+        del observations["environment_state"]
         try:
-            seen["state"] = states_of(state, corners).astype(np.float32)
+            observations["state"] = states_of(state, corners).astype(np.float32)
         except ValueError as error:
             raise UnveilError(f"{source}: 'environment_state': {error}") from error
-        return replace(demonstrations, observations=seen)
-    if state is not None and (state.shape[1:] == (5,) or (state.shape[1:] == (2,) and pictured)):
+        return replace(demonstrations, observations=observations)
+    if state is not None and (state.shape[1:] == (5,) or (alone and pictured)):
         return demonstrations
     got = "none" if state is None else f"shape {state.shape}"
-    alone = state is not None and state.shape[1:] == (2,)
-    beside = (
+    got += (
         ", the agent alone, without 'environment_state' (N, 16); with pictures it serves `observation=pixels`"
         if alone
         else ""
     )
     raise UnveilError(
-        f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}{beside}"
+        f"{source}: PushT needs the observation 'state' (N, 5): agent x, y, block x, y, angle; got {got}"
     )
 
 
@@ -146,64 +134,43 @@ def pusht_demonstrations(data: str, observation: str = "state") -> Demonstration
     Raises:
         UnveilError: they are missing, not those of PushT, or without pictures.
     """
-    from dataclasses import replace
-
-    from unveil.errors import UnveilError
-    from unveil.files.places import found, home
-    from unveil.policy.data.source import read_demonstrations
-
-    packaged = data == "pusht"
+    packaged, pictured = data == "pusht", observation == "pixels"
     if packaged:
         path = next((p for p in (found(CONVERTED), found(LOCAL)) if p.is_file()), None)
         if path is None:
             raise UnveilError(
-                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht --from "
-                f"{URL}"
+                f"no demonstrations of PushT at {home() / CONVERTED}; get them with: unveil data pusht "
+                f"--from {URL}"
             )
         data = str(path)
-    demonstrations = as_pusht(
-        data,
-        read_demonstrations(data, PICTURES if observation == "pixels" else False),
-        observation == "pixels",
-    )
-    if observation != "pixels":
+    demonstrations = as_pusht(data, read_demonstrations(data, PICTURES if pictured else False), pictured)
+    if not pictured:
         return demonstrations
+    pictures = _pictures(data, demonstrations, packaged)
     return replace(
-        demonstrations,
-        observations={
-            "state": demonstrations.observed("state"),
-            "picture": _pictures(data, demonstrations, packaged),
-        },
+        demonstrations, observations={"state": demonstrations.observed("state"), "picture": pictures}
     )
 
 
 def _pictures(data: str, demonstrations: Demonstrations, packaged: bool) -> np.ndarray:
-    """Bytes (N, 96, 96, 3): from the demonstrations, from `pusht_images_96.npz` beside them, or for the packaged set below
-    $UNVEIL_DATA."""
-    from unveil.errors import UnveilError
-    from unveil.files.npz import npz_arrays
-    from unveil.files.places import found
+    """Bytes (N, 96, 96, 3) from the demonstrations, or from `pusht_images_96.npz` beside them.
 
-    pictures = next(
-        (demonstrations.observations[name] for name in PICTURES if name in demonstrations.observations), None
-    )
+    That file of the packaged demonstrations may also lie below $UNVEIL_DATA.
+    """
+    stored = demonstrations.observations
+    pictures = next((stored[name] for name in PICTURES if name in stored), None)
     if pictures is None:
-        places = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
-        place = next((p for p in places if p.is_file()), None)
-        if place is None:
+        files = (Path(data).with_name(LOCAL_PICTURES.name), *([found(LOCAL_PICTURES)] if packaged else []))
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
             raise UnveilError(
-                f"{data}: no pictures 'img' (N, 96, 96, 3) to see, nor {LOCAL_PICTURES.name} beside it"
+                f"{data}: no pictures 'img' (N, 96, 96, 3), nor {LOCAL_PICTURES.name} beside it"
             )
-        pictures = npz_arrays(place, ("img",), None)["img"]
+        pictures = npz_arrays(file, ("img",), None)["img"]
     return _as_bytes(data, pictures, len(demonstrations))
 
 
 def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
-    import numpy as np
-
-    from unveil.errors import UnveilError
-    from unveil.policy.data.fields import Unread, as_pictures
-
     if pictures.ndim == 4:
         try:
             pictures = as_pictures([pictures])
@@ -215,11 +182,12 @@ def _as_bytes(data: str, pictures: np.ndarray, count: int) -> np.ndarray:
 
 
 def observations_of(demonstrations: Demonstrations, observation: str) -> np.ndarray:
-    """(N, 5) states; (N, 20) keypoints, recorded or computed from states, and the agent's position; or (N, 2) that position alone."""
-    import numpy as np
+    """The numbers of an observation for training.
 
-    from unveil.policy.worlds.pusht.block import keypoint_observation
-
+    Returns:
+        (N, 5) states; (N, 20) keypoints, recorded or computed from states, and the agent's position; or for
+        pixels (N, 2), that position alone.
+    """
     states = demonstrations.observed("state")
     if observation == "state":
         return states

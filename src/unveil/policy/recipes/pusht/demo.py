@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from time import perf_counter
 
-from unveil.policy.recipes.pusht.config import DemoPushT
+from unveil.errors import UnveilError
+from unveil.files.atomic import check_output
+from unveil.policy.recipes.pusht.config import DemoPushT, EvalPushT
+from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
+from unveil.runs.flags import changed, flat
+from unveil.runs.machine import command_name
+from unveil.runs.progress import Progress
 
 
-def run_demo_pusht(config: DemoPushT, progress: Callable[..., None]) -> str:
+def run_demo_pusht(config: DemoPushT, progress: Progress) -> str:
     """Make the animation and the score; returns the text to print.
 
     Raises:
         UnveilError: no such weights, or a file at the path of the folder.
     """
-    from time import perf_counter
-
-    from unveil.errors import UnveilError
-    from unveil.files.atomic import check_output
-    from unveil.policy.recipes.pusht.config import EvalPushT
-    from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
-    from unveil.runs.machine import command_name
-
     program = command_name()
     if config.out.exists() and not config.out.is_dir():
         raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     began = perf_counter()
     video = config.out / "pusht.gif"
     check_output(video)
-    config_eval = EvalPushT(
-        checkpoint=config.checkpoint,
-        episodes=config.episodes,
-        seed=config.seed,
-        max_steps=config.max_steps,
-        decisions=10,
-        video=video,
-        device=config.device,
-    )
-    result = evaluate_pusht(config_eval, progress)
+    shared = {name: value for name, value in flat(config).items() if name != "out"}
+    result = evaluate_pusht(changed(EvalPushT(), **shared, decisions=10, video=video), progress)
     m = result["metrics"]
     speed = f"a decision takes {m['decision_ms_p50']:.0f} ms on one thread"
     interval = f" ± {m['score_ci95']:.3f}" if config.episodes > 1 else ""

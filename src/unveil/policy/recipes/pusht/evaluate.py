@@ -5,45 +5,43 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+
+from unveil.files.atomic import check_output
+from unveil.files.pictures import video_suffixes, write_video
+from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
+from unveil.policy.evaluation.pusht_pictures import tiled, with_chunk
+from unveil.policy.policy import Policy
+from unveil.policy.realtime import RealTimePolicy
+from unveil.policy.recipes.convert import load_foreign_policy
+from unveil.policy.recipes.load import load_policy, read_policy_config
+from unveil.policy.recipes.pusht.config import EvalPushT, SamplePushT
+from unveil.policy.weights.releases import released_policies
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from unveil.policy.policy import Policy
-    from unveil.policy.realtime import RealTimePolicy
-    from unveil.policy.recipes.pusht.config import EvalPushT
-    from unveil.policy.settings import PolicySettings
-    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
-    from unveil.runs.progress import Progress
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.config import read_recipe
+from unveil.runs.progress import Progress
 
 SHOWN, SIZE = 4, 224  # episodes of a video, and the side in pixels of each
 
 
 def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     """Roll the policy out in all episodes at once and time its decisions; returns metrics and scores."""
-    from importlib.metadata import version
-
-    import numpy as np
-    import torch
-
-    from unveil.files.atomic import check_output
-    from unveil.files.pictures import video_suffixes, write_video
-    from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
-    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
-
-    if config.video is not None and config.video.suffix not in video_suffixes():
-        more = "" if ".mp4" in video_suffixes() else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
-        raise ValueError(f"`video` must end in {' or '.join(video_suffixes())}{more}, got {config.video}")
     if config.video is not None:
+        if config.video.suffix not in (suffixes := video_suffixes()):
+            more = "" if ".mp4" in suffixes else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
+            raise ValueError(f"`video` must end in {' or '.join(suffixes)}{more}, got {config.video}")
         check_output(config.video)
-    torch.set_num_threads(config.threads)
-    plain, observation = loaded(config.checkpoint, config.device, config.seed, config.settings)
+    plain, observation = loaded(config)
     see = partial(seen, observation)
     policy = delayed(plain, config)
-    world = PushTEpisodes(config.episodes, config.seed, config.max_steps)
+    world = PushTEpisodes(config.episodes, config.job.seed, config.max_steps)
     frames: list[np.ndarray] = []
 
     def on_step(step: int) -> None:
@@ -67,37 +65,34 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
     delay = f", delay {config.delay} steps ({config.asynchronous})" if policy is not plain else ""
     protocol = (
         f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed "
-        f"{config.seed} on{delay}"
+        f"{config.job.seed} on{delay}"
     )
-    installed = {name: version(name) for name in ("gym-pusht", "pymunk")}
     return {
         "metrics": metrics,
         "scores": world.best.tolist(),
         "coverage": world.coverage.tolist(),
         "protocol": protocol,
-        **installed,
+        **{name: version(name) for name in ("gym-pusht", "pymunk")},
     }
 
 
-def loaded(checkpoint: str, device: str, seed: int, settings: PolicySettings) -> tuple[Policy, str]:
-    """A policy of ours, or of a `.ckpt` or LeRobot folder, and the name of its observation as `seen` knows it."""
-    from pathlib import Path
+def loaded(config: EvalPushT | SamplePushT) -> tuple[Policy, str]:
+    """A policy, of ours or of another program, and the name of its observation as `seen` knows it.
 
-    from unveil.policy.recipes.load import load_policy, read_policy_config
-    from unveil.policy.recipes.load_foreign import load_foreign_policy
-    from unveil.policy.weights.releases import is_foreign
-    from unveil.runs.checkpoints import find_checkpoint
-
-    if is_foreign(Path(checkpoint)):
-        return load_foreign_policy(Path(checkpoint), device, seed, settings)
-    folder = find_checkpoint(checkpoint)
-    return load_policy(folder, device, seed, settings), str(read_policy_config(folder)["observation"])
+    The threads of the config are set first.
+    """
+    path, job = Path(config.checkpoint), config.job
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    if not read_recipe(path) and (policies := released_policies(path)):
+        return load_foreign_policy(policies, job.device, job.seed, config.settings)
+    folder = find_checkpoint(config.checkpoint)
+    policy = load_policy(folder, job.device, job.seed, config.settings)
+    return policy, str(read_policy_config(folder)["observation"])
 
 
 def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
     """The policy with the config's delay; itself where there is none."""
-    from unveil.policy.realtime import RealTimePolicy
-
     if not config.delay and config.asynchronous != "soft":
         return policy
     return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.settings.n_action)
@@ -105,22 +100,18 @@ def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
 
 def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:
     """The first episodes as one picture, each with the chunk that is being executed."""
-    import numpy as np
-
-    from unveil.policy.evaluation.pusht_pictures import tiled, with_chunk
-
     pictures = world.pictures(SIZE, SHOWN)
     assert policy.chunks is not None
     drawn = [
-        with_chunk(pictures[i], policy.chunks[i], policy.executed, f"reward {world.best[i]:.2f}")
-        for i in range(len(pictures))
+        with_chunk(picture, chunk, policy.executed, f"reward {best:.2f}")
+        for picture, chunk, best in zip(pictures, policy.chunks, world.best, strict=False)
     ]
     return tiled(np.stack(drawn))
 
 
 @contextmanager
 def _counted(policy: Policy) -> Generator[list[int]]:
-    """Count the network's calls inside the block, as a list of one number; the count of decisions restarts at 0."""
+    """Count the network's calls in the block, as a list of one number; decisions restart at 0."""
     calls = [0]
 
     def count(*_: object) -> None:

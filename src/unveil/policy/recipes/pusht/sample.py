@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import Any
 
+import numpy as np
+
+from unveil.files.atomic import check_output
+from unveil.files.pictures import write_png
+from unveil.policy.evaluation.pusht_pictures import with_chunk
+from unveil.policy.recipes.pusht.config import SamplePushT
 from unveil.policy.recipes.pusht.evaluate import loaded
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
 from unveil.runs.flags import flat
-
-if TYPE_CHECKING:
-    from unveil.policy.recipes.pusht.config import SamplePushT
-    from unveil.runs.progress import Progress
+from unveil.runs.progress import Progress
 
 
 def sample_pusht(config: SamplePushT, progress: Progress) -> dict[str, Any]:
     """Predict chunks, draw them, and describe them."""
-    import json
-
-    import numpy as np
-
-    from unveil.files.atomic import check_output
-    from unveil.files.pictures import write_png
-    from unveil.policy.evaluation.pusht_pictures import with_chunk
-    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
-
     if config.out.suffix != ".png":
         raise ValueError(f"`out` must end in .png, got {config.out}")
     check_output(config.out)
-    policy, observed = loaded(config.checkpoint, config.device, config.seed, config.settings)
+    policy, observed = loaded(config)
     shape = policy.model.shape
     world = PushTEpisodes(1, config.start)
     observation = seen(observed, world)  # (1, D)

@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from unveil.files.notes import left_out, note
+from unveil.policy.data.chunks import Chunks, check_window, published_split
+from unveil.policy.distillation import STATES, student_batches, student_loss
+from unveil.policy.model import PolicyModel
+from unveil.policy.recipes.load import load_policy_model, policy_model, read_policy_config
+from unveil.policy.recipes.pusht.config import TrainPushT
+from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
+from unveil.policy.training import PolicyBatch, policy_batches, policy_loss
+from unveil.runs.checkpoints import find_checkpoint
 from unveil.runs.flags import flat
+from unveil.runs.progress import Progress
+from unveil.runs.training import Task, as_json, begin, run_task
 
-if TYPE_CHECKING:
-    import torch
-
-    from unveil.policy.model import PolicyModel
-    from unveil.policy.recipes.pusht.config import TrainPushT
-    from unveil.policy.training import PolicyBatch
-    from unveil.runs.progress import Progress
+INHERITED = (  # by students, and by runs that begin with the weights of another
+    *("observation", "network", "condition", "n_obs", "horizon", "n_action", "prefix", "diffusion_steps"),
+    *("predicts", "widths", "kernel", "step_width", "width", "depth", "heads"),
+    *("crop", "image_width", "image_keypoints"),
+)
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     """Train a `PolicyModel`, or a student of one; returns the run folder."""
-    import torch
-
-    from unveil.files.notes import left_out, note
-    from unveil.policy.data.chunks import Chunks, published_split
-    from unveil.policy.distillation import STATES, student_batches, student_loss
-    from unveil.policy.recipes.load import load_policy_model, policy_model
-    from unveil.policy.recipes.pusht.config import TrainPushT
-    from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
-    from unveil.policy.training import policy_batches, policy_loss
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.runs.training import Task, as_json, begin, run_task
-
     check(config)
     device = begin(config.run, config.run.folder)
     teacher: PolicyModel | None = None
@@ -94,43 +93,19 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     return config.run.folder
 
 
-INHERITED = (
-    "observation",
-    "network",
-    "condition",
-    "n_obs",
-    "horizon",
-    "n_action",
-    "prefix",
-    "diffusion_steps",
-    "predicts",
-    "widths",
-    "kernel",
-    "step_width",
-    "width",
-    "depth",
-    "heads",
-    "crop",
-    "image_width",
-    "image_keypoints",
-)
-
-
 def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, Any]]:
-    """The config with the network and shape of the run to begin with, and the fields of that run's config that are no flags.
+    """The config with network and shape of the run to begin with, and that run's fields that are no flags.
 
     Raises:
         ValueError: a run with observations that `unveil train pusht` does not know, or `distill` is set too.
     """
-    from unveil.policy.recipes.load import read_policy_config
-
     start = read_policy_config(folder)
     if config.distill:
         raise ValueError("`start_from` and `distill` both name the initial weights; give one of them")
     if start["observation"] not in ("keypoints", "state", "pixels"):
         raise ValueError(
-            f"`start_from` {config.start_from}: it observes {start['observation']}, but training knows keypoints, "
-            "state and pixels"
+            f"`start_from` {config.start_from}: it observes {start['observation']}, but training knows "
+            "keypoints, state and pixels"
         )
     inherited = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
     inherited["widths"] = tuple(start["widths"])
@@ -144,8 +119,6 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
     Raises:
         ValueError: the teacher is a student, or has fewer steps than `distill_steps`.
     """
-    from unveil.policy.recipes.load import read_policy_config
-
     teacher = read_policy_config(folder)
     if teacher.get("distill", ""):
         raise ValueError(
@@ -153,7 +126,8 @@ def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
         )
     if teacher["predicts"] != "flow" and config.distill_steps > teacher["diffusion_steps"]:
         raise ValueError(
-            f"`distill_steps` must be at most the teacher's {teacher['diffusion_steps']}, got {config.distill_steps}"
+            f"`distill_steps` must be at most the teacher's {teacher['diffusion_steps']}, got "
+            f"{config.distill_steps}"
         )
     inherited = {name: teacher[name] for name in INHERITED if name in teacher}
     predicts = "flow" if teacher["predicts"] == "flow" else "v"
@@ -165,10 +139,8 @@ def check(config: TrainPushT) -> None:
     """Refuse fields that contradict each other.
 
     Raises:
-        ValueError: the fields, what is needed and what was given.
+        ValueError: the message names the fields, the rule and the values.
     """
-    from unveil.policy.data.chunks import check_window
-
     check_window(config.n_obs, config.horizon, config.n_action)
     if config.prefix > config.horizon - config.n_obs:
         raise ValueError(
@@ -178,8 +150,9 @@ def check(config: TrainPushT) -> None:
     usual = "film" if config.network == "cnn" else "tokens"
     if config.condition not in ("auto", usual, *(["inpainting"] if inpainting else [])):
         raise ValueError(
-            "`condition` must be film or inpainting for the cnn (inpainting of keypoints or state) and tokens for the "
-            f"transformer, got {config.condition} with {config.network} and {config.observation}"
+            "`condition` must be film or inpainting for the cnn (inpainting of keypoints or state) and "
+            f"tokens for the transformer, got {config.condition} with {config.network} and "
+            f"{config.observation}"
         )
     if config.observation == "pixels" and config.image_width % 16:
         raise ValueError(f"`image_width` must be a multiple of 16, got {config.image_width}")
@@ -187,17 +160,13 @@ def check(config: TrainPushT) -> None:
         if config.width % (2 * config.heads):
             raise ValueError(f"`width` must be a multiple of twice `heads`, got {config.width}")
         return
-    if (
-        not config.widths
-        or any(width % 8 for width in config.widths)
-        or config.kernel % 2 == 0
-        or config.step_width % 2
-    ):
+    wrong = not config.widths or any(width % 8 for width in config.widths)
+    if wrong or config.kernel % 2 == 0 or config.step_width % 2:
         raise ValueError(
             "`widths` must be multiples of 8, `kernel` odd and `step_width` even, got "
             f"{config.widths}, {config.kernel} and {config.step_width}"
         )
-    if config.horizon % 2 ** (len(config.widths) - 1):
+    if config.horizon % 2 ** (halvings := len(config.widths) - 1):
         raise ValueError(
-            f"`horizon` {config.horizon} cannot be halved {len(config.widths) - 1} times; give another, or fewer `widths`"
+            f"`horizon` {config.horizon} cannot be halved {halvings} times; give another, or fewer `widths`"
         )

@@ -11,8 +11,9 @@ SUCCESS = 0.95  # coverage of the target above which an episode is solved
 SIDE = 512.0  # side of the scene in pixels
 GOAL = (256.0, 256.0, np.pi / 4)  # x, y, angle of the target
 
-# The nine keypoints in the block's own frame. The published ones were drawn once by farthest-point sampling of the T's pixels; these
-# are the medians over the 25,650 recorded rows of R(-angle) (keypoint - position); recorded keypoints differ by 0.002 on average.
+# The nine keypoints in the block's own frame. The published ones were drawn once by farthest-point sampling
+# of the T's pixels; these are the medians over the 25,650 recorded rows of R(-angle) (keypoint - position),
+# from which recorded keypoints differ by 0.002 on average.
 KEYPOINTS = np.array(
     [
         (9.26979, 90.04097),
@@ -27,15 +28,15 @@ KEYPOINTS = np.array(
     ]
 )
 
-# The eight corners of the two bars in the block's own frame, in the order of pymunk and gym-pusht, which differs from that of the
-# figure in gym-pusht's documentation.
+# The eight corners of the two bars in the block's own frame, in the order of pymunk and gym-pusht; the figure
+# in gym-pusht's documentation has another order.
 VERTICES = np.array(
     [(-60, 0), (60, 0), (60, 30), (-60, 30), (-15, 30), (15, 30), (15, 120), (-15, 120)], dtype=np.float64
 )
 
 
 def initial_state(seed: int) -> Float[np.ndarray, "5"]:
-    """(agent x, y, block x, y, angle) as the published environment draws it for a seed, with the published order of draws.
+    """(agent x, y, block x, y, angle) as the published environment draws it for a seed, in its order.
 
     agent ~ U{50..449}^2, block ~ U{100..399}^2, angle = 2 pi N(0, 1) - pi, by numpy's `RandomState(seed)`;
     gym-pusht draws differently. The environment sets the block's position before its angle, which moves it:
@@ -52,8 +53,11 @@ def keypoints(states: Float[np.ndarray, "*B 5"]) -> Float[np.ndarray, "*B 9 2"]:
 
 
 def vertices(states: Float[np.ndarray, "*B 5"]) -> Float[np.ndarray, "*B 8 2"]:
-    """The corners of the block's two bars, p + R(angle) v, in pixels: gym-pusht's `environment_state`, which LeRobot's state policies
-    observe in addition to the agent's position."""
+    """The corners of the block's two bars, p + R(angle) v, in pixels.
+
+    They are gym-pusht's `environment_state`, which LeRobot's state policies observe beside the agent's
+    position.
+    """
     return _placed(states, VERTICES)
 
 
@@ -62,7 +66,8 @@ def states_of(
 ) -> Float[np.ndarray, "N 5"]:
     """The states with these `vertices`: rotation and translation by least squares, in closed form.
 
-        angle = atan2(sum_i v_i x c_i, sum_i v_i . c_i),    position = mean c - R(angle) mean v,    v and c relative to their means
+        angle = atan2(sum_i v_i x c_i, sum_i v_i . c_i)    with v and c relative to their means
+        position = mean c - R(angle) mean v
 
     Angles are in [0, 2 pi).
 
@@ -79,9 +84,8 @@ def states_of(
     states = np.concatenate([agents, middle - shift, angle[:, None]], axis=1)
     error = np.abs(vertices(states) - points).max((1, 2))
     if error.max() > 2.0:
-        raise ValueError(
-            f"row {int(error.argmax())} is not the T's eight corners in gym-pusht's order, by {error.max():.0f} px"
-        )
+        wrong = f"row {int(error.argmax())} is not the T's eight corners in gym-pusht's order"
+        raise ValueError(f"{wrong}, by {error.max():.0f} px")
     return states
 
 

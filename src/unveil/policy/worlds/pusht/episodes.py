@@ -114,7 +114,10 @@ class PushTEpisodes:
         return self.states.copy()
 
     def pictures(self, size: int = PIXELS, first: int | None = None) -> UInt8[np.ndarray, "N S S 3"]:
-        """The scenes, or the `first` ones, from above: target, block and agent; size 96 is the published pixel observation."""
+        """The scenes, or the `first` ones, from above: target, block and agent.
+
+        Size 96 is that of the published pixel observation.
+        """
         return np.stack([world._get_img(world._draw(), size, size) for world in self._worlds[:first]])
 
     def _begun(self) -> np.ndarray:

@@ -1,17 +1,14 @@
 """Observations of policies on PushT."""
 
-from __future__ import annotations
+import numpy as np
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from unveil.policy.worlds.pusht.episodes import PushTEpisodes
+from unveil.errors import UnveilError
+from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
+from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
 
 def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
-    """The policy's observations of the scenes, (B, D).
+    """Observations (B, D) of the scenes, for a policy.
 
     Args:
         observation: keypoints (20), state (5), agent (2), vertices (16), picture (27,648: channels, rows,
@@ -19,11 +16,6 @@ def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     Raises:
         UnveilError: an observation that PushT does not have.
     """
-    import numpy as np
-
-    from unveil.errors import UnveilError
-    from unveil.policy.worlds.pusht.block import keypoint_observation, vertices
-
     looks = {
         "keypoints": lambda: keypoint_observation(world.states),
         "state": lambda: world.states,
@@ -34,7 +26,7 @@ def seen(observation: str, world: PushTEpisodes) -> np.ndarray:
     names = "agent+picture" if observation == "pixels" else observation
     if not looks.keys() >= set(names.split("+")):
         raise UnveilError(
-            "this policy was made for other observations than PushT's keypoints, vertices, state or pictures; "
-            "use unveil.load(PATH).act(observations)"
+            "this policy was made for other observations than PushT's keypoints, vertices, state or "
+            "pictures; use unveil.load(PATH).act(observations)"
         )
     return np.concatenate([looks[name]() for name in names.split("+")], axis=1)

@@ -1,4 +1,4 @@
-"""Replay of recorded PushT actions from the first recorded state: deviation of the states, and the demonstrators' score."""
+"""Replay of recorded PushT actions: deviation from the recorded states, and the demonstrators' score."""
 
 from typing import NamedTuple
 
@@ -24,10 +24,10 @@ class Replay(NamedTuple):
 
 
 def replayed(demonstrations: Demonstrations, episode: int) -> Replay:
-    """Set the first recorded `state` (at rest: velocities are not recorded) and execute the recorded actions, open loop.
+    """Execute the recorded actions open loop, from the first recorded `state`, at rest.
 
-    The state after an episode's last action is not recorded; that action only counts for the reward. An
-    episode that is solved before its recorded end is compared until then.
+    Velocities are not recorded. The state after an episode's last action is not recorded; that action only
+    counts for the reward. An episode that is solved before its recorded end is compared until then.
     """
     rows = slice(int(demonstrations.starts[episode]), int(demonstrations.episode_ends[episode]))
     states = demonstrations.observations["state"][rows].astype(np.float64)
