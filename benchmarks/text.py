@@ -207,7 +207,7 @@ def train_facts(config: TrainText) -> None:
 def seconds_a_step(config: TrainText, count: int = 12) -> float:
     """The median of the processor's time over some steps, of which the first do not count: other programs do not lengthen it."""
     prepared = read_prepared(Path(config.data))
-    model = TextModel(shape_of(vars(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
+    model = TextModel(shape_of(flat(config) | {"vocabulary": prepared.tokens.size}), prepared.tokens)
     draw = text_batches(
         Pieces(prepared.train, config.shape.context, 0.0),
         config.run.batch_size,

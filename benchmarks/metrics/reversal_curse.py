@@ -3,8 +3,9 @@
 
 from collections.abc import Sequence
 
+from unveil.text.canvas import padded
 from unveil.text.data.reversal_facts import Fact
-from unveil.text.generation import TextSettings, padded, write
+from unveil.text.generation import TextSettings, write
 from unveil.text.model import TextModel
 
 

@@ -120,7 +120,7 @@ def test_pefts_layout_is_written_and_read(tmp_path):
         ({"use_dora": True}, "use_dora is True; False is known"),
         ({"bias": "all"}, "bias is all; none is known"),
         ({"rank_pattern": {"x": 2}}, "other ranks for some maps"),
-        ({"r": 0}, "r is 0"),
+        ({"r": 0}, "r must be a whole number in 1 .. 10000, got 0"),
         ({"peft_type": "IA3"}, "peft_type is not LORA"),
     ],
 )

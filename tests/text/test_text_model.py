@@ -10,6 +10,7 @@ from unveil.errors import UnveilError
 from unveil.process.masked_objective import counted_loss, masked_loss
 from unveil.sampling.noise import generators
 from unveil.text.blocks import blocks_of, ended
+from unveil.text.canvas import padded
 from unveil.text.continuation import write_on
 from unveil.text.data.documents import Pieces, Stream
 from unveil.text.data.tokens import ByteTokens
@@ -20,7 +21,6 @@ from unveil.text.generation import (
     continue_text,
     fill_gaps,
     gap_canvas,
-    padded,
     prompt_canvas,
     write,
 )
@@ -305,7 +305,7 @@ def test_rows_end_at_the_end_of_text():
         (lambda m: continue_text(m, []), "nothing to write"),
         (
             lambda m: text_nats(m, torch.zeros((1, 3), dtype=torch.long), 0, torch.Generator()),
-            "draws must be at least 1",
+            "draws must be a whole number of at least 1",
         ),
         (
             lambda m: text_nats(
@@ -485,12 +485,15 @@ CANVAS = padded([[5, M, M]], TOKENS.eos_id)
         ),
         (lambda m: prompt_canvas([[5, -1]], 3, TOKENS), "a prompt holds -1"),
         (lambda m: write(m, Canvas(CANVAS.ids * 0, CANVAS.valid), TextSettings()), "holds no mask"),
-        (lambda m: write(m, Canvas(CANVAS.ids + 1, CANVAS.valid), TextSettings()), "holds no mask|holds ids"),
+        (
+            lambda m: write(m, Canvas(CANVAS.ids + 1, CANVAS.valid), TextSettings()),
+            "holds no mask|ids must lie in",
+        ),
         (
             lambda m: write(m, Canvas(CANVAS.ids, torch.tensor([[True, True, False]])), TextSettings()),
             "padded on the left",
         ),
-        (lambda m: write(m, Canvas(CANVAS.ids[:0], CANVAS.valid[:0]), TextSettings()), "nothing to write"),
+        (lambda m: write(m, Canvas(CANVAS.ids[:0], CANVAS.valid[:0]), TextSettings()), "at least one"),
         (lambda m: write_on(m, [[5] * 24], TextSettings(length=4, steps=4)), "the model's context is 24"),
     ],
 )
@@ -530,23 +533,23 @@ def test_recorded_numbers_give_the_losses_they_stand_for():
     counted = text_nats(model, ids, 2, drawn=drawn)
     noised = text_nats(model, ids, 2, form="t", drawn=drawn)
     for k in range(2):
-        count = 1 + (6 * drawn.places[:, 0, k]).long()
+        count = 1 + (6 * drawn.quantiles[:, 0, k]).long()
         torch.testing.assert_close(
             counted[:, k], counted_loss(model.denoiser, ids, count, drawn.uniform[k]).detach()
         )
         torch.testing.assert_close(
             noised[:, k],
-            masked_loss(model.denoiser, ids, 1.0 - drawn.places[:, 0, k], drawn.uniform[k]).detach(),
+            masked_loss(model.denoiser, ids, 1.0 - drawn.quantiles[:, 0, k], drawn.uniform[k]).detach(),
         )
-    with pytest.raises(ValueError, match=r"drawn must be places \(2, 1, 3\)"):
+    with pytest.raises(ValueError, match=r"drawn must be quantiles \(2, 1, 3\)"):
         text_nats(model, ids, 3, drawn=drawn)
 
 
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (torch.zeros((1, 25), dtype=torch.long), "L at most the context of 24"),
-        (torch.tensor([[1, 258]]), "ids must lie in 0 .. 257, got 1 .. 258"),
+        (torch.zeros((1, 25), dtype=torch.long), "a row of 25 tokens is too long, the model's context is 24"),
+        (torch.tensor([[1, 258]]), "ids must lie in 0 .. 257, the vocabulary, got 1 .. 258"),
         (torch.tensor([[-1, 5]]), "ids must lie in 0 .. 257"),
     ],
 )

@@ -8,9 +8,10 @@ from unveil.text.chat import answer
 from unveil.text.data.chat import Turn
 from unveil.text.data.instructions import Chat, Examples
 from unveil.text.data.tokens import ByteTokens
-from unveil.text.finetuning import TuningBatch, tuning_batches, tuning_loss
+from unveil.text.finetuning import tuning_batches
 from unveil.text.generation import TextSettings
 from unveil.text.model import TextModel, TextShape
+from unveil.text.training import text_loss
 
 TOKENS = ByteTokens()
 
@@ -38,7 +39,7 @@ def test_the_loss_is_equation_5_by_hand():
         for b in iter(lambda: tuning_batches(examples, 4, "t", "independent")(generator), None)
         if len(set(b.known.sum(1).tolist())) > 1
     )
-    loss = float(tuning_loss(model, batch)[0].detach())
+    loss = float(text_loss(model, batch)[0].detach())
     by_hand = []
     for ids, known, uniform, t in zip(batch.ids, batch.known, batch.uniform, batch.t, strict=True):
         masked = ~known & (uniform < t)
@@ -56,12 +57,12 @@ def test_prompts_are_never_masked_and_both_forms_have_one_mean(form, times, gene
     examples = Examples([pair("a", "x"), pair("bcd", "uvwxyz")], TOKENS, 48)
     reference = tuning_batches(examples, 64, "t", "independent")
     with torch.no_grad():
-        wanted = torch.tensor([float(tuning_loss(model, reference(generator))[0]) for _ in range(12)])
+        wanted = torch.tensor([float(text_loss(model, reference(generator))[0]) for _ in range(12)])
         model.denoiser.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         draw, found = tuning_batches(examples, 64, form, times), []
         for _ in range(12):
             batch = draw(generator)
-            found.append(float(tuning_loss(model, batch)[0]))
+            found.append(float(text_loss(model, batch)[0]))
             assert torch.equal(seen[-1][batch.known], batch.ids[batch.known]) and bool(
                 (seen[-1] == TOKENS.mask_id).any()
             )
@@ -77,7 +78,6 @@ def test_prompts_are_never_masked_and_both_forms_have_one_mean(form, times, gene
 def test_antithetic_batches_are_even():
     with pytest.raises(ValueError, match="must be even"):
         tuning_batches(Examples([pair("a", "b")], TOKENS, 48), 3, "t", "antithetic")
-    assert TuningBatch._fields[:3] == ("ids", "known", "uniform")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def tuned() -> TextModel:
     )
     for step in range(100):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 100)
-        loss, _ = tuning_loss(model, draw(generator))
+        loss, _ = text_loss(model, draw(generator))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

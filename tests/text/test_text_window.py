@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unveil.text.block_cache import blocks_by_place, remembered_rest, shown_window
+from unveil.text.block_cache import blocks_by_position, cached_columns, shown_window
 from unveil.text.blocks import blocks_of
 from unveil.text.data.tokens import ByteTokens
 from unveil.text.generation import Canvas, TextSettings, prompt_canvas, write
@@ -120,11 +120,11 @@ def test_what_a_cache_shows_and_remembers(cache, shown):
     assert window.columns.tolist() == [shown] and rest.tolist() == [[c for c in range(8) if c not in shown]]
     assert (
         window.among.tolist() == [[c in (3, 4) for c in shown]]
-        and window.places is not None
-        and window.places.tolist() == [shown]
+        and window.positions is not None
+        and window.positions.tolist() == [shown]
     )
     x = torch.arange(8)[None] + 60
-    prefix = remembered_rest(random_model(), x, torch.ones_like(among), rest)
+    prefix = cached_columns(random_model(), x, torch.ones_like(among), rest)
     assert prefix[0].tolist() == [[c + 60 for c in rest[0].tolist()]] and prefix[1].tolist() == rest.tolist()
 
 
@@ -143,10 +143,10 @@ def test_gaps_are_filled_with_a_cache_where_rows_differ():
         assert torch.equal(out[ids != MASK], ids[ids != MASK]) and torch.equal(out, plain)
 
 
-def test_blocks_by_place_are_those_of_training():
+def test_blocks_by_position_are_those_of_training():
     valid = torch.tensor([[True] * 7, [False] * 2 + [True] * 5])
     wanted = torch.tensor([[False] * 4 + [True] * 3, [False] * 4 + [True] * 3])
-    blocks = blocks_by_place(wanted, valid, 3)
+    blocks = blocks_by_position(wanted, valid, 3)
     assert [b.int().tolist() for b in blocks] == [
         [[0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0]],
         [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 1, 1]],

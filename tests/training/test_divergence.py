@@ -140,10 +140,9 @@ def test_the_batches_of_every_application_say_their_times():
     from unveil.policy.training import PolicyBatch
     from unveil.text.data.documents import Pieces, pack
     from unveil.text.data.tokens import ByteTokens
-    from unveil.text.finetuning import TuningBatch
     from unveil.text.training import TextBatch, text_batches
 
-    for kind in (ImageBatch, PathBatch, StudentBatch, PolicyBatch, TextBatch, TuningBatch, TrajectoryBatch):
+    for kind in (ImageBatch, PathBatch, StudentBatch, PolicyBatch, TextBatch, TrajectoryBatch):
         assert "t" in kind._fields, kind
     pieces = Pieces(pack(["many words " * 20], ByteTokens()), 12)
     for block in (0, 5):  # of 5, 5 and 2 tokens

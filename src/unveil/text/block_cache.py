@@ -3,8 +3,8 @@ values that are cached.
 
     whole     all tokens that the block's beliefs depend on (block diffusion: the blocks so far); no cache
     exact     block diffusion and causal models: the block alone; earlier blocks are cached and never change
-    prefix    masked models: the block and all tokens after it; those before are cached as they were at its start
-    dual      masked models: the block alone; all other tokens are cached as they were at its start
+    prefix    masked models: the block and all tokens after it; tokens before it are cached when it begins
+    dual      masked models: the block alone; all other tokens are cached when it begins
 
 The last two are approximations (Wu et al. 2025, Fast-dLLM, section 3.2): every token's keys depend on the
 tokens that are being written.
@@ -17,7 +17,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unveil.network.condition import Condition
-from unveil.text.canvas import Canvas
 from unveil.text.model import TextModel
 from unveil.text.networks.prefix import Prefix, at_columns
 from unveil.text.settings import Cache, TextSettings
@@ -30,19 +29,19 @@ class Window(NamedTuple):
         columns: (B, W) indices of the columns.
         among: (B, W) bool, the positions that are to be written.
         valid: (B, W) bool, False at padding; None without padding.
-        places: (B, W) positions within the row; None: 0, 1, ...
+        positions: (B, W) positions within the row; None: 0, 1, ...
     """
 
     columns: Int[Tensor, "B W"]
     among: Bool[Tensor, "B W"]
     valid: Tensor | None = None
-    places: Tensor | None = None
+    positions: Tensor | None = None
 
     def condition(self, prefix: Prefix | None = None) -> Condition | None:
         """The condition that the network needs for these columns."""
-        if self.valid is None and self.places is None and prefix is None:
+        if self.valid is None and self.positions is None and prefix is None:
             return None
-        return Condition(valid=self.valid, places=self.places, prefix=prefix)
+        return Condition(valid=self.valid, places=self.positions, prefix=prefix)
 
     def put(self, x: Tensor, state: Tensor) -> Tensor:
         """The canvas x with the tokens of `state` at the written positions."""
@@ -50,26 +49,26 @@ class Window(NamedTuple):
         return x.index_put((rows, self.columns[rows, within]), state[rows, within])
 
 
-def row_places(valid: Bool[Tensor, "B L"]) -> Tensor:
+def row_positions(valid: Bool[Tensor, "B L"]) -> Tensor:
     """(B, L) positions of the tokens within their row; padding on the left has negative ones."""
     return torch.arange(valid.shape[1], device=valid.device) - (~valid).sum(1, keepdim=True)
 
 
-def blocks_by_place(wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
+def blocks_by_position(hidden: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
     """Like `blocks_of`, but at the block boundaries of a model trained with blocks of `size`, by positions in
     the row.
 
-    Blocks without a wanted position are left out.
+    Blocks without a hidden position are left out.
     """
-    number = row_places(valid).div(size, rounding_mode="floor")
-    return [among for i in range(int(number.max()) + 1) if bool((among := wanted & (number == i)).any())]
+    number = row_positions(valid).div(size, rounding_mode="floor")
+    return [among for i in range(int(number.max()) + 1) if bool((among := hidden & (number == i)).any())]
 
 
 def whole_window(model: TextModel, among: Tensor, valid: Tensor) -> Window:
     """All columns that the beliefs at `among` depend on."""
     stop = valid.shape[1]
     if model.window:  # no position attends to later blocks
-        number = row_places(valid).div(model.window, rounding_mode="floor")
+        number = row_positions(valid).div(model.window, rounding_mode="floor")
         own = (number == number.masked_fill(~among, -1).amax(1, keepdim=True)) & valid
         stop = int((own.any(0) * torch.arange(1, stop + 1, device=among.device)).max())
     columns = torch.arange(stop, device=among.device).expand(len(among), -1)
@@ -78,31 +77,27 @@ def whole_window(model: TextModel, among: Tensor, valid: Tensor) -> Window:
 
 def shown_window(among: Tensor, valid: Tensor, cache: Cache) -> tuple[Window, Tensor]:
     """The window of a masked model with a cache, and the columns (B, K) that are cached."""
-    shown = among
-    if cache == "prefix":
-        shown = among.long().cumsum(1) > 0
+    shown = among.long().cumsum(1) > 0 if cache == "prefix" else among
     count = int(shown.sum(1).max())
     order = (~shown).long().argsort(dim=1, stable=True)
     columns, rest = order[:, :count].sort(1).values, order[:, count:].sort(1).values
-    places = row_places(valid).clamp(min=0)
-    return Window(
-        columns, among.gather(1, columns), valid.gather(1, columns), places.gather(1, columns)
-    ), rest
+    parts = (among, valid, row_positions(valid).clamp(min=0))
+    return Window(columns, *(part.gather(1, columns) for part in parts)), rest
 
 
-def remembered_rest(model: TextModel, x: Tensor, valid: Tensor, rest: Tensor) -> Prefix:
+def cached_columns(model: TextModel, x: Tensor, valid: Tensor, rest: Tensor) -> Prefix:
     """Keys and values of columns `rest` of x, computed together with all of x."""
     return at_columns(model.network.prefill(x, None if bool(valid.all()) else Condition(valid=valid)), rest)
 
 
-def place_window(among: Tensor, valid: Tensor, start: int, stop: int) -> Window:
+def block_window(among: Tensor, valid: Tensor, start: int, stop: int) -> Window:
     """Positions start .. stop - 1 of every row, for a model of blocks; rows may be shorter."""
     padding = (~valid).sum(1, keepdim=True)
-    places = torch.arange(start, stop, device=valid.device).expand(len(valid), -1)
-    columns = places + padding
-    there = columns < valid.shape[1]
+    positions = torch.arange(start, stop, device=valid.device).expand(len(valid), -1)
+    columns = positions + padding
+    inside = columns < valid.shape[1]
     columns = columns.clamp(max=valid.shape[1] - 1)
-    return Window(columns, among.gather(1, columns) & there, there, places)
+    return Window(columns, among.gather(1, columns) & inside, inside, positions)
 
 
 def advanced(model: TextModel, x: Tensor, valid: Tensor, prefix: Prefix | None, stop: int) -> Prefix | None:
@@ -110,7 +105,7 @@ def advanced(model: TextModel, x: Tensor, valid: Tensor, prefix: Prefix | None, 
     start = 0 if prefix is None else prefix[0].shape[1]
     if stop <= start:
         return prefix
-    window = place_window(torch.zeros_like(valid), valid, start, stop)
+    window = block_window(torch.zeros_like(valid), valid, start, stop)
     return model.network.prefill(x.gather(1, window.columns), window.condition(prefix))
 
 
@@ -132,25 +127,29 @@ class View(NamedTuple):
 
 
 def view_of(
-    model: TextModel, canvas: Canvas, among: Tensor, settings: TextSettings, x: Tensor, prefix: Prefix | None
+    model: TextModel,
+    x: Int[Tensor, "B L"],
+    valid: Bool[Tensor, "B L"],
+    prompt: Bool[Tensor, "B L"],
+    among: Bool[Tensor, "B L"],
+    settings: TextSettings,
+    prefix: Prefix | None,
 ) -> View:
-    """What the network sees while the block `among` of x (B, L) is written.
+    """What the network sees while the block `among` of x is written.
 
     Args:
-        canvas: the ids before anything was written, whose masks are not part of the prompt.
+        prompt: the known tokens, which guidance masks.
         prefix: that of the block before.
     """
-    valid = canvas.valid
     if model.window and settings.cache == "auto":
-        start = int(row_places(valid)[among].min()) // model.window * model.window
+        start = int(row_positions(valid)[among].min()) // model.window * model.window
         prefix = advanced(model, x, valid, prefix, start)
-        window = place_window(among, valid, start, start + model.window)
+        window = block_window(among, valid, start, start + model.window)
         return View(window, (window.condition(prefix),), prefix)
     if settings.cache in ("prefix", "dual"):
         window, rest = shown_window(among, valid, settings.cache)
-        mask = model.tokens.mask_id
-        prompts = [x] if settings.scale == 1.0 else [x, x.masked_fill(valid & (canvas.ids != mask), mask)]
-        conditions = (window.condition(remembered_rest(model, prompt, valid, rest)) for prompt in prompts)
+        texts = [x] if settings.scale == 1.0 else [x, x.masked_fill(prompt, model.tokens.mask_id)]
+        conditions = (window.condition(cached_columns(model, text, valid, rest)) for text in texts)
         return View(window, tuple(conditions), calls=1)
     window = whole_window(model, among, valid)
     return View(window, (window.condition(),) * 2)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from unveil.text.block_cache import blocks_by_place
+from unveil.text.block_cache import blocks_by_position
 from unveil.text.model import TextModel
 from unveil.text.settings import TextSettings
 
@@ -52,9 +52,9 @@ class Block:
 
     def positions(self, x: Int[Tensor, "B W"]) -> Int[Tensor, "B P"]:
         """The positions where a belief is needed; rows that need fewer than P are filled up with others."""
-        wanted = self.among if self.edits else self.masked(x)
-        count = max(1, int(wanted.sum(1).max()))
-        return (~wanted).long().argsort(dim=1, stable=True)[:, :count]
+        needed = self.among if self.edits else self.masked(x)
+        count = max(1, int(needed.sum(1).max()))
+        return (~needed).long().argsort(dim=1, stable=True)[:, :count]
 
     def ended(self, x: Int[Tensor, "B W"]) -> Bool[Tensor, " B"]:
         """Rows that have ended in this block; none if end-of-text does not end them."""
@@ -72,21 +72,21 @@ class Block:
         return not bool(self._active.any())
 
 
-def blocks_of(wanted: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
-    """The wanted positions of each row in blocks of `size` from the left, each (B, L) bool; size 0: all in
-    one block."""
-    rank = wanted.long().cumsum(1) - 1
+def blocks_of(hidden: Bool[Tensor, "B L"], size: int) -> list[Tensor]:
+    """The hidden positions, which are to be written, in blocks (B, L) bool of `size` from the left of a row;
+    size 0: all in one block."""
+    rank = hidden.long().cumsum(1) - 1
     longest = int(rank.max()) + 1
     count = -(-longest // size) if size else 1
-    return [wanted & (rank // (size or longest) == i) for i in range(count)]
+    return [hidden & (rank // (size or longest) == i) for i in range(count)]
 
 
-def blocks_for(model: TextModel, wanted: Tensor, valid: Tensor, settings: TextSettings) -> list[Tensor]:
+def blocks_for(model: TextModel, hidden: Tensor, valid: Tensor, settings: TextSettings) -> list[Tensor]:
     """The blocks (B, L) in which a model writes: its own if it was trained with blocks, else those of the
     settings."""
     if model.window:
-        return blocks_by_place(wanted, valid, model.window)
-    return blocks_of(wanted, settings.block)
+        return blocks_by_position(hidden, valid, model.window)
+    return blocks_of(hidden, settings.block)
 
 
 def shares(steps: int, counts: Sequence[int]) -> list[int]:
@@ -106,10 +106,10 @@ def shares(steps: int, counts: Sequence[int]) -> list[int]:
     return rounded
 
 
-def ended(x: Tensor, wanted: Tensor, masked: Tensor, eos_id: int) -> Bool[Tensor, " B"]:
-    """Rows of x (B, L) with an end-of-text at a wanted position and no masked one before it."""
-    end = (x == eos_id) & wanted
+def ended(x: Tensor, among: Tensor, masked: Tensor, eos_id: int) -> Bool[Tensor, " B"]:
+    """Rows of x (B, L) with an end-of-text at one of the positions `among`, and no masked one before it."""
     after_mask = masked.long().cumsum(1) > 0
+    end = (x == eos_id) & among
     return (end & ~after_mask).any(1)
 
 

@@ -55,7 +55,7 @@ def check_room(model: TextModel, known: int, length: int) -> None:
     """
     if known + length > model.shape.context:
         raise ValueError(
-            f"prompt and new tokens are {known + length}, but the model's context is {model.shape.context}; "
+            f"a row of {known + length} tokens is too long, the model's context is {model.shape.context}; "
             "give a shorter prompt or fewer tokens"
         )
 
@@ -70,14 +70,17 @@ def prompt_canvas(
     """
     if not 1 <= length <= LONGEST_GAP:
         raise ValueError(f"length must be at least 1 token and at most {LONGEST_GAP:,}, got {length}")
-    for prompt in cast(Sequence[object], prompts):
-        if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
+    for ids in cast(Sequence[object], prompts):
+        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
             raise ValueError(
                 f"prompts must be a list of lists of token ids, got {str(prompts)[:40]}; encode texts by "
                 "tokens.encode"
             )
-        ids = cast(Sequence[object], prompt)
-        if strange := [i for i in ids if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size]:
+        if strange := [
+            i
+            for i in cast(Sequence[object], ids)
+            if not isinstance(i, Integral) or not 0 <= int(i) < tokens.size
+        ]:
             raise ValueError(
                 f"a prompt holds {strange[0]!r}, which is none of the vocabulary's ids 0 .. {tokens.size - 1}"
             )
@@ -130,27 +133,11 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
             tokens than the context, or no mask.
     """
     ids, valid = canvas
-    if (
-        ids.ndim != 2
-        or valid.shape != ids.shape
-        or valid.dtype != torch.bool
-        or ids.dtype.is_floating_point
-        or ids.dtype == torch.bool
-    ):
-        raise ValueError(
-            f"a canvas is ids (B, L) of whole numbers and valid (B, L) of bool, got {tuple(ids.shape)} "
-            f"{ids.dtype} and "
-            f"{tuple(valid.shape)} {valid.dtype}"
-        )
-    if not ids.numel() or not bool(((ids == model.tokens.mask_id) & valid).any()):
+    check_tokens(model, ids, valid=valid)
+    if not bool(((ids == model.tokens.mask_id) & valid).any()):
         raise ValueError(
             f"there is nothing to write: the canvas {tuple(ids.shape)} holds no mask (token "
             f"{model.tokens.mask_id})"
-        )
-    if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
-        raise ValueError(
-            f"the canvas holds ids {int(ids.min())} .. {int(ids.max())}; the vocabulary has 0 .. "
-            f"{model.tokens.size - 1}"
         )
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise ValueError(
@@ -158,3 +145,27 @@ def checked(model: TextModel, canvas: Canvas) -> Canvas:
         )
     check_room(model, int(valid.sum(1).max()), 0)
     return Canvas(ids.long().to(model.device), valid.to(model.device))
+
+
+def check_tokens(model: TextModel, ids: Tensor, **masks: Tensor | None) -> None:
+    """Refuse what is no batch of a model's tokens.
+
+    Args:
+        masks: masks of the tokens by name; they must be bool, of the shape of the ids.
+    Raises:
+        ValueError: other shapes or types, or ids outside the vocabulary.
+    """
+    kind = ids.dtype
+    if ids.ndim != 2 or not ids.numel() or kind.is_floating_point or kind == torch.bool:
+        raise ValueError(f"ids must be whole numbers (B, L), at least one, got {tuple(ids.shape)} {kind}")
+    for name, mask in masks.items():
+        if mask is not None and (mask.shape != ids.shape or mask.dtype != torch.bool):
+            raise ValueError(
+                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(mask.shape)} "
+                f"{mask.dtype}"
+            )
+    if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
+        raise ValueError(
+            f"ids must lie in 0 .. {model.tokens.size - 1}, the vocabulary, got {int(ids.min())} .. "
+            f"{int(ids.max())}"
+        )

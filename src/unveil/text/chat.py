@@ -1,15 +1,12 @@
 """Answers in chats: the model's template, prompts of different lengths in one batch, a stop at the end of the
 answers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 from unveil.sampling.noise import Noise
-from unveil.text.canvas import check_room, prompt_canvas
 from unveil.text.data.chat import Turn, answer_of, encode_chat
-from unveil.text.generation import write
+from unveil.text.generation import OnStep, write_after
 from unveil.text.model import TextModel
 from unveil.text.settings import TextSettings
 
@@ -34,7 +31,7 @@ def answer(
     chats: Sequence[Sequence[Turn]],
     settings: TextSettings,
     generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
+    on_step: OnStep = None,
 ) -> Answers:
     """Write the assistant's next turn in each chat, all in one batch.
 
@@ -48,21 +45,14 @@ def answer(
         ValueError: a chat and its answer are longer than the context, or there are fewer steps than blocks.
     """
     length = answer_length(model, settings)
-    every: Sequence[Any] = chats
-    if strange := [
-        turns
-        for turns in every
-        if isinstance(turns, str | Turn) or not all(isinstance(turn, Turn) for turn in turns)
-    ]:
-        raise ValueError(
-            f"chats must be a list of lists of turns, got {str(strange[0])[:60]}; a single chat is "
-            "[[Turn(...), ...]]"
-        )
+    for turns in cast(Sequence[Sequence[object]], chats):
+        if not all(isinstance(turn, Turn) for turn in turns):
+            raise ValueError(
+                f"chats must be a list of lists of turns, got {str(turns)[:60]}; a single chat is "
+                "[[Turn(...), ...]]"
+            )
     prompts = [encode_chat(model.tokens, turns) for turns in chats]
-    if prompts:
-        check_room(model, max(map(len, prompts)), length)
-    canvas = prompt_canvas(prompts, length, model.tokens, model.device)
-    done = write(model, canvas, settings, generator, on_step)
-    rows = [answer_of(model.tokens, row) for row in done.ids[:, -length:].tolist()]
+    done = write_after(model, prompts, length, settings, generator, on_step)
+    rows = [answer_of(model.tokens, row) for row in done.ids.tolist()]
     ended = [len(row) < length for row in rows]
     return Answers([model.tokens.decode(row).strip() for row in rows], sum(map(len, rows)), done.calls, ended)

@@ -1,13 +1,12 @@
 """Text without a given length: written part after part, until it ends or the context is full."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from unveil.sampling.noise import Noise
-from unveil.text.canvas import check_room, padded, prompt_canvas
-from unveil.text.generation import Written, noise_of, write
+from unveil.text.canvas import check_room, padded
+from unveil.text.generation import OnStep, Written, noise_of, write_after
 from unveil.text.model import TextModel
 from unveil.text.settings import TextSettings
 
@@ -17,7 +16,7 @@ def write_on(
     prompts: Sequence[Sequence[int]],
     settings: TextSettings,
     generator: Noise = None,
-    on_step: Callable[[Tensor], object] | None = None,
+    on_step: OnStep = None,
 ) -> Written:
     """Write after prompts without a length: parts of `settings.length` masks, until a row has ended or its
     context is full.
@@ -36,8 +35,7 @@ def write_on(
     if settings.scale != 1.0:
         raise ValueError(
             "guidance masks the prompt, but without a length all text written so far is the prompt of what "
-            "follows; give `length`, "
-            "or leave `scale` at 1"
+            "follows; give `length`, or leave `scale` at 1"
         )
     context, size, tokens = model.shape.context, settings.tokens(model.shape.context), model.tokens
     check_room(model, max(map(len, prompts), default=0), 1)
@@ -47,17 +45,13 @@ def write_on(
         room = min(max(context - len(rows[i]) for i in unfinished), size)
         now = [i for i in unfinished if min(context - len(rows[i]), size) == room]
         own = noise_of(generator, torch.tensor(now, device=model.device), len(rows))
-        canvas = prompt_canvas([rows[i] for i in now], room, tokens, model.device)
-        part = write(model, canvas, settings, own, on_step)
+        part = write_after(model, [rows[i] for i in now], room, settings, own, on_step)
         calls += part.calls
-        for i, new in zip(now, part.ids[:, -room:].tolist(), strict=True):
+        for i, new in zip(now, part.ids.tolist(), strict=True):
             rows[i] += new
             full = len(rows[i]) == context
             if full or (settings.stop and tokens.eos_id in rows[i][len(prompts[i]) :]):
                 unfinished.remove(i)
-    longest = max((len(row) - len(prompt) for row, prompt in zip(rows, prompts, strict=True)), default=0)
-    whole = [
-        row + [tokens.mask_id] * (len(prompt) + longest - len(row))
-        for row, prompt in zip(rows, prompts, strict=True)
-    ]
+    added = [len(row) - len(prompt) for row, prompt in zip(rows, prompts, strict=True)]
+    whole = [row + [tokens.mask_id] * (max(added) - n) for row, n in zip(rows, added, strict=True)]
     return Written(padded(whole, tokens.eos_id, model.device).ids, calls)

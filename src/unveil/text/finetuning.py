@@ -1,81 +1,36 @@
-"""Fine-tuning on instructions: only responses are masked, and each loss is divided by the response's
-length."""
+"""Batches for fine-tuning on instructions: only responses are masked."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from unveil.process.masked_objective import counted_loss, masked_loss
-from unveil.process.masking import antithetic, stratified, stratified_counts
+from unveil.process.masking import stratified_counts
 from unveil.text.data.instructions import Examples
-from unveil.text.model import TextModel
-from unveil.text.training import Times, check_draws
-
-
-class TuningBatch(NamedTuple):
-    """Prompts with their responses, and the random numbers that decide which tokens of the responses are
-    masked.
-
-    Args:
-        ids: (B, L) token ids.
-        known: (B, L) bool, True at the prompts.
-        uniform, t, masks: as in `TextBatch`.
-    """
-
-    ids: Tensor
-    known: Tensor
-    uniform: Tensor
-    t: Tensor
-    masks: Tensor | None = None
+from unveil.text.shape import Form, Times
+from unveil.text.training import TextBatch, check_draws, drawn_times
 
 
 def tuning_batches(
-    examples: Examples,
-    size: int,
-    form: Literal["t", "l"] = "l",
-    times: Times = "stratified",
-    least: float = 1e-3,
-) -> Callable[[torch.Generator], TuningBatch]:
-    """A source of random batches; form, times and least as in `text_batches`.
+    examples: Examples, size: int, form: Form = "l", times: Times = "stratified"
+) -> Callable[[torch.Generator], TextBatch]:
+    """A source of random batches of prompts, which are known, with their responses; otherwise as
+    `text_batches`.
 
     Raises:
-        ValueError: antithetic times for an odd number of rows, an unknown form, or a number out of range.
+        ValueError: antithetic times for an odd number of rows, or an unknown form.
     """
-    check_draws(size, form, times, least)
+    check_draws("batch_size", size, form, times)
 
-    def draw(generator: torch.Generator) -> TuningBatch:
-        def uniform(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, device="cpu")
-
+    def draw(generator: torch.Generator) -> TextBatch:
         ids, known = examples.draw(size, generator)
         if form == "l":
-            offsets = (uniform(1).double() + torch.arange(size, device="cpu") / size) % 1.0
+            offset = torch.rand(1, generator=generator, device="cpu").double()
             lengths = (~known).sum(1)
+            offsets = (offset + torch.arange(size, device="cpu") / size) % 1.0
             masks = stratified_counts(offsets, 1, lengths)[:, 0]
-            return TuningBatch(ids, known, uniform(*ids.shape), masks / lengths, masks)
-        if times == "stratified":
-            t = stratified(uniform(1), size, least)
-        elif times == "antithetic":
-            t = antithetic(uniform(size // 2), least)
+            t = masks / lengths
         else:
-            t = least + (1.0 - least) * uniform(size).double()
-        return TuningBatch(ids, known, uniform(*ids.shape), t=t)
+            masks, t = None, drawn_times(size, times, generator)
+        return TextBatch(ids, torch.rand(ids.shape, generator=generator, device="cpu"), t, masks, known)
 
     return draw
-
-
-def tuning_loss(model: TextModel, batch: TuningBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """Mean over rows of  (1 / t) sum over masked response tokens of -log p(r_0^i | prompt, r_t)  / length.
-
-    `length` is that of the response, its end-of-text tokens included.
-
-    Nie et al. 2025 (LLaDA), eq. 5 and algorithm 2; or the same mean in the l-form.
-    """
-    ids, known, uniform = (part.to(model.device) for part in batch[:3])
-    if batch.masks is not None:
-        return counted_loss(
-            model.denoiser, ids, batch.masks.to(model.device), uniform, known=known
-        ).mean(), {}
-    return masked_loss(model.denoiser, ids, batch.t, uniform, known=known).mean(), {}

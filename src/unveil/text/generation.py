@@ -20,24 +20,13 @@ from unveil.sampling.guidance import Branch, cfg, reweighted, tapped
 from unveil.sampling.loop import sample
 from unveil.sampling.masked import AncestralUnmask, ConfidentUnmask, FirstHittingUnmask, reused
 from unveil.sampling.noise import Noise
-from unveil.text.block_cache import View, row_places, view_of
+from unveil.text.block_cache import View, row_positions, view_of
 from unveil.text.blocks import Block, blocks_for, check_settings, shares
-from unveil.text.canvas import Canvas, check_room, checked, gap_canvas, listed, padded, prompt_canvas
+from unveil.text.canvas import Canvas, check_room, checked, gap_canvas, listed, prompt_canvas
 from unveil.text.data.tokens import Tokens
 from unveil.text.model import TextModel
 from unveil.text.settings import TextSettings
 
-__all__ = [
-    "Canvas",
-    "TextSettings",
-    "Written",
-    "continue_text",
-    "fill_gaps",
-    "gap_canvas",
-    "padded",
-    "prompt_canvas",
-    "write",
-]
 RULED_OUT = -1e4
 PLAIN, GAPS = TextSettings(), TextSettings(may_end=False)
 OnStep = Callable[[Tensor], object] | None
@@ -63,46 +52,49 @@ def write(
         ValueError: longer than the context, or refused by `checked` or `check_settings`.
     """
     ids, valid = checked(model, canvas)
-    wanted = (ids == model.tokens.mask_id) & valid
-    blocks = blocks_for(model, wanted, valid, settings)
-    check_settings(model, settings, max(1, int(torch.stack([among.any(1) for among in blocks]).sum(0).max())))
-    x, calls = ids.clone(), 0
-    for rows in alike(model, wanted, valid, settings):
+    hidden = (ids == model.tokens.mask_id) & valid
+    blocks = blocks_for(model, hidden, valid, settings)
+    check_settings(model, settings, max(1, int(torch.stack([block.any(1) for block in blocks]).sum(0).max())))
+    x, calls = ids, 0
+    for rows in alike(model, hidden, valid, settings):
         left = int((~valid[rows]).sum(1).min())  # padding columns of all these rows
-        own = noise_of(generator, rows, len(ids))
         part = Canvas(ids[rows, left:], valid[rows, left:])
-        done = _write_alike(model, part, settings, own, _on_rows(on_step, x, rows, left))
+        own = [rest for block in blocks if bool((rest := block[rows, left:]).any())]
+        if not own:
+            continue
+        noise = noise_of(generator, rows, len(ids))
+        done = _write_alike(model, part, own, settings, noise, _on_rows(on_step, x, rows, left))
         x, calls = _put(x, rows, left, done.ids), calls + done.calls
     return Written(x, calls)
 
 
 def alike(
-    model: TextModel, wanted: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
+    model: TextModel, hidden: Bool[Tensor, "B L"], valid: Bool[Tensor, "B L"], settings: TextSettings
 ) -> list[Tensor]:
     """Groups of rows (N,) that are written together: they have the same steps per block, and as many cached
-    columns."""
-    single = (
-        model.window == 1 and not settings.remask and settings.edit is None
-    )  # one token per block and step
+    columns.
+
+    Args:
+        hidden: the positions that are to be written.
+    """
+    # whether each block and step is one token
+    single = model.window == 1 and not settings.remask and settings.edit is None
     approximate = settings.cache in ("prefix", "dual")
     if not approximate and (single or settings.order == "first-hitting"):
-        return [torch.arange(len(wanted), device=wanted.device)]
+        return [torch.arange(len(hidden), device=hidden.device)]
     groups: dict[Hashable, list[int]] = {}
-    positions = row_places(valid)
-    for i, row in enumerate(wanted):
+    positions = row_positions(valid)
+    for i, row in enumerate(hidden):
         columns = row.nonzero()[:, 0]
         key: Hashable = None
         if model.window:
             key = tuple(positions[i, columns].tolist())
         elif approximate or 0 < settings.block < len(columns):
-            begun = (
-                columns[:: settings.block or max(1, len(columns))]
-                if settings.cache == "prefix"
-                else columns[:0]
-            )
-            key = (len(columns), *(wanted.shape[1] - begun).tolist())
+            size = settings.block or max(1, len(columns))
+            begun = columns[::size] if settings.cache == "prefix" else columns[:0]
+            key = (len(columns), *(len(row) - begun).tolist())
         groups.setdefault(key, []).append(i)
-    return [torch.tensor(rows, device=wanted.device) for rows in groups.values()]
+    return [torch.tensor(rows, device=hidden.device) for rows in groups.values()]
 
 
 def noise_of(generator: Noise, rows: Tensor, count: int) -> Noise:
@@ -133,30 +125,34 @@ def _put(x: Tensor, rows: Tensor, left: int, state: Tensor) -> Tensor:
 
 
 def _write_alike(
-    model: TextModel, canvas: Canvas, settings: TextSettings, generator: Noise, on_step: OnStep
+    model: TextModel,
+    canvas: Canvas,
+    blocks: Sequence[Tensor],
+    settings: TextSettings,
+    generator: Noise,
+    on_step: OnStep,
 ) -> Written:
     """Fill rows that are `alike`, block after block. A finished row no longer changes or uses random
     numbers."""
     x, valid = canvas
-    wanted = (x == model.tokens.mask_id) & valid
-    blocks = blocks_for(model, wanted, valid, settings)
-    counts = [int(among.sum(1).max()) for among in blocks]
-    longest = max(1, int(wanted.sum(1).max()))
-    steps = (
-        (settings.steps or longest) * sum(counts) // longest
-    )  # more where rows have their blocks elsewhere
+    hidden = torch.stack(list(blocks)).any(0)
+    prompt = valid & ~hidden
+    counts = [int(block.sum(1).max()) for block in blocks]
+    longest = int(hidden.sum(1).max())
+    # more than `steps` where the blocks of rows are at different positions
+    steps = (settings.steps or longest) * sum(counts) // longest
     calls, prefix = 0, None
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for among, share in zip(blocks, shares(steps, counts), strict=True):
-        among = among & ~done[:, None]
+    for block, share in zip(blocks, shares(steps, counts), strict=True):
+        among = block & ~done[:, None]
         if not bool(among.any()):
             continue
-        view = view_of(model, canvas, among, settings, x, prefix)
-        x, ended, more = _write_block(model, view, x, valid & ~wanted, share, settings, generator, on_step)
+        view = view_of(model, x, valid, prompt, among, settings, prefix)
+        x, ended, more = _write_block(model, view, x, prompt, share, settings, generator, on_step)
         prefix, calls, done = view.prefix, calls + view.calls + more, done | ended
-    after_end = ((x == model.tokens.eos_id) & wanted).long().cumsum(1).roll(1, dims=1) > 0
+    after_end = ((x == model.tokens.eos_id) & hidden).long().cumsum(1).roll(1, dims=1) > 0
     after_end[:, 0] = False
-    return Written(x.masked_fill(after_end & wanted & done[:, None], model.tokens.mask_id), calls)
+    return Written(x.masked_fill(after_end & hidden & done[:, None], model.tokens.mask_id), calls)
 
 
 def _write_block(
@@ -173,7 +169,8 @@ def _write_block(
     window = view.window
     block = Block(window.among, model.tokens.mask_id, model.tokens.eos_id, settings)
     before = x.gather(1, window.columns)  # (B, W)
-    belief, calls = belief_of(model, view, block, prompt.gather(1, window.columns), settings), list[Tensor]()
+    belief = belief_of(model, view, block, prompt.gather(1, window.columns), settings)
+    calls: list[Tensor] = []
     denoise = reused(tapped(belief, lambda _, t: calls.append(t)))
     times = uniform(1 if model.window == 1 and block.final else steps)
     if block.edits:
@@ -241,14 +238,34 @@ def solver_of(
     model: TextModel, settings: TextSettings, block: Block
 ) -> AncestralUnmask | ConfidentUnmask | FirstHittingUnmask:
     """The solver of an order."""
-    schedule, mask, forbid = model.denoiser.schedule, model.tokens.mask_id, model.denoiser.forbid_mask
-    among = block.changeable
+    it, mask, temperature, remask = (
+        model.denoiser,
+        model.tokens.mask_id,
+        settings.temperature,
+        settings.remask,
+    )
     if settings.order == "first-hitting":
-        return FirstHittingUnmask(schedule, mask, settings.temperature, forbid, among)
+        return FirstHittingUnmask(it.schedule, mask, temperature, it.forbid_mask, block.changeable)
     if settings.order == "ancestral":
-        return AncestralUnmask(schedule, mask, settings.temperature, forbid, settings.remask, among)
-    more = (settings.remask, settings.threshold, settings.factor, among, settings.edit)
-    return ConfidentUnmask(schedule, mask, settings.order, settings.temperature, forbid, *more)
+        return AncestralUnmask(it.schedule, mask, temperature, it.forbid_mask, remask, block.changeable)
+    more = (remask, settings.threshold, settings.factor, block.changeable, settings.edit)
+    return ConfidentUnmask(it.schedule, mask, settings.order, temperature, it.forbid_mask, *more)
+
+
+def write_after(
+    model: TextModel,
+    prompts: Sequence[Sequence[int]],
+    length: int,
+    settings: TextSettings,
+    generator: Noise = None,
+    on_step: OnStep = None,
+) -> Written:
+    """The `length` new tokens after each prompt, (B, length); otherwise as `write`."""
+    if prompts:
+        check_room(model, max(map(len, prompts)), length)
+    canvas = prompt_canvas(prompts, length, model.tokens, model.device)
+    done = write(model, canvas, settings, generator, on_step)
+    return Written(done.ids[:, -length:], done.calls)
 
 
 def continue_text(
@@ -267,13 +284,9 @@ def continue_text(
         ValueError: as `write`; or a single text instead of a list.
     """
     encoded = [model.tokens.encode(prompt) for prompt in listed(prompts, "prompts")]
-    longest = max(map(len, encoded), default=0)
-    length = settings.tokens(model.shape.context - longest)
-    if encoded:
-        check_room(model, longest, length)
-    canvas = prompt_canvas(encoded, length, model.tokens, model.device)
-    filled = write(model, canvas, settings, generator, on_step).ids[:, -length:]
-    return [model.tokens.decode(until_end(row, model.tokens, settings)) for row in filled.tolist()]
+    length = settings.tokens(model.shape.context - max(map(len, encoded), default=0))
+    rows = write_after(model, encoded, length, settings, generator, on_step).ids.tolist()
+    return [model.tokens.decode(until_end(row, model.tokens, settings)) for row in rows]
 
 
 def fill_gaps(

@@ -1,6 +1,6 @@
 """Likelihood of text under a model: Monte-Carlo bounds in two forms, exact where possible, and per token."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,8 +9,10 @@ from torch import Tensor
 from unveil.network.condition import Condition
 from unveil.process.masked_objective import chain_nats, counted_loss, masked_loss, token_nats
 from unveil.sampling.noise import Noise, uniform_like
+from unveil.text.canvas import check_room, check_tokens
 from unveil.text.model import TextModel
-from unveil.text.training import Times, block_lengths
+from unveil.text.shape import Form, Times
+from unveil.text.training import block_lengths, check_draws
 
 LEAST = 1e-9  # smallest time of the t-form
 
@@ -19,12 +21,12 @@ class Draws(NamedTuple):
     """All random numbers of `text_nats`, for example recorded from another implementation.
 
     Args:
-        places: (B, N, draws) in [0, 1), the quantile of each block's number of masks, or time, in each draw;
-            N = 1 without blocks.
+        quantiles: (B, N, draws) in [0, 1), the quantile of the number of masks, or of the time, of each block
+            and draw; N = 1 without blocks.
         uniform: (draws, B, L) in [0, 1); the positions with the smallest numbers are masked.
     """
 
-    places: Float[Tensor, "B N K"]
+    quantiles: Float[Tensor, "B N K"]
     uniform: Float[Tensor, "K B L"]
 
 
@@ -36,7 +38,7 @@ def text_nats(
     generator: Noise = None,
     known: Bool[Tensor, "B L"] | None = None,
     valid: Bool[Tensor, "B L"] | None = None,
-    form: Literal["l", "t"] = "l",
+    form: Form = "l",
     times: Times = "stratified",
     drawn: Draws | None = None,
 ) -> Float[Tensor, "B N"]:
@@ -61,59 +63,42 @@ def text_nats(
         ValueError: draws < 1, an odd number of antithetic ones, a row without a token to score or longer than
             the context, ids outside the vocabulary, or other shapes.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    if form not in ("l", "t") or times not in get_args(Times):
-        raise ValueError(
-            f"form must be l or t and times one of {', '.join(get_args(Times))}, got {form!r} and {times!r}"
-        )
-    if times == "antithetic" and draws % 2:
-        raise ValueError(f"antithetic draws come in pairs; give an even number, got {draws}")
+    check_draws("draws", draws, form, times)
     unknown = _unknown(model, ids, known, valid)
     if bool((unknown.sum(1) == 0).any()):
         raise ValueError("every row needs a token to score; a row is all known or padding")
-    if model.shape.causal:
-        each = chain_nats(model.denoiser, ids, _condition(model, ids, valid)) * unknown
-        return (each.sum(1) / unknown.sum(1))[:, None]
     cond, block, length = _condition(model, ids, valid), model.shape.block, ids.shape[1]
+    if model.shape.causal:
+        each = chain_nats(model.denoiser, ids, cond) * unknown
+        return (each.sum(1) / unknown.sum(1))[:, None]
     number = torch.arange(length, device="cpu") // (block or length)
     blocks = len(block_lengths(length, block))
     draws = 1 if is_exact(model) and form == "l" else draws
-    nats: list[Tensor] = []
     hidden = unknown.cpu()
-    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu").index_add_(
-        1, number, hidden.long()
-    )
-    if drawn is not None and (
-        drawn.places.shape != (len(ids), blocks, draws) or drawn.uniform.shape != (draws, *ids.shape)
-    ):
-        wanted = f"places {(len(ids), blocks, draws)} and uniform {(draws, *ids.shape)}"
-        raise ValueError(
-            f"drawn must be {wanted}, got {tuple(drawn.places.shape)} and {tuple(drawn.uniform.shape)}"
-        )
-    places = _spread(totals > 0, draws, times, generator) if drawn is None else drawn.places.cpu().double()
+    totals = torch.zeros((len(ids), blocks), dtype=torch.long, device="cpu")
+    totals = totals.index_add_(1, number, hidden.long())
+    if drawn is None:
+        quantiles = _spread(totals > 0, draws, times, generator)
+    else:
+        shapes, wanted = [tuple(part.shape) for part in drawn], [(*totals.shape, draws), (draws, *ids.shape)]
+        if shapes != wanted:
+            raise ValueError(
+                f"drawn must be quantiles {wanted[0]} and uniform {wanted[1]}, got shapes {shapes[0]} and "
+                f"{shapes[1]}"
+            )
+        quantiles = drawn.quantiles.cpu().double()
+    nats: list[Tensor] = []
     for k in range(draws):
         uniform = uniform_like(hidden, generator, where=hidden).float() if drawn is None else drawn.uniform[k]
         uniform = uniform.to(ids.device)
         if form == "l":
-            count = torch.minimum(1 + (places[..., k] * totals).long(), totals)
-            nats.append(
-                counted_loss(
-                    model.denoiser, ids, count.to(ids.device), uniform, cond=cond, known=~unknown, block=block
-                )
-            )
+            count = torch.minimum(1 + (quantiles[..., k] * totals).long(), totals).to(ids.device)
+            loss = counted_loss(model.denoiser, ids, count, uniform, cond=cond, known=~unknown, block=block)
         else:
-            t = (1.0 - places[..., k]).clamp(min=LEAST)
-            nats.append(
-                masked_loss(
-                    model.denoiser,
-                    ids,
-                    t[:, number] if block else t[:, 0],
-                    uniform,
-                    cond=cond,
-                    known=~unknown,
-                )
-            )
+            t = (1.0 - quantiles[..., k]).clamp(min=LEAST)
+            t = t[:, number] if block else t[:, 0]
+            loss = masked_loss(model.denoiser, ids, t, uniform, cond=cond, known=~unknown)
+        nats.append(loss)
     return torch.stack(nats, dim=1)
 
 
@@ -156,21 +141,8 @@ def conditional_nats(
 
 def _unknown(model: TextModel, ids: Tensor, known: Tensor | None, valid: Tensor | None) -> Tensor:
     """(B, L) bool, the tokens that are scored, after checks of all arguments."""
-    for name, it in (("known", known), ("valid", valid)):
-        if it is not None and (it.shape != ids.shape or it.dtype != torch.bool):
-            raise ValueError(
-                f"for ids {tuple(ids.shape)} {name} must be bool of that shape, got {tuple(it.shape)} "
-                f"{it.dtype}"
-            )
-    if ids.ndim != 2 or not ids.numel() or ids.dtype.is_floating_point or ids.shape[1] > model.shape.context:
-        raise ValueError(
-            f"ids must be whole numbers (B, L), L at most the context of {model.shape.context}, got "
-            f"{tuple(ids.shape)} {ids.dtype}"
-        )
-    if not 0 <= int(ids.min()) <= int(ids.max()) < model.tokens.size:
-        raise ValueError(
-            f"ids must lie in 0 .. {model.tokens.size - 1}, got {int(ids.min())} .. {int(ids.max())}"
-        )
+    check_tokens(model, ids, known=known, valid=valid)
+    check_room(model, ids.shape[1], 0)
     unknown = torch.ones_like(ids, dtype=torch.bool) if known is None else ~known
     return unknown if valid is None else unknown & valid
 

@@ -1,5 +1,4 @@
-"""What is learned of text: a denoiser of masked tokens, and the vocabulary that belongs to it. Nie et al.
-2025 (LLaDA)."""
+"""A text model: a denoiser of masked tokens, and its vocabulary. Nie et al. 2025 (LLaDA)."""
 
 from typing import cast
 
@@ -12,8 +11,6 @@ from unveil.process.schedule import Flow
 from unveil.text.data.tokens import Tokens
 from unveil.text.networks.transformer import LanguageTransformer
 from unveil.text.shape import TextShape
-
-__all__ = ["TextModel", "TextShape"]
 
 
 class TextModel(nn.Module):
@@ -31,21 +28,9 @@ class TextModel(nn.Module):
                 "its own tokenizer"
             )
         self.shape, self.tokens = shape, tokens
-        names = (
-            "vocabulary",
-            "width",
-            "depth",
-            "heads",
-            "kv_heads",
-            "hidden",
-            "theta",
-            "epsilon",
-            "causal",
-            "tied",
-            "block",
-        )
-        begin = tokens.eos_id if shape.causal else None
-        network = LanguageTransformer(**{name: getattr(shape, name) for name in names}, begin=begin)
+        others = ("context", "schedule", "forbid_mask")  # fields that the network does not have
+        options = {name: value for name, value in vars(shape).items() if name not in others}
+        network = LanguageTransformer(**options, begin=tokens.eos_id if shape.causal else None)
         schedule = Flow() if shape.schedule == "linear" else MaskedCosine()
         self.denoiser = MaskedDenoiser(network, schedule, tokens.mask_id, shape.forbid_mask)
 
@@ -56,8 +41,8 @@ class TextModel(nn.Module):
 
     @property
     def window(self) -> int:
-        """Tokens per autoregressive step: 1 of a causal model, a block's of block diffusion, 0 of masked
-        diffusion of the whole."""
+        """Number of tokens per autoregressive step: 1 for a causal model, the block size for block diffusion,
+        0 for masked diffusion of the whole sequence."""
         return 1 if self.shape.causal else self.shape.block
 
     @property

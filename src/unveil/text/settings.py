@@ -23,9 +23,9 @@ class TextSettings:
     """
 
     length: Annotated[int | None, Bounds(0)] = LENGTH
-    """number of new tokens after the prompt; None: 128, or as many as the context has room for; 0, for
-    `unveil sample text`: parts of --blocks tokens (by default 32), each in --steps network calls, until the
-    text ends or the context is full"""
+    """number of new tokens after the prompt; None: 128, or as many as the context has room for. 0, only in
+    `unveil sample text`: the text is written in parts of --block tokens (by default 32), each with --steps
+    network calls, until it ends or the context is full"""
     steps: Annotated[int, Bounds(0)] = 64
     """number of network calls, divided among the blocks in proportion to their tokens; 0: one call per token.
     --order first-hitting always makes one call per token"""
@@ -53,9 +53,10 @@ class TextSettings:
     may_end: bool = True
     """whether end-of-text may be written; always off for gaps"""
     cache: Cache = "auto"
-    """keys and values that are reused between calls. `auto`: those that never change (earlier blocks of a
-    block-diffusion model), so that the text stays the same. `prefix` and `dual`, of masked models: those
-    before, or all around, the block as they were at its start; faster, with slightly different text"""
+    """keys and values that are reused between calls. `auto`: those that never change (of earlier blocks, in
+    block diffusion), so that the text stays the same. `prefix` and `dual`, for masked models: those of the
+    tokens before the block, or of all tokens outside it, computed when the block begins; faster, with
+    slightly different text"""
     edit: Probability = None
     """replace a written token by another one with at least this probability (LLaDA 2.1's token editing), in
     at most --edit-steps more calls per block"""

@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
 
+Form = Literal["l", "t"]
+"""Forms of the bound on the likelihood: `counted_loss` (l) or `masked_loss` (t)."""
+Times = Literal["stratified", "antithetic", "independent"]
+"""How the times, or the numbers of masks, of a batch are sampled."""
+
 
 @dataclass(frozen=True)
 class TextShape:
@@ -16,7 +21,7 @@ class TextShape:
     """
 
     vocabulary: Annotated[int, Bounds(3, 2**24 - 1)] = 258
-    """number of tokens V, end-of-text and [MASK] included; a training takes that of its tokenizer"""
+    """number of tokens V, end-of-text and [MASK] included; a training takes it from the tokenizer"""
     context: Annotated[int, Bounds(1, 10**6)] = 256
     """number of tokens of the longest sequence that the model is trained on"""
     width: Annotated[int, Bounds(2, 10**5)] = 192
@@ -34,11 +39,11 @@ class TextShape:
     tied: bool = False
     """share the weights of the token embedding with the output layer"""
     epsilon: Annotated[float, Bounds(0, 1, above=True, below=True)] = 1e-5
-    """epsilon of RMSNorm"""
+    """number that RMSNorm adds to the mean square"""
     schedule: Literal["linear", "cosine"] = "linear"
     """noise schedule: the fraction of unmasked tokens at time t, 1 - t or a cosine"""
     forbid_mask: bool = True
-    """give [MASK] probability 0; LLaDA's published weights leave it in the softmax"""
+    """set the probability of [MASK] to 0; LLaDA's published weights leave it in the softmax"""
     block: Annotated[int, Bounds(0, 10**6)] = 0
     """number of tokens per block of block diffusion (BD3): each block is masked diffusion conditioned on the
     blocks before it. 0: masked diffusion of the whole sequence"""

@@ -146,9 +146,9 @@ def test_rotation_depends_on_distance_only_and_norms_on_direction_only():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="multiple of twice the heads"):
+    with pytest.raises(ValueError, match="multiple of twice `heads`"):
         LanguageTransformer(V, 18, 1, 4)
-    with pytest.raises(ValueError, match="heads of kv_heads"):
+    with pytest.raises(ValueError, match="`heads` of `kv_heads`"):
         LanguageTransformer(V, 16, 1, 4, kv_heads=3)
     with pytest.raises(ValueError, match="valid must be of that shape"):
         network()(tokens(), None, Condition(valid=torch.ones((2, 3), dtype=torch.bool)))

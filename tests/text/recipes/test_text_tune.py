@@ -243,7 +243,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
     assert re.search(r"\n\n[A-Z ]{4,}:\n", captured.out), (
         "as a play is written: an empty line, and who speaks next"
     )
-    monkeypatch.setattr("unveil.runs.checkpoints.zoo_names", lambda: ["maze-large"])
+    monkeypatch.setattr("unveil.text.recipes.demo.zoo_names", lambda: ["maze-large"])
     assert main(["demo", "text"]) == 2
     assert "unveil train text" in capsys.readouterr().err
 
@@ -328,7 +328,7 @@ def test_a_lora_run_without_its_base_says_what_is_missing(tmp_path, base, capsys
         ("nan", "holds numbers that are not finite"),
         ("names", "is no LoRA matrix of a text model"),
         ("target", "an adapter for another model"),
-        ("alpha", "lora_alpha nan"),
+        ("alpha", "lora_alpha must be a number above 0 and at most 1e.06, got nan"),
         ("rank", "for another model: .* is .2, 16., needed is .4, 16."),
     ],
 )

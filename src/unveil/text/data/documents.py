@@ -13,13 +13,14 @@ from jaxtyping import Bool, Int, Integer
 from numpy.lib import format as npy
 from torch import Tensor
 
+from unveil.checks import Bounds, whole, within
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.notes import note
 from unveil.files.npz import DAMAGE, HEADERS
 from unveil.files.places import found
-from unveil.files.records import RECORDS, is_records, read_text, records
-from unveil.text.data.tokens import FILE, Tokens, parts_of, read_tokens, whole_text, write_tokens
+from unveil.files.records import RECORDS, Record, is_records, read_text, records
+from unveil.text.data.tokens import FILE, Tokens, note_mended, parts_of, read_tokens, whole_text, write_tokens
 
 SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", *RECORDS)
 
@@ -46,27 +47,20 @@ def read_documents(source: str | Path, field: str = "text", encoding: str = "utf
             f"{source}: no such file or folder, here, below $UNVEIL_DATA or in the cache; give a text file, "
             "jsonl or a folder"
         )
-    mended: list[str] = []
-    documents = (
-        _folder(place, field, encoding, mended)
-        if place.is_dir()
-        else _documents(place, field, encoding, mended)
-    )
-    if mended:
-        note(
-            f"{mended[0]}: half a character (a lone surrogate) is read as "
-            f"U+FFFD{_and_others(len(mended) - 1)}"
-        )
+    read = _folder(place, field, encoding) if place.is_dir() else _documents(place, field, encoding)
+    documents = [whole_text(text) for text, _ in read]
+    note_mended([at for (text, at), mended in zip(read, documents, strict=True) if mended is not text])
     return documents
 
 
-def _and_others(count: int) -> str:
-    return f", and so in {count:,} other documents" if count else ""
-
-
-def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
+def _folder(place: Path, field: str, encoding: str) -> list[Record]:
     inside = [p for p in sorted(place.rglob("*")) if p.is_file()]
-    files = [p for p in inside if p.name.lower().endswith(SUFFIXES) and not _hidden(p.relative_to(place))]
+    files = [
+        p
+        for p in inside
+        if p.name.lower().endswith(SUFFIXES)
+        and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(place).parts)
+    ]
     if not files:
         raise UnveilError(f"{place}: no text in this folder; looked for {', '.join(SUFFIXES)}")
     if others := sorted(set(inside) - set(files)):
@@ -75,14 +69,13 @@ def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[s
             f"{place}: {len(others)} files that are no text are left out "
             f"({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})"
         )
-    documents: list[str] = []
+    documents: list[Record] = []
     for file in files:
         try:
-            documents += _documents(file, field, encoding, mended)
+            documents += _documents(file, field, encoding)
         except UnveilError as error:
-            if (
-                not file.name.lower().removesuffix(".gz").endswith(".json")
-            ):  # a .json file may describe the other files
+            # a .json file may describe the other files
+            if not file.name.lower().removesuffix(".gz").endswith(".json"):
                 raise
             note(f"left out: {error}")
     if not documents:
@@ -90,31 +83,20 @@ def _folder(place: Path, field: str, encoding: str, mended: list[str]) -> list[s
     return documents
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def _documents(file: Path, field: str, encoding: str, mended: list[str]) -> list[str]:
-    if not is_records(file):
-        text = read_text(file, encoding)
-        if not text.strip():
-            raise UnveilError(f"{file}: no text in it")
-        if (clean := whole_text(text)) != text:
-            mended.append(str(file))
-        return [clean]
-    documents: list[str] = []
-    for value, place in records(file, encoding):
-        text = _field(value, place, field)
-        documents.append(whole_text(text))
-        if documents[-1] is not text:
-            mended.append(place)
-    if not documents:
+def _documents(file: Path, field: str, encoding: str) -> list[Record]:
+    """The documents of a file, and where they are."""
+    if is_records(file):
+        read = [Record(_field(value, place, field), place) for value, place in records(file, encoding)]
+        why = f"; the field {field!r} is empty in every line"
+    else:
+        read, why = [Record(read_text(file, encoding), str(file))], ""
+    if not read:
         raise UnveilError(
             f"{file}: no lines in it; needed is one JSON object a line, with the field {field!r}"
         )
-    if not any(document.strip() for document in documents):
-        raise UnveilError(f"{file}: no text in it; the field {field!r} is empty in every line")
-    return documents
+    if not any(text.strip() for text, _ in read):
+        raise UnveilError(f"{file}: no text in it{why}")
+    return read
 
 
 def _field(value: Any, place: str, field: str) -> str:
@@ -150,7 +132,8 @@ def pack(documents: Iterable[str], tokens: Tokens) -> Stream:
         UnveilError: a document holds the text of the mask token.
     """
     small = tokens.size <= 2**16
-    ids, characters = (array("H" if small else "i"), 0)  # grows in place, at 2 or 4 bytes per token
+    ids = array("H" if small else "i")  # grows in place, at 2 or 4 bytes per token
+    characters = 0
     for number, document in enumerate(documents, 1):
         for part in parts_of(tokens, document):
             piece = tokens.encode(part)
@@ -173,8 +156,7 @@ def split_documents(documents: Sequence[str], share: float) -> tuple[list[str], 
     Raises:
         ValueError: share outside [0, 1).
     """
-    if not 0.0 <= share < 1.0:
-        raise ValueError(f"the share held out must lie in [0, 1), got {share}")
+    within("the share held out", share, Bounds(0, 1, below=True))
     left = int((1.0 - share) * sum(map(len, documents)) + 0.5)
     kept: list[str] = []
     held: list[str] = []
@@ -211,9 +193,10 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
         )
 
 
-def is_prepared(folder: Path) -> bool:
-    """Whether `write_prepared` finished there."""
-    return (folder / "streams.json").is_file()
+def prepared_folder(data: str) -> Path | None:
+    """The folder that `write_prepared` finished at a path, also below $UNVEIL_DATA and the cache, or None."""
+    folder = found(Path(data))
+    return folder if (folder / "streams.json").is_file() else None
 
 
 def made_by_data_text(folder: Path) -> bool:
@@ -253,9 +236,8 @@ def _stored_ids(file: Path) -> np.ndarray:
         begins = stream.tell()
     if len(shape) != 1 or dtype.kind not in "iu" or begins + shape[0] * dtype.itemsize != file.stat().st_size:
         raise ValueError(f"{file.name} holds no row of token ids, or is cut short")
-    return (
-        np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)
-    )  # an empty file cannot be mapped
+    # an empty file cannot be mapped
+    return np.memmap(file, dtype, "r", begins, shape) if shape[0] else np.zeros(0, dtype)
 
 
 class Pieces:
@@ -273,11 +255,8 @@ class Pieces:
     def __init__(self, stream: Stream, length: int, truncated: float = 0.01) -> None:
         if not len(stream):
             raise UnveilError("there is no text to learn from")
-        if length < 1 or not 0.0 <= truncated <= 1.0:
-            raise ValueError(
-                f"pieces need a length of at least 1 and a truncated share in 0 .. 1, got {length} and "
-                f"{truncated}"
-            )
+        whole("length", length)
+        within("truncated", truncated, Bounds(0, 1))
         self.ids = stream.ids
         self.length, self.truncated = min(length, len(stream)), truncated
 
@@ -287,8 +266,8 @@ class Pieces:
         if float(torch.rand(1, generator=generator, device="cpu")) < self.truncated:
             length = 1 + int(torch.randint(self.length, (1,), generator=generator, device="cpu"))
         first = torch.randint(len(self.ids) - length + 1, (count,), generator=generator, device="cpu")
-        places = (first[:, None] + torch.arange(length, device="cpu")).numpy()
-        return torch.from_numpy(self.ids[places].astype(np.int64))
+        positions = (first[:, None] + torch.arange(length, device="cpu")).numpy()
+        return torch.from_numpy(self.ids[positions].astype(np.int64))
 
 
 class Rows:

@@ -5,6 +5,7 @@ Each response is trained on, conditioned on everything before it.
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,7 +19,7 @@ from unveil.files.notes import note
 from unveil.files.places import found
 from unveil.files.records import records
 from unveil.text.data.chat import ROLES, Role, Turn, encode_answer, encode_chat
-from unveil.text.data.tokens import Tokens, whole_text
+from unveil.text.data.tokens import Tokens, note_mended, whole_text
 
 SPEAKERS: dict[str, Role] = {
     **{role: role for role in ROLES},
@@ -31,6 +32,7 @@ SPEAKERS: dict[str, Role] = {
 _MESSAGE = ("role", "content", "from", "value")
 _INPUTS = ("input", "context")
 _SYSTEMS = ("system", "system_prompt")
+_EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
 class Chat(NamedTuple):
@@ -46,11 +48,16 @@ def read_chats(
     """The chats of a file (also below $UNVEIL_DATA): .jsonl, an array of objects in .json, each also as .gz,
     or .parquet.
 
-        {"prompt": "...", "response": "..."}                      a pair; or TRL's "completion", each a text or a list of messages
-        {"instruction": "...", "input": "...", "output": "..."}   Alpaca: "input", or Dolly's "context", follows the prompt
-        {"messages": [{"role": "user", "content": "..."}, ...]}   OpenAI and TRL
-        {"conversations": [{"from": "human", "value": "..."}, ...]}   ShareGPT
-        {"prompt": "...", "chosen": "...", "rejected": "..."}     preferences, of which the chosen answers are used
+        {"prompt": "...", "response": "..."}
+            a pair; or TRL's "completion"; each is a text or a list of messages
+        {"instruction": "...", "input": "...", "output": "..."}
+            Alpaca: "input", or Dolly's "context", follows the prompt
+        {"messages": [{"role": "user", "content": "..."}, ...]}
+            OpenAI and TRL
+        {"conversations": [{"from": "human", "value": "..."}, ...]}
+            ShareGPT
+        {"prompt": "...", "chosen": "...", "rejected": "..."}
+            preferences, of which the chosen answers are used
 
     "system" is put first, and "history", a list of [prompt, response], before the prompt. Unused fields are
     noted.
@@ -75,27 +82,23 @@ def read_chats(
             raise UnveilError(f"{place}: no JSON object")
         line = _Line(cast(dict[str, Any], value), place)
         turns = _turns_of(line, prompt, response)
-        unread.update(
-            name for name, it in line.fields.items() if name not in line.read and it not in (None, "", [], {})
-        )
+        unread.update(name for name, it in line.fields.items() if name not in line.read and it not in _EMPTY)
         unread.update(line.inner)
         clean = tuple(Turn(turn.role, whole_text(turn.content)) for turn in turns)
-        if any(a.content is not b.content for a, b in zip(clean, turns, strict=True)):
+        if clean != turns:
             mended.append(place)
         chats.append(Chat(clean, place))
     if not chats:
         raise UnveilError(
-            f'{file}: no lines in it; needed is one JSON object a line, as {{"{prompt}": "...", "{response}": "..."}}'
+            f'{file}: no lines in it; needed is one JSON object a line, as {{"{prompt}": "...", '
+            f'"{response}": "..."}}'
         )
     if unread:
         note(
             f"{file}: fields that are not read: "
             f"{', '.join(f'{name} ({count:,} times)' for name, count in unread.most_common(8))}"
         )
-    if mended:
-        note(
-            f"{mended[0]}: half a character (a lone surrogate) is read as U+FFFD; such lines: {len(mended):,}"
-        )
+    note_mended(mended)
     return chats
 
 
@@ -114,7 +117,7 @@ class _Line:
         """The text of the first of these fields that is not empty."""
         for name in names:
             value = self.fields.get(name)
-            if value in (None, "", [], {}):
+            if value in _EMPTY:
                 self.read.add(name)
             elif not isinstance(value, str):
                 raise UnveilError(
@@ -130,14 +133,10 @@ def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
     """The turns of a line, in any of the formats."""
     fields = line.fields
     lists = ("messages", "conversations")
-    many = next(
-        (
-            name
-            for name in lists
-            if isinstance(fields.get(name), list) or (name in fields and prompt not in fields)
-        ),
-        None,
-    )
+    present = [
+        isinstance(fields.get(name), list) or (name in fields and prompt not in fields) for name in lists
+    ]
+    many = next(compress(lists, present), None)
     if many is not None:
         turns = _messages(line, line.take(many), many)
     elif any(isinstance(fields.get(name), list) for name in (prompt, response, "completion", "chosen")):
@@ -148,9 +147,8 @@ def _turns_of(line: _Line, prompt: str, response: str) -> tuple[Turn, ...]:
         name = next((name for name in (response, "completion", "chosen") if name in fields), response)
         answer = line.take(name)
         more = [Turn("assistant", answer)] if isinstance(answer, str) else _messages(line, answer, name)
-        turns = (
-            more if more[: len(turns)] == turns else [*turns, *more]
-        )  # TRL's chosen may hold the prompt, too
+        # TRL's chosen may hold the prompt, too
+        turns = more if more[: len(turns)] == turns else [*turns, *more]
     else:
         turns = _pair(line, prompt, response)
     system = line.text(_SYSTEMS)
@@ -176,21 +174,17 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
             raise UnveilError(
                 f"{line.place}: no text in the field {name!r} (it has {has}); name another with {flag}"
             )
-    asked, turns = str(fields[names[0]]), list[Turn]()
+    message, turns = str(fields[names[0]]), list[Turn]()
     for name in (name for name in _INPUTS if name not in names):
         if more := line.text([name]):
-            asked = f"{asked}\n\n{more}" if asked else more
+            message = f"{message}\n\n{more}" if message else more
     for pair in cast(list[Any], line.take("history") or []):
-        if (
-            not isinstance(pair, list | tuple)
-            or len(pair) != 2
-            or not all(isinstance(part, str) for part in pair)
-        ):
+        if not isinstance(pair, list) or [type(part) for part in cast(list[Any], pair)] != [str, str]:
             raise UnveilError(
                 f"{line.place}: its history must be a list of [prompt, response], got {str(pair)[:60]}"
             )
         turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
-    return [*turns, Turn("user", asked), Turn("assistant", str(fields[names[1]]))]
+    return [*turns, Turn("user", message), Turn("assistant", str(fields[names[1]]))]
 
 
 def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
@@ -198,10 +192,8 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
     turns: list[Turn] = []
     for message in cast(list[Any], messages) if isinstance(messages, list) else []:
         it = cast(dict[str, Any], message) if isinstance(message, dict) else {}
-        role, content = (
-            SPEAKERS.get(str(it.get("role", it.get("from")))),
-            _content(it.get("content", it.get("value"))),
-        )
+        role = SPEAKERS.get(str(it.get("role", it.get("from"))))
+        content = _content(it.get("content", it.get("value")))
         where = f"{line.place}: turn {len(turns) + 1} of its {name}"
         if called := next((key for key in ("tool_calls", "function_call") if it.get(key)), None):
             raise UnveilError(f"{where} has {called}, which cannot be learned; take such lines out")
@@ -211,9 +203,7 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
                 f"{str(message)[:60]}"
             )
         line.inner.update(
-            f"{name}.{key}"
-            for key, value in it.items()
-            if key not in _MESSAGE and value not in (None, "", [], {})
+            f"{name}.{key}" for key, value in it.items() if key not in _MESSAGE and value not in _EMPTY
         )
         turns.append(Turn(role, content))
     return turns
@@ -223,11 +213,8 @@ def _content(content: object) -> str | None:
     """The text, or the joined texts of a list of OpenAI's content parts; None if there are other parts."""
     if isinstance(content, list):
         parts = cast(list[Any], content)
-        texts = [
-            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-            for part in parts
-        ]
-        plain = [str(text) for text in texts if isinstance(text, str)]
+        texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+        plain = [text for text in texts if isinstance(text, str)]
         return "".join(plain) if len(plain) == len(parts) else None
     return content if isinstance(content, str) else None
 
@@ -256,13 +243,8 @@ class Examples:
             try:
                 pairs = [
                     Pair(
-                        *(
-                            np.asarray(ids, np.int32)
-                            for ids in (
-                                encode_chat(tokens, chat.turns[:i]),
-                                encode_answer(tokens, turn.content),
-                            )
-                        )
+                        np.asarray(encode_chat(tokens, chat.turns[:i]), np.int32),
+                        np.asarray(encode_answer(tokens, turn.content), np.int32),
                     )
                     for i, turn in enumerate(chat.turns)
                     if turn.role == "assistant"

@@ -47,13 +47,12 @@ def question(rng: np.random.Generator) -> tuple[str, str]:
     """Answer a question about two people, and the colours of their things."""
     (one, two), (first, second) = rng.choice(PEOPLE, 2, replace=False), rng.choice(THINGS, 2, replace=False)
     colours = rng.choice(COLOURS, 2, replace=False)
-    said = f"{one} has a {colours[0]} {first}. {two} has a {colours[1]} {second}."
+    facts = f"{one} has a {colours[0]} {first}. {two} has a {colours[1]} {second}."
     which = int(rng.integers(2))
     person, thing, colour = (one, two)[which], (first, second)[which], colours[which]
-    asked, answer = ((f"Who has the {thing}?", person), (f"Which colour is the {thing}?", colour))[
-        int(rng.integers(2))
-    ]
-    return f"{said} {asked}", str(answer)
+    pairs = ((f"Who has the {thing}?", person), (f"Which colour is the {thing}?", colour))
+    asking, answer = pairs[int(rng.integers(2))]
+    return f"{facts} {asking}", str(answer)
 
 
 TASKS: dict[str, Callable[[np.random.Generator], tuple[str, str]]] = {
@@ -65,27 +64,27 @@ TASKS: dict[str, Callable[[np.random.Generator], tuple[str, str]]] = {
 }
 
 
-def instructions(count: int, asked: int, seed: int) -> tuple[list[Instruction], list[Instruction]]:
-    """`count` training instructions of each task, and `asked` test instructions whose prompts are different
+def instructions(count: int, tests: int, seed: int) -> tuple[list[Instruction], list[Instruction]]:
+    """`count` training instructions of each task, and `tests` test instructions whose prompts are different
     from them.
 
     Raises:
         ValueError: more than a task has: 10,000 sums.
     """
-    if min(count, asked) < 0 or count + asked > 8_000:
-        raise ValueError(f"instructions: at most 8,000 of each task, got {count} and {asked}")
+    if min(count, tests) < 0 or count + tests > 8_000:
+        raise ValueError(f"instructions: at most 8,000 of each task, got {count} and {tests}")
     rng = np.random.default_rng(seed)
-    learned: list[Instruction] = []
-    kept: list[Instruction] = []
-    for task, made in TASKS.items():
-        found: dict[str, str] = {}
-        while len(found) < count + asked:
-            prompt, response = made(rng)
-            found[prompt] = response
-        every = [Instruction(task, prompt, response) for prompt, response in found.items()]
-        learned += every[asked:]
-        kept += every[:asked]
-    return learned, kept
+    training: list[Instruction] = []
+    test: list[Instruction] = []
+    for task, make in TASKS.items():
+        responses: dict[str, str] = {}
+        while len(responses) < count + tests:
+            prompt, response = make(rng)
+            responses[prompt] = response
+        every = [Instruction(task, prompt, response) for prompt, response in responses.items()]
+        training += every[tests:]
+        test += every[:tests]
+    return training, test
 
 
 def _letters(rng: np.random.Generator) -> str:

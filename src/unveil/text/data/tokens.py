@@ -4,22 +4,22 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
+from unveil.files.notes import note
 
 EOS, MASK = "<|endoftext|>", "<|mask|>"
 FILE = "tokenizer.json"
 LONG = 2**18  # characters that are encoded at once, if the text may be cut
 _HALF = re.compile("[\ud800-\udfff]")
-_SEAM = re.compile(
-    r"\S(?= \S)|\S\n(?=\S)"
-)  # a single blank belongs to the word after it, a line's end to none
+# a single blank belongs to the word after it, a line's end to none
+_SEAM = re.compile(r"\S(?= \S)|\S\n(?=\S)")
 
 
 @runtime_checkable
@@ -73,14 +73,19 @@ class BpeTokens:
     """
 
     text: str
+    size: int = field(init=False)
+    eos_id: int = field(init=False)
+    mask_id: int = field(init=False)
 
     def __post_init__(self) -> None:
-        missing = [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]
-        if missing:
+        if missing := [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]:
             raise UnveilError(
                 f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data "
                 "text"
             )
+        object.__setattr__(self, "size", int(self._library.get_vocab_size(with_added_tokens=True)))
+        object.__setattr__(self, "eos_id", int(self._library.token_to_id(EOS)))
+        object.__setattr__(self, "mask_id", int(self._library.token_to_id(MASK)))
 
     @cached_property
     def _library(self) -> Any:
@@ -91,45 +96,22 @@ class BpeTokens:
         """Whether no token spans two words: words are split as in GPT-2, and no added token contains
         blanks."""
         kind = json.loads(self.text)
-        first = kind.get("pre_tokenizer") or {}
-        added = kind.get("added_tokens") or []
-        stripping = any(
-            it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content"))) for it in added
+        first, added = kind.get("pre_tokenizer") or {}, kind.get("added_tokens") or []
+        plain = first.get("type") == "ByteLevel" and first.get("use_regex", True)
+        return plain and not (
+            first.get("add_prefix_space")
+            or kind.get("normalizer")
+            or any(
+                it.get("lstrip") or it.get("rstrip") or re.search(r"\s", str(it.get("content")))
+                for it in added
+            )
         )
-        plain = (
-            first.get("type") == "ByteLevel"
-            and first.get("use_regex", True)
-            and not first.get("add_prefix_space")
-        )
-        return bool(plain and not kind.get("normalizer") and not stripping)
-
-    @cached_property
-    def _numbers(self) -> tuple[int, int, int]:
-        library = self._library
-        return (
-            int(library.get_vocab_size(with_added_tokens=True)),
-            int(library.token_to_id(EOS)),
-            int(library.token_to_id(MASK)),
-        )
-
-    @property
-    def size(self) -> int:
-        return self._numbers[0]
-
-    @property
-    def eos_id(self) -> int:
-        return self._numbers[1]
-
-    @property
-    def mask_id(self) -> int:
-        return self._numbers[2]
 
     def encode(self, text: str) -> list[int]:
         return _encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Special tokens are left out."""
-        return str(self._library.decode(list(ids), skip_special_tokens=True))
+        return _decoded(self._library, ids)
 
     def written(self) -> str:
         return self.text
@@ -177,24 +159,19 @@ class LibraryTokens:
 
     def special(self, name: str) -> int | None:
         """The id of a token by its exact text."""
-        found = self._library.token_to_id(name)
-        return None if found is None else int(found)
+        number = self._library.token_to_id(name)
+        return None if number is None else int(number)
 
     def encode(self, text: str) -> list[int]:
         return _encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Special tokens are left out."""
-        return str(self._library.decode(list(ids), skip_special_tokens=True))
+        return _decoded(self._library, ids)
 
     def written(self) -> str:
         """The tokenizer with the ids and the template, which a tokenizer.json by itself lacks."""
-        return json.dumps(
-            {
-                "unveil": "library",
-                **{name: getattr(self, name) for name in ("size", "mask_id", "eos_id", "template", "text")},
-            }
-        )
+        names = ("size", "mask_id", "eos_id", "template", "text")
+        return json.dumps({"unveil": "library"} | {name: getattr(self, name) for name in names})
 
 
 def whole_text(text: str) -> str:
@@ -204,17 +181,22 @@ def whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def note_mended(places: Sequence[str]) -> None:
+    """Print a note about texts that `whole_text` changed, by where they were read."""
+    if places:
+        others = f", and so in {len(places) - 1:,} other documents" if len(places) > 1 else ""
+        note(f"{places[0]}: half a character (a lone surrogate) is read as U+FFFD{others}")
+
+
 def parts_of(tokens: Tokens, text: str, size: int = LONG) -> Iterator[str]:
     """Parts of about `size` characters whose tokens together are those of the text; the text itself if it
     cannot be cut."""
-    start, free = 0, isinstance(tokens, ByteTokens)
-    while free and len(text) - start > size:
-        yield text[start : start + size]
-        start += size
-    if isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_words:
+    if isinstance(tokens, ByteTokens):
+        yield from (text[start : start + size] for start in range(0, max(1, len(text)), size))
+    elif isinstance(tokens, BpeTokens) and len(text) > size and tokens.cuts_at_words:
         yield from _cut(text, size)
-        return
-    yield text[start:] if start else text
+    else:
+        yield text
 
 
 def _cut(text: str, size: int) -> Iterator[str]:
@@ -223,12 +205,17 @@ def _cut(text: str, size: int) -> Iterator[str]:
     while (seam := _SEAM.search(text, start + size)) is not None:
         yield text[start : seam.end()]
         start = seam.end()
-    yield text[start:] if start else text
+    yield text[start:]
 
 
 def _encoded(library: Any, text: str) -> list[int]:
     with _library_errors("it cannot encode a text"):
         return list(library.encode(whole_text(text), add_special_tokens=False).ids)
+
+
+def _decoded(library: Any, ids: Sequence[int]) -> str:
+    """The text of tokens; special tokens are left out."""
+    return str(library.decode(list(ids), skip_special_tokens=True))
 
 
 @contextmanager
@@ -287,19 +274,20 @@ def read_tokens(file: Path) -> Tokens:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-        kind: Any = json.loads(text)
+        stored: Any = json.loads(text)
     except OSError as error:
         raise UnveilError(
             f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{file}: not a tokenizer.json ({str(error)[:200]})") from error
-    if isinstance(kind, dict) and kind.get("unveil") == "bytes":
+    kind = cast(dict[str, Any], stored) if isinstance(stored, dict) else {}
+    if kind.get("unveil") == "bytes":
         return ByteTokens()
-    if isinstance(kind, dict) and kind.get("unveil") == "library":
-        return _library_tokens(file, kind)
-    if isinstance(kind, dict) and "model" in kind:
-        with _named(file):
+    with named_errors(file):
+        if kind.get("unveil") == "library":
+            return _library_tokens(kind)
+        if "model" in kind:
             return BpeTokens(text)
     raise UnveilError(
         f"{file}: an unknown kind of tokenizer; needed is a tokenizer.json of `unveil data text` or of the "
@@ -307,18 +295,16 @@ def read_tokens(file: Path) -> Tokens:
     )
 
 
-def _library_tokens(file: Path, kind: dict[str, Any]) -> LibraryTokens:
+def _library_tokens(kind: dict[str, Any]) -> LibraryTokens:
     whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
-    if not all(type(kind.get(n)) is int and 0 <= kind[n] < 2**31 for n in whole) or not all(
-        isinstance(kind.get(n), str) for n in words
-    ):
-        raise UnveilError(f"{file}: a damaged tokenizer; needed are {', '.join((*whole, *words))}")
-    with _named(file):
-        return LibraryTokens(kind["text"], kind["size"], kind["mask_id"], kind["eos_id"], kind["template"])
+    numbers = all(type(kind.get(name)) is int and 0 <= kind[name] < 2**31 for name in whole)
+    if not numbers or not all(isinstance(kind.get(name), str) for name in words):
+        raise UnveilError(f"a damaged tokenizer; needed are {', '.join((*whole, *words))}")
+    return LibraryTokens(**{name: kind[name] for name in (*whole, *words)})
 
 
 @contextmanager
-def _named(file: Path) -> Generator[None]:
+def named_errors(file: Path) -> Generator[None]:
     """Add the file's name to errors."""
     try:
         yield

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.files.notes import note
-from unveil.text.generation import Canvas, TextSettings, prompt_canvas, until_end, write
+from unveil.text.canvas import padded
+from unveil.text.generation import until_end, write, write_after
 from unveil.text.likelihood import text_nats
 from unveil.text.model import TextModel
+from unveil.text.settings import TextSettings
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
@@ -49,14 +51,9 @@ class HarnessText:
         super().__init__()  # of the harness's LM, where that is a base
         if draws < 1 or batch < 1:
             raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
-        self.model, self.draws, self.batch, self.greedy, self.settings = (
-            model,
-            draws,
-            batch,
-            greedy,
-            settings or TextSettings(),
-        )
-        self.seed, self.said = seed, set[str]()
+        self.model, self.draws, self.batch, self.greedy, self.seed = model, draws, batch, greedy, seed
+        self.settings = settings or TextSettings()
+        self.noted: set[str] = set()
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """args (context, continuation) -> (log p(continuation | context) in nats, whether greedy decoding
@@ -93,24 +90,27 @@ class HarnessText:
         answers: dict[int, str] = {}
         tokens, jobs = self.model.tokens, list[_Job]()
         for i, request in enumerate(requests):
-            wish = dict(request.args[1] or {})
-            length = next(
-                (int(wish[name]) for name in LENGTHS if wish.get(name) is not None),
-                self.settings.tokens(self.model.shape.context),
-            )
-            if unknown := sorted(set(wish) - {*LENGTHS, "until", "temperature", "do_sample"} - self.said):
-                self._say(unknown, f"{', '.join(unknown)} of generate_until are not used")
+            options = dict(request.args[1] or {})
+            lengths = (int(options[name]) for name in LENGTHS if options.get(name) is not None)
+            length = next(lengths, self.settings.tokens(self.model.shape.context))
+            if unknown := sorted(set(options) - {*LENGTHS, "until", "temperature", "do_sample"} - self.noted):
+                self._note(unknown, f"{', '.join(unknown)} of generate_until are not used")
             prompt, length = self._fitting(tokens.encode(request.args[0]), length)
-            jobs.append(_Job(i, prompt, _stops(wish.get("until")), length, _temperature(wish)))
+            until = options.get("until")
+            stops = [stop for stop in ([until] if isinstance(until, str) else until or ()) if stop]
+            jobs.append(_Job(i, prompt, stops, length, _temperature(options)))
         for (length, temperature), same in groupby(sorted(jobs, key=_Job.kind), key=_Job.kind):
             settings = replace(self.settings, length=length, steps=length, temperature=temperature)
             rows = list(same)
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch]
-                canvas = prompt_canvas([job.prompt for job in part], length, tokens, self.model.device)
-                written = write(self.model, canvas, settings, self._noise([job.number for job in part])).ids
-                for job, row in zip(part, written[:, -length:].tolist(), strict=True):
-                    answers[job.number] = _until(tokens.decode(until_end(row, tokens, settings)), job.stops)
+                prompts, noise = [job.prompt for job in part], self._noise([job.number for job in part])
+                written = write_after(self.model, prompts, length, settings, noise).ids.tolist()
+                for job, row in zip(part, written, strict=True):
+                    text = tokens.decode(until_end(row, tokens, settings))
+                    for stop in job.stops:
+                        text = text.split(stop)[0]
+                    answers[job.number] = text
         return [answers[i] for i in range(len(jobs))]
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]], numbers: Sequence[int]) -> list[float]:
@@ -135,32 +135,30 @@ class HarnessText:
         kept = min(len(prompt), max(context - length, context // 2))
         room = min(length, context - kept)
         if room < length or kept < len(prompt):
-            self._say(
+            self._note(
                 ["fitting"],
                 f"a prompt of {len(prompt)} tokens and {length} new ones do not fit into the model's context "
-                f"of {context}: of such prompts "
-                f"the last {kept} are kept, and {room} written; give a smaller max_gen_toks",
+                f"of {context}: of such prompts the last {kept} are kept, and {room} written; give a smaller "
+                "max_gen_toks",
             )
         return prompt[len(prompt) - kept :], room
 
-    def _say(self, names: Iterable[str], message: str) -> None:
+    def _note(self, names: Iterable[str], message: str) -> None:
         """Print a note, once per name."""
-        if not set(names) <= self.said:
-            self.said |= set(names)
+        if not set(names) <= self.noted:
+            self.noted |= set(names)
             note(message)
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Tokens of both; trailing blanks of the context belong to the continuation."""
-        bare = context.rstrip()
-        whole = self.model.tokens.encode(context + continuation)
-        first = len(self.model.tokens.encode(bare))
-        known, continuation_ids = whole[:first], whole[first:]
-        if not 0 < len(continuation_ids) <= self.model.shape.context:
+        ids, room = self.model.tokens.encode(context + continuation), self.model.shape.context
+        first = len(self.model.tokens.encode(context.rstrip()))
+        known, scored = ids[:first], ids[first:]
+        if not 0 < len(scored) <= room:
             raise UnveilError(
-                f"a continuation of {len(continuation_ids)} tokens cannot be scored; the model's context is "
-                f"{self.model.shape.context}"
+                f"a continuation of {len(scored)} tokens cannot be scored; the model's context is {room}"
             )
-        return _last(known, self.model.shape.context - len(continuation_ids)), continuation_ids
+        return known[max(0, len(known) + len(scored) - room) :], scored
 
     def _batches(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Iterable[list[int]]:
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
@@ -169,28 +167,20 @@ class HarnessText:
     def _rows(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B, L), padded on the right, and bool masks (B, L) of the contexts and of the real
         tokens."""
-        longest = max(len(context) + len(asked) for context, asked in pairs)
-        ids = torch.full((len(pairs), longest), self.model.tokens.eos_id)
-        known, valid = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
-        for i, (context, asked) in enumerate(pairs):
-            count = len(context) + len(asked)
-            ids[i, :count], valid[i, :count], known[i, : len(context)] = (
-                torch.tensor([*context, *asked]),
-                True,
-                True,
-            )
-        device = self.model.device
+        rows, device = [[*context, *continuation] for context, continuation in pairs], self.model.device
+        lengths = torch.tensor(
+            [[len(context), len(row)] for (context, _), row in zip(pairs, rows, strict=True)]
+        )
+        longest, filler = int(lengths.max()), self.model.tokens.eos_id
+        ids = torch.tensor([row + [filler] * (longest - len(row)) for row in rows])
+        known, valid = (torch.arange(longest) < lengths[..., None]).unbind(1)
         return ids.to(device), known.to(device), valid.to(device)
 
-    def _is_greedy(self, context: list[int], asked: list[int]) -> bool:
-        ids = torch.tensor([[*context, *[self.model.tokens.mask_id] * len(asked)]], device=self.model.device)
-        settings = TextSettings(length=len(asked), steps=len(asked), stop=False)
-        return (
-            write(self.model, Canvas(ids, torch.ones_like(ids, dtype=torch.bool)), settings)
-            .ids[0, len(context) :]
-            .tolist()
-            == asked
-        )
+    def _is_greedy(self, context: list[int], continuation: list[int]) -> bool:
+        length = len(continuation)
+        tokens, settings = self.model.tokens, TextSettings(length=length, steps=length, stop=False)
+        canvas = padded([[*context, *[tokens.mask_id] * length]], tokens.eos_id, self.model.device)
+        return write(self.model, canvas, settings).ids[0, -length:].tolist() == continuation
 
 
 def as_harness_model(model: TextModel, **options: Any) -> Any:
@@ -229,10 +219,6 @@ def harness_metrics(model: TextModel, tasks: Sequence[str], limit: int = 0, **op
     }
 
 
-def _last(ids: list[int], count: int) -> list[int]:
-    return ids[len(ids) - count :] if 0 < count < len(ids) else ids if count else []
-
-
 class _Job(NamedTuple):
     """A request of `generate_until`."""
 
@@ -246,18 +232,8 @@ class _Job(NamedTuple):
         return self.length, self.temperature
 
 
-def _stops(until: Any) -> list[str]:
-    return [until] if isinstance(until, str) else [stop for stop in until or () if stop]
-
-
-def _temperature(wish: Mapping[str, Any]) -> float:
-    asked, sampled = wish.get("temperature"), wish.get("do_sample")
-    if sampled is False or (asked is not None and not float(asked) > 0.0):
+def _temperature(options: Mapping[str, Any]) -> float:
+    value, sampled = options.get("temperature"), options.get("do_sample")
+    if sampled is False or (value is not None and not float(value) > 0.0):
         return 0.0
-    return (1.0 if sampled else 0.0) if asked is None else float(asked)
-
-
-def _until(text: str, stops: Sequence[str]) -> str:
-    for stop in stops:
-        text = text.split(stop)[0] if stop else text
-    return text
+    return (1.0 if sampled else 0.0) if value is None else float(value)

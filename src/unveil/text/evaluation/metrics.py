@@ -4,7 +4,7 @@ exact."""
 import time
 from collections.abc import Callable, Iterator
 from math import exp, log
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from unveil.runs.statistics import mean_ci95
 from unveil.text.data.documents import Stream, in_order
 from unveil.text.likelihood import conditional_nats, is_exact, text_nats
 from unveil.text.model import TextModel
-from unveil.text.training import Times
+from unveil.text.shape import Form, Times
 
 
 def text_metrics(
@@ -24,7 +24,7 @@ def text_metrics(
     pieces: int = 0,
     batch: int = 32,
     progress: Callable[[int, int], None] | None = None,
-    form: Literal["l", "t"] = "l",
+    form: Form = "l",
     times: Times = "stratified",
 ) -> dict[str, Any]:
     """Score a stream cut into pieces of the context's length, each by itself.
@@ -66,9 +66,7 @@ def text_metrics(
     counts = valid.sum(1)
     scores = np.concatenate(batches)
     mean = float(np.average(scores, weights=counts))
-    _, half = mean_ci95(
-        (scores - mean) * counts / counts.mean()
-    )  # for a ratio: shorter pieces have less weight
+    _, half = mean_ci95((scores - mean) * counts / counts.mean())  # shorter pieces have less weight
     return {
         "nats_per_token": mean,
         "ci95": half if len(ids) > 1 else None,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from unveil.network.condition import Condition
 from unveil.network.layers import attention
 from unveil.text.networks.prefix import Prefix, joined, prefix_of
+from unveil.text.shape import TextShape
 
 
 class RMSNorm(nn.Module):
@@ -97,18 +98,15 @@ class LanguageBlock(nn.Module):
         """
         normed = self.attn_norm(x)
         own = self.keys_values(normed, rotation)
-        k, v = (
-            own
-            if before is None
-            else (torch.cat(pair, dim=2) for pair in zip(before.unbind(1), own, strict=True))
-        )
+        k, v = own
+        if before is not None:
+            k, v = (torch.cat(pair, dim=2) for pair in zip(before.unbind(1), own, strict=True))
         if at is not None:
             x, normed = (part.gather(1, at[..., None].expand(-1, -1, part.shape[-1])) for part in (x, normed))
             rotation = rotation.at(at)
             if mask is not None and mask.shape[2] > 1:
-                mask = mask.expand(len(at), -1, -1, -1).gather(
-                    2, at[:, None, :, None].expand(-1, -1, -1, mask.shape[3])
-                )
+                index = at[:, None, :, None].expand(-1, -1, -1, mask.shape[3])
+                mask = mask.expand(len(at), -1, -1, -1).gather(2, index)
         q = rotation.turn(self._split(self.q_proj(normed), self.heads))
         if self.kv_heads != self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))
@@ -118,9 +116,8 @@ class LanguageBlock(nn.Module):
 
     def keys_values(self, normed: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Rotated keys and values (B, kv_heads, L, D) of normed x (B, L, W)."""
-        return rotation.turn(self._split(self.k_proj(normed), self.kv_heads)), self._split(
-            self.v_proj(normed), self.kv_heads
-        )
+        k, v = (self._split(projected(normed), self.kv_heads) for projected in (self.k_proj, self.v_proj))
+        return rotation.turn(k), v
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.unflatten(-1, (heads, self.size)).transpose(1, 2)
@@ -142,8 +139,8 @@ class LanguageTransformer(nn.Module):
         places (B, L): position indices, if they do not begin at 0.
         prefix: clean context from `prefill`, attended to besides x. A bidirectional network attends to all of
             it. In block diffusion x are noised blocks: a position attends to the clean blocks before its own,
-            and to its own noised block (BD3, Arriola et al. 2025, section 3.2: their mask over [x_t; x_0], with
-            the halves computed separately).
+            and to its own noised block (BD3, Arriola et al. 2025, section 3.2: their mask over [x_t; x_0],
+            with the halves computed separately).
 
     Args:
         vocabulary: V, [MASK] included.
@@ -155,8 +152,7 @@ class LanguageTransformer(nn.Module):
             i - 1, so that its logits predict the token at i.
         tied: the output layer has the weights of the embedding.
     Raises:
-        ValueError: the width is no multiple of twice the heads, or the heads are none of kv_heads; or begin
-            without causal.
+        ValueError: a size that `TextShape` refuses; or begin without causal.
     """
 
     def __init__(
@@ -175,30 +171,13 @@ class LanguageTransformer(nn.Module):
         begin: int | None = None,
     ) -> None:
         super().__init__()
-        kv_heads = kv_heads or heads
-        if width % (2 * heads) or heads % kv_heads:
-            raise ValueError(
-                f"width must be a multiple of twice the heads and heads of kv_heads, got {width}, {heads} "
-                f"and {kv_heads}"
-            )
-        if (
-            vocabulary < 1
-            or depth < 1
-            or hidden < 0
-            or block < 0
-            or not 0.0 < theta < float("inf")
-            or not 0.0 < epsilon < 1.0
-        ):
-            raise ValueError(
-                "LanguageTransformer: vocabulary and depth must be at least 1, hidden and block at least 0, "
-                "theta finite and above 0, "
-                f"epsilon in (0, 1), got {vocabulary}, {depth}, {hidden}, {block}, {theta} and {epsilon}"
-            )
+        # refuses sizes that do not fit
+        TextShape(vocabulary, 1, width, depth, heads, kv_heads, hidden, theta, tied, epsilon, block=block)
         if begin is not None and not causal:
             raise ValueError(
                 "LanguageTransformer: begin makes an autoregressive network, which must be causal"
             )
-        hidden = hidden or -(-8 * width // 96) * 32
+        kv_heads, hidden = kv_heads or heads, hidden or -(-8 * width // 96) * 32
         self.theta, self.tied, self.size, self.begin = theta, tied, width // heads, begin
         self.block = 1 if causal else block
         self.wte = nn.Embedding(vocabulary, width)

@@ -9,15 +9,12 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 
 from unveil.checks import Bounds, check_fields
-from unveil.runs.flags import Run, RunFlags, changed
+from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
 from unveil.text.settings import TextSettings
-from unveil.text.shape import TextShape
+from unveil.text.shape import Form, TextShape, Times
 
-Seed = Annotated[int, Bounds(0, 2**63 - 1)]
 Fraction = Annotated[float, Bounds(0, 1, below=True)]
-Form = Literal["l", "t"]
-Times = Literal["stratified", "antithetic", "independent"]
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,12 @@ class TextFiles:
 
 @dataclass(frozen=True)
 class ModelFlags:
-    """Which text model is used, and where it runs."""
+    """Which text model is used."""
 
     checkpoint: str = "runs/text"
     """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
     adapter: str | None = None
     """folder of LoRA weights for this model, ours or PEFT's"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -95,14 +88,14 @@ class TrainText:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny learns visibly in minutes; paper has the published numbers of LLaDA-8B, for a cluster; other flags
-    change single fields"""
+    """set of defaults, which other flags change: tiny trains in minutes; paper has the published settings of
+    LLaDA-8B, for a cluster"""
     data: str = "text/tinyshakespeare.txt.gz"
-    """folder made by `unveil data text`, or text as that command takes it, which is then read as bytes"""
+    """folder made by `unveil data text`; or text files as that command takes them, with bytes as tokens"""
     files: Files = TextFiles()
     hold_out: Fraction = 0.1
-    """fraction of the characters, at the end of the text, that is not trained on; a prepared folder has its
-    own"""
+    """fraction of the characters, at the end of the text, that is held out for evaluation; not used for a
+    prepared folder, which has its own"""
     sft: str | None = None
     """file of instructions for supervised fine-tuning: jsonl, .json array or .parquet of prompts and
     responses, Alpaca's fields, or turns under "messages" (OpenAI, TRL) or "conversations" (ShareGPT); only
@@ -118,18 +111,18 @@ class TrainText:
     """rank of the low-rank updates (LoRA) that are trained in place of the checkpoint's weights; 0 trains all
     weights"""
     lora_alpha: Annotated[float, Bounds(0, above=True, below=True)] = 16.0
-    """scale of the low-rank updates, times the rank: they are multiplied by alpha / rank"""
+    """scale of the low-rank updates, which are multiplied by alpha / rank"""
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
     """linear layers that LoRA updates; those of the feed-forward part are ff_proj, up_proj and ff_out"""
     shape: OmitArgPrefixes[TextShape] = SHAPE
     form: Form = "l"
-    """form of the training bound: l masks exactly l tokens; t masks each token with probability t and weights
-    it by 1/t, as published. Both have the same mean; l has the lower variance"""
+    """form of the loss. l: a random number l of tokens is masked, and the loss is their mean; t: each token
+    is masked with probability t and weighted by 1/t, as published. Both have the same mean; l varies less"""
     times: Times = "stratified"
-    """how the times t of a batch (with --block, of a block) are sampled in --form t; the counts of --form l
-    are always stratified"""
+    """how the times t of a batch are sampled with --form t; the numbers l of --form l are always
+    stratified"""
     truncated: Annotated[float, Bounds(0, 1)] = 0.01
-    """fraction of batches that are cut to a random length"""
+    """fraction of batches that are cut to a random length, so that short texts are learned, too"""
     run: Run = RunFlags(batch_size=16, weight_decay=0.1, adam_betas=(0.9, 0.95), out=Path("runs/text"))
 
     def __post_init__(self) -> None:
@@ -164,18 +157,14 @@ class SampleText:
     prompt: str = ""
     """beginning of the text"""
     infill: str | None = None
-    """pattern whose gaps are filled, in place of a prompt: "To be, [*8] that is the question" has a gap of 8
+    """text with gaps to fill, in place of a prompt: "To be, [*8] that is the question" has a gap of 8
     tokens"""
     count: Annotated[int, Bounds(1)] = 1
-    """number of samples, in one batch; sample i uses the seed --seed + i, so that it does not depend on the
-    number of samples"""
+    """number of samples, in one batch; sample i uses the seed --seed + i, whatever their number"""
     writing: Writing = SAMPLED
     watch: bool = False
     """show the tokens as they are revealed"""
-    seed: Seed = 0
-    """seed of the first sample"""
-    json: str | None = None
-    """file for the texts and numbers, as JSON; - for standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -202,10 +191,7 @@ class ChatText:
     writing: Writing = ANSWERED
     watch: bool = True
     """in a terminal, show the tokens as they are revealed"""
-    seed: Seed = 0
-    """seed of the first answer"""
-    json: str | None = None
-    """with --prompt: file for the answers and numbers, as JSON; - for standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -228,7 +214,7 @@ class DemoText:
     """line with a gap"""
     length: Annotated[int, Bounds(1)] = 128
     """number of tokens of the passage"""
-    seed: Seed = 0
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of both texts"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 or mps"""
@@ -246,32 +232,28 @@ class EvalText:
 
     model: Model = ModelFlags()
     data: str | None = None
-    """text to score, as `unveil data text` takes it; by default the part that was held out of the model's own
-    data"""
+    """text to score, as `unveil data text` takes it; by default the held-out part of the training data"""
     files: Files = TextFiles()
     draws: Annotated[int, Bounds(1)] = 8
-    """number of network calls for each piece, each with another number of masks; an exact likelihood needs
-    one only"""
+    """number of network calls per piece, each with another number of masks; 1 is enough where the likelihood
+    is exact (causal models, blocks of 1)"""
     form: Form = "l"
-    """form of the bound; l has a lower variance than t, and the same mean"""
+    """form of the bound, as in `unveil train text`; l has a lower variance than t, and the same mean"""
     times: Times = "stratified"
     """how the numbers of masks, or the times, of a piece are sampled"""
     tasks: str = ""
-    """run these tasks of EleutherAI's lm-evaluation-harness instead, such as arc_easy,lambada_openai; needs
+    """tasks of EleutherAI's lm-evaluation-harness to run instead, such as arc_easy,lambada_openai; needs
     unveil[harness], which downloads their data"""
     limit: Annotated[int, Bounds(0)] = 0
-    """number of questions of each task; 0: all"""
+    """number of questions per task; 0: all"""
     scores: Path | None = None
-    """jsonl file for -log p of every token, a line per piece: given all other tokens (masked models), or
-    those before it (causal models, block diffusion)"""
+    """jsonl file for -log p of every token, one line per piece: conditioned on all other tokens (masked
+    models), or on those before it (causal models, block diffusion)"""
     pieces: Annotated[int, Bounds(0)] = 0
     """number of pieces of the context's length to score, evenly spaced in the text; 0: all"""
     batch_size: Annotated[int, Bounds(1)] = 32
     """pieces per batch"""
-    seed: Seed = 0
-    """seed of the masks"""
-    json: str | None = None
-    """file for the result, as JSON; - for standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)

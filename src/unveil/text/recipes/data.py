@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from unveil.runs.progress import Progress
-    from unveil.text.data.documents import Prepared, Stream
-    from unveil.text.data.tokens import Tokens
-    from unveil.text.recipes.config import DataText, TextFiles
+from unveil.errors import UnveilError
+from unveil.files.notes import note
+from unveil.files.places import home
+from unveil.runs.progress import Progress
+from unveil.text.data.documents import (
+    Prepared,
+    Stream,
+    made_by_data_text,
+    pack,
+    prepared_folder,
+    read_documents,
+    read_prepared,
+    split_documents,
+    write_prepared,
+)
+from unveil.text.data.tokens import FILE, ByteTokens, Tokens, train_bpe
+from unveil.text.recipes.config import DataText, TextFiles
 
 
 def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
-    """Learn the vocabulary on the training part, and write the folder."""
-    from unveil.errors import UnveilError
-    from unveil.files.places import home
-    from unveil.text.data.documents import (
-        Prepared,
-        made_by_data_text,
-        pack,
-        read_documents,
-        split_documents,
-        write_prepared,
-    )
-    from unveil.text.data.tokens import FILE, ByteTokens, train_bpe
-
+    """Learn the vocabulary from the training part, and write the folder."""
     if config.out is not None and config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file, but `out` must be a folder")
     name = Path(config.data).name.split(".")[0] or "text"
@@ -39,9 +39,7 @@ def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
                 )
     kind = f"bpe{config.vocabulary}" if config.tokenizer == "bpe" else "bytes"
     out = config.out or home() / "text" / f"{name}-{kind}"
-    train, held = split_documents(
-        read_documents(config.data, config.files.field, config.files.encoding), config.hold_out
-    )
+    train, held = _parts(config.data, config.files, config.hold_out)
     progress(f"preparing {name}", 1, 3, {})
     tokens = ByteTokens() if config.tokenizer == "bytes" else train_bpe(train, config.vocabulary)
     progress(f"preparing {name}", 2, 3, {})
@@ -75,28 +73,20 @@ def _command(config: DataText) -> str:
     return f"unveil data text {source} {tokenizer} --hold-out {config.hold_out}"
 
 
+def _parts(data: str, files: TextFiles, hold_out: float) -> tuple[list[str], list[str]]:
+    """The documents to train on, and those that are held out."""
+    return split_documents(read_documents(data, files.field, files.encoding), hold_out)
+
+
 def prepared_text(data: str, files: TextFiles, hold_out: float) -> Prepared:
     """A folder of `unveil data text`, or other text as bytes with its end held out."""
-    from unveil.files.notes import note
-    from unveil.files.places import found
-    from unveil.text.data.documents import (
-        Prepared,
-        is_prepared,
-        pack,
-        read_documents,
-        read_prepared,
-        split_documents,
-    )
-    from unveil.text.data.tokens import ByteTokens
-
-    folder = found(Path(data))
-    if is_prepared(folder):
+    if (folder := prepared_folder(data)) is not None:
         if (files.field, files.encoding) != ("text", "utf-8"):
             note(f"{data} is prepared already: --field and --encoding are not used")
         return read_prepared(folder)
     tokens = ByteTokens()
-    train, held = split_documents(read_documents(data, files.field, files.encoding), hold_out)
-    return Prepared(tokens, pack(train, tokens), pack(held, tokens))
+    train, held = (pack(part, tokens) for part in _parts(data, files, hold_out))
+    return Prepared(tokens, train, held)
 
 
 def stream_for(tokens: Tokens, data: str, files: TextFiles, hold_out: float, *, held: bool = False) -> Stream:
@@ -105,16 +95,11 @@ def stream_for(tokens: Tokens, data: str, files: TextFiles, hold_out: float, *, 
     Raises:
         UnveilError: a folder that was prepared with another tokenizer.
     """
-    from unveil.errors import UnveilError
-    from unveil.files.places import found
-    from unveil.text.data.documents import is_prepared, pack, read_documents, split_documents
-
-    if is_prepared(found(Path(data))):
-        prepared = prepared_text(data, files, hold_out)
-        if prepared.tokens.written() != tokens.written():
-            raise UnveilError(
-                f"{data} was prepared with another tokenizer than this model has; give the text itself"
-            )
-        return prepared.held if held else prepared.train
-    parts = split_documents(read_documents(data, files.field, files.encoding), hold_out)
-    return pack(parts[held], tokens)
+    if prepared_folder(data) is None:
+        return pack(_parts(data, files, hold_out)[held], tokens)
+    prepared = prepared_text(data, files, hold_out)
+    if prepared.tokens.written() != tokens.written():
+        raise UnveilError(
+            f"{data} was prepared with another tokenizer than this model has; give the text itself"
+        )
+    return prepared.held if held else prepared.train

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from torch import Tensor
 
-    from torch import Tensor
-
-    from unveil.text.generation import Canvas
-    from unveil.text.model import TextModel
-
+from unveil.text.model import TextModel
 
 SHOWN_MASK = "░"
 
@@ -38,29 +33,30 @@ def partly(model: TextModel, row: list[int]) -> str:
 
 @contextmanager
 def shown(
-    model: TextModel, canvas: Canvas, watch: bool, every: int = 1
+    model: TextModel, watch: bool, every: int = 1, part: Callable[[list[int]], list[int]] = list
 ) -> Generator[Callable[[Tensor], object] | None]:
-    """Yields what to call after each step: the first sample, redrawn in place in a terminal; elsewhere a line
-    every so many steps."""
-    if not watch:
-        yield None
-        return
+    """Yield a function to call after each step, which shows the first row: redrawn in place in a terminal,
+    elsewhere as lines. None if nothing is shown.
+
+    Args:
+        every: steps per line outside a terminal; 0: no lines.
+        part: row -> the tokens of it that are shown.
+    """
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True)
-    padding = int((~canvas.valid[0]).sum())  # on the left; rows may grow on the right
-    if not console.is_terminal:
-        steps = count(1)
+    console, steps = Console(stderr=True), count(1)
 
-        def line(state: Tensor) -> None:
-            if next(steps) % every == 0:
-                console.print(
-                    Text(partly(model, state[0][padding:].tolist()).replace("\n", "⏎")), soft_wrap=True
-                )
+    def text(state: Tensor) -> str:
+        return partly(model, part(state[0].tolist()))
 
-        yield line
-        return
-    with Live(console=console, refresh_per_second=20, transient=True) as live:
-        yield lambda state: live.update(Text(partly(model, state[0][padding:].tolist())))
+    def line(state: Tensor) -> None:
+        if next(steps) % every == 0:
+            console.print(Text(text(state).replace("\n", "⏎")), soft_wrap=True)
+
+    if watch and console.is_terminal:
+        with Live(console=console, refresh_per_second=20, transient=True) as live:
+            yield lambda state: live.update(Text(text(state)))
+    else:
+        yield line if watch and every else None

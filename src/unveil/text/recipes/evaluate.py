@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from unveil.runs.progress import Progress
-    from unveil.text.data.documents import Stream
-    from unveil.text.data.tokens import Tokens
-    from unveil.text.model import TextModel
-    from unveil.text.recipes.config import EvalText
+from unveil.errors import UnveilError
+from unveil.files.atomic import check_output, output
+from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.progress import Progress
+from unveil.text.data.documents import Stream, pack, read_documents
+from unveil.text.data.tokens import Tokens
+from unveil.text.evaluation.harness import harness_metrics
+from unveil.text.evaluation.metrics import text_metrics, token_scores
+from unveil.text.likelihood import is_exact
+from unveil.text.recipes.config import EvalText, TextFiles
+from unveil.text.recipes.data import stream_for
+from unveil.text.recipes.load import load_with, read_text_config
+from unveil.text.weights.llada import is_llada
 
 SCORES = '{"tokens": ['  # beginning of every file of --scores
 
 
 def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     """Score text; returns metrics and how they were computed."""
-    from unveil.errors import UnveilError
-    from unveil.files.atomic import check_output
-    from unveil.text.evaluation.metrics import text_metrics
-    from unveil.text.likelihood import is_exact
-    from unveil.text.recipes.load import load_with
-    from unveil.text.weights.llada import is_llada
-
     if config.scores is not None:
         check_output(config.scores, SCORES)
     if is_llada(Path(config.model.checkpoint)) and config.data is None and not config.tasks:
@@ -31,29 +32,29 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
             f"{config.model.checkpoint}: third-party weights do not say where their data are; give "
             "`data=FILE`"
         )
-    model = load_with(config.model)
+    model, seed, batch = load_with(config.model, config.job), config.job.seed, config.batch_size
     if config.tasks:
-        from unveil.text.evaluation.harness import harness_metrics
-
         tasks = [task.strip() for task in config.tasks.split(",")]
-        metrics = harness_metrics(
-            model, tasks, config.limit, draws=config.draws, batch=config.batch_size, seed=config.seed
-        )
+        metrics = harness_metrics(model, tasks, config.limit, draws=config.draws, batch=batch, seed=seed)
         return {"metrics": metrics, "protocol": f"lm-evaluation-harness, {config.draws} draws per likelihood"}
     stream, name = _scored(config, model.tokens)
     metrics = text_metrics(
         model,
         stream,
         config.draws,
-        config.seed,
+        seed,
         config.pieces,
-        config.batch_size,
+        batch,
         lambda done, total: progress("scoring", done, total, {}),
         form=config.form,
         times=config.times,
     )
     if config.scores is not None:
-        _write_scores(config.scores, model, stream, config.pieces, progress)
+        with output(config.scores, SCORES) as partial, open(partial, "w", encoding="utf-8") as handle:
+            for line in token_scores(
+                model, stream, config.pieces, lambda done, total: progress("tokens", done, total, {})
+            ):
+                handle.write(json.dumps(line) + "\n")
     exact = is_exact(model) and config.form == "l"
     how = "exactly," if exact else f"bound by {config.draws} draws per piece, of"
     return {"metrics": metrics, "protocol": f"{how} pieces of {model.shape.context} tokens, on {name}"}
@@ -65,17 +66,9 @@ def _scored(config: EvalText, tokens: Tokens) -> tuple[Stream, str]:
     Raises:
         UnveilError: nothing was held out, or the model does not say of what.
     """
-    from unveil.errors import UnveilError
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.text.data.documents import pack, read_documents
-    from unveil.text.recipes.config import TextFiles
-    from unveil.text.recipes.data import stream_for
-    from unveil.text.recipes.load import read_text_config
-
     if config.data is not None:
-        return pack(
-            read_documents(config.data, config.files.field, config.files.encoding), tokens
-        ), config.data
+        documents = read_documents(config.data, config.files.field, config.files.encoding)
+        return pack(documents, tokens), config.data
     trained = read_text_config(find_checkpoint(config.model.checkpoint))
     if "data" not in trained:
         raise UnveilError("packaged weights do not say where their data are; give `data=FILE`")
@@ -88,17 +81,3 @@ def _scored(config: EvalText, tokens: Tokens) -> tuple[Stream, str]:
     if not len(stream):
         raise UnveilError("nothing was held out of this model's data; give `data=FILE`")
     return stream, f"the last {trained['hold_out']:.0%} of {trained['data']}"
-
-
-def _write_scores(file: Path, model: TextModel, stream: Stream, pieces: int, progress: Progress) -> None:
-    """Write -log p of every token, a line of JSON per piece."""
-    import json
-
-    from unveil.files.atomic import output
-    from unveil.text.evaluation.metrics import token_scores
-
-    with output(file, SCORES) as partial, open(partial, "w", encoding="utf-8") as handle:
-        for line in token_scores(
-            model, stream, pieces, lambda done, total: progress("tokens", done, total, {})
-        ):
-            handle.write(json.dumps(line) + "\n")

@@ -3,17 +3,26 @@ folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from unveil.errors import UnveilError
+from unveil.network.lora import LoRA, add_lora, merge_lora, strip_lora
+from unveil.runs.checkpoints import find_checkpoint, load_weights, read_weights
 from unveil.runs.config import read_config
+from unveil.runs.flags import JobFlags
+from unveil.text.data.tokens import FILE, digest, read_tokens
+from unveil.text.model import TextModel
+from unveil.text.recipes.config import ModelFlags
+from unveil.text.recipes.convert import load_llada
 from unveil.text.shape import TextShape
-
-if TYPE_CHECKING:
-    from unveil.text.model import TextModel
-    from unveil.text.recipes.config import ModelFlags
+from unveil.text.weights.llada import is_llada
+from unveil.text.weights.peft import fitting, read_adapter
 
 
 def load_text_model(
@@ -31,10 +40,6 @@ def load_text_model(
     Raises:
         UnveilError: nothing is there, or it is damaged or of another recipe.
     """
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.text.recipes.convert import load_llada
-    from unveil.text.weights.llada import is_llada
-
     if is_llada(Path(path_or_name)):
         model = load_llada(Path(path_or_name), device, dtype)
     else:
@@ -52,11 +57,6 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
         UnveilError: it is damaged, of another recipe, or beside another tokenizer than the one it was trained
             with.
     """
-    from unveil.errors import UnveilError
-    from unveil.runs.checkpoints import load_weights
-    from unveil.text.data.tokens import FILE, digest, read_tokens
-    from unveil.text.model import TextModel
-
     config = read_text_config(folder)
     file = folder / FILE if (folder / FILE).is_file() else folder.parent / FILE
     tokens = read_tokens(file)
@@ -71,11 +71,6 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
 
 def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
     """The base model that a LoRA run names, with the run's matrices merged into it."""
-    from unveil.errors import UnveilError
-    from unveil.network.lora import LoRA, add_lora
-    from unveil.runs.checkpoints import read_weights
-    from unveil.text.data.tokens import digest
-
     base = str(config["checkpoint"])
     try:
         model = load_text_model(base, device)
@@ -86,43 +81,38 @@ def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
             f"{base} is not the model that {folder} was trained on (its tokenizer's SHA-256 differs)"
         )
     lora = LoRA(config["lora_rank"], config["lora_alpha"], tuple(config["lora_targets"]))
-    parts = add_lora(model.denoiser.network, lora)
-    parts.load_state_dict(read_weights(folder, parts.state_dict()))
-    _merge(model)
+    _merge(model, lora, lambda expected: read_weights(folder, expected))
     return model
 
 
 def _adapt(model: TextModel, folder: Path) -> None:
     """Merge the LoRA weights of a folder into the model."""
-    from unveil.errors import UnveilError
-    from unveil.network.lora import add_lora
-    from unveil.text.weights.peft import fitting, read_adapter
-
     lora, tensors = read_adapter(folder)
     try:
-        parts = add_lora(model.denoiser.network, lora)
+        _merge(model, lora, lambda expected: fitting(folder, tensors, expected))
     except ValueError as error:
         raise UnveilError(f"{folder}: an adapter for another model ({error})") from error
-    parts.load_state_dict(fitting(folder, tensors, parts.state_dict()))
-    _merge(model)
 
 
-def _merge(model: TextModel) -> None:
-    """Merge LoRA into the weights, so that the model can be trained or adapted again like any other."""
-    from unveil.network.lora import merge_lora, strip_lora
+def _merge(model: TextModel, lora: LoRA, weights: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Merge LoRA matrices into the weights, so that the model can be trained or adapted again like any other.
 
-    merge_lora(model.denoiser.network)
-    strip_lora(model.denoiser.network)
+    Args:
+        weights: expected matrices, without their values -> the matrices.
+    """
+    network = model.denoiser.network
+    parts = add_lora(network, lora)
+    parts.load_state_dict(weights(parts.state_dict()))
+    merge_lora(network)
+    strip_lora(network)
     model.requires_grad_(True)
 
 
-def load_with(flags: ModelFlags) -> TextModel:
-    """The model that the flags of `unveil sample`, `chat` or `eval` name, after torch has its threads."""
-    import torch
-
-    if flags.threads:
-        torch.set_num_threads(flags.threads)
-    return load_text_model(flags.checkpoint, flags.device, adapter=flags.adapter)
+def load_with(flags: ModelFlags, job: JobFlags) -> TextModel:
+    """The model that the flags of `unveil sample`, `chat` or `eval` name, after torch's threads are set."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    return load_text_model(flags.checkpoint, job.device, adapter=flags.adapter)
 
 
 def shape_of(config: Mapping[str, Any]) -> TextShape:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from torch import Tensor, nn
 
-    from unveil.runs.progress import Progress
-    from unveil.text.model import TextModel
+from unveil.errors import UnveilError
+from unveil.runs.progress import Progress
+from unveil.sampling.noise import generators
+from unveil.text.generation import until_end, write_after
+from unveil.text.model import TextModel
+from unveil.text.recipes.display import printable
+from unveil.text.settings import TextSettings
 
 COUNT, STEPS = 4, 32
 
@@ -29,8 +32,6 @@ def sampler(
         trained: the module whose weights are averaged: the model, or the LoRA matrices inside it.
         prompts: token ids that the texts begin with and that are not shown; by default none.
     """
-    from unveil.errors import UnveilError
-
     announced: list[Path] = []
 
     def on_sample(step: int, weights: dict[str, Tensor]) -> None:
@@ -56,15 +57,8 @@ def sampler(
 
 
 def _texts(model: TextModel, prompts: Sequence[Sequence[int]]) -> list[str]:
-    from unveil.sampling.noise import generators
-    from unveil.text.canvas import prompt_canvas
-    from unveil.text.generation import until_end, write
-    from unveil.text.recipes.display import printable
-    from unveil.text.settings import TextSettings
-
     length = TextSettings(length=None).tokens(model.shape.context - max(map(len, prompts)))
     order = "first-hitting" if model.window else "ancestral"
     settings = TextSettings(length, steps=min(STEPS, length), order=order, temperature=1.0)
-    canvas = prompt_canvas(prompts, length, model.tokens, model.device)
-    rows = write(model, canvas, settings, generators(0, len(prompts))).ids[:, -length:].tolist()
+    rows = write_after(model, prompts, length, settings, generators(0, len(prompts))).ids.tolist()
     return [printable(model.tokens.decode(until_end(row, model.tokens, settings))) for row in rows]

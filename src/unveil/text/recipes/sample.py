@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any
 
+from unveil.errors import UnveilError
+from unveil.runs.progress import Progress
+from unveil.sampling.noise import generators
+from unveil.text.canvas import gap_canvas, prompt_canvas
+from unveil.text.continuation import write_on
+from unveil.text.generation import until_end, write
+from unveil.text.recipes.config import SampleText
 from unveil.text.recipes.display import printable, shown
-
-if TYPE_CHECKING:
-    from unveil.runs.progress import Progress
-    from unveil.text.recipes.config import SampleText
+from unveil.text.recipes.load import load_with
 
 PART = 32  # tokens per part of a text without a length, by default
 
 
 def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
     """Write text, and describe the result."""
-    from time import perf_counter
-
-    from unveil.errors import UnveilError
-    from unveil.sampling.noise import generators
-    from unveil.text.canvas import check_room, gap_canvas, prompt_canvas
-    from unveil.text.continuation import write_on
-    from unveil.text.generation import until_end, write
-    from unveil.text.recipes.load import load_with
-
-    model = load_with(config.model)
+    model = load_with(config.model, config.job)
     tokens, infill, count = model.tokens, config.infill is not None, config.count
     if infill and model.window:
         raise UnveilError(
@@ -37,13 +33,12 @@ def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
     length = config.writing.tokens(model.shape.context - len(prompt)) or config.writing.block or PART
     settings = replace(config.writing, length=length, may_end=config.writing.may_end and not infill)
     if config.infill is None:
-        check_room(model, len(prompt), 1 if endless else length)
         canvas = prompt_canvas([prompt] * count, length, tokens, model.device)
     else:
         canvas = gap_canvas([config.infill] * count, tokens, model.device)
-    noise = generators(config.seed, count)
+    noise = generators(config.job.seed, count)
     began = perf_counter()
-    with shown(model, canvas, config.watch) as show:
+    with shown(model, config.watch) as show:
         written = (
             write_on(model, [prompt] * count, settings, noise, show)
             if endless
@@ -57,12 +52,12 @@ def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
         tokens.decode(row if infill else row[:first] + until_end(row[first:], tokens, settings))
         for row in written.ids.tolist()
     ]
+    speed = f"{new} tokens in {written.calls} calls, {new / seconds:,.0f} tokens/s"
     return {
         "recipe": "text",
         "checkpoint": config.model.checkpoint,
         "protocol": f"{'infill' if infill else 'prompt'}, order {settings.order}",
         "metrics": {"tokens_per_second": new / seconds, "nfe": written.calls, "n": count},
         "texts": texts,
-        "summary": "\n---\n".join(map(printable, texts))
-        + f"\n\n{new} tokens in {written.calls} calls, {new / seconds:,.0f} tokens/s",
+        "summary": "\n---\n".join(map(printable, texts)) + f"\n\n{speed}",
     }

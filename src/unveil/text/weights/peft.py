@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from unveil.checks import Bounds, whole, within
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.safetensors import read_tensors
@@ -79,37 +80,30 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
                 raise ValueError(f"{name} is {str(config[name])[:40]}; {value} is known")
         if config.get("rank_pattern") or config.get("alpha_pattern"):
             raise ValueError("it has other ranks for some maps (rank_pattern, alpha_pattern)")
-        rank, alpha = config.get("r"), config.get("lora_alpha")
-        if (
-            type(rank) is not int
-            or not isinstance(alpha, int | float)
-            or not 0 < rank < 10_000
-            or not 0.0 < alpha < 1e6
-        ):
-            raise ValueError(f"r is {str(rank)[:20]} and lora_alpha {str(alpha)[:20]}")
+        rank = whole("r", config.get("r"), 1, 10_000)
+        alpha = within("lora_alpha", config.get("lora_alpha"), Bounds(0, 1e6, above=True))
     except OSError as error:
         raise UnveilError(f"{folder}: no adapter here; needed are {CONFIG} and {WEIGHTS}") from error
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{folder / CONFIG}: an adapter that cannot be used: {error}") from error
     tensors: dict[str, Tensor] = {}
-    if not (folder / WEIGHTS).is_file():
+    file = folder / WEIGHTS
+    if not file.is_file():
         raise UnveilError(f"{folder}: no {WEIGHTS} beside {CONFIG}; download it into this folder")
-    for name, value in read_tensors(folder / WEIGHTS).items():
+    for name, value in read_tensors(file).items():
         if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
             raise UnveilError(
-                f"{folder / WEIGHTS}: {name[:80]} is no LoRA matrix of a text model (names begin with "
-                f"{PREFIX})"
+                f"{file}: {name[:80]} is no LoRA matrix of a text model (names begin with {PREFIX})"
             )
         if not value.dtype.is_floating_point or not bool(value.isfinite().all()):
             raise UnveilError(
-                f"{folder / WEIGHTS}: {name[:80]} holds numbers that are not finite, or no numbers; the "
-                "adapter is damaged"
+                f"{file}: {name[:80]} holds numbers that are not finite, or no numbers; download it again"
             )
         tensors[name.removeprefix(PREFIX)] = value.to(torch.float32)
     targets = sorted({name.split(".")[-3] for name in tensors})
     if not targets:
-        raise UnveilError(f"{folder / WEIGHTS}: there is nothing in it")
-    return LoRA(rank, float(alpha), tuple(targets)), tensors
+        raise UnveilError(f"{file}: there is nothing in it")
+    return LoRA(rank, alpha, tuple(targets)), tensors
 
 
 def fitting(folder: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
