@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output, replacing
+from unveil.files.reading import reading
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
@@ -98,12 +99,9 @@ def read_parameters(path: Path) -> str:
     Raises:
         UnveilError: not a PNG, or one without parameters.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(CHUNK)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UnveilError(f"{path}: not a PNG that can be read ({error})") from error
+    with reading(path, "not a PNG that can be read"), Image.open(path) as image:
+        image.load()
+        text = getattr(image, "text", {}).get(CHUNK)
     if not isinstance(text, str):
         raise UnveilError(
             f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.reading import reading
 from unveil.runs.flags import RunFlags, flat, modern
 
 FREE_TO_CHANGE = (
@@ -127,14 +128,10 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    try:
+    with reading(file, "cannot be read", "; copy the run again, or give another `out`"):
         before = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(
-            f"{file}: cannot be read ({error}); copy the run again, or give another `out`"
-        ) from error
-    if not isinstance(before, dict):
-        raise UnveilError(f"{file}: not the config of a run; give another `out`")
+        if not isinstance(before, dict):
+            raise ValueError("not the config of a run")
     return modern(before)
 
 

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import sync_folder
-from unveil.files.safetensors import digest, header, read_tensors, reading
+from unveil.files.digest import digest
+from unveil.files.reading import reading
+from unveil.files.safetensors import NOT_NEEDED, header, read_tensors
 
 
 def save_checkpoint(
@@ -76,11 +78,9 @@ def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     Raises:
         UnveilError: the manifest is missing or invalid.
     """
-    try:
+    with reading(folder, "no checkpoint here, no readable manifest.json"):
         manifest = json.loads((folder / "manifest.json").read_text())
         return {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
 
 
 def check_files(folder: Path) -> None:
@@ -168,7 +168,7 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         UnveilError: the file is missing, damaged or empty, or does not fit these parameters.
     """
     parameters = [p for options in optimizer.param_groups for p in options["params"]]
-    with reading(file):
+    with reading(file, NOT_NEEDED):
         stepped = {name.split(".")[0] for name in header(file)}
         if not stepped:
             raise ValueError("it is empty")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unveil.checks import Bounds, check_fields
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
+from unveil.files.reading import reading
 from unveil.files.safetensors import read_tensors
 from unveil.training.autocast import BatchLoss, Draw, faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
@@ -316,7 +317,7 @@ def _restore(folder: Path, state: _State) -> bool | None:
     for file, tensors in copied.items():
         for name, value in read_tensors(folder / f"{file}.safetensors", tensors).items():
             tensors[name].copy_(value)
-    try:
+    with reading(folder / "state.json", "not the state of a training", "; resume from an older checkpoint"):
         described = json.loads((folder / "state.json").read_text())
         drawn = torch.frombuffer(bytearray.fromhex(described["generator"]), dtype=torch.uint8)
         state.generator.set_state(drawn)
@@ -324,10 +325,6 @@ def _restore(folder: Path, state: _State) -> bool | None:
         known = all(type(v) in (int, float) or v in ("nan", "inf", "-inf") for v in sums.values())
         if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
             raise ValueError("step, counted or sums are no valid numbers")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UnveilError(
-            f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint"
-        ) from error
     state.step, state.counted = counts
     state.sums = {name: float(total) for name, total in sums.items()}
     return described.get("bfloat16")

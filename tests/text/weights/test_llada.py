@@ -321,7 +321,7 @@ def broken(folder: Path, how: str) -> None:
             "truncated",
             r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it again",
         ),
-        ("truncated header", r"truncated or damaged \(its header is longer than the file\)"),
+        ("truncated header", r"truncated or damaged: its header is longer than the file"),
         ("empty", "truncated or damaged"),
         ("no weights", r"no weights here; needed is model.safetensors"),
         ("outside", r"names '../wte.safetensors'"),
