@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import sync_folder
+from unveil.files.atomic import sync
 from unveil.files.npz import DAMAGE
 
 LARGEST = 16 * 2**30  # bytes that one archive may unpack to
@@ -67,7 +67,7 @@ def extract(archive: Path, out: Path) -> int:
         if count == 0:
             raise ValueError("no file in it")
         fresh.rename(out)
-        sync_folder(out.parent)
+        sync(out.parent)
     except DAMAGE as error:
         if isinstance(error, OSError) and error.strerror:
             raise UnveilError(f"{archive}: cannot be unpacked into {out} ({error.strerror})") from error
