@@ -73,19 +73,19 @@ def log_snr(schedule: Schedule, t: Times) -> Times:
 
 @runtime_checkable
 class _Preserving(Protocol):
-    def _log_snr(self, t: Tensor) -> Tensor: ...
+    def clamped_log_snr(self, t: Tensor) -> Tensor: ...
 
 
 def _alpha(self: _Preserving, t: Times) -> Times:
     """alpha of a variance-preserving schedule: alpha^2 = sigmoid(log-SNR), and exactly 1 at t = 0."""
     t = exact(t)
-    return torch.where(t <= 0, torch.ones_like(t), self._log_snr(t).sigmoid().sqrt())
+    return torch.where(t <= 0, torch.ones_like(t), self.clamped_log_snr(t).sigmoid().sqrt())
 
 
 def _sigma(self: _Preserving, t: Times) -> Times:
     """sigma of a variance-preserving schedule: sigma^2 = sigmoid(-log-SNR), and exactly 0 at t = 0."""
     t = exact(t)
-    return torch.where(t <= 0, torch.zeros_like(t), (-self._log_snr(t)).sigmoid().sqrt())
+    return torch.where(t <= 0, torch.zeros_like(t), (-self.clamped_log_snr(t)).sigmoid().sqrt())
 
 
 def bisected(
@@ -115,7 +115,7 @@ class LinearBeta:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         integral = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
         return bounded(-integral.expm1().log())
 
@@ -144,7 +144,7 @@ class ScaledLinearBeta:
         rise = self.beta_end**0.5 - first
         return self.steps * (first**2 * t + first * rise * t**2 + rise**2 * t**3 / 3.0)
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         return bounded(-self._integral(t).expm1().log())
 
     alpha, sigma = _alpha, _sigma
@@ -164,7 +164,7 @@ class Cosine:
 
     offset: float = 0.008
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         first = 0.5 * pi * self.offset / (1.0 + self.offset)
         angle = t * (0.5 * pi / (1.0 + self.offset)) + first
         # sigma^2 cos^2 f = cos^2 f - cos^2 a = sin(a + f) sin(a - f): no cancellation near t = 0
@@ -248,7 +248,7 @@ class Tabulated:
         self.steps = len(alpha_bar)
         self._entries = torch.cat([first, entries])
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         position = (t * self.steps).clamp(0.0, float(self.steps))
         lower = position.floor().clamp(max=self.steps - 1).long()
         return torch.lerp(self._entries[lower], self._entries[lower + 1], position - lower)

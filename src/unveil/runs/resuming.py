@@ -50,9 +50,11 @@ OF_DATA = (
 )  # properties of the data that determine the network
 
 
-def check_folder(run: Path, resume: bool) -> None:
+def check_folder(run: Path, resume: bool) -> Path | None:
     """Refuse an unusable run folder before data are read or generated for it.
 
+    Returns:
+        The newest undamaged checkpoint, by the sizes of its files: the trainer verifies their contents.
     Raises:
         UnveilError: it is a file, holds files with names of a run's files that no run made, or holds
             checkpoints while `resume` is off.
@@ -63,9 +65,10 @@ def check_folder(run: Path, resume: bool) -> None:
         raise UnveilError(f"{run} is a file, but a run needs a folder")
     newest = latest_checkpoint(run, warn=False, check=check_files)
     if newest is None:
-        return _check_names(run)
-    if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
+        _check_names(run)
+    elif not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
         raise UnveilError(f"{run} already holds {newest.name}; give `resume` to continue, or another `out`")
+    return newest
 
 
 def _check_names(run: Path) -> None:
@@ -97,21 +100,15 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     Returns:
         A note about changed data, or "".
     Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or the run was started with other
-            settings or data, by another recipe, or by another program; the message says what to do.
+        UnveilError: as `check_folder`, or the run was started with other settings or data, by another recipe,
+            or by another program; the message says what to do.
     """
     from unveil.files.atomic import replacing
-    from unveil.training.checkpoint import check_files, latest_checkpoint
 
     file, remark = run / "config.json", ""
-    newest = latest_checkpoint(run, warn=False, check=check_files)  # the trainer verifies, and warns
-    if newest is not None:
+    if (newest := check_folder(run, resume)) is not None:
         before = _read(file)
         _check_kind(run, before, described)
-        if not resume:
-            raise UnveilError(
-                f"{run} already holds {newest.name}; give `resume` to continue, or another `out`"
-            )
         changed = _changed(run, before, described, defaults)
         if "data_before" in before:
             described["data_before"] = before["data_before"]
