@@ -8,10 +8,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 from unveil.errors import UnveilError
-from unveil.runs.flags import flat, names_of
+from unveil.runs.flags import Config, flat, names_of
 from unveil.runs.verb import Verb, given_in, spelled, wired
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
@@ -49,13 +49,13 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
 
 
 def parse(
-    config: type,
+    config: type[Config],
     words: list[str],
     command: str,
-    default: Any = None,
+    default: Config | None = None,
     common: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
-) -> Any:
+) -> Config:
     """Parse flags into a config.
 
     Args:
@@ -92,7 +92,7 @@ def parse(
         )
     if (threads := flat(parsed).get("threads", 0)) < 0:
         raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
-    return parsed
+    return cast(Config, parsed)
 
 
 def _said(printed: str) -> str:

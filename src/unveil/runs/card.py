@@ -29,7 +29,7 @@ PRIVATE = (
 )  # fields that concern the machine, not the model
 
 
-def flag(name: str, value: Any) -> str:
+def flag(name: str, value: object) -> str:
     """A flag as it is typed, with a leading space."""
     name = name.replace("_", "-")
     value = " ".join(map(str, value)) if isinstance(value, list | tuple) else value

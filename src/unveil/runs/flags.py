@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -113,6 +113,7 @@ Job = OmitArgPrefixes[JobFlags]
 PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
 """Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 
+Config = TypeVar("Config")
 RENAMED = {  # old name of a field of config.json -> its name today
     "n_train_steps": "steps",
     "gradient_accumulate_every": "accumulate",
@@ -141,7 +142,7 @@ def names_of(config: Any) -> dict[str, str]:
     return names
 
 
-def changed(config: Any, **values: Any) -> Any:
+def changed(config: Config, **values: Any) -> Config:
     """Replace fields of a config or of the settings embedded in it.
 
     Raises:
@@ -154,7 +155,7 @@ def changed(config: Any, **values: Any) -> Any:
     for part in {owners[name] for name in values if owners.get(name)}:
         inside = {name: value for name, value in values.items() if owners.get(name) == part}
         own[part] = changed(getattr(config, part), **inside)
-    return replace(config, **own)
+    return replace(cast(Any, config), **own)
 
 
 def modern(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,11 +208,11 @@ def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
     )
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _setting(name: str, value: Any) -> str:
+def _setting(name: str, value: object) -> str:
     """A setting as a message says it; the command line turns it into a flag and its value."""
     if isinstance(value, bool):
         return f"`{name}={value}`"

@@ -132,7 +132,7 @@ def run_task(
     began = perf_counter()
     with sink(flags.log if leads else "none", run, described) as record:
 
-        def on_record(numbers: Mapping[str, Any]) -> None:
+        def on_record(numbers: Mapping[str, float | int]) -> None:
             record(numbers)
             progress(f"training {run}", int(numbers["step"]), training.steps, numbers)
 

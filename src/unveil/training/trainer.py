@@ -151,7 +151,7 @@ def train(
                     _append(run / LOG, record)
                     if on_record is not None:
                         on_record(record)
-            stopping = group.any(interrupts.asked, state.device)
+            stopping = group.any(interrupts.requested, state.device)
             if state.step % training.save_every == 0 or state.step == training.steps or stopping:
                 stop_unless_weights_finite(dict(model.named_parameters()), state.ema.weights, state.step, run)
                 if group.leads:
