@@ -62,7 +62,8 @@ class Condition:
         for value in (getattr(self, field.name) for field in fields(self)):
             if not isinstance(value, Tensor | tuple | None):
                 raise ValueError(
-                    f"Condition.drop: cannot drop rows of {type(value).__name__}; use a tensor or a tuple of tensors"
+                    f"Condition.drop: cannot drop rows of {type(value).__name__}; "
+                    "use a tensor or a tuple of tensors"
                 )
         return self._paired("drop", null, replaced)
 

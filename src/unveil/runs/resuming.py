@@ -164,7 +164,7 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
         for name in described
         if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
-    # an older run may lack some sizes of its data, and flags that its preset or network decided without a field
+    # an older run may lack sizes of its data, and flags that its preset or network decided without a field
     unsaid = {*DATA, *flat(RunFlags())}
     different = [name for name in different if name in before or name not in unsaid]
     # an older run also counted demonstrations too short for a window
