@@ -57,8 +57,8 @@ FLIPS = [
     ),
     (
         "process/schedule.py",
-        "return (-0.5 * _bounded(log_snr)).sigmoid()",
-        "return (0.5 * _bounded(log_snr)).sigmoid()",
+        "return (-0.5 * bounded(log_snr)).sigmoid()",
+        "return (0.5 * bounded(log_snr)).sigmoid()",
         CORE,
     ),
     (
@@ -556,8 +556,8 @@ FLIPS = [
     ),
     (
         "process/masking.py",
-        "below = 1.0 - schedule.alpha(middle) < share",
-        "below = schedule.alpha(middle) < share",
+        "lambda t: 1.0 - schedule.alpha(t), exact(share)",
+        "lambda t: schedule.alpha(t), exact(share)",
         MASKED,
     ),
     ("process/masked_objective.py", "(rank < count[:, number])", "(rank <= count[:, number])", MASKED),

@@ -34,7 +34,7 @@ def test_the_command_line_says_it_of_every_exception(monkeypatch, capsys):
     def wrong(rest):
         raise ValueError(f"\x1b[31m{rest}\n" + "y" * 5000)
 
-    monkeypatch.setitem(cli._VERB_RUNS, "doctor", wrong)
+    monkeypatch.setitem(cli.VERBS, "doctor", wrong)
     assert main(["doctor", "\x1b"]) == 2
     said = capsys.readouterr().err
     assert (
@@ -54,6 +54,6 @@ def test_names_too_long_for_a_file_are_named_so(monkeypatch, capsys):
     def wrong(rest):
         raise OSError(36, "File name too long", "x" * 5000)
 
-    monkeypatch.setitem(cli._VERB_RUNS, "doctor", wrong)
+    monkeypatch.setitem(cli.VERBS, "doctor", wrong)
     assert main(["doctor"]) == 2
     assert len(capsys.readouterr().err) < 1100

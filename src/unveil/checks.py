@@ -6,7 +6,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from math import inf, isfinite, isinf, nan
+from math import inf, isinf
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -24,17 +24,13 @@ def whole(name: str, value: object, least: int = 1, most: int | None = None) -> 
     return result
 
 
-def number(name: str, value: object, least: float = -float("inf")) -> float:
+def number(name: str, value: object, least: float = -inf) -> float:
     """Convert to a finite float.
 
     Raises:
         ValueError: not a number, not finite, or less than `least`.
     """
-    result = nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    if not isfinite(result) or result < least:
-        limits = "" if isinf(least) else f" of at least {least:g}"
-        raise ValueError(f"{name} must be a finite number{limits}, got {shown(value)}")
-    return result
+    return within(name, value, Bounds(least, above=isinf(least), below=True))
 
 
 def kind(name: str, value: object, wanted: type, hint: str = "") -> None:
@@ -47,16 +43,6 @@ def kind(name: str, value: object, wanted: type, hint: str = "") -> None:
     """
     if not isinstance(value, wanted):
         raise ValueError(f"{name} must be a {wanted.__name__}{hint}, got {shown(value)}")
-
-
-def one_of(name: str, value: object, words: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the words.
-
-    Raises:
-        ValueError: the value is none of the words.
-    """
-    if value not in words:
-        raise ValueError(f"{name} must be one of {', '.join(words)}, got {shown(value)}")
 
 
 def flag(name: str, value: object) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from unveil.commands.parsing import HELP, HELP_ALL, as_flags, configured, did_you_mean, parse
 from unveil.errors import UnveilError, one_line
@@ -16,33 +17,39 @@ from unveil.runs.record import check_json, record_of, write, write_json
 from unveil.runs.verb import Verb, joined, wired
 from unveil.verbs import CHAT, RECIPES, WEIGHTS
 
-MAP = (
-    ("See it work", (("demo", "run packaged models", "unveil demo"),)),
-    (
-        "Use a trained model",
-        (
-            ("sample", "generate plans, actions, images, text", "unveil sample maze --start 1,1 --goal 7,9"),
-            ("chat", "chat with a text model", "unveil chat --checkpoint runs/chat"),
-            ("eval", "evaluate a model beside references", "unveil eval maze --checkpoint maze-large"),
-        ),
-    ),
-    (
-        "Train your own",
-        (
-            ("data", "generate or prepare data", "unveil data text --data book.txt"),
-            ("train", "train a model", "unveil train image --data FOLDER --preset tiny"),
-        ),
-    ),
-    (
-        "Look around",
-        (
-            ("results", "list runs and scores in folders", "unveil results runs"),
-            ("weights", "list, pull, inspect, convert, pack", "unveil weights convert DIR OUT"),
-            ("doctor", "versions and devices, for bug reports", "unveil doctor"),
-        ),
-    ),
-)
-VERBS = {verb: about for _, group in MAP for verb, about, _ in group}
+OVERVIEW = """unveil: generate behaviour, images and text with diffusion models
+
+usage: unveil VERB [RECIPE] [FLAGS]
+
+See it work
+  demo     run packaged models                    unveil demo
+
+Use a trained model
+  sample   generate plans, actions, images, text  unveil sample maze --start 1,1 --goal 7,9
+  chat     chat with a text model                 unveil chat --checkpoint runs/chat
+  eval     evaluate a model beside references     unveil eval maze --checkpoint maze-large
+
+Train your own
+  data     generate or prepare data               unveil data text --data book.txt
+  train    train a model                          unveil train image --data FOLDER --preset tiny
+
+Look around
+  results  list runs and scores in folders        unveil results runs
+  weights  list, pull, inspect, convert, pack     unveil weights convert DIR OUT
+  doctor   versions and devices, for bug reports  unveil doctor
+
+Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text.
+unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.
+Errors are one line; --debug shows where they came from."""
+EXTRAS = {
+    "gym_pusht": "pusht",
+    "pymunk": "pusht",
+    "pygame": "pusht",
+    "zarr": "pusht",
+    "pyarrow": "pusht",
+    "PIL": "image",
+}
+"""Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
 
 
@@ -82,13 +89,7 @@ def _aliases(arguments: list[str]) -> dict[str, str]:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ImportError):
         missing = (error.name or "").partition(".")[0]
-        extra = (
-            "pusht"
-            if missing in ("gym_pusht", "pymunk", "pygame", "zarr", "pyarrow")
-            else "image"
-            if missing == "PIL"
-            else "maze"
-        )
+        extra = EXTRAS.get(missing, "maze")
         return f"{one_line(str(error))}; install what is missing with: pip install 'unveil[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return one_line(f"{error.filename or ''}: {error.strerror}".lstrip(": "))
@@ -97,7 +98,7 @@ def _one_line(error: BaseException) -> str:
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(OVERVIEW)
         return 0
     if arguments[0] in ("--version", "-V"):
         from importlib.metadata import version
@@ -109,139 +110,68 @@ def _run(arguments: list[str]) -> int:
         raise UnveilError(f"unknown flag {verb}{did_you_mean(verb, ['--help', '--version', DEBUG])}")
     if verb not in VERBS:
         raise UnveilError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
-    return _VERB_RUNS[verb](rest)
-
-
-def _overview() -> str:
-    lines = [
-        "unveil: generate behaviour, images and text with diffusion models",
-        "",
-        "usage: unveil VERB [RECIPE] [FLAGS]",
-    ]
-    for title, group in MAP:
-        lines += ["", title, *(f"  {verb:<8} {about:<38} {example}" for verb, about, example in group)]
-    recipes = (
-        "Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text."
-    )
-    more = (
-        "unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.\n"
-        "Errors are one line; --debug shows where they came from."
-    )
-    return "\n".join([*lines, "", recipes, more])
-
-
-def _recipe(name: str, rest: list[str], known: dict[str, Verb]) -> tuple[str, list[str]]:
-    if not rest or (rest[0].startswith("-") and not {*HELP, HELP_ALL} & set(rest[:1])):
-        first = next(iter(known))
-        raise UnveilError(f"{name} needs a recipe: unveil {name} {first} ...; recipes: {', '.join(known)}")
-    if rest[0] not in known:
-        raise UnveilError(
-            f"unknown recipe {rest[0]!r}{did_you_mean(rest[0], known)}; recipes: {', '.join(known)}"
-        )
-    return rest[0], rest[1:]
+    return VERBS[verb](rest)
 
 
 def _recipes_help(name: str, known: dict[str, Verb]) -> str:
     """The help of a verb: its recipes, each with an example."""
     lines = [f"usage: unveil {name} RECIPE [FLAGS]", ""]
     for recipe, verb in known.items():
-        examples = [
-            line.strip().removeprefix("Example: ")
-            for line in (verb.config.__doc__ or "").splitlines()
-            if "Example:" in line
-        ]
-        lines += [f"  {recipe:<11} {verb.about}", *(f"  {'':<11}   {example}" for example in examples[:1])]
+        example = (verb.config.__doc__ or "").partition("Example: ")[2].partition("\n")[0]
+        lines += [f"  {recipe:<11} {verb.about}", *([f"  {'':<11}   {example}"] if example else [])]
     return "\n".join(
         [*lines, "", f"unveil {name} RECIPE --help shows the common flags, --help-all shows all."]
     )
 
 
-def _of_recipe(name: str, rest: list[str]) -> tuple[str, Verb, Any] | None:
-    """The recipe, its verb and its config by a command line; None after printing the list of recipes."""
-    known = RECIPES[name]
-    if {*HELP, HELP_ALL} & set(rest[:1]):
+def _of_recipe(name: str, rest: list[str]) -> int:
+    """Run a verb of a recipe; its result is printed for people, and written as a record with --json."""
+    known, first = RECIPES[name], rest[0] if rest else "-"
+    if first in {*HELP, HELP_ALL}:
         print(_recipes_help(name, known))
-        return None
-    recipe, rest = _recipe(name, rest, known)
-    config = configured(known[recipe], rest, f"{name} {recipe}")
-    check_json(_target(config))
-    return recipe, known[recipe], config
-
-
-def _target(config: Any) -> str | None:
-    """The value of --json, wherever the config holds it."""
-    return flat(config).get("json")
-
-
-def _out(text: str, json_target: str | None = None) -> None:
-    """Print text for people, on standard error if JSON goes to standard output."""
-    print(text, file=sys.stderr if json_target == "-" else sys.stdout)
-
-
-def _demo(rest: list[str]) -> int:
-    if parsed := _of_recipe(
-        "demo",
-        rest if rest and (not rest[0].startswith("-") or {*HELP, HELP_ALL} & set(rest)) else ["maze", *rest],
-    ):
-        _, verb, config = parsed
-        with shown_progress() as progress:
-            print(wired(verb.does)(config, progress))
-    return 0
-
-
-def _train(rest: list[str]) -> int:
-    if parsed := _of_recipe("train", rest):
-        _, verb, config = parsed
-        with shown_progress() as progress:
-            run = wired(verb.does)(config, progress)
-        print(f"trained: {run}\nnext: {verb.next(config, run)}")
-    return 0
-
-
-def _eval(rest: list[str]) -> int:
-    from unveil.runs.tables import metrics_table
-
-    if parsed := _of_recipe("eval", rest):
-        recipe, verb, config = parsed
-        began = perf_counter()
-        with shown_progress() as progress:
-            result: dict[str, Any] = wired(verb.does)(config, progress)
-        target = _target(config) or result.pop("record", None)
-        result = record_of(
-            recipe,
-            config,
-            {"checkpoint": getattr(config, "checkpoint", None)} | result,
-            perf_counter() - began,
-        )
-        write_json(target, result)
-        _out(metrics_table(result), _target(config))
-    return 0
-
-
-def _made(name: str) -> Callable[[list[str]], int]:
-    """A verb whose function returns a summary and a record: data and sample."""
-
-    def run(rest: list[str]) -> int:
-        if parsed := _of_recipe(name, rest):
-            recipe, verb, config = parsed
-            began = perf_counter()
-            with shown_progress() as progress:
-                result = wired(verb.does)(config, progress)
-            write_json(_target(config), record_of(f"{name} {recipe}", config, result, perf_counter() - began))
-            _out(result["summary"], _target(config))
         return 0
+    recipes = f"recipes: {', '.join(known)}"
+    if first.startswith("-") and name == "demo":
+        first, rest = "maze", ["maze", *rest]
+    if first.startswith("-"):
+        raise UnveilError(f"{name} needs a recipe: unveil {name} {next(iter(known))} ...; {recipes}")
+    if first not in known:
+        raise UnveilError(f"unknown recipe {first!r}{did_you_mean(first, known)}; {recipes}")
+    verb = known[first]
+    config = configured(verb, rest[1:], f"{name} {first}")
+    check_json(target := flat(config).get("json"))
+    began = perf_counter()
+    with shown_progress() as progress:
+        result = wired(verb.does)(config, progress)
+    if name == "demo":
+        print(result)
+    elif name == "train":
+        print(f"trained: {result}\nnext: {verb.next(config, result)}")
+    elif name == "eval":
+        from unveil.runs.tables import metrics_table
 
-    return run
+        file = target or result.pop("record", None)
+        _report(first, config, result, perf_counter() - began, metrics_table(result), file)
+    else:
+        _report(f"{name} {first}", config, result, perf_counter() - began, result["summary"], target)
+    return 0
+
+
+def _report(
+    recipe: str, config: Any, result: dict[str, Any], seconds: float | None, text: str, target: str | None
+) -> None:
+    """Write the record of a result, and print its text: on standard error if the record is on standard output."""
+    write_json(target, record_of(recipe, config, result, seconds))
+    print(text, file=sys.stderr if target == "-" else sys.stdout)
 
 
 def _chat(rest: list[str]) -> int:
     config = configured(CHAT, rest, "chat")
-    check_json(target := _target(config))
+    check_json(target := flat(config).get("json"))
     if config.prompt:
         began = perf_counter()
         result = wired("text.recipes.chat:answer_prompts")(config)
-        write_json(target, record_of("chat", config, result, perf_counter() - began))
-        _out(result["summary"], target)
+        _report("chat", config, result, perf_counter() - began, result["summary"], target)
         return 0
     if target is not None:
         raise UnveilError("--json needs --prompt: a conversation is printed only on the screen")
@@ -270,7 +200,8 @@ def _results(rest: list[str]) -> int:
     check_json(config.json)
     results = read_results(config)
     print("".join(f"unveil: {line}\n" for line in results.skipped), end="", file=sys.stderr)
-    _out(results.summary, "-" if "-" in (config.json, config.csv, config.markdown, config.latex) else None)
+    piped = "-" in (config.json, config.csv, config.markdown, config.latex)
+    print(results.summary, file=sys.stderr if piped else sys.stdout)
     for target, written in results.files:
         write(target, written)
     if config.json is not None:
@@ -290,7 +221,7 @@ def _weights(rest: list[str]) -> int:
     if rest[0] not in WEIGHTS:
         raise UnveilError(f"unexpected {rest[0]}{did_you_mean(rest[0], WEIGHTS)}; see unveil weights --help")
     config_class, function = WEIGHTS[rest[0]]
-    config = parse(wired(config_class), joined(rest[1:], "--flags"), f"weights {rest[0]}")
+    config = parse(cast(type, wired(config_class)), joined(rest[1:], "--flags"), f"weights {rest[0]}")
     with shown_progress() as progress:
         done = wired(function)(config, progress) if rest[0] == "pull" else wired(function)(config)
     print(done)
@@ -323,12 +254,8 @@ Without arguments: list the packaged weights.
 unveil weights VERB --help shows the flags of each.
 Example: unveil weights"""
 
-_VERB_RUNS: dict[str, Callable[[list[str]], int]] = {
-    "demo": _demo,
-    "data": _made("data"),
-    "train": _train,
-    "eval": _eval,
-    "sample": _made("sample"),
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    **{name: partial(_of_recipe, name) for name in RECIPES},
     "chat": _chat,
     "results": _results,
     "weights": _weights,

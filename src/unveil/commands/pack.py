@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.runs.verb import wired
 
+CARDS = {  # recipe -> the function that writes the card
+    "maze": "planning.recipes.maze.card:maze_card",
+    "locomotion": "planning.recipes.locomotion.card:locomotion_card",
+    "pusht": "policy.recipes.pusht.card:pusht_card",
+    "image": "image.recipes.card:image_card",
+    "text": "text.recipes.card:text_card",
+}
 LARGEST = 8 * 2**20  # bytes of weights of a packaged model
 
 
@@ -30,10 +39,6 @@ class Pack:
     """run folder of the value function, for locomotion"""
     into: Path | None = None
     """folder to write into; by default the zoo of the package"""
-    seed: int = 0
-    """unused; every verb accepts it"""
-    device: str = "auto"
-    """unused; every verb accepts it"""
 
 
 def pack(config: Pack) -> str:
@@ -49,13 +54,8 @@ def pack(config: Pack) -> str:
     from unveil.files.atomic import replacing
     from unveil.files.safetensors import read_tensors
     from unveil.image.data.source import FASHION
-    from unveil.image.recipes.card import image_card
-    from unveil.planning.recipes.locomotion.card import locomotion_card
-    from unveil.planning.recipes.maze.card import maze_card
-    from unveil.policy.recipes.pusht.card import pusht_card
     from unveil.runs.card import PRIVATE
     from unveil.runs.checkpoints import ZOO, find_checkpoint
-    from unveil.text.recipes.card import text_card
 
     def small(weights: dict[str, torch.Tensor]) -> bytes:
         halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics keep their precision
@@ -68,23 +68,13 @@ def pack(config: Pack) -> str:
 
     checkpoint = find_checkpoint(str(config.run))
     whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
-    if whole.get("origin", "unveil") != "unveil":
-        raise UnveilError(
-            f"{config.run} was converted from {whole['origin']}; the zoo holds only weights that unveil "
-            "trained"
-        )
-    if whole.get("lora_rank"):
-        raise UnveilError(
-            f"{config.run} holds LoRA weights of {whole['checkpoint']}; the zoo holds only whole models"
-        )
-    if whole["preset"] == "paper" and whole["recipe"] != "pusht":
-        raise UnveilError(
-            f"{config.run} was trained as published (preset paper); the zoo holds models of ours"
-        )
+    recipe = whole["recipe"]
+    if refusal := _refusal(whole):
+        raise UnveilError(f"{config.run} {refusal}")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
     files = {"weights.safetensors": small(weights)}
-    if whole["recipe"] == "locomotion":
+    if recipe == "locomotion":
         if config.value is None and not whole.get("returns"):
             raise UnveilError(
                 "a locomotion planner that is not conditioned on returns needs its value function: give its "
@@ -96,27 +86,14 @@ def pack(config: Pack) -> str:
             trained.append((guide, json.loads((guide.parent / "config.json").read_text())))
             described["value"] = {name: part for name, part in trained[1][1].items() if name not in PRIVATE}
             files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
-        files["card.md"] = locomotion_card(config.name, trained, config.results).encode()
-    elif whole["recipe"] == "text":
-        files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
-        files["card.md"] = text_card(config.name, checkpoint, whole, config.results).encode()
-    elif whole["recipe"] == "pusht":
-        files["card.md"] = pusht_card(config.name, checkpoint, whole, config.results).encode()
-    elif whole["recipe"] == "classifier":
-        raise UnveilError(
-            f"{config.run} is a classifier, which has no card yet; image models can be packaged"
-        )
-    elif whole["recipe"] == "image":
-        if "openmoji" in whole["styles"]:
-            raise UnveilError(
-                f"{config.run} learned from the style openmoji, whose share-alike licence the packaged "
-                "weights do not have"
-            )
-        if whole["data"] == FASHION:  # a name that is valid on every machine, not a path
-            described["data"] = FASHION
-        files["card.md"] = image_card(config.name, checkpoint, whole, config.results).encode()
+        card = wired(CARDS[recipe])(config.name, trained, config.results)
     else:
-        files["card.md"] = maze_card(config.name, checkpoint, whole, config.results).encode()
+        card = wired(CARDS[recipe])(config.name, checkpoint, whole, config.results)
+    if recipe == "text":
+        files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
+    if recipe == "image" and whole["data"] == FASHION:  # a name that is valid on every machine, not a path
+        described["data"] = FASHION
+    files["card.md"] = card.encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
     if (size := sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))) > LARGEST:
         raise UnveilError(
@@ -135,6 +112,22 @@ def pack(config: Pack) -> str:
         with replacing(folder / name) as partial:
             partial.write_bytes(data)
     return f"{folder}: {size / 2**20:.2f} MB, {sum(v.numel() for v in weights.values()):,} numbers"
+
+
+def _refusal(described: Mapping[str, Any]) -> str:
+    """Why the run of a config.json cannot be packaged, to end a sentence; "" if it can."""
+    recipe = described["recipe"]
+    if (origin := described.get("origin", "unveil")) != "unveil":
+        return f"was converted from {origin}; the zoo holds only weights that unveil trained"
+    if described.get("lora_rank"):
+        return f"holds LoRA weights of {described['checkpoint']}; the zoo holds only whole models"
+    if described["preset"] == "paper" and recipe != "pusht":
+        return "was trained as published (preset paper); the zoo holds models of ours"
+    if recipe not in CARDS:
+        return f"is a {recipe}, which has no card yet; image models can be packaged"
+    if recipe == "image" and "openmoji" in described["styles"]:
+        return "learned from the style openmoji, whose share-alike licence the packaged weights do not have"
+    return ""
 
 
 def _check_free(folder: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 from unveil.errors import UnveilError
-from unveil.runs.flags import flat, names_of
+from unveil.runs.flags import Config, flat, names_of
 from unveil.runs.verb import Verb, given_in, spelled, wired
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
@@ -50,13 +49,13 @@ def configured(verb: Verb, words: list[str], command: str) -> Any:
 
 
 def parse(
-    config: Any,
+    config: type[Config],
     words: list[str],
     command: str,
-    default: Any = None,
+    default: Config | None = None,
     common: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
-) -> Any:
+) -> Config:
     """Parse flags into a config.
 
     Args:
@@ -70,30 +69,22 @@ def parse(
     """
     import tyro
 
-    everything, help_ = HELP_ALL in words, bool({*HELP, HELP_ALL} & set(words))
+    if {*HELP, HELP_ALL} & set(words):
+        _help(config, command, default, () if HELP_ALL in words else common, aliases or {})
     shown = io.StringIO()
     try:
-        with (
-            contextlib.nullcontext() if help_ else contextlib.redirect_stderr(shown),
-            contextlib.redirect_stdout(sys.stdout),
-        ):
-            if help_ and common and not everything:
-                _help(config, command, default, common, aliases or {})
+        with contextlib.redirect_stderr(shown):
             parsed, unknown = tyro.cli(
-                config,
-                args=["--help" if word == HELP_ALL else word for word in words],
-                prog=f"unveil {command}",
-                default=default,
-                return_unknown_args=True,
+                config, args=words, prog=f"unveil {command}", default=default, return_unknown_args=True
             )
     except SystemExit as stop:
-        if stop.code in (0, None):
+        if not stop.code:
             raise
         raise UnveilError(f"{_said(shown.getvalue())}; see unveil {command} --help") from None
     stray = [a for a in unknown if a.startswith("-")] or list(unknown)
     if stray:
         name = stray[0].split("=")[0]
-        flags = ["--" + field.replace("_", "-") for field in names_of(parsed)] + list(aliases or {})
+        flags = ["--" + name.replace("_", "-") for name in names_of(parsed)] + list(aliases or {})
         kind = "unknown flag" if name.startswith("-") else "unexpected word"
         raise UnveilError(
             f"{kind} {name}{did_you_mean(name, flags) if name.startswith('-') else ''}; see unveil {command} "
@@ -101,7 +92,7 @@ def parse(
         )
     if (threads := flat(parsed).get("threads", 0)) < 0:
         raise UnveilError(f"--threads must be at least 0, which lets torch decide, got {threads}")
-    return parsed
+    return cast(Config, parsed)
 
 
 def _said(printed: str) -> str:
@@ -114,48 +105,50 @@ def _said(printed: str) -> str:
 
 
 def _help(
-    config: Any, command: str, default: Any, common: Collection[str], aliases: Mapping[str, str]
+    config: type, command: str, default: Any, common: Collection[str], aliases: Mapping[str, str]
 ) -> None:
-    """Print the help of the common flags, and the command that shows all.
+    """Print the help of the common flags, and the command that shows all; of all flags if `common` is empty.
 
     Raises:
         SystemExit: always, as tyro's help does.
     """
     import tyro
 
-    made = _hiding(config, default, common)
+    made = _helpful(config, default, common)
     try:
-        tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made())
-    except SystemExit:
-        others = len(names_of(default)) - len(common)
-        short = ", ".join(f"{alias} is {flag}" for alias, flag in aliases.items())
-        print(f"{others} more flags: unveil {command} {HELP_ALL}" + (f"\n({short})" if short else ""))
-        raise
+        tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made() if default else None)
+    finally:
+        if common:
+            others = len(names_of(default)) - len(common)
+            short = ", ".join(f"{alias} is {flag}" for alias, flag in aliases.items())
+            print(f"{others} more flags: unveil {command} {HELP_ALL}" + (f"\n({short})" if short else ""))
 
 
-def _hiding(config: Any, default: Any, common: Collection[str]) -> Any:
-    """A subclass of the config that hides all but the common fields from help, also in embedded settings."""
+def _helpful(config: type, default: Any, common: Collection[str]) -> type:
+    """A subclass of the config for its help, also of embedded settings.
+
+    Lines of a paragraph are joined, settings in backquotes become flags, and all but the common fields are
+    hidden if there are any.
+    """
     import tyro
+    from docstring_parser import parse_from_object
 
     hints = get_type_hints(config, include_extras=True)
+    texts = {text.arg_name: text.description or "" for text in parse_from_object(config).params}
     annotations: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for field in fields(config):
-        value = getattr(default, field.name)
-        values[field.name] = value
+    for part in fields(config):
+        value, hint = getattr(default, part.name, part.default), hints[part.name]
         if is_dataclass(value) and not isinstance(value, type):
-            inner = _hiding(type(value), value, common)
-            annotations[field.name], values[field.name] = tyro.conf.OmitArgPrefixes[inner], inner()
-        else:
-            hint = hints[field.name]
-            annotations[field.name] = hint if field.name in common else Annotated[hint, tyro.conf.Suppress]
-    space = {
-        "__annotations__": annotations,
-        "__module__": config.__module__,
-        "__doc__": config.__doc__,
-        **values,
-    }
-    return dataclass(frozen=True)(type(config.__name__, (config,), space))
+            inner = _helpful(type(value), value, common)
+            hint, value = tyro.conf.OmitArgPrefixes[inner], inner()
+        elif common and part.name not in common:
+            hint = Annotated[hint, tyro.conf.Suppress]
+        help_ = as_flags(" ".join(texts.get(part.name, "").split()), {})
+        annotations[part.name] = hint
+        values[part.name] = field(default=value, metadata={"help": help_ or None})
+    space = {"__annotations__": annotations, "__module__": config.__module__, "__doc__": config.__doc__}
+    return dataclass(frozen=True)(type(config.__name__, (config,), space | values))
 
 
 def as_flags(text: str, aliases: Mapping[str, str]) -> str:

@@ -32,10 +32,6 @@ class Pull:
     """name of the archive"""
     out: Path | None = None
     """folder to create; by default logs/<name>"""
-    seed: int = 0
-    """unused; every verb accepts it"""
-    device: str = "auto"
-    """unused; every verb accepts it"""
 
 
 def pull(

@@ -30,8 +30,6 @@ class Results:
     """file for the paper's locomotion table with our column, for pdflatex or \\input; - is standard output"""
     seed: int = 0
     """seed of the bootstrap's resamples"""
-    device: str = "auto"
-    """unused; every verb accepts it"""
 
 
 @dataclass(frozen=True)

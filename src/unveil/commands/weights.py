@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 from unveil.errors import UnveilError
-from unveil.runs.recognised import Reading
+from unveil.runs.recognised import AS_RECORDED, Reading
 
 KNOWN = (
     "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of "
@@ -38,10 +38,6 @@ class Inspect:
     flags: str = ""
     """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
     by default those of the released models"""
-    seed: int = 0
-    """unused; every verb accepts it"""
-    device: str = "auto"
-    """unused; every verb accepts it"""
 
 
 @dataclass(frozen=True)
@@ -58,22 +54,7 @@ class Convert:
     or the file or folder of a policy or an image model"""
     out: Positional[Path]
     """run folder to write"""
-    epoch: str = "latest"
-    """epoch to read: latest, or a number"""
-    raw: bool = False
-    """use of the weights themselves, not their average (EMA)"""
-    dataset: str | None = None
-    """training data of a Diffuser, by name or file, for the statistics of its normaliser;
-    by default plans stay normalised"""
-    size: int = 0
-    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
-    flags: str = ""
-    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
-    by default those of the released models"""
-    seed: int = 0
-    """unused; every verb accepts it"""
-    device: str = "auto"
-    """unused; every verb accepts it"""
+    reading: OmitArgPrefixes[Reading] = AS_RECORDED
 
 
 def inspect(config: Inspect) -> str:
@@ -97,10 +78,7 @@ def convert(config: Convert) -> str:
     """
     from unveil.loading import recognised
 
-    it = recognised(config.folder) or unknown(config.folder)
-    return it.convert(
-        config.out, Reading(config.epoch, config.raw, config.dataset, config.size, config.flags)
-    )
+    return (recognised(config.folder) or unknown(config.folder)).convert(config.out, config.reading)
 
 
 def listing() -> str:

@@ -3,36 +3,25 @@
 import os
 import shutil
 import stat
-import struct
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from gzip import BadGzipFile, GzipFile
+from gzip import GzipFile
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import sync_folder
+from unveil.files.atomic import sync
+from unveil.files.npz import DAMAGE
 
 LARGEST = 16 * 2**30  # bytes that one archive may unpack to
 MOST = 100_000  # files and folders in one archive
 SWELL = 100  # unpacked size / archive size, at most; weights are hardly compressible
 BLOCK = 2**20
 HEADERS = 64  # reads per member's headers, at most; long names and extended headers take a few
-DAMAGED = (
-    ValueError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    BadGzipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    RuntimeError,
-)
 
 
 class Member(NamedTuple):
@@ -78,11 +67,11 @@ def extract(archive: Path, out: Path) -> int:
         if count == 0:
             raise ValueError("no file in it")
         fresh.rename(out)
-        sync_folder(out.parent)
-    except DAMAGED as error:
+        sync(out.parent)
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UnveilError(f"{archive}: cannot be unpacked into {out} ({error.strerror})") from error
         raise UnveilError(f"{archive}: refused, nothing was unpacked: {error or 'damaged'}") from error
-    except OSError as error:
-        raise UnveilError(f"{archive}: cannot be unpacked into {out} ({error.strerror or error})") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return count

@@ -93,10 +93,9 @@ def replacing(path: Path) -> Generator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with open(partial, "rb+") as handle:
-            os.fsync(handle.fileno())
+        sync(partial)
         os.replace(partial, path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise UnveilError(f"{path}: cannot write ({error.strerror or error})") from error
     finally:
@@ -104,9 +103,9 @@ def replacing(path: Path) -> Generator[Path]:
             partial.unlink()
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync a folder to the disk, so that renames in it survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Sync a file to the disk, or a folder, so that renames in it survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import replacing, sync_folder
+from unveil.files.atomic import replacing, sync
 from unveil.files.digest import digest
 
 BLOCK = 2**20
@@ -72,7 +72,7 @@ def download(
             partial.write_text(f"{actual}  {path.name}\n")
         os.replace(part, path)
         _tag(part).unlink(missing_ok=True)
-        sync_folder(path.parent)
+        sync(path.parent)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = (
             f"HTTP {error.code}"

@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from unveil.errors import UnveilError, reason
+from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output
+from unveil.files.reading import reading
 
 LARGEST = 16 * 2**30  # bytes of one array; a header that claims more is damaged or malicious
 # Bytes of arrays per byte of the file: uniform pictures as floats reach 90, zeros under deflate 1032.
@@ -36,11 +37,8 @@ def opened(path: Path | str) -> Generator[h5py.File]:
         )
     if not os.path.getsize(path):
         raise UnveilError(f"{path}: not a whole HDF5 file: it is empty")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-        raise UnveilError(f"{path}: not a whole HDF5 file, damaged or cut short ({reason(error)})") from error
+    with reading(path, "not a whole HDF5 file, damaged or cut short"), h5py.File(path, "r") as file:
+        yield file
 
 
 def check_held(file: h5py.File, taken: int) -> None:

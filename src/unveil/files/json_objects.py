@@ -1,30 +1,42 @@
 """JSON files of checkpoints that other programs wrote."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from unveil.errors import UnveilError
+from unveil.files.reading import reading
 
 LARGEST = 2**20
 
 
-def read_object(file: Path, largest: int = LARGEST) -> dict[str, Any]:
+def read_object(
+    file: Path, largest: int = LARGEST, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> dict[str, Any]:
     """Read the JSON object of a file.
 
     Args:
         largest: largest size of the file in bytes.
+        hook: makes an object of its pairs, such as `without_repeats`; None makes a dict.
     Raises:
         UnveilError: the file cannot be read, is larger, or holds no JSON object.
     """
-    try:
+    with reading(file):
         if file.stat().st_size > largest:
             raise ValueError(f"more than {largest:,} bytes")
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        value = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=hook)
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
     return cast(dict[str, Any], value)
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, refused if a name occurs twice, since readers differ in which value they take.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a name occurs twice: {next(n for n in names if names.count(n) > 1)[:60]}")
+    return dict(pairs)

@@ -4,47 +4,29 @@ import gzip
 import io
 import lzma
 import struct
+import tarfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.lib import format as npy
 
-from unveil.errors import UnveilError, reason
+from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST, room
+from unveil.files.reading import reading
 
 DAMAGE = (
-    *(
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        struct.error,
-        tokenize.TokenError,
-        EOFError,
-        ValueError,
-        TypeError,
-    ),
-    *(LookupError, RuntimeError, SyntaxError, ArithmeticError, MemoryError, AttributeError),
-)
+    *(OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError, ArithmeticError),
+    *(MemoryError, AttributeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(tarfile.TarError, tokenize.TokenError),
+)  # types of errors that damaged files raise
+WHOLE = "not a whole .npz file, damaged or cut short"
 LONGEST_HEADER = 2**17  # version 1 has at most 2^16 bytes; longer headers describe records, which are refused
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-
-
-@contextmanager
-def _reading(path: Path | str, kind: str) -> Generator[None]:
-    """Turn every error about a damaged file into an `UnveilError` that names it."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise UnveilError(
-            f"{path}: not a whole .{kind} file, damaged or cut short ({reason(error)})"
-        ) from error
 
 
 def npz_arrays(
@@ -70,7 +52,7 @@ def npz_arrays(
         raise UnveilError(
             f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}"
         )
-    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+    with reading(path, WHOLE), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise UnveilError(f"{path}: two arrays have the same name")
@@ -97,7 +79,7 @@ def npy_array(path: Path | str) -> np.ndarray:
     Raises:
         UnveilError: missing, not a complete .npy file, or it holds objects or text.
     """
-    with _reading(path, "npy"):
+    with reading(path, "not a whole .npy file, damaged or cut short"):
         with open(path, "rb") as file:
             stored = bytearray(Path(path).stat().st_size)  # writable, unlike bytes, and so is the array
             del stored[file.readinto(stored) :]
@@ -110,12 +92,9 @@ def unpacked(path: Path | str) -> bytes:
     Raises:
         UnveilError: missing, damaged, or it unpacks to more than data or text of its size can.
     """
-    try:
+    with reading(path, "cannot be read, not a whole .gz file"), gzip.open(path) as stream:
         largest = room(Path(path).stat().st_size)
-        with gzip.open(path) as stream:
-            data = stream.read(largest + 1)
-    except DAMAGE as error:
-        raise UnveilError(f"{path}: cannot be read, not a whole .gz file ({reason(error)})") from error
+        data = stream.read(largest + 1)
     if len(data) > largest:
         raise UnveilError(f"{path}: unpacks to more than {largest:,} bytes; if it is sound, unpack it first")
     return data
@@ -127,7 +106,7 @@ def npz_names(path: Path | str) -> list[str]:
     Raises:
         UnveilError: missing or damaged.
     """
-    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+    with reading(path, WHOLE), zipfile.ZipFile(path) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]
 
 
@@ -137,7 +116,7 @@ def npz_words(path: Path | str, name: str) -> np.ndarray | None:
     Raises:
         UnveilError: damaged, or it claims more than the file can hold.
     """
-    with _reading(path, "npz"), zipfile.ZipFile(path) as archive:
+    with reading(path, WHOLE), zipfile.ZipFile(path) as archive:
         member = archive.getinfo(f"{name}.npy")
         if member.file_size > room(Path(path).stat().st_size):
             raise UnveilError(

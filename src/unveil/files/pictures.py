@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output, replacing
+from unveil.files.reading import reading
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) -> None:
@@ -23,16 +24,25 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60) 
     """
     some = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     palette = Image.fromarray(some).quantize(255, Image.Quantize.MEDIANCUT)
-    first, *rest = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
-    ]
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    _save_gif(path, images, milliseconds)
+
+
+def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], milliseconds: int = 80) -> None:
+    """Write an endless GIF that shows its last frame twelve times as long."""
+    durations = [milliseconds] * (len(frames) - 1) + [12 * milliseconds]
+    _save_gif(path, [_image(frame) for frame in frames], durations)
+
+
+def _save_gif(path: Path, images: list[Image.Image], duration: int | list[int]) -> None:
+    first, *rest = images
     with output(path) as partial:
         first.save(
             partial,
-            format="gif",
+            "gif",
             save_all=True,
             append_images=rest,
-            duration=milliseconds,
+            duration=duration,
             loop=0,
             optimize=True,
             comment=MADE,
@@ -98,27 +108,14 @@ def read_parameters(path: Path) -> str:
     Raises:
         UnveilError: not a PNG, or one without parameters.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(CHUNK)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UnveilError(f"{path}: not a PNG that can be read ({error})") from error
+    with reading(path, "not a PNG that can be read"), Image.open(path) as image:
+        image.load()
+        text = getattr(image, "text", {}).get(CHUNK)
     if not isinstance(text, str):
         raise UnveilError(
             f"{path}: no parameters of unveil in it; programs that edit or shrink pictures drop them"
         )
     return text
-
-
-def write_animation(path: Path, frames: Sequence[UInt8[np.ndarray, "Y X C"]], milliseconds: int = 80) -> None:
-    """Write an endless GIF that shows its last frame twelve times as long."""
-    first, *rest = (_image(frame) for frame in frames)
-    durations = [milliseconds] * len(rest) + [12 * milliseconds]
-    with output(path) as partial:
-        first.save(
-            partial, format="gif", save_all=True, append_images=rest, duration=durations, loop=0, comment=MADE
-        )
 
 
 def _image(frame: np.ndarray) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import room
 from unveil.files.npz import unpacked
+from unveil.files.reading import reading
 
 RECORDS = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
 LONGEST_LINE = 2**26
@@ -36,10 +37,8 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
         UnveilError: it cannot be read, or is not of this encoding; the message names the byte.
         ValueError: no such encoding.
     """
-    try:
+    with reading(file):
         raw = unpacked(file) if file.name.lower().endswith(".gz") else file.read_bytes()
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error})") from error
     text = _decoded(file, raw, encoding).removeprefix("\ufeff")
     return text.replace("\r\n", "\n") if "\r" in text else text
 
@@ -163,8 +162,8 @@ def _rows(file: Path) -> Iterator[Record]:
         raise UnveilError(
             f"{file}: Parquet needs the package pyarrow: pip install pyarrow; or write the file as jsonl"
         ) from error
-    try:
-        number, taken, largest = 0, 0, room(file.stat().st_size)
+    number, taken, largest = 0, 0, room(file.stat().st_size)
+    with reading(file, "cannot be read as Parquet"):
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
             if (taken := taken + batch.nbytes) > largest:
                 raise UnveilError(
@@ -174,8 +173,3 @@ def _rows(file: Path) -> Iterator[Record]:
             for row in batch.to_pylist():
                 number += 1
                 yield Record(row, f"{file}, row {number}")
-    except UnveilError:
-        raise
-    except Exception as error:  # pyarrow raises errors of many types
-        reason = str(error).splitlines()[0][:80] if str(error) else "damaged"
-        raise UnveilError(f"{file}: cannot be read as Parquet ({reason})") from error

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.errors import UnveilError, reason
 from unveil.files.digest import digest
+from unveil.files.json_objects import without_repeats
+from unveil.files.reading import reading
 
 LARGEST_HEADER = 64 * 2**20
-
-
-class Stored(NamedTuple):
-    """Dtype and shape of a tensor, as a header says or must say."""
-
-    dtype: str
-    shape: tuple[int, ...]
+NOT_NEEDED = "not the weights that are needed"
+Stored = tuple[str, tuple[int, ...]]  # dtype and shape of a tensor, as a header says or must say
 
 
 DTYPES = {
@@ -57,11 +52,11 @@ def read_tensors(
     Raises:
         UnveilError: missing, damaged, or not the expected tensors.
     """
-    with reading(file):
+    with reading(file, NOT_NEEDED):
         stored = header(file)
         if expected is not None:
             wanted = {
-                name: Stored(DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+                name: (DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
                 for name, value in expected.items()
             }
             expect(stored, wanted, halves)
@@ -70,21 +65,10 @@ def read_tensors(
         return load_file(file)
 
 
-@contextmanager
-def reading(file: Path) -> Generator[None]:
-    """Turn every error about a file into an `UnveilError` that names it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UnveilError(f"{file}: no such file") from error
-    except Exception as error:
-        raise UnveilError(f"{file}: not the weights that are needed ({reason(error)})") from error
-
-
 def header(file: Path) -> dict[str, Stored]:
     """Dtype and shape of every tensor of a file, by name."""
     entries, _ = read_header(file)
-    return {name: Stored(str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
+    return {name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
 
 
 def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
@@ -113,20 +97,8 @@ def expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: b
             f"{len(missing)} tensors are missing {missing[:2]}, {len(foreign)} are foreign {foreign[:2]}"
         )
     for name, (dtype, shape) in wanted.items():
-        actual = stored[name]
-        if actual.shape != shape:
-            raise ValueError(f"{name} has shape {actual.shape}, needed is {shape}")
-        if actual.dtype != dtype and not (halves and dtype == "F32" and actual.dtype in HALVES):
-            raise ValueError(f"{name} has dtype {actual.dtype}, needed is {dtype}")
-
-
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused if a name occurs twice, since readers differ in which value they take.
-
-    Raises:
-        ValueError: a name occurs twice.
-    """
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a name occurs twice: {next(n for n in names if names.count(n) > 1)[:60]}")
-    return dict(pairs)
+        stored_dtype, stored_shape = stored[name]
+        if stored_shape != shape:
+            raise ValueError(f"{name} has shape {stored_shape}, needed is {shape}")
+        if stored_dtype != dtype and not (halves and dtype == "F32" and stored_dtype in HALVES):
+            raise ValueError(f"{name} has dtype {stored_dtype}, needed is {dtype}")

@@ -1,21 +1,22 @@
 """Sharded safetensors files: contents by the headers alone, then one tensor after another, memory-mapped."""
 
-import json
-import struct
 from collections.abc import Generator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.files.safetensors import LARGEST_HEADER, read_header, without_repeats
+from unveil.files.json_objects import read_object, without_repeats
+from unveil.files.reading import reading
+from unveil.files.safetensors import LARGEST_HEADER, read_header
 
 LONGEST_NAME = 200  # characters of a file name; systems refuse 256 bytes
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+AGAIN = "; download it again"
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -78,7 +79,7 @@ def header(file: Path) -> dict[str, Stored]:
     Raises:
         UnveilError: truncated, damaged, or holds tensors of another dtype.
     """
-    try:
+    with reading(file, "truncated or damaged", AGAIN):
         size = file.stat().st_size
         entries, offset = read_header(file)
         tensors = {
@@ -94,19 +95,6 @@ def header(file: Path) -> dict[str, Stored]:
             if first != at or last < first:
                 raise ValueError(f"tensors overlap or leave gaps: {name[-40:]}")
             at = last
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        RecursionError,
-        struct.error,
-    ) as error:
-        raise UnveilError(f"{file}: truncated or damaged ({str(error)[:80]}); download it again") from error
     wanted = offset + max((end for _, end in ends.values()), default=0)
     if size != wanted:
         raise UnveilError(
@@ -141,17 +129,15 @@ def each_shard(
     """
     for file in sorted({it.file for it in stored.values()}):
         names = [name for name, it in stored.items() if it.file == file]
-        try:
-            with safe_open(file, framework="pt", device=str(device)) as handle:
-                tensors = {
-                    name: tensor if dtype is None else tensor.to(dtype)
-                    for name in names
-                    for tensor in (handle.get_tensor(name),)
-                }
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise UnveilError(
-                f"{file}: truncated or damaged ({str(error)[:80]}); download it again"
-            ) from error
+        with (
+            reading(file, "truncated or damaged", AGAIN),
+            safe_open(file, framework="pt", device=str(device)) as handle,
+        ):
+            tensors = {
+                name: tensor if dtype is None else tensor.to(dtype)
+                for name in names
+                for tensor in (handle.get_tensor(name),)
+            }
         yield tensors
 
 
@@ -162,17 +148,10 @@ def _count(value: object) -> int:
 
 
 def _index(file: Path) -> dict[str, str]:
-    try:
-        if file.stat().st_size > LARGEST_HEADER:
-            raise ValueError("too long")
-        shards = cast(
-            dict[str, Any],
-            json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=without_repeats)["weight_map"],
-        )
+    with reading(file):
+        shards = read_object(file, LARGEST_HEADER, without_repeats)["weight_map"]
         if not shards or not all(isinstance(name, str) for name in shards.values()):
             raise ValueError("its weight_map is empty or names no files")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnveilError(f"{file}: damaged ({str(error)[:80]})") from error
     if outside := [
         n
         for n in shards.values()

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unveil.errors import UnveilError
 from unveil.files.pickles import ORDERED_DICT, Again, Made, Stored, Symbol, read_pickle
+from unveil.files.reading import reading
 
 LARGEST = 2 * 2**30
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -64,7 +64,7 @@ def read_torch(file: Path, form: Form | None = None) -> Any:
             strings, tensors and what `form` knows.
     """
     largest = LARGEST if form is None else form.largest
-    try:
+    with reading(file, "refused, no code in it was run"):
         size = file.stat().st_size
         if size > largest:
             raise ValueError(f"{size:,} bytes, more than {largest:,}")
@@ -74,10 +74,6 @@ def read_torch(file: Path, form: Form | None = None) -> Any:
             if not zipped and form is not None and form.zipped:
                 raise ValueError("not a zip of torch.save")
             return _zipped(handle, size, form) if zipped else _plain(handle, size, form)
-    except OSError as error:
-        raise UnveilError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
-        raise UnveilError(f"{file}: refused, no code in it was run: {str(error) or 'damaged'}") from error
 
 
 def _knows(symbol: Symbol) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,15 +40,7 @@ class Condition:
         Raises:
             ValueError: a field is None in only one of them.
         """
-        joined: dict[str, object] = {}
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if (mine is None) != (theirs is None):
-                raise ValueError(
-                    f"Condition.cat: only one batch has {field.name}; use a null value in the other one"
-                )
-            joined[field.name] = _cat(mine, theirs)
-        return _condition(joined)
+        return self._paired("cat", other, lambda mine, theirs: torch.cat([mine, theirs]))
 
     def repeat(self, count: int) -> "Condition":
         """Repeat each row `count` times: row i becomes rows i * count .. i * count + count - 1."""
@@ -63,46 +55,42 @@ class Condition:
         Raises:
             ValueError: a field is None in only one of the two conditions, or cannot be indexed by rows.
         """
-        chosen: dict[str, object] = {}
-        for field in fields(self):
-            mine, empty = getattr(self, field.name), getattr(null, field.name)
-            if (mine is None) != (empty is None):
-                difference = "the null condition lacks" if empty is None else "only the null condition has"
-                raise ValueError(f"Condition.drop: {difference} {field.name}")
-            chosen[field.name] = _drop(rows, mine, empty)
-        return _condition(chosen)
+
+        def replaced(mine: Tensor, empty: Tensor) -> Tensor:
+            return torch.where(rows.reshape(rows.shape + (1,) * (mine.ndim - 1)), empty.expand_as(mine), mine)
+
+        for value in (getattr(self, field.name) for field in fields(self)):
+            if not isinstance(value, Tensor | tuple | None):
+                raise ValueError(
+                    f"Condition.drop: cannot drop rows of {type(value).__name__}; "
+                    "use a tensor or a tuple of tensors"
+                )
+        return self._paired("drop", null, replaced)
 
     def rows(self, start: int, stop: int) -> "Condition":
         """Rows start .. stop - 1."""
         return self._map(lambda value: value[start:stop])
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
-        return _condition({field.name: _apply(change, getattr(self, field.name)) for field in fields(self)})
+    def _map(self, change: Callable[..., Tensor]) -> "Condition":
+        return Condition(**{field.name: _mapped(change, getattr(self, field.name)) for field in fields(self)})
+
+    def _paired(self, name: str, other: "Condition", change: Callable[..., Tensor]) -> "Condition":
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if (mine is None) != (theirs is None):
+                lacking = "this" if mine is None else "the other"
+                raise ValueError(
+                    f"Condition.{name}: {lacking} condition lacks {field.name}; use a null value in it"
+                )
+            values[field.name] = _mapped(change, mine, theirs)
+        return Condition(**values)
 
 
-def _condition(values: dict[str, Any]) -> Condition:
-    return Condition(**values)
-
-
-def _apply(change: Callable[[Tensor], Tensor], value: object) -> object:
-    if isinstance(value, tuple):
-        return tuple(_apply(change, part) for part in value)
-    return change(value) if isinstance(value, Tensor) else value
-
-
-def _drop(rows: Tensor, mine: object, empty: object) -> object:
-    if isinstance(mine, tuple) and isinstance(empty, tuple):
-        return tuple(_drop(rows, a, b) for a, b in zip(mine, empty, strict=True))
-    if isinstance(mine, Tensor) and isinstance(empty, Tensor):
-        return torch.where(rows.reshape(rows.shape + (1,) * (mine.ndim - 1)), empty.expand_as(mine), mine)
-    if mine is None:
-        return None
-    raise ValueError(
-        f"Condition.drop: cannot drop rows of {type(mine).__name__}; use a tensor or a tuple of tensors"
-    )
-
-
-def _cat(mine: object, theirs: object) -> object:
-    if isinstance(mine, tuple) and isinstance(theirs, tuple):
-        return tuple(_cat(a, b) for a, b in zip(mine, theirs, strict=True))
-    return torch.cat([mine, theirs]) if isinstance(mine, Tensor) and isinstance(theirs, Tensor) else mine
+def _mapped(change: Callable[..., Tensor], *values: object) -> Any:
+    """`change` of tensors, or of the corresponding parts of tuples; anything else stays as it is."""
+    first = values[0]
+    if isinstance(first, tuple):
+        parts = cast(tuple[tuple[object, ...], ...], values)
+        return tuple(_mapped(change, *corresponding) for corresponding in zip(*parts, strict=True))
+    return change(*values) if isinstance(first, Tensor) else first

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unveil.network.condition import Condition
 from unveil.process.corrupt import like
 from unveil.process.denoised import MaskedDenoised
-from unveil.process.schedule import LOG_SNR_LIMIT, Schedule, Times, exact
+from unveil.process.schedule import Schedule, Times, bisected, bounded, exact
 
 BISECTIONS = 60
 
@@ -34,7 +34,7 @@ class MaskedCosine:
         return (0.5 * pi * exact(t)).sin()
 
     def time(self, log_snr: Times) -> Times:
-        masked = (-0.5 * exact(log_snr).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)).sigmoid()
+        masked = (-0.5 * bounded(log_snr)).sigmoid()
         return masked.asin() * 2.0 / pi
 
 
@@ -103,13 +103,7 @@ def mask_rate(schedule: Schedule, t: Tensor) -> Tensor:
 
 def time_of(schedule: Schedule, share: Tensor) -> Tensor:
     """The t at which 1 - alpha(t), the expected masked share, is `share` (B,); float64, by bisection."""
-    share = exact(share)
-    low, high = torch.zeros_like(share), torch.ones_like(share)
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        below = 1.0 - schedule.alpha(middle) < share
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return high
+    return bisected(lambda t: 1.0 - schedule.alpha(t), exact(share), 1.0, BISECTIONS)[1]
 
 
 def without_mask(logits: Tensor, mask_id: int) -> Tensor:

@@ -46,21 +46,23 @@ def denoising_loss(
     Returns:
         (B,)
     """
-    x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
-    output = denoiser.output(x_t, t, cond)
-    return _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight, importance)
+    return _regression(denoiser, x_0, t, noise, cond, known, weight, importance)[0]
 
 
-def _output_loss(
-    schedule: Schedule,
-    output: Output,
+def _regression(
+    denoiser: GaussianDenoiser,
     x_0: Tensor,
     t: Tensor,
     noise: Tensor,
+    cond: Condition | None,
     known: Tensor | None,
     weight: Weight | None,
     importance: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Output]:
+    """The loss (B,) in output space, x_t, and the network's output there."""
+    schedule = denoiser.schedule
+    x_t = corrupt(schedule, x_0, t, noise, known)
+    output = denoiser.output(x_t, t, cond)
     alpha, sigma, (skip, out, _) = schedule.alpha(t), schedule.sigma(t), output.coefficients
     target = like((1.0 - skip * alpha) / out, x_0) * x_0 - like(skip * sigma / out, x_0) * noise
     error = (output.raw - target) ** 2
@@ -68,7 +70,7 @@ def _output_loss(
         error = error * like(weight(t), error)
     if importance is not None:
         error = error * importance
-    return _mean_of_unknown(error, known)
+    return _mean_of_unknown(error, known), x_t, output
 
 
 def _mean_of_unknown(error: Tensor, known: Tensor | None) -> Tensor:
@@ -122,11 +124,8 @@ def hybrid_loss(
     """
     if not denoiser.learned_variance:
         raise ValueError("hybrid_loss: the denoiser must have a learned variance (learned_variance=True)")
-    x_t = corrupt(denoiser.schedule, x_0, t, noise, known)
-    output = denoiser.output(x_t, t, cond)
-    raw, fraction, (skip, out, _) = output
+    simple, x_t, (raw, fraction, (skip, out, _)) = _regression(denoiser, x_0, t, noise, cond, known, weight)
     assert fraction is not None
-    simple = _output_loss(denoiser.schedule, output, x_0, t, noise, known, weight)
     belief = (like(skip, x_t) * x_t + like(out, x_t) * raw).detach()
     return simple + bound_weight * bound_term(
         denoiser.schedule, x_0, x_t, belief, fraction, t, s, known=known, bin_width=bin_width

@@ -71,19 +71,37 @@ def log_snr(schedule: Schedule, t: Times) -> Times:
     return 2.0 * (schedule.alpha(t).log() - schedule.sigma(t).log())
 
 
-def _alpha(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+@runtime_checkable
+class _Preserving(Protocol):
+    def clamped_log_snr(self, t: Tensor) -> Tensor: ...
+
+
+def _alpha(self: _Preserving, t: Times) -> Times:
     """alpha of a variance-preserving schedule: alpha^2 = sigmoid(log-SNR), and exactly 1 at t = 0."""
     t = exact(t)
-    return torch.where(t <= 0, torch.ones_like(t), log_snr(t).sigmoid().sqrt())
+    return torch.where(t <= 0, torch.ones_like(t), self.clamped_log_snr(t).sigmoid().sqrt())
 
 
-def _sigma(log_snr: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+def _sigma(self: _Preserving, t: Times) -> Times:
     """sigma of a variance-preserving schedule: sigma^2 = sigmoid(-log-SNR), and exactly 0 at t = 0."""
     t = exact(t)
-    return torch.where(t <= 0, torch.zeros_like(t), (-log_snr(t)).sigmoid().sqrt())
+    return torch.where(t <= 0, torch.zeros_like(t), (-self.clamped_log_snr(t)).sigmoid().sqrt())
 
 
-def _bounded(log_snr: Tensor) -> Tensor:
+def bisected(
+    rises: Callable[[Tensor], Tensor], value: Tensor, highest: float, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Two times, 2^-steps * highest apart, between which an increasing function of t takes `value`."""
+    low, high = torch.zeros_like(value), torch.full_like(value, highest)
+    for _ in range(steps):
+        middle = 0.5 * (low + high)
+        below = rises(middle) < value
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return low, high
+
+
+def bounded(log_snr: Tensor) -> Tensor:
+    """A log-SNR as float64, clamped to [-20, 20]."""
     return exact(log_snr).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
 
 
@@ -97,18 +115,14 @@ class LinearBeta:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         integral = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
-        return _bounded(-integral.expm1().log())
+        return bounded(-integral.expm1().log())
 
-    def alpha(self, t: Times) -> Times:
-        return _alpha(self._log_snr, t)
-
-    def sigma(self, t: Times) -> Times:
-        return _sigma(self._log_snr, t)
+    alpha, sigma = _alpha, _sigma
 
     def time(self, log_snr: Times) -> Times:
-        integral = F.softplus(-_bounded(log_snr))
+        integral = F.softplus(-bounded(log_snr))
         slope = self.beta_max - self.beta_min
         return 2.0 * integral / (self.beta_min + (self.beta_min**2 + 2.0 * slope * integral).sqrt())
 
@@ -130,22 +144,14 @@ class ScaledLinearBeta:
         rise = self.beta_end**0.5 - first
         return self.steps * (first**2 * t + first * rise * t**2 + rise**2 * t**3 / 3.0)
 
-    def _log_snr(self, t: Tensor) -> Tensor:
-        return _bounded(-self._integral(t).expm1().log())
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
+        return bounded(-self._integral(t).expm1().log())
 
-    def alpha(self, t: Times) -> Times:
-        return _alpha(self._log_snr, t)
-
-    def sigma(self, t: Times) -> Times:
-        return _sigma(self._log_snr, t)
+    alpha, sigma = _alpha, _sigma
 
     def time(self, log_snr: Times) -> Times:
-        integral = F.softplus(-_bounded(log_snr))
-        low, high = torch.zeros_like(integral), torch.full_like(integral, 8.0)
-        for _ in range(64):  # bisection: the integral increases with t
-            middle = 0.5 * (low + high)
-            below = self._integral(middle) < integral
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        integral = F.softplus(-bounded(log_snr))
+        low, high = bisected(self._integral, integral, 8.0, 64)
         return 0.5 * (low + high)
 
 
@@ -158,21 +164,17 @@ class Cosine:
 
     offset: float = 0.008
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         first = 0.5 * pi * self.offset / (1.0 + self.offset)
         angle = t * (0.5 * pi / (1.0 + self.offset)) + first
         # sigma^2 cos^2 f = cos^2 f - cos^2 a = sin(a + f) sin(a - f): no cancellation near t = 0
         noise = (angle + first).sin() * (angle - first).sin()
-        return _bounded((angle.cos().clamp(min=0.0).square() / noise.clamp(min=0.0)).log())
+        return bounded((angle.cos().clamp(min=0.0).square() / noise.clamp(min=0.0)).log())
 
-    def alpha(self, t: Times) -> Times:
-        return _alpha(self._log_snr, t)
-
-    def sigma(self, t: Times) -> Times:
-        return _sigma(self._log_snr, t)
+    alpha, sigma = _alpha, _sigma
 
     def time(self, log_snr: Times) -> Times:
-        alpha = _bounded(log_snr).sigmoid().sqrt()
+        alpha = bounded(log_snr).sigmoid().sqrt()
         first = torch.full_like(alpha, 0.5 * pi * self.offset / (1.0 + self.offset))
         return (alpha * first.cos()).acos() * 2.0 / pi * (1.0 + self.offset) - self.offset
 
@@ -191,7 +193,7 @@ class Flow:
         return exact(t)
 
     def time(self, log_snr: Times) -> Times:
-        return (-0.5 * _bounded(log_snr)).sigmoid()
+        return (-0.5 * bounded(log_snr)).sigmoid()
 
 
 @dataclass(frozen=True)
@@ -246,16 +248,12 @@ class Tabulated:
         self.steps = len(alpha_bar)
         self._entries = torch.cat([first, entries])
 
-    def _log_snr(self, t: Tensor) -> Tensor:
+    def clamped_log_snr(self, t: Tensor) -> Tensor:
         position = (t * self.steps).clamp(0.0, float(self.steps))
         lower = position.floor().clamp(max=self.steps - 1).long()
         return torch.lerp(self._entries[lower], self._entries[lower + 1], position - lower)
 
-    def alpha(self, t: Times) -> Times:
-        return _alpha(self._log_snr, t)
-
-    def sigma(self, t: Times) -> Times:
-        return _sigma(self._log_snr, t)
+    alpha, sigma = _alpha, _sigma
 
     def time(self, log_snr: Times) -> Times:
         wanted = exact(log_snr).clamp(float(self._entries[-1]), float(self._entries[0]))

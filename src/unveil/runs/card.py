@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.runs.flags import flat, modern
+from unveil.runs.training import as_json
 
 PRIVATE = (
     "out",
@@ -28,7 +29,7 @@ PRIVATE = (
 )  # fields that concern the machine, not the model
 
 
-def flag(name: str, value: Any) -> str:
+def flag(name: str, value: object) -> str:
     """A flag as it is typed, with a leading space."""
     name = name.replace("_", "-")
     value = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
@@ -37,10 +38,7 @@ def flag(name: str, value: Any) -> str:
 
 def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a run that differ from its preset."""
-    preset, described = (
-        json.loads(json.dumps(flat(presets[described["preset"]]), default=str)),
-        modern(described),
-    )
+    preset, described = as_json(flat(presets[described["preset"]])), modern(described)
     aside = {*PRIVATE, "preset", "maze", "dataset", "seed", "bfloat16"}
     return {
         name: described.get(name)

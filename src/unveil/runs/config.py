@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.reading import reading
 
 
 def read_recipe(folder: Path) -> str:
@@ -35,7 +36,9 @@ def read_config(
         UnveilError: missing, damaged, or of another recipe.
     """
     file = _config_file(folder)
-    try:
+    if not file.is_file():
+        raise UnveilError(f"{folder}: no config.json beside these weights; is this an unveil checkpoint?")
+    with reading(file, "not a config of unveil"):
         config = json.loads(file.read_text(encoding="utf-8-sig"))
         names = (recipe,) if isinstance(recipe, str) else recipe
         if config["recipe"] not in names:
@@ -44,12 +47,6 @@ def read_config(
             )
         check(config)
         return config
-    except OSError as error:
-        raise UnveilError(
-            f"{folder}: no config.json beside these weights; is this an unveil checkpoint?"
-        ) from error
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(f"{file}: not a config of unveil ({error})") from error
 
 
 def check_whole_numbers(config: Mapping[str, Any], names: tuple[str, ...]) -> None:

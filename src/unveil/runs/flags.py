@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -28,7 +28,7 @@ class RunFlags:
     accumulate: Annotated[int, Bounds(1)] = 1
     """batches per optimizer step (gradient accumulation), in each process of torchrun"""
     learning_rate: Annotated[float, Bounds(0, above=True, below=True)] = 1e-3
-    """peak learning rate, after the warm-up; a cosine then lowers it to --final-fraction of the peak"""
+    """peak learning rate, after the warm-up; a cosine then lowers it to `final_fraction` of the peak"""
     warmup: Annotated[int, Bounds(0)] = 200
     """steps of linear warm-up of the learning rate"""
     final_fraction: Annotated[float, Bounds(0, 1)] = 0.02
@@ -56,7 +56,7 @@ class RunFlags:
     """number of newest checkpoints to keep; 0 keeps all"""
     sample_every: Annotated[int, Bounds(-1)] = 0
     """steps between samples from the averaged weights, written to samples/ of the run folder;
-    a multiple of --save-every; 0: at each checkpoint; -1: none"""
+    a multiple of `save_every`; 0: at each checkpoint; -1: none"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """tracker that receives the metrics besides metrics.jsonl"""
     out: Path | None = None
@@ -64,7 +64,7 @@ class RunFlags:
     resume: bool = False
     """continuation from the newest undamaged checkpoint of the run folder"""
     new_data: bool = False
-    """with --resume: continuation with more or fewer data; their statistics stay those of the checkpoint"""
+    """with `resume`: continuation with more or fewer data; their statistics stay those of the checkpoint"""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of the initial weights, batches, times and noise"""
     device: str = "auto"
@@ -113,6 +113,7 @@ Job = OmitArgPrefixes[JobFlags]
 PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
 """Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 
+Config = TypeVar("Config")
 RENAMED = {  # old name of a field of config.json -> its name today
     "n_train_steps": "steps",
     "gradient_accumulate_every": "accumulate",
@@ -141,7 +142,7 @@ def names_of(config: Any) -> dict[str, str]:
     return names
 
 
-def changed(config: Any, **values: Any) -> Any:
+def changed(config: Config, **values: Any) -> Config:
     """Replace fields of a config or of the settings embedded in it.
 
     Raises:
@@ -154,7 +155,7 @@ def changed(config: Any, **values: Any) -> Any:
     for part in {owners[name] for name in values if owners.get(name)}:
         inside = {name: value for name, value in values.items() if owners.get(name) == part}
         own[part] = changed(getattr(config, part), **inside)
-    return replace(config, **own)
+    return replace(cast(Any, config), **own)
 
 
 def modern(described: Mapping[str, Any]) -> dict[str, Any]:

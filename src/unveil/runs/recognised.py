@@ -10,21 +10,23 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings for reading a checkpoint of another program, where it does not record them.
-
-    Args:
-        epoch: "latest", or the number of an epoch.
-        raw: use the weights themselves, not their average (EMA).
-        dataset: training data, by name or file, for the statistics of the normaliser.
-        size: side of an image model's images in pixels; 0: as the file says.
-        flags: training flags of an image model of openai's scripts.
-    """
+    """What a checkpoint of another program does not record."""
 
     epoch: str = "latest"
+    """epoch to read: latest, or a number"""
     raw: bool = False
+    """use of the weights themselves, not their average (EMA)"""
     dataset: str | None = None
+    """training data of a Diffuser, by name or file, for the statistics of its normaliser;
+    by default plans stay normalised"""
     size: int = 0
+    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
+    """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
+    by default those of the released models"""
+
+
+AS_RECORDED = Reading()
 
 
 class Recognised(NamedTuple):

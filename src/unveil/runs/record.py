@@ -71,7 +71,7 @@ def record_of(
     settings = dict(config) if isinstance(config, Mapping) else flat(config)
     described = {
         "recipe": recipe,
-        "checkpoint": None,
+        "checkpoint": settings.get("checkpoint"),
         **result,
         "config": settings,
         "seeds": [settings.get("seed")],

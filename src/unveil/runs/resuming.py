@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.reading import reading
 from unveil.runs.flags import RunFlags, flat, modern
 
 FREE_TO_CHANGE = (
@@ -49,9 +50,11 @@ OF_DATA = (
 )  # properties of the data that determine the network
 
 
-def check_folder(run: Path, resume: bool) -> None:
+def check_folder(run: Path, resume: bool) -> Path | None:
     """Refuse an unusable run folder before data are read or generated for it.
 
+    Returns:
+        The newest undamaged checkpoint, by the sizes of its files: the trainer verifies their contents.
     Raises:
         UnveilError: it is a file, holds files with names of a run's files that no run made, or holds
             checkpoints while `resume` is off.
@@ -62,9 +65,10 @@ def check_folder(run: Path, resume: bool) -> None:
         raise UnveilError(f"{run} is a file, but a run needs a folder")
     newest = latest_checkpoint(run, warn=False, check=check_files)
     if newest is None:
-        return _check_names(run)
-    if not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
+        _check_names(run)
+    elif not resume and _read(run / "config.json").get("origin", "unveil") == "unveil":
         raise UnveilError(f"{run} already holds {newest.name}; give `resume` to continue, or another `out`")
+    return newest
 
 
 def _check_names(run: Path) -> None:
@@ -96,21 +100,15 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
     Returns:
         A note about changed data, or "".
     Raises:
-        UnveilError: the folder holds checkpoints and `resume` is off, or the run was started with other
-            settings or data, by another recipe, or by another program; the message says what to do.
+        UnveilError: as `check_folder`, or the run was started with other settings or data, by another recipe,
+            or by another program; the message says what to do.
     """
     from unveil.files.atomic import replacing
-    from unveil.training.checkpoint import check_files, latest_checkpoint
 
     file, remark = run / "config.json", ""
-    newest = latest_checkpoint(run, warn=False, check=check_files)  # the trainer verifies, and warns
-    if newest is not None:
+    if (newest := check_folder(run, resume)) is not None:
         before = _read(file)
         _check_kind(run, before, described)
-        if not resume:
-            raise UnveilError(
-                f"{run} already holds {newest.name}; give `resume` to continue, or another `out`"
-            )
         changed = _changed(run, before, described, defaults)
         if "data_before" in before:
             described["data_before"] = before["data_before"]
@@ -127,14 +125,10 @@ def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bo
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    try:
+    with reading(file, "cannot be read", "; copy the run again, or give another `out`"):
         before = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnveilError(
-            f"{file}: cannot be read ({error}); copy the run again, or give another `out`"
-        ) from error
-    if not isinstance(before, dict):
-        raise UnveilError(f"{file}: not the config of a run; give another `out`")
+        if not isinstance(before, dict):
+            raise ValueError("not the config of a run")
     return modern(before)
 
 
@@ -170,7 +164,7 @@ def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any],
         for name in described
         if before and name not in FREE_TO_CHANGE and before.get(name, usual.get(name)) != described[name]
     ]
-    # an older run may lack some sizes of its data, and flags that its preset or network decided without a field
+    # an older run may lack sizes of its data, and flags that its preset or network decided without a field
     unsaid = {*DATA, *flat(RunFlags())}
     different = [name for name in different if name in before or name not in unsaid]
     # an older run also counted demonstrations too short for a window
@@ -214,11 +208,11 @@ def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
     )
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _setting(name: str, value: Any) -> str:
+def _setting(name: str, value: object) -> str:
     """A setting as a message says it; the command line turns it into a flag and its value."""
     if isinstance(value, bool):
         return f"`{name}={value}`"

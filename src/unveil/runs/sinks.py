@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 SinkName = Literal["none", "tensorboard", "trackio", "wandb"]
-Write = Callable[[Mapping[str, Any]], None]
+Write = Callable[[Mapping[str, float | int]], None]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Writ
         with SummaryWriter(str(run / "tensorboard")) as writer:
             writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in config.items()))
 
-            def write(record: Mapping[str, Any]) -> None:
+            def write(record: Mapping[str, float | int]) -> None:
                 for key, value in record.items():
                     if key != "step":
                         writer.add_scalar(key, value, int(record["step"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,23 +75,10 @@ def training_of(flags: RunFlags) -> Training:
     """The settings of `train`."""
     from unveil.training.trainer import Training
 
-    return Training(
-        steps=flags.steps,
-        learning_rate=flags.learning_rate,
-        warmup=flags.warmup,
-        final_fraction=flags.final_fraction,
-        weight_decay=flags.weight_decay,
-        betas=flags.adam_betas,
-        clip=flags.clip,
-        ema=flags.ema_decay,
-        ema_power=flags.ema_power,
-        bfloat16=flags.bfloat16,
-        accumulate=flags.accumulate,
-        save_every=flags.save_every,
-        keep=flags.keep,
-        seed=flags.seed,
-        log_every=min(100, flags.steps),
-    )
+    called = {"betas": "adam_betas", "ema": "ema_decay"}
+    names = [field.name for field in fields(Training) if field.name != "log_every"]
+    settings: dict[str, Any] = {name: getattr(flags, called.get(name, name)) for name in names}
+    return Training(**settings, log_every=min(100, flags.steps))
 
 
 def run_task(
@@ -119,10 +107,9 @@ def run_task(
     """
     from time import perf_counter
 
-    from unveil.errors import UnveilError
     from unveil.runs.device import free_memory
     from unveil.runs.record import write_record
-    from unveil.runs.resuming import check_folder, write_config
+    from unveil.runs.resuming import write_config
     from unveil.runs.sinks import sink
     from unveil.training.trainer import train
 
@@ -130,11 +117,6 @@ def run_task(
         raise ValueError(
             f"`sample_every` {flags.sample_every}: this training makes no samples on the way; leave it out"
         )
-    check_folder(run, flags.resume)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnveilError(f"{run}: cannot make this folder ({error.strerror})") from error
     remark = write_config(run, described, defaults, flags.resume)
     if remark:
         progress(remark, 1, 1, {})
@@ -150,7 +132,7 @@ def run_task(
     began = perf_counter()
     with sink(flags.log if leads else "none", run, described) as record:
 
-        def on_record(numbers: Mapping[str, Any]) -> None:
+        def on_record(numbers: Mapping[str, float | int]) -> None:
             record(numbers)
             progress(f"training {run}", int(numbers["step"]), training.steps, numbers)
 

@@ -32,7 +32,7 @@ def potential_gradient(log_h: LogPotential, x_t: Tensor, t: Tensor) -> Tensor:
         value = log_h(x, t)
         if value.shape != x_t.shape[:1]:
             raise ValueError(
-                f"log_h must return one number per sample, shape {tuple(x_t.shape[:1])}, "
+                f"a log-potential or cost must return one number per sample, shape {tuple(x_t.shape[:1])}, "
                 f"got {tuple(value.shape)}"
             )
         (gradient,) = torch.autograd.grad(value.sum(), x)

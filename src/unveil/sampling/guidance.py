@@ -183,16 +183,13 @@ def steered(
             variance = schedule.sigma(t) ** 2 / (schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2)
             return belief.moved(belief.mean - like(scale * variance, x_t) * gradient)
         gain = like(scale * _tweedie_gain(schedule, t), x_t)
-        with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
-            belief = denoise(x, t)
-            value = cost(belief.mean, t)
-            if value.shape != x_t.shape[:1]:
-                raise ValueError(
-                    f"cost must return one number per sample, shape {tuple(x_t.shape[:1])}, "
-                    f"got {tuple(value.shape)}"
-                )
-            (gradient,) = torch.autograd.grad(value.sum(), x)
+        beliefs: list[GaussianDenoised] = []
+
+        def cost_of_mean(x: Tensor, t: Tensor) -> Tensor:
+            beliefs.append(denoise(x, t))
+            return cost(beliefs[0].mean, t)
+
+        gradient, belief = potential_gradient(cost_of_mean, x_t, t), beliefs[0]
         fraction = belief.variance_fraction
         return GaussianDenoised(
             belief.mean.detach() - gain * gradient, None if fraction is None else fraction.detach()
@@ -203,9 +200,13 @@ def steered(
 
 def clipped(denoise: GaussianDenoise, low: float | Tensor, high: float | Tensor) -> GaussianDenoise:
     """Clamp the mean of x_0 to [low, high], for every parameterization of the network."""
-    return _remapped(
-        denoise, lambda mean: torch.minimum(torch.maximum(mean, _bound(low, mean)), _bound(high, mean))
-    )
+
+    def bounded(mean: Tensor) -> Tensor:
+        return mean.clamp(
+            *(torch.as_tensor(end, dtype=mean.dtype, device=mean.device) for end in (low, high))
+        )
+
+    return _remapped(denoise, bounded)
 
 
 def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> GaussianDenoise:
@@ -260,10 +261,6 @@ def _remapped(denoise: GaussianDenoise, change: Callable[[Tensor], Tensor]) -> G
         return belief.moved(change(belief.mean))
 
     return changed
-
-
-def _bound(value: float | Tensor, x: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
 def _inside(t: Tensor, interval: Interval) -> bool:

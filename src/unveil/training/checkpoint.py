@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.files.atomic import sync_folder
-from unveil.files.safetensors import digest, header, read_tensors, reading
+from unveil.files.atomic import sync
+from unveil.files.digest import digest
+from unveil.files.reading import reading
+from unveil.files.safetensors import NOT_NEEDED, header, read_tensors
 
 
 def save_checkpoint(
@@ -52,15 +54,15 @@ def save_checkpoint(
         (partial / "state.json").write_text(json.dumps(state))
         files = sorted(partial.iterdir())
         for file in files:
-            _sync(file)
+            sync(file)
         manifest = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in files}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        _sync(partial / "manifest.json")
-        sync_folder(partial)
+        sync(partial / "manifest.json")
+        sync(partial)
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(partial, folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) or "I/O error" in str(error):
@@ -76,25 +78,27 @@ def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     Raises:
         UnveilError: the manifest is missing or invalid.
     """
-    try:
+    with reading(folder, "no checkpoint here, no readable manifest.json"):
         manifest = json.loads((folder / "manifest.json").read_text())
         return {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnveilError(f"{folder}: no checkpoint here (no readable manifest.json)") from error
 
 
-def check_files(folder: Path) -> None:
+def check_files(folder: Path) -> dict[str, tuple[int, str]]:
     """Check that every file of a checkpoint exists and has the size in the manifest; no contents are read.
 
+    Returns:
+        The manifest, as `read_manifest`.
     Raises:
         UnveilError: a file is missing or has another size.
     """
-    for name, (size, _) in read_manifest(folder).items():
+    manifest = read_manifest(folder)
+    for name, (size, _) in manifest.items():
         file = folder / name
         if "/" in name or len(name) > 200 or not file.is_file() or file.stat().st_size != size:
             raise UnveilError(
                 f"{folder}: {name} is missing or damaged (its length differs from the manifest's)"
             )
+    return manifest
 
 
 def verify_checkpoint(folder: Path) -> None:
@@ -103,8 +107,7 @@ def verify_checkpoint(folder: Path) -> None:
     Raises:
         UnveilError: a file is missing or has another checksum.
     """
-    check_files(folder)
-    for name, (_, sha256) in read_manifest(folder).items():
+    for name, (_, sha256) in check_files(folder).items():
         if digest(folder / name) != sha256:
             raise UnveilError(
                 f"{folder}: {name} is missing or damaged (its checksum differs from the manifest)"
@@ -133,7 +136,7 @@ def remove_unfinished(run: Path) -> None:
 
 
 def latest_checkpoint(
-    run: Path, *, warn: bool = True, check: Callable[[Path], None] = verify_checkpoint
+    run: Path, *, warn: bool = True, check: Callable[[Path], object] = verify_checkpoint
 ) -> Path | None:
     """The newest valid checkpoint of a run; None if there is none.
 
@@ -168,7 +171,7 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         UnveilError: the file is missing, damaged or empty, or does not fit these parameters.
     """
     parameters = [p for options in optimizer.param_groups for p in options["params"]]
-    with reading(file):
+    with reading(file, NOT_NEEDED):
         stepped = {name.split(".")[0] for name in header(file)}
         if not stepped:
             raise ValueError("it is empty")
@@ -184,11 +187,6 @@ def read_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         index, slot = name.split(".")
         state.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _sync(file: Path) -> None:
-    with open(file, "rb+") as handle:
-        os.fsync(handle.fileno())
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

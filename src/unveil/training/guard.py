@@ -51,7 +51,8 @@ class Interrupts:
     """
 
     def __init__(self, run: Path, speaks: bool = True) -> None:
-        self.asked = False
+        self.requested = False
+        """whether a signal has arrived"""
         self.stepping = False
         """whether there is a step to wait for; before the first step a signal exits at once"""
         self._run, self._speaks = run, speaks
@@ -81,7 +82,7 @@ class Interrupts:
         os.close(self._end)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True
 
     def _watch(self) -> None:
         """Read the numbers of signals as they arrive, until the pipe is closed."""

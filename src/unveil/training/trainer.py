@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unveil.checks import Bounds, check_fields
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
+from unveil.files.reading import reading
 from unveil.files.safetensors import read_tensors
 from unveil.training.autocast import BatchLoss, Draw, faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
@@ -30,7 +31,8 @@ from unveil.training.divergence import Seen, seen, stop_unless_finite, stop_unle
 from unveil.training.ema import EMA
 from unveil.training.guard import Interrupts, only_writer
 
-Record = Mapping[str, float]
+Record = Mapping[str, float | int]
+LOG = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -137,22 +139,69 @@ def train(
     with only_writer(run) if group.leads else nullcontext(), Interrupts(run, group.leads) as interrupts:
         if group.leads:
             remove_unfinished(run)
-        return _train(
-            model,
-            draw,
-            loss,
-            training,
-            run,
-            group,
-            resume,
-            on_record,
-            on_save,
-            dict(memory or {}),
-            interrupts,
-        )
+        state = _begin(model, draw, loss, training, run, group, resume, memory or {})
+        clock = _Clock(state.step)
+        interrupts.stepping, stopping = True, False
+        while state.step < training.steps and not stopping:
+            _step(state, draw, loss, training, run, group)
+            if state.step % training.log_every == 0 or state.step == training.steps:
+                record = _record(state, clock, training)
+                clock = _Clock(state.step)
+                if group.leads:
+                    _append(run / LOG, record)
+                    if on_record is not None:
+                        on_record(record)
+            stopping = group.any(interrupts.requested, state.device)
+            if state.step % training.save_every == 0 or state.step == training.steps or stopping:
+                stop_unless_weights_finite(dict(model.named_parameters()), state.ema.weights, state.step, run)
+                if group.leads:
+                    save_checkpoint(run / f"checkpoint-{state.step}", *_stored(state))
+                    prune(run, training.keep)
+                    if on_save is not None:
+                        on_save(state.step, state.ema.weights)
+                group.wait()
+        if state.step < training.steps:
+            raise KeyboardInterrupt(
+                f"stopped and saved at step {state.step} in {run}; go on with the same command and --resume"
+            )
+    return state.ema.weights
 
 
-def _train(
+@dataclass(eq=False)
+class _State:
+    """What a training changes from step to step; checkpoints store all of it.
+
+    Args:
+        memory: as in `train`.
+        bfloat16: whether the network runs under bfloat16 autocast.
+        step: number of steps taken.
+        sums, counted: sums of the numbers of the steps since the last record, and how many these are.
+    """
+
+    model: nn.Module
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    ema: EMA
+    generator: torch.Generator
+    memory: Mapping[str, Tensor]
+    bfloat16: bool = False
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    counted: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameters[0].device
+
+
+class _Clock:
+    """Times at the last record, which was made at `step`."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.began, self.spent = step, time.perf_counter(), time.process_time()
+
+
+def _begin(
     model: nn.Module,
     draw: Draw,
     loss: BatchLoss,
@@ -160,149 +209,132 @@ def _train(
     run: Path,
     group: Group,
     resume: bool,
-    on_record: Callable[[Record], None] | None,
-    on_save: Callable[[int, dict[str, Tensor]], None] | None,
     memory: Mapping[str, Tensor],
-    interrupts: Interrupts,
-) -> dict[str, Tensor]:
+) -> _State:
+    """The state before the first step, or that of the newest checkpoint; the log ends at its step."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("train: the model has no parameters to train")
     optimizer = torch.optim.AdamW(
         parameters, training.learning_rate, weight_decay=training.weight_decay, betas=training.betas
     )
-    device = parameters[0].device
     generator = torch.Generator(device="cpu").manual_seed(training.seed)
-    ema = EMA(model, training.ema, training.ema_power)
+    state = _State(
+        model, parameters, optimizer, EMA(model, training.ema, training.ema_power), generator, memory
+    )
     newest = latest_checkpoint(run, warn=group.leads)
     if newest is not None and not resume:
         raise UnveilError(f"{run} already holds {newest.name}; give `resume` to go on, or another `out`")
-    state: dict[str, Any] = {"step": 0, "sums": {}, "counted": 0}
-    if newest is not None:
-        state = restore(newest, model, ema, optimizer, generator)
-        if memory:
-            for name, value in read_tensors(newest / "memory.safetensors", memory).items():
-                memory[name].copy_(value)
-    bfloat16 = training.bfloat16
-    if bfloat16 is None and newest is None:
-        bfloat16 = group.any(group.leads and faster_in_bfloat16(model, draw, loss, device, memory), device)
-    elif bfloat16 is None:
-        bfloat16 = bool(
-            state.get("bfloat16", has_bfloat16(device))
-        )  # checkpoints older than the measurement took what there was
-    step: int = state["step"]
-    log = run / "metrics.jsonl"
+    measured = None if newest is None else _restore(newest, state)
+    if training.bfloat16 is not None:
+        state.bfloat16 = training.bfloat16
+    elif newest is None:
+        faster = group.leads and faster_in_bfloat16(model, draw, loss, state.device, memory)
+        state.bfloat16 = group.any(faster, state.device)
+    else:  # checkpoints older than the measurement used bfloat16 wherever the device has it
+        state.bfloat16 = has_bfloat16(state.device) if measured is None else bool(measured)
     if group.leads:
-        _truncate(log, step)
+        _truncate(run / LOG, state.step)
     group.wait()
-    sums = {name: float(number) for name, number in state["sums"].items()}
-    counted: int = state["counted"]
-    began, spent, since = time.perf_counter(), time.process_time(), step
     model.train()
-    interrupts.stepping, stopping = True, False
-    while step < training.steps and not stopping:
-        rate = training.rate(step)
-        for options in optimizer.param_groups:
-            options["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        numbers: dict[str, float] = {}
-        batches: list[Seen] = []
-        for i in range(training.accumulate * group.size):
-            batch = draw(generator)
-            if i % group.size != group.rank:
-                continue
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                value, extra = loss(model, batch)
-            if value.ndim or not value.requires_grad:
-                raise ValueError(
-                    f"train: loss must return a scalar with a gradient, got one of shape {tuple(value.shape)}"
-                )
-            (value / training.accumulate).backward()
-            batches.append(seen(float(value.detach()), batch))
-            for name, number in {"loss": batches[-1].loss, **extra}.items():
-                numbers[name] = numbers.get(name, 0.0) + float(number) / training.accumulate
-        shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=device)
-        group.average([*(p.grad for p in parameters if p.grad is not None), shared])
-        numbers = dict(zip(numbers, shared.tolist(), strict=True)) if group.size > 1 else numbers
-        norm = float(nn.utils.clip_grad_norm_(parameters, training.clip))
-        stop_unless_finite(numbers["loss"], norm, batches, step + 1, run)
-        optimizer.step()
-        step += 1
-        ema.update(model, step)
-        for name, number in {**numbers, "gradient_norm": norm}.items():
-            sums[name] = sums.get(name, 0.0) + number
-        counted += 1
-        if step % training.log_every == 0 or step == training.steps:
-            now, used = time.perf_counter(), time.process_time()
-            record = {"step": step, **{k: v / counted for k, v in sums.items()}, "learning_rate": rate}
-            record["steps_per_second"] = (step - since) / (now - began)
-            record["cpu_seconds_per_step"] = (used - spent) / (
-                step - since
-            )  # of all threads; other work on the machine counts little
-            sums, counted, began, spent, since = {}, 0, now, used, step
-            if group.leads:
-                _append(
-                    log,
-                    json.dumps(
-                        {name: number if math.isfinite(number) else None for name, number in record.items()}
-                    ),
-                )
-            if on_record is not None and group.leads:
-                on_record(record)
-        stopping = group.any(interrupts.asked, device)
-        if step % training.save_every == 0 or step == training.steps or stopping:
-            stop_unless_weights_finite(dict(model.named_parameters()), ema.weights, step, run)
-            drawn = generator.get_state().numpy().tobytes().hex()
-            kept = {
-                name: number if math.isfinite(number) else str(number) for name, number in sums.items()
-            }  # JSON has no NaN
-            state = {"step": step, "generator": drawn, "sums": kept, "counted": counted, "bfloat16": bfloat16}
-            tensors = {
-                "network": model.state_dict(),
-                "ema": ema.weights,
-                "optimizer": pack_optimizer(optimizer),
-            }
-            if memory:
-                tensors["memory"] = dict(memory)
-            if group.leads:
-                save_checkpoint(run / f"checkpoint-{step}", tensors, state)
-                prune(run, training.keep)
-                if on_save is not None:
-                    on_save(step, ema.weights)
-            group.wait()
-    if step < training.steps:
-        raise KeyboardInterrupt(
-            f"stopped and saved at step {step} in {run}; go on with the same command and --resume"
-        )
-    return ema.weights
-
-
-def restore(
-    folder: Path, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> dict[str, Any]:
-    """Load a verified checkpoint; returns its state: the step, and the sums of the unfinished record."""
-    model.load_state_dict(read_tensors(folder / "network.safetensors", model.state_dict()))
-    for name, value in read_tensors(folder / "ema.safetensors", ema.weights).items():
-        ema.weights[name].copy_(value)
-    read_optimizer(folder / "optimizer.safetensors", optimizer)
-    try:
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-        generator.set_state(torch.frombuffer(bytearray.fromhex(state["generator"]), dtype=torch.uint8))
-        sums, counts = state["sums"], (state["step"], state["counted"])
-        known = all(type(v) in (int, float) or v in ("nan", "inf", "-inf") for v in sums.values())
-        if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
-            raise ValueError("step, counted or sums are no valid numbers")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UnveilError(
-            f"{folder / 'state.json'}: not the state of a training ({error}); resume from an older checkpoint"
-        ) from error
     return state
 
 
-def _append(log: Path, line: str) -> None:
+def _step(state: _State, draw: Draw, loss: BatchLoss, training: Training, run: Path, group: Group) -> None:
+    """Take one optimizer step, unless its loss or gradient is not finite, and add its numbers to the sums."""
+    for options in state.optimizer.param_groups:
+        options["lr"] = training.rate(state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    numbers: dict[str, float] = {}
+    batches: list[Seen] = []
+    for i in range(training.accumulate * group.size):
+        batch = draw(state.generator)
+        if i % group.size != group.rank:
+            continue
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=state.bfloat16):
+            value, extra = loss(state.model, batch)
+        if value.ndim or not value.requires_grad:
+            raise ValueError(
+                f"train: loss must return a scalar with a gradient, got one of shape {tuple(value.shape)}"
+            )
+        (value / training.accumulate).backward()
+        batches.append(seen(float(value.detach()), batch))
+        for name, number in {"loss": batches[-1].loss, **extra}.items():
+            numbers[name] = numbers.get(name, 0.0) + float(number) / training.accumulate
+    shared = torch.tensor(list(numbers.values()), dtype=torch.float32, device=state.device)
+    group.average([*(p.grad for p in state.parameters if p.grad is not None), shared])
+    if group.size > 1:
+        numbers = dict(zip(numbers, shared.tolist(), strict=True))
+    norm = float(nn.utils.clip_grad_norm_(state.parameters, training.clip))
+    stop_unless_finite(numbers["loss"], norm, batches, state.step + 1, run)
+    state.optimizer.step()
+    state.step += 1
+    state.ema.update(state.model, state.step)
+    for name, number in {**numbers, "gradient_norm": norm}.items():
+        state.sums[name] = state.sums.get(name, 0.0) + number
+    state.counted += 1
+
+
+def _record(state: _State, clock: _Clock, training: Training) -> dict[str, float | int]:
+    """Means since the last record, after which the sums begin anew."""
+    steps = state.step - clock.step
+    record: dict[str, float | int] = {
+        "step": state.step,
+        **{name: total / state.counted for name, total in state.sums.items()},
+    }
+    record["learning_rate"] = training.rate(state.step - 1)
+    record["steps_per_second"] = steps / (time.perf_counter() - clock.began)
+    # of all threads; other work on the machine counts little
+    record["cpu_seconds_per_step"] = (time.process_time() - clock.spent) / steps
+    state.sums, state.counted = {}, 0
+    return record
+
+
+def _stored(state: _State) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]]:
+    """The tensors of a checkpoint by the name of their file, and the contents of its state.json."""
+    tensors: dict[str, Mapping[str, Tensor]] = {
+        "network": state.model.state_dict(),
+        "ema": state.ema.weights,
+        "optimizer": pack_optimizer(state.optimizer),
+    }
+    if state.memory:
+        tensors["memory"] = state.memory
+    return tensors, {
+        "step": state.step,
+        "generator": state.generator.get_state().numpy().tobytes().hex(),
+        # JSON has no NaN
+        "sums": {name: total if math.isfinite(total) else str(total) for name, total in state.sums.items()},
+        "counted": state.counted,
+        "bfloat16": state.bfloat16,
+    }
+
+
+def _restore(folder: Path, state: _State) -> bool | None:
+    """Load a verified checkpoint; returns whether it was trained in bfloat16, None if it does not say."""
+    state.model.load_state_dict(read_tensors(folder / "network.safetensors", state.model.state_dict()))
+    copied = {"ema": state.ema.weights} | ({"memory": state.memory} if state.memory else {})
+    read_optimizer(folder / "optimizer.safetensors", state.optimizer)
+    for file, tensors in copied.items():
+        for name, value in read_tensors(folder / f"{file}.safetensors", tensors).items():
+            tensors[name].copy_(value)
+    with reading(folder / "state.json", "not the state of a training", "; resume from an older checkpoint"):
+        described = json.loads((folder / "state.json").read_text())
+        drawn = torch.frombuffer(bytearray.fromhex(described["generator"]), dtype=torch.uint8)
+        state.generator.set_state(drawn)
+        sums, counts = described["sums"], (described["step"], described["counted"])
+        known = all(type(v) in (int, float) or v in ("nan", "inf", "-inf") for v in sums.values())
+        if not known or not all(type(n) is int and 0 <= n < 2**60 for n in counts):
+            raise ValueError("step, counted or sums are no valid numbers")
+    state.step, state.counted = counts
+    state.sums = {name: float(total) for name, total in sums.items()}
+    return described.get("bfloat16")
+
+
+def _append(log: Path, record: Record) -> None:
+    finite = {name: number if math.isfinite(number) else None for name, number in record.items()}
     try:
         with open(log, "a") as handle:
-            handle.write(line + "\n")
+            handle.write(json.dumps(finite) + "\n")
     except OSError as error:
         raise UnveilError(f"{log}: cannot write ({error.strerror})") from error
 

@@ -23,7 +23,7 @@ def test_a_size_that_no_picture_has_is_refused(tmp_path):
     data[16:24] = struct.pack(">II", 60_000, 60_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     file.write_bytes(data)
-    with pytest.raises(UnveilError, match=r"not a PNG that can be read .*pixels"):
+    with pytest.raises(UnveilError, match=r"not a PNG that can be read: .*pixels"):
         read_parameters(file)
 
 

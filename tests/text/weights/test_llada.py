@@ -321,7 +321,7 @@ def broken(folder: Path, how: str) -> None:
             "truncated",
             r"model-00002-of-00002.safetensors: truncated, [\d,]+ bytes of [\d,]+; download it again",
         ),
-        ("truncated header", r"truncated or damaged \(its header is longer than the file\)"),
+        ("truncated header", r"truncated or damaged: its header is longer than the file"),
         ("empty", "truncated or damaged"),
         ("no weights", r"no weights here; needed is model.safetensors"),
         ("outside", r"names '../wte.safetensors'"),
@@ -343,10 +343,10 @@ def broken(folder: Path, how: str) -> None:
         ("template", "chat_template.jinja: cannot be read"),
         (
             "twice",
-            "model-00002-of-00002.safetensors: truncated or damaged .a name occurs twice: model.transformer",
+            "model-00002-of-00002.safetensors: truncated or damaged: a name occurs twice: model.transformer",
         ),
         ("overlap", "tensors overlap or leave gaps: .*ff_out.weight"),
-        ("negative", "truncated or damaged .-1 is no size"),
+        ("negative", "truncated or damaged: -1 is no size"),
         ("words", "truncated or damaged"),
         ("too long a header", "its header is too long"),
         ("a folder", "1 of 2 shards are missing"),
@@ -357,7 +357,7 @@ def broken(folder: Path, how: str) -> None:
         ),
         ("index words", "index.json: damaged"),
         ("index list", "index.json: damaged"),
-        ("index twice", "index.json: damaged .a name occurs twice: model.transformer.wte.weight"),
+        ("index twice", "index.json: damaged: a name occurs twice: model.transformer.wte.weight"),
     ],
 )
 def test_broken_folders_are_refused_in_one_line(saved, tmp_path, how, message, capsys):

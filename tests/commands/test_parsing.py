@@ -1,0 +1,52 @@
+"""Help of the command line: sentences in one piece, flags as they are typed, common flags first."""
+
+from dataclasses import dataclass
+
+import pytest
+from tyro.conf import OmitArgPrefixes
+
+from unveil.commands.parsing import parse
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Samples of a training."""
+
+    sample_every: int = 0
+    """steps between samples from the averaged weights, written to samples/ of the run folder; a
+    multiple of `save_every`; 0: at each checkpoint"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model."""
+
+    save_every: int = 1
+    """steps between checkpoints"""
+    out: str = "runs"
+    """run folder"""
+    sampling: OmitArgPrefixes[Sampling] = Sampling()
+
+
+def shown(capsys: pytest.CaptureFixture[str], word: str, common: tuple[str, ...] = ()) -> str:
+    with pytest.raises(SystemExit):
+        parse(Train, [word], "train x", Train(), common)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["-h", "--help", "--help-all"])
+def test_lines_of_a_sentence_are_joined_and_settings_are_flags(word, capsys):
+    lines = [line.strip("│ ") for line in shown(capsys, word).splitlines()]
+    first = next(i for i, line in enumerate(lines) if "steps between samples" in line)
+    text = lines[first : first + next(i for i, line in enumerate(lines[first:]) if "(default" in line) + 1]
+    assert " ".join(text).endswith("; a multiple of --save-every; 0: at each checkpoint (default: 0)")
+    assert not any(line.endswith("; a") for line in text), (
+        "a line of the help ends where one of the docstring does"
+    )
+
+
+def test_help_shows_the_common_flags_of_embedded_settings_and_counts_the_others(capsys):
+    common = shown(capsys, "--help", ("sample_every",))
+    assert "--sample-every" in common and "--out" not in common
+    assert "2 more flags: unveil train x --help-all" in common
+    assert "--out" in shown(capsys, "--help-all", ("sample_every",))
