@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pytest
 
-from unveil.checks import Bounds, check_fields, flag, kind, number, whole, within
+from unveil.checks import Bounds, check_fields, flag, kind, number, one_of, whole, within
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def test_arguments_of_functions():
             lambda: within("x", 1.0, Bounds(0, 1, below=True)),
             "x must be a number of at least 0 and below 1, got 1.0",
         ),
+        (lambda: one_of("w", "c", ("a", "b")), "w must be one of a, b, got 'c'"),
         (lambda: flag("f", 1), "f must be True or False, got 1"),
         (lambda: kind("m", 3, str, ", a name"), "m must be a str, a name, got 3"),
     ):

@@ -45,6 +45,16 @@ def kind(name: str, value: object, wanted: type, hint: str = "") -> None:
         raise ValueError(f"{name} must be a {wanted.__name__}{hint}, got {shown(value)}")
 
 
+def one_of(name: str, value: object, words: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the words.
+
+    Raises:
+        ValueError: the value is none of the words.
+    """
+    if value not in words:
+        raise ValueError(f"{name} must be one of {', '.join(words)}, got {shown(value)}")
+
+
 def flag(name: str, value: object) -> bool:
     """Convert to bool.
 
