@@ -69,7 +69,7 @@ def test_asked_plans_are_those_that_followed_such_returns():
         np.zeros((4096, 1), np.float32), actions, actions[:, 0], np.ones(4096, bool), np.zeros(4096, bool)
     )
     torch.manual_seed(0)
-    model = TrajectoryModel(SHAPE, SequenceTransformer(2, 32, 1, 2, 1, told=2))
+    model = TrajectoryModel(SHAPE, SequenceTransformer(2, 32, 1, 2, 1, condition=2))
     model.normalization.least.fill_(-1e3)
     model.normalization.most.fill_(1e3)
     told = torch.from_numpy(ranks(actions[:, 0]))

@@ -69,24 +69,10 @@ def model_of(original: Original, tensors: Mapping[str, Tensor]) -> TrajectoryMod
     """Our model with these weights, and the identity as normalisation."""
     from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 
-    it = original
-    shape = TrajectoryShape(
-        it.horizon,
-        it.diffusion_steps,
-        it.actions,
-        it.observations,
-        it.width,
-        it.multiples,
-        it.attention,
-        it.predicts,
-    )
-    model = ValueModel(shape) if it.kind == "values" else TrajectoryModel(shape)
-    own = {
-        name: value
-        for name, value in model.state_dict().items()
-        if name.split(".")[0] in ("normalization", "offset", "scale")
-    }
-    model.load_state_dict({**own, **tensors})
+    names = ("horizon", "diffusion_steps", "actions", "observations", "width", "multiples", "attention")
+    shape = TrajectoryShape(**{name: getattr(original, name) for name in names}, predicts=original.predicts)
+    model = ValueModel(shape) if original.kind == "values" else TrajectoryModel(shape)
+    model.load_state_dict({**model.state_dict(), **tensors})
     return model
 
 
