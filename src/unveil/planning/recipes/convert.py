@@ -44,15 +44,16 @@ def inspect_diffuser(folder: Path, epoch: str) -> str:
         target = f", predicts {it.predicts}"
         if it.kind == "values":
             target = f"; discount {it.discount}, termination penalty {it.termination_penalty}"
-        attention, normalizer = "yes" if it.attention else "no", it.normalizer or "not said"
+        attention, normalizer = "yes" if it.attention else "no", it.normalizer or "not recorded"
+        sizes, stored = f"{it.actions} actions, {it.observations} observations", map(str, epochs(experiment))
         rows = {
             "network": f"{CLASSES[it.kind]}, {parameters(it):,} parameters",
-            "trajectories": f"{it.actions} actions, {it.observations} observations, horizon {it.horizon}{goal}",
+            "trajectories": f"{sizes}, horizon {it.horizon}{goal}",
             "diffusion": f"{it.diffusion_steps} steps, cosine{target}",
             "shape": f"width {it.width}, multiples {it.multiples}, attention {attention}",
-            "epochs": f"{', '.join(map(str, epochs(experiment)))} (read: {read.epoch}, at step {read.step:,})",
+            "epochs": f"{', '.join(stored)} (read: {read.epoch}, at step {read.step:,})",
             "weights": "raw" if read.averaged is None else "raw and averaged (EMA)",
-            "data set": it.dataset or "not said",
+            "data set": it.dataset or "not recorded",
             "normaliser": f"{normalizer}; its statistics are in the data set, not here: give --dataset to "
             "convert",
         }

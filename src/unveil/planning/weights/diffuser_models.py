@@ -112,7 +112,7 @@ def normalizer_kind(original: Original) -> Literal["gaussian", "limits"]:
     """
     if original.normalizer not in NORMALIZERS:
         raise UnveilError(
-            f"normaliser {original.normalizer or 'not said'} of the original is not supported; "
+            f"normaliser {original.normalizer or 'not recorded'} of the original is not supported; "
             f"{', '.join(map(str, NORMALIZERS))} are"
         )
     return NORMALIZERS[original.normalizer]

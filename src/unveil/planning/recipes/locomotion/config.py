@@ -23,8 +23,10 @@ Discount = Annotated[float, Bounds(0, 1, above=True)]
 
 @dataclass(frozen=True)
 class SharedFlags:
-    """Data, windows and network of a diffusion, and of the value that guides it, which must have the same data,
-    horizon, diffusion steps, normaliser and held-out episodes."""
+    """Data, windows and network of a diffusion, and of the value that guides it.
+
+    Both must have the same data, horizon, diffusion steps, normaliser and held-out episodes.
+    """
 
     preset: Literal["tiny", "default", "paper"] = "default"
     """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
@@ -145,7 +147,8 @@ class EvalLocomotion:
     default the run decides: ask for networks conditional on returns, unless flags want guidance or selection;
     paper for the published network; otherwise default. Other flags change single settings"""
     dataset: str = "hopper-medium-expert"
-    """data set that the runs were trained on, see `unveil train locomotion`; by default that of --checkpoint"""
+    """data set that the runs were trained on, see `unveil train locomotion`; with --checkpoint by default the
+    checkpoint's"""
     logbase: Path = Path("logs")
     """folder of all runs, of unveil or of jannerm/diffuser"""
     checkpoint: str | None = None

@@ -59,8 +59,8 @@ def load_model(
     conversion.
 
     Args:
-        place: a run, a checkpoint, packaged weights (of a diffusion, perhaps with its value), or a folder with
-            one experiment of jannerm/diffuser, which is a diffusion or a value whatever the recipe.
+        place: a run, a checkpoint, packaged weights (of a diffusion, perhaps with its value), or a folder
+            with one experiment of jannerm/diffuser, which is a diffusion or a value whatever the recipe.
         epoch: step of the checkpoint, or latest.
         raw: whether to use the weights without averaging.
         dataset: the data from which the normaliser of an experiment takes its statistics.

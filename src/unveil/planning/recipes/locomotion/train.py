@@ -121,9 +121,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     windows, horizons = Trajectories(episodes), lengths(shared)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
-        return trajectory_batches(
-            windows, model.shape, count, targets, horizons=horizons, untold=config.untold
-        )
+        return trajectory_batches(windows, model.shape, count, targets, horizons=horizons, drop=config.untold)
 
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
     return Task(model, draws(size), loss, {}, draws=draws, size=size, lower=LOWER)

@@ -129,6 +129,7 @@ def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
         write_png(out, picture.frame(), {"unveil": json.dumps(flat(config), default=str)})
     crossed = crosses_wall(layout, plan.path)
     missed = np.linalg.norm(plan.path - points[:, None], axis=2).min(1)
+    arrival = f"predicted arrival at step {plan.arrival:.0f}"
     crossing = "crosses a wall" if crossed else "crosses no wall"
     return {
         "recipe": "maze",
@@ -141,5 +142,5 @@ def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
             "positions": len(plan.path),
         },
         "path": plan.path.round(4).tolist(),
-        "summary": f"{out}: {len(plan.path)} positions, predicted arrival at step {plan.arrival:.0f}, {crossing}",
+        "summary": f"{out}: {len(plan.path)} positions, {arrival}, {crossing}",
     }

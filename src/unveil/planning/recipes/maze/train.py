@@ -56,7 +56,6 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     import torch
 
     from unveil.files.notes import note
-    from unveil.planning.data.windows import PathWindows
     from unveil.planning.path_training import path_batches, path_loss
     from unveil.runs.training import Task
 
@@ -66,11 +65,11 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     model = path_model(flat(config) | {"longest": windows.longest})
     if constant := model.learn_statistics(episodes):
         note(
-            f"coordinate {' and '.join(map(str, constant))} (from 0) varies by less than 1e-4 of its size, so "
-            "it counts as constant"
+            f"coordinate {' and '.join(map(str, constant))} (from 0) varies by less than 1e-4 of its size, "
+            "so it counts as constant"
         )
-    used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
-    described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
+    described = {"longest": windows.longest, "episodes": windows.episodes}
+    size = config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], PathBatch]:
         return path_batches(windows, count, config.waypoints)
