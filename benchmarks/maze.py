@@ -35,6 +35,7 @@ from unveil.planning.recipes.maze.data import data_path, make_data
 from unveil.planning.recipes.maze.evaluate import driven, evaluate_maze, protocol_name, timed
 from unveil.planning.recipes.maze.load import find_layout, load_planner, read_maze_config
 from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.flags import JobFlags
 from unveil.runs.machine import commit, machine
 from unveil.training.checkpoint import latest_checkpoint
 
@@ -66,7 +67,10 @@ def graph_search(maze: str, multi: bool, episodes: int, seed: int) -> dict:
     config = read_maze_config(find_checkpoint(f"maze-{maze}"))
     file = data_path(find_layout(maze), config["data_steps"], config["data_seed"])
     if not file.is_file():
-        make_data(DataMaze(maze=maze, steps=config["data_steps"], seed=config["data_seed"], out=file), quiet)
+        made = DataMaze(
+            maze=maze, steps=config["data_steps"], out=file, job=JobFlags(seed=config["data_seed"])
+        )
+        make_data(made, quiet)
     world = starting_states(find_layout(maze), multi, episodes, seed)
     return reference_metrics(world.layout, pursued(world, DataGraph(read_d4rl(file)).path))
 
@@ -146,7 +150,7 @@ def main() -> None:
                     multi=multi,
                     checkpoint=f"maze-{maze}",
                     episodes=arguments.episodes,
-                    seed=arguments.seed,
+                    job=JobFlags(seed=arguments.seed, threads=1),
                 )
                 main_file.write_text(json.dumps(described | evaluate_maze(config, quiet), indent=1) + "\n")
             for name in arguments.rows:

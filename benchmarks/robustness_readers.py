@@ -607,7 +607,7 @@ def models() -> dict[str, tuple[dict[str, Any], torch.nn.Module, Tree]]:
     """A model of every recipe with its config, and what lies beside that."""
     from unveil.image.recipes.load import classifier_model, image_model
     from unveil.planning.recipes.locomotion.models import trajectory_model
-    from unveil.planning.recipes.maze.load import model_of
+    from unveil.planning.recipes.maze.load import path_model, published_model
     from unveil.policy.recipes.load import policy_model
     from unveil.text.data.tokens import ByteTokens, digest
     from unveil.text.model import TextModel
@@ -625,8 +625,8 @@ def models() -> dict[str, tuple[dict[str, Any], torch.nn.Module, Tree]]:
         "text": (text, TextModel(shape_of(text), tokens), {"tokenizer.json": tokens.written().encode()}),
         "image": (image, image_model(image), {}),
         "classifier": (classifier, classifier_model(classifier), {}),
-        "maze": (maze, model_of(maze), {}),
-        "paper": (paper, model_of(paper), {}),
+        "maze": (maze, path_model(maze), {}),
+        "paper": (paper, published_model(paper), {}),
         "policy": (policy, policy_model(policy), {}),
         "locomotion": (body, trajectory_model(body), {}),
         "unet": (unet, trajectory_model(unet), {}),

@@ -35,10 +35,10 @@ LENGTH = 80  # tokens
 def plan() -> list[Image.Image]:
     """A plan through the large maze by way of a waypoint: all candidates, then the chosen one."""
     from unveil.planning.evaluation.maze_pictures import plan_frames
-    from unveil.planning.recipes.maze.load import trained_layout
+    from unveil.planning.recipes.maze.load import layout_of, read_maze_config
     from unveil.runs.checkpoints import find_checkpoint
 
-    layout = trained_layout(find_checkpoint("maze-large"))
+    layout = layout_of(read_maze_config(find_checkpoint("maze-large")))
     planner = unveil.load("maze-large", seed=3, steps=FRAMES - 1, temperature=1.0, candidates=6)
     states: list[tuple[np.ndarray, float]] = []
     start, goal = np.array([1.0, 1.0]), np.array([7.0, 9.0])

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
+from unveil.planning.recipes.locomotion.models import load_model
+from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
 from unveil.planning.weights.diffuser import SCHEDULE, Original, names
 from unveil.process.schedule import cosine_betas
 
@@ -25,6 +27,11 @@ def unpacked(into: Path) -> Path:
     with zipfile.ZipFile(FOLDER / "logs.zip") as archive:
         archive.extractall(into)
     return into
+
+
+def load_original(folder: Path, ema: bool = True, dataset: str | None = None) -> TrajectoryModel | ValueModel:
+    """The model of the one experiment in a folder."""
+    return load_model(folder, "locomotion", "latest", torch.device("cpu"), not ema, dataset)[0]
 
 
 def golden(name: str) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def fails(capsys, *arguments: str) -> str:
         (["eval", "maze", "--maze", "umaze"], "was trained on maze 'large', not on 'umaze'"),
         (["eval", "maze", "--checkpoint", "maze-larg"], "did you mean maze-large?"),
         (["eval", "maze", "--episodes", "0"], "at least 1"),
-        (["eval", "maze", "--threads", "0"], "--threads must be a whole number of at least 1"),
+        (["eval", "maze", "--threads", "-1"], "--threads must be a whole number of at least 0"),
         (["train", "maze", "--heads", "5"], "--width must be a multiple of twice --heads"),
         (["train", "maze", "--save-every", "0"], "--save-every must be a whole number of at least 1"),
         (["train", "maze", "--steps", "0"], "--steps must be a whole number of at least 1"),

@@ -10,7 +10,7 @@ from unveil.cli import VERBS
 from unveil.commands.results import Results
 from unveil.planning.recipes.locomotion.config import DIFFUSER, EvalLocomotion, TrainLocomotion, TrainValue
 from unveil.planning.recipes.maze.config import EvalMaze, SampleMaze, TrainMaze
-from unveil.runs.flags import names_of
+from unveil.runs.flags import flat, names_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-diffuser.md"
 LISTED = Path(__file__).resolve().parent / "weights" / "original" / "files.txt"
@@ -174,7 +174,8 @@ def test_the_three_commands_parse():
     ]
     for _, verb, recipe, *flags in commands[:3]:
         config = configured(RECIPES[verb][recipe], flags, verb)
-        assert (config.preset, config.dataset, str(config.logbase)) == (
+        chosen = flat(config)
+        assert (chosen["preset"], chosen["dataset"], str(chosen["logbase"])) == (
             "paper",
             "hopper-medium-expert-v2",
             "logs",

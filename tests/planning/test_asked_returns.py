@@ -8,9 +8,9 @@ import torch
 
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.data.trajectories import Trajectories, ranks
-from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings, asking
+from unveil.planning.guided_planner import GuidedPlanner, GuidedSettings, conditioned
 from unveil.planning.networks.trajectory_transformer import SequenceTransformer
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, asked
+from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, return_condition
 from unveil.planning.trajectory_training import trajectory_batches, trajectory_loss
 from unveil.planning.value_guidance import surprise, unguided
 from unveil.sampling.gaussian import DDIM
@@ -33,14 +33,14 @@ def test_ranks_are_the_share_below_and_ties_share_theirs():
 
 def test_a_rank_is_told_and_nan_is_silence():
     torch.testing.assert_close(
-        asked(torch.tensor([0.0, 0.75, torch.nan])).vector,
+        return_condition(torch.tensor([0.0, 0.75, torch.nan])).vector,
         torch.tensor([[-1.0, 1.0], [0.5, 1.0], [0.0, 0.0]]),
     )
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, 4.0), (3.0, 6.0), (0.0, 3.0)])
 def test_guidance_goes_from_plans_of_any_return_towards_the_asked(scale, expected):
-    belief = asking(TrajectoryModel(SHAPE, Told()), 0.75, scale)(
+    belief = conditioned(TrajectoryModel(SHAPE, Told()), 0.75, scale)(
         torch.zeros(2, 1, 2), torch.full((2,), 0.5, dtype=torch.float64)
     )
     torch.testing.assert_close(belief.mean, torch.full((2, 1, 2), expected))
@@ -69,11 +69,11 @@ def test_asked_plans_are_those_that_followed_such_returns():
         np.zeros((4096, 1), np.float32), actions, actions[:, 0], np.ones(4096, bool), np.zeros(4096, bool)
     )
     torch.manual_seed(0)
-    model = TrajectoryModel(SHAPE, SequenceTransformer(2, 32, 1, 2, 1, told=2))
+    model = TrajectoryModel(SHAPE, SequenceTransformer(2, 32, 1, 2, 1, condition=2))
     model.normalization.least.fill_(-1e3)
     model.normalization.most.fill_(1e3)
     told = torch.from_numpy(ranks(actions[:, 0]))
-    draw = trajectory_batches(Trajectories(episodes), SHAPE, 256, told, untold=0.25)
+    draw = trajectory_batches(Trajectories(episodes), SHAPE, 256, told, drop=0.25)
     optimizer, source = (
         torch.optim.Adam(model.parameters(), 3e-3),
         torch.Generator(device="cpu").manual_seed(0),
@@ -111,7 +111,7 @@ def test_a_share_of_targets_is_hidden():
         np.zeros(8, bool),
         np.zeros(8, bool),
     )
-    draw = trajectory_batches(Trajectories(episodes), SHAPE, 4000, torch.arange(8.0), untold=0.3)
+    draw = trajectory_batches(Trajectories(episodes), SHAPE, 4000, torch.arange(8.0), drop=0.3)
     target = draw(torch.Generator(device="cpu").manual_seed(0)).target
     assert target is not None
     assert float(target.isnan().double().mean()) == pytest.approx(0.3, abs=0.03)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unveil.arrays import axes_of, numbers
 from unveil.checks import kind, whole
-from unveil.errors import UnveilError
 from unveil.planning.plan import Plan
+from unveil.planning.trajectory_inputs import check_units, noise_in
 from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
@@ -104,21 +104,11 @@ class Diffuser:
         """
         begin = numbers("diffuser: plan's start", start, (STATE,), f"({STATE},)")[None]
         end = numbers("diffuser: plan's goal", goal, (POSITION,), f"({POSITION},)")[None]
-        recorded = None
-        if noise is not None:
-            shape = (self.model.shape.horizon, ACTION + STATE)
-            steps = axes_of(noise) == 3
-            letters = f"{shape} or (1 + steps, {shape[0]}, {shape[1]})"
-            draws = torch.from_numpy(
-                numbers("diffuser: noise", noise, (None, *shape) if steps else shape, letters).astype(
-                    np.float32
-                )
-            )
-            recorded = draws[:, None] if steps else draws[None, None]
+        shape = (self.model.shape.horizon, ACTION + STATE)
+        recorded = None if noise is None else noise_in(noise, shape, what="diffuser")
+        own = generators(self._seed, 1, self._plans)
         self._plans += 1
-        return self._described(
-            self._sample(begin, end, generators(self._seed, 1, self._plans - 1), normalized, recorded)
-        )[0]
+        return self._described(self._sample(begin, end, own, normalized, recorded))[0]
 
     def reset(self, goal: Float[np.ndarray, "*B 2"]) -> None:
         """Forget all plans. From now on go to one goal, or to one goal for each of B bodies.
@@ -170,13 +160,7 @@ class Diffuser:
     ) -> np.ndarray:
         """States (N, H, 4) of plans, in the data's units or normalised."""
         model, horizon = self.model, self.model.shape.horizon
-        if not (normalized or model.normalization.learned):
-            raise UnveilError(
-                "these weights came without the statistics of their data, so they plan in normalised units "
-                "only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
-                "weights convert --dataset NAME"
-            )
+        check_units(model, normalized)
         times = uniform(model.shape.diffusion_steps)
         blocks: list[np.ndarray] = []
         for first in range(0, len(starts), rows):
@@ -184,17 +168,14 @@ class Diffuser:
             value = torch.zeros((len(start), horizon, ACTION + STATE), device=self.device)
             value[:, 0, ACTION:] = torch.from_numpy(start).to(value)
             value[:, -1, ACTION : ACTION + POSITION] = torch.from_numpy(goal).to(value)
-            edit = Inpaint(
-                ends_known(horizon).to(self.device),
-                value if normalized else model.normalization.normalized(value),
-            )
+            value = value if normalized else model.normalization.normalized(value)
+            edit = Inpaint(ends_known(horizon).to(self.device), value)
             denoise = clipped(model.denoiser, -1.0, 1.0)
             source: Noise = own[first : first + rows]
             noise = normal_like(value, source) if recorded is None else recorded[0].to(self.device)
             if recorded is not None and len(recorded) > 1:
-                unused = [torch.zeros_like(recorded[0])] * (
-                    len(recorded) == len(times) - 1
-                )  # the step to t = 0 adds no noise
+                # the step to t = 0 adds no noise, so its noise may be left out
+                unused = [torch.zeros_like(recorded[0])] * (len(recorded) == len(times) - 1)
                 source = Recorded([*recorded[1:], *unused])
             x = sample(denoise, Ancestral(model.denoiser.schedule), noise, times, edit=edit, generator=source)
             x = x if normalized else model.normalization.denormalized(x)

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from unveil.arrays import numbers
 from unveil.checks import kind, whole
-from unveil.errors import UnveilError
 from unveil.planning.guided_planner_settings import GuidedSettings
 from unveil.planning.networks.temporal_unet import TemporalUNet
 from unveil.planning.networks.temporal_unet_inference import FastUNet
-from unveil.planning.trajectory_inputs import noise_in, observations_in
-from unveil.planning.trajectory_model import TrajectoryModel, asked, untold
+from unveil.planning.trajectory_inputs import check_units, noise_in, observations_in
+from unveil.planning.trajectory_model import TrajectoryModel, return_condition, unconditional
 from unveil.planning.value_guidance import Form
 from unveil.planning.value_guidance import value_at as value_at
 from unveil.process.corrupt import corrupt
@@ -79,9 +78,8 @@ class GuidedPlanner:
         self.horizon = settings.planned(model.shape.horizon)
         if settings.warm_steps is not None:
             whole("`warm_steps`", settings.warm_steps, 1, settings.steps)
-        levels = (
-            len(model.shape.multiples) if isinstance(model.denoiser.network, TemporalUNet | FastUNet) else 1
-        )
+        unet = isinstance(model.denoiser.network, TemporalUNet | FastUNet)
+        levels = len(model.shape.multiples) if unet else 1
         fewest = 2 if model.shape.inverse else 1
         if self.horizon < fewest:
             why = ": its first two observations determine the action" if model.shape.inverse else ""
@@ -154,23 +152,15 @@ class GuidedPlanner:
             ValueError, UnveilError: as `act`.
         """
         size = self.model.shape.observations
-        seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")[None].astype(
-            np.float64
-        )
+        seen = numbers("guided planner: plan's observation", observation, (size,), f"({size},)")
         draws = None if noise is None else noise_in(noise, self._noise_shape)
         own = generators(self._seed + self._plans, 1)
         self._plans += 1
-        candidates = self._candidates(
-            self._known(seen, normalized), self.settings.candidates, None, own, draws
-        )
-        order = (
-            torch.arange(len(candidates))
-            if self.score is None
-            else self._scored(candidates).argsort(descending=True)
-        )
-        best = candidates[order]
-        best = best if normalized else self.model.in_units(best)
-        return best.cpu().double().numpy()
+        known = self._known(seen[None].astype(np.float64), normalized)
+        plans = self._candidates(known, self.settings.candidates, None, own, draws)
+        if self.score is not None:
+            plans = plans[self._scored(plans).argsort(descending=True)]
+        return (plans if normalized else self.model.in_units(plans)).cpu().double().numpy()
 
     @torch.no_grad()
     def best(
@@ -220,12 +210,9 @@ class GuidedPlanner:
     def _scored(self, x: Tensor) -> Tensor:
         assert self.score is not None
         scores = self.score(x)
-        if scores.shape != x.shape[:1] or not bool(torch.isfinite(scores).all()):
-            got = (
-                "numbers that are not finite"
-                if scores.shape == x.shape[:1]
-                else f"shape {tuple(scores.shape)}"
-            )
+        fits = scores.shape == x.shape[:1]
+        if not fits or not bool(torch.isfinite(scores).all()):
+            got = "numbers that are not finite" if fits else f"shape {tuple(scores.shape)}"
             raise ValueError(
                 f"guided planner: the score must return one finite number per plan, {tuple(x.shape[:1])}, "
                 f"got {got}"
@@ -279,10 +266,11 @@ class GuidedPlanner:
     def _denoise(self) -> GaussianDenoise:
         """The model's denoiser as the settings want it: conditioned on a return, and clamped to the range of
         the data."""
+        rank = self.settings.ask
         denoise = (
-            untold(self.model)
-            if self.settings.ask is None
-            else asking(self.model, self.settings.ask, self.settings.ask_scale)
+            unconditional(self.model)
+            if rank is None
+            else conditioned(self.model, rank, self.settings.ask_scale)
         )
         if not self.settings.clip:
             return denoise
@@ -295,17 +283,10 @@ class GuidedPlanner:
         Raises:
             UnveilError: observations in the data's units, but the model lacks the statistics of its data.
         """
+        check_units(self.model, normalized)
         raw = torch.from_numpy(np.asarray(observations)).to(self.model.device, torch.float32)
-        if normalized:
-            return raw
-        if not self.model.normalization.learned:
-            raise UnveilError(
-                "these weights came without the statistics of their data, so they plan in normalised units "
-                "only "
-                "(plan(..., normalized=True)); give the data set: unveil.load(..., dataset=NAME), or unveil "
-                "weights convert --dataset NAME"
-            )
-        return self.model.normalization.normalized(raw, slice(self.model.shape.actions, None))
+        own = slice(self.model.shape.actions, None)
+        return raw if normalized else self.model.normalization.normalized(raw, own)
 
     def _candidates(
         self,
@@ -379,7 +360,7 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
     return (weights[:, :, None, None] * x).sum(1)
 
 
-def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
+def conditioned(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise:
     """The denoiser conditioned on a return, by classifier-free guidance from the unconditional denoiser. Ajay
     et al. 2023.
 
@@ -389,10 +370,10 @@ def asking(model: TrajectoryModel, rank: float, scale: float) -> GaussianDenoise
     """
 
     def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
-        cond = asked(torch.full((len(x_t),), rank, device=x_t.device))
+        cond = return_condition(torch.full((len(x_t),), rank, device=x_t.device))
         if scale == 1.0:
             return model.denoiser(x_t, t, cond)
-        no_cond = asked(torch.full((len(x_t),), torch.nan, device=x_t.device))
+        no_cond = return_condition(torch.full((len(x_t),), torch.nan, device=x_t.device))
         return cfg(model.denoiser, Branch(cond), Branch(no_cond), scale)(x_t, t)
 
     return denoise

@@ -33,7 +33,7 @@ class TrajectoryShape:
         predicts: whether the network predicts the clean trajectory or the noise.
         inverse: plan observations only; a second network learns the action between two observations (inverse
             dynamics).
-        returns: the denoiser is conditional on the return that follows; see `asked`.
+        returns: the denoiser is conditional on the return that follows; see `return_condition`.
     """
 
     horizon: int
@@ -69,7 +69,7 @@ class TrajectoryShape:
         return 1
 
 
-def asked(rank: Tensor) -> Condition:
+def return_condition(rank: Tensor) -> Condition:
     """The return condition of a denoiser: vector (B, 2) = (2 rank - 1, 1), or (0, 0), unconditional, where
     the rank is NaN.
 
@@ -84,14 +84,14 @@ def asked(rank: Tensor) -> Condition:
     return Condition(vector=torch.where(rank.isnan()[:, None], torch.zeros_like(vector), vector))
 
 
-def untold(model: "TrajectoryModel") -> GaussianDenoise:
+def unconditional(model: "TrajectoryModel") -> GaussianDenoise:
     """The unconditional denoiser. For a network conditional on returns this is the condition (0, 0), which it
     was trained with; without any condition its output is undefined."""
     if not model.shape.returns:
         return model.denoiser
 
     def denoise(x_t: Tensor, t: Tensor) -> GaussianDenoised:
-        return model.denoiser(x_t, t, asked(torch.full((len(x_t),), torch.nan, device=x_t.device)))
+        return model.denoiser(x_t, t, return_condition(torch.full((len(x_t),), torch.nan, device=x_t.device)))
 
     return denoise
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unveil.planning.data.trajectories import Trajectories
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, asked
+from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, return_condition
 from unveil.process.corrupt import corrupt
 from unveil.process.objective import denoising_loss
 
@@ -42,7 +42,7 @@ def trajectory_batches(
     targets: Float[Tensor, " N"] | None = None,
     clean: float = 0.0,
     horizons: tuple[int, ...] = (),
-    untold: float = 0.0,
+    drop: float = 0.0,
 ) -> Callable[[torch.Generator], TrajectoryBatch]:
     """A function generator -> random batch.
 
@@ -53,7 +53,7 @@ def trajectory_batches(
         targets: (N,), the target of the window that begins at each step of the data.
         clean: probability that a window is clean (t = 0).
         horizons: lengths from which each batch draws one; by default the shape's horizon.
-        untold: probability of dropping the target (NaN), for classifier-free guidance.
+        drop: probability of dropping the target (NaN), for classifier-free guidance.
     """
 
     def draw(generator: torch.Generator) -> TrajectoryBatch:
@@ -68,8 +68,8 @@ def trajectory_batches(
             t[torch.rand(size, generator=generator, device="cpu") < clean] = 0.0
         noise = torch.randn((*rows.shape[:2], shape.features), generator=generator, device="cpu")
         target = None if targets is None else targets[first]
-        if target is not None and untold:
-            hidden = torch.rand(size, generator=generator, device="cpu") < untold
+        if target is not None and drop:
+            hidden = torch.rand(size, generator=generator, device="cpu") < drop
             target = torch.where(hidden, torch.full_like(target, torch.nan), target)
         return TrajectoryBatch(rows, valid, t, noise, target)
 
@@ -109,7 +109,7 @@ def trajectory_loss(
     if not shape.inverse:
         importance[0, : shape.actions] = action_weight
     noise = batch.noise.to(device)
-    cond = asked(batch.target.to(device)) if shape.returns and batch.target is not None else None
+    cond = return_condition(batch.target.to(device)) if shape.returns and batch.target is not None else None
     loss = denoising_loss(
         model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance
     ).mean()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unveil.checks import number, whole
-from unveil.planning.trajectory_model import TrajectoryModel, untold
+from unveil.planning.trajectory_model import TrajectoryModel, unconditional
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.posterior import posterior_coefficients
@@ -150,7 +150,7 @@ def surprise(model: TrajectoryModel, x: Tensor, seed: int = 0) -> Tensor:
     """
     own = generators(seed, len(x))
     known = model.shape.first_known(x.shape[1]).to(x.device)
-    denoise, total = untold(model), torch.zeros(len(x), device=x.device)
+    denoise, total = unconditional(model), torch.zeros(len(x), device=x.device)
     for level in LEVELS:
         t = torch.full((len(x),), level, dtype=torch.float64, device="cpu")
         noise = normal_like(x, own)

@@ -104,7 +104,8 @@ def test_the_originals_have_nothing_held_out_to_choose_a_scale_on(folder, tmp_pa
 
 
 def test_packaged_weights_say_what_was_held_out():
-    from unveil.planning.recipes.locomotion.config import EvalLocomotion
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.recipes.locomotion.planner import held_out_share
+    from unveil.runs.checkpoints import find_checkpoint
 
-    assert held_out_share(EvalLocomotion(checkpoint="hopper-medium-expert")) == 0.05
+    assert held_out_share(read_locomotion_config(find_checkpoint("hopper-medium-expert"))) == 0.05

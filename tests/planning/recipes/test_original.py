@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from originals import ATTENTION, DATASET, PLAIN, VALUE, config_like, golden, rewrite, unpacked
+from originals import ATTENTION, DATASET, PLAIN, VALUE, config_like, golden, load_original, rewrite, unpacked
 from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.files.safetensors import read_tensors
 from unveil.loading import load
-from unveil.planning.recipes.locomotion.diffuser import load_original
 from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 from unveil.planning.weights.diffuser_folder import is_original
 from unveil.training.checkpoint import latest_checkpoint, verify_checkpoint

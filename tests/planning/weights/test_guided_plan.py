@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from originals import DATASET, PLAIN, VALUE, golden, unpacked
+from originals import DATASET, PLAIN, VALUE, golden, load_original, unpacked
 from tolerance import golden_close
-from unveil.planning.recipes.locomotion.diffuser import load_original
 from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
 from unveil.process.corrupt import like
 from unveil.process.grid import uniform

@@ -117,6 +117,7 @@ class ListedWindows:
         if not len(first):
             raise ValueError("windows: the list is empty")
         self.windows, self.first, self.strides = windows, first, strides
+        self.episodes = windows.episodes
 
     @property
     def longest(self) -> int:

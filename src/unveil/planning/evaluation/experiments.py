@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import isfinite, isnan
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE
 from unveil.planning.worlds.locomotion.body import body_of, normalized_score
+from unveil.runs.record import finite
 from unveil.runs.statistics import bootstrap_ci95, interquartile_mean, standard_error
 
 LARGEST_FILE = 4_000_000
@@ -26,19 +27,8 @@ D4RL_NAME = re.compile(
     r"(hopper|walker2d|halfcheetah|ant)-[a-z-]+-v2|(maze2d|antmaze|kitchen)-[a-z-]+-v[012]"
 )
 COLUMNS = (
-    "program",
-    "dataset",
-    "experiment",
-    "path",
-    "d4rl",
-    "n",
-    "score_mean",
-    "score_stderr",
-    "score_low95",
-    "score_high95",
-    "score_iqm",
-    "score_iqm_low95",
-    "score_iqm_high95",
+    *("program", "dataset", "experiment", "path", "d4rl", "n", "score_mean", "score_stderr", "score_low95"),
+    *("score_high95", "score_iqm", "score_iqm_low95", "score_iqm_high95"),
 )
 
 Program = Literal["unveil", "Diffuser"]
@@ -91,23 +81,13 @@ def experiments_below(folder: Path, name: str = "*") -> tuple[list[Experiment], 
             continue
         if outcome is not None:
             outcomes_of.setdefault((outcome.program, *place), []).append(outcome)
-    return [
-        _experiment(key, outcomes)
-        for key, outcomes in sorted(outcomes_of.items(), key=lambda item: item[0][1:])
-    ], skipped
+    ordered = sorted(outcomes_of.items(), key=lambda item: item[0][1:])
+    return [_experiment(key, outcomes) for key, outcomes in ordered], skipped
 
 
 def _experiment(key: tuple[Program, str, str, str], outcomes: Sequence[Outcome]) -> Experiment:
-    program, dataset, name, path = key
     protocols = tuple(dict.fromkeys(outcome.protocol for outcome in outcomes if outcome.protocol))
-    return Experiment(
-        program,
-        dataset,
-        name,
-        path,
-        protocols,
-        np.array([score for outcome in outcomes for score in outcome.scores]),
-    )
+    return Experiment(*key, protocols, np.array([score for outcome in outcomes for score in outcome.scores]))
 
 
 def _place(file: Path) -> tuple[str, str, str] | None:
@@ -162,28 +142,23 @@ def _ours(read: Mapping[str, Any]) -> Outcome:
     returns, config, protocol = read.get("returns"), read.get("config"), read.get("protocol")
     if not isinstance(returns, list) or not returns:
         raise UnveilError("no list of returns")
-    if (
-        not isinstance(config, dict)
-        or not isinstance(config.get("dataset"), str)
-        or len(config["dataset"]) > 1000
-    ):
+    dataset = config.get("dataset") if isinstance(config, dict) else None
+    if not isinstance(dataset, str) or len(dataset) > 1000:
         raise UnveilError("its config names no data set")
     values = np.array([_number(value, "a return") for value in returns])
     try:
-        scores = normalized_score(body_of(config["dataset"]), values)
+        scores = normalized_score(body_of(dataset), values)
     except ValueError as error:
         raise UnveilError(str(error)) from error
-    return Outcome(
-        "unveil", printable(protocol[:200]) if isinstance(protocol, str) else "", tuple(scores.tolist())
-    )
+    named = printable(protocol[:200]) if isinstance(protocol, str) else ""
+    return Outcome("unveil", named, tuple(scores.tolist()))
 
 
 def _number(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnveilError(f"{what} is not a number")
-    if (
-        not -LARGEST_SCORE < value < LARGEST_SCORE
-    ):  # false for NaN; whole numbers may be too large for a float
+    # false for NaN; whole numbers may be too large for a float
+    if not -LARGEST_SCORE < value < LARGEST_SCORE:
         raise UnveilError(f"{what} is not a possible number")
     return float(value)
 
@@ -193,24 +168,10 @@ def described(experiment: Experiment, seed: int = 0) -> dict[str, Any]:
     scores = experiment.scores
     low, high = bootstrap_ci95(scores, np.mean, seed)
     iqm_low, iqm_high = bootstrap_ci95(scores, interquartile_mean, seed)
-    numbers = (
-        float(scores.mean()),
-        standard_error(scores),
-        low,
-        high,
-        float(interquartile_mean(scores)),
-        iqm_low,
-        iqm_high,
-    )
-    names = (
-        experiment.program,
-        experiment.dataset,
-        experiment.name,
-        experiment.path,
-        is_d4rl(experiment.dataset),
-        len(scores),
-    )
-    return dict(zip(COLUMNS, (*names, *numbers), strict=True))
+    e, mean = experiment, (float(scores.mean()), standard_error(scores), low, high)
+    iqm = (float(interquartile_mean(scores)), iqm_low, iqm_high)
+    source = (e.program, e.dataset, e.name, e.path, is_d4rl(e.dataset), len(scores))
+    return dict(zip(COLUMNS, (*source, *mean, *iqm), strict=True))
 
 
 def _shown(value: float, form: str) -> str:
@@ -244,38 +205,24 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     """A Markdown table."""
-    head = [
-        "data set",
-        "experiment",
-        "program",
-        "n",
-        "mean +/- standard error",
-        "95 %",
-        "interquartile mean",
-        "95 %",
+    table = [
+        "| data set | experiment | program | n | mean +/- standard error | 95 % | interquartile mean | 95 % |"
     ]
-    table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    table.append("|---" * 8 + "|")
     for row in rows:
-        cells = [data_label(row), row["experiment"], row["program"], str(row["n"])]
-        cells += [
-            f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}",
-            _interval(row, "score").strip() or "-",
-        ]
-        cells += [f"{row['score_iqm']:.1f}", _interval(row, "score_iqm").strip() or "-"]
-        table.append(
-            "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
-        )
+        mean = f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
+        intervals = [_interval(row, name).strip() or "-" for name in ("score", "score_iqm")]
+        cells = [data_label(row), row["experiment"], row["program"], str(row["n"]), mean, intervals[0]]
+        cells += [f"{row['score_iqm']:.1f}", intervals[1]]
+        escaped = (cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
+        table.append(f"| {' | '.join(escaped)} |")
     return "\n".join([*table, "", f"<!-- {MADE} -->"]) + "\n"
 
 
 def comma_separated(rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV table with a header; missing numbers are empty."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        values = [row[name] for name in COLUMNS]
-        writer.writerow(
-            ["" if isinstance(value, float) and not isfinite(value) else value for value in values]
-        )
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite(row) for row in rows)
     return text.getvalue()

@@ -8,20 +8,12 @@ from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import Circle, Rectangle
 
 from unveil.planning.evaluation.maze import MazeRollout
 from unveil.planning.worlds.maze.layout import BALL_RADIUS, BODY_OFFSET, GOAL_RADIUS, Layout
 
-INK, WALL, FLOOR, START, GOAL, BALL, FAINT = (
-    "#1f2430",
-    "#39415a",
-    "#f6f4ee",
-    "#2a9d8f",
-    "#e76f51",
-    "#264653",
-    "#8d99ae",
-)
+INK, WALL, FLOOR, START, GOAL, BALL = "#1f2430", "#39415a", "#f6f4ee", "#2a9d8f", "#e76f51", "#264653"
 COLOURS = mpl.colormaps["plasma"]
 
 
@@ -41,28 +33,17 @@ class MazePicture:
             axes.set_ylim(rows - 0.5 - BODY_OFFSET, -0.5 - BODY_OFFSET)
             axes.set_aspect("equal", anchor="N")
             axes.set_axis_off()
-            axes.add_patch(
-                FancyBboxPatch(
-                    (-0.7, -0.7), columns, rows, boxstyle="square,pad=0", fc=FLOOR, ec="none", zorder=0
-                )
-            )
+            axes.add_patch(Rectangle((-0.7, -0.7), columns, rows, fc=FLOOR, ec="none", zorder=0))
             for i, j in np.argwhere(layout.walls) - BODY_OFFSET:
-                axes.add_patch(
-                    FancyBboxPatch(
-                        (j - 0.5, i - 0.5), 1, 1, boxstyle="square,pad=0", fc=WALL, ec=WALL, lw=0.6, zorder=1
-                    )
-                )
+                axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc=WALL, ec=WALL, lw=0.6, zorder=1))
             self.axes.append(axes)
         self._moving: list = []
 
     def title(self, panel: int, text: str) -> None:
         """Write a line above a panel."""
         x = (panel + 0.5) / len(self.axes)
-        self._moving.append(
-            self.figure.text(
-                x, 0.985, text, ha="center", va="top", fontsize=11, color=INK, family="DejaVu Sans"
-            )
-        )
+        font = {"size": 11, "color": INK, "family": "DejaVu Sans"}
+        self._moving.append(self.figure.text(x, 0.985, text, font, ha="center", va="top"))
 
     def ends(
         self, panel: int, start: Sequence[float] | np.ndarray, goal: Sequence[float] | np.ndarray
@@ -91,11 +72,9 @@ class MazePicture:
         )
         self._moving.append(self.axes[panel].add_collection(drawn))
         if dots:
-            self._moving.append(
-                self.axes[panel].scatter(
-                    line[:, 0], line[:, 1], c=shade, s=9, alpha=min(1.0, alpha + 0.2), lw=0, zorder=5
-                )
-            )
+            faint = min(1.0, alpha + 0.2)
+            drawn = self.axes[panel].scatter(*line.T, c=shade, s=9, alpha=faint, lw=0, zorder=5)
+            self._moving.append(drawn)
 
     def waypoints(self, panel: int, points: Float[np.ndarray, "N 2"]) -> None:
         """Draw waypoints."""
@@ -105,11 +84,10 @@ class MazePicture:
 
     def ball(self, panel: int, position: Float[np.ndarray, "2"]) -> None:
         """Draw the body at its true size, with a halo."""
-        halo = Circle(
-            (position[1], position[0]), 2.2 * BALL_RADIUS, fc="white", alpha=0.85, ec="none", zorder=7
-        )
-        ball = Circle((position[1], position[0]), 1.4 * BALL_RADIUS, fc=BALL, ec="none", zorder=8)
-        self._moving += [self.axes[panel].add_patch(halo), self.axes[panel].add_patch(ball)]
+        centre = (position[1], position[0])
+        for radius, colour, alpha, order in ((2.2, "white", 0.85, 7), (1.4, BALL, None, 8)):
+            disc = Circle(centre, radius * BALL_RADIUS, fc=colour, alpha=alpha, ec="none", zorder=order)
+            self._moving.append(self.axes[panel].add_patch(disc))
 
     def frame(self) -> UInt8[np.ndarray, "H W 3"]:
         """The pixels of the figure."""
@@ -138,14 +116,9 @@ def plan_frames(
     frames = []
     for paths, t in states:
         picture.title(0, f"denoising   t = {t:.2f}")
-        for k in range(len(paths)):
-            picture.path(
-                0,
-                paths[k, : lengths[k]],
-                width=2.2 if k == chosen else 1.0,
-                alpha=0.95 if k == chosen else 0.3,
-                dots=k == chosen,
-            )
+        for k, path in enumerate(paths):
+            width, alpha = (2.2, 0.95) if k == chosen else (1.0, 0.3)
+            picture.path(0, path[: lengths[k]], width=width, alpha=alpha, dots=k == chosen)
         frames.append(picture.frame())
         picture.wipe()
     picture.title(0, "the plan")

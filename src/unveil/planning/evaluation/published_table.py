@@ -16,7 +16,7 @@ BODIES = {"halfcheetah": "HalfCheetah", "hopper": "Hopper", "walker2d": "Walker2
 MIXES = {"medium-expert": "Medium-Expert", "medium": "Medium", "medium-replay": "Medium-Replay"}
 ROWS = tuple((f"{body}-{mix}", MIXES[mix], BODIES[body]) for mix in MIXES for body in BODIES)
 
-HEAD = r"""% made by unveil results --latex. It compiles as it is, with no package, and may be \input into a document.
+HEAD = r"""% made by unveil results --latex. It compiles as it is, without packages, and with \input.
 \makeatletter
 \ifx\documentclass\@notprerr\def\unveilend{\endinput}\else
 \documentclass{article}\textwidth=19cm\oddsidemargin=-1.5cm\begin{document}\def\unveilend{\end{document}}\fi
@@ -175,7 +175,8 @@ def _caption(columns: Sequence[Column], experiments: Sequence[Experiment]) -> st
     source = json.loads(PUBLISHED.read_text())["columns"][0]["source"]
     place = escaped(f"{source['repository']}, {source['file']}, commit {source['commit'][:7]}")
     text = [
-        rf"D4RL's normalised scores; $\pm$ is the standard error of the mean; the best of each row is bold. Published columns: {place}."
+        r"D4RL's normalised scores; $\pm$ is the standard error of the mean; the best of each row is bold. "
+        f"Published columns: {place}."
     ]
     if mine := [e for e in experiments if _row(e) is not None]:
         counts = sorted({len(e.scores) for e in mine})

@@ -16,13 +16,15 @@ class SequenceTrunk(nn.Module):
     first row, the time and the condition's vector modulate norms and gates of every block.
 
     Args:
-        told: V, size of the condition's vector; 0: no condition.
+        condition: V, size of the condition's vector; 0: no condition.
     """
 
-    def __init__(self, features: int, width: int, depth: int, heads: int, patch: int, told: int = 0) -> None:
+    def __init__(
+        self, features: int, width: int, depth: int, heads: int, patch: int, condition: int = 0
+    ) -> None:
         super().__init__()
         self.patch, self.width = patch, width
-        self.told = nn.Linear(told, width) if told else None
+        self.told = nn.Linear(condition, width) if condition else None
         self.time = mlp(width, width, width)
         self.about = mlp(features, width, width)
         self.enter = nn.Linear(patch * features, width)
@@ -55,14 +57,20 @@ class SequenceTransformer(nn.Module):
         features: D, size of a row.
         width, depth, heads: sizes of the transformer.
         patch: rows per token.
-        told: V, size of the condition's vector; 0: no condition.
+        condition: V, size of the condition's vector; 0: no condition.
     """
 
     def __init__(
-        self, features: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 4, told: int = 0
+        self,
+        features: int,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: int = 4,
+        condition: int = 0,
     ) -> None:
         super().__init__()
-        self.trunk = SequenceTrunk(features, width, depth, heads, patch, told)
+        self.trunk = SequenceTrunk(features, width, depth, heads, patch, condition)
         self.leave = nn.Linear(width, patch * features)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)

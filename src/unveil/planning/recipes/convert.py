@@ -1,4 +1,4 @@
-"""Folders of jannerm/diffuser, of mazes and of bodies: what they are, loaded as they are, and converted to runs of ours."""
+"""Describe folders of jannerm/diffuser, of mazes and of bodies, and convert them to runs of unveil."""
 
 from __future__ import annotations
 
@@ -41,43 +41,28 @@ def inspect_diffuser(folder: Path, epoch: str) -> str:
         read = read_checkpoint(experiment, epoch)
         it = read.original
         goal = ", start and goal known" if it.loader == LOADER else ""
-        target = (
-            f"; discount {it.discount}, termination penalty {it.termination_penalty}"
-            if it.kind == "values"
-            else ""
-        )
-        rows = [
-            ["network", f"{CLASSES[it.kind]}, {parameters(it):,} parameters"],
-            [
-                "trajectories",
-                f"{it.actions} actions, {it.observations} observations, horizon {it.horizon}{goal}",
-            ],
-            [
-                "diffusion",
-                f"{it.diffusion_steps} steps, cosine"
-                + (f", predicts {it.predicts}" if it.kind == "diffusion" else target),
-            ],
-            [
-                "shape",
-                f"width {it.width}, multiples {it.multiples}, attention {'yes' if it.attention else 'no'}",
-            ],
-            [
-                "epochs",
-                ", ".join(map(str, epochs(experiment))) + f" (read: {read.epoch}, at step {read.step:,})",
-            ],
-            ["weights", "raw" if read.averaged is None else "raw and averaged (EMA)"],
-            ["data set", it.dataset or "not said"],
-            [
-                "normaliser",
-                f"{it.normalizer or 'not said'}; its statistics are in the data set, not here: give --dataset to convert",
-            ],
-        ]
-        lines += [str(experiment), *(f"  {name:<13} {text}" for name, text in rows), ""]
+        target = f", predicts {it.predicts}"
+        if it.kind == "values":
+            target = f"; discount {it.discount}, termination penalty {it.termination_penalty}"
+        attention, normalizer = "yes" if it.attention else "no", it.normalizer or "not recorded"
+        sizes, stored = f"{it.actions} actions, {it.observations} observations", map(str, epochs(experiment))
+        rows = {
+            "network": f"{CLASSES[it.kind]}, {parameters(it):,} parameters",
+            "trajectories": f"{sizes}, horizon {it.horizon}{goal}",
+            "diffusion": f"{it.diffusion_steps} steps, cosine{target}",
+            "shape": f"width {it.width}, multiples {it.multiples}, attention {attention}",
+            "epochs": f"{', '.join(stored)} (read: {read.epoch}, at step {read.step:,})",
+            "weights": "raw" if read.averaged is None else "raw and averaged (EMA)",
+            "data set": it.dataset or "not recorded",
+            "normaliser": f"{normalizer}; its statistics are in the data set, not here: give --dataset to "
+            "convert",
+        }
+        lines += [str(experiment), *(f"  {name:<13} {text}" for name, text in rows.items()), ""]
     return "\n".join(lines).rstrip()
 
 
 def convert_diffuser(folder: Path, out: Path, epoch: str, raw: bool, dataset: str | None) -> str:
-    """Write runs of ours, one for each experiment, which keep their places below the folder; returns what is printed.
+    """Write a run of unveil for each experiment, at the same path below `out`; returns the text to print.
 
     Raises:
         UnveilError: weights that are not there, a foreign data set, or a folder that holds something else.
@@ -109,7 +94,6 @@ def convert_diffuser(folder: Path, out: Path, epoch: str, raw: bool, dataset: st
             if dataset
             else "without statistics: plans in normalised units only (--dataset)"
         )
-        lines.append(
-            f"{place}: {described['recipe']}, epoch {read.epoch}, {'raw' if raw else 'averaged'} weights, {units}"
-        )
+        weights = f"epoch {read.epoch}, {'raw' if raw else 'averaged'} weights"
+        lines.append(f"{place}: {described['recipe']}, {weights}, {units}")
     return "\n".join(lines)

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 def recognise(path: Path) -> Recognised | None:
     """Experiments of jannerm/diffuser at or below a folder; None for anything else."""
     from unveil.planning.recipes.locomotion.load import load_pair
-    from unveil.planning.recipes.maze.diffuser import load_original_maze
+    from unveil.planning.recipes.maze.diffuser import driver_of, read_original_maze
     from unveil.planning.weights.diffuser_folder import is_maze, is_original
 
     if not path.is_dir() or not is_original(path):
         return None
 
+    def load_maze(device: str, seed: int, dataset: str | None = None, **reading: Any) -> Diffuser:
+        return driver_of(*read_original_maze(path, **reading), device, seed, dataset)
+
     def load(device: str, seed: int, **settings: Any) -> Diffuser | GuidedPlanner:
         if is_maze(path):
-            return load_original_maze(path, device, seed, **settings)
+            return load_maze(device, seed, **settings)
         return load_pair(str(path), device, seed, **settings)
 
     def inspect(reading: Reading) -> str:

@@ -89,11 +89,8 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
     width, features, multiples, attention = _network(tensors, kind)
     steps = len(_vector(tensors, "betas"))
     observations = _whole(configs, {"diffusion": "observation_dim", "model": "cond_dim"})
-    actions = _whole(
-        configs,
-        {"diffusion": "action_dim"},
-        default=None if observations is None else features - observations,
-    )
+    rest = None if observations is None else features - observations
+    actions = _whole(configs, {"diffusion": "action_dim"}, default=rest)
     horizon = _whole(configs, {"diffusion": "horizon", "model": "horizon", "dataset": "horizon"})
     if LOSS_WEIGHTS in tensors:
         rows = tuple(tensors[LOSS_WEIGHTS].shape)
@@ -111,20 +108,18 @@ def described(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -
             f"the configs say {actions} actions and {observations} observations, the tensors have "
             f"{features} features"
         )
-    for said, name, found in (
+    transition = _whole(configs, {"model": "transition_dim", "diffusion": "transition_dim"})
+    for configured, name, stored in (
         (_whole(configs, {"diffusion": "n_timesteps"}), "n_timesteps", steps),
         (_whole(configs, {"diffusion": "timesteps"}), "timesteps", steps),
-        (
-            _whole(configs, {"model": "transition_dim", "diffusion": "transition_dim"}),
-            "transition_dim",
-            features,
-        ),
+        (transition, "transition_dim", features),
         (_whole(configs, {"model": "dim"}), "dim", width),
         (_argument(configs, "model", "dim_mults"), "dim_mults", multiples),
         (_argument(configs, "model", "attention"), "attention", attention),
     ):
-        if said is not None and (tuple(said) if isinstance(said, list) else said) != found:
-            raise ValueError(f"the configs say {name} = {str(said)[:60]}, the tensors {found}")
+        value = tuple(configured) if isinstance(configured, list) else configured
+        if value not in (None, stored):
+            raise ValueError(f"the configs say {name} = {str(configured)[:60]}, the tensors {stored}")
     eps = kind == "diffusion" and _flag(configs, "diffusion", "predict_epsilon", default=True)
     return Original(
         kind,
@@ -153,9 +148,8 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
         ValueError: a tensor is missing, foreign, of another shape or not finite, or the schedule is another
             one.
     """
-    table = names(
-        original, places=any(name.startswith("model.downs.0.3.") for name in tensors) or original.attention
-    )
+    spaced = original.attention or any(name.startswith("model.downs.0.3.") for name in tensors)
+    table = names(original, spaced)
     buffers = {*SCHEDULE, LOSS_WEIGHTS} if LOSS_WEIGHTS in tensors else set(SCHEDULE)
     wanted = table.keys() | buffers
     missing, foreign = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
@@ -183,11 +177,6 @@ def renamed(tensors: Mapping[str, Tensor], original: Original) -> dict[str, Tens
     return {name: value.to(torch.float32) for name, value in found.items()}
 
 
-def is_state(tensors: Mapping[str, object]) -> bool:
-    """Whether a state dict is that of a network of jannerm/diffuser, by the names of its blocks."""
-    return any(".blocks.0.block." in name for name in tensors)
-
-
 def names(original: Original, places: bool = True) -> dict[str, str]:
     """Parameter names of jannerm/diffuser -> our names.
 
@@ -212,17 +201,13 @@ def names(original: Original, places: bool = True) -> dict[str, str]:
         table |= _wholes({f"ups.{k}.{resample}.conv": f"doublings.{k}" for k in range(last)})
         table |= _conv("final_conv.0", "final.0") | _wholes({"final_conv.1": "final.1"})
         if original.attention:
-            sites = [
-                *(f"downs.{k}.2" for k in range(levels)),
-                "mid_attn",
-                *(f"ups.{k}.2" for k in range(last)),
-            ]
-            for i, site in enumerate(sites):
-                table |= _wholes({f"{site}.fn.fn.to_out": f"attention.{i}.merge"})
-                table |= {f"{site}.fn.fn.to_qkv.weight": f"attention.{i}.qkv.weight"}
+            down, up = ([f"{part}.{k}.2" for k in range(n)] for part, n in (("downs", levels), ("ups", last)))
+            for i, site in enumerate([*down, "mid_attn", *up]):
+                theirs, mine = f"{site}.fn", f"attention.{i}"
+                table |= _wholes({f"{theirs}.fn.to_out": f"{mine}.merge"})
+                table |= {f"{theirs}.fn.to_qkv.weight": f"{mine}.qkv.weight"}
                 table |= {
-                    f"{site}.fn.norm.g": f"attention.{i}.norm.weight",
-                    f"{site}.fn.norm.b": f"attention.{i}.norm.bias",
+                    f"{theirs}.norm.{a}": f"{mine}.norm.{b}" for a, b in (("g", "weight"), ("b", "bias"))
                 }
     ours = _shapes(original)
     for theirs, mine in blocks:
@@ -240,11 +225,7 @@ def parameters(original: Original) -> int:
 
 
 def _wholes(modules: Mapping[str, str]) -> dict[str, str]:
-    return {
-        f"{theirs}.{part}": f"{mine}.{part}"
-        for theirs, mine in modules.items()
-        for part in ("weight", "bias")
-    }
+    return {f"{a}.{part}": f"{b}.{part}" for a, b in modules.items() for part in ("weight", "bias")}
 
 
 def _conv(theirs: str, mine: str) -> dict[str, str]:
@@ -257,12 +238,9 @@ def _shapes(original: Original) -> dict[str, tuple[int, ...]]:
     features = original.actions + original.observations
     try:
         with torch.device("meta"):
-            if original.kind == "values":
-                network = ValueNetwork(features, original.width, original.multiples)
-            else:
-                network = TemporalUNet(
-                    features, original.width, original.multiples, attention=original.attention
-                )
+            sizes, attention = (features, original.width, original.multiples), original.attention
+            values = original.kind == "values"
+            network = ValueNetwork(*sizes) if values else TemporalUNet(*sizes, attention=attention)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"a network {original.width} wide with multiples {original.multiples} cannot be ({error})"
@@ -271,14 +249,11 @@ def _shapes(original: Original) -> dict[str, tuple[int, ...]]:
 
 
 def _kind(tensors: Mapping[str, Tensor], configs: Mapping[str, Component]) -> Literal["diffusion", "values"]:
-    kind = (
-        "diffusion"
-        if "model.final_conv.1.weight" in tensors
-        else "values"
-        if "model.final_block.2.weight" in tensors
-        else None
-    )
-    if kind is None:
+    if "model.final_conv.1.weight" in tensors:
+        kind = "diffusion"
+    elif "model.final_block.2.weight" in tensors:
+        kind = "values"
+    else:
         raise ValueError(
             "neither a TemporalUnet nor a ValueFunction of jannerm/diffuser (no model.final_conv or "
             "model.final_block)"
@@ -300,21 +275,11 @@ def _network(
     while (name := f"{levels}.{len(channels)}.0.blocks.0.block.0.bias") in tensors:
         channels.append(len(_vector(tensors, name)))
     first = tensors.get(f"{levels}.0.0.blocks.0.block.0.weight")
-    if (
-        not channels
-        or first is None
-        or first.ndim != 3
-        or width < 4
-        or any(c < width or c % width for c in channels)
-        or len(channels) > 12
-    ):
+    sound = 0 < len(channels) <= 12 and width >= 4 and all(c >= width and c % width == 0 for c in channels)
+    if not sound or first is None or first.ndim != 3:
         raise ValueError(f"{width} wide with channels {channels[:12]}: not a network of jannerm/diffuser")
-    return (
-        width,
-        first.shape[1],
-        tuple(c // width for c in channels),
-        "model.mid_attn.fn.fn.to_qkv.weight" in tensors,
-    )
+    attention = "model.mid_attn.fn.fn.to_qkv.weight" in tensors
+    return width, first.shape[1], tuple(c // width for c in channels), attention
 
 
 def _check_schedule(tensors: Mapping[str, Tensor], steps: int) -> None:
@@ -359,18 +324,19 @@ def _number(configs: Mapping[str, Component], name: str) -> float | None:
 
 
 def _whole(
-    configs: Mapping[str, Component], places: Mapping[str, str], default: int | None = None
+    configs: Mapping[str, Component], names: Mapping[str, str], default: int | None = None
 ) -> int | None:
-    """An integer that several configs may contain; they must agree."""
-    said = [
-        (f"{c}_config.pkl: {name}", value)
-        for c, name in places.items()
-        if (value := _argument(configs, c, name)) is not None
-    ]
-    for place, value in said:
+    """An integer that several configs may contain; they must agree.
+
+    Args:
+        names: config -> name of its argument.
+    """
+    arguments = {f"{c}_config.pkl: {name}": _argument(configs, c, name) for c, name in names.items()}
+    present = [(name, value) for name, value in arguments.items() if value is not None]
+    for name, value in present:
         if type(value) is not int or not 0 <= value < 10**6:
-            raise ValueError(f"{place} is no number of this size")
-    for (a, x), (b, y) in pairwise(said):
+            raise ValueError(f"{name} is no number of this size")
+    for (a, x), (b, y) in pairwise(present):
         if x != y:
             raise ValueError(f"{a} = {x}, but {b} = {y}")
-    return said[0][1] if said else default
+    return present[0][1] if present else default

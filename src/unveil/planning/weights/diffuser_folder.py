@@ -19,37 +19,14 @@ LOADER = "GoalDataset"  # class of the branch maze2d: the last observation of it
 CONFIGS = ("dataset", "render", "model", "diffusion", "trainer")
 PACKAGES = ("diffuser", "diffusion")  # the name of the package, and its former name
 MODULES = ("utils", "datasets", "models", "environments")
-CLASSES = frozenset(
-    {
-        "Config",
-        "Trainer",
-        "GaussianDiffusion",
-        "ValueDiffusion",
-        "TemporalUnet",
-        "ValueFunction",
-        "MixerUnet",
-        "TemporalMixerUnet",
-    }
-    | {
-        "SequenceDataset",
-        "GoalDataset",
-        "ValueDataset",
-        "TrajectoryDataset",
-        "KukaDataset",
-        "MuJoCoRenderer",
-        "MazeRenderer",
-    }
-    | {
-        "Maze2dRenderer",
-        "KukaRenderer",
-        "Renderer",
-        "DatasetNormalizer",
-        "Normalizer",
-        "DebugNormalizer",
-        "GaussianNormalizer",
-    }
-    | {"LimitsNormalizer", "SafeLimitsNormalizer", "CDFNormalizer", "CDFNormalizer1d"}
-)
+PARTS = {
+    "": ("Config", "Trainer", "GaussianDiffusion", "ValueDiffusion", "ValueFunction", "CDFNormalizer1d"),
+    "Unet": ("Temporal", "Mixer", "TemporalMixer"),
+    "Dataset": ("Sequence", "Goal", "Value", "Trajectory", "Kuka"),
+    "Renderer": ("MuJoCo", "Maze", "Maze2d", "Kuka", ""),
+    "Normalizer": ("Dataset", "Debug", "Gaussian", "Limits", "SafeLimits", "CDF", ""),
+}
+CLASSES = frozenset(name + end for end, names in PARTS.items() for name in names)
 
 
 @dataclass(frozen=True)
@@ -70,23 +47,14 @@ class Checkpoint:
 def experiments(folder: Path) -> list[Path]:
     """The experiments at or below a folder, which is an experiment, a data set's folder or a whole logbase;
     sorted."""
-    return sorted(
-        {
-            file.parent
-            for pattern in ("", "*/", "*/*/", "*/*/*/")
-            for file in folder.glob(f"{pattern}state_*.pt")
-        }
-    )
+    depths = ("", "*/", "*/*/", "*/*/*/")
+    return sorted({file.parent for depth in depths for file in folder.glob(f"{depth}state_*.pt")})
 
 
 def epochs(experiment: Path) -> dict[int, Path]:
     """The files of an experiment by epoch, ascending."""
-    found = [
-        (int(m[1]), p)
-        for p in experiment.glob("state_*.pt")
-        if (m := re.fullmatch(r"state_(\d{1,12})\.pt", p.name))
-    ]
-    return dict(sorted(found))
+    named = ((re.fullmatch(r"state_(\d{1,12})\.pt", p.name), p) for p in experiment.glob("state_*.pt"))
+    return dict(sorted((int(match[1]), path) for match, path in named if match))
 
 
 def read_checkpoint(experiment: Path, epoch: str = "latest") -> Checkpoint:

@@ -69,24 +69,10 @@ def model_of(original: Original, tensors: Mapping[str, Tensor]) -> TrajectoryMod
     """Our model with these weights, and the identity as normalisation."""
     from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
 
-    it = original
-    shape = TrajectoryShape(
-        it.horizon,
-        it.diffusion_steps,
-        it.actions,
-        it.observations,
-        it.width,
-        it.multiples,
-        it.attention,
-        it.predicts,
-    )
-    model = ValueModel(shape) if it.kind == "values" else TrajectoryModel(shape)
-    own = {
-        name: value
-        for name, value in model.state_dict().items()
-        if name.split(".")[0] in ("normalization", "offset", "scale")
-    }
-    model.load_state_dict({**own, **tensors})
+    names = ("horizon", "diffusion_steps", "actions", "observations", "width", "multiples", "attention")
+    shape = TrajectoryShape(**{name: getattr(original, name) for name in names}, predicts=original.predicts)
+    model = ValueModel(shape) if original.kind == "values" else TrajectoryModel(shape)
+    model.load_state_dict({**model.state_dict(), **tensors})
     return model
 
 
@@ -126,7 +112,7 @@ def normalizer_kind(original: Original) -> Literal["gaussian", "limits"]:
     """
     if original.normalizer not in NORMALIZERS:
         raise UnveilError(
-            f"normaliser {original.normalizer or 'not said'} of the original is not supported; "
+            f"normaliser {original.normalizer or 'not recorded'} of the original is not supported; "
             f"{', '.join(map(str, NORMALIZERS))} are"
         )
     return NORMALIZERS[original.normalizer]

@@ -15,6 +15,7 @@ from unveil.planning import value_guidance as guidance_forms
 from unveil.planning.data.d4rl import write_d4rl
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.weights.diffuser import Original
+from unveil.runs.flags import changed
 
 TINY = ["--preset", "tiny", "--batch-size", "16", "--threads", "1", "--device", "cpu"]
 
@@ -282,7 +283,8 @@ def test_the_published_overrides_of_single_data_sets():
     from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, TRAIN_PRESETS, for_dataset
 
     cheetah = for_dataset(TRAIN_PRESETS["paper"], "halfcheetah-medium-v2")
-    assert (cheetah.horizon, cheetah.multiples, cheetah.attention) == (4, (1, 4, 8), True)
+    shared = cheetah.shared
+    assert (shared.horizon, shared.multiples, cheetah.attention) == (4, (1, 4, 8), True)
     hopper = for_dataset(EVAL_PRESETS["paper"], "hopper-medium-expert-v2")
     assert (hopper.settings.scale, hopper.settings.t_stopgrad, hopper.loadpaths.horizon) == (0.0001, 4, 32)
     assert for_dataset(EVAL_PRESETS["paper"], "walker2d-medium-v2") == EVAL_PRESETS["paper"]
@@ -333,7 +335,7 @@ def test_every_data_set_has_a_folder_of_its_own(tmp_path):
         folder_name,
     )
     from unveil.planning.recipes.locomotion.evaluate import record_path
-    from unveil.planning.recipes.locomotion.models import folder_of
+    from unveil.planning.recipes.locomotion.pair import folder_of
     from unveil.planning.recipes.locomotion.train import run_folder
 
     names = {
@@ -352,7 +354,9 @@ def test_every_data_set_has_a_folder_of_its_own(tmp_path):
             (TrainLocomotion, evaluated.loadpaths.diffusion_loadpath),
             (TrainValue, evaluated.loadpaths.value_loadpath),
         ):
-            assert folder_of(evaluated, path) == run_folder(trained(dataset=dataset, logbase=tmp_path))
+            assert folder_of(evaluated, path) == run_folder(
+                changed(trained(), dataset=dataset, logbase=tmp_path)
+            )
 
 
 def test_the_scale_is_chosen_for_a_checkpoint_and_the_end_of_the_grid_is_told(
@@ -432,7 +436,7 @@ def test_the_hint_holds_the_same_episodes_out():
     from unveil.planning.recipes.locomotion.next_step import after_diffusion
 
     run = Path("run")
-    assert after_diffusion(TrainLocomotion(hold_out=0.3), run).endswith("--hold-out 0.3")
+    assert after_diffusion(changed(TrainLocomotion(), hold_out=0.3), run).endswith("--hold-out 0.3")
     assert "--hold-out" not in after_diffusion(TrainLocomotion(), run) + after_diffusion(
         TRAIN_PRESETS["paper"], run
     )
@@ -443,7 +447,9 @@ def test_the_hint_after_values_elsewhere_names_their_place(monkeypatch):
     from unveil.planning.recipes.locomotion.config import TrainValue
 
     monkeypatch.setattr(next_step, "has_body", lambda *_: True)
-    line = next_step.after_value(TrainValue(dataset="my set.npz", prefix="values/mine"), Path("run"))
+    line = next_step.after_value(
+        changed(TrainValue(), dataset="my set.npz", prefix="values/mine"), Path("run")
+    )
     path = "'f:values/mine_H{horizon}_T{n_diffusion_steps}_d{discount}'"
     assert line == f"unveil eval locomotion --dataset 'my set.npz' --logbase logs --value-loadpath {path}"
 

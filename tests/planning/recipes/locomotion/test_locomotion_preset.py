@@ -73,6 +73,35 @@ def test_the_originals_and_what_is_converted_from_them_plan_as_published(planned
         )
 
 
+def test_the_data_set_follows_from_the_checkpoint_unless_it_is_given(planned, capsys):
+    walker = ("--checkpoint", "walker2d-medium-expert")
+    config = planned(*walker)
+    assert (config.dataset, config.preset, config.settings.steps) == ("walker2d-medium-expert", "ask", 2)
+    assert planned(*walker, "--dataset", "walker2d-medium").dataset == "walker2d-medium"
+    assert planned("--checkpoint", "hopper-medium").dataset == "hopper-medium"
+
+
+def test_a_data_set_of_another_body_than_the_checkpoint_is_one_line(capsys):
+    short = ("--episodes", "1", "--max-episode-length", "1", "--json", "-")
+    for checkpoint, other, message in (
+        (
+            "walker2d-medium-expert",
+            "hopper-medium",
+            "give the --dataset it was trained on, walker2d-medium-exp",
+        ),
+        (
+            "walker2d-medium-expert",
+            "halfcheetah-medium",
+            "these weights were trained on walker2d-medium-expert",
+        ),
+    ):
+        assert main(["eval", "locomotion", "--checkpoint", checkpoint, "--dataset", other, *short]) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error and "\n" not in error
+    assert main(["eval", "locomotion", "--checkpoint", "walker2d-medium-expert", *short]) == 0
+    assert "gymnasium Walker2d-v5" in capsys.readouterr().out
+
+
 def test_what_is_not_there_is_left_to_the_evaluation(planned, tmp_path):
     assert planned("--logbase", str(tmp_path)).preset == "default"
 

@@ -14,7 +14,7 @@ from unveil.planning.data.names import MINARI
 from unveil.planning.guided_planner_settings import Count, Finite, GuidedSettings
 from unveil.planning.recipes.locomotion.data_config import DataLocomotion
 from unveil.planning.recipes.locomotion.load_paths import LoadPaths
-from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed, names_of
+from unveil.runs.flags import PUBLISHED, Job, JobFlags, Run, RunFlags, changed, flat, names_of
 from unveil.runs.verb import Given, Verb
 
 Fraction = Annotated[float, Bounds(0, 1, below=True)]
@@ -22,10 +22,10 @@ Discount = Annotated[float, Bounds(0, 1, above=True)]
 
 
 @dataclass(frozen=True)
-class TrainLocomotion:
-    """Train a diffusion model of trajectories on recorded behaviour.
+class SharedFlags:
+    """Data, windows and network of a diffusion, and of the value that guides it.
 
-    Example: unveil train locomotion --dataset hopper-medium-expert --logbase logs
+    Both must have the same data, horizon, diffusion steps, normaliser and held-out episodes.
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
@@ -35,11 +35,10 @@ class TrainLocomotion:
     """D4RL name, Minari id, or path of an HDF5 or npz file; a D4RL name without version is the D4RL-style set
     of `unveil data locomotion`"""
     logbase: Path = Path("logs")
-    """folder of all runs; this one is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>"""
-    prefix: str = "diffusion/defaults"
-    """beginning of the run folder's name, see --logbase"""
+    """folder of all runs; this one is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>, followed
+    by _d<discount> for a value"""
     model: Literal["transformer", "unet"] = "transformer"
-    """network; unet is the published one"""
+    """network; unet is the published one, of which a value uses the lower half"""
     horizon: Count = 32
     """environment steps of the longest training window"""
     shortest: Annotated[int, Bounds(0)] = 4
@@ -47,16 +46,12 @@ class TrainLocomotion:
     length, up to --horizon, so that plans of all these lengths work; 0: all windows have --horizon"""
     n_diffusion_steps: Count = 20
     """number T of diffusion steps (cosine schedule)"""
-    predict_epsilon: bool = False
-    """the network predicts the noise instead of the clean trajectory"""
     inverse: bool = False
     """plan observations only; a second network learns the action between two observations"""
     width: Count = 128
     """width of the network"""
     multiples: tuple[Count, ...] = (1, 2, 4, 8)
     """channels of the unet's levels, as multiples of --width"""
-    attention: bool = False
-    """linear attention in the unet"""
     depth: Count = 4
     """number of transformer blocks"""
     heads: Count = 4
@@ -65,6 +60,35 @@ class TrainLocomotion:
     """rows per token of the transformer"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """normalisation of the data: to mean 0 and standard deviation 1, or to [-1, 1] by the data's limits"""
+    termination_penalty: Finite = -100.0
+    """added to the reward of a terminal transition, for returns"""
+    start_from: Path | None = None
+    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
+    random"""
+    hold_out: Fraction = 0.05
+    """fraction of episodes that are not trained on; `unveil eval locomotion --scale auto` needs them"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+Shared = OmitArgPrefixes[SharedFlags]
+
+
+@dataclass(frozen=True)
+class TrainLocomotion:
+    """Train a diffusion model of trajectories on recorded behaviour.
+
+    Example: unveil train locomotion --dataset hopper-medium-expert --logbase logs
+    """
+
+    shared: Shared = SharedFlags()
+    prefix: str = "diffusion/defaults"
+    """beginning of the run folder's name, see --logbase"""
+    predict_epsilon: bool = False
+    """the network predicts the noise instead of the clean trajectory"""
+    attention: bool = False
+    """linear attention in the unet"""
     returns: bool | None = None
     """condition the network on the return that follows, so that plans can be conditioned on high returns
     (Decision Diffuser); by default for the transformer"""
@@ -72,17 +96,10 @@ class TrainLocomotion:
     """probability of dropping the return condition during training (for classifier-free guidance)"""
     returns_discount: Discount = 0.997
     """discount of rewards per environment step, for the returns that the network is conditioned on"""
-    termination_penalty: Finite = -100.0
-    """added to the reward of a terminal transition, for the returns that the network is conditioned on"""
     action_weight: Finite = 10.0
     """loss weight of the first action of a plan"""
     loss_discount: Finite = 1.0
     """factor on the loss weight from each row to the next"""
-    start_from: Path | None = None
-    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
-    random"""
-    hold_out: Fraction = 0.05
-    """fraction of episodes that are not trained on; `unveil eval locomotion --scale auto` needs them"""
     run: Run = RunFlags(steps=8_000, batch_size=256, save_every=2_000)
 
     def __post_init__(self) -> None:
@@ -96,53 +113,15 @@ class TrainValue:
     Example: unveil train value --dataset hopper-medium-expert --logbase logs
     """
 
-    preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
-    published; other flags change single settings"""
-    dataset: str = "hopper-medium-expert"
-    """D4RL name, Minari id, or path of an HDF5 or npz file: the data set of the diffusion that the value
-    guides"""
-    logbase: Path = Path("logs")
-    """folder of all runs; this one is
-    <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>_d<discount>"""
+    shared: Shared = SharedFlags(depth=2)
     prefix: str = "values/defaults"
     """beginning of the run folder's name, see --logbase"""
-    model: Literal["transformer", "unet"] = "transformer"
-    """network; unet is the published one, the lower half of a U-Net"""
-    horizon: Count = 32
-    """environment steps of the longest training window"""
-    shortest: Annotated[int, Bounds(0)] = 4
-    """environment steps of the shortest training window, see `unveil train locomotion`; 0: all windows have
-    --horizon"""
-    n_diffusion_steps: Count = 20
-    """number T of diffusion steps (cosine schedule): that of the diffusion that the value guides"""
-    inverse: bool = False
-    """value of plans of observations only, for a diffusion trained with --inverse"""
-    width: Count = 128
-    """width of the network"""
-    multiples: tuple[Count, ...] = (1, 2, 4, 8)
-    """channels of the unet's levels, as multiples of --width"""
-    depth: Count = 2
-    """number of transformer blocks"""
-    heads: Count = 4
-    """number of attention heads of the transformer"""
-    patch: Count = 4
-    """rows per token of the transformer"""
-    normalizer: Literal["gaussian", "limits"] = "gaussian"
-    """normalisation of the data: that of the diffusion that the value guides"""
     discount: Finite = 0.997
     """discount of rewards per environment step"""
-    termination_penalty: Finite = -100.0
-    """added to the reward of a terminal transition"""
     clean: Annotated[float, Bounds(0, 1)] = 0.5
     """fraction of training windows without noise; these train the critic that ranks finished plans"""
     normed: bool = True
     """learn returns in units of their standard deviation; the value is in the data's units either way"""
-    start_from: Path | None = None
-    """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
-    random"""
-    hold_out: Fraction = 0.05
-    """fraction of episodes that are not trained on: that of the diffusion that the value guides"""
     run: Run = RunFlags(steps=4_000, batch_size=256, learning_rate=5e-4)
 
     def __post_init__(self) -> None:
@@ -156,6 +135,8 @@ FEW_STEPS = GuidedSettings(candidates=16, steps=3, temperature=0.5, plan_horizon
 class EvalLocomotion:
     """Plan and act in all episodes at once: returns and D4RL's normalised score.
 
+    Without --json the result is written below <logbase>/<dataset>/plans.
+
     Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0
     --json hopper.json
     """
@@ -166,7 +147,8 @@ class EvalLocomotion:
     default the run decides: ask for networks conditional on returns, unless flags want guidance or selection;
     paper for the published network; otherwise default. Other flags change single settings"""
     dataset: str = "hopper-medium-expert"
-    """data set that the runs were trained on, see `unveil train locomotion`"""
+    """data set that the runs were trained on, see `unveil train locomotion`; with --checkpoint by default the
+    checkpoint's"""
     logbase: Path = Path("logs")
     """folder of all runs, of unveil or of jannerm/diffuser"""
     checkpoint: str | None = None
@@ -182,19 +164,12 @@ class EvalLocomotion:
     """version of the gymnasium environment"""
     episodes: Count = 30
     """number of episodes"""
-    seed: Annotated[int, Bounds(0)] = 0
-    """seed of initial states and noise"""
     fast: Literal["off", "float32", "bfloat16"] = "off"
     """faster layout of the unet and its value: equal to 1e-5 in float32, approximate in bfloat16; other
     networks are not changed"""
     compile: Literal["off", "auto"] = "off"
     """with --fast: use torch.compile where it is measured to be faster; takes minutes at first"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Count = 1
-    """CPU threads"""
-    json: str | None = None
-    """file for the result as JSON; - is standard output; by default <logbase>/<dataset>/plans/..."""
+    job: Job = JobFlags(threads=1)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -203,30 +178,17 @@ class EvalLocomotion:
 Config = TypeVar("Config", bound=TrainLocomotion | TrainValue | EvalLocomotion)
 
 PAPER = replace(PUBLISHED, batch_size=32, accumulate=2, learning_rate=2e-4, ema_decay=0.9995)
+UNET = SharedFlags(preset="paper", model="unet", width=32, shortest=0, hold_out=0.0)
 TRAIN_PRESETS = {
     "default": TrainLocomotion(),
     "tiny": changed(TrainLocomotion(), preset="tiny", width=64, depth=2, steps=1_000, save_every=500),
-    "paper": TrainLocomotion(
-        preset="paper",
-        model="unet",
-        width=32,
-        shortest=0,
-        hold_out=0.0,
-        run=replace(PAPER, steps=1_000_000, save_every=2_000),
-    ),
+    "paper": TrainLocomotion(UNET, run=replace(PAPER, steps=1_000_000, save_every=2_000)),
 }
 VALUE_PRESETS = {
     "default": TrainValue(),
     "tiny": changed(TrainValue(), preset="tiny", width=64, steps=500, save_every=500),
     "paper": TrainValue(
-        preset="paper",
-        model="unet",
-        width=32,
-        shortest=0,
-        clean=0.0,
-        normed=False,
-        hold_out=0.0,
-        run=replace(PAPER, steps=200_000, save_every=1_000),
+        replace(UNET, depth=2), clean=0.0, normed=False, run=replace(PAPER, steps=200_000, save_every=1_000)
     ),
 }
 EVAL_PRESETS = {
@@ -277,21 +239,22 @@ def folder_name(dataset: str) -> str:
 
 
 def for_dataset(config: Config, dataset: str) -> Config:
-    """The config with what suits a data set: of the preset `paper` the released overrides, of `ask` how far to guide.
+    """The config with the settings for a data set: the released overrides of the preset `paper`, and the
+    guidance scale of `ask`.
 
-    Hopper's plans are guided past the condition (scale 2); bodies that fall or flip when a step is too bold are
-    only conditioned (scale 1). Chosen on seeds from 1000 on (docs/log.md).
+    Hopper's plans have the guidance scale 2; bodies that fall or flip after a large step have the scale 1,
+    which is the conditional model itself. Chosen on seeds from 1000 on (docs/log.md).
     """
     overrides: dict[str, object] = {}
-    if config.preset == "paper" and "halfcheetah" in dataset:
+    preset, known = flat(config)["preset"], names_of(config)
+    if preset == "paper" and "halfcheetah" in dataset:
         overrides = {"horizon": 4, "multiples": (1, 4, 8), "attention": True, "scale": 0.001, "t_stopgrad": 4}
-    elif config.preset == "paper" and "hopper-medium-expert" in dataset:
+    elif preset == "paper" and "hopper-medium-expert" in dataset:
         overrides = {"scale": 0.0001, "t_stopgrad": 4}
-    elif config.preset == "ask" and "walker2d" in dataset:
+    elif preset == "ask" and "walker2d" in dataset:
         overrides = {"ask_scale": 1.0, "steps": 2}
-    elif config.preset == "ask" and "halfcheetah" in dataset:
+    elif preset == "ask" and "halfcheetah" in dataset:
         overrides = {"ask_scale": 1.0}
-    known = names_of(config)
     return changed(config, **{name: value for name, value in overrides.items() if name in known})
 
 
@@ -315,7 +278,7 @@ DIFFUSER = TRAINING | PLANNING
 
 def fit(config: Config, given: Given) -> Config:
     """The config with the released overrides for the data set that the command line names."""
-    return for_dataset(config, given("dataset") or config.dataset)
+    return for_dataset(config, given("dataset") or flat(config)["dataset"])
 
 
 DATA = Verb(

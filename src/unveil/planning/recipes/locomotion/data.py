@@ -48,7 +48,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     episodes = collect(
         body,
         parts,
-        config.seed,
+        config.job.seed,
         config.version,
         progress=lambda done: progress(title, min(done, total), total, {}),
     )
@@ -97,7 +97,7 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
         "world": f"gymnasium {body.title}-{config.version}",
         "mix": config.mix,
         "steps": len(episodes),
-        "seed": config.seed,
+        "seed": config.job.seed,
         "metrics": _numbers(body, returns)
         | {
             "length_mean": float(lengths.mean()),
@@ -108,7 +108,7 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
             text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)
         ],
         "command": f"unveil data locomotion --body {body.name} --mix {config.mix} --policies DIR "
-        f"--steps {config.steps} --seed {config.seed} --version {config.version}",
+        f"--steps {config.steps} --seed {config.job.seed} --version {config.version}",
         "versions": {name: installed[name] for name in ("mujoco", "gymnasium", "numpy")},
         "commit": commit(),
     }

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
+from unveil.runs.flags import Job, JobFlags
 
 
 @dataclass(frozen=True)
 class DataLocomotion:
     """Generate D4RL-style locomotion data: rollouts of policies of known strength, with their noise, in whole
     episodes.
+
+    The same seed gives the same file. One thread of the CPU is used, whatever the device.
 
     Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps
     200000 --seed 0
@@ -28,17 +31,12 @@ class DataLocomotion:
     cache"""
     steps: Annotated[int, Bounds(1)] = 200_000
     """minimum number of transitions; each policy contributes an equal share in whole episodes"""
-    seed: Annotated[int, Bounds(0)] = 0
-    """seed of initial states and action noise; the same seed gives the same file"""
     version: Literal["v5", "v4"] = "v5"
     """version of the gymnasium environment; v4 rewards the last, unhealthy step as D4RL did"""
     out: Path | None = None
     """HDF5 file in D4RL's layout, with a card beside it; by default $UNVEIL_HOME/locomotion/<body>-<mix>.hdf5
     in the cache"""
-    device: str = "auto"
-    """not used: data are generated on the CPU"""
-    json: str | None = None
-    """file for card and numbers as JSON; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)

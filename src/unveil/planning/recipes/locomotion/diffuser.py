@@ -4,8 +4,6 @@ takes statistics."""
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
@@ -14,7 +12,6 @@ from unveil.planning.weights.diffuser_models import ORIGIN, normalizer_kind
 if TYPE_CHECKING:
     import numpy as np
 
-    from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
     from unveil.planning.weights.diffuser import Original
 
 
@@ -58,22 +55,3 @@ def locomotion_rows(original: Original, dataset: str) -> np.ndarray:
             "way not read here"
         )
     return rows
-
-
-def load_original(
-    folder: str | Path, epoch: str = "latest", ema: bool = True, dataset: str | None = None
-) -> TrajectoryModel | ValueModel:
-    """Load the model of an experiment of jannerm/diffuser, on the CPU; see `read_original`.
-
-    Args:
-        epoch: epoch number, or latest.
-        ema: whether to use the moving average of the weights.
-        dataset: the data it was trained on, for the normaliser; without it, rows are in normalised units.
-    Raises:
-        UnveilError: as `read_original`, or another data set.
-    """
-    from unveil.planning.weights.diffuser_models import read_original
-
-    return read_original(
-        folder, epoch, ema, None if dataset is None else partial(locomotion_rows, dataset=dataset)
-    )[0]

@@ -26,7 +26,8 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     from unveil.planning.worlds.locomotion.episodes import LocomotionEpisodes
 
     check_logbase(config.logbase)
-    torch.set_num_threads(config.threads)
+    if config.job.threads:
+        torch.set_num_threads(config.job.threads)
     try:
         body = body_of(config.dataset)
     except ValueError as error:
@@ -34,20 +35,27 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         raise ValueError(
             f"{error}; runs of other bodies plan in Python: unveil.load({place!r}).act(observation)"
         ) from error
-    models = models_of(config)
-    shape = models[0].shape
+    pair = models_of(config)
+    shape, trained = pair.model.shape, str(pair.described.get("dataset") or "")
     if (shape.actions, shape.observations) != (body.actions, body.observations):
         raise UnveilError(
             f"this diffusion is of {shape.observations} observations and {shape.actions} actions, but "
-            f"{body.name} has {body.observations} "
-            f"and {body.actions}; give the `dataset` it was trained on"
+            f"{body.name} has {body.observations} and {body.actions}; give the `dataset` it was trained on"
+            + (f", {trained}" if trained else "")
         )
-    check_body(config, body.name)
+    try:
+        own = body_of(trained).name
+    except ValueError:  # the training data name no body
+        own = body.name
+    if own != body.name:
+        raise UnveilError(
+            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; "
+            f"give a {own} set"
+        )
     config = changed(config, plan_horizon=config.settings.planned(shape.horizon))
-    config, ratios = with_scale(config, *models)
-    settings = config.settings
-    planner = planner_with(config, *models)
-    world = LocomotionEpisodes(body, config.episodes, config.seed, config.version)
+    config, ratios = with_scale(config, pair)
+    settings, planner = config.settings, planner_with(config, pair)
+    world = LocomotionEpisodes(body, config.episodes, config.job.seed, config.version)
     planner.reset()
     roll(
         world,
@@ -56,7 +64,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         lambda t: progress("acting", t, config.max_episode_length, {"return": world.returns.mean()}),
     )
     metrics = locomotion_metrics(world)
-    rate = decisions_per_second(body, planner.act, planner.reset, 20, config.seed, config.version)
+    rate = decisions_per_second(body, planner.act, planner.reset, 20, config.job.seed, config.version)
     metrics |= {
         "decisions_per_second": rate,
         "candidates": settings.candidates,
@@ -77,31 +85,6 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
     return result | {"dataset": config.dataset, "record": str(record_path(config))}
 
 
-def check_body(config: EvalLocomotion, body: str) -> None:
-    """Refuse weights of another body whose sizes are the same, where their config names it.
-
-    Raises:
-        UnveilError: the training data are of another body.
-    """
-    from unveil.errors import UnveilError
-    from unveil.planning.recipes.locomotion.models import read_locomotion_config
-    from unveil.planning.recipes.locomotion.pair import diffusion_place
-    from unveil.planning.weights.diffuser_folder import is_original
-    from unveil.planning.worlds.locomotion.body import body_of
-
-    place = diffusion_place(config)
-    trained = "" if is_original(place) else str(read_locomotion_config(place).get("dataset", ""))
-    try:
-        own = body_of(trained).name
-    except ValueError:  # the training data name no body
-        return
-    if own != body:
-        raise UnveilError(
-            f"these weights were trained on {trained}, but `dataset={config.dataset}` is of another body; "
-            f"give a {own} set"
-        )
-
-
 def record_path(config: EvalLocomotion) -> Path:
     """The default file of a result, as in jannerm/diffuser:
     <logbase>/<dataset>/plans/<settings>/<seed>/rollout.json."""
@@ -109,4 +92,4 @@ def record_path(config: EvalLocomotion) -> Path:
     plan = f"{config.preset}_H{it.planned(paths.horizon)}_T{paths.n_diffusion_steps}_d{paths.discount}"
     how = f"_K{it.candidates}_{it.guidance}_{it.select}_S{it.steps}"
     plans = config.logbase / folder_name(config.dataset) / "plans"
-    return plans / (plan + how) / str(config.seed) / "rollout.json"
+    return plans / (plan + how) / str(config.job.seed) / "rollout.json"

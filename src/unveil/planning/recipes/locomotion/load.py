@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.models import check_pair, value_of
-from unveil.planning.recipes.locomotion.pair import laid_out, pair_at
+from unveil.planning.recipes.locomotion.pair import laid_out, pair_at, paired, value_of
 
 if TYPE_CHECKING:
     from unveil.planning.guided_planner import GuidedPlanner
@@ -44,36 +43,20 @@ def load_pair(
     """
     from dataclasses import replace
 
-    from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, PLANNING, for_dataset
+    from unveil.planning.recipes.locomotion.config import PLANNING
     from unveil.planning.recipes.locomotion.planner import planner_with, with_scale
-    from unveil.planning.recipes.locomotion.preset import suited
+    from unveil.planning.recipes.locomotion.preset import VALUED, preset_of
     from unveil.runs.device import find_device
     from unveil.runs.flags import changed
 
     names = {old[2:].replace("-", "_"): new[2:].replace("-", "_") for old, new in PLANNING.items()}
     fields = {names.get(name, name): value for name, value in fields.items()}
-    chosen = str(diffusion_epoch if epoch is None else epoch)
-    model, value, described = pair_at(
-        path_or_name,
-        find_device(device),
-        dataset=dataset,
-        epoch=chosen,
-        value_epoch=str(value_epoch),
-        raw=raw,
-    )
-    asks_value = any(fields.get(name, "none") != "none" for name in ("guidance", "select", "value_loadpath"))
-    name = suited(described) if preset is None else preset
-    name = "default" if preset is None and asks_value and name == "ask" else name
-    if name not in EVAL_PRESETS:
-        raise ValueError(f"load: preset is one of {', '.join(EVAL_PRESETS)}, got {preset!r}")
-    trained_on = dataset or described.get("dataset") or Path(path_or_name).name
-    config = for_dataset(EVAL_PRESETS[name], trained_on)
-    if name == "paper":
-        config = changed(config, steps=model.shape.diffusion_steps)
-    if "value_loadpath" in fields:
-        value = value_of(changed(config, device=device, raw=raw, **fields), find_device(device))
-        check_pair(model, value)
-    if value is None and preset is None and name != "ask":
+    chosen, found = str(diffusion_epoch if epoch is None else epoch), find_device(device)
+    pair = pair_at(path_or_name, found, dataset=dataset, epoch=chosen, value_epoch=str(value_epoch), raw=raw)
+    valued = any(fields.get(name, "none") != "none" for name in VALUED)
+    trained_on = dataset or pair.described.get("dataset") or Path(path_or_name).name
+    config = preset_of(pair.described, trained_on, preset, valued)
+    if pair.value is None and preset is None and config.preset != "ask" and "value_loadpath" not in fields:
         config = changed(config, guidance="none", select="none", candidates=1)
     config = config if settings is None else replace(config, settings=settings)
     place = {
@@ -83,7 +66,8 @@ def load_pair(
         "raw": raw,
         "diffusion_epoch": chosen,
     }
-    place["dataset"] = dataset or described.get("dataset") or config.dataset
     config = changed(config, **(place | fields))
-    model, value = laid_out(config, model, value)
-    return planner_with(with_scale(config, model, value)[0], model, value)
+    if "value_loadpath" in fields:
+        pair = paired(pair.model, value_of(config, found), pair.described)
+    pair = laid_out(config, pair)
+    return planner_with(with_scale(config, pair)[0], pair)

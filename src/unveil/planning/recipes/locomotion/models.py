@@ -4,37 +4,28 @@ jannerm/diffuser."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.planning.recipes.config_checks import check_trajectories
-from unveil.planning.recipes.locomotion.config import folder_name
 from unveil.runs.config import read_config
-from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
 
-    from unveil.planning.recipes.locomotion.config import EvalLocomotion
     from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel
+
+Recipe = Literal["locomotion", "value"]
 
 
 def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
     """The model sizes of a config.json."""
     from unveil.planning.trajectory_model import TrajectoryShape
 
-    return TrajectoryShape(
-        config["horizon"],
-        config["diffusion_steps"],
-        config["actions"],
-        config["observations"],
-        config["width"],
-        tuple(config["multiples"]),
-        config["attention"],
-        config["predicts"],
-        config.get("inverse", False),
-        config.get("returns", False),
-    )
+    names = ("horizon", "diffusion_steps", "actions", "observations", "width", "attention", "predicts")
+    sizes = {name: config[name] for name in names} | {"multiples": tuple(config["multiples"])}
+    return TrajectoryShape(**sizes, **{name: config.get(name, False) for name in ("inverse", "returns")})
 
 
 def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
@@ -45,15 +36,8 @@ def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
     shape = shape_of(config)
     if config.get("model", "unet") == "unet":
         return TrajectoryModel(shape)
-    network = SequenceTransformer(
-        shape.features,
-        shape.width,
-        config["depth"],
-        config["heads"],
-        config["patch"],
-        2 if shape.returns else 0,
-    )
-    return TrajectoryModel(shape, network)
+    sizes = (shape.features, shape.width, *(config[name] for name in ("depth", "heads", "patch")))
+    return TrajectoryModel(shape, SequenceTransformer(*sizes, condition=2 if shape.returns else 0))
 
 
 def value_model(config: Mapping[str, Any]) -> ValueModel:
@@ -64,84 +48,47 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
     shape = shape_of(config)
     if config.get("model", "unet") == "unet":
         return ValueModel(shape)
-    return ValueModel(
-        shape, SequenceValue(shape.features, shape.width, config["depth"], config["heads"], config["patch"])
-    )
+    sizes = (shape.features, shape.width, *(config[name] for name in ("depth", "heads", "patch")))
+    return ValueModel(shape, SequenceValue(*sizes))
 
 
-def folder_of(config: EvalLocomotion, path: str) -> Path:
-    """<logbase>/<dataset>/<path>; after f: names in braces are replaced by fields of the config."""
-    from unveil.planning.recipes.locomotion.path_template import resolve
+def load_model(
+    place: Path, recipe: Recipe, epoch: str, device: torch.device, raw: bool, dataset: str | None
+) -> tuple[TrajectoryModel | ValueModel, Mapping[str, Any]]:
+    """Load a diffusion or a value of unveil or of jannerm/diffuser, and its config.json, or that of its
+    conversion.
 
-    return config.logbase / folder_name(config.dataset) / resolve(path, flat(config))
-
-
-def trajectories_of(config: EvalLocomotion, device: torch.device) -> TrajectoryModel:
-    """The diffusion at the config's load path, of unveil or of jannerm/diffuser."""
+    Args:
+        place: a run, a checkpoint, packaged weights (of a diffusion, perhaps with its value), or a folder
+            with one experiment of jannerm/diffuser, which is a diffusion or a value whatever the recipe.
+        epoch: step of the checkpoint, or latest.
+        raw: whether to use the weights without averaging.
+        dataset: the data from which the normaliser of an experiment takes its statistics.
+    Raises:
+        UnveilError: no such run or step, weights that cannot be read, or a maze planner.
+    """
     from unveil.errors import UnveilError
-    from unveil.planning.trajectory_model import TrajectoryModel
-
-    folder = folder_of(config, config.loadpaths.diffusion_loadpath)
-    model = _original(config, folder, config.loadpaths.diffusion_epoch) or load_trajectories(
-        at_epoch(folder, config.loadpaths.diffusion_epoch), device, config.raw
-    )
-    if not isinstance(model, TrajectoryModel):
-        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see `diffusion_loadpath`")
-    return model.to(device)
-
-
-def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
-    """The value at the config's load path, of unveil or of jannerm/diffuser."""
-    from unveil.errors import UnveilError
-    from unveil.planning.trajectory_model import ValueModel
-
-    folder = folder_of(config, config.loadpaths.value_loadpath)
-    model = _original(config, folder, config.loadpaths.value_epoch) or load_value(
-        at_epoch(folder, config.loadpaths.value_epoch, "value"), device, config.raw
-    )
-    if not isinstance(model, ValueModel):
-        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see `value_loadpath`")
-    return model.to(device)
-
-
-def _original(config: EvalLocomotion, folder: Path, epoch: str) -> TrajectoryModel | ValueModel | None:
-    from unveil.planning.recipes.locomotion.diffuser import load_original
-    from unveil.planning.weights.diffuser_folder import is_original
-
-    return (
-        load_original(folder, epoch, ema=not config.raw, dataset=config.dataset)
-        if is_original(folder)
-        else None
-    )
-
-
-def load_trajectories(checkpoint: Path, device: torch.device, raw: bool = False) -> TrajectoryModel:
-    """Load a diffusion: the averaged weights of a checkpoint or the packaged weights, or with `raw` the
-    weights without averaging."""
+    from unveil.planning.recipes.locomotion.diffuser import locomotion_config, locomotion_rows
+    from unveil.planning.weights.diffuser_folder import is_maze, is_original
+    from unveil.planning.weights.diffuser_models import read_original
     from unveil.runs.checkpoints import load_weights
 
-    model = trajectory_model(read_locomotion_config(checkpoint))
-    load_weights(model, checkpoint, device, raw)
-    return model
+    if is_original(place):
+        if is_maze(place):
+            raise UnveilError(f"{place}: a maze planner; use it with `unveil eval maze`")
+        rows = None if dataset is None else partial(locomotion_rows, dataset=dataset)
+        model, original = read_original(place, epoch, not raw, rows)
+        return model.to(device), locomotion_config(original, dataset is not None)
+    checkpoint = at_epoch(place, epoch, recipe)
+    packaged = recipe == "value" and (checkpoint / "value.safetensors").is_file()
+    described = read_locomotion_config(checkpoint, "locomotion" if packaged else recipe)
+    described = described["value"] if packaged else described
+    model = trajectory_model(described) if recipe == "locomotion" else value_model(described)
+    load_weights(model, checkpoint, device, raw, name="value.safetensors" if packaged else "")
+    return model, described
 
 
-def load_value(checkpoint: Path, device: torch.device, raw: bool = False) -> ValueModel:
-    """Load a value: the averaged weights of a checkpoint or the weights packaged with a diffusion, or with
-    `raw` those without averaging."""
-    from unveil.runs.checkpoints import load_weights
-
-    packaged = checkpoint / "value.safetensors"
-    config = (
-        read_locomotion_config(checkpoint)["value"]
-        if packaged.is_file()
-        else read_locomotion_config(checkpoint, "value")
-    )
-    model = value_model(config)
-    load_weights(model, checkpoint, device, raw, name=packaged.name if packaged.is_file() else "")
-    return model
-
-
-def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = "locomotion") -> Path:
+def at_epoch(folder: Path, epoch: str, recipe: Recipe = "locomotion") -> Path:
     """The checkpoint of a run: the newest good one, or that of a step.
 
     Raises:
@@ -163,45 +110,20 @@ def at_epoch(folder: Path, epoch: str, recipe: Literal["locomotion", "value"] = 
         raise UnveilError(f"{folder}: no such run; {hint}")
     if epoch == "latest":
         return find_checkpoint(str(folder))
+    if (folder / "manifest.json").is_file():
+        raise UnveilError(
+            f"{folder} is one checkpoint, so it has no epoch {epoch!r}; leave the epoch out, or give the "
+            "folder of the run"
+        )
     if not epoch.isdigit():
         raise UnveilError(f"an epoch is a step number or latest, got {epoch!r}")
     chosen = folder / f"checkpoint-{int(epoch)}"
     if not chosen.is_dir():
-        there = (
-            ", ".join(str(place.name.removeprefix("checkpoint-")) for place in checkpoints(folder)) or "none"
-        )
+        there = ", ".join(place.name.removeprefix("checkpoint-") for place in checkpoints(folder)) or "none"
         raise UnveilError(f"{folder}: no checkpoint of step {int(epoch)}; there: {there}")
     return find_checkpoint(str(chosen))
 
 
-def check_pair(model: TrajectoryModel, value: ValueModel) -> None:
-    """Refuse a value that cannot guide this diffusion.
-
-    Raises:
-        UnveilError: the two differ in rows, schedule or normalisation.
-    """
-    import torch
-
-    from unveil.errors import UnveilError
-
-    for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
-        needed, got = getattr(model.shape, name), getattr(value.shape, name)
-        if got != needed:
-            raise UnveilError(
-                f"this value was trained with {name} {got}, the diffusion with {needed}; train both alike"
-            )
-    for name in ("low", "high"):
-        if not torch.allclose(
-            getattr(model.normalization, name), getattr(value.normalization, name), rtol=1e-3, atol=1e-3
-        ):
-            raise UnveilError(
-                "this value was trained on differently normalised data than the diffusion; use one data set "
-                "and one `normalizer`"
-            )
-
-
-def read_locomotion_config(
-    folder: Path, recipe: Literal["locomotion", "value"] = "locomotion"
-) -> dict[str, Any]:
+def read_locomotion_config(folder: Path, recipe: Recipe = "locomotion") -> dict[str, Any]:
     """The config.json of a diffusion or a value for locomotion; raises as `read_config`."""
     return read_config(folder, recipe, check_trajectories)

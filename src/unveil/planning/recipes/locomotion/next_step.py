@@ -12,32 +12,27 @@ from unveil.runs.flags import flat
 if TYPE_CHECKING:
     from unveil.planning.recipes.locomotion.config import EvalLocomotion, TrainLocomotion, TrainValue
 
-CARRIED = (
-    "horizon",
-    "n_diffusion_steps",
-    "discount",
-    "normalizer",
-    "inverse",
-    "hold_out",
-)  # settings that name a folder, or that diffusion and value must share
+CARRIED = ("horizon", "n_diffusion_steps", "discount", "normalizer", "inverse", "hold_out")
+"""Settings that name a folder, or that diffusion and value must share."""
 
 
 def after_diffusion(config: TrainLocomotion, run: Path) -> str:
     """The command that trains the value of a diffusion."""
-    line = f"unveil train value --preset {config.preset}{_place(config)}"
-    return line + _carried(config, VALUE_PRESETS[config.preset])
+    preset = config.shared.preset
+    return f"unveil train value --preset {preset}{_place(config)}" + _carried(config, VALUE_PRESETS[preset])
 
 
 def after_value(config: TrainValue, run: Path) -> str:
     """The command that evaluates both; or, for a body without a simulator, how to plan in Python."""
-    place = config.logbase / folder_name(config.dataset)
-    if not has_body(config.dataset, run):
+    shared = config.shared
+    if not has_body(shared.dataset, run):
+        place = shared.logbase / folder_name(shared.dataset)
         return (
             f"in Python, planner = unveil.load({str(place)!r}); action = planner.act(observation)   "
             "(no simulator of this body is known, so `unveil eval locomotion` cannot score it)"
         )
     line = f"unveil eval locomotion{_place(config)}"
-    preset = config.preset if config.preset in EVAL_PRESETS else "default"
+    preset = shared.preset if shared.preset in EVAL_PRESETS else "default"
     line += f" --preset {preset}" if preset != "default" else ""
     line += _carried(config, EVAL_PRESETS[preset])
     if config.prefix != type(config)().prefix:
@@ -47,12 +42,13 @@ def after_value(config: TrainValue, run: Path) -> str:
 
 
 def _place(config: TrainLocomotion | TrainValue) -> str:
-    return f" --dataset {shlex.quote(config.dataset)} --logbase {shlex.quote(str(config.logbase))}"
+    dataset, logbase = config.shared.dataset, config.shared.logbase
+    return f" --dataset {shlex.quote(dataset)} --logbase {shlex.quote(str(logbase))}"
 
 
 def _carried(config: TrainLocomotion | TrainValue, other: TrainValue | EvalLocomotion) -> str:
     """The flags of `CARRIED` whose values differ from the defaults of the next command."""
-    own, default, line = flat(config), flat(for_dataset(other, config.dataset)), ""
+    own, default, line = flat(config), flat(for_dataset(other, config.shared.dataset)), ""
     for name in CARRIED:
         mine, theirs = own.get(name), default.get(name)
         if None not in (mine, theirs) and mine != theirs:

@@ -5,17 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from unveil.planning.recipes.locomotion.models import (
-    at_epoch,
-    check_pair,
-    folder_of,
-    load_trajectories,
-    load_value,
-    trajectories_of,
-    value_of,
-)
+from unveil.planning.recipes.locomotion.config import folder_name
+from unveil.planning.recipes.locomotion.models import Recipe, load_model
+from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +31,46 @@ class Pair(NamedTuple):
     model: TrajectoryModel
     value: ValueModel | None
     described: Mapping[str, Any]
+
+
+def paired(model: TrajectoryModel, value: ValueModel | None, described: Mapping[str, Any]) -> Pair:
+    """The pair of a diffusion and a value that can guide it.
+
+    Raises:
+        UnveilError: the two differ in rows, schedule or normalisation.
+    """
+    import torch
+
+    from unveil.errors import UnveilError
+
+    if value is None:
+        return Pair(model, None, described)
+    for name in ("actions", "observations", "inverse", "diffusion_steps", "horizon"):
+        needed, got = getattr(model.shape, name), getattr(value.shape, name)
+        if got != needed:
+            raise UnveilError(
+                f"this value was trained with {name} {got}, the diffusion with {needed}; train both alike"
+            )
+    ours, theirs = model.normalization, value.normalization
+    for a, b in ((ours.low, theirs.low), (ours.high, theirs.high)):
+        if not torch.allclose(a, b, rtol=1e-3, atol=1e-3):
+            raise UnveilError(
+                "this value was trained on differently normalised data than the diffusion; use one data set "
+                "and one `normalizer`"
+            )
+    return Pair(model, value, described)
+
+
+def folder_at(path_or_name: str) -> Path:
+    """A folder, or that of a zoo name.
+
+    Raises:
+        UnveilError: neither.
+    """
+    from unveil.runs.checkpoints import find_checkpoint, zoo_names
+
+    path = Path(path_or_name)
+    return path if path.is_dir() and path_or_name not in zoo_names() else find_checkpoint(path_or_name)
 
 
 def places_below(folder: Path) -> list[Path]:
@@ -75,42 +109,24 @@ def pair_at(
         UnveilError: no diffusion or several, several values, or a value that does not belong to the
             diffusion.
     """
-    from functools import partial
-
     from unveil.errors import UnveilError
-    from unveil.planning.recipes.locomotion.diffuser import locomotion_config, locomotion_rows
-    from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.trajectory_model import TrajectoryModel
-    from unveil.planning.weights.diffuser_folder import is_experiment, is_maze
-    from unveil.planning.weights.diffuser_models import read_original
-    from unveil.runs.checkpoints import find_checkpoint, zoo_names
     from unveil.runs.config import read_recipe
 
-    named = path_or_name in zoo_names()
-    folder = find_checkpoint(path_or_name) if named or not Path(path_or_name).is_dir() else Path(path_or_name)
+    folder = folder_at(path_or_name)
     diffusions: list[tuple[TrajectoryModel, Mapping[str, Any]]] = []
     values: list[ValueModel] = []
-    rows = None if dataset is None else partial(locomotion_rows, dataset=dataset)
     for place in places_below(folder):
-        if is_experiment(place):
-            if is_maze(place):
-                raise UnveilError(f"{place}: a maze planner; use it with `unveil eval maze`")
-            wanted = value_epoch if place.parent.name == "values" else epoch
-            model, original = read_original(place, wanted, not raw, rows)
-            model.to(device)
+        recipe = read_recipe(place) or ("value" if place.parent.name == "values" else "locomotion")
+        parts = [(recipe, value_epoch if recipe == "value" else epoch)]
+        if guided and (place / "value.safetensors").is_file():
+            parts.append(("value", "latest"))
+        for part, step in parts:
+            model, described = load_model(place, cast(Recipe, part), step, device, raw, dataset)
             if isinstance(model, TrajectoryModel):
-                diffusions.append((model, locomotion_config(original, dataset is not None)))
+                diffusions.append((model, described))
             else:
                 values.append(model)
-            continue
-        recipe = read_recipe(place)
-        checkpoint = _checkpoint(place, epoch if recipe == "locomotion" else value_epoch, path_or_name)
-        if recipe == "value":
-            values.append(load_value(checkpoint, device, raw))
-            continue
-        diffusions.append((load_trajectories(checkpoint, device, raw), read_locomotion_config(checkpoint)))
-        if guided and (checkpoint / "value.safetensors").is_file():
-            values.append(load_value(checkpoint, device, raw))
     if values and not diffusions:
         raise UnveilError(
             f"{folder} holds a value and no diffusion to guide; give the folder above both, "
@@ -121,45 +137,42 @@ def pair_at(
             f"{folder} holds {len(diffusions)} diffusions and {len(values)} values; give a folder with one "
             "of each"
         )
-    (model, described), value = diffusions[0], values[0] if values else None
-    if value is not None and guided:
-        check_pair(model, value)
-    return Pair(model, value if guided else None, described)
+    (model, described), value = diffusions[0], values[0] if values and guided else None
+    return paired(model, value, described)
 
 
-def diffusion_place(config: EvalLocomotion) -> Path:
-    """The folder of an evaluation's diffusion: a checkpoint, packaged weights, or a folder of
-    jannerm/diffuser."""
-    from unveil.planning.weights.diffuser_folder import is_original
-    from unveil.runs.checkpoints import find_checkpoint, zoo_names
-    from unveil.runs.config import read_recipe
+def folder_of(config: EvalLocomotion, path: str) -> Path:
+    """<logbase>/<dataset>/<path>; after f: names in braces are replaced by fields of the config."""
+    from unveil.planning.recipes.locomotion.path_template import resolve
 
-    folder = (
-        folder_of(config, config.loadpaths.diffusion_loadpath)
-        if config.checkpoint is None
-        else Path(config.checkpoint)
-    )
-    if config.checkpoint in zoo_names():
-        return find_checkpoint(str(config.checkpoint))
-    if is_original(folder):
-        return folder
-    place = next((place for place in places_below(folder) if read_recipe(place) == "locomotion"), folder)
-    return _checkpoint(place, config.loadpaths.diffusion_epoch, str(folder))
+    return config.logbase / folder_name(config.dataset) / resolve(path, flat(config))
 
 
-def _checkpoint(place: Path, epoch: str, name: str) -> Path:
+def diffusion_of(config: EvalLocomotion, device: torch.device) -> tuple[TrajectoryModel, Mapping[str, Any]]:
+    """The diffusion at the config's load path, and its config.json."""
     from unveil.errors import UnveilError
-    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.planning.trajectory_model import TrajectoryModel
 
-    if epoch != "latest" and (place / "manifest.json").is_file():
-        raise UnveilError(
-            f"{name} is one checkpoint, so it has no epoch {epoch!r}; leave the epoch out, or give the "
-            "folder of the run"
-        )
-    return find_checkpoint(str(place)) if epoch == "latest" else at_epoch(place, epoch)
+    folder, epoch = folder_of(config, config.loadpaths.diffusion_loadpath), config.loadpaths.diffusion_epoch
+    model, described = load_model(folder, "locomotion", epoch, device, config.raw, config.dataset)
+    if not isinstance(model, TrajectoryModel):
+        raise UnveilError(f"{folder} holds a value, but a diffusion is needed; see `diffusion_loadpath`")
+    return model, described
 
 
-def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | None]:
+def value_of(config: EvalLocomotion, device: torch.device) -> ValueModel:
+    """The value at the config's load path."""
+    from unveil.errors import UnveilError
+    from unveil.planning.trajectory_model import ValueModel
+
+    folder, epoch = folder_of(config, config.loadpaths.value_loadpath), config.loadpaths.value_epoch
+    model, _ = load_model(folder, "value", epoch, device, config.raw, config.dataset)
+    if not isinstance(model, ValueModel):
+        raise UnveilError(f"{folder} holds a diffusion, but a value is needed; see `value_loadpath`")
+    return model
+
+
+def models_of(config: EvalLocomotion) -> Pair:
     """Load the diffusion of an evaluation, and the value if guidance or selection needs it; the two must fit
     each other.
 
@@ -168,33 +181,28 @@ def models_of(config: EvalLocomotion) -> tuple[TrajectoryModel, ValueModel | Non
     """
     from unveil.runs.device import find_device
 
-    device = find_device(config.device)
+    device = find_device(config.job.device)
     wanted = config.settings.select != "none" or config.settings.guidance != "none"
     paths = config.loadpaths
-    if config.checkpoint is not None:
-        named = paths.value_loadpath != type(paths)().value_loadpath
-        model, value, _ = pair_at(
-            config.checkpoint,
-            device,
-            dataset=config.dataset,
-            epoch=paths.diffusion_epoch,
-            value_epoch=paths.value_epoch,
-            raw=config.raw,
-            guided=wanted and not named,
-        )
-        if wanted and value is None and (named or folder_of(config, paths.value_loadpath).is_dir()):
-            value = value_of(config, device)
-    else:
-        model = trajectories_of(config, device)
-        value = value_of(config, device) if wanted else None
-    if value is not None:
-        check_pair(model, value)
-    return laid_out(config, model, value)
+    if config.checkpoint is None:
+        model, described = diffusion_of(config, device)
+        return laid_out(config, paired(model, value_of(config, device) if wanted else None, described))
+    named = paths.value_loadpath != type(paths)().value_loadpath
+    pair = pair_at(
+        config.checkpoint,
+        device,
+        dataset=config.dataset,
+        epoch=paths.diffusion_epoch,
+        value_epoch=paths.value_epoch,
+        raw=config.raw,
+        guided=wanted and not named,
+    )
+    if wanted and pair.value is None and (named or folder_of(config, paths.value_loadpath).is_dir()):
+        pair = paired(pair.model, value_of(config, device), pair.described)
+    return laid_out(config, pair)
 
 
-def laid_out(
-    config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
-) -> tuple[TrajectoryModel, ValueModel | None]:
+def laid_out(config: EvalLocomotion, pair: Pair) -> Pair:
     """The models, with the faster layout of the published networks if `fast` is set."""
     import torch
 
@@ -202,9 +210,8 @@ def laid_out(
     from unveil.planning.trajectory_model import fast_trajectories, fast_value
 
     if config.fast == "off":
-        return model, value
+        return pair
     dtype = torch.float32 if config.fast == "float32" else torch.bfloat16
     quicker = Measured if config.compile == "auto" else None
-    return fast_trajectories(model, dtype, quicker), None if value is None else fast_value(
-        value, dtype, quicker
-    )
+    value = None if pair.value is None else fast_value(pair.value, dtype, quicker)
+    return Pair(fast_trajectories(pair.model, dtype, quicker), value, pair.described)

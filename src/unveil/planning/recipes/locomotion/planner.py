@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unveil.planning.recipes.locomotion.pair import models_of
+from unveil.planning.recipes.locomotion.pair import Pair, models_of
 from unveil.runs.flags import changed
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
     """The planner of a config, with weights from the zoo or from its load paths."""
-    models = models_of(config)
-    return planner_with(with_scale(config, *models)[0], *models)
+    pair = models_of(config)
+    return planner_with(with_scale(config, pair)[0], pair)
 
 
-def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None) -> GuidedPlanner:
+def planner_with(config: EvalLocomotion, pair: Pair) -> GuidedPlanner:
     """The planner of a config, with these models.
 
     Raises:
@@ -33,6 +34,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     """
     from unveil.planning.guided_planner import GuidedPlanner, value_at
 
+    model, value, _ = pair
     settings = settings_of(config.settings, model)
     if value is None and (settings.guidance != "none" or settings.select != "none"):
         instead = (
@@ -45,7 +47,7 @@ def planner_with(config: EvalLocomotion, model: TrajectoryModel, value: ValueMod
     score = None
     if value is not None and settings.select != "none":
         score = value_at(value, 0.0 if settings.select == "critic" else 1.0 / value.shape.diffusion_steps)
-    return GuidedPlanner(model, form_of(settings, model, value), score, settings, seed=config.seed)
+    return GuidedPlanner(model, form_of(settings, model, value), score, settings, seed=config.job.seed)
 
 
 def settings_of(settings: GuidedSettings, model: TrajectoryModel) -> GuidedSettings:
@@ -77,9 +79,7 @@ def form_of(settings: GuidedSettings, model: TrajectoryModel, value: ValueModel 
     return forms.ascent(value, schedule, steps, it.scale, it.n_guide_steps, stop, by_variance, it.temperature)
 
 
-def with_scale(
-    config: EvalLocomotion, model: TrajectoryModel, value: ValueModel | None
-) -> tuple[EvalLocomotion, dict[float, float]]:
+def with_scale(config: EvalLocomotion, pair: Pair) -> tuple[EvalLocomotion, dict[float, float]]:
     """The config with a number for `scale="auto"`: the largest scale of a geometric grid whose plans surprise
     the model no more than the recording does. The plans are single candidates from 256 states of episodes
     that were not trained on.
@@ -98,14 +98,15 @@ def with_scale(
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.value_guidance import largest_unsurprising
 
+    model, value, described = pair
     settings = settings_of(config.settings, model)
     if settings.scale != "auto" or settings.guidance == "none" or value is None:
         return config, {}
     horizon = settings.planned(model.shape.horizon)
-    share = held_out_share(config)
+    share = held_out_share(described)
     _, held = held_out(read_episodes(config.dataset), share, seed=0)
     windows = Trajectories(held)
-    first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.seed))
+    first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.job.seed))
     rows, _ = windows.windows(first, horizon)
     recorded = model.normalization.normalized(rows.to(model.device))[..., model.shape.planned]
     states = rows[:, 0, model.shape.actions :].numpy()
@@ -115,7 +116,7 @@ def with_scale(
 
     def plans(scale: float) -> torch.Tensor:
         form = form_of(replace(single, scale=scale), model, value)
-        return GuidedPlanner(model, form, None, single, seed=config.seed).best(states)
+        return GuidedPlanner(model, form, None, single, seed=config.job.seed).best(states)
 
     grid = [10.0 ** (k / 2) for k in range(-10, 3)]
     scale, ratios = largest_unsurprising(model, plans, recorded, grid)
@@ -132,28 +133,22 @@ def with_scale(
     return changed(config, scale=scale), ratios
 
 
-def held_out_share(config: EvalLocomotion) -> float:
-    """The fraction of episodes that the diffusion of this config was not trained on.
+def held_out_share(described: Mapping[str, Any]) -> float:
+    """The fraction of episodes that the diffusion of this config.json was not trained on.
 
     Raises:
         UnveilError: it was trained on all episodes, as Diffuser's models are.
     """
     from unveil.errors import UnveilError
-    from unveil.planning.recipes.locomotion.models import read_locomotion_config
-    from unveil.planning.recipes.locomotion.pair import diffusion_place
-    from unveil.planning.weights.diffuser_folder import is_original
     from unveil.planning.weights.diffuser_models import ORIGIN
 
-    place = diffusion_place(config)
-    described = {"origin": ORIGIN} if is_original(place) else read_locomotion_config(place)
-    if described.get("origin") == ORIGIN:
-        raise UnveilError(
-            "`scale='auto'` needs episodes that were not trained on, but the original trains on all of its "
-            "data; give a number"
+    if share := described.get("hold_out"):
+        return float(share)
+    raise UnveilError(
+        "`scale='auto'` needs episodes that were not trained on, "
+        + (
+            "but the original trains on all of its data; give a number"
+            if described.get("origin") == ORIGIN
+            else "train with `hold_out=0.05`, or give a number"
         )
-    if not described.get("hold_out"):
-        raise UnveilError(
-            "`scale='auto'` needs episodes that were not trained on; train with `hold_out=0.05`, or give a "
-            "number"
-        )
-    return float(described["hold_out"])
+    )

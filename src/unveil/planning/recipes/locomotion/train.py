@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unveil.checks import whole
-from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
+from unveil.planning.recipes.locomotion.config import TrainValue, check_logbase, folder_name
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
 
     from unveil.planning.data.episodes import Episodes
-    from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValue
+    from unveil.planning.recipes.locomotion.config import SharedFlags, TrainLocomotion
     from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
     from unveil.planning.trajectory_training import TrajectoryBatch
     from unveil.runs.progress import Progress
     from unveil.runs.training import Task
 
+LOWER = "--horizon or --width"
+
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
     """The run folder, <logbase>/<dataset>/<prefix>_H<horizon>_T<steps>[_d<discount>], named as in
     jannerm/diffuser."""
-    name = f"{config.prefix}_H{config.horizon}_T{config.n_diffusion_steps}"
-    discount = getattr(config, "discount", None)
-    return config.run.out or config.logbase / folder_name(config.dataset) / (
-        name if discount is None else f"{name}_d{discount}"
-    )
+    shared = config.shared
+    name = f"{config.prefix}_H{shared.horizon}_T{shared.n_diffusion_steps}"
+    name += f"_d{config.discount}" if isinstance(config, TrainValue) else ""
+    return config.run.out or shared.logbase / folder_name(shared.dataset) / name
 
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
@@ -53,17 +54,16 @@ def _train(
     from unveil.runs.training import begin, run_task
 
     check(config)
-    flags = (
-        config.run
-        if may_autocast(config) or config.run.bfloat16 is not None
-        else replace(config.run, bfloat16=False)
-    )
-    device = begin(flags, run_folder(config))
-    episodes = training_episodes(config)
+    run, flags, shared = run_folder(config), config.run, config.shared
+    if recipe == "value" and shared.model == "unet" and flags.bfloat16 is None:
+        # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
+        flags = replace(flags, bfloat16=False)
+    device = begin(flags, run)
+    episodes = training_episodes(shared)
     described = _described(config, episodes, recipe)
-    task, run = task_of(episodes, described), run_folder(config)
-    if config.start_from is not None:
-        begin_with(task.model, config.start_from, described)
+    task = task_of(episodes, described)
+    if shared.start_from is not None:
+        begin_with(task.model, shared.start_from, described)
     run_task(task, flags, device, run, described, type(config)(), progress)
     return run
 
@@ -74,8 +74,6 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
     Raises:
         UnveilError: no run of this recipe, or one with another network or diffusion.
     """
-    from dataclasses import asdict, replace
-
     import torch
 
     from unveil.errors import UnveilError
@@ -108,26 +106,25 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     import torch
 
     from unveil.planning.data.trajectories import Trajectories, ranks, returns_to_go
-    from unveil.planning.recipes.locomotion.models import shape_of, trajectory_model
+    from unveil.planning.recipes.locomotion.models import trajectory_model
     from unveil.planning.trajectory_training import trajectory_batches, trajectory_loss
+    from unveil.runs.training import Task
 
+    shared, size = config.shared, config.run.batch_size
     torch.manual_seed(config.run.seed)  # initial weights
     model = trajectory_model(described)
-    learn_normalization(model, episodes, config.normalizer)
+    learn_normalization(model, episodes, shared.normalizer)
     targets = None
-    if shape_of(described).returns:
-        targets = torch.from_numpy(
-            ranks(returns_to_go(episodes, config.returns_discount, config.termination_penalty))
-        )
-    windows, shape = Trajectories(episodes), shape_of(described)
+    if model.shape.returns:
+        returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
+        targets = torch.from_numpy(ranks(returns))
+    windows, horizons = Trajectories(episodes), lengths(shared)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
-        return trajectory_batches(
-            windows, shape, count, targets, horizons=lengths(config), untold=config.untold
-        )
+        return trajectory_batches(windows, model.shape, count, targets, horizons=horizons, drop=config.untold)
 
     loss = partial(trajectory_loss, action_weight=config.action_weight, discount=config.loss_discount)
-    return _task(config, model, draws, loss)
+    return Task(model, draws(size), loss, {}, draws=draws, size=size, lower=LOWER)
 
 
 def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
@@ -138,38 +135,28 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
     from unveil.files.notes import note
     from unveil.network.scales import constant_scale, is_constant
     from unveil.planning.data.trajectories import Trajectories, returns_to_go
-    from unveil.planning.recipes.locomotion.models import shape_of, value_model
+    from unveil.planning.recipes.locomotion.models import value_model
     from unveil.planning.trajectory_training import trajectory_batches, value_loss
-
-    targets = returns_to_go(episodes, config.discount, config.termination_penalty)
-    torch.manual_seed(config.run.seed)  # initial weights
-    model = value_model(described)
-    learn_normalization(model, episodes, config.normalizer)
-    if config.normed:
-        mean, deviation = float(targets.mean(dtype=np.float64)), float(targets.std(dtype=np.float64))
-        flat = bool(is_constant(np.array([2.0 * deviation]), np.abs(targets).max(keepdims=True))[0])
-        model.offset.fill_(mean)
-        model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if flat else deviation)
-        if flat:
-            note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
-    windows, shape, returns = Trajectories(episodes), shape_of(described), torch.from_numpy(targets)
-
-    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
-        return trajectory_batches(windows, shape, count, returns, config.clean, lengths(config))
-
-    return _task(config, model, draws, value_loss)
-
-
-def _task(
-    config: TrainLocomotion | TrainValue,
-    model: torch.nn.Module,
-    draws: Callable[[int], Callable[[torch.Generator], TrajectoryBatch]],
-    loss: Callable[[torch.nn.Module, TrajectoryBatch], tuple[torch.Tensor, Mapping[str, float]]],
-) -> Task:
     from unveil.runs.training import Task
 
-    task = Task(model, draws(config.run.batch_size), loss, {}, draws=draws, size=config.run.batch_size)
-    return task._replace(lower="--horizon or --width")
+    shared, size = config.shared, config.run.batch_size
+    targets = returns_to_go(episodes, config.discount, shared.termination_penalty)
+    torch.manual_seed(config.run.seed)  # initial weights
+    model = value_model(described)
+    learn_normalization(model, episodes, shared.normalizer)
+    if config.normed:
+        mean, deviation = float(targets.mean(dtype=np.float64)), float(targets.std(dtype=np.float64))
+        constant = bool(is_constant(np.array([2.0 * deviation]), np.abs(targets).max(keepdims=True))[0])
+        model.offset.fill_(mean)
+        model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if constant else deviation)
+        if constant:
+            note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
+    windows, returns, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
+
+    def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
+        return trajectory_batches(windows, model.shape, count, returns, config.clean, horizons)
+
+    return Task(model, draws(size), value_loss, {}, draws=draws, size=size, lower=LOWER)
 
 
 def learn_normalization(
@@ -188,14 +175,14 @@ def learn_normalization(
         note(f"{names} (from 0) vary by less than 1e-4 of their size, so they count as constant")
 
 
-def lengths(config: TrainLocomotion | TrainValue) -> tuple[int, ...]:
+def lengths(shared: SharedFlags) -> tuple[int, ...]:
     """The lengths of training windows: the shortest and its multiples, and the longest."""
-    if not config.shortest:
-        return (config.horizon,)
-    return tuple(sorted({*range(config.shortest, config.horizon, config.shortest), config.horizon}))
+    if not shared.shortest:
+        return (shared.horizon,)
+    return tuple(sorted({*range(shared.shortest, shared.horizon, shared.shortest), shared.horizon}))
 
 
-def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
+def training_episodes(shared: SharedFlags) -> Episodes:
     """The data set without the held-out episodes.
 
     Raises:
@@ -204,10 +191,12 @@ def training_episodes(config: TrainLocomotion | TrainValue) -> Episodes:
     from unveil.planning.data.episodes import held_out
     from unveil.planning.data.source import read_episodes
 
-    episodes = read_episodes(config.dataset)
-    if config.hold_out and len(episodes.ends) < 2:
-        raise ValueError(f"{config.dataset} is one episode, so none can be held out; give `hold_out=0`")
-    return held_out(episodes, config.hold_out, seed=0)[0] if config.hold_out else episodes
+    episodes = read_episodes(shared.dataset)
+    if not shared.hold_out:
+        return episodes
+    if len(episodes.ends) < 2:
+        raise ValueError(f"{shared.dataset} is one episode, so none can be held out; give `hold_out=0`")
+    return held_out(episodes, shared.hold_out, seed=0)[0]
 
 
 def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
@@ -215,8 +204,9 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
     `TrajectoryShape`."""
     from unveil.runs.training import as_json
 
+    fields = flat(config)
     sizes = {
-        "diffusion_steps": config.n_diffusion_steps,
+        "diffusion_steps": config.shared.n_diffusion_steps,
         "actions": episodes.actions.shape[1],
         "observations": episodes.observations.shape[1],
         "normalized": True,
@@ -224,19 +214,11 @@ def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe:
         "transitions": len(episodes),
         "episodes": len(episodes.ends),
         "recipe": recipe,
-        "attention": getattr(config, "attention", False),
-        "predicts": "eps" if getattr(config, "predict_epsilon", False) else "x0",
-        "returns": recipe == "locomotion"
-        and config.model == "transformer"
-        and getattr(config, "returns", None) is not False,
+        "attention": fields.get("attention", False),
+        "predicts": "eps" if fields.get("predict_epsilon") else "x0",
+        "returns": fields.get("returns", False) is not False and config.shared.model == "transformer",
     }
-    return as_json(flat(config) | sizes)
-
-
-def may_autocast(config: TrainLocomotion | TrainValue) -> bool:
-    """Whether bfloat16 may be used: not by the published value network, since on CPUs PyTorch 2.13's bfloat16
-    convolution over a single position has no finite gradient."""
-    return config.model == "transformer" or not hasattr(config, "clean")
+    return as_json(fields | sizes)
 
 
 def check(config: TrainLocomotion | TrainValue) -> None:
@@ -245,33 +227,30 @@ def check(config: TrainLocomotion | TrainValue) -> None:
     Raises:
         ValueError: the field, what is needed and what was given.
     """
-    check_logbase(config.logbase)
+    shared, value = config.shared, isinstance(config, TrainValue)
+    check_logbase(shared.logbase)
     whole("`batch_size`", config.run.batch_size)
-    value = hasattr(config, "clean")
-    if not config.multiples:
+    if not shared.multiples:
         raise ValueError("`multiples` must be at least one number, got none")
-    if getattr(config, "returns", None) and config.model == "unet":
-        raise ValueError("`returns` needs `model='transformer'`: the published U-Net has no condition")
-    if config.model == "transformer":
-        if config.width % (2 * config.heads):
-            raise ValueError(f"`width` must be a multiple of twice `heads`, got {config.width}")
+    if shared.model == "transformer":
+        if shared.width % (2 * shared.heads):
+            raise ValueError(f"`width` must be a multiple of twice `heads`, got {shared.width}")
         return
-    if config.width % 8 or (value and config.width * config.multiples[-1] % 32):
+    if not isinstance(config, TrainValue) and config.returns:
+        raise ValueError("`returns` needs `model='transformer'`: the published U-Net has no condition")
+    if shared.width % 8 or (value and shared.width * shared.multiples[-1] % 32):
         raise ValueError(
             "`width` must be a multiple of 8, and for values width times the last of `multiples` of 32, "
-            f"got {config.width}"
+            f"got {shared.width}"
         )
-    if value:
-        return
-    halvings = len(config.multiples) - 1
-    if config.horizon % 2**halvings:
+    halvings = 0 if value else len(shared.multiples) - 1
+    if shared.horizon % 2**halvings:
         raise ValueError(
-            f"`horizon={config.horizon}` cannot be halved {halvings} times; give another, or fewer "
+            f"`horizon={shared.horizon}` cannot be halved {halvings} times; give another, or fewer "
             "`multiples`"
         )
-    if config.shortest % 2**halvings:
+    if shared.shortest % 2**halvings:
         raise ValueError(
-            f"`shortest={config.shortest}` cannot be halved {halvings} times by the unet; give "
-            f"`shortest={2**halvings}`, or "
-            "`shortest=0` for windows of `horizon` alone"
+            f"`shortest={shared.shortest}` cannot be halved {halvings} times by the unet; give "
+            f"`shortest={2**halvings}`, or `shortest=0` for windows of `horizon` alone"
         )

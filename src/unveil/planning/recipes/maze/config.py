@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes
 
 from unveil.checks import Bounds, check_fields
 from unveil.planning.planner_settings import PlannerSettings
-from unveil.runs.flags import PUBLISHED, Run, RunFlags, changed
+from unveil.runs.flags import PUBLISHED, Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
 
 Count = Annotated[int, Bounds(1)]
@@ -111,14 +111,7 @@ class EvalMaze:
     """number of pairs of start and goal, planned one at a time, over which planning is timed"""
     reference: bool = True
     """score the data controller and the oracle too"""
-    seed: Seed = 0
-    """seed of starts, goals and noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Count = 1
-    """CPU threads"""
-    json: str | None = None
-    """file for the result as JSON; - is standard output"""
+    job: Job = JobFlags(threads=1)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -148,12 +141,7 @@ class SampleMaze:
     out: Path = Path("plan.png")
     """picture: .png, or .gif that shows the path appear out of noise, by default in 24 steps at temperature
     1"""
-    seed: Seed = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    json: str | None = None
-    """file for the path as JSON; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -185,6 +173,8 @@ class Demo:
 class DataMaze:
     """Generate D4RL's Maze2D data: one noisy waypoint controller, random targets, no resets.
 
+    The same seed gives the same file. One thread of the CPU is used, whatever the device.
+
     Example: unveil data maze --maze large --steps 1000000 --seed 0 --out large.hdf5
     """
 
@@ -196,12 +186,7 @@ class DataMaze:
     """standard deviation of the noise on the controller's force"""
     out: Path | None = None
     """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
-    seed: int = 0
-    """seed of controller and targets; the same seed gives the same file"""
-    device: str = "auto"
-    """not used: data are generated on the CPU"""
-    json: str | None = None
-    """file for means and standard deviations as JSON; - is standard output"""
+    job: Job = JobFlags()
 
 
 STEPS = {"--sampling-steps": "--steps"}

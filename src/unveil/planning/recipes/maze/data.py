@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unveil.planning.recipes.maze.config import DataMaze
 from unveil.planning.recipes.maze.load import find_layout
+from unveil.runs.flags import JobFlags
 
 if TYPE_CHECKING:
     from unveil.planning.data.episodes import Episodes
@@ -41,7 +42,7 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     from unveil.planning.worlds.maze.collect import collect
 
     layout = find_layout(config.maze)
-    out = config.out or data_path(layout, config.steps, config.seed, config.noise)
+    out = config.out or data_path(layout, config.steps, config.job.seed, config.noise)
     if out.is_dir():
         raise ValueError(f"{out} is a folder; `out` needs a file name such as {out / 'maze.hdf5'}")
     check_output(out)
@@ -49,7 +50,7 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
     episodes = collect(
         layout,
         config.steps,
-        np.random.default_rng(config.seed),
+        np.random.default_rng(config.job.seed),
         config.noise,
         lambda done: progress(f"generating {layout.name}", done, config.steps, {}),
     )
@@ -89,9 +90,8 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
     if config.data is None:
         path = data_path(layout, config.data_steps, config.data_seed)
         if not path.is_file():
-            make_data(
-                DataMaze(maze=config.maze, steps=config.data_steps, seed=config.data_seed, out=path), progress
-            )
+            job = JobFlags(seed=config.data_seed)
+            make_data(DataMaze(maze=config.maze, steps=config.data_steps, out=path, job=job), progress)
         return read_file(path)
     path = found(config.data)
     episodes = read_file(path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.maze.config import Demo
+from unveil.runs.flags import JobFlags
 from unveil.runs.machine import command_name
 
 
@@ -22,7 +24,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     from unveil.planning.evaluation.maze_pictures import plan_frames, rollout_frames
     from unveil.planning.recipes.maze.config import EvalMaze
     from unveil.planning.recipes.maze.evaluate import evaluate_maze
-    from unveil.planning.recipes.maze.load import load_planner, trained_layout
+    from unveil.planning.recipes.maze.load import layout_of, planner_of, read_maze_config
     from unveil.planning.worlds.maze.episodes import MazeEpisodes
     from unveil.runs.checkpoints import find_checkpoint
     from unveil.runs.tables import score_rows
@@ -34,12 +36,14 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
         check_output(config.out / name)
     torch.set_num_threads(1)  # matrices are small: more threads are slower
     folder = find_checkpoint(config.checkpoint)
-    layout = trained_layout(folder)
+    described = read_maze_config(folder)
+    layout = layout_of(described)
     far = layout.cells[np.linalg.norm(layout.cells - layout.goal, axis=1).argmax()]
 
     progress("pictures", 0, 2, {})
     states: list[tuple[np.ndarray, float]] = []
-    planner = load_planner(folder, config.device, config.seed, steps=32, temperature=1.0)
+    settings = PlannerSettings(steps=32, temperature=1.0)
+    planner = planner_of(described, folder, config.device, config.seed, settings)
     plan = planner.plan(far, layout.goal, on_state=lambda state, t: states.append((state, t)))
     write_gif(
         config.out / "plan.gif", plan_frames(layout, states, plan.lengths, plan.chosen, far, layout.goal), 90
@@ -57,17 +61,9 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     progress("pictures", 2, 2, {})
     tables = []
     for multi, title in ((False, "one goal"), (True, "a random goal each episode (Multi2D)")):
-        result = evaluate_maze(
-            EvalMaze(
-                maze=layout.name,
-                multi=multi,
-                checkpoint=config.checkpoint,
-                episodes=config.episodes,
-                seed=config.seed,
-                device=config.device,
-            ),
-            progress,
-        )
+        job = JobFlags(config.seed, config.device, threads=1)
+        evaluated = EvalMaze(layout.name, multi, config.checkpoint, episodes=config.episodes, job=job)
+        result = evaluate_maze(evaluated, progress)
         named = {"unveil": result["metrics"], "data controller": result["reference"]["controller"]}
         named["shortest-path oracle"] = result["reference"]["oracle"]
         speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
@@ -80,7 +76,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     return f"""
 {shown}
 
-{config.out / "plan.gif"}: a plan appearing out of noise (32 steps at temperature 1, to make it visible; the table uses 2 steps at 0.5)
+{config.out / "plan.gif"}: a plan appearing out of noise, in 32 steps at temperature 1; the table: 2 at 0.5
 {config.out / "rollout.gif"}: the plan, and a simulated body driven along it
 ({perf_counter() - began:.0f} s; the oracle knows the map, the planner only data)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,29 +14,23 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unveil.planning.diffuser import Diffuser
+    from unveil.planning.trajectory_model import TrajectoryModel
     from unveil.planning.weights.diffuser import Original
+    from unveil.planning.worlds.maze.layout import Layout
 
 PREFIX, SUFFIX = "maze2d-", "-v1"
 
 
-def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
-    """The config.json of an experiment, as of a run with the preset `paper`.
+def layout_of_original(original: Original) -> Layout:
+    """The maze of an experiment.
 
     Raises:
         UnveilError: an unknown maze, or other observations and actions than positions, velocities and forces.
     """
-    from unveil.planning.recipes.maze.config import TRAIN_PRESETS
     from unveil.planning.worlds.maze.layout import LAYOUTS
-    from unveil.runs.training import as_json
 
-    it, paper = original, TRAIN_PRESETS["paper"]
-    name = (
-        (it.dataset or "")
-        .removeprefix(PREFIX)
-        .removesuffix(SUFFIX)
-        .replace("dense-", "")
-        .removesuffix("-dense")
-    )
+    it, dataset = original, original.dataset or ""
+    name = dataset.removeprefix(PREFIX).removesuffix(SUFFIX).replace("dense-", "").removesuffix("-dense")
     if name not in LAYOUTS:
         raise UnveilError(
             f"an original that plans to goals, in {it.dataset or 'an unknown world'}; known: "
@@ -48,79 +41,71 @@ def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
             f"an original of {it.actions} actions and {it.observations} observations is no planner of "
             "mazes, which has 2 and 4"
         )
-    layout = LAYOUTS[name]
-    numbers = {
-        "longest": it.horizon,
-        "diffusion_steps": it.diffusion_steps,
-        "width": it.width,
-        "depth": paper.depth,
-    }
-    numbers |= {
-        "stride": paper.stride,
-        "patch": paper.patch,
-        "heads": paper.heads if it.width % (2 * paper.heads) == 0 else 1,
-    }
-    network = {"multiples": it.multiples, "attention": it.attention, "predicts": it.predicts}
-    world = {"maze": name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
-    described = {
-        "recipe": "maze",
-        "preset": "paper",
-        **world,
-        **numbers,
-        **network,
-        "loader": it.loader,
-        "normalizer": it.normalizer,
-    }
-    return as_json(described | {"normalized": normalized, "origin": ORIGIN})
+    return LAYOUTS[name]
 
 
-def original_maze(folder: Path) -> dict[str, Any]:
-    """The config.json of the one experiment in a folder.
+def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
+    """The config.json of an experiment, as of a run with the preset `paper`.
 
+    Raises:
+        UnveilError: as `layout_of_original`.
+    """
+    from unveil.planning.recipes.maze.config import TRAIN_PRESETS
+    from unveil.runs.training import as_json
+
+    it, paper, layout = original, TRAIN_PRESETS["paper"], layout_of_original(original)
+    world = {"maze": layout.name, "rows": layout.rows, "episode_steps": layout.steps, "data": it.dataset}
+    kept = ("diffusion_steps", "width", "multiples", "attention", "predicts", "loader", "normalizer")
+    network = {name: getattr(it, name) for name in kept} | {"longest": it.horizon}
+    unused = {name: getattr(paper, name) for name in ("depth", "stride", "patch")}
+    unused["heads"] = paper.heads if it.width % (2 * paper.heads) == 0 else 1
+    origin = {"recipe": "maze", "preset": "paper", "normalized": normalized, "origin": ORIGIN}
+    return as_json(origin | world | network | unused)
+
+
+def read_original_maze(
+    folder: Path, epoch: str | int = "latest", raw: bool = False
+) -> tuple[TrajectoryModel, Original]:
+    """Read the one experiment in a folder.
+
+    Args:
+        epoch: epoch number, or latest.
+        raw: whether to use the weights without averaging.
     Raises:
         UnveilError: no experiment or several, or one that does not plan to goals.
     """
+    from unveil.planning.trajectory_model import TrajectoryModel
     from unveil.planning.weights.diffuser_models import read_original
 
-    original = read_original(folder)[1]
+    model, original = read_original(folder, str(epoch), not raw)
     if original.loader != LOADER:
         raise UnveilError(
             f"{folder}: an original of {original.dataset or 'an unknown world'} that does not plan to "
             "goals; only mazes are supported here"
         )
-    return maze_config(original, normalized=False)
+    layout_of_original(original)
+    assert isinstance(model, TrajectoryModel)
+    return model, original
 
 
-def load_original_maze(
-    folder: Path,
-    device: str,
-    seed: int,
-    *,
-    dataset: str | None = None,
-    epoch: str | int = "latest",
-    raw: bool = False,
+def driver_of(
+    model: TrajectoryModel, original: Original, device: str, seed: int, dataset: str | None
 ) -> Diffuser:
-    """The published planner with the weights of the one experiment in a folder.
+    """The published planner with the weights of an experiment.
 
     Args:
         dataset: the data from which its normaliser takes statistics; without them it plans in normalised
             units.
-        epoch: epoch number, or latest.
-        raw: whether to use the weights without averaging.
     Raises:
-        UnveilError: as `original_maze`, or data that cannot be read.
+        UnveilError: data that cannot be read.
     """
     from unveil.planning.diffuser import Diffuser
-    from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
-    from unveil.planning.weights.diffuser_models import read_original
+    from unveil.planning.trajectory_model import fast_trajectories
+    from unveil.planning.weights.diffuser_models import learn_normalization
     from unveil.runs.device import find_device
 
-    model, original = read_original(
-        folder, str(epoch), not raw, None if dataset is None else partial(maze_rows, dataset=dataset)
-    )
-    maze_config(original, normalized=dataset is not None)
-    if not isinstance(model, TrajectoryModel):
-        raise UnveilError(f"{folder} holds a value, but a diffusion is needed")
+    if dataset is not None:
+        learn_normalization(model, original, maze_rows(original, dataset))
     return Diffuser(fast_trajectories(model.to(find_device(device))), seed=seed)
 
 
@@ -134,12 +119,11 @@ def maze_rows(original: Original, dataset: str) -> np.ndarray:
 
     from unveil.planning.data.source import read_episodes
     from unveil.planning.recipes.maze.paper import between_goals
-    from unveil.planning.worlds.maze.layout import LAYOUTS
 
     episodes = read_episodes(dataset)
     if episodes.observations.shape[1] < 4 or episodes.actions.shape[1] != 2:
         raise UnveilError(f"{dataset}: needed are observations (x, y, vx, vy) and actions of 2 numbers")
-    cut = between_goals(episodes, LAYOUTS[maze_config(original, normalized=True)["maze"]].goal)
+    cut = between_goals(episodes, layout_of_original(original).goal)
     ends = np.flatnonzero(cut.timeouts)
     if not len(ends):
         raise UnveilError(

@@ -26,47 +26,44 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.planning.evaluation.maze import starting_states
     from unveil.planning.evaluation.maze_references import controller_reference, oracle_reference
     from unveil.planning.evaluation.plan_diagnostics import reference_metrics
-    from unveil.planning.recipes.maze.diffuser import load_original_maze, original_maze
+    from unveil.planning.recipes.maze.diffuser import driver_of, maze_config, read_original_maze
     from unveil.planning.recipes.maze.load import read_maze_config
     from unveil.planning.weights.diffuser_folder import is_original
     from unveil.runs.checkpoints import find_checkpoint
 
-    torch.set_num_threads(config.threads)
+    job = config.job
+    if job.threads:
+        torch.set_num_threads(job.threads)
     layout = find_layout(config.maze)
-    original = is_original(Path(config.checkpoint))
-    folder = Path(config.checkpoint) if original else find_checkpoint(config.checkpoint)
-    described = original_maze(folder) if original else read_maze_config(folder)
+    if is_original(Path(config.checkpoint)):
+        folder, read = Path(config.checkpoint), read_original_maze(Path(config.checkpoint))
+        described = maze_config(read[1], normalized=False)
+    else:
+        folder, read = find_checkpoint(config.checkpoint), None
+        described = read_maze_config(folder)
     trained = layout_of(described)
     if trained.rows != layout.rows:
         raise ValueError(
             f"checkpoint {config.checkpoint} was trained on maze {trained.name!r}, not on {layout.name!r}"
         )
-    paper = described["preset"] == "paper"
-    default = flat(PlannerSettings())
+    paper, default = described["preset"] == "paper", flat(PlannerSettings())
     changed = [name for name, value in flat(config.settings).items() if value != default[name]]
     if paper and changed:
         raise ValueError(f"`{changed[0]}` means nothing for Diffuser as published; leave it out")
-    if original:
-        planner = load_original_maze(
-            folder, config.device, config.seed, dataset=config.dataset or str(described["data"])
-        )
+    if read is not None:
+        planner = driver_of(*read, job.device, job.seed, config.dataset or str(described["data"]))
     else:
-        settings = None if paper else config.settings
-        planner = load_driver(folder, config.device, config.seed, settings)
-    world = starting_states(layout, config.multi, config.episodes, config.seed)
+        planner = load_driver(folder, job.device, job.seed, None if paper else config.settings)
+    world = starting_states(layout, config.multi, config.episodes, job.seed)
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
-    metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, config.seed + 1))
-    act_slow, act_slowest = time_acts(planner, starting_states(layout, config.multi, 1, config.seed + 1))
-    metrics |= {"act_ms_p95": act_slow, "act_ms_max": act_slowest}
+    metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, job.seed + 1))
+    metrics |= time_acts(planner, starting_states(layout, config.multi, 1, job.seed + 1))
     reference: dict[str, Any] = {}
-    if config.reference:
-        for i, (name, run) in enumerate(
-            (("controller", lambda w: controller_reference(w, config.seed)), ("oracle", oracle_reference))
-        ):
-            progress("references", i, 2, {})
-            world = starting_states(layout, config.multi, config.episodes, config.seed)
-            reference[name] = reference_metrics(layout, run(world))
-        progress("references", 2, 2, {})
+    runs = {"controller": lambda world: controller_reference(world, job.seed), "oracle": oracle_reference}
+    for i, (name, run) in enumerate(runs.items() if config.reference else ()):
+        world = starting_states(layout, config.multi, config.episodes, job.seed)
+        reference[name] = reference_metrics(layout, run(world))
+        progress("references", i + 1, 2, {})
     return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
 
 
@@ -99,7 +96,7 @@ def timed(planner: Planner | Diffuser, pairs: MazeEpisodes, warm_up: int = 25) -
     return {"plans_per_second": 1.0 / median, "plan_ms_p95": 1e3 * slow, "plan_pairs_n": pairs.count}
 
 
-def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, float]:
+def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> dict[str, float]:
     """95th percentile and maximum, in milliseconds, of the wall time of `planner.act` in one whole episode.
     The maximum is the call that plans."""
     from time import perf_counter
@@ -113,7 +110,7 @@ def time_acts(planner: Planner | Diffuser, world: MazeEpisodes) -> tuple[float, 
         force = planner.act(world.state[0])
         spent.append(1e3 * (perf_counter() - began))
         world.step(force[None])
-    return float(np.quantile(spent, 0.95)), max(spent)
+    return {"act_ms_p95": float(np.quantile(spent, 0.95)), "act_ms_max": max(spent)}
 
 
 def protocol_name(layout: Layout, multi: bool) -> str:

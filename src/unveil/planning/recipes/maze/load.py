@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.config_checks import check_maze
-from unveil.runs.checkpoints import with_weights
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
-    import torch
-
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.path_model import PathModel
     from unveil.planning.planner import Planner
@@ -51,17 +48,30 @@ def load_planner(
     Raises:
         UnveilError: the checkpoint is of the preset `paper`.
     """
-    from unveil.errors import UnveilError
-    from unveil.planning.diffuser import Diffuser
+    settings = PlannerSettings(**fields) if settings is None else settings
+    return planner_of(read_maze_config(folder), folder, device, seed, settings)
 
-    if read_maze_config(folder)["preset"] == "paper":
+
+def planner_of(
+    described: Mapping[str, Any], folder: Path, device: str, seed: int, settings: PlannerSettings
+) -> Planner:
+    """The `Planner` of a checkpoint whose config.json is read.
+
+    Raises:
+        UnveilError: the checkpoint is of the preset `paper`.
+    """
+    from unveil.errors import UnveilError
+    from unveil.planning.planner import Planner
+    from unveil.runs.checkpoints import load_weights
+
+    if described["preset"] == "paper":
         raise UnveilError(
             f"{folder} is Diffuser as published (preset paper), which only `unveil eval maze` drives; give "
             "another checkpoint"
         )
-    planner = load_driver(folder, device, seed, settings, **fields)
-    assert not isinstance(planner, Diffuser)
-    return planner
+    model = path_model(described)
+    load_weights(model, folder, device)
+    return Planner(model, settings, seed=seed)
 
 
 def load_driver(
@@ -74,73 +84,40 @@ def load_driver(
     Raises:
         TypeError: a field that there is not, or settings of `Diffuser`.
     """
-    from unveil.runs.checkpoints import read_weights
-    from unveil.runs.device import find_device
+    from unveil.planning.diffuser import Diffuser
+    from unveil.planning.trajectory_model import fast_trajectories
+    from unveil.runs.checkpoints import load_weights
 
-    config = read_maze_config(folder)
-    if config["preset"] == "paper" and (settings or fields):
+    described = read_maze_config(folder)
+    if described["preset"] != "paper":
+        settings = PlannerSettings(**fields) if settings is None else settings
+        return planner_of(described, folder, device, seed, settings)
+    if settings or fields:
         names = f", got {', '.join(fields)}" if fields else ""
         raise TypeError(f"load: Diffuser as published (preset paper) takes no settings{names}")
-    settings = PlannerSettings(**fields) if settings is None else settings
-    weights = read_weights(folder, model_of(config).state_dict())
-    return driver_of(config, weights, find_device(device), seed, settings)
+    model = published_model(described)
+    load_weights(model, folder, device)
+    return Diffuser(fast_trajectories(model), seed=seed)
 
 
-def published(config: Mapping[str, Any]) -> tuple[tuple[int, ...], bool, Literal["x0", "eps"]]:
-    """Multiples, attention and prediction of a temporal U-Net: those of the config, or else the released
-    ones."""
-    return (
-        tuple(config.get("multiples", (1, 4, 8))),
-        config.get("attention", False),
-        config.get("predicts", "x0"),
-    )
-
-
-def model_of(config: Mapping[str, Any]) -> PathModel | TrajectoryModel:
+def path_model(config: Mapping[str, Any]) -> PathModel:
     """The untrained model of a run's config."""
-    from unveil.planning.diffuser import maze_shape
     from unveil.planning.path_model import PathModel, PathModelShape
+
+    sizes = ("stride", "patch", "width", "depth", "heads", "longest")
+    return PathModel(PathModelShape(**{name: config[name] for name in sizes}))
+
+
+def published_model(config: Mapping[str, Any]) -> TrajectoryModel:
+    """The untrained model of a run with the preset `paper`; without sizes of a U-Net in the config, of the
+    released ones."""
+    from unveil.planning.diffuser import maze_shape
     from unveil.planning.trajectory_model import TrajectoryModel
 
-    if config["preset"] == "paper":
-        return TrajectoryModel(
-            maze_shape(config["longest"], config["diffusion_steps"], config["width"], *published(config))
-        )
-    return PathModel(
-        PathModelShape(
-            2,
-            config["stride"],
-            config["patch"],
-            config["width"],
-            config["depth"],
-            config["heads"],
-            config["longest"],
-        )
-    )
-
-
-def driver_of(
-    config: Mapping[str, Any],
-    weights: Mapping[str, torch.Tensor],
-    device: torch.device,
-    seed: int,
-    settings: PlannerSettings | None = None,
-) -> Planner | Diffuser:
-    """The planner of a run's config with these weights, which may be stored in half precision."""
-    from unveil.planning.diffuser import Diffuser
-    from unveil.planning.planner import Planner
-    from unveil.planning.trajectory_model import TrajectoryModel, fast_trajectories
-
-    model = model_of(config)
-    with_weights(model, weights, device)
-    if isinstance(model, TrajectoryModel):
-        return Diffuser(fast_trajectories(model), seed=seed)
-    return Planner(model, settings, seed=seed)
-
-
-def trained_layout(folder: Path) -> Layout:
-    """The maze that a checkpoint was trained on."""
-    return layout_of(read_maze_config(folder))
+    sizes = {name: config[name] for name in ("attention", "predicts") if name in config}
+    multiples = tuple(config.get("multiples", (1, 4, 8)))
+    horizon, steps, width = config["longest"], config["diffusion_steps"], config["width"]
+    return TrajectoryModel(maze_shape(horizon, steps, width, multiples, **sizes))
 
 
 def layout_of(config: Mapping[str, Any]) -> Layout:

@@ -66,77 +66,71 @@ def check_free(layout: Layout, position: Float[np.ndarray, "2"], name: str) -> N
             "from 0,0"
         )
     if layout.clearance(position) <= 0:
+        nearest = layout.cells[((layout.cells - position) ** 2).sum(1).argsort(kind="stable")[:3]]
         raise ValueError(
             f"`{name}` {cell} lies inside a wall of maze {layout.name}; free cells near it: "
-            f"{nearest_cells(layout, position)}"
+            f"{' '.join(f'{i:.0f},{j:.0f}' for i, j in nearest)}"
         )
-
-
-def nearest_cells(layout: Layout, position: Float[np.ndarray, "2"]) -> str:
-    """The three free cells that are nearest to a position, for people."""
-    import numpy as np
-
-    order = np.linalg.norm(layout.cells - position, axis=1).argsort(kind="stable")[:3]
-    return " ".join(f"{int(i)},{int(j)}" for i, j in layout.cells[order])
 
 
 def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
     """Plan a path, draw it, and return what is known of it."""
     import numpy as np
+    import torch
 
     from unveil.files.atomic import check_output
     from unveil.files.pictures import write_gif, write_png
     from unveil.planning.evaluation.maze_pictures import MazePicture, plan_frames
     from unveil.planning.evaluation.plan_diagnostics import crosses_wall
-    from unveil.planning.recipes.maze.load import load_planner, trained_layout
+    from unveil.planning.recipes.maze.load import layout_of, planner_of, read_maze_config
     from unveil.runs.checkpoints import find_checkpoint
 
     start, goal = parse_cell(config.start, "start"), parse_cell(config.goal, "goal")
-    vias = [parse_via(text) for text in config.via]
-    animated = config.out.suffix == ".gif"
-    if not animated and config.out.suffix != ".png":
-        raise ValueError(f"`out` must end in .png or .gif, got {config.out}")
-    if animated and any(index is None for index, _ in vias):
+    via = [parse_via(text) for text in config.via]
+    out, job, settings = config.out, config.job, config.settings
+    animated = out.suffix == ".gif"
+    if not animated and out.suffix != ".png":
+        raise ValueError(f"`out` must end in .png or .gif, got {out}")
+    if animated and any(index is None for index, _ in via):
         raise ValueError(
             "a .gif shows one sample: give each `via` its @index, or draw a .png of the joined legs"
         )
-    check_output(config.out)
+    check_output(out)
+    if job.threads:
+        torch.set_num_threads(job.threads)
     folder = find_checkpoint(config.checkpoint)
-    layout = trained_layout(folder)
-    for name, position in (("start", start), ("goal", goal), *(("via", point) for _, point in vias)):
+    described = read_maze_config(folder)
+    layout = layout_of(described)
+    for name, position in (("start", start), ("goal", goal), *(("via", point) for _, point in via)):
         check_free(layout, position, name)
-    settings = config.settings
     if animated and settings == PlannerSettings():
         settings = replace(settings, steps=24, temperature=1.0)
-    planner = load_planner(folder, config.device, config.seed, settings)
+    planner = planner_of(described, folder, job.device, job.seed, settings)
     states: list[tuple[np.ndarray, float]] = []
     plan = planner.plan(
         start,
         goal,
-        via=vias,
+        via=via,
         horizon=config.horizon,
         budget_ms=config.budget_ms,
         on_state=lambda state, t: states.append((state, t)),
     )
+    points = np.array([point for _, point in via]).reshape(-1, 2)
     if animated:
-        frames = plan_frames(layout, states, plan.lengths, plan.chosen, start, goal)
-        write_gif(config.out, frames, 90)
+        write_gif(out, plan_frames(layout, states, plan.lengths, plan.chosen, start, goal), 90)
     else:
         picture = MazePicture(layout, width=6.0)
         picture.ends(0, start, goal)
-        for k, length in enumerate(plan.lengths):
-            picture.path(0, plan.candidates[k, :length], width=1.0, alpha=0.35)
+        for candidate, length in zip(plan.candidates, plan.lengths, strict=True):
+            picture.path(0, candidate[:length], width=1.0, alpha=0.35)
         picture.path(0, plan.path, width=4.0)
-        if vias:
-            picture.waypoints(0, np.array([point for _, point in vias]))
+        picture.waypoints(0, points)
         picture.title(0, f"{config.checkpoint}: {config.start} to {config.goal}")
-        parameters = {"unveil": json.dumps(flat(config), default=str)}
-        write_png(config.out, picture.frame(), parameters)
+        write_png(out, picture.frame(), {"unveil": json.dumps(flat(config), default=str)})
     crossed = crosses_wall(layout, plan.path)
-    missed = [float(np.linalg.norm(plan.path - point, axis=1).min()) for _, point in vias]
-    summary = f"{config.out}: {len(plan.path)} positions, predicted arrival at step {plan.arrival:.0f}, " + (
-        "crosses a wall" if crossed else "crosses no wall"
-    )
+    missed = np.linalg.norm(plan.path - points[:, None], axis=2).min(1)
+    arrival = f"predicted arrival at step {plan.arrival:.0f}"
+    crossing = "crosses a wall" if crossed else "crosses no wall"
     return {
         "recipe": "maze",
         "checkpoint": config.checkpoint,
@@ -144,9 +138,9 @@ def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
         "metrics": {
             "arrival_step_predicted": plan.arrival,
             "wall_crossing": crossed,
-            "via_distance": missed,
+            "via_distance": missed.tolist(),
             "positions": len(plan.path),
         },
         "path": plan.path.round(4).tolist(),
-        "summary": summary,
+        "summary": f"{out}: {len(plan.path)} positions, {arrival}, {crossing}",
     }

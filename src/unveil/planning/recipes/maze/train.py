@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unveil.checks import whole
 from unveil.planning.recipes.maze.data import load_data, unmarked
-from unveil.planning.recipes.maze.load import driver_of, find_layout
+from unveil.planning.recipes.maze.load import find_layout, path_model, published_model
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
@@ -56,25 +56,20 @@ def path_task(config: TrainMaze, episodes: Episodes, progress: Progress) -> Task
     import torch
 
     from unveil.files.notes import note
-    from unveil.planning.data.windows import PathWindows
-    from unveil.planning.path_model import PathModel, PathModelShape
     from unveil.planning.path_training import path_batches, path_loss
     from unveil.runs.training import Task
 
     episodes = episodes if config.cut else unmarked(episodes)
     windows = find_windows(episodes, config, progress)
     torch.manual_seed(config.run.seed)  # initial weights
-    shape = PathModelShape(
-        2, config.stride, config.patch, config.width, config.depth, config.heads, windows.longest
-    )
-    model = PathModel(shape)
-    if flat := model.learn_statistics(episodes):
+    model = path_model(flat(config) | {"longest": windows.longest})
+    if constant := model.learn_statistics(episodes):
         note(
-            f"coordinate {' and '.join(map(str, flat))} (from 0) varies by less than 1e-4 of its size, so "
-            "it counts as constant"
+            f"coordinate {' and '.join(map(str, constant))} (from 0) varies by less than 1e-4 of its size, "
+            "so it counts as constant"
         )
-    used = windows.episodes if isinstance(windows, PathWindows) else windows.windows.episodes
-    described, size = {"longest": windows.longest, "episodes": used}, config.run.batch_size
+    described = {"longest": windows.longest, "episodes": windows.episodes}
+    size = config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], PathBatch]:
         return path_batches(windows, count, config.waypoints)
@@ -144,9 +139,16 @@ def _draw_samples(
     import torch
 
     from unveil.files.pictures import write_png
+    from unveil.planning.diffuser import Diffuser
     from unveil.planning.evaluation.maze_pictures import MazePicture
+    from unveil.planning.path_model import PathModel
+    from unveil.planning.planner import Planner
+    from unveil.planning.trajectory_model import fast_trajectories
+    from unveil.runs.checkpoints import with_weights
 
-    planner = driver_of(config, weights, torch.device("cpu"), 0)
+    model = published_model(config) if config["preset"] == "paper" else path_model(config)
+    with_weights(model, weights, torch.device("cpu"))
+    planner = Planner(model) if isinstance(model, PathModel) else Diffuser(fast_trajectories(model))
     rng = np.random.default_rng(0)
     picture = MazePicture(layout, panels=4, width=3.0)
     for panel in range(4):
