@@ -1,4 +1,5 @@
-"""Likelihood of images under a model with a table of steps: the whole variational bound, in bits per dimension."""
+"""Likelihood of images under a model with a table of steps: the whole variational bound, in bits per
+dimension."""
 
 from math import log
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from unveil.sampling.noise import Noise, normal_like
 
 
 class Bits(NamedTuple):
-    """total (B,) = prior (B,) + the sum of terms (B, T); column i - 1 is the step from i / T, so the first is the decoder's."""
+    """total (B,) = prior (B,) + the sum of terms (B, T); column i - 1 is the step from i / T, so the first is
+    the decoder's."""
 
     total: Tensor
     prior: Tensor
@@ -30,8 +32,8 @@ def bits_per_dim(
     variance: str = "small",
     noise: Tensor | None = None,
 ) -> Bits:
-    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, with each of the T terms evaluated once at a random x_t. The belief about x_0 is clipped to
-    -1 .. 1, as in Improved DDPM's code.
+    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, with each of the T terms evaluated once at a random x_t. The
+    belief about x_0 is clipped to -1 .. 1, as in Improved DDPM's code.
 
     Args:
         pixels: (B, C, S, S) in 0 .. 255.

@@ -1,4 +1,5 @@
-"""The image model: a denoiser of pixels, conditional on the class if there are classes, with the diffusion it was trained for."""
+"""The image model: a denoiser of pixels, conditional on the class if there are classes, with the diffusion it
+was trained for."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -26,15 +27,19 @@ class ImageShape:
         size: S, the side in pixels.
         channels: C, 1 or 3.
         classes: K; 0: unconditional.
-        null: some labels were dropped in training, so that it is an unconditional model too; row K of the embedding.
-        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: as in `UNet2dShape`.
+        null: some labels were dropped in training, so that it is an unconditional model too; row K of the
+            embedding.
+        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: as in
+            `UNet2dShape`.
         attention: feature map sides of the levels with attention; the middle always has it.
-        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow matching's, or EDM's ("karras").
+        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow
+            matching's, or EDM's ("karras").
         diffusion_steps: T; for flow matching only the scale of the network's time input.
         predicts: prediction target of the network.
         learned_variance: the network predicts the variance of each step too (Nichol & Dhariwal 2021).
         sigma_data: standard deviation of the data, for EDM.
-        upsample: conditioned on the image at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1 disables it.
+        upsample: conditioned on the image at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3);
+            1 disables it.
         betas: the T betas of the schedule "betas".
         time_scale: factor of the time input, which is the index of a table's entry.
     Raises:
@@ -141,19 +146,22 @@ class ImageModel(nn.Module):
         return next(self.parameters()).device
 
     def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
-        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an unconditional model.
+        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an
+        unconditional model.
 
         Args:
             low: (B, C, S / upsample, S / upsample) in -1 .. 1, which an upsampler sees enlarged (bilinear).
         Raises:
-            ValueError: classes that the model was not trained with, or none for a model that is only conditional; likewise for `low`.
+            ValueError: classes that the model was not trained with, or none for a model that is only
+                conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
             raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
         return self.beside(self._class(labels, count), low)
 
     def beside(self, cond: Condition | None, low: Tensor | None) -> Condition | None:
-        """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an upsampler.
+        """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an
+        upsampler.
 
         Raises:
             ValueError: an upsampler without them or with another shape, or another model with them.
@@ -174,7 +182,8 @@ class ImageModel(nn.Module):
         return replace(cond or Condition(), concat=large)
 
     def reduced(self, x_0: Tensor) -> Tensor | None:
-        """The low-resolution images of an upsampler, means over squares of images (B, C, S, S); None for other models."""
+        """The low-resolution images of an upsampler, means over squares of images (B, C, S, S); None for
+        other models."""
         return F.avg_pool2d(x_0, self.shape.upsample) if self.shape.upsample > 1 else None
 
     def _class(self, labels: Tensor | None, count: int) -> Condition | None:
@@ -243,7 +252,8 @@ def pixels_of(x: Tensor) -> Tensor:
 
 
 def image_network(shape: ImageShape, **options: Any) -> UNet2d:
-    """The untrained network of a shape. The last row of the label embedding is that of the unconditional model.
+    """The untrained network of a shape. The last row of the label embedding is that of the unconditional
+    model.
 
     Args:
         options: fields of `UNet2dShape` in which U-Nets of other releases differ.
@@ -268,8 +278,8 @@ def image_network(shape: ImageShape, **options: Any) -> UNet2d:
 
 
 def image_schedule(shape: ImageShape) -> Schedule:
-    """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
-    noise, as in Improved DDPM's code."""
+    """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T =
+    1000, so that any T ends in noise, as in Improved DDPM's code."""
     if shape.schedule == "flow":
         return Flow()
     if shape.schedule == "karras":

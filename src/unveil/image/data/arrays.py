@@ -1,4 +1,5 @@
-"""Arrays of images, .npy and .npz, as an `ImageSet`: bytes as they are, other numbers only if their range is unambiguous."""
+"""Arrays of images, .npy and .npz, as an `ImageSet`: bytes as they are, other numbers only if their range is
+unambiguous."""
 
 from __future__ import annotations
 
@@ -27,12 +28,13 @@ class Classes(NamedTuple):
 
 
 def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> ImageSet:
-    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
+    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes
+    them.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers within 0 .. 255; or fractions
-    within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a note says. Labels are whole numbers from 0, or words.
-    A file NAME.json.gz beside NAME.npz may hold a record per image: its `group`, which becomes the class, its `code`, which is never
-    split, and its `style`.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers
+    within 0 .. 255; or fractions within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a
+    note says. Labels are whole numbers from 0, or words. A file NAME.json.gz beside NAME.npz may hold a
+    record per image: its `group`, which becomes the class, its `code`, which is never split, and its `style`.
 
     Args:
         styles: styles to keep; () keeps all but "openmoji", whose licence would bind the weights.

@@ -1,4 +1,5 @@
-"""What a folder of images contains, from names alone: its files, its classes, its parts for training and for tests."""
+"""What a folder of images contains, from names alone: its files, its classes, its parts for training and for
+tests."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class Parts(NamedTuple):
 
 
 def listed(folder: Path) -> Listed:
-    """List all files below a folder, also in linked folders; hidden files, such as macOS's ._x.jpg, are no images."""
+    """List all files below a folder, also in linked folders; hidden files, such as macOS's ._x.jpg, are no
+    images."""
     files: list[Path] = []
     foreign: list[Path] = []
     others: Counter[str] = Counter()
@@ -101,9 +103,11 @@ def left_out(found: Listed) -> tuple[str, ...]:
 
 
 def parts(folder: Path) -> Parts:
-    """The training images and the test images, if a folder is divided so; folders that only hold one folder are descended.
+    """The training images and the test images, if a folder is divided so; folders that only hold one folder
+    are descended.
 
-    A `train` beside a `test` or a `val` is a division, not two classes; `test` is preferred. Names match in any case.
+    A `train` beside a `test` or a `val` is a division, not two classes; `test` is preferred. Names match in
+    any case.
 
     Raises:
         UnveilError: the folder is divided, without a part to train on.
@@ -190,7 +194,8 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
     """The class of each file, and the reason why there are none.
 
-    The class is the subfolder, or else the prefix of the name before its first "_". If some files have none, there are no classes.
+    The class is the subfolder, or else the prefix of the name before its first "_". If some files have none,
+    there are no classes.
     """
     inner = [file.relative_to(folder).parts for file in files]
     found = [

@@ -16,12 +16,14 @@ from unveil.image.data.reading import Reading
 
 
 def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> ImageSet:
-    """Read all images below a folder, ordered by name. Classes are subfolders; without any, the prefix of each name before its first "_".
+    """Read all images below a folder, ordered by name. Classes are subfolders; without any, the prefix of
+    each name before its first "_".
 
     The images are written into one array as they are read, so that there is never a second copy.
 
     Args:
-        names: names of the classes in order, such as those of the training images; by default those found, 2 before 10.
+        names: names of the classes in order, such as those of the training images; by default those found, 2
+            before 10.
     Raises:
         UnveilError: no image, one that cannot be read or would be changed silently, or mixed sizes.
     """
@@ -89,7 +91,8 @@ def class_names(folder: Path) -> list[str] | None:
 
 
 def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
-    """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey images get three equal channels).
+    """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey
+    images get three equal channels).
 
     Raises:
         UnveilError: no image, one that cannot be read or is coloured where grey is needed, or mixed sizes.

@@ -23,7 +23,8 @@ class ImageSet:
         pixels: (N, C, H, W) in 0 .. 255, with H = W after reading; C is 1 (grey) or 3 (red, green, blue).
         labels: (N,) classes from 0, or None.
         names: names of the classes.
-        groups: (N,) numbers of groups that are held out together, such as drawings of one concept; None: each image by itself.
+        groups: (N,) numbers of groups that are held out together, such as drawings of one concept; None: each
+            image by itself.
         skipped: files that could not be read.
         notes: other remarks of the reader, one line each.
         unlabelled: the reason why there are no labels.
@@ -56,7 +57,8 @@ def split(
 
     Args:
         share: fraction to hold out, in [0, 1).
-        in_place: move the pixels of the rest inside their array instead of copying them; `images` is invalid afterwards.
+        in_place: move the pixels of the rest inside their array instead of copying them; `images` is invalid
+            afterwards.
     Raises:
         ValueError: share outside [0, 1).
     """
@@ -121,7 +123,8 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     """Test images with the numbers of classes and the channels of the training images.
 
     Raises:
-        UnveilError: a class that was not trained on, another size, or colour images where training images are grey.
+        UnveilError: a class that was not trained on, another size, or colour images where training images are
+            grey.
     """
     colours, side = train.pixels.shape[1:3]
     if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):

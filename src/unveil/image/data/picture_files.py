@@ -1,4 +1,5 @@
-"""Opens image files: upright, grey or RGB, 8 bits per channel; others are refused. PIL is imported when it is needed."""
+"""Opens image files: upright, grey or RGB, 8 bits per channel; others are refused. PIL is imported when it is
+needed."""
 
 from __future__ import annotations
 
@@ -43,14 +44,16 @@ class Unreadable(Exception):
 
 
 class Opened(NamedTuple):
-    """An image in memory, uint8 (C, H, W), and the number of further images in its file (of an animation, or pages)."""
+    """An image in memory, uint8 (C, H, W), and the number of further images in its file (of an animation, or
+    pages)."""
 
     pixels: UInt8[np.ndarray, "C H W"]
     further: int = 0
 
 
 def read_image_file(file: Path, reading: Reading) -> Opened:
-    """Read one image, turned upright by its Exif orientation and fitted; an alpha of 255 everywhere is dropped.
+    """Read one image, turned upright by its Exif orientation and fitted; an alpha of 255 everywhere is
+    dropped.
 
     Raises:
         Unreadable: damaged, more than 8 bits per channel, or of other colours than grey and RGB.

@@ -52,11 +52,13 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
     """Read the images of a source, also below $UNVEIL_DATA and the cache.
 
     - `fashion-mnist`: from the Debian package `dataset-fashion-mnist`, the cache, or downloaded into it;
-    - a folder with IDX files (`train-images-idx3-ubyte`, also .gz), with CIFAR-10's `data_batch_1.bin`, or of picture files;
+    - a folder with IDX files (`train-images-idx3-ubyte`, also .gz), with CIFAR-10's `data_batch_1.bin`, or of
+      picture files;
     - `cifar-10-binary.tar.gz`; a .npz or .npy.
 
     Args:
-        test: read the source's own test images; the classes of a folder have the numbers of the training images.
+        test: read the source's own test images; the classes of a folder have the numbers of the training
+            images.
     Raises:
         UnveilError: no such source, damaged, or without test images of its own.
     """
@@ -129,7 +131,8 @@ def _idx(folder: Path, name: str) -> Path | None:
 
 
 def read_idx(folder: Path, test: bool = False) -> ImageSet:
-    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as a big-endian 32-bit number, then the numbers. LeCun's MNIST page.
+    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as a big-endian 32-bit number, then the
+    numbers. LeCun's MNIST page.
 
     Raises:
         UnveilError: a file is missing, cut short, or of another format.
@@ -188,7 +191,8 @@ def _downloaded() -> Path:
 
 
 def read_cifar(place: Path, test: bool = False) -> ImageSet:
-    """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers. cs.toronto.edu/~kriz/cifar.html.
+    """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers.
+    cs.toronto.edu/~kriz/cifar.html.
 
     Raises:
         UnveilError: a batch is missing, cut short, or holds a class above 9.

@@ -32,9 +32,11 @@ class Pixels:
 
 
 class SqueezeNet:
-    """The mean over positions of the last fire module: 512 numbers. Iandola et al. 2016; weights of songhan/SqueezeNet-Deep-Compression.
+    """The mean over positions of the last fire module: 512 numbers. Iandola et al. 2016; weights of
+    songhan/SqueezeNet-Deep-Compression.
 
-    Images are enlarged to 227 x 227 (bilinear), in the order blue, green, red, minus Caffe's mean; grey images get three equal channels.
+    Images are enlarged to 227 x 227 (bilinear), in the order blue, green, red, minus Caffe's mean; grey
+    images get three equal channels.
 
     Args:
         weights: `<layer>.weight` and `.bias`, as in the .npz.

@@ -33,7 +33,8 @@ def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) ->
 
 
 def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pixels4:
-    """Samples of the normal distribution with the mean and the full covariance of training pixels: a baseline for any model.
+    """Samples of the normal distribution with the mean and the full covariance of training pixels: a baseline
+    for any model.
 
     x = m + X' z / sqrt(N), z ~ N(0, I), for centred images X (N, D): the covariance is never computed.
     """
@@ -55,10 +56,12 @@ def image_metrics(
     asked: Classes | None = None,
     judge: Callable[[Pixels4], Classes] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Metrics of generated images against as many training images, and of three references against the same training images.
+    """Metrics of generated images against as many training images, and of three references against the same
+    training images.
 
-    floor: as many other training images; held_out: images that were not trained on; gaussian: `gaussian_images` of 10,000. Memorisation
-    is measured in pixels, against all training images. The hit rate is the share of images that the judge assigns to their class.
+    floor: as many other training images; held_out: images that were not trained on; gaussian:
+    `gaussian_images` of 10,000. Memorisation is measured in pixels, against all training images. The hit rate
+    is the share of images that the judge assigns to their class.
 
     Args:
         asked: requested classes of the generated images; None: no hit rate.

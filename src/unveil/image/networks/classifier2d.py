@@ -1,4 +1,5 @@
-"""The first half of the U-Net, with attention pooling: a classifier of noisy images. Dhariwal & Nichol 2021, section 4 and appendix H."""
+"""The first half of the U-Net, with attention pooling: a classifier of noisy images. Dhariwal & Nichol 2021,
+section 4 and appendix H."""
 
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True)
 class Classifier2dShape:
-    """Shape of a `Classifier2d`; `size` is S, `classes` K, and the other fields are those of `UNet2dShape`."""
+    """Shape of a `Classifier2d`; `size` is S, `classes` K, and the other fields are those of
+    `UNet2dShape`."""
 
     size: int
     channels: int
@@ -56,7 +58,8 @@ class Classifier2d(nn.Module):
     """(x (B, C, S, S), time (B,)) -> logits (B, K).
 
     Raises:
-        ValueError: numbers that do not fit, an x of another size, or training with dropout without the attribute generator.
+        ValueError: numbers that do not fit, an x of another size, or training with dropout without the
+            attribute generator.
     """
 
     def __init__(self, shape: Classifier2dShape) -> None:
@@ -129,8 +132,8 @@ class Classifier2d(nn.Module):
 class AttentionPool2d(nn.Module):
     """Attention pooling: the mean feature attends to itself and to all positions; (B, C, N, N) to (B, C).
 
-    Radford et al. 2021, section 2.3. The tokens are the mean, then the positions row by row, each plus a learned vector; only the output
-    of the mean is computed.
+    Radford et al. 2021, section 2.3. The tokens are the mean, then the positions row by row, each plus a
+    learned vector; only the output of the mean is computed.
     """
 
     def __init__(self, channels: int, side: int, head_width: int) -> None:

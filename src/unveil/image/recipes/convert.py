@@ -1,4 +1,5 @@
-"""Other people's image models and classifiers: diffusers' folders and `.pt` files of openai's and lucidrains', loaded and converted."""
+"""Other people's image models and classifiers: diffusers' folders and `.pt` files of openai's and
+lucidrains', loaded and converted."""
 
 from __future__ import annotations
 
@@ -103,7 +104,8 @@ def _table(betas: tuple[float, ...]) -> dict[str, Any]:
 
 
 def model_of(read: ImageWeights, raw: bool = False) -> ImageModel | ImageClassifier:
-    """Our model or classifier with these weights: the average where there is one, else the weights themselves."""
+    """Our model or classifier with these weights: the average where there is one, else the weights
+    themselves."""
     import json
 
     from unveil.image.recipes.load import classifier_model, image_model
@@ -132,7 +134,8 @@ def _ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_images(
     path: Path, device: str = "auto", *, size: int = 0, flags: str = "", raw: bool = False
 ) -> ImageModel | ImageClassifier:
-    """An `ImageModel` or `ImageClassifier` straight from a folder of diffusers or a `.pt` file; nothing in them is run.
+    """An `ImageModel` or `ImageClassifier` straight from a folder of diffusers or a `.pt` file; nothing in
+    them is run.
 
     Args:
         size: side of its images, where the file does not say it.
@@ -212,7 +215,8 @@ def convert_images(path: Path, out: Path, raw: bool, size: int = 0, flags: str =
     """Write a run of ours; returns what is printed.
 
     Raises:
-        UnveilError: it cannot be read or used, or something else is where it would go; nothing is half-written.
+        UnveilError: it cannot be read or used, or something else is where it would go; nothing is
+            half-written.
     """
     import json
     import shlex

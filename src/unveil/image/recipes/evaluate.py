@@ -216,7 +216,8 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out images.
+    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out
+    images.
 
     Raises:
         UnveilError: a classifier that does not fit, or data without classes.

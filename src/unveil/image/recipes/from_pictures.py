@@ -1,4 +1,5 @@
-"""What `unveil sample image --from` does with images: change, inpaint, restore, enlarge, invert or interpolate them."""
+"""What `unveil sample image --from` does with images: change, inpaint, restore, enlarge, invert or
+interpolate them."""
 
 from __future__ import annotations
 
@@ -118,7 +119,8 @@ def restoration(
     """Inputs of `generate` for `--restore`.
 
     Args:
-        pixels: (n, C, S, S) in 0 .. 255: degraded images, or with `degrade` whole ones, which are degraded first.
+        pixels: (n, C, S, S) in 0 .. 255: degraded images, or with `degrade` whole ones, which are degraded
+            first.
         generator: of the measurement noise, as of `generate`; each image has noise of its own.
     """
     import torch
@@ -193,7 +195,8 @@ def _check(config: SampleImage, enlarges: bool) -> None:
 
 
 def check_used(config: SampleImage | EvalImage) -> None:
-    """Refuse settings without effect. `unveil eval image` has no tasks, so that strength, jumps and jump_length are refused there.
+    """Refuse settings without effect. `unveil eval image` has no tasks, so that strength, jumps and
+    jump_length are refused there.
 
     Raises:
         ValueError: such a setting, and what it needs.
@@ -257,7 +260,8 @@ def _pixels(x: Tensor) -> np.ndarray:
 
 
 def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """PSNR of the samples, of their mean per input if there are several each, and, as references, of the other methods."""
+    """PSNR of the samples, of their mean per input if there are several each, and, as references, of the
+    other methods."""
     import numpy as np
 
     from unveil.image.evaluation.restoration import psnr

@@ -51,7 +51,8 @@ def open_classifier(path: str, names: tuple[str, ...] = ()) -> Opened:
     """The checkpoint of a classifier by its path or zoo name.
 
     Args:
-        names: the classes that it must have, if there are any; other releases do not name theirs, so only the number is compared.
+        names: the classes that it must have, if there are any; other releases do not name theirs, so only the
+            number is compared.
     Raises:
         UnveilError: no such checkpoint, damaged, of another recipe, or with other classes.
     """
@@ -117,7 +118,8 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
 
 
 def image_model(config: Mapping[str, Any]) -> ImageModel:
-    """The untrained model of a run's config: with our U-Net, with the options of another release, or with its linear U-Net."""
+    """The untrained model of a run's config: with our U-Net, with the options of another release, or with its
+    linear U-Net."""
     from unveil.image.model import ImageModel, image_network
     from unveil.image.networks.linear_unet2d import LinearUNet2d
 
@@ -131,7 +133,8 @@ def image_model(config: Mapping[str, Any]) -> ImageModel:
 
 
 def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
-    """The untrained classifier of a run's config: with our network, or with the options of another release."""
+    """The untrained classifier of a run's config: with our network, or with the options of another
+    release."""
     from unveil.image.classifier import ImageClassifier, classifier_network
 
     shape = shape_of(config)

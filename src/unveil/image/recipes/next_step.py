@@ -1,4 +1,5 @@
-"""The next command after a training of images, complete as printed: sampling, scoring, or the training of a model that fits."""
+"""The next command after a training of images, complete as printed: sampling, scoring, or the training of a
+model that fits."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ ALIKE = ("size", "channels", "schedule", "diffusion_steps")
 
 
 def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
-    """The next command: for a model, samples; for an upsampler, its own data enlarged; for a classifier, guided samples or scores with a
-    model that fits it, or the training of such a model if none is found beside the run or packaged.
+    """The next command: for a model, samples; for an upsampler, its own data enlarged; for a classifier,
+    guided samples or scores with a model that fits it, or the training of such a model if none is found
+    beside the run or packaged.
     """
     from unveil.image.recipes.classifier_config import TrainClassifier
 
@@ -52,7 +54,8 @@ def _described(run: Path) -> Mapping[str, Any]:
 
 
 def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None:
-    """An image model with the size, channels and noise schedule of the classifier: a packaged one, or a run beside it."""
+    """An image model with the size, channels and noise schedule of the classifier: a packaged one, or a run
+    beside it."""
     from unveil.runs.checkpoints import ZOO, zoo_names
 
     beside = sorted(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def recognise(path: Path) -> Recognised | None:
-    """An image model or classifier: a folder of diffusers, or a .pt file of openai or lucidrains; None for anything else."""
+    """An image model or classifier: a folder of diffusers, or a .pt file of openai or lucidrains; None for
+    anything else."""
     from unveil.image.weights.releases import is_image
 
     if not is_image(path):

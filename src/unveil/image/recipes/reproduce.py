@@ -86,7 +86,8 @@ def check_weights(config: SampleImage, recorded: str | None, now: str) -> None:
 
 
 def digests(config: SampleImage, checkpoints: Sequence[Path]) -> str:
-    """SHA-256 of all that images depend on besides settings: the weights of model and classifier, and the files of --from and --mask."""
+    """SHA-256 of all that images depend on besides settings: the weights of model and classifier, and the
+    files of --from and --mask."""
     return "+".join([*map(weights_digest, checkpoints), *map(_digest, given_files(config))])
 
 
@@ -98,7 +99,8 @@ def given_files(config: SampleImage) -> list[Path]:
 
 
 def weights_digest(checkpoint: Path) -> str:
-    """SHA-256 of the weights that are used, as the manifest of the checkpoint has it, which they were verified against."""
+    """SHA-256 of the weights that are used, as the manifest of the checkpoint has it, which they were
+    verified against."""
     from unveil.runs.checkpoints import weights_file
 
     file = weights_file(checkpoint)
@@ -116,7 +118,8 @@ def _digest(path: Path) -> str:
 
 
 def free_folder(config: SampleImage) -> None:
-    """Refuse an output folder that is a file, that holds an input, or that holds files of somebody else under names to be written.
+    """Refuse an output folder that is a file, that holds an input, or that holds files of somebody else under
+    names to be written.
 
     Raises:
         UnveilError: it is one of these.

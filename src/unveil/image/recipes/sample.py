@@ -81,7 +81,8 @@ def _first(names: Sequence[str]) -> str:
 
 
 class Watched:
-    """Records the beliefs about the first `count` images at each network call, in whatever batches: the frames of an animation."""
+    """Records the beliefs about the first `count` images at each network call, in whatever batches: the
+    frames of an animation."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -25,8 +25,8 @@ OTHERS = ("betas", "time_scale", "options", "linear")  # fields of converted mod
 
 
 def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
-    """The config of a resumed run, with the fields that no flag sets as its config.json has them, because defaults may have changed since;
-    and that config.json, if there is a checkpoint."""
+    """The config of a resumed run, with the fields that no flag sets as its config.json has them, because
+    defaults may have changed since; and that config.json, if there is a checkpoint."""
     from unveil.training.checkpoint import latest_checkpoint
 
     if not config.run.resume or latest_checkpoint(config.run.folder, warn=False) is None:
@@ -50,7 +50,8 @@ def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
 def taken_over(
     config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The description of a run that starts with the weights of `--start-from`: it takes over their network and diffusion.
+    """The description of a run that starts with the weights of `--start-from`: it takes over their network
+    and diffusion.
 
     Args:
         before: description of the run that is resumed, for which the other weights need not exist any more.

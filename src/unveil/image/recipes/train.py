@@ -23,7 +23,8 @@ LOWER = "lower --batch-size and raise --accumulate as much, or lower --width"
 
 
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a fraction held out.
+    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a
+    fraction held out.
 
     Args:
         config: config.json of a run, whose classes keep their numbers.
@@ -169,7 +170,8 @@ def names_before(run: Path) -> tuple[str, ...]:
 
 
 def attention_of(network: UNetFlags, default: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The sides with attention: those of the flags; the preset's only if one of them fits images of this size, else none."""
+    """The sides with attention: those of the flags; the preset's only if one of them fits images of this
+    size, else none."""
     from unveil.image.networks.unet2d import sides_of
 
     fits = set(network.attention) & set(sides_of(size, network.stem, len(network.multiples)))

@@ -1,7 +1,8 @@
 """Milestones of denoising-diffusion-pytorch (`model-<n>.pt` of its `Trainer`), under our names.
 
-Such a file has `model`, the state dict of a `GaussianDiffusion` with its table of betas, `ema`, `step` and the optimizer, which is not
-read. What the network's output means follows from the loss's weights, which are a buffer; the images' side is in no tensor.
+Such a file has `model`, the state dict of a `GaussianDiffusion` with its table of betas, `ema`, `step` and
+the optimizer, which is not read. What the network's output means follows from the loss's weights, which are a
+buffer; the images' side is in no tensor.
 """
 
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
 
 
 def predicts(betas: Tensor, tensors: Mapping[str, Tensor]) -> Literal["eps", "x0", "v"]:
-    """What the output means, of the weights of the loss: 1 of noise, SNR of x_0, SNR / (1 + SNR) of v, where min-SNR does not bound them.
+    """What the output means, of the weights of the loss: 1 of noise, SNR of x_0, SNR / (1 + SNR) of v, where
+    min-SNR does not bound them.
 
     Raises:
         ValueError: no such weights.
@@ -95,7 +97,8 @@ def predicts(betas: Tensor, tensors: Mapping[str, Tensor]) -> Literal["eps", "x0
 
 
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's own, in our shapes: gains (C, 1, 1), memories with the width last; the table's are left out."""
+    """The network's own, in our shapes: gains (C, 1, 1), memories with the width last; the table's are left
+    out."""
     found: dict[str, Tensor] = {}
     for full, value in tensors.items():
         name = full.removeprefix("model.")

@@ -1,8 +1,9 @@
-"""Image models of others under our names: what they are, their networks' shapes, and their tensors in our places.
+"""Image models of others under our names: what they are, their networks' shapes, and their tensors in our
+places.
 
-Three releases are known: diffusers' `UNet2DModel`, openai's improved-diffusion and guided-diffusion, and denoising-diffusion-pytorch. The
-U-Nets of the first two are one function with options, `UNet2d`; the third is its own, `LinearUNet2d`. Openai's classifiers of noisy images
-are `Classifier2d`.
+Three releases are known: diffusers' `UNet2DModel`, openai's improved-diffusion and guided-diffusion, and
+denoising-diffusion-pytorch. The U-Nets of the first two are one function with options, `UNet2d`; the third is
+its own, `LinearUNet2d`. Openai's classifiers of noisy images are `Classifier2d`.
 """
 
 from collections.abc import Mapping

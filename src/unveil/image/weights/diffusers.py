@@ -1,4 +1,5 @@
-"""Image models of diffusers, renamed to our modules: a folder with a `UNet2DModel` and its scheduler, of `DDPMPipeline` or flat."""
+"""Image models of diffusers, renamed to our modules: a folder with a `UNet2DModel` and its scheduler, of
+`DDPMPipeline` or flat."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ STEM, SCHEDULER = "diffusion_pytorch_model", "scheduler_config.json"
 
 
 def is_diffusers(folder: Path) -> bool:
-    """Whether a folder is a pipeline or a model of diffusers, a checkpoint of its training, or holds such checkpoints."""
+    """Whether a folder is a pipeline or a model of diffusers, a checkpoint of its training, or holds such
+    checkpoints."""
     return (
         (folder / "model_index.json").is_file()
         or _said(folder)
@@ -29,7 +31,8 @@ def is_diffusers(folder: Path) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest `checkpoint-<step>` with a network of diffusers in it, as accelerate's trainings leave them."""
+    """The newest `checkpoint-<step>` with a network of diffusers in it, as accelerate's trainings leave
+    them."""
     found = [
         p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdecimal() and _parts(p)
     ]
@@ -51,8 +54,9 @@ def _said(folder: Path) -> bool:
 
 
 def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
-    """A `UNet2DModel` with the diffusion of the scheduler beside it: a pipeline, which holds the average of training, or one network; a
-    checkpoint of training, which holds both (`unet`, `unet_ema`), its scheduler beside it; or of a folder of checkpoints alone the newest.
+    """A `UNet2DModel` with the diffusion of the scheduler beside it: a pipeline, which holds the average of
+    training, or one network; a checkpoint of training, which holds both (`unet`, `unet_ema`), its scheduler
+    beside it; or of a folder of checkpoints alone the newest.
 
     Args:
         size: side in pixels, where its config has none.
@@ -97,7 +101,8 @@ def read_images_folder(folder: Path, size: int = 0) -> ImageWeights:
 
 
 def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Queries, keys and values as one matrix, under `qkv`; what is called query or to_q, proj_attn or to_out.0 by one name.
+    """Queries, keys and values as one matrix, under `qkv`; what is called query or to_q, proj_attn or
+    to_out.0 by one name.
 
     Raises:
         ValueError: one of the three is missing.
@@ -173,8 +178,8 @@ def names(shape: UNet2dShape) -> dict[str, str]:
 
 
 def _weights(place: Path) -> dict[str, Tensor]:
-    """All tensors of a network's folder: of one file, or of several by their index; safetensors before .bin, float32 before a variant such
-    as fp16."""
+    """All tensors of a network's folder: of one file, or of several by their index; safetensors before .bin,
+    float32 before a variant such as fp16."""
     for end in ("safetensors", "bin"):
         variants = sorted(
             p.name.removeprefix(f"{STEM}.").removesuffix(f".{end}") for p in place.glob(f"{STEM}.*.{end}")

@@ -1,7 +1,8 @@
-"""U-Nets of openai's improved-diffusion and guided-diffusion, upsamplers too: `.pt` files of one state dict, under our names.
+"""U-Nets of openai's improved-diffusion and guided-diffusion, upsamplers too: `.pt` files of one state dict,
+under our names.
 
-Such a file says nothing of the diffusion, the heads and the order of attention: they are flags of the scripts, known here for the released
-files by their names, and given for others as one gave them there.
+Such a file says nothing of the diffusion, the heads and the order of attention: they are flags of the
+scripts, known here for the released files by their names, and given for others as one gave them there.
 """
 
 from collections.abc import Mapping
@@ -224,7 +225,8 @@ def agree(said: Mapping[str, bool | int | str], flags: Mapping[str, str]) -> Non
 
 
 def table(flags: Mapping[str, str]) -> tuple[tuple[float, ...], float]:
-    """The betas of the flags, and what the network is told of an entry is so many times its number, counted from 0.
+    """The betas of the flags, and what the network is told of an entry is so many times its number, counted
+    from 0.
 
     Raises:
         ValueError: an unknown schedule, or steps of which it is not said how they are told.
@@ -270,7 +272,8 @@ def _sizes(it: Mapping[str, str], given: Mapping[str, str], enlarges: bool) -> t
 
 
 def ordered(tensors: Mapping[str, Tensor], heads: int, head_width: int, older: bool) -> dict[str, Tensor]:
-    """Attention's convolutions as matrices; queries of all heads first, where the older order has each head's q, k, v together.
+    """Attention's convolutions as matrices; queries of all heads first, where the older order has each head's
+    q, k, v together.
 
     Args:
         heads: of attention where `head_width` is 0.

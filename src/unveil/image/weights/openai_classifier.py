@@ -1,7 +1,8 @@
 """Classifiers of noisy images of openai's guided-diffusion: `.pt` files of one state dict, under our names.
 
-Dhariwal & Nichol 2021, section 4; `EncoderUNetModel` there: the first half of the U-Net with attention pooling. Such a file says nothing
-of the diffusion whose noise it knows, nor how many of its blocks stand between two levels: they are flags, as of the U-Nets.
+Dhariwal & Nichol 2021, section 4; `EncoderUNetModel` there: the first half of the U-Net with attention
+pooling. Such a file says nothing of the diffusion whose noise it knows, nor how many of its blocks stand
+between two levels: they are flags, as of the U-Nets.
 """
 
 from collections.abc import Mapping
@@ -103,7 +104,8 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
 
 
 def pooled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention as `ordered`, always in the older order; the pool's, always in the newer, as the query's rows and key's and value's."""
+    """Attention as `ordered`, always in the older order; the pool's, always in the newer, as the query's rows
+    and key's and value's."""
     found = ordered(tensors, 1, HEAD_WIDTH, older=True)
     channels = axes(tensors, "out.2.positional_embedding", 2)[0]
     found["out.2.positional_embedding"] = found["out.2.positional_embedding"].T

@@ -1,4 +1,5 @@
-"""`.pt` files of image models and of classifiers: a state dict of openai's, or a milestone of denoising-diffusion-pytorch's trainer."""
+"""`.pt` files of image models and of classifiers: a state dict of openai's, or a milestone of
+denoising-diffusion-pytorch's trainer."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -44,13 +45,16 @@ _FORM = Form(
 
 
 def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights:
-    """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by itself.
+    """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by
+    itself.
 
     Args:
         size: side in pixels, of a milestone, which does not say it, or of openai's, in place of the flag.
-        flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files under their own names.
+        flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files
+            under their own names.
     Raises:
-        UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours cannot be.
+        UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours
+            cannot be.
     """
     tree = read_torch(file, _FORM)
     inside = cast(dict[str, Any], tree).get("model", tree) if isinstance(tree, dict) else {}
