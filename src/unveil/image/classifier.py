@@ -53,8 +53,7 @@ class ImageClassifier(nn.Module):
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Logits (B, K) of x_t (B, C, S, S) at t (B,); the network's inputs are x_t / sqrt(alpha^2 + sigma^2)
-        and the time input."""
+        """Logits (B, K) of x_t (B, C, S, S) at t (B,), from x_t / sqrt(alpha^2 + sigma^2) and the time."""
         return self.network(*self._seen(x_t, t))
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -120,8 +119,7 @@ def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; and the
-    accuracy."""
+    """Cross-entropy -log p(class | x_t), averaged over the batch, and the accuracy."""
     assert isinstance(model, ImageClassifier) and batch.labels is not None
     if model.shape.dropout:
         model.network.generator = seeded(model.device, batch.seed)

@@ -51,8 +51,7 @@ NOTHING = Given()
 
 
 class Generated(NamedTuple):
-    """Images, uint8 (N, C, S, S), and network calls per image; the two halves of classifier-free guidance are
-    one call."""
+    """Images, uint8 (N, C, S, S), and network calls per image; both halves of guidance are one call."""
 
     pixels: Tensor
     calls: int
@@ -71,7 +70,8 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
     if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
         raise ValueError(
-            f"`steps` {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many"
+            f"`steps` {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as "
+            "many"
         )
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
         if settings.respacing:
@@ -135,7 +135,8 @@ def generate(
         or not bool(noise.isfinite().all())
     ):
         raise ValueError(
-            f"noise must be finite floating-point numbers {(count, *shape)}, got {noise.dtype} {tuple(noise.shape)}"
+            f"noise must be finite floating-point numbers {(count, *shape)}, got {noise.dtype} "
+            f"{tuple(noise.shape)}"
         )
     if not scaled and noise is None:
         raise ValueError("scaled=False is for recorded noise; give noise")

@@ -65,7 +65,7 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
 
     Args:
         a, b: (B, *E).
-        share: a number or (B,), in 0 .. 1.
+        share: position between both, a number or (B,), in 0 .. 1.
     Raises:
         ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or
             opposite ends.
@@ -80,7 +80,8 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
     ):
         shapes = ", ".join(str(tuple(it.shape)) for it in (a, b, share))
         raise ValueError(
-            f"slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are needed, got {shapes}"
+            "slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are "
+            f"needed, got {shapes}"
         )
     if not all(bool(it.isfinite().all()) for it in (a, b, share)) or not bool(
         (a.flatten(1).any(1) & b.flatten(1).any(1)).all()

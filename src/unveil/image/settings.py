@@ -1,5 +1,4 @@
-"""The settings of `generate`: one object for Python, the command line and the text of PNG files. Free of
-torch."""
+"""The settings of `generate`, for Python, the command line and the text of PNG files; free of torch."""
 
 from __future__ import annotations
 

@@ -97,7 +97,8 @@ def check_square(pixels: np.ndarray, what: str) -> None:
     height, width = pixels.shape[-2:]
     if height != width:
         raise UnveilError(
-            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or `fit=resize`"
+            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or "
+            "`fit=resize`"
         )
 
 
@@ -107,7 +108,7 @@ def block(pixels: np.ndarray) -> int:
 
 
 def as_numbered(images: ImageSet, names: Sequence[str]) -> ImageSet:
-    """The images with classes numbered as in `names`, if these are the same classes in another order."""
+    """Renumber the classes as in `names`, if these are the same classes in another order."""
     if (
         images.labels is None
         or tuple(names) == images.names
@@ -129,7 +130,8 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     colours, side = train.pixels.shape[1:3]
     if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):
         raise UnveilError(
-            f"test images are {images.pixels.shape[1:]} (colours, height, width), training images {train.pixels.shape[1:]}"
+            f"test images are {images.pixels.shape[1:]} (colours, height, width), training images "
+            f"{train.pixels.shape[1:]}"
         )
     images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), *train.pixels.shape[1:])))
     if images.labels is None or train.labels is None:
@@ -137,7 +139,8 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     unknown = sorted(set(images.names) - set(train.names))
     if unknown:
         raise UnveilError(
-            f"test images have the class {unknown[0]!r}, which no training image has; there are {', '.join(train.names)}"
+            f"test images have the class {unknown[0]!r}, which no training image has; there are "
+            f"{', '.join(train.names)}"
         )
     numbers = np.array([train.names.index(name) for name in images.names])
     return replace(images, labels=numbers[images.labels], names=train.names)

@@ -1,5 +1,4 @@
-"""Distances between two sets of feature vectors. Numbers from different features cannot be compared, so name
-the features."""
+"""Distances between two sets of feature vectors; they depend on the features, so name these."""
 
 from collections.abc import Generator
 
@@ -100,5 +99,6 @@ def _distances(a: Features, b: Features, rows: int = 256) -> Generator[np.ndarra
 def _alike(a: Features, b: Features, least: int) -> None:
     if a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
         raise ValueError(
-            f"distances need at least {least} samples each and features of one size, got {a.shape} and {b.shape}"
+            f"distances need at least {least} samples each and features of one size, got {a.shape} and "
+            f"{b.shape}"
         )

@@ -89,7 +89,7 @@ class SqueezeNet:
 
 
 class Judged:
-    """The last features of a classifier trained on the same data, whose linear function its logits are."""
+    """The last features, before the logits, of a classifier trained on the same data."""
 
     def __init__(self, classifier: ImageClassifier, name: str) -> None:
         self.classifier, self.name = classifier, f"classifier {name}, trained on the same data"
@@ -112,5 +112,6 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
             return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
     except (OSError, ValueError) as error:
         raise UnveilError(
-            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take `extractor=pixels`"
+            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take "
+            "`extractor=pixels`"
         ) from error

@@ -53,7 +53,7 @@ def image_metrics(
     features: Extractor,
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
-    asked: Classes | None = None,
+    requested: Classes | None = None,
     judge: Callable[[Pixels4], Classes] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Metrics of generated images against as many training images, and of three references against the same
@@ -64,7 +64,7 @@ def image_metrics(
     is the share of images that the judge assigns to their class.
 
     Args:
-        asked: requested classes of the generated images; None: no hit rate.
+        requested: classes of the generated images; None: no hit rate.
         judge: from images to classes; None: `ridge_classifier` of the features of those training images.
     Raises:
         ValueError: fewer training images than twice the generated ones.
@@ -72,7 +72,8 @@ def image_metrics(
     count = len(made)
     if len(train) < 2 * count:
         raise ValueError(
-            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` {len(train) // 2}"
+            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` "
+            f"{len(train) // 2}"
         )
     order = rng.permutation(len(train))
     real, labels = features(train.pixels[order[:count]]), train.labels
@@ -82,20 +83,20 @@ def image_metrics(
         sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
     linear = (
         ridge_classifier(real, labels[order[:count]])
-        if asked is not None and judge is None and labels is not None
+        if requested is not None and judge is None and labels is not None
         else None
     )
 
     def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, Any]:
         found = features(pixels)
         score = distances(real, found)
-        if asked is not None and classes is not None and (judge or linear):
+        if requested is not None and classes is not None and (judge or linear):
             right = judge(pixels) if judge else linear(found) if linear else classes
             score["class_hit_rate"] = float((right == classes).mean())
         return score
 
     progress(1, len(sets) + 2)
-    metrics = scored(made, asked)
+    metrics = scored(made, requested)
     references: dict[str, dict[str, Any]] = {}
     for k, (name, images) in enumerate(sets.items()):
         progress(2 + k, len(sets) + 2)

@@ -1,5 +1,4 @@
-"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention at high resolutions, and learned
-extra keys and values."""
+"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention, learned keys and values."""
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +43,8 @@ class LinearUNet2d(nn.Module):
         levels = len(sizes) - 1
         if levels < 1 or not levels == len(heads) == len(head_width) == len(full):
             raise ValueError(
-                f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, {head_width}, {full}"
+                f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, "
+                f"{head_width}, {full}"
             )
         self.channels, self.width, self.factor = channels, width, 2 ** (levels - 1)
         embedding = 4 * width

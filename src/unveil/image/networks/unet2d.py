@@ -147,7 +147,8 @@ class UNet2d(nn.Module):
         channels, stem = self.shape.channels, self.shape.stem
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % stem or x.shape[3] % stem:
             raise ValueError(
-                f"UNet2d: x must be (B, {channels}, H, W) with sides that {stem} divides, got {tuple(x.shape)}"
+                f"UNet2d: x must be (B, {channels}, H, W) with sides that {stem} divides, got "
+                f"{tuple(x.shape)}"
             )
         generator = self._generator()
         embedding = self._embedded(time)
@@ -183,7 +184,8 @@ class UNet2d(nn.Module):
             raise ValueError(f"UNet2d: the condition needs {batch} labels, one per sample")
         if bool(((cond.label < 0) | (cond.label >= self.shape.labels)).any()):
             raise ValueError(
-                f"UNet2d: labels must lie in 0 .. {self.shape.labels - 1}, got {cond.label.min()} .. {cond.label.max()}"
+                f"UNet2d: labels must lie in 0 .. {self.shape.labels - 1}, got {cond.label.min()} .. "
+                f"{cond.label.max()}"
             )
         return cond.label
 
@@ -318,7 +320,8 @@ def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
     for _ in range(levels - 1):
         if sides[-1] < 2:
             raise ValueError(
-                f"{size} pixels with `stem` {stem} cannot be halved {levels - 1} times; take fewer `multiples`"
+                f"{size} pixels with `stem` {stem} cannot be halved {levels - 1} times; take fewer "
+                "`multiples`"
             )
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)

@@ -59,7 +59,7 @@ TRAIN_PRESETS = {
 TRAIN = Verb(
     TRAIN_PRESETS,
     "image.recipes.classifier_train:train_classifier",
-    "a classifier of noisy images that guides, or of clean ones that judges",
+    "a classifier of noisy images for guidance, or of clean images for scores",
     "preset data schedule clean size fit width steps batch_size learning_rate out resume",
     after="image.recipes.next_step:after_training",
 )

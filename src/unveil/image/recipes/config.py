@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
 from unveil.image.recipes.training_flags import IMAGES, NETWORK, Data, Network
 from unveil.image.settings import ImageSettings
-from unveil.runs.flags import Run, RunFlags, changed, flat
+from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed, flat
 from unveil.runs.verb import Verb
 
 Settings = OmitArgPrefixes[ImageSettings]
@@ -121,14 +121,7 @@ class SampleImage:
     --watch and --json apply"""
     watch: bool = False
     """write an animation of the belief about x_0 during sampling"""
-    seed: int = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
-    json: str | None = None
-    """file for the result; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -164,28 +157,14 @@ class EvalImage:
     """run of unveil train classifier that guides the samples"""
     batch_size: Annotated[int, Bounds(1)] = 100
     """images per batch; lower it if memory runs out"""
-    seed: int = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
-    json: str | None = None
-    """file for the result; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
-UNSAID = (
-    "method",
-    "schedule",
-    "predicts",
-    "min_snr",
-    "stem",
-    "batch_size",
-)  # their defaults depend on the images
-
+# fields of TrainImage and its parts whose defaults depend on the images
+FROM_IMAGES = ("method", "schedule", "predicts", "min_snr", "stem", "batch_size")
 METHODS = {
     "ddpm": {"schedule": "linear", "predicts": "eps", "learned_variance": False},
     "iddpm": {"schedule": "cosine", "predicts": "eps", "learned_variance": True},
@@ -206,13 +185,12 @@ def for_method(config: TrainImage, method: str) -> TrainImage:
         return config
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; methods: {', '.join(METHODS)}")
-    return replace(config, method=method, **METHODS[method])  # pyright: ignore[reportArgumentType]
+    return changed(config, method=method, **METHODS[method])
 
 
-def said(config: TrainImage, name: str) -> bool:
-    """Whether the user set a field of `UNSAID`."""
-    value = flat(config)[name]
-    return value not in ("", None) and (name not in ("stem", "batch_size") or value != 0)
+def is_set(config: TrainImage, name: str) -> bool:
+    """Whether a flag or a preset sets a field of `FROM_IMAGES`."""
+    return flat(config)[name] != flat(TrainImage())[name]
 
 
 def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
