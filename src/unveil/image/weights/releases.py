@@ -121,5 +121,5 @@ def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
     if not path.is_dir():
         return read_images_file(path, size, flags)
     if flags:
-        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave --flags away")
+        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave `flags` out")
     return read_images_folder(path, size)
