@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from unveil.process.schedule import log_snr
 from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
-from unveil.sampling.loop import sample
+from unveil.sampling.loop import Solver, sample
 from unveil.sampling.noise import Noise, generators, normal_like
 
 
@@ -206,13 +206,13 @@ def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Seq
 
 def _guided(
     model: ImageModel,
-    denoiser: Any,
+    denoiser: Callable[..., GaussianDenoised],
     labels: Tensor | None,
     rows: int,
     some: slice,
     settings: ImageSettings,
     given: Given,
-) -> tuple[GaussianDenoise, Any]:
+) -> tuple[GaussianDenoise, Solver[GaussianDenoised]]:
     """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
@@ -347,7 +347,9 @@ def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], objec
     return watched
 
 
-def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None) -> Any:
+def solver_of(
+    model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None
+) -> Solver[GaussianDenoised]:
     """The solver by its name.
 
     Args:

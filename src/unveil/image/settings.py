@@ -50,7 +50,7 @@ class ImageSettings:
     """what the classifier's gradient shifts: the belief about x_0, with any solver (Dhariwal & Nichol 2021,
     Alg. 2), or the mean of ddpm's steps (Alg. 1)"""
     strength: Annotated[float, Bounds(0, 1, above=True)] = 0.6
-    """time t that the images of --task img2img are noised to; 1 forgets them"""
+    """time t that the images of --task img2img are noised to; 1 starts from noise alone"""
     jumps: Annotated[int, Bounds(1)] = 1
     """number of times that --task inpaint repeats each stretch of --jump-length steps (r of RePaint, whose
     value is 10)"""

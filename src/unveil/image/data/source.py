@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -233,7 +233,7 @@ def _batches(
     return dict(zip(wanted, rows, strict=True)), records
 
 
-def _filled(part: np.ndarray, stream: Any) -> None:
+def _filled(part: np.ndarray, stream: IO[bytes]) -> None:
     """Fill a part of an array from a stream.
 
     Raises:

@@ -1,7 +1,6 @@
 """Scores of generated images, beside references that bound them from below and above."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,7 +19,7 @@ Classes = Int[np.ndarray, " _"]
 Extractor = Callable[[Pixels4], Float[np.ndarray, "_ D"]]
 
 
-def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) -> dict[str, Any]:
+def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) -> dict[str, float]:
     """Frechet and kernel distance, precision and recall of features."""
     precision, recall = precision_recall(real, made)
     return {
@@ -55,7 +54,7 @@ def image_metrics(
     progress: Callable[[int, int], None],
     requested: Classes | None = None,
     judge: Callable[[Pixels4], Classes] | None = None,
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Metrics of generated images against as many training images, and of three references against the same
     training images.
 
@@ -87,7 +86,7 @@ def image_metrics(
         else None
     )
 
-    def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, Any]:
+    def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, float]:
         found = features(pixels)
         score = distances(real, found)
         if requested is not None and classes is not None and (judge or linear):
@@ -97,7 +96,7 @@ def image_metrics(
 
     progress(1, len(sets) + 2)
     metrics = scored(made, requested)
-    references: dict[str, dict[str, Any]] = {}
+    references: dict[str, dict[str, float]] = {}
     for k, (name, images) in enumerate(sets.items()):
         progress(2 + k, len(sets) + 2)
         references[name] = scored(images.pixels, images.labels)
