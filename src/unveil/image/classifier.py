@@ -23,7 +23,8 @@ class ImageClassifier(nn.Module):
         shape: as of an `ImageModel`; null, predicts, learned_variance and sigma_data are not used.
         clean: trained on clean images only; inputs are taken to be clean.
         network: replaces the `Classifier2d` that the shape describes.
-        counted_from: index of the table's first entry; the time input is T t - 1 + counted_from; 1 for ours, 0 for openai's.
+        counted_from: index of the table's first entry; the time input is T t - 1 + counted_from; 1 for ours,
+            0 for openai's.
     Raises:
         ValueError: fewer than two classes.
     """
@@ -52,7 +53,7 @@ class ImageClassifier(nn.Module):
         return pixels.to(self.device, torch.float32) / 127.5 - 1.0
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Logits (B, K) of x_t (B, C, S, S) at t (B,); the network's inputs are x_t / sqrt(alpha^2 + sigma^2) and the time input."""
+        """Logits (B, K) of x_t (B, C, S, S) at t (B,), from x_t / sqrt(alpha^2 + sigma^2) and the time."""
         return self.network(*self._seen(x_t, t))
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
 
 
 def classifier_loss(model: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """-log p(class | x_t), averaged over the batch, at the times and with the noise of the batch; and the accuracy."""
+    """Cross-entropy -log p(class | x_t), averaged over the batch, and the accuracy."""
     assert isinstance(model, ImageClassifier) and batch.labels is not None
     if model.shape.dropout:
         model.network.generator = seeded(model.device, batch.seed)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from unveil.process.schedule import log_snr
 from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun, Renoise
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
-from unveil.sampling.loop import sample
+from unveil.sampling.loop import Solver, sample
 from unveil.sampling.noise import Noise, generators, normal_like
 
 
@@ -32,8 +32,10 @@ class Given:
     Args:
         classifier: guides towards the classes; the model itself may be unconditional.
         begin: (N, C, S, S) images to change: noised to t = strength, and denoised from there.
-        known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated (RePaint).
-        cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see `steered`.
+        known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated
+            (RePaint).
+        cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
+            `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
     """
 
@@ -49,7 +51,7 @@ NOTHING = Given()
 
 
 class Generated(NamedTuple):
-    """Images, uint8 (N, C, S, S), and network calls per image; the two halves of classifier-free guidance are one call."""
+    """Images, uint8 (N, C, S, S), and network calls per image; both halves of guidance are one call."""
 
     pixels: Tensor
     calls: int
@@ -58,9 +60,9 @@ class Generated(NamedTuple):
 def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     """The times of a solver on a model's schedule.
 
-    ddpm and ddim on a table take evenly spaced entries (Nichol & Dhariwal 2021, section 4); the second-order solvers, and all on EDM's
-    schedule, the spacing of Karras et al. 2022, eq. 5, between the table's own ends but not beyond 0.002 .. 80; flow matching's times are
-    even, except that dpmpp needs alpha > 0.
+    ddpm and ddim on a table take evenly spaced entries (Nichol & Dhariwal 2021, section 4); the second-order
+    solvers, and all on EDM's schedule, the spacing of Karras et al. 2022, eq. 5, between the table's own ends
+    but not beyond 0.002 .. 80; flow matching's times are even, except that dpmpp needs alpha > 0.
 
     Raises:
         ValueError: more steps than the model was trained with.
@@ -68,7 +70,8 @@ def image_times(model: ImageModel, settings: ImageSettings) -> Tensor:
     shape, schedule, steps = model.shape, model.denoiser.schedule, settings.steps
     if shape.schedule in TABLES and steps > shape.diffusion_steps and not settings.respacing:
         raise ValueError(
-            f"`steps` {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as many"
+            f"`steps` {steps}: this model was trained with {shape.diffusion_steps} steps, take at most as "
+            "many"
         )
     if shape.schedule in TABLES and settings.solver in ("ddpm", "ddim"):
         if settings.respacing:
@@ -104,16 +107,20 @@ def generate(
     scaled: bool = True,
     on_batch: Callable[[slice], object] | None = None,
 ) -> Generated:
-    """Sample `count` images. Each has random numbers of its own, so that none depends on `batch`, on `count` or on the others.
+    """Sample `count` images. Each has random numbers of its own, so that none depends on `batch`, on `count`
+    or on the others.
 
     Args:
         labels: (count,) classes, or None for unconditional sampling.
-        generator: a seed, where image i uses `seed + i`; a `torch.Generator`, which draws the seed (None: torch's own); or one generator
-            per image.
+        generator: a seed, where image i uses `seed + i`; a `torch.Generator`, which draws the seed (None:
+            torch's own); or one generator per image.
         batch: images per batch; lower it to save memory.
-        on_step: called with the belief about x_0 of a batch, (B, C, S, S) in -1 .. 1, and t, at each network call.
-        noise: (count, C, S, S) initial noise of variance 1, such as from `inverted` or `slerp`; None draws it.
-        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, for noise recorded elsewhere.
+        on_step: called with the belief about x_0 of a batch, (B, C, S, S) in -1 .. 1, and t, at each network
+            call.
+        noise: (count, C, S, S) initial noise of variance 1, such as from `inverted` or `slerp`; None draws
+            it.
+        scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, for noise
+            recorded elsewhere.
         on_batch: called with the rows of each batch before it is sampled.
     Raises:
         ValueError: settings that this model cannot follow, or tensors of another shape or type.
@@ -128,7 +135,8 @@ def generate(
         or not bool(noise.isfinite().all())
     ):
         raise ValueError(
-            f"noise must be finite floating-point numbers {(count, *shape)}, got {noise.dtype} {tuple(noise.shape)}"
+            f"noise must be finite floating-point numbers {(count, *shape)}, got {noise.dtype} "
+            f"{tuple(noise.shape)}"
         )
     if not scaled and noise is None:
         raise ValueError("scaled=False is for recorded noise; give noise")
@@ -175,8 +183,8 @@ def generate(
 
 
 def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Sequence[torch.Generator]]:
-    """A function from rows to the generators of those samples: as passed in, or with seed + i for sample i; a single generator draws the
-    seed now.
+    """A function from rows to the generators of those samples: as passed in, or with seed + i for sample i; a
+    single generator draws the seed now.
 
     Raises:
         ValueError: not as many generators as samples, or a seed out of range.
@@ -198,13 +206,13 @@ def noise_by_sample(generator: Noise | int, count: int) -> Callable[[slice], Seq
 
 def _guided(
     model: ImageModel,
-    denoiser: Any,
+    denoiser: Callable[..., GaussianDenoised],
     labels: Tensor | None,
     rows: int,
     some: slice,
     settings: ImageSettings,
     given: Given,
-) -> tuple[GaussianDenoise, Any]:
+) -> tuple[GaussianDenoise, Solver[GaussianDenoised]]:
     """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
@@ -339,7 +347,9 @@ def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], objec
     return watched
 
 
-def solver_of(model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None) -> Any:
+def solver_of(
+    model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None
+) -> Solver[GaussianDenoised]:
     """The solver by its name.
 
     Args:

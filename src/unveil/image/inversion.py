@@ -23,16 +23,18 @@ def inverted(
     *,
     scaled: bool = True,
 ) -> Tensor:
-    """The noise (B, C, S, S) from which ddim with eta 0 generates these images, up to errors that fall with the number of steps.
+    """The noise (B, C, S, S) from which ddim with eta 0 generates these images, up to errors that fall with
+    the number of steps.
 
-    The same update with s > t, starting with the image as the state at the smallest time of the grid; one network call per step but the
-    first. Song, Meng & Ermon 2021, section 5.4.
+    The same update with s > t, starting with the image as the state at the smallest time of the grid; one
+    network call per step but the first. Song, Meng & Ermon 2021, section 5.4.
 
     Args:
         pixels: (B, C, S, S) in 0 .. 255.
         batch: images per batch.
         low: (B, C, s, s) in -1 .. 1, the low-resolution images of an upsampler.
-        scaled: the state at the last time t is divided by sigma(t), as `generate` expects its noise; False: the state itself.
+        scaled: the state at the last time t is divided by sigma(t), as `generate` expects its noise; False:
+            the state itself.
     Raises:
         ValueError: another solver than ddim with eta 0, guidance, or tensors of another shape or type.
     """
@@ -58,13 +60,15 @@ def inverted(
 
 
 def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
-    """Spherical interpolation from a (share 0) to b (share 1), which keeps the norm of noise. Shoemake 1985; Song et al. 2021, D.3.
+    """Spherical interpolation from a (share 0) to b (share 1), which keeps the norm of noise. Shoemake 1985;
+    Song et al. 2021, D.3.
 
     Args:
         a, b: (B, *E).
-        share: a number or (B,), in 0 .. 1.
+        share: position between both, a number or (B,), in 0 .. 1.
     Raises:
-        ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or opposite ends.
+        ValueError: other shapes, numbers that are not finite, rows of zeros, which have no direction, or
+            opposite ends.
     """
     share = torch.as_tensor(share, dtype=a.dtype, device=a.device)
     if (
@@ -76,7 +80,8 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
     ):
         shapes = ", ".join(str(tuple(it.shape)) for it in (a, b, share))
         raise ValueError(
-            f"slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are needed, got {shapes}"
+            "slerp: two batches of floating-point numbers (B, *E) and a share, a number or (B,), are "
+            f"needed, got {shapes}"
         )
     if not all(bool(it.isfinite().all()) for it in (a, b, share)) or not bool(
         (a.flatten(1).any(1) & b.flatten(1).any(1)).all()

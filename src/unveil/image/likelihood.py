@@ -1,4 +1,4 @@
-"""Likelihood of images under a model with a table of steps: the whole variational bound, in bits per dimension."""
+"""Likelihood of images under a model with a table of steps: the variational bound."""
 
 from math import log
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from unveil.sampling.noise import Noise, normal_like
 
 
 class Bits(NamedTuple):
-    """total (B,) = prior (B,) + the sum of terms (B, T); column i - 1 is the step from i / T, so the first is the decoder's."""
+    """Bits per dimension: total (B,) = prior (B,) + the sum of terms (B, T), of the steps from i / T."""
 
     total: Tensor
     prior: Tensor
@@ -30,8 +30,8 @@ def bits_per_dim(
     variance: str = "small",
     noise: Tensor | None = None,
 ) -> Bits:
-    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, with each of the T terms evaluated once at a random x_t. The belief about x_0 is clipped to
-    -1 .. 1, as in Improved DDPM's code.
+    """L_0 + .. + L_T of Ho et al. 2020, eq. 5, with each of the T terms evaluated once at a random x_t. The
+    belief about x_0 is clipped to -1 .. 1, as in Improved DDPM's code.
 
     Args:
         pixels: (B, C, S, S) in 0 .. 255.
@@ -44,7 +44,8 @@ def bits_per_dim(
     shape, denoiser = model.shape, model.denoiser
     if shape.schedule not in TABLES:
         raise ValueError(
-            f"bits per dimension need a model with a table of steps (linear or cosine), this has {shape.schedule}"
+            "bits per dimension need a model with a table of steps (linear or cosine), this has "
+            f"{shape.schedule}"
         )
     if variance not in ("small", "large"):
         raise ValueError(f"the variance is small or large, got {variance!r}")

@@ -1,4 +1,4 @@
-"""The image model: a denoiser of pixels, conditional on the class if there are classes, with the diffusion it was trained for."""
+"""The image model: a denoiser of pixels, conditional on the class if there are classes."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -26,15 +26,19 @@ class ImageShape:
         size: S, the side in pixels.
         channels: C, 1 or 3.
         classes: K; 0: unconditional.
-        null: some labels were dropped in training, so that it is an unconditional model too; row K of the embedding.
-        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: as in `UNet2dShape`.
+        null: some labels were dropped in training, so that it is an unconditional model too; row K of the
+            embedding.
+        width, multiples, blocks, head_width, scale_shift, big_gan, dropout, stem, groups: as in
+            `UNet2dShape`.
         attention: feature map sides of the levels with attention; the middle always has it.
-        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow matching's, or EDM's ("karras").
+        schedule: DDPM's table of T betas ("linear"), Improved DDPM's ("cosine"), another ("betas"), flow
+            matching's, or EDM's ("karras").
         diffusion_steps: T; for flow matching only the scale of the network's time input.
         predicts: prediction target of the network.
         learned_variance: the network predicts the variance of each step too (Nichol & Dhariwal 2021).
         sigma_data: standard deviation of the data, for EDM.
-        upsample: conditioned on the image at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3); 1 disables it.
+        upsample: conditioned on the image at 1 / upsample of its size (Dhariwal & Nichol 2021, section 4.3);
+            1 disables it.
         betas: the T betas of the schedule "betas".
         time_scale: factor of the time input, which is the index of a table's entry.
     Raises:
@@ -72,11 +76,13 @@ class ImageShape:
             raise ValueError(f"a linear table needs `diffusion_steps` above 20, got {self.diffusion_steps}")
         if (self.schedule == "betas") != bool(self.betas) or len(self.betas) not in (0, self.diffusion_steps):
             raise ValueError(
-                f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} steps"
+                f"{len(self.betas)} betas, but the schedule is {self.schedule} of {self.diffusion_steps} "
+                "steps"
             )
         if self.learned_variance and self.schedule not in TABLES:
             raise ValueError(
-                f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to {self.schedule}"
+                f"a learned variance belongs to a table of steps, {' or '.join(TABLES)}, not to "
+                f"{self.schedule}"
             )
         if self.schedule == "karras" and self.predicts != "edm":
             raise ValueError(
@@ -84,14 +90,15 @@ class ImageShape:
             )
         if self.schedule == "flow" and self.predicts in ("eps", "edm"):
             raise ValueError(
-                f"flow matching begins where alpha is 0, where {self.predicts} says nothing about the image; predict flow, v or x0"
+                f"flow matching begins where alpha is 0, where {self.predicts} says nothing about the image; "
+                "predict flow, v or x0"
             )
         if self.size % self.upsample:
             raise ValueError(f"`upsample` {self.upsample} does not divide a size of {self.size} pixels")
         if self.attention and not self.levels:
             raise ValueError(
-                f"`attention` {' '.join(map(str, self.attention))}: no level has such a side; the levels have "
-                f"{', '.join(map(str, self.sides))}: choose of these"
+                f"`attention` {' '.join(map(str, self.attention))}: no level has such a side; the levels "
+                f"have {', '.join(map(str, self.sides))}: choose of these"
             )
 
     @property
@@ -141,19 +148,22 @@ class ImageModel(nn.Module):
         return next(self.parameters()).device
 
     def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
-        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an unconditional model.
+        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an
+        unconditional model.
 
         Args:
             low: (B, C, S / upsample, S / upsample) in -1 .. 1, which an upsampler sees enlarged (bilinear).
         Raises:
-            ValueError: classes that the model was not trained with, or none for a model that is only conditional; likewise for `low`.
+            ValueError: classes that the model was not trained with, or none for a model that is only
+                conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
             raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
         return self.beside(self._class(labels, count), low)
 
     def beside(self, cond: Condition | None, low: Tensor | None) -> Condition | None:
-        """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an upsampler.
+        """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an
+        upsampler.
 
         Raises:
             ValueError: an upsampler without them or with another shape, or another model with them.
@@ -174,7 +184,7 @@ class ImageModel(nn.Module):
         return replace(cond or Condition(), concat=large)
 
     def reduced(self, x_0: Tensor) -> Tensor | None:
-        """The low-resolution images of an upsampler, means over squares of images (B, C, S, S); None for other models."""
+        """Low-resolution images: means over squares of (B, C, S, S); None if the model is no upsampler."""
         return F.avg_pool2d(x_0, self.shape.upsample) if self.shape.upsample > 1 else None
 
     def _class(self, labels: Tensor | None, count: int) -> Condition | None:
@@ -186,7 +196,8 @@ class ImageModel(nn.Module):
         if labels is None:
             if not self.shape.null:
                 raise ValueError(
-                    "this model knows images of a class only (it was trained with `label_drop` 0); give `label`"
+                    "this model knows images of a class only (it was trained with `label_drop` 0); give "
+                    "`label`"
                 )
             return Condition(label=torch.full((count,), classes, device=self.device))
         check_labels(labels, count, classes)
@@ -211,7 +222,8 @@ def check_labels(labels: Tensor, count: int, classes: int) -> None:
         raise ValueError(f"classes must be whole numbers, such as torch.int64, got {labels.dtype}")
     if classes and bool(((labels < 0) | (labels >= classes)).any()):
         raise ValueError(
-            f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. {classes - 1}"
+            f"class {int(labels.max() if labels.max() >= classes else labels.min())}: there are 0 .. "
+            f"{classes - 1}"
         )
 
 
@@ -224,7 +236,8 @@ def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
     wanted = (shape.channels, shape.size, shape.size)
     if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or not len(pixels):
         raise ValueError(
-            f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got {tuple(pixels.shape)}"
+            f"pixels must be of shape (B, {', '.join(map(str, wanted))}) with B at least 1, got "
+            f"{tuple(pixels.shape)}"
         )
     if pixels.dtype == torch.uint8:
         return
@@ -233,7 +246,8 @@ def check_pixels(pixels: Tensor, shape: ImageShape) -> None:
     ):
         low, high = float(pixels.min()), float(pixels.max())
         raise ValueError(
-            f"pixels must be whole numbers 0 .. 255, got {pixels.dtype} in {low:g} .. {high:g}; of x in -1 .. 1 they are pixels_of(x)"
+            f"pixels must be whole numbers 0 .. 255, got {pixels.dtype} in {low:g} .. {high:g}; of x in -1 "
+            ".. 1 they are pixels_of(x)"
         )
 
 
@@ -243,7 +257,8 @@ def pixels_of(x: Tensor) -> Tensor:
 
 
 def image_network(shape: ImageShape, **options: Any) -> UNet2d:
-    """The untrained network of a shape. The last row of the label embedding is that of the unconditional model.
+    """The untrained network of a shape. The last row of the label embedding is that of the unconditional
+    model.
 
     Args:
         options: fields of `UNet2dShape` in which U-Nets of other releases differ.
@@ -268,7 +283,9 @@ def image_network(shape: ImageShape, **options: Any) -> UNet2d:
 
 
 def image_schedule(shape: ImageShape) -> Schedule:
-    """The schedule by its name. The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
+    """The schedule by its name.
+
+    The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
     noise, as in Improved DDPM's code."""
     if shape.schedule == "flow":
         return Flow()

@@ -1,7 +1,8 @@
 """Image restoration: linear measurements y = A x_0 + noise, and their cost for `steered`.
 
-Song et al. 2023 (Pseudoinverse-guided diffusion), eq. 7-8: the belief about x_0 is taken as N(mean, r^2 I), so that y is
-N(A mean, A A' r^2 + noise^2); its -log is the cost. Each A is diagonal in some basis, so that the inverse is exact and cheap.
+Song et al. 2023 (Pseudoinverse-guided diffusion), eq. 7-8: the belief about x_0 is taken as N(mean, r^2 I),
+so that y is N(A mean, A A' r^2 + noise^2); its -log is the cost. Each A is diagonal in some basis, so that
+the inverse is exact and cheap.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Hide:
 
 @dataclass(frozen=True)
 class Blur:
-    """Periodic convolution with a Gaussian of `deviation` pixels: exp(-2 pi^2 deviation^2 f^2) in the Fourier basis."""
+    """Periodic convolution with a Gaussian of `deviation` pixels: exp(-2 pi^2 deviation^2 f^2) in the Fourier
+    basis."""
 
     deviation: float
 
@@ -95,7 +97,8 @@ def measurement_cost(
 ) -> LogPotential:
     """-log p(measured | belief) up to a constant: (clean mean (B, C, S, S), t (B,)) -> (B,), in nats.
 
-    The belief's variance is that of a prior of variance deviation^2: r^2 = deviation^2 sigma^2 / (alpha^2 deviation^2 + sigma^2).
+    The belief's variance is that of a prior of variance deviation^2: r^2 = deviation^2 sigma^2 / (alpha^2
+    deviation^2 + sigma^2).
 
     Args:
         measured: (B, C, ...), the output of A.

@@ -1,4 +1,4 @@
-"""The settings of `generate`: one object for Python, the command line and the text of PNG files. Free of torch."""
+"""The settings of `generate`, for Python, the command line and the text of PNG files; free of torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ class ImageSettings:
     """
 
     solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
-    """ddpm is ancestral sampling and needs many steps; ddim is deterministic; dpmpp (DPM-Solver++ 2M) and heun are of second order"""
+    """ddpm is ancestral sampling and needs many steps; ddim is deterministic; dpmpp (DPM-Solver++ 2M) and
+    heun are of second order"""
     steps: Annotated[int, Bounds(1)] = 20
-    """number of solver steps, at most those of the model's table; heun calls the network twice in each step but the last"""
+    """number of solver steps, at most those of the model's table; heun calls the network twice in each step
+    but the last"""
     spacing: Literal["even", "quadratic"] = "even"
-    """spacing of the times of ddim and ddpm on a table; quadratic is denser near the data (DDIM's choice for CIFAR-10)"""
+    """spacing of the times of ddim and ddpm on a table; quadratic is denser near the data (DDIM's choice for
+    CIFAR-10)"""
     respacing: str = ""
-    """times of ddim and ddpm on a table, instead of --steps: counts of equal sections from clean to noisy, such as 25,25,50; or ddim25"""
+    """times of ddim and ddpm on a table, instead of --steps: counts of equal sections from clean to noisy,
+    such as 25,25,50; or ddim25"""
     eta: Annotated[float, Bounds(0, 1)] = 0.0
     """share of ddpm's noise that ddim adds in each step; 0 is deterministic"""
     variance: Literal["", "small", "large", "learned"] = ""
@@ -34,18 +38,22 @@ class ImageSettings:
     interval: tuple[Annotated[float, Bounds(0)], Annotated[float, Bounds(0)]] = (0.0, 1.0)
     """times t between which guidance acts, with a classifier or without one"""
     rescale: Annotated[float, Bounds(0, 1)] = 0.0
-    """rescaling of guided predictions to the standard deviation of conditional ones, against over-exposure; 0 disables it"""
+    """rescaling of guided predictions to the standard deviation of conditional ones, against over-exposure; 0
+    disables it"""
     negative: Annotated[int, Bounds(-1)] | str = -1
-    """class that guidance leads away from, by number or by name; -1: away from the unconditional prediction"""
+    """class that guidance leads away from, by number or by name; -1: away from the unconditional
+    prediction"""
     classifier_scale: Annotated[float, Bounds(0, below=True)] = 1.0
-    """scale of the classifier's guidance; the same scale is stronger with --classifier-form belief than with mean"""
+    """scale of the classifier's guidance; the same scale is stronger with --classifier-form belief than with
+    mean"""
     classifier_form: Literal["belief", "mean"] = "belief"
-    """what the classifier's gradient shifts: the belief about x_0, with any solver (Dhariwal & Nichol 2021, Alg. 2), or the mean of
-    ddpm's steps (Alg. 1)"""
+    """what the classifier's gradient shifts: the belief about x_0, with any solver (Dhariwal & Nichol 2021,
+    Alg. 2), or the mean of ddpm's steps (Alg. 1)"""
     strength: Annotated[float, Bounds(0, 1, above=True)] = 0.6
-    """time t that the images of --task img2img are noised to; 1 forgets them"""
+    """time t that the images of --task img2img are noised to; 1 starts from noise alone"""
     jumps: Annotated[int, Bounds(1)] = 1
-    """number of times that --task inpaint repeats each stretch of --jump-length steps (r of RePaint, whose value is 10)"""
+    """number of times that --task inpaint repeats each stretch of --jump-length steps (r of RePaint, whose
+    value is 10)"""
     jump_length: Annotated[int, Bounds(1)] = 10
     """length of these stretches in steps (j of RePaint)"""
     clip: bool = True

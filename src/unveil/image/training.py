@@ -46,8 +46,8 @@ def image_batches(
 ) -> Callable[[torch.Generator], ImageBatch]:
     """A function from a generator to a random batch.
 
-    Times: i / T with i uniform in 1 .. T for a table (Ho et al. 2020, Alg. 1); logit-normal for flow matching (Esser et al. 2024, section
-    3.1); ln sigma ~ N(-1.2, 1.2^2) for EDM (Karras et al. 2022, table 1).
+    Times: i / T with i uniform in 1 .. T for a table (Ho et al. 2020, Alg. 1); logit-normal for flow matching
+    (Esser et al. 2024, section 3.1); ln sigma ~ N(-1.2, 1.2^2) for EDM (Karras et al. 2022, table 1).
 
     Args:
         label_drop: probability of dropping the class of a sample (Ho & Salimans 2022, Alg. 1).
@@ -88,11 +88,13 @@ def image_loss(
 ) -> tuple[Tensor, Mapping[str, float]]:
     """L_simple, L_hybrid for a model that learns its variance, or L_vlb, averaged over the batch.
 
-    L_hybrid adds the bound's term, in bits per dimension, times T / 1000 to the squared error: lambda = 0.001 on all T terms (Nichol &
-    Dhariwal 2021, section 3.1). L_vlb is T times that term alone: the recorded loss is an estimate of the bound in bits per dimension.
+    L_hybrid adds the bound's term, in bits per dimension, times T / 1000 to the squared error: lambda = 0.001
+    on all T terms (Nichol & Dhariwal 2021, section 3.1). L_vlb is T times that term alone: the recorded loss
+    is an estimate of the bound in bits per dimension.
 
     Args:
-        gamma: of the min-SNR weights; 0 disables them, and EDM then has Karras et al.'s weight, 1 in output space.
+        gamma: of the min-SNR weights; 0 disables them, and EDM then has Karras et al.'s weight, 1 in output
+            space.
         bound: L_vlb, for a model with a table.
         history: records the loss of each sample.
     """

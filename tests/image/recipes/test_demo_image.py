@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from stripes import SMALL
 
 from unveil.cli import main
 from unveil.image.evaluation.pages import grid, titled
@@ -18,21 +19,7 @@ def zoo(tmp_path_factory):
     rng = np.random.default_rng(0)
     stripes = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (24, 8, 8))
     np.savez(folder / "stripes.npz", images=stripes.astype(np.uint8), labels=np.arange(24) % 2)
-    small = [
-        "--width",
-        "8",
-        "--multiples",
-        "1",
-        "2",
-        "--groups",
-        "4",
-        "--attention",
-        "4",
-        "--diffusion-steps",
-        "25",
-        "--device",
-        "cpu",
-    ]
+    run = str(folder / "run")
     data = [
         "--data",
         str(folder / "stripes.npz"),
@@ -42,9 +29,9 @@ def zoo(tmp_path_factory):
         "--batch-size",
         "4",
         "--out",
-        str(folder / "run"),
+        run,
     ]
-    assert main(["train", "image", "--preset", "tiny", *small, *data]) == 0
+    assert main(["train", "image", "--preset", "tiny", *SMALL, *data]) == 0
     assert (
         main(
             [

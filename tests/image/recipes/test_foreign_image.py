@@ -113,7 +113,7 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path, capsys):
     for given, told in (
         ([path], "give the flags"),
         ([folder], "time_embedding_type"),
-        ([folder, "--flags", "a=b"], "leave --flags away"),
+        ([folder, "--flags", "a=b"], "leave --flags out"),
     ):
         words = list(map(str, given))
         for verb in (["inspect", *words], ["convert", words[0], str(tmp_path / "out"), *words[1:]]):

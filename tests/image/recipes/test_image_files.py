@@ -446,4 +446,4 @@ def test_a_picture_of_an_older_version_is_told(base, tmp_path, capsys):
             )
             == 0
         )
-        assert ("made by an older version, which drew its noise otherwise" in capsys.readouterr().out) == told
+        assert ("made by an older version with other noise" in capsys.readouterr().out) == told

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stripes import SMALL, write_stripes
 
 from unveil.cli import main
 from unveil.errors import UnveilError
@@ -14,51 +15,20 @@ from unveil.files.pictures import read_parameters, write_picture
 from unveil.loading import load
 from unveil.runs.device import enough_memory
 
-TINY = [
-    "--preset",
-    "tiny",
-    "--width",
-    "8",
-    "--multiples",
-    "1",
-    "2",
-    "--groups",
-    "4",
-    "--attention",
-    "4",
-    "--batch-size",
-    "8",
-]
-TINY += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "3", "--keep", "0"]
+TINY = ["--preset", "tiny", *SMALL, "--batch-size", "8", "--warmup", "2", "--save-every", "3", "--keep", "0"]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """A folder of stripes that lie or stand, and a run of each kind on it."""
     folder = tmp_path_factory.mktemp("image")
-    rng = np.random.default_rng(0)
-    for k in range(40):
-        bright = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (8, 8))
-        picture = (bright if k % 2 else bright.T).astype(np.uint8)
-        kind = folder / "stripes" / ("stand" if k % 2 else "lie")
-        kind.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(kind / f"{k}.png")
+    data = ["--data", str(write_stripes(folder)), "--hold-out", "0.2", "--steps", "6"]
     for name, flags in (
         ("ddpm", ["--classes"]),
         ("iddpm", ["--method", "iddpm"]),
         ("edm", ["--method", "edm", "--classes"]),
     ):
-        flags = [
-            *flags,
-            "--data",
-            str(folder / "stripes"),
-            "--out",
-            str(folder / name),
-            "--steps",
-            "6",
-            "--hold-out",
-            "0.2",
-        ]
+        flags = [*flags, *data, "--out", str(folder / name)]
         assert main(["train", "image", *TINY, *flags]) == 0
     return folder
 

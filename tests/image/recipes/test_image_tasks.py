@@ -6,49 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stripes import SMALL, write_stripes
 
 from unveil.cli import main
 from unveil.loading import load
 
-COMMON = ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--attention", "4", "--batch-size", "8"]
-COMMON += ["--diffusion-steps", "25", "--warmup", "2", "--device", "cpu", "--save-every", "50"]
+COMMON = [*SMALL, "--batch-size", "8", "--warmup", "2", "--save-every", "50"]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """Stripes that lie or stand, a model of them, one of no class, an upsampler, a classifier and a judge; a mask of the left half."""
     folder = tmp_path_factory.mktemp("tasks")
-    rng = np.random.default_rng(0)
-    for k in range(40):
-        bright = np.where(np.arange(8) // 2 % 2 == 0, 220, 30) + rng.integers(-20, 20, (8, 8))
-        kind = folder / "stripes" / ("stand" if k % 2 else "lie")
-        kind.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((bright if k % 2 else bright.T).astype(np.uint8)).save(kind / f"{k}.png")
+    data = ["--data", str(write_stripes(folder)), "--hold-out", "0.2"]
     mask = np.zeros((8, 8), np.uint8)
     mask[:, :4] = 255
     Image.fromarray(mask).save(folder / "mask.png")
     Image.fromarray(np.full((4, 4), 99, np.uint8)).save(folder / "small.png")
     Image.fromarray(np.dstack([np.full((8, 8), 99, np.uint8), mask, mask])).save(folder / "colour.png")
-    data = ["--data", str(folder / "stripes"), "--hold-out", "0.2"]
     for name, flags in (("model", ["--classes"]), ("free", []), ("up", ["--upsample", "2"])):
-        assert (
-            main(
-                [
-                    "train",
-                    "image",
-                    "--preset",
-                    "tiny",
-                    *COMMON,
-                    *data,
-                    *flags,
-                    "--steps",
-                    "4",
-                    "--out",
-                    str(folder / name),
-                ]
-            )
-            == 0
-        )
+        out = ["--steps", "4", "--out", str(folder / name)]
+        assert main(["train", "image", "--preset", "tiny", *COMMON, *data, *flags, *out]) == 0
     for name, flags, steps in (("guide", [], "4"), ("judge", ["--clean"], "50")):
         out = ["--steps", steps, "--out", str(folder / name)]
         assert main(["train", "classifier", "--preset", "tiny", *COMMON, *data, *flags, *out]) == 0

@@ -16,8 +16,7 @@ from tolerance import golden_close
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.classifier import ImageClassifier
-from unveil.image.recipes.convert import our_config
-from unveil.image.recipes.load import shape_of
+from unveil.image.recipes.convert import our_shape
 from unveil.image.weights.openai import RELEASED
 from unveil.image.weights.releases import read_images_file
 from unveil.process.posterior import posterior_coefficients
@@ -124,7 +123,7 @@ def test_the_released_classifiers_are_known_by_their_names(stem):
         True,
         True,
     )
-    assert shape_of(our_config(described)).schedule == ("cosine" if stem.startswith("64") else "linear")
+    assert our_shape(described).schedule == ("cosine" if stem.startswith("64") else "linear")
 
 
 @pytest.mark.parametrize(("stem", "sides"), [("64_256_upsampler", (256, 4)), ("128_512_upsampler", (512, 4))])

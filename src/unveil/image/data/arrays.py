@@ -1,4 +1,4 @@
-"""Arrays of images, .npy and .npz, as an `ImageSet`: bytes as they are, other numbers only if their range is unambiguous."""
+"""Read arrays of images, .npy and .npz; numbers of an ambiguous range are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unveil.errors import UnveilError
 from unveil.files.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
 from unveil.image.data.folder_listing import natural
 from unveil.image.data.images import ImageSet, block, check_square, kept
-from unveil.image.data.picture_files import fitted
+from unveil.image.data.picture_files import channels_first, fitted
 from unveil.image.data.reading import Reading
 
 
@@ -27,12 +27,13 @@ class Classes(NamedTuple):
 
 
 def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> ImageSet:
-    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes them.
+    """A .npy of images, or a .npz: `images` and `labels`, or `arr_0` and `arr_1` as guided-diffusion writes
+    them.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers within 0 .. 255; or fractions
-    within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a note says. Labels are whole numbers from 0, or words.
-    A file NAME.json.gz beside NAME.npz may hold a record per image: its `group`, which becomes the class, its `code`, which is never
-    split, and its `style`.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers
+    within 0 .. 255; or fractions within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a
+    note says. Labels are whole numbers from 0, or words. A file NAME.json.gz beside NAME.npz may hold a
+    record per image: its `group`, which becomes the class, its `code`, which is never split, and its `style`.
 
     Args:
         styles: styles to keep; () keeps all but "openmoji", whose licence would bind the weights.
@@ -45,25 +46,24 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         raise UnveilError(f"{file}: no array named images (or arr_0) in it{inside}")
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and (
-        images.shape[-1] in (1, 3) or (images.shape[-1] == 4 and images.shape[1] not in (1, 3))
-    ):
-        images = images.transpose(0, 3, 1, 2)
+    elif images.ndim == 4:
+        last = images.shape[-1]
+        if last in (1, 3) or (last == 4 and images.shape[1] not in (1, 3)):
+            images = images.transpose(0, 3, 1, 2)
     colours = images.shape[1] if images.ndim == 4 else 0
-    if (
-        colours not in (1, 3, 4)
-        or not all(images.shape)
-        or (colours == 4 and images.shape[2] != images.shape[3])
-    ):
+    square = colours != 4 or images.shape[2] == images.shape[3]
+    if colours not in (1, 3, 4) or not all(images.shape) or not square:
         raise UnveilError(
-            f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 is needed"
+            f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 "
+            "is needed"
         )
     records, rows, known = file.with_suffix(".json.gz"), None, Classes()
     if records.is_file():
         known, rows = _recorded(len(images), records, styles)
     elif styles:
         raise UnveilError(
-            f"{file}: no {records.name} beside it, which would say the style of each image; leave `styles` out"
+            f"{file}: no {records.name} beside it, which would say the style of each image; leave `styles` "
+            "out"
         )
     elif labels is not None:
         known = _labelled(len(images), labels, file)
@@ -75,16 +75,14 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
 
 
 def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]]:
-    """ImageSet, labels, and the names of what else is there."""
+    """The images, the labels, and the names of all arrays there."""
     try:
         with open(file, "rb") as handle:
             if handle.read(2) != b"PK":
                 return npy_array(file), None, []
         names = npz_names(file)
-        image, label = (
-            next((name for name in pair if name in names), None)
-            for pair in (("images", "arr_0"), ("labels", "arr_1"))
-        )
+        pairs = (("images", "arr_0"), ("labels", "arr_1"))
+        image, label = (next((name for name in pair if name in names), None) for pair in pairs)
         left: dict[str, str] = {}
         found = npz_arrays(file, (image,) if image else (), (label,) if label else (), left=left)
         labels = None if label is None else found.get(label)
@@ -95,9 +93,8 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
     except MemoryError:
         raise
     except (OSError, UnveilError) as error:
-        raise UnveilError(
-            f"{file}: not an array of images ({str(error).removeprefix(f'{file}: ')})"
-        ) from error
+        why = str(error).removeprefix(f"{file}: ")
+        raise UnveilError(f"{file}: not an array of images ({why})") from error
 
 
 def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -106,12 +103,10 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
 
     scale, shift, note = _meaning(images, file)
     alpha = images.shape[1] == 4
-    if (
-        alpha
-        and not reading.background
-        and any(bool((_levels(images[some, 3:], scale, shift) < 255).any()) for some in _blocks(images))
-    ):
-        raise UnveilError(f"{file}: has transparent pixels; give `background` white or black")
+    if alpha and not reading.background:
+        covers = (_levels(images[some, 3:], scale, shift) for some in _blocks(images))
+        if any(bool((cover < 255).any()) for cover in covers):
+            raise UnveilError(f"{file}: has transparent pixels; give `background` white or black")
     whole = images.dtype == np.uint8 and not alpha and not reading.size
     if whole and images.flags.c_contiguous:
         return images, note
@@ -130,12 +125,10 @@ def _bytes(images: np.ndarray, reading: Reading, file: Path) -> tuple[np.ndarray
             cover = levels[:, 3:] / 255.0
             levels = (levels[:, :3] * cover + ground * (1.0 - cover)).round().astype(np.uint8)
         if reading.size:
-            for k, picture in enumerate(levels):
-                one = Image.fromarray(
-                    np.ascontiguousarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0))
-                )
-                array = np.asarray(fitted(one, reading, str(file)))
-                pixels[some.start + k] = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+            for k, image in enumerate(levels):
+                last = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+                one = fitted(Image.fromarray(np.ascontiguousarray(last)), reading, str(file))
+                pixels[some.start + k] = channels_first(one)
         else:
             pixels[some] = levels
     return pixels, note
@@ -156,36 +149,28 @@ def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, .
     Raises:
         UnveilError: the range is ambiguous.
     """
-    if images.dtype.kind not in "uif":
-        raise UnveilError(
-            f"{file}: images are {images.dtype}, but uint8, 0 .. 255, is needed; convert them first"
-        )
-    low, high = (
-        float(reduce([reduce(images[some]) for some in _blocks(images)])) for reduce in (np.min, np.max)
-    )
-    said = f"images are {images.dtype} in {low:g} .. {high:g}"
+    kind, needed = images.dtype.kind, "but uint8, 0 .. 255, is needed"
+    if kind not in "uif":
+        raise UnveilError(f"{file}: images are {images.dtype}, {needed}; convert them first")
+    blocks = [images[some] for some in _blocks(images)]
+    low, high = (float(reduce([reduce(part) for part in blocks])) for reduce in (np.min, np.max))
+    values = f"{file}: images are {images.dtype} in {low:g} .. {high:g}"
     if images.dtype == np.uint8:
-        dark = f"{file}: {said}, nearly black; if 1 is white, multiply them by 255"
+        dark = f"{values}, nearly black; if 1 is white, multiply them by 255"
         return 1.0, 0.0, (dark,) if high == 1.0 else ()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise UnveilError(f"{file}: {said}, but finite numbers are needed")
-    if images.dtype.kind in "ui" and (high <= 1.0 or low < 0.0 or high > 255.0):
-        raise UnveilError(f"{file}: {said}, but uint8, 0 .. 255, is needed; convert them first")
-    if images.dtype.kind in "ui":
+        raise UnveilError(f"{values}, but finite numbers are needed")
+    if kind in "ui" and (high <= 1.0 or low < 0.0 or high > 255.0):
+        raise UnveilError(f"{values}, {needed}; convert them first")
+    if kind in "ui":
         return 1.0, 0.0, ()
     if low >= 0.0 and high <= 1.0:
-        return 255.0, 0.0, (f"{file}: {said}, read as 0 black and 1 white",)
+        return 255.0, 0.0, (f"{values}, read as 0 black and 1 white",)
     if -1.0 <= low < 0.0 and high <= 1.0:
-        return 127.5, 1.0, (f"{file}: {said}, read as -1 black and 1 white",)
-    if (
-        low >= 0.0
-        and high <= 255.0
-        and all(bool((images[some] == np.round(images[some])).all()) for some in _blocks(images))
-    ):
+        return 127.5, 1.0, (f"{values}, read as -1 black and 1 white",)
+    if low >= 0.0 and high <= 255.0 and all(bool((part == np.round(part)).all()) for part in blocks):
         return 1.0, 0.0, ()
-    raise UnveilError(
-        f"{file}: {said}, but uint8, 0 .. 255, is needed, or fractions within 0 .. 1 or -1 .. 1; convert them first"
-    )
+    raise UnveilError(f"{values}, {needed}, or fractions within 0 .. 1 or -1 .. 1; convert them first")
 
 
 def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
@@ -193,20 +178,14 @@ def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape == (count,) and labels.dtype.kind in "US":
-        words = [
-            word.decode(errors="replace") if isinstance(word, bytes) else str(word)
-            for word in labels.tolist()
-        ]
+        stored = labels.tolist()
+        words = [str(word, errors="replace") if isinstance(word, bytes) else str(word) for word in stored]
         names = tuple(sorted(set(words), key=natural))
         return Classes(np.array([names.index(word) for word in words]), names)
-    if (
-        labels.shape != (count,)
-        or labels.dtype.kind not in "iu"
-        or int(labels.min()) < 0
-        or int(labels.max()) >= 100_000
-    ):
-        why = f"{file}: labels must be {count} whole numbers from 0, or words, got {labels.dtype} {labels.shape}"
-        return Classes(why=why)
+    whole = labels.shape == (count,) and labels.dtype.kind in "iu"
+    if not whole or int(labels.min()) < 0 or int(labels.max()) >= 100_000:
+        got = f"{labels.dtype} {labels.shape}"
+        return Classes(why=f"{file}: labels must be {count} whole numbers from 0, or words, got {got}")
     return Classes(labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
 
 

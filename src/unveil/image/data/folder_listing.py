@@ -1,4 +1,4 @@
-"""What a folder of images contains, from names alone: its files, its classes, its parts for training and for tests."""
+"""List a folder of images by names alone: its files, classes, training and test parts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,8 @@ from unveil.image.data.picture_files import FOREIGN, SUFFIXES
 TRAIN = ("train", "training", "train_set", "trainset")
 TEST = ("test", "testing", "test_set", "testset")
 VALID = ("val", "valid", "validation", "dev", "eval")
-PLAIN = (
-    *TRAIN,
-    *TEST,
-    *VALID,
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "data",
-    "pictures",
-    "photos",
-)  # names that are no class
+CONTENT = ("images", "image", "imgs", "img", "data", "pictures", "photos")
+PLAIN = (*TRAIN, *TEST, *VALID, *CONTENT)  # names that are no class
 SYSTEM = ("__MACOSX", "@eaDir")
 
 
@@ -52,7 +42,7 @@ class Parts(NamedTuple):
 
 
 def listed(folder: Path) -> Listed:
-    """List all files below a folder, also in linked folders; hidden files, such as macOS's ._x.jpg, are no images."""
+    """List all files below a folder, also in linked folders; hidden files, such as ._x.jpg, are left out."""
     files: list[Path] = []
     foreign: list[Path] = []
     others: Counter[str] = Counter()
@@ -95,15 +85,17 @@ def left_out(found: Listed) -> tuple[str, ...]:
     if total := sum(found.others.values()):
         some = ", ".join(f"{count} {kind}" for kind, count in found.others.most_common(4))
         notes.append(
-            f"left out {total} {'files that are no pictures' if total > 1 else 'file that is no picture'} ({some})"
+            f"left out {total} {'files that are no pictures' if total > 1 else 'file that is no picture'} "
+            f"({some})"
         )
     return tuple(notes)
 
 
 def parts(folder: Path) -> Parts:
-    """The training images and the test images, if a folder is divided so; folders that only hold one folder are descended.
+    """Find the training and the test images of a divided folder; descend into folders with a single folder.
 
-    A `train` beside a `test` or a `val` is a division, not two classes; `test` is preferred. Names match in any case.
+    A `train` beside a `test` or a `val` is a division, not two classes; `test` is preferred. Names match in
+    any case.
 
     Raises:
         UnveilError: the folder is divided, without a part to train on.
@@ -118,7 +110,8 @@ def parts(folder: Path) -> Parts:
             aside = [path.name for path in inner.values() if path not in (train, tests[0])]
             if aside:
                 notes.append(
-                    f"left out {', '.join(f'{name}/' for name in aside[:4])} of {folder}; trained on {train.name}/"
+                    f"left out {', '.join(f'{name}/' for name in aside[:4])} of {folder}; trained on "
+                    f"{train.name}/"
                 )
             elif tests[0].name.lower() not in TEST:
                 notes.append(f"{tests[0].name}/ is held out, {train.name}/ trained on")
@@ -134,7 +127,8 @@ def parts(folder: Path) -> Parts:
             mixed = sorted(name for name in inside if name.lower() in (*TRAIN, *TEST, *VALID))
             if mixed:
                 notes.append(
-                    f"{' and '.join(f'{name}/' for name in mixed)} inside the classes of {folder} are read together"
+                    f"{' and '.join(f'{name}/' for name in mixed)} inside the classes of {folder} are read "
+                    "together"
                 )
             return Parts(folder, None, tuple(notes))
         folder = deeper
@@ -157,28 +151,25 @@ def _divided(folder: Path) -> bool:
     return bool(names & set(TRAIN)) and bool(names & {*TEST, *VALID})
 
 
+def _inside(folder: Path) -> list[Path]:
+    """The files and folders inside, without those of the system."""
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in SYSTEM)
+
+
 def _folders(folder: Path) -> dict[str, Path]:
     """The folders inside that have images somewhere below, by name."""
-    inside = sorted(
-        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in SYSTEM
-    )
-    return {path.name: path for path in inside if _any(path)}
+    return {path.name: path for path in _inside(folder) if path.is_dir() and _any(path)}
 
 
 def _any(folder: Path, above: frozenset[str] = frozenset()) -> bool:
     here = os.path.realpath(folder)
     if here in above:
         return False
-    inside = [p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in SYSTEM]
-    return any(p.suffix.lower() in SUFFIXES and p.is_file() for p in inside) or any(
-        _any(p, above | {here}) for p in inside if p.is_dir()
-    )
+    return _loose(folder) or any(_any(p, above | {here}) for p in _inside(folder) if p.is_dir())
 
 
 def _loose(folder: Path) -> bool:
-    return any(
-        p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".") for p in folder.iterdir()
-    )
+    return any(p.suffix.lower() in SUFFIXES and p.is_file() for p in _inside(folder))
 
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -190,13 +181,12 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
     """The class of each file, and the reason why there are none.
 
-    The class is the subfolder, or else the prefix of the name before its first "_". If some files have none, there are no classes.
+    The class is the subfolder, or else the prefix of the name before its first "_". If some files have none,
+    there are no classes.
     """
     inner = [file.relative_to(folder).parts for file in files]
-    found = [
-        part[0] if len(part) > 1 else file.stem.split("_")[0] if "_" in file.stem else ""
-        for file, part in zip(files, inner, strict=True)
-    ]
+    prefixes = [file.stem.split("_")[0] if "_" in file.stem else "" for file in files]
+    found = [part[0] if len(part) > 1 else name for part, name in zip(inner, prefixes, strict=True)]
     if all(found):
         return found, ""
     if not any(found):
@@ -204,5 +194,6 @@ def kinds(folder: Path, files: Sequence[Path]) -> tuple[list[str], str]:
     bare = files[found.index("")]
     return (
         [],
-        f"{bare} has no class: it is in no subfolder and its name has no prefix before '_', as the others have",
+        f"{bare} has no class: it is in no subfolder and its name has no prefix before '_', as the others "
+        "have",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +17,21 @@ from unveil.image.data.reading import Reading
 
 
 def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> ImageSet:
-    """Read all images below a folder, ordered by name. Classes are subfolders; without any, the prefix of each name before its first "_".
+    """Read all images below a folder, ordered by name. Classes are subfolders; without any, the prefix of
+    each name before its first "_".
 
     The images are written into one array as they are read, so that there is never a second copy.
 
     Args:
-        names: names of the classes in order, such as those of the training images; by default those found, 2 before 10.
+        names: names of the classes in order, such as those of the training images; by default those found, 2
+            before 10.
     Raises:
         UnveilError: no image, one that cannot be read or would be changed silently, or mixed sizes.
     """
     found = listed(folder)
     if not found.files:
         arrays = sorted([*folder.glob("*.npz"), *folder.glob("*.npy")])
-        hint = (
-            f"; for the array in it give {arrays[0]}"
-            if arrays
-            else "".join(f"; {line}" for line in left_out(found))
-        )
-        raise UnveilError(f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}{hint}")
+        raise _empty(folder, (f"for the array in it give {arrays[0]}",) if arrays else left_out(found))
     pixels: np.ndarray = np.empty((0, 0, 0, 0), np.uint8)
     used, skipped, several = list[Path](), list[str](), list[str]()
     for file in found.files:
@@ -42,7 +40,8 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
         except Unreadable as error:
             if not reading.skip_corrupt:
                 raise UnveilError(
-                    f"{file}: cannot be read ({error}); repair it, or leave such files out with `skip_corrupt`"
+                    f"{file}: cannot be read ({error}); repair it, or leave such files out with "
+                    "`skip_corrupt`"
                 ) from None
             skipped.append(str(file.relative_to(folder)))
             continue
@@ -51,7 +50,8 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
         if picture.shape[1:] != pixels.shape[2:]:
             (h, w), (a, b) = picture.shape[1:], pixels.shape[2:]
             raise UnveilError(
-                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give `size` and `fit=crop`, or `fit=resize`"
+                f"mixed sizes: {file} is {w} x {h}, {used[0]} {b} x {a}; give `size` and `fit=crop`, or "
+                "`fit=resize`"
             )
         if len(picture) > pixels.shape[1]:  # the first colour image among grey ones
             grey, pixels = pixels, np.empty((len(pixels), len(picture), *pixels.shape[2:]), np.uint8)
@@ -69,17 +69,21 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     moving = f"{len(several)} {holds} several images, of which the first is read"
     notes = (*left_out(found), *([f"{moving} ({', '.join(several[:3])})"] if several else []))
     each, why = kinds(folder, used)
+    images = ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
     if why:
-        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        return images
     there = sorted(set(each), key=natural)
     names = there if names is None else names
     if foreign := [name for name in there if name not in names]:
-        why = f"{folder}: images have the class {foreign[0]!r}, which no training image has; there are {', '.join(names)}"
-        return ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+        classes = f"the class {foreign[0]!r}, which no training image has; there are {', '.join(names)}"
+        return replace(images, unlabelled=f"{folder}: images have {classes}")
     number = {name: k for k, name in enumerate(names)}
-    return ImageSet(
-        pixels, np.array([number[kind] for kind in each]), tuple(names), skipped=tuple(skipped), notes=notes
-    )
+    return replace(images, labels=np.array([number[kind] for kind in each]), names=tuple(names))
+
+
+def _empty(folder: Path, hints: Sequence[str]) -> UnveilError:
+    text = f"{folder}: no images in this folder; looked for {', '.join(SUFFIXES)}"
+    return UnveilError("; ".join([text, *hints]))
 
 
 def class_names(folder: Path) -> list[str] | None:
@@ -89,7 +93,8 @@ def class_names(folder: Path) -> list[str] | None:
 
 
 def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
-    """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey images get three equal channels).
+    """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey
+    images get three equal channels).
 
     Raises:
         UnveilError: no image, one that cannot be read or is coloured where grey is needed, or mixed sizes.
@@ -100,8 +105,7 @@ def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> 
             raise UnveilError(f"{path}: no such file or folder")
         files = (path,) if not path.is_dir() else listed(path).files
         if not files:
-            hints = "".join(f"; {line}" for line in left_out(listed(path)))
-            raise UnveilError(f"{path}: no images in this folder; looked for {', '.join(SUFFIXES)}{hints}")
+            raise _empty(path, left_out(listed(path)))
         for file in files:
             try:
                 picture, _ = read_image_file(file, reading)

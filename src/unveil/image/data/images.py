@@ -23,7 +23,8 @@ class ImageSet:
         pixels: (N, C, H, W) in 0 .. 255, with H = W after reading; C is 1 (grey) or 3 (red, green, blue).
         labels: (N,) classes from 0, or None.
         names: names of the classes.
-        groups: (N,) numbers of groups that are held out together, such as drawings of one concept; None: each image by itself.
+        groups: (N,) numbers of groups that are held out together, such as drawings of one concept; None: each
+            image by itself.
         skipped: files that could not be read.
         notes: other remarks of the reader, one line each.
         unlabelled: the reason why there are no labels.
@@ -56,7 +57,8 @@ def split(
 
     Args:
         share: fraction to hold out, in [0, 1).
-        in_place: move the pixels of the rest inside their array instead of copying them; `images` is invalid afterwards.
+        in_place: move the pixels of the rest inside their array instead of copying them; `images` is invalid
+            afterwards.
     Raises:
         ValueError: share outside [0, 1).
     """
@@ -95,7 +97,8 @@ def check_square(pixels: np.ndarray, what: str) -> None:
     height, width = pixels.shape[-2:]
     if height != width:
         raise UnveilError(
-            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or `fit=resize`"
+            f"{what}: images are {width} x {height}, but squares are needed; give `size` and `fit=crop`, or "
+            "`fit=resize`"
         )
 
 
@@ -105,7 +108,7 @@ def block(pixels: np.ndarray) -> int:
 
 
 def as_numbered(images: ImageSet, names: Sequence[str]) -> ImageSet:
-    """The images with classes numbered as in `names`, if these are the same classes in another order."""
+    """Renumber the classes as in `names`, if these are the same classes in another order."""
     if (
         images.labels is None
         or tuple(names) == images.names
@@ -121,12 +124,14 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     """Test images with the numbers of classes and the channels of the training images.
 
     Raises:
-        UnveilError: a class that was not trained on, another size, or colour images where training images are grey.
+        UnveilError: a class that was not trained on, another size, or colour images where training images are
+            grey.
     """
     colours, side = train.pixels.shape[1:3]
     if images.pixels.shape[1:] not in ((colours, side, side), (1, side, side)):
         raise UnveilError(
-            f"test images are {images.pixels.shape[1:]} (colours, height, width), training images {train.pixels.shape[1:]}"
+            f"test images are {images.pixels.shape[1:]} (colours, height, width), training images "
+            f"{train.pixels.shape[1:]}"
         )
     images = replace(images, pixels=np.broadcast_to(images.pixels, (len(images), *train.pixels.shape[1:])))
     if images.labels is None or train.labels is None:
@@ -134,7 +139,8 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     unknown = sorted(set(images.names) - set(train.names))
     if unknown:
         raise UnveilError(
-            f"test images have the class {unknown[0]!r}, which no training image has; there are {', '.join(train.names)}"
+            f"test images have the class {unknown[0]!r}, which no training image has; there are "
+            f"{', '.join(train.names)}"
         )
     numbers = np.array([train.names.index(name) for name in images.names])
     return replace(images, labels=numbers[images.labels], names=train.names)

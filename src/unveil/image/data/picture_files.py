@@ -1,4 +1,4 @@
-"""Opens image files: upright, grey or RGB, 8 bits per channel; others are refused. PIL is imported when it is needed."""
+"""Open image files: upright, grey or RGB, 8 bits per channel; PIL is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ class Unreadable(Exception):
 
 
 class Opened(NamedTuple):
-    """An image in memory, uint8 (C, H, W), and the number of further images in its file (of an animation, or pages)."""
+    """An image, uint8 (C, H, W), and the number of further images in its file (frames or pages)."""
 
     pixels: UInt8[np.ndarray, "C H W"]
     further: int = 0
 
 
 def read_image_file(file: Path, reading: Reading) -> Opened:
-    """Read one image, turned upright by its Exif orientation and fitted; an alpha of 255 everywhere is dropped.
+    """Read one image, turned upright by its Exif orientation and fitted; an alpha of 255 everywhere is
+    dropped.
 
     Raises:
         Unreadable: damaged, more than 8 bits per channel, or of other colours than grey and RGB.
@@ -59,7 +60,7 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if file.suffix.lower() in FOREIGN:
-        raise Unreadable(f"{FOREIGN[file.suffix.lower()]}")
+        raise Unreadable(FOREIGN[file.suffix.lower()])
     try:
         if not file.stat().st_size:
             raise Unreadable("it is empty")
@@ -74,14 +75,11 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
         raise UnveilError(f"{file}: {error}") from error
     except UnidentifiedImageError:
         raise Unreadable("no picture, or one of an unknown format") from None
-    except Unreadable:
-        raise
-    except MemoryError:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:  # PIL's readers fail in many ways on damaged files
-        raise Unreadable(
-            " ".join(str(error).split()).replace(str(file), "it")[:120] or type(error).__name__
-        ) from None
+        why = " ".join(str(error).split()).replace(str(file), "it")[:120]
+        raise Unreadable(why or type(error).__name__) from None
     if deep or image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise Unreadable(f"more than 8 bits per channel (mode {image.mode}); convert it to 8 bits first")
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):  # damaged Exif is ignored
@@ -92,8 +90,14 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB"):
         raise Unreadable(f"its colours are {image.mode}, but grey or RGB is needed; convert it first")
-    array = np.asarray(fitted(image, reading, str(file)))
-    return Opened(np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), further)
+    pixels = channels_first(fitted(image, reading, str(file)))
+    return Opened(np.ascontiguousarray(pixels), further)
+
+
+def channels_first(image: Image) -> UInt8[np.ndarray, "C H W"]:
+    """The pixels of a grey or an RGB image."""
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def _opaque(image: Image, reading: Reading, file: Path) -> Image:
@@ -106,7 +110,8 @@ def _opaque(image: Image, reading: Reading, file: Path) -> Image:
     if not reading.background:
         share = float((np.asarray(clear)[..., 3] < 255).mean())
         raise UnveilError(
-            f"{file}: has transparent pixels (mode {image.mode}, {share:.1%} of its pixels); give `background` white or black"
+            f"{file}: has transparent pixels (mode {image.mode}, {share:.1%} of its pixels); give "
+            "`background` white or black"
         )
     return Images.alpha_composite(Images.new("RGBA", clear.size, reading.background), clear).convert("RGB")
 
@@ -126,11 +131,8 @@ def fitted(image: Image, reading: Reading, what: str) -> Image:
         raise UnveilError(
             f"{what}: is {width} x {height}, but {side} x {side} is needed; give `fit=crop` or `fit=resize`"
         )
-    if reading.fit == "resize":
-        return image.resize(
-            (side, side), Resampling.BOX if width % side == 0 == height % side else Resampling.BICUBIC
-        )
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
-    box = (left, top, left + short, top + short)
-    return image.resize((side, side), Resampling.BOX if short % side == 0 else Resampling.BICUBIC, box=box)
+    box = (0, 0, width, height) if reading.fit == "resize" else (left, top, left + short, top + short)
+    whole = (box[2] - box[0]) % side == 0 == (box[3] - box[1]) % side
+    return image.resize((side, side), Resampling.BOX if whole else Resampling.BICUBIC, box=box)

@@ -22,8 +22,8 @@ class Reading:
     size: Annotated[int, Bounds(0)] = 0
     """side of the images in pixels; 0: that of the files"""
     fit: Fit = "exact"
-    """how images of other sizes become --size: exact refuses them; crop scales the shorter side and takes the middle square; resize
-    ignores the aspect ratio"""
+    """how images of other sizes become --size: exact refuses them; crop scales the shorter side and takes the
+    middle square; resize ignores the aspect ratio"""
     background: Background = ""
     """colour behind transparent pixels; by default files with transparent pixels are refused"""
     skip_corrupt: bool = False

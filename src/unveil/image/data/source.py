@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -26,18 +26,8 @@ from unveil.image.data.reading import Reading
 FASHION = "fashion-mnist"
 FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
-FASHION_NAMES = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+GARMENTS = "T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot"
+FASHION_NAMES = tuple(GARMENTS.split(", "))
 FASHION_SHA256 = {  # of the unpacked files
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
@@ -45,6 +35,7 @@ FASHION_SHA256 = {  # of the unpacked files
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
 }
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 CIFAR_BATCHES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 
 
@@ -52,11 +43,13 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
     """Read the images of a source, also below $UNVEIL_DATA and the cache.
 
     - `fashion-mnist`: from the Debian package `dataset-fashion-mnist`, the cache, or downloaded into it;
-    - a folder with IDX files (`train-images-idx3-ubyte`, also .gz), with CIFAR-10's `data_batch_1.bin`, or of picture files;
+    - a folder with IDX files (`train-images-idx3-ubyte`, also .gz), with CIFAR-10's `data_batch_1.bin`, or of
+      picture files;
     - `cifar-10-binary.tar.gz`; a .npz or .npy.
 
     Args:
-        test: read the source's own test images; the classes of a folder have the numbers of the training images.
+        test: read the source's own test images; the classes of a folder have the numbers of the training
+            images.
     Raises:
         UnveilError: no such source, damaged, or without test images of its own.
     """
@@ -66,10 +59,7 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
     if source == FASHION and (cut_short or not place.is_dir()):
         place = DEBIAN if DEBIAN.is_dir() else _downloaded()
     if place.is_dir():
-        if (
-            _idx(place, "train-images-idx3-ubyte") is not None
-            or _idx(place, "t10k-images-idx3-ubyte") is not None
-        ):
+        if any(_idx(place, f"{part}-images-idx3-ubyte") for part in ("train", "t10k")):
             return _fitting(read_idx(place, test), reading, place)
         if (place / CIFAR_BATCHES[0]).is_file():
             return _fitting(read_cifar(place, test), reading, place)
@@ -84,14 +74,15 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
         close = get_close_matches(source, [FASHION], n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UnveilError(
-            f"{source}: no such file or folder{hint}, here, below $UNVEIL_DATA or in the cache; give a folder of images, a .npz or .npy, "
-            f"{FASHION}, or cifar-10-binary.tar.gz"
+            f"{source}: no such file or folder{hint}, here, below $UNVEIL_DATA or in the cache; give a "
+            f"folder of images, a .npz or .npy, {FASHION}, or cifar-10-binary.tar.gz"
         )
-    if place.name.endswith((".tar.gz", ".tgz", ".tar")):
+    if place.name.endswith(ARCHIVES):
         return _fitting(read_cifar(place, test), reading, place)
     if place.suffix not in (".npz", ".npy"):
         raise UnveilError(
-            f"{place}: not a set of images; give a folder of images, a .npz or .npy, {FASHION}, or cifar-10-binary.tar.gz"
+            f"{place}: not a set of images; give a folder of images, a .npz or .npy, {FASHION}, or "
+            "cifar-10-binary.tar.gz"
         )
     if test:
         raise UnveilError(f"{place} has no test images of its own")
@@ -101,18 +92,12 @@ def read_images(source: str, reading: Reading, styles: tuple[str, ...] = (), tes
 def has_test(source: str) -> bool:
     """Whether a source has test images of its own."""
     place = found(Path(source))
-    return (
-        source == FASHION
-        or place.name.endswith((".tar.gz", ".tgz", ".tar"))
-        or (
-            place.is_dir()
-            and (
-                _idx(place, "t10k-images-idx3-ubyte") is not None
-                or (place / "test_batch.bin").is_file()
-                or parts(place).test is not None
-            )
-        )
-    )
+    if source == FASHION or place.name.endswith(ARCHIVES):
+        return True
+    if not place.is_dir():
+        return False
+    files = _idx(place, "t10k-images-idx3-ubyte"), place / "test_batch.bin"
+    return any(file and file.is_file() for file in files) or parts(place).test is not None
 
 
 def _fitting(images: ImageSet, reading: Reading, what: Path) -> ImageSet:
@@ -129,22 +114,19 @@ def _idx(folder: Path, name: str) -> Path | None:
 
 
 def read_idx(folder: Path, test: bool = False) -> ImageSet:
-    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as a big-endian 32-bit number, then the numbers. LeCun's MNIST page.
+    """MNIST's format: 0, 0, 8 (bytes), number of axes, each size as a big-endian 32-bit number, then the
+    numbers. LeCun's MNIST page.
 
     Raises:
         UnveilError: a file is missing, cut short, or of another format.
     """
     kind = "t10k" if test else "train"
-    pixels, labels = (
-        _read_idx(folder, f"{kind}-{what}") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    )
+    pixels, labels = (_read_idx(folder, f"{kind}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
     if pixels.ndim != 3 or labels.shape != (len(pixels),):
         raise UnveilError(f"{folder}: images {pixels.shape} and labels {labels.shape} do not belong together")
-    names = (
-        FASHION_NAMES
-        if int(labels.max()) == 9 and FASHION in str(folder)
-        else tuple(str(k) for k in range(int(labels.max()) + 1))
-    )
+    last = int(labels.max())
+    known = last == 9 and FASHION in str(folder)
+    names = FASHION_NAMES if known else tuple(map(str, range(last + 1)))
     return ImageSet(pixels[:, None], labels.astype(np.int64), names)
 
 
@@ -182,24 +164,25 @@ def _downloaded() -> Path:
             raise UnveilError(f"{file}: damaged ({error}); delete it to download it again") from error
         if held != digest:
             raise UnveilError(
-                f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it again"
+                f"{file}: not Fashion-MNIST's (SHA-256 of its contents is {held}); delete it to download it "
+                "again"
             )
     return folder
 
 
 def read_cifar(place: Path, test: bool = False) -> ImageSet:
-    """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers. cs.toronto.edu/~kriz/cifar.html.
+    """CIFAR-10's binary version, unpacked or not: records of a class and 3 x 32 x 32 numbers.
+    cs.toronto.edu/~kriz/cifar.html.
 
     Raises:
         UnveilError: a batch is missing, cut short, or holds a class above 9.
     """
     wanted = ("test_batch.bin",) if test else CIFAR_BATCHES
-    parts_: dict[str, np.ndarray] = {}
     try:
         if place.is_dir():
             sizes = {name: (place / name).stat().st_size for name in wanted if (place / name).is_file()}
-            parts_, records = _places(place, wanted, sizes)
-            for name, part in parts_.items():
+            batches, records = _batches(place, wanted, sizes)
+            for name, part in batches.items():
                 with open(place / name, "rb") as stream:
                     _filled(part, stream)
         else:
@@ -211,19 +194,19 @@ def read_cifar(place: Path, test: bool = False) -> ImageSet:
                         raise UnveilError(f"{place}: unpacks to more than {largest:,} bytes")
                     if member.isfile():
                         members[member.name.rpartition("/")[2]] = member
-                parts_, records = _places(
-                    place, wanted, {name: members[name].size for name in wanted if name in members}
-                )
-                for name in sorted(parts_, key=lambda name: members[name].offset):
+                sizes = {name: members[name].size for name in wanted if name in members}
+                batches, records = _batches(place, wanted, sizes)
+                for name in sorted(batches, key=lambda name: members[name].offset):
                     stream = archive.extractfile(members[name])
                     assert stream is not None
-                    _filled(parts_[name], stream)
+                    _filled(batches[name], stream)
     except (*DAMAGE, tarfile.TarError) as error:
         raise UnveilError(f"{place}: damaged ({error})") from error
     labels = records[:, 0].astype(np.int64)
     if int(labels.max()) > 9:
         raise UnveilError(
-            f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class and 3072 numbers"
+            f"{place}: class {labels.max()} in it, and there are 0 .. 9: not CIFAR-10's records of a class "
+            "and 3072 numbers"
         )
     flat = records.reshape(-1)
     for k in range(len(records)):  # in place: record k moves k + 1 numbers forward
@@ -231,7 +214,7 @@ def read_cifar(place: Path, test: bool = False) -> ImageSet:
     return ImageSet(flat[: 3072 * len(records)].reshape(-1, 3, 32, 32), labels, CIFAR_NAMES)
 
 
-def _places(
+def _batches(
     place: Path, wanted: tuple[str, ...], sizes: dict[str, int]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The rows of each batch in one array (N, 3073) of all."""
@@ -246,13 +229,11 @@ def _places(
             )
     counts = [sizes[name] // 3073 for name in wanted]
     records = np.empty((sum(counts), 3073), np.uint8)
-    ends = np.cumsum(counts).tolist()
-    return {
-        name: records[end - count : end] for name, count, end in zip(wanted, counts, ends, strict=True)
-    }, records
+    rows = np.split(records, np.cumsum(counts)[:-1])
+    return dict(zip(wanted, rows, strict=True)), records
 
 
-def _filled(part: np.ndarray, stream: Any) -> None:
+def _filled(part: np.ndarray, stream: IO[bytes]) -> None:
     """Fill a part of an array from a stream.
 
     Raises:

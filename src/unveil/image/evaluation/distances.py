@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors. Numbers from different features cannot be compared, so name the features."""
+"""Distances between two sets of feature vectors; they depend on the features, so name these."""
 
 from collections.abc import Generator
 
@@ -9,7 +9,8 @@ Features = Float[np.ndarray, "_ D"]
 
 
 def frechet_distance(a: Features, b: Features) -> float:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), of means m and covariances S. Heusel et al. 2017, eq. 6.
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), of means m and covariances S. Heusel et al. 2017,
+    eq. 6.
 
     Biased upwards by about D / N: compare it with a floor of as many samples.
 
@@ -34,7 +35,8 @@ def _centred(x: Features) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def kernel_distance(a: Features, b: Features) -> float:
-    """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3; may be below 0. Binkowski et al. 2018, section 4.
+    """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3; may be below 0. Binkowski et
+    al. 2018, section 4.
 
     Raises:
         ValueError: fewer than two samples, or features of different sizes.
@@ -53,8 +55,9 @@ def kernel_distance(a: Features, b: Features) -> float:
 
 
 def precision_recall(real: Features, made: Features, k: int = 3) -> tuple[float, float]:
-    """Precision: the share of `made` inside the manifold of `real`; recall: the reverse. A manifold is the union of balls around its points
-    with the distances to their k-th nearest neighbours as radii. Kynkaanniemi et al. 2019, eq. 1-2.
+    """Precision: the share of `made` inside the manifold of `real`; recall: the reverse. A manifold is the
+    union of balls around its points with the distances to their k-th nearest neighbours as radii.
+    Kynkaanniemi et al. 2019, eq. 1-2.
 
     Raises:
         ValueError: not more than k samples, or features of different sizes.
@@ -76,7 +79,8 @@ def nearest(a: Features, b: Features) -> Float[np.ndarray, " _"]:
 
 
 def memorised_share(made: Features, train: Features, held: Features, quantile: float = 0.01) -> float:
-    """Share of `made` whose distance to the nearest training sample is below the `quantile` of those distances of held-out samples.
+    """Share of `made` whose distance to the nearest training sample is below the `quantile` of those
+    distances of held-out samples.
 
     About `quantile` if nothing is memorised, 1 if training images are repeated.
     """
@@ -95,5 +99,6 @@ def _distances(a: Features, b: Features, rows: int = 256) -> Generator[np.ndarra
 def _alike(a: Features, b: Features, least: int) -> None:
     if a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
         raise ValueError(
-            f"distances need at least {least} samples each and features of one size, got {a.shape} and {b.shape}"
+            f"distances need at least {least} samples each and features of one size, got {a.shape} and "
+            f"{b.shape}"
         )

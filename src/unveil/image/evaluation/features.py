@@ -32,9 +32,11 @@ class Pixels:
 
 
 class SqueezeNet:
-    """The mean over positions of the last fire module: 512 numbers. Iandola et al. 2016; weights of songhan/SqueezeNet-Deep-Compression.
+    """The mean over positions of the last fire module: 512 numbers. Iandola et al. 2016; weights of
+    songhan/SqueezeNet-Deep-Compression.
 
-    Images are enlarged to 227 x 227 (bilinear), in the order blue, green, red, minus Caffe's mean; grey images get three equal channels.
+    Images are enlarged to 227 x 227 (bilinear), in the order blue, green, red, minus Caffe's mean; grey
+    images get three equal channels.
 
     Args:
         weights: `<layer>.weight` and `.bias`, as in the .npz.
@@ -87,7 +89,7 @@ class SqueezeNet:
 
 
 class Judged:
-    """The last features of a classifier trained on the same data, whose linear function its logits are."""
+    """The last features, before the logits, of a classifier trained on the same data."""
 
     def __init__(self, classifier: ImageClassifier, name: str) -> None:
         self.classifier, self.name = classifier, f"classifier {name}, trained on the same data"
@@ -110,5 +112,6 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
             return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
     except (OSError, ValueError) as error:
         raise UnveilError(
-            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take `extractor=pixels`"
+            f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take "
+            "`extractor=pixels`"
         ) from error

@@ -12,9 +12,11 @@ Classes = Int[np.ndarray, " _"]
 def ridge_classifier(
     features: Features, labels: Classes, penalty: float = 0.1
 ) -> Callable[[Features], Classes]:
-    """A function from features to classes: the largest indicator by ridge regression on standardised features.
+    """A function from features to classes: the largest indicator by ridge regression on standardised
+    features.
 
-    W = argmin |X W - Y|^2 / N + penalty |W|^2 = X' (X X' + penalty N I)^-1 Y, for centred indicators Y (N, K).
+    W = argmin |X W - Y|^2 / N + penalty |W|^2 = X' (X X' + penalty N I)^-1 Y, for centred indicators Y (N,
+    K).
 
     Raises:
         ValueError: no features, or not as many classes as features.

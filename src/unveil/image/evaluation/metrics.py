@@ -1,7 +1,6 @@
 """Scores of generated images, beside references that bound them from below and above."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,7 +19,7 @@ Classes = Int[np.ndarray, " _"]
 Extractor = Callable[[Pixels4], Float[np.ndarray, "_ D"]]
 
 
-def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) -> dict[str, Any]:
+def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) -> dict[str, float]:
     """Frechet and kernel distance, precision and recall of features."""
     precision, recall = precision_recall(real, made)
     return {
@@ -33,7 +32,8 @@ def distances(real: Float[np.ndarray, "_ D"], made: Float[np.ndarray, "_ D"]) ->
 
 
 def gaussian_images(train: Pixels4, count: int, rng: np.random.Generator) -> Pixels4:
-    """Samples of the normal distribution with the mean and the full covariance of training pixels: a baseline for any model.
+    """Samples of the normal distribution with the mean and the full covariance of training pixels: a baseline
+    for any model.
 
     x = m + X' z / sqrt(N), z ~ N(0, I), for centred images X (N, D): the covariance is never computed.
     """
@@ -52,16 +52,18 @@ def image_metrics(
     features: Extractor,
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
-    asked: Classes | None = None,
+    requested: Classes | None = None,
     judge: Callable[[Pixels4], Classes] | None = None,
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Metrics of generated images against as many training images, and of three references against the same training images.
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Metrics of generated images against as many training images, and of three references against the same
+    training images.
 
-    floor: as many other training images; held_out: images that were not trained on; gaussian: `gaussian_images` of 10,000. Memorisation
-    is measured in pixels, against all training images. The hit rate is the share of images that the judge assigns to their class.
+    floor: as many other training images; held_out: images that were not trained on; gaussian:
+    `gaussian_images` of 10,000. Memorisation is measured in pixels, against all training images. The hit rate
+    is the share of images that the judge assigns to their class.
 
     Args:
-        asked: requested classes of the generated images; None: no hit rate.
+        requested: classes of the generated images; None: no hit rate.
         judge: from images to classes; None: `ridge_classifier` of the features of those training images.
     Raises:
         ValueError: fewer training images than twice the generated ones.
@@ -69,7 +71,8 @@ def image_metrics(
     count = len(made)
     if len(train) < 2 * count:
         raise ValueError(
-            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` {len(train) // 2}"
+            f"{count} images need {2 * count} of the data, for a floor; there are {len(train)}: give `n` "
+            f"{len(train) // 2}"
         )
     order = rng.permutation(len(train))
     real, labels = features(train.pixels[order[:count]]), train.labels
@@ -79,21 +82,21 @@ def image_metrics(
         sets["held_out"] = held.chosen(rng.permutation(len(held))[:count])
     linear = (
         ridge_classifier(real, labels[order[:count]])
-        if asked is not None and judge is None and labels is not None
+        if requested is not None and judge is None and labels is not None
         else None
     )
 
-    def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, Any]:
+    def scored(pixels: Pixels4, classes: Classes | None) -> dict[str, float]:
         found = features(pixels)
         score = distances(real, found)
-        if asked is not None and classes is not None and (judge or linear):
+        if requested is not None and classes is not None and (judge or linear):
             right = judge(pixels) if judge else linear(found) if linear else classes
             score["class_hit_rate"] = float((right == classes).mean())
         return score
 
     progress(1, len(sets) + 2)
-    metrics = scored(made, asked)
-    references: dict[str, dict[str, Any]] = {}
+    metrics = scored(made, requested)
+    references: dict[str, dict[str, float]] = {}
     for k, (name, images) in enumerate(sets.items()):
         progress(2 + k, len(sets) + 2)
         references[name] = scored(images.pixels, images.labels)

@@ -9,7 +9,7 @@ Pixels4 = UInt8[np.ndarray, "_ C H W"]
 
 
 def psnr(true: Pixels4, made: Pixels4) -> Float[np.ndarray, " _"]:
-    """Peak signal-to-noise ratio of each image, 10 log10(255^2 / mean squared error), in decibels; infinite for equal ones."""
+    """Peak signal-to-noise ratio 10 log10(255^2 / mean squared error) of each image, in decibels."""
     error = ((true.astype(np.float64) - made.astype(np.float64)) ** 2).reshape(len(true), -1).mean(1)
     with np.errstate(divide="ignore"):
         return 10.0 * np.log10(255.0**2 / error)
@@ -24,7 +24,8 @@ def median_filtered(pixels: Pixels4) -> Pixels4:
 
 
 def median_filled(pixels: Pixels4, known: np.ndarray) -> Pixels4:
-    """Fill unknown pixels, where bool `known` (N, 1, H, W) is false, with the median of their known 3 x 3 neighbours, from the rim inwards.
+    """Fill unknown pixels, where bool `known` (N, 1, H, W) is false, with the median of their known 3 x 3
+    neighbours, from the rim inwards.
 
     An image without known pixels becomes grey, 128.
     """

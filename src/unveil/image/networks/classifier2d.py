@@ -1,4 +1,6 @@
-"""The first half of the U-Net, with attention pooling: a classifier of noisy images. Dhariwal & Nichol 2021, section 4 and appendix H."""
+"""A classifier of noisy images: the first half of the U-Net, with attention pooling.
+
+Dhariwal & Nichol 2021, section 4 and appendix H."""
 
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True)
 class Classifier2dShape:
-    """Shape of a `Classifier2d`; `size` is S, `classes` K, and the other fields are those of `UNet2dShape`."""
+    """Shape of a `Classifier2d`: side `size` S, `classes` K, other fields as in `UNet2dShape`."""
 
     size: int
     channels: int
@@ -56,7 +58,8 @@ class Classifier2d(nn.Module):
     """(x (B, C, S, S), time (B,)) -> logits (B, K).
 
     Raises:
-        ValueError: numbers that do not fit, an x of another size, or training with dropout without the attribute generator.
+        ValueError: numbers that do not fit, an x of another size, or training with dropout without the
+            attribute generator.
     """
 
     def __init__(self, shape: Classifier2dShape) -> None:
@@ -67,7 +70,8 @@ class Classifier2d(nn.Module):
         for number in sizes:
             if number % groups or (head_width and number % head_width):
                 raise ValueError(
-                    f"Classifier2d: {number} channels are not a multiple of {groups} groups and heads of {head_width} channels"
+                    f"Classifier2d: {number} channels are not a multiple of {groups} groups and heads of "
+                    f"{head_width} channels"
                 )
         self.generator: Generator = None
         self.time_width = shape.time_width or shape.width
@@ -112,7 +116,8 @@ class Classifier2d(nn.Module):
         shape = self.shape
         if x.shape[1:] != (shape.channels, shape.size, shape.size):
             raise ValueError(
-                f"Classifier2d: x must be (B, {shape.channels}, {shape.size}, {shape.size}), got {tuple(x.shape)}"
+                f"Classifier2d: x must be (B, {shape.channels}, {shape.size}, {shape.size}), got "
+                f"{tuple(x.shape)}"
             )
         if self.training and shape.dropout and self.generator is None:
             raise ValueError("Classifier2d: training with dropout needs the attribute generator")
@@ -129,8 +134,8 @@ class Classifier2d(nn.Module):
 class AttentionPool2d(nn.Module):
     """Attention pooling: the mean feature attends to itself and to all positions; (B, C, N, N) to (B, C).
 
-    Radford et al. 2021, section 2.3. The tokens are the mean, then the positions row by row, each plus a learned vector; only the output
-    of the mean is computed.
+    Radford et al. 2021, section 2.3. The tokens are the mean, then the positions row by row, each plus a
+    learned vector; only the output of the mean is computed.
     """
 
     def __init__(self, channels: int, side: int, head_width: int) -> None:

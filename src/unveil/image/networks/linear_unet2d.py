@@ -1,4 +1,4 @@
-"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention at high resolutions, and learned extra keys and values."""
+"""The U-Net of denoising-diffusion-pytorch: RMS norms, linear attention, learned keys and values."""
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,17 @@ MEMORIES = 4
 class LinearUNet2d(nn.Module):
     """(x (B, C, H, W), time (B,)) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
 
-    Level k has two residual blocks and an attention with `sizes[k]` channels down and `sizes[k + 1]` up; between levels 2 x 2 positions
-    are folded into channels. `github.com/lucidrains/denoising-diffusion-pytorch`; linear attention: Shen et al. 2021, `Efficient
+    Level k has two residual blocks and an attention with `sizes[k]` channels down and `sizes[k + 1]` up;
+    between levels 2 x 2 positions are folded into channels.
+    `github.com/lucidrains/denoising-diffusion-pytorch`; linear attention: Shen et al. 2021, `Efficient
     Attention`.
 
     Args:
         channels: C.
         width: size of the sinusoidal time features; the embedding has four times as many.
         sizes: channels of the first convolution and of each level, one more than there are levels.
-        heads, head_width, full: attention of each level, linear unless full. The middle has full attention with the last heads.
+        heads, head_width, full: attention of each level, linear unless full. The middle has full attention
+            with the last heads.
     Raises:
         ValueError: numbers that do not fit, or an x of another shape.
     """
@@ -41,7 +43,8 @@ class LinearUNet2d(nn.Module):
         levels = len(sizes) - 1
         if levels < 1 or not levels == len(heads) == len(head_width) == len(full):
             raise ValueError(
-                f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, {head_width}, {full}"
+                f"LinearUNet2d: {levels} levels need as many heads, head widths and kinds, got {heads}, "
+                f"{head_width}, {full}"
             )
         self.channels, self.width, self.factor = channels, width, 2 ** (levels - 1)
         embedding = 4 * width
@@ -113,7 +116,8 @@ class RMSNorm2d(nn.Module):
 
 
 class RMSResidual2d(nn.Module):
-    """skip(x) + silu(norm(conv(silu(norm(conv(x)) (1 + scale) + shift)))), scale and shift linear in silu(embedding)."""
+    """skip(x) + silu(norm(conv(silu(norm(conv(x)) (1 + scale) + shift)))), scale and shift linear in
+    silu(embedding)."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
         super().__init__()
@@ -131,8 +135,8 @@ class RMSResidual2d(nn.Module):
 class MemoryAttention2d(nn.Module):
     """x + W attention(norm(x)) over all positions and learned memories; linear attention has a norm after W.
 
-    Full: softmax(q k' / sqrt(D)) v. Linear: softmax_D(q) / sqrt(D) times the D x D matrix softmax_N(k)' v, so that the cost is linear in
-    the number of positions N.
+    Full: softmax(q k' / sqrt(D)) v. Linear: softmax_D(q) / sqrt(D) times the D x D matrix softmax_N(k)' v, so
+    that the cost is linear in the number of positions N.
     """
 
     def __init__(self, channels: int, heads: int, head_width: int, full: bool) -> None:

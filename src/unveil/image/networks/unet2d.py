@@ -1,7 +1,7 @@
 """The U-Net of image diffusion: DDPM's, with the options of Improved DDPM and ADM.
 
-Ho et al. 2020, appendix B; Nichol & Dhariwal 2021; Dhariwal & Nichol 2021, section 3. At DDPM's CIFAR-10 size it has the 35,746,307
-parameters of `google/ddpm-cifar10-32`.
+Ho et al. 2020, appendix B; Nichol & Dhariwal 2021; Dhariwal & Nichol 2021, section 3. At DDPM's CIFAR-10 size
+it has the 35,746,307 parameters of `google/ddpm-cifar10-32`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True)
 class UNet2dShape:
-    """Shape of a `UNet2d`. From `heads` on the fields are those in which U-Nets of other releases differ from DDPM's.
+    """Shape of a `UNet2d`. From `heads` on the fields are those in which U-Nets of other releases differ from
+    DDPM's.
 
     Args:
         channels: C.
@@ -27,14 +28,17 @@ class UNet2dShape:
         attention: levels, 0 the finest, whose blocks are each followed by attention.
         head_width: channels per attention head; 0: `heads` decides.
         labels: rows of the label embedding, which is added to the time embedding; 0 disables it.
-        scale_shift: the embedding scales and shifts the output of the second norm (AdaGN) instead of being added before it.
+        scale_shift: the embedding scales and shifts the output of the second norm (AdaGN) instead of being
+            added before it.
         big_gan: sides change inside a residual block of their own (BigGAN) instead of by a convolution.
-        dropout: probability before the second convolution of a block, in training only, drawn from the attribute `generator`.
+        dropout: probability before the second convolution of a block, in training only, drawn from the
+            attribute `generator`.
         learned_variance: the second half of the output channels is the variance's, see `GaussianDenoiser`.
         stem: patch size; stem x stem pixels are folded into channels, so sides are multiples of it.
         groups: of GroupNorm; divides every number of channels.
         norm_epsilon: of the norms; 1e-6 in DDPM, 1e-5 in ADM.
-        concat: channels of `cond.concat`, concatenated with x (for example the upsampled low-resolution image); 0 disables it.
+        concat: channels of `cond.concat`, concatenated with x (for example the upsampled low-resolution
+            image); 0 disables it.
         heads: number of attention heads if `head_width` is 0.
         time_width: size of the sinusoidal time features; the embedding has four times as many; 0: `width`.
         cosine_first: the cosines come before the sines.
@@ -68,15 +72,16 @@ class UNet2dShape:
 
 
 class UNet2d(nn.Module):
-    """(x (B, C, H, W), time (B,), condition with label (B,) if `labels`) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
+    """(x (B, C, H, W), time (B,), condition with label (B,) if `labels`) -> (B, C, H, W), or (B, 2 C, H, W)
+    with `learned_variance`.
 
-    Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels sides are halved, odd ones
-    to the larger half. The middle is residual block, attention, residual block. The last layer of each block, and the output, start at
-    zero.
+    Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels
+    sides are halved, odd ones to the larger half. The middle is residual block, attention, residual block.
+    The last layer of each block, and the output, start at zero.
 
     Raises:
-        ValueError: numbers that do not fit, an x or a concat of another shape, a label that is missing or out of range, or dropout
-            without generator.
+        ValueError: numbers that do not fit, an x or a concat of another shape, a label that is missing or out
+            of range, or dropout without generator.
     """
 
     def __init__(self, shape: UNet2dShape) -> None:
@@ -142,7 +147,8 @@ class UNet2d(nn.Module):
         channels, stem = self.shape.channels, self.shape.stem
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % stem or x.shape[3] % stem:
             raise ValueError(
-                f"UNet2d: x must be (B, {channels}, H, W) with sides that {stem} divides, got {tuple(x.shape)}"
+                f"UNet2d: x must be (B, {channels}, H, W) with sides that {stem} divides, got "
+                f"{tuple(x.shape)}"
             )
         generator = self._generator()
         embedding = self._embedded(time)
@@ -178,7 +184,8 @@ class UNet2d(nn.Module):
             raise ValueError(f"UNet2d: the condition needs {batch} labels, one per sample")
         if bool(((cond.label < 0) | (cond.label >= self.shape.labels)).any()):
             raise ValueError(
-                f"UNet2d: labels must lie in 0 .. {self.shape.labels - 1}, got {cond.label.min()} .. {cond.label.max()}"
+                f"UNet2d: labels must lie in 0 .. {self.shape.labels - 1}, got {cond.label.min()} .. "
+                f"{cond.label.max()}"
             )
         return cond.label
 
@@ -202,11 +209,13 @@ def embedded(network: nn.Module, time: Tensor, width: int, cosine_first: bool, i
 
 
 class ResidualConv2d(nn.Module):
-    """skip(x) + conv(silu(norm(conv(silu(norm(x))) + W a))), a = silu(embedding); with `scale_shift` norm(.) (1 + scale) + shift instead.
+    """skip(x) + conv(silu(norm(conv(silu(norm(x))) + W a))), a = silu(embedding); with `scale_shift` norm(.)
+    (1 + scale) + shift instead.
 
     Args:
         embedding: size of the time embedding.
-        change: "halve" or "double" the sides, of both branches, before the first convolution: mean of 2 x 2, or nearest neighbour.
+        change: "halve" or "double" the sides, of both branches, before the first convolution: mean of 2 x 2,
+            or nearest neighbour.
     """
 
     def __init__(
@@ -251,7 +260,8 @@ class ResidualConv2d(nn.Module):
 
 
 class Attention2d(nn.Module):
-    """x + W attention(norm(x)) over all N = H W positions, with heads of `head_width` channels; 0 groups: no norm. W starts at zero."""
+    """x + W attention(norm(x)) over all N = H W positions, with heads of `head_width` channels; 0 groups: no
+    norm. W starts at zero."""
 
     def __init__(self, channels: int, head_width: int, groups: int, norm_epsilon: float = 1e-6) -> None:
         super().__init__()
@@ -271,7 +281,8 @@ class Attention2d(nn.Module):
 
 
 class Halve2d(nn.Module):
-    """Convolution with stride 2: sides N to ceil(N / 2); with `after`, padded on the right and below only, to floor(N / 2)."""
+    """Convolution with stride 2: sides N to ceil(N / 2); with `after`, padded on the right and below only, to
+    floor(N / 2)."""
 
     change = "halve"
 
@@ -309,7 +320,8 @@ def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
     for _ in range(levels - 1):
         if sides[-1] < 2:
             raise ValueError(
-                f"{size} pixels with `stem` {stem} cannot be halved {levels - 1} times; take fewer `multiples`"
+                f"{size} pixels with `stem` {stem} cannot be halved {levels - 1} times; take fewer "
+                "`multiples`"
             )
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)

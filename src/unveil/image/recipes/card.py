@@ -18,7 +18,7 @@ EMOJI = {  # who drew what a model of emoji64.npz learned from
 
 
 def drawn_by(data: str, styles: tuple[str, ...]) -> str:
-    """To whom pictures are owed, and under what licence, where a file's name says it."""
+    """The authors of the images of a data set, and their licence, for the data sets of the zoo."""
     if data == "fashion-mnist":
         return "photographs of Zalando SE, MIT licence"
     if data != "emoji64.npz":
@@ -36,43 +36,37 @@ def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: 
         described | {"size": described["asked_size"]},
         {preset.preset: resolved(for_method(preset, described["method"]), *shape)},
     )
-    told = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
-    if described["method"] not in ("", resolved(preset, *shape).method) and not told:
+    by_parts = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
+    if described["method"] not in ("", resolved(preset, *shape).method) and not by_parts:
         flags = {"method": described["method"], **flags}
     changed, method = "".join(flag(k, v) for k, v in flags.items()), described["method"] or "predicting them"
-    classes = (
-        f", told one of {len(described['names'])} classes: {', '.join(described['names'][:20])}"
-        if described["names"]
-        else ""
-    )
+    names, classes = described["names"], ""
+    if names:
+        classes = f", conditional on one of {len(names)} classes: {', '.join(names[:20])}"
     data = Path(described["data"]).name
     lines = [
         f"# {name}",
         "",
-        f"A diffusion model of {described['size']} x {described['size']} images by {method}: a U-Net of width "
-        f"{described['width']}{classes}.",
+        f"A diffusion model of {described['size']} x {described['size']} images by {method}: a U-Net of "
+        f"width {described['width']}{classes}.",
         "",
-        f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed {described['seed']}`: "
-        f"{int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes (--threads {described['threads']}); final loss {loss:.4f}; "
-        "the weights are the EMA, in half precision.",
-        f"- Data: `{data}`, {described['images']:,} images without those held out; {drawn_by(data, tuple(described['styles']))}.",
+        f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed "
+        f"{described['seed']}`: {int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes "
+        f"(--threads {described['threads']}); final loss {loss:.4f}; the weights are the EMA, in half "
+        "precision.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; "
+        f"{drawn_by(data, tuple(described['styles']))}.",
         "- Licence of the weights: MIT, unveil contributors.",
     ]
     for file in results:
         result = json.loads(file.read_text())
         named = {"unveil": result["metrics"], **result.get("reference", {})}
-        lines += [
-            "",
-            f"## {result['protocol']}",
-            "",
-            f"`unveil eval image --checkpoint {name} --data {data} --n {result['metrics']['n']}`",
-            "",
-        ]
+        command = f"`unveil eval image --checkpoint {name} --data {data} --n {result['metrics']['n']}`"
+        lines += ["", f"## {result['protocol']}", "", command, ""]
         lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
         for key in result["metrics"]:
             if key != "images_per_second":  # of a machine, not of the weights
-                cells = (metrics.get(key) for metrics in named.values())
-                lines.append(
-                    f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in cells)} |"
-                )
+                values = (metrics.get(key) for metrics in named.values())
+                cells = ("-" if value is None else f"{value:.4g}" for value in values)
+                lines.append(f"| {key} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -16,7 +16,8 @@ HALF = UNetFlags(width=32, dropout=0.1, stem=2)  # the first half of a U-Net
 
 @dataclass(frozen=True)
 class TrainClassifier:
-    """Train a classifier: of noisy images, to guide a model with the same schedule; or of clean images, to score samples.
+    """Train a classifier: of noisy images, to guide a model with the same schedule; or of clean images, to
+    score samples.
 
     Example: unveil train classifier --data fashion-mnist --schedule linear --out runs/classifier
     """
@@ -24,8 +25,8 @@ class TrainClassifier:
     preset: Literal["tiny", "default"] = "default"
     """tiny learns in minutes on a CPU"""
     schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
-    """noise schedule of the model to guide: linear for --method ddpm, cosine for iddpm, v and the default of colour images, flow, or
-    karras for edm"""
+    """noise schedule of the model to guide: linear for --method ddpm, cosine for iddpm, v and the default of
+    colour images, flow, or karras for edm"""
     diffusion_steps: Annotated[int, Bounds(1)] = 1000
     """number of steps T of the table, as the model's"""
     clean: bool = False
@@ -58,7 +59,7 @@ TRAIN_PRESETS = {
 TRAIN = Verb(
     TRAIN_PRESETS,
     "image.recipes.classifier_train:train_classifier",
-    "a classifier of noisy images that guides, or of clean ones that judges",
+    "a classifier of noisy images for guidance, or of clean images for scores",
     "preset data schedule clean size fit width steps batch_size learning_rate out resume",
     after="image.recipes.next_step:after_training",
 )

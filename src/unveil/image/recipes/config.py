@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
 from unveil.image.recipes.training_flags import IMAGES, NETWORK, Data, Network
 from unveil.image.settings import ImageSettings
-from unveil.runs.flags import Run, RunFlags, changed, flat
+from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed, flat
 from unveil.runs.verb import Verb
 
 Settings = OmitArgPrefixes[ImageSettings]
@@ -28,12 +28,15 @@ class TrainImage:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny learns in minutes on a CPU; default has about 2.7 M parameters; paper is DDPM's model of CIFAR-10, for a GPU"""
+    """tiny learns in minutes on a CPU; default has about 2.7 M parameters; paper is DDPM's model of CIFAR-10,
+    for a GPU"""
     method: Literal["", "ddpm", "iddpm", "v", "edm", "flow"] = ""
-    """DDPM, Improved DDPM (cosine schedule, learned variance), v-prediction on the cosine schedule, EDM, or flow matching; sets the next
-    three flags. By default ddpm for grey images, and --schedule cosine --predicts x0 --min-snr 5 for colour images"""
+    """DDPM, Improved DDPM (cosine schedule, learned variance), v-prediction on the cosine schedule, EDM, or
+    flow matching; sets the next three flags. By default ddpm for grey images, and --schedule cosine
+    --predicts x0 --min-snr 5 for colour images"""
     schedule: Literal["", "linear", "cosine", "flow", "karras"] = ""
-    """noise schedule: a table of betas (linear, cosine), or the schedule of flow matching or EDM (karras); by default that of --method"""
+    """noise schedule: a table of betas (linear, cosine), or the schedule of flow matching or EDM (karras); by
+    default that of --method"""
     predicts: Literal["", "eps", "x0", "v", "flow", "edm"] = ""
     """prediction target of the network; by default that of --method"""
     learned_variance: bool = False
@@ -43,12 +46,13 @@ class TrainImage:
     sigma_data: Annotated[float, Bounds(0, above=True)] = 0.5
     """standard deviation of the data in -1 .. 1, which scales EDM's inputs and outputs"""
     loss: Literal["", "simple", "hybrid", "vlb"] = ""
-    """simple: squared error; hybrid: squared error and the variational bound, for a learned variance; vlb: the bound alone. By default
-    hybrid with --learned-variance, else simple"""
+    """simple: squared error; hybrid: squared error and the variational bound, for a learned variance; vlb:
+    the bound alone. By default hybrid with --learned-variance, else simple"""
     importance: bool | None = None
     """sample times in proportion to their past losses (Improved DDPM); by default only with --loss vlb"""
     min_snr: Annotated[float, Bounds(0)] | None = None
-    """gamma of the min-SNR loss weights, 5 in the paper; 0 disables them; by default 5 for colour images, else 0"""
+    """gamma of the min-SNR loss weights, 5 in the paper; 0 disables them; by default 5 for colour images,
+    else 0"""
     classes: bool = False
     """condition the network on the class: subfolder, prefix of the file name, or label"""
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
@@ -58,8 +62,8 @@ class TrainImage:
     images: Data = IMAGES
     network: Network = NETWORK
     start_from: str | None = None
-    """run, checkpoint or zoo name to initialise the weights from (converted checkpoints too); the new run takes over its network and
-    diffusion; by default random weights"""
+    """run, checkpoint or zoo name to initialise the weights from (converted checkpoints too); the new run
+    takes over its network and diffusion; by default random weights"""
     run: Run = RunFlags(steps=8_000, save_every=500, out=Path("runs/image"))
 
     def __post_init__(self) -> None:
@@ -68,7 +72,8 @@ class TrainImage:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """Sample images, one by one and as a grid, and on request an animation. Their PNG files hold the settings that made them.
+    """Sample images, one by one and as a grid, and on request an animation. Their PNG files hold the settings
+    that made them.
 
     Example: unveil sample image --checkpoint runs/image -n 64 --class 3 --scale 2 --out samples
     """
@@ -78,15 +83,18 @@ class SampleImage:
     n: Annotated[int, Bounds(1)] = 64
     """number of images"""
     label: tuple[int | str, ...] = ()
-    """--class: classes of the images in turn, by number from 0 or by name; -1: unconditional; by default all classes"""
+    """--class: classes of the images in turn, by number from 0 or by name; -1: unconditional; by default all
+    classes"""
     settings: Settings = SAMPLING
     classifier: str = ""
-    """run of unveil train classifier whose gradient guides towards the classes; the model itself may be unconditional"""
+    """run of unveil train classifier whose gradient guides towards the classes; the model itself may be
+    unconditional"""
     given: tuple[str, ...] = ()
     """--from: image files, or folders of them, used in turn: for --task, --restore and upsamplers"""
     task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
-    """what to do with the images of --from. img2img: noise them to --strength and denoise; inpaint: generate what --mask covers
-    (RePaint); reconstruct: invert to noise and back (ddim); interpolate: between two of them (ddim)"""
+    """what to do with the images of --from. img2img: noise them to --strength and denoise; inpaint: generate
+    what --mask covers (RePaint); reconstruct: invert to noise and back (ddim); interpolate: between two of
+    them (ddim)"""
     restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
     """degradation of the images of --from, which are restored by guidance towards the measurement"""
     mask: str = ""
@@ -100,7 +108,8 @@ class SampleImage:
     degrade: bool = False
     """degrade (or shrink) the images of --from first, and measure how well they are restored"""
     fit: Fit = "exact"
-    """how images of --from with other sizes become the model's size: refuse them, crop the middle square, or resize"""
+    """how images of --from with other sizes become the model's size: refuse them, crop the middle square, or
+    resize"""
     background: Background = ""
     """colour behind transparent pixels of --from; by default such images are refused"""
     batch_size: Annotated[int, Bounds(1)] = 64
@@ -108,17 +117,11 @@ class SampleImage:
     out: Path = Path("samples")
     """output folder for grid.png, 0000.png and so on, and denoising.gif with --watch"""
     from_png: Path | None = None
-    """PNG file whose images are made again, bit for bit on the same machine; only --out, --device, --threads, --watch and --json apply"""
+    """PNG file whose images are made again, bit for bit on the same machine; only --out, --device, --threads,
+    --watch and --json apply"""
     watch: bool = False
     """write an animation of the belief about x_0 during sampling"""
-    seed: int = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
-    json: str | None = None
-    """file for the result; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -126,7 +129,8 @@ class SampleImage:
 
 @dataclass(frozen=True)
 class EvalImage:
-    """Score images against the data: distances, precision and recall of named features, memorisation, bits per dimension.
+    """Score images against the data: distances, precision and recall of named features, memorisation, bits
+    per dimension.
 
     Example: unveil eval image --checkpoint runs/image --n 2000 --json image.json
     """
@@ -138,13 +142,14 @@ class EvalImage:
     n: Annotated[int, Bounds(4)] = 2000
     """number of images to make, and to compare with"""
     extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
-    """features to compare: SqueezeNet's (weights below $UNVEIL_DATA/models), those of --judge, or pixels; auto takes SqueezeNet if its
-    weights are there, else pixels"""
+    """features to compare: SqueezeNet's (weights below $UNVEIL_DATA/models), those of --judge, or pixels;
+    auto takes SqueezeNet if its weights are there, else pixels"""
     judge: str = ""
-    """run of unveil train classifier --clean that counts images of the requested class; by default a linear classifier of the features"""
+    """run of unveil train classifier --clean that counts images of the requested class; by default a linear
+    classifier of the features"""
     bits: Annotated[int, Bounds(-1)] = -1
-    """number of held-out images for bits per dimension, with one network call per step of the table; 0: none; by default 32, if the
-    model has a table and images were held out"""
+    """number of held-out images for bits per dimension, with one network call per step of the table; 0: none;
+    by default 32, if the model has a table and images were held out"""
     bits_variance: Literal["small", "large"] = "large"
     """variance of the steps in that bound, if the model did not learn it"""
     settings: Settings = SAMPLING
@@ -152,28 +157,14 @@ class EvalImage:
     """run of unveil train classifier that guides the samples"""
     batch_size: Annotated[int, Bounds(1)] = 100
     """images per batch; lower it if memory runs out"""
-    seed: int = 0
-    """seed of the noise"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
-    threads: Annotated[int, Bounds(0)] = 0
-    """CPU threads; 0 lets torch decide"""
-    json: str | None = None
-    """file for the result; - is standard output"""
+    job: Job = JobFlags()
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
-UNSAID = (
-    "method",
-    "schedule",
-    "predicts",
-    "min_snr",
-    "stem",
-    "batch_size",
-)  # their defaults depend on the images
-
+# fields of TrainImage and its parts whose defaults depend on the images
+FROM_IMAGES = ("method", "schedule", "predicts", "min_snr", "stem", "batch_size")
 METHODS = {
     "ddpm": {"schedule": "linear", "predicts": "eps", "learned_variance": False},
     "iddpm": {"schedule": "cosine", "predicts": "eps", "learned_variance": True},
@@ -184,7 +175,8 @@ METHODS = {
 
 
 def for_method(config: TrainImage, method: str) -> TrainImage:
-    """The config with the fields that a method stands for, before other flags change it; "" leaves the choice to `resolved`.
+    """The config with the fields that a method stands for, before other flags change it; "" leaves the choice
+    to `resolved`.
 
     Raises:
         ValueError: no such method.
@@ -193,21 +185,21 @@ def for_method(config: TrainImage, method: str) -> TrainImage:
         return config
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; methods: {', '.join(METHODS)}")
-    return replace(config, method=method, **METHODS[method])  # pyright: ignore[reportArgumentType]
+    return changed(config, method=method, **METHODS[method])
 
 
-def said(config: TrainImage, name: str) -> bool:
-    """Whether the user set a field of `UNSAID`."""
-    value = flat(config)[name]
-    return value not in ("", None) and (name not in ("stem", "batch_size") or value != 0)
+def is_set(config: TrainImage, name: str) -> bool:
+    """Whether a flag or a preset sets a field of `FROM_IMAGES`."""
+    return flat(config)[name] != flat(TrainImage())[name]
 
 
 def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
     """The config with the defaults that depend on the images; fields that the user set stay.
 
-    Colour images, if no flag chooses a diffusion, are trained with x_0-prediction and min-SNR weights on the cosine schedule, from 48
-    pixels on with patches of 4 x 4: after five minutes on one core 200 photographs of 64 x 64 have become colours and shapes, where
-    eps-prediction gives speckle (docs/log.md). All others are trained by DDPM with patches of 2 x 2.
+    Colour images, if no flag chooses a diffusion, are trained with x_0-prediction and min-SNR weights on the
+    cosine schedule, from 48 pixels on with patches of 4 x 4: after five minutes on one core 200 photographs
+    of 64 x 64 have become colours and shapes, where eps-prediction gives speckle (docs/log.md). All others
+    are trained by DDPM with patches of 2 x 2.
 
     Args:
         channels: 1 or 3.
@@ -274,7 +266,8 @@ TRAIN_PRESETS = {
 
 @dataclass(frozen=True)
 class DemoImage:
-    """Sample images from a packaged model: a picture with a column per class, and an animation of the sampling.
+    """Sample images from a packaged model: a picture with a column per class, and an animation of the
+    sampling.
 
     Example: unveil demo image --out demo
     """

@@ -31,8 +31,9 @@ def packaged() -> str:
     if not names:
         program = command_name()
         raise UnveilError(
-            f"no image model is packaged in this version; train one and show it: {program} train image --data fashion-mnist --classes "
-            f"--preset tiny --out runs/fashion, then {program} demo image --checkpoint runs/fashion"
+            f"no image model is packaged in this version; train one and show it: {program} train image "
+            f"--data fashion-mnist --classes --preset tiny --out runs/fashion, then {program} demo image "
+            "--checkpoint runs/fashion"
         )
     return FIRST if FIRST in names else names[0]
 
@@ -41,7 +42,6 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     """Write both files; returns what to print.
 
     Raises:
-        ValueError: no rows.
         UnveilError: no such model, or a file where the folder should be.
     """
     from shlex import quote
@@ -51,39 +51,37 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     import torch
 
     from unveil.errors import UnveilError
-    from unveil.files.atomic import check_output
     from unveil.files.pictures import write_animation, write_picture
     from unveil.image.evaluation.pages import grid, titled
     from unveil.image.generation import generate
     from unveil.image.model import pixels_of
     from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.load import load_image, open_image
-    from unveil.image.recipes.reproduce import parameters, weights_digest
+    from unveil.image.recipes.reproduce import check_folder, parameters, weights_digest
     from unveil.image.recipes.sample import classes_of
     from unveil.image.settings import ImageSettings
     from unveil.runs.device import enough_memory
+    from unveil.runs.flags import JobFlags
     from unveil.runs.machine import command_name
 
-    if config.out.exists() and not config.out.is_dir():
-        raise UnveilError(f"{config.out} is a file, but `out` needs a folder")
     picture, animation = config.out / "images.png", config.out / "images.gif"
-    for file in (picture, animation):
-        check_output(file)
+    check_folder(config.out, (picture.name, animation.name))
     began = perf_counter()
     name = config.checkpoint or packaged()
     opened = open_image(name)
-    names = tuple(opened.config["names"])
+    names = opened.names
     model = load_image(opened.folder, config.device, opened.config)
     if model.shape.upsample > 1:
         raise UnveilError(
-            f"{name} enlarges images; show it with: {command_name()} sample image --checkpoint {name} --from IMAGES"
+            f"{name} enlarges images; show it with: {command_name()} sample image --checkpoint {name} --from "
+            "IMAGES"
         )
     columns = min(len(names), MOST) or 8
     label = tuple(range(columns)) if names else ()
     scale = config.scale if model.shape.null else 1.0
-    count = config.rows * columns
+    count, program = config.rows * columns, command_name()
     settings = ImageSettings(steps=config.steps, scale=scale)
-    asked = SampleImage(name, count, label, settings, batch_size=count, seed=config.seed)
+    sampled = SampleImage(name, count, label, settings, batch_size=count, job=JobFlags(seed=config.seed))
     frames: list[np.ndarray] = []
 
     def show(belief: torch.Tensor, _: torch.Tensor) -> None:
@@ -95,13 +93,11 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         made = generate(model, labels, count, settings, config.seed, count, show)
     pixels = made.pixels.numpy()
     large = grid(pixels, columns, gap=4, least=84)
-    text = parameters(asked, model.device, weights_digest(opened.folder))
+    text = parameters(sampled, model.device, weights_digest(opened.folder))
     write_picture(picture, titled(large, names[:columns], gap=4) if names else large, text)
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
-    program = command_name()
-    others = "".join(
-        f"\n  {program} demo image --checkpoint {other}" for other in packaged_models() if other != name
-    )
+    others = [other for other in packaged_models() if other != name]
+    demos = "".join(f"\n  {program} demo image --checkpoint {other}" for other in others)
     one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"
     further = f"--class {one} -n 64" if names else "-n 64"
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
@@ -110,7 +106,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
 {animation}: the belief about the images during sampling
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
-next:{others}
+next:{demos}
   {program} sample image --checkpoint {quote(name)} {further} --watch --out samples
   {program} sample image --from-png {quote(str(picture))} --out again
   {program} train image --data FOLDER --size 32 --fit crop --classes --out runs/mine"""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor
 
     from unveil.image.classifier import ImageClassifier
     from unveil.image.data.images import ImageSet
-    from unveil.image.evaluation.metrics import Extractor
     from unveil.image.generation import Given
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage
@@ -39,41 +36,49 @@ class Conditions(NamedTuple):
 def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     """Score images; returns metrics and, as references, those of the data and of a Gaussian."""
     import time
+    from pathlib import Path
 
     import numpy as np
     import torch
 
+    from unveil.image.evaluation.features import Judged, extractor
     from unveil.image.evaluation.metrics import image_metrics
+    from unveil.image.evaluation.restoration import bicubic, psnr
     from unveil.image.generation import generate
+    from unveil.image.model import pixels_of
     from unveil.image.recipes.from_pictures import check_used
     from unveil.image.recipes.load import load_image, open_classifier, open_image
-    from unveil.image.recipes.sample import settings_of
+    from unveil.image.recipes.sample import protocol, settings_of
     from unveil.runs.device import enough_memory
 
     check_used(config)
+    job = config.job
     opened = open_image(config.checkpoint)
-    settings = settings_of(config.settings, opened.config["names"])
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    settings = settings_of(config.settings, opened.names)
+    if job.threads:
+        torch.set_num_threads(job.threads)
     train, held = _data(config, opened, progress)
-    model = load_image(opened.folder, config.device, opened.config)
+    model = load_image(opened.folder, job.device, opened.config)
     bits = _bounded(config, model, held)
     _check_data(config, opened, model, train)
     guide = open_classifier(config.classifier, train.names) if config.classifier else None
     judge = _judge(config, train, guide)
-    features, name = _features(config, judge, model.device)
-    rng = np.random.default_rng(config.seed)
+    name = Path(config.judge).name
+    own = judge if config.extractor == "judge" else None
+    features = Judged(own, name) if own is not None else extractor(config.extractor, model.device)
+    rng = np.random.default_rng(job.seed)
     labels, given, truth = _conditions(config, model, train, held, guide, rng)
-    if judge is not None and labels is None and config.extractor != "judge":
+    if judge is not None and labels is None and own is None:
         raise ValueError(
-            "`judge` counts images of the requested class, but neither the model nor `classifier` knows classes; leave it out"
+            "`judge` counts images of the requested class, but neither the model nor `classifier` knows "
+            "classes; leave it out"
         )
     began = time.perf_counter()
     with enough_memory():
-        made = generate(model, labels, config.n, settings, config.seed, config.batch_size, given=given)
-        seconds = time.perf_counter() - began
+        made = generate(model, labels, config.n, settings, job.seed, config.batch_size, given=given)
+        seconds, pixels = time.perf_counter() - began, made.pixels.numpy()
         metrics, references = image_metrics(
-            made.pixels.numpy(),
+            pixels,
             train,
             held,
             features,
@@ -84,18 +89,16 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
         )
         metrics |= {"images_per_second": config.n / seconds, "nfe": made.calls}
         if truth is not None and given.low is not None:
-            scores = _recovered(truth, made.pixels.numpy(), given.low, model.shape.upsample)
-            metrics["psnr_mean"], references["bicubic"] = (
-                scores["psnr_mean"],
-                {"psnr_mean": scores["bicubic"]},
-            )
+            enlarged = bicubic(pixels_of(given.low).numpy(), model.shape.upsample)
+            metrics["psnr_mean"] = float(psnr(truth, pixels).mean())
+            references["bicubic"] = {"psnr_mean": float(psnr(truth, enlarged).mean())}
         if bits:
             metrics |= _bits(config, model, held, bits, rng, progress)
-    return {
-        "metrics": metrics,
-        "reference": references,
-        "protocol": _protocol(config, name, "class_hit_rate" in metrics),
-    }
+    how = f"{protocol(config)}; features: {features.name}; against training images"
+    if "class_hit_rate" in metrics:
+        probe = "a linear classifier of these features"
+        how += f"; hits by {f'classifier {name}, trained on the same data' if config.judge else probe}"
+    return {"metrics": metrics, "reference": references, "protocol": how}
 
 
 def _data(config: EvalImage, opened: Opened, progress: Progress) -> tuple[ImageSet, ImageSet]:
@@ -105,22 +108,17 @@ def _data(config: EvalImage, opened: Opened, progress: Progress) -> tuple[ImageS
         UnveilError: they are not found or cannot be read.
     """
     from unveil.errors import UnveilError
-    from unveil.image.recipes.train import images_of, tell
+    from unveil.image.recipes.train import images_of, report
+    from unveil.image.recipes.training_flags import TrainingImages
     from unveil.runs.device import enough_memory
+    from unveil.runs.flags import flat
 
     if config.data is None and "data" not in opened.config:
         raise UnveilError("packaged weights do not hold the path of their data; give `data`")
-    usual = {
-        "asked_size": 0,
-        "fit": "exact",
-        "background": "",
-        "skip_corrupt": False,
-        "styles": [],
-        "hold_out": 0.05,
-    }
+    usual = flat(TrainingImages()) | {"asked_size": 0}  # for config.json of older versions
     with enough_memory("read fewer or smaller images"):
         train, held = images_of(usual | opened.config, config.data)
-    tell(train, progress)
+    report(train, progress)
     return train, held
 
 
@@ -139,7 +137,8 @@ def _bounded(config: EvalImage, model: ImageModel, held: ImageSet) -> int:
         return BITS if table and len(held) else 0
     if config.bits and not table:
         raise ValueError(
-            f"`bits` {config.bits}: bits per dimension need a model with a table of steps, this has {model.shape.schedule}; give `bits` 0"
+            f"`bits` {config.bits}: bits per dimension need a model with a table of steps, this has "
+            f"{model.shape.schedule}; give `bits` 0"
         )
     if config.bits and not len(held):
         raise UnveilError("nothing was held out of this model's data; give `bits` 0")
@@ -154,21 +153,23 @@ def _check_data(config: EvalImage, opened: Opened, model: ImageModel, train: Ima
         ValueError: fewer than two training images for each sample.
     """
     from unveil.errors import UnveilError
+    from unveil.image.recipes.load import few
 
     wanted = (model.shape.channels, model.shape.size, model.shape.size)
     if train.pixels.shape[1:] != wanted:
         raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {wanted}")
-    names = tuple(opened.config["names"])
+    names = opened.names
     converted = bool(opened.config.get("origin"))  # whose weights hold the number of classes, not their names
     same = len(train.names) == model.shape.classes if converted else train.names == names
     if model.shape.classes and not same:
         raise UnveilError(
-            f"the classes of the data are not those that the model was trained with: {_few(train.names)} against {_few(names)}; "
+            f"the classes of the data are not those of the model: {few(train.names)} against {few(names)}; "
             "give its own `data`"
         )
     if len(train) < 2 * config.n:
         raise ValueError(
-            f"`n` {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; lower `n`"
+            f"`n` {config.n} needs {2 * config.n} training images, for a floor, and there are {len(train)}; "
+            "lower `n`"
         )
 
 
@@ -190,22 +191,7 @@ def _judge(config: EvalImage, train: ImageSet, guide: Opened | None) -> ImageCla
         raise ValueError("`judge` must be another classifier than the one that guides")
     if not judge.config["clean"]:
         raise ValueError("`judge` was trained on noisy images; give one of unveil train classifier --clean")
-    return load_classifier(judge.folder, config.device, judge.config)
-
-
-def _features(
-    config: EvalImage, judge: ImageClassifier | None, device: torch.device
-) -> tuple[Extractor, str]:
-    """The extractor of features, and its name."""
-    from pathlib import Path
-
-    from unveil.image.evaluation.features import Judged, extractor
-
-    if config.extractor == "judge" and judge is not None:
-        features = Judged(judge, Path(config.judge).name)
-    else:
-        features = extractor(config.extractor, device)
-    return features, features.name
+    return load_classifier(judge.folder, config.job.device, judge.config)
 
 
 def _conditions(
@@ -216,33 +202,31 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out images.
+    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out
+    images.
 
     Raises:
         UnveilError: a classifier that does not fit, or data without classes.
         ValueError: too few held-out images.
     """
-    import numpy as np
     import torch
 
     from unveil.errors import UnveilError
     from unveil.image.generation import Given
     from unveil.image.recipes.load import load_classifier
 
-    def drawn(labels: np.ndarray) -> Tensor:
-        return torch.from_numpy(rng.permutation(labels)[: config.n].astype(np.int64))
-
     labels = None
     if model.shape.classes:
         assert train.labels is not None
-        labels = drawn(train.labels)
+        labels = _classes(rng.permutation(train.labels)[: config.n])
     classifier = None
     if guide is not None:
         if train.labels is None:
             why = train.unlabelled or "no labels"
             raise UnveilError(f"`classifier` guides towards classes, and these data have none: {why}")
-        classifier = load_classifier(guide.folder, config.device, guide.config)
-        labels = drawn(train.labels) if labels is None else labels
+        classifier = load_classifier(guide.folder, config.job.device, guide.config)
+        if labels is None:
+            labels = _classes(rng.permutation(train.labels)[: config.n])
     if model.shape.upsample == 1:
         return Conditions(labels, Given(classifier), None)
     if len(held) < config.n:
@@ -251,17 +235,8 @@ def _conditions(
     truth = held.pixels[rows]
     low = model.reduced(model.normalized(torch.from_numpy(truth)))
     if model.shape.classes and held.labels is not None:
-        labels = torch.from_numpy(held.labels[rows].astype(np.int64))
+        labels = _classes(held.labels[rows])
     return Conditions(labels, Given(classifier, low=low), truth)
-
-
-def _recovered(truth: np.ndarray, made: np.ndarray, low: Tensor, factor: int) -> dict[str, float]:
-    """PSNR of enlarged images, and of bicubic interpolation."""
-    from unveil.image.evaluation.restoration import bicubic, psnr
-    from unveil.image.model import pixels_of
-
-    enlarged = bicubic(pixels_of(low).numpy(), factor)
-    return {"psnr_mean": float(psnr(truth, made).mean()), "bicubic": float(psnr(truth, enlarged).mean())}
 
 
 def _bits(
@@ -282,30 +257,20 @@ def _bits(
     rows = rng.permutation(len(held))[:count]
     classes = None
     if model.shape.classes and held.labels is not None:
-        classes = torch.from_numpy(held.labels[rows].astype(np.int64))
+        classes = _classes(held.labels[rows])
     bits: list[float] = []
     for i in range(0, len(rows), config.batch_size):
         some = slice(i, i + config.batch_size)
         pixels = torch.from_numpy(held.pixels[rows[some]])
         part = None if classes is None else classes[some]
-        bits += bits_per_dim(model, pixels, part, config.seed + i, config.bits_variance).total.tolist()
+        bits += bits_per_dim(model, pixels, part, config.job.seed + i, config.bits_variance).total.tolist()
         progress("bits per dimension", len(bits), len(rows), {})
     mean, half = mean_ci95(np.array(bits))
     return {"bits_per_dim": mean, "bits_per_dim_ci95": half, "bits_n": len(bits)}
 
 
-def _protocol(config: EvalImage, features: str, hits: bool) -> str:
-    """How images were sampled and compared, in words."""
-    from pathlib import Path
+def _classes(labels: np.ndarray) -> Tensor:
+    import numpy as np
+    import torch
 
-    from unveil.image.recipes.sample import protocol
-
-    how = f"{protocol(config)}; features: {features}; against training images"
-    if not hits:
-        return how
-    judge = f"classifier {Path(config.judge).name}, trained on the same data"
-    return f"{how}; hits by {judge if config.judge else 'a linear classifier of these features'}"
-
-
-def _few(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:3])}{' ..' if len(names) > 3 else ''})"
+    return torch.from_numpy(labels.astype(np.int64))

@@ -1,8 +1,8 @@
-"""What `unveil sample image --from` does with images: change, inpaint, restore, enlarge, invert or interpolate them."""
+"""Tasks of `unveil sample image --from`: change, inpaint, restore, enlarge, invert, interpolate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,10 +47,10 @@ def prepare(
     settings: ImageSettings,
     classifier: ImageClassifier | None,
 ) -> Prepared:
-    """Read the images of --from and prepare what the flags ask for.
+    """Read the images of --from and prepare the task of the config.
 
     Raises:
-        ValueError: flags that exclude each other.
+        ValueError: settings that exclude each other.
         UnveilError: images that cannot be read or do not fit.
     """
     import numpy as np
@@ -59,38 +59,35 @@ def prepare(
     from unveil.image.evaluation.restoration import bicubic
     from unveil.image.generation import Given, image_times
     from unveil.image.inversion import inverted, slerp
+    from unveil.image.model import pixels_of
 
-    enlarges = model.shape.upsample > 1
+    enlarges, side, count = model.shape.upsample > 1, model.shape.size, config.n
     _check(config, enlarges)
     if not config.given:
         return Prepared(Given(classifier))
-    side = model.shape.size
     factor = model.shape.upsample if enlarges else config.factor
     shrunk = enlarges or config.restore == "superres"
     if shrunk and side % factor:
         raise ValueError(f"`factor` {factor} does not divide the model's side of {side} pixels")
-    inputs = _read(
-        config, side // factor if shrunk and not config.degrade else side, model.shape.channels, shrunk
-    )
-    turn = np.arange(config.n) % len(inputs)
-    pixels = torch.from_numpy(inputs[turn])
+    small = shrunk and not config.degrade
+    inputs = _read(config, config.given, side // factor if small else side, model.shape.channels, small)
+    pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
+    x_0 = model.normalized(pixels)
+    if enlarges and not config.degrade:
+        return Prepared(Given(classifier, low=x_0), inputs=len(inputs))
     if enlarges:
-        low, truth, others = model.normalized(pixels), None, dict[str, np.ndarray]()
-        if config.degrade:
-            whole = low
-            low = model.reduced(whole)
-            assert low is not None
-            truth = pixels.numpy()
-            others = {"bicubic": bicubic(_pixels(low), factor)}
-        return Prepared(Given(classifier, low=low), None, truth, others, len(inputs))
+        low = model.reduced(x_0)
+        assert low is not None
+        others = {"bicubic": bicubic(pixels_of(low).numpy(), factor)}
+        return Prepared(Given(classifier, low=low), None, pixels.numpy(), others, len(inputs))
     if config.restore:
-        ready = restoration(config, model, pixels, classifier, config.seed + MEASURED)
+        ready = restoration(config, model, pixels, classifier, config.job.seed + MEASURED)
         return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
-        return Prepared(Given(classifier, begin=model.normalized(pixels)))
+        return Prepared(Given(classifier, begin=x_0))
     if config.task == "inpaint":
-        known = _known(config, side).expand(len(pixels), 1, side, side)
-        return Prepared(Given(classifier, known=known, value=model.normalized(pixels)))
+        known = _known(config, side).expand(count, 1, side, side)
+        return Prepared(Given(classifier, known=known, value=x_0))
     calls = len(image_times(model, settings)) - 2
     if config.task == "reconstruct":
         noise = inverted(model, pixels, labels, settings, config.batch_size)
@@ -99,13 +96,9 @@ def prepare(
         raise ValueError(f"`task=interpolate` needs two images in `given`, got {len(inputs)}")
     classes = None if labels is None else labels[torch.arange(2, device="cpu") % len(labels)]
     ends = inverted(model, torch.from_numpy(inputs), classes, settings, config.batch_size)
-    share = (
-        torch.linspace(0.0, 1.0, config.n, device=ends.device)
-        if config.n > 1
-        else torch.full((1,), 0.5, device=ends.device)
-    )
-    between = slerp(ends[:1].expand(config.n, -1, -1, -1), ends[1:].expand(config.n, -1, -1, -1), share)
-    return Prepared(Given(), between, calls=calls)
+    share = torch.linspace(0.0, 1.0, count, device=ends.device) if count > 1 else 0.5
+    first, last = (end.expand(count, -1, -1, -1) for end in ends.split(1))
+    return Prepared(Given(), slerp(first, last, share), calls=calls)
 
 
 def restoration(
@@ -118,22 +111,22 @@ def restoration(
     """Inputs of `generate` for `--restore`.
 
     Args:
-        pixels: (n, C, S, S) in 0 .. 255: degraded images, or with `degrade` whole ones, which are degraded first.
+        pixels: (n, C, S, S) in 0 .. 255: degraded images, or with `degrade` whole ones, which are degraded
+            first.
         generator: of the measurement noise, as of `generate`; each image has noise of its own.
     """
     import torch
 
     from unveil.image.evaluation.restoration import bicubic, median_filled, median_filtered
     from unveil.image.generation import Given, noise_by_sample
+    from unveil.image.model import pixels_of
     from unveil.image.restoration import Blur, Hide, Operator, Shrink, measurement_cost
     from unveil.sampling.noise import normal_like
 
-    side, noise = model.shape.size, config.noise / 127.5
-    known = (
-        _known(config, side)
-        if config.restore == "inpaint"
-        else torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
-    )
+    side, noise, inpaint = model.shape.size, config.noise / 127.5, config.restore == "inpaint"
+    known = torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
+    if inpaint:
+        known = _known(config, side)
     known = known.expand(len(pixels), 1, side, side).to(model.device)
     operators: dict[str, Operator] = {"deblur": Blur(config.blur), "superres": Shrink(config.factor)}
     operator = operators.get(config.restore, Hide(known))
@@ -142,30 +135,24 @@ def restoration(
         measured = operator.apply(measured)
         own = noise_by_sample(generator, len(measured))(slice(0, len(measured)))
         measured = measured + noise * normal_like(measured, own)
-    if config.restore == "inpaint":
+    if inpaint:
         measured = measured * known
-    seen = _pixels(measured)
-    others = {
-        "denoise": lambda: {"as_given": seen, "median": median_filtered(seen)},
-        "inpaint": lambda: {"median": median_filled(seen, known.cpu().numpy())},
-        "deblur": lambda: {"as_given": seen, "median": median_filtered(seen)},
-        "superres": lambda: {
-            "bicubic": bicubic(seen, config.factor),
-            "median": median_filtered(bicubic(seen, config.factor)),
-        },
-    }[config.restore]()
 
     def cost(some: slice):
         return measurement_cost(
             operator.rows(some), measured[some], noise, model.denoiser.schedule, model.shape.sigma_data
         )
 
-    return Prepared(
-        Given(classifier, cost=cost),
-        None,
-        pixels.numpy() if config.degrade else None,
-        others if config.degrade else {},
-    )
+    given = Given(classifier, cost=cost)
+    if not config.degrade:
+        return Prepared(given)
+    seen = pixels_of(measured).numpy()
+    if inpaint:
+        return Prepared(given, None, pixels.numpy(), {"median": median_filled(seen, known.cpu().numpy())})
+    name, large = "as_given", seen
+    if config.restore == "superres":
+        name, large = "bicubic", bicubic(seen, config.factor)
+    return Prepared(given, None, pixels.numpy(), {name: large, "median": median_filtered(large)})
 
 
 def _check(config: SampleImage, enlarges: bool) -> None:
@@ -181,7 +168,8 @@ def _check(config: SampleImage, enlarges: bool) -> None:
         raise ValueError(f"{purpose} needs images: give `given` FILE or FOLDER")
     if config.given and not purpose:
         raise ValueError(
-            "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate or `restore` ..."
+            "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate or "
+            "`restore` ..."
         )
     if bool(config.mask) != ("inpaint" in (task, restore)):
         raise ValueError("inpainting needs `mask` FILE, and nothing else does")
@@ -193,49 +181,56 @@ def _check(config: SampleImage, enlarges: bool) -> None:
 
 
 def check_used(config: SampleImage | EvalImage) -> None:
-    """Refuse settings without effect. `unveil eval image` has no tasks, so that strength, jumps and jump_length are refused there.
+    """Refuse settings without effect. `unveil eval image` has no tasks, so it refuses `strength`, `jumps` and
+    `jump_length`.
 
     Raises:
         ValueError: such a setting, and what it needs.
     """
-    from unveil.runs.flags import flat
-
-    asked, default = flat(config), flat(type(config)())
-    guided = asked["scale"] != 1.0 or bool(config.classifier)
-    task, restore = asked.get("task"), asked.get("restore")
+    values = vars(config) | vars(config.settings)
+    default = vars(type(config)()) | vars(type(config.settings)())
+    classifier, given, restore = bool(config.classifier), bool(values.get("given")), values.get("restore")
+    inpaint = values.get("task") == "inpaint"
     needs = {
-        "strength": ("`task=img2img`", task == "img2img"),
-        "jumps": ("`task=inpaint`", task == "inpaint"),
-        "jump_length": ("`jumps` above 1", task == "inpaint" and asked["jumps"] > 1),
+        "strength": ("`task=img2img`", values.get("task") == "img2img"),
+        "jumps": ("`task=inpaint`", inpaint),
+        "jump_length": ("`jumps` above 1", inpaint and values["jumps"] > 1),
         "noise": ("`restore`", bool(restore)),
         "blur": ("`restore=deblur`", restore == "deblur"),
         "factor": ("`restore=superres`", restore == "superres"),
-        "fit": ("`given`", bool(asked.get("given"))),
-        "background": ("`given`", bool(asked.get("given"))),
-        "classifier_scale": ("`classifier`", bool(config.classifier)),
-        "classifier_form": ("`classifier`", bool(config.classifier)),
-        "interval": ("guidance: `scale` or `classifier`", guided),
-        "bits_variance": ("`bits`", asked.get("bits") != 0),
+        "fit": ("`given`", given),
+        "background": ("`given`", given),
+        "classifier_scale": ("`classifier`", classifier),
+        "classifier_form": ("`classifier`", classifier),
+        "interval": ("guidance: `scale` or `classifier`", values["scale"] != 1.0 or classifier),
+        "bits_variance": ("`bits`", values.get("bits") != 0),
     }
     for name, (what, used) in needs.items():
-        if name in asked and not used and asked[name] != default[name]:
+        if name in values and not used and values[name] != default[name]:
             raise ValueError(f"`{name}` needs {what}, and would have no effect here")
 
 
-def _read(config: SampleImage, side: int, channels: int, enlarged: bool) -> np.ndarray:
+def _read(
+    config: SampleImage, paths: Sequence[str], side: int, channels: int, small: bool = False
+) -> np.ndarray:
+    """The images of files and folders, (N, C, S, S) uint8.
+
+    Args:
+        small: the images will be enlarged; whole ones may have been given.
+    """
     from unveil.errors import UnveilError
     from unveil.image.data.folders import read_image_files
     from unveil.image.data.reading import Reading
 
     try:
-        return read_image_files(
-            [Path(path) for path in config.given], Reading(side, config.fit, config.background), channels
-        )
+        reading = Reading(side, config.fit, config.background)
+        return read_image_files([Path(path) for path in paths], reading, channels)
     except UnveilError as error:
-        if not enlarged or config.degrade or "is needed; give" not in str(error):
+        if not small or "is needed; give" not in str(error):
             raise
         raise UnveilError(
-            f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink whole ones"
+            f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink "
+            "whole ones"
         ) from error
 
 
@@ -243,32 +238,22 @@ def _known(config: SampleImage, side: int) -> Tensor:
     """(1, 1, S, S) bool: where the mask is dark."""
     import torch
 
-    from unveil.image.data.folders import read_image_files
-    from unveil.image.data.reading import Reading
-
-    mask = read_image_files([Path(config.mask)], Reading(side, config.fit, config.background), 1)
-    return torch.from_numpy(mask) < 128
-
-
-def _pixels(x: Tensor) -> np.ndarray:
-    from unveil.image.model import pixels_of
-
-    return pixels_of(x).numpy()
+    return torch.from_numpy(_read(config, (config.mask,), side, 1)) < 128
 
 
 def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """PSNR of the samples, of their mean per input if there are several each, and, as references, of the other methods."""
+    """PSNR of the samples, of their mean per input if there are several each, and, as references, of the
+    other methods; nothing if the original images are unknown."""
     import numpy as np
 
     from unveil.image.evaluation.restoration import psnr
 
-    assert prepared.truth is not None
-    inputs = prepared.inputs
-    scores = {"psnr_mean": float(psnr(prepared.truth, made).mean())}
+    truth, inputs = prepared.truth, prepared.inputs
+    if truth is None:
+        return {}, {}
+    scores = {"psnr_mean": float(psnr(truth, made).mean())}
     if len(made) >= 2 * inputs:
         means = np.stack([made[k::inputs].astype(np.float64).mean(0) for k in range(inputs)])
-        scores["psnr_of_means"] = float(psnr(prepared.truth[:inputs], means.round().astype(np.uint8)).mean())
-    return scores, {
-        name: {"psnr_mean": float(psnr(prepared.truth, other).mean())}
-        for name, other in prepared.others.items()
-    }
+        scores["psnr_of_means"] = float(psnr(truth[:inputs], means.round().astype(np.uint8)).mean())
+    others = {name: {"psnr_mean": float(psnr(truth, it).mean())} for name, it in prepared.others.items()}
+    return scores, others

@@ -1,12 +1,14 @@
-"""From a run, a checkpoint or packaged weights to an image model or classifier."""
+"""Load image models and classifiers from runs, checkpoints and packaged weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from unveil.errors import UnveilError
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -34,39 +36,84 @@ class Opened(NamedTuple):
     folder: Path
     config: dict[str, Any]
 
-
-def open_image(path: str) -> Opened:
-    """The checkpoint of an image model by its path or zoo name.
-
-    Raises:
-        UnveilError: no such checkpoint, damaged, or of another recipe.
-    """
-    from unveil.runs.checkpoints import find_checkpoint
-
-    folder = find_checkpoint(path)
-    return Opened(folder, read_image_config(folder))
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.config["names"])
 
 
-def open_classifier(path: str, names: tuple[str, ...] = ()) -> Opened:
-    """The checkpoint of a classifier by its path or zoo name.
+def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None]:
+    """The checkpoints of an image model and of the classifier that guides it, by path or zoo name.
 
     Args:
-        names: the classes that it must have, if there are any; other releases do not name theirs, so only the number is compared.
+        classifier: "": none.
     Raises:
         UnveilError: no such checkpoint, damaged, of another recipe, or with other classes.
     """
-    from unveil.errors import UnveilError
+    from unveil.runs.checkpoints import find_checkpoint
+
+    folder, *guides = [find_checkpoint(path) for path in (image, *([classifier] if classifier else []))]
+    opened = Opened(folder, read_image_config(folder))
+    guide = Opened(guides[0], read_classifier_config(guides[0])) if guides else None
+    return opened, _same_classes(classifier, guide, opened.names) if guide else None
+
+
+def open_image(path: str) -> Opened:
+    """The checkpoint of an image model; as `open_models`."""
+    return open_models(path)[0]
+
+
+def open_classifier(path: str, names: tuple[str, ...] = ()) -> Opened:
+    """The checkpoint of a classifier with these classes; as `open_models`."""
     from unveil.runs.checkpoints import find_checkpoint
 
     folder = find_checkpoint(path)
-    config = read_classifier_config(folder)
-    known = tuple(config["names"])
-    if names and (len(known) != len(names) if config.get("origin") else known != names):
+    return _same_classes(path, Opened(folder, read_classifier_config(folder)), names)
+
+
+def _same_classes(path: str, opened: Opened, names: tuple[str, ...]) -> Opened:
+    """A classifier, if it has these classes; of converted ones, which do not name them, as many."""
+    known = opened.names
+    if names and (len(known) != len(names) if opened.config.get("origin") else known != names):
         raise UnveilError(
-            f"{path} was trained on the classes {', '.join(known[:5])}, but the classes here are {', '.join(names[:5])}; "
-            "train one on these data"
+            f"{path} was trained on the classes {', '.join(known[:5])}, but the classes here are "
+            f"{', '.join(names[:5])}; train one on these data"
         )
-    return Opened(folder, config)
+    return opened
+
+
+def load_models(
+    opened: Opened, guide: Opened | None, device: str
+) -> tuple[ImageModel, ImageClassifier | None]:
+    """The models of `open_models`.
+
+    Raises:
+        UnveilError: damaged.
+    """
+    from unveil.runs.checkpoints import load_weights
+
+    model = image_model(opened.config)
+    classifier = classifier_model(guide.config) if guide else None
+    for part, checkpoint in ((model, opened), (classifier, guide)):
+        if part is not None and checkpoint is not None:
+            load_weights(part, checkpoint.folder, device)
+    return model, classifier
+
+
+def few(names: Sequence[str], count: int = 3) -> str:
+    """The number of classes, and the names of the first."""
+    if not names:
+        return "no classes"
+    return f"{len(names)} classes ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """config.json of a run as it is, unchecked; {} if there is none that can be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def read_image_config(folder: Path) -> dict[str, Any]:
@@ -101,10 +148,9 @@ def check_image(config: Mapping[str, Any]) -> None:
 def check_classifier(config: Mapping[str, Any]) -> None:
     """Refuse fields that do not describe a classifier; raises as `check_image`."""
     check_image(config)
-    if set(config.get("options", {})) - CLASSIFIER_OPTIONS or config.get("counted_from", 1) not in (0, 1):
-        raise ValueError(
-            f"options are {str(config.get('options'))[:80]} and counted_from {config.get('counted_from')!r}"
-        )
+    options, first = config.get("options", {}), config.get("counted_from", 1)
+    if set(options) - CLASSIFIER_OPTIONS or first not in (0, 1):
+        raise ValueError(f"options are {str(options)[:80]} and counted_from {first!r}")
 
 
 def shape_of(config: Mapping[str, Any]) -> ImageShape:
@@ -117,21 +163,19 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
 
 
 def image_model(config: Mapping[str, Any]) -> ImageModel:
-    """The untrained model of a run's config: with our U-Net, with the options of another release, or with its linear U-Net."""
+    """The untrained model of config.json: our U-Net, with options of another release, or the linear one."""
     from unveil.image.model import ImageModel, image_network
     from unveil.image.networks.linear_unet2d import LinearUNet2d
 
     shape = shape_of(config)
-    if "linear" in config:
-        linear = _tuples(config["linear"])
-        return ImageModel(
-            shape, LinearUNet2d(shape.channels, **linear, learned_variance=shape.learned_variance)
-        )
-    return ImageModel(shape, image_network(shape, **config.get("options", {})))
+    if "linear" not in config:
+        return ImageModel(shape, image_network(shape, **config.get("options", {})))
+    own, learned = _tuples(config["linear"]), shape.learned_variance
+    return ImageModel(shape, LinearUNet2d(shape.channels, **own, learned_variance=learned))
 
 
 def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
-    """The untrained classifier of a run's config: with our network, or with the options of another release."""
+    """The untrained classifier of config.json, with the options of another release if there are any."""
     from unveil.image.classifier import ImageClassifier, classifier_network
 
     shape = shape_of(config)

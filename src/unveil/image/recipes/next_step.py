@@ -1,12 +1,13 @@
-"""The next command after a training of images, complete as printed: sampling, scoring, or the training of a model that fits."""
+"""The next command after a training of images, complete as printed."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unveil.image.recipes.load import stored_config
 
 if TYPE_CHECKING:
     from unveil.image.recipes.classifier_config import TrainClassifier
@@ -16,27 +17,33 @@ ALIKE = ("size", "channels", "schedule", "diffusion_steps")
 
 
 def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
-    """The next command: for a model, samples; for an upsampler, its own data enlarged; for a classifier, guided samples or scores with a
-    model that fits it, or the training of such a model if none is found beside the run or packaged.
+    """The next command after a training.
+
+    For a model, samples; for an upsampler, its own data enlarged; for a classifier, guided samples or scores
+    with a model that fits it, or the training of such a model if none is beside the run or packaged.
     """
     from unveil.image.recipes.classifier_config import TrainClassifier
 
-    described = _described(run)
+    described = stored_config(run)
     here = shlex.quote(str(run))
     if isinstance(config, TrainClassifier):
         fitting = _fitting(run, described, config.clean)
         if fitting is None:
             return _train(config, run)
         if config.clean:
-            return f"unveil eval image --checkpoint {fitting} --judge {here} --data {shlex.quote(config.images.data)}{_fewer(described)}"
+            data = shlex.quote(config.images.data)
+            return f"unveil eval image --checkpoint {fitting} --judge {here} --data {data}{_fewer(described)}"
         return f"unveil sample image --checkpoint {fitting} --classifier {here} --class 0"
     if config.upsample == 1:
         return f"unveil sample image --checkpoint {here} -n 64"
     from unveil.files.places import found
+    from unveil.image.data.folder_listing import listed
     from unveil.image.data.source import has_test
 
-    if _pictures(place := found(Path(config.images.data))):
-        return f"unveil sample image --checkpoint {here} --from {shlex.quote(str(place))} --degrade{_reading(config, True)} -n 8"
+    place = found(Path(config.images.data))
+    if place.is_dir() and listed(place).files:
+        source = f"{shlex.quote(str(place))} --degrade{_reading(config, True)}"
+        return f"unveil sample image --checkpoint {here} --from {source} -n 8"
     share = config.images.hold_out if not has_test(config.images.data) else 1.0
     held = int(float(described.get("images", 0)) * share / (1.0 - share)) if share < 1.0 else 10**9
     if held < 4:
@@ -44,28 +51,15 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
     return f"unveil eval image --checkpoint {here}{_fewer(described, held)}"
 
 
-def _described(run: Path) -> Mapping[str, Any]:
-    try:
-        return json.loads((run / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None:
-    """An image model with the size, channels and noise schedule of the classifier: a packaged one, or a run beside it."""
+    """A packaged model or a run beside the classifier with its size, channels and noise schedule."""
     from unveil.runs.checkpoints import ZOO, zoo_names
 
-    beside = sorted(
-        p.parent
-        for p in run.absolute().parent.glob("*/config.json")
-        if any(p.parent.glob("checkpoint-*/manifest.json"))
-    )
-    places = [
-        *((name, ZOO / name) for name in zoo_names()),
-        *((shlex.quote(str(run.parent / p.name)), p) for p in beside),
-    ]
-    for name, place in places:
-        other = _described(place)
+    beside = sorted(p.parent for p in run.absolute().parent.glob("*/config.json"))
+    runs = [p for p in beside if any(p.glob("checkpoint-*/manifest.json"))]
+    places = [(name, ZOO / name) for name in zoo_names()]
+    for name, place in [*places, *((shlex.quote(str(run.parent / p.name)), p) for p in runs)]:
+        other = stored_config(place)
         if other.get("recipe") != "image" or other.get("upsample", 1) != 1:
             continue
         same = all(other.get(key) == described.get(key) for key in (ALIKE[:2] if clean else ALIKE))
@@ -75,17 +69,13 @@ def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None
 
 
 def _train(config: TrainClassifier, run: Path) -> str:
-    noise = (
-        f" --diffusion-steps {config.diffusion_steps}"
-        if config.diffusion_steps != type(config)().diffusion_steps
-        else ""
-    )
-    method = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}[
-        config.schedule
-    ]
+    steps = config.diffusion_steps
+    methods = {"linear": "", "cosine": " --method v", "flow": " --method flow", "karras": " --method edm"}
     preset = f" --preset {config.preset}" if config.preset != "default" else ""
+    table = f" --diffusion-steps {steps}" if steps != type(config)().diffusion_steps else ""
+    flags = f"--classes{preset}{methods[config.schedule]}{table}{_reading(config)}"
     out = shlex.quote(str(run.with_name(f"{run.name}-model")))
-    return f"unveil train image --data {shlex.quote(config.images.data)} --classes{preset}{method}{noise}{_reading(config)} --out {out}"
+    return f"unveil train image --data {shlex.quote(config.images.data)} {flags} --out {out}"
 
 
 def _reading(config: TrainImage | TrainClassifier, sampling: bool = False) -> str:
@@ -104,9 +94,3 @@ def _fewer(described: Mapping[str, Any], held: int = 10**9) -> str:
 
     most = min(int(described.get("images", 10**9)) // 2, held)
     return f" --n {max(4, most)}" if most < EvalImage().n else ""
-
-
-def _pictures(place: Path) -> bool:
-    from unveil.image.data.folder_listing import listed
-
-    return place.is_dir() and bool(listed(place).files)

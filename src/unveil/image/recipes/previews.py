@@ -18,8 +18,9 @@ COUNT, STEPS = 16, 20
 def sampler(
     config: Mapping[str, Any], pictures: RandomImages, device: torch.device, run: Path, progress: Progress
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
-    """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in 20 steps from the same
-    noise each time, of all classes in turn. It leaves the random state of the training alone, and its failures are warnings.
+    """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in
+    20 steps from the same noise each time, of all classes in turn. It leaves the random state of the training
+    alone, and its failures are warnings.
 
     Args:
         config: config.json of the run.

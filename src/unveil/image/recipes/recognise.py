@@ -1,4 +1,4 @@
-"""Whether a path is an image model of another program."""
+"""Recognise image models of other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def recognise(path: Path) -> Recognised | None:
-    """An image model or classifier: a folder of diffusers, or a .pt file of openai or lucidrains; None for anything else."""
+    """Recognise a folder of diffusers or a .pt file of OpenAI or lucidrains; None for anything else."""
     from unveil.image.weights.releases import is_image
 
     if not is_image(path):

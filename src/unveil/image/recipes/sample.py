@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from unveil.errors import UnveilError
 from unveil.runs.device import enough_memory
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unveil.image.recipes.config import EvalImage, SampleImage
-    from unveil.image.recipes.from_pictures import Prepared
     from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
@@ -38,9 +38,8 @@ def numbered(classes: Sequence[int | str], names: Sequence[str], field: str = "`
         if not isinstance(one, str):
             numbers.append(one)
             continue
-        same = [k for k, name in enumerate(names) if name == one] or [
-            k for k, name in enumerate(names) if name.casefold() == one.casefold()
-        ]
+        exact = [k for k, name in enumerate(names) if name == one]
+        same = exact or [k for k, name in enumerate(names) if name.casefold() == one.casefold()]
         if len(same) != 1:
             close = get_close_matches(one, names, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
@@ -81,7 +80,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 class Watched:
-    """Records the beliefs about the first `count` images at each network call, in whatever batches: the frames of an animation."""
+    """Record the beliefs about the first `count` images at each network call: frames of an animation."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -115,44 +114,72 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
 
     import torch
 
+    from unveil.image.data.folder_listing import natural
     from unveil.image.generation import generate
-    from unveil.image.recipes.from_pictures import prepare
-    from unveil.image.recipes.load import load_classifier, load_image, open_classifier, open_image
-    from unveil.image.recipes.reproduce import check_weights, digests, free_folder, parameters, repeated
+    from unveil.image.recipes.from_pictures import prepare, quality
+    from unveil.image.recipes.load import load_models, open_models
+    from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
 
-    recorded = None
+    recorded, note = None, ""
     if config.from_png is not None:
-        config, recorded = repeated(config)
-    free_folder(config)
-    opened = open_image(config.checkpoint)
-    known = tuple(opened.config["names"])
-    guide = open_classifier(config.classifier, known) if config.classifier else None
-    weights = digests(config, [opened.folder, *([guide.folder] if guide else [])])
-    check_weights(config, recorded, weights)
-    names = known or tuple(guide.config["names"] if guide else ())
-    settings = settings_of(config.settings, known)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    model = load_image(opened.folder, config.device, opened.config)
-    classifier = load_classifier(guide.folder, config.device, guide.config) if guide else None
+        config, recorded, note = repeated(config)
+    job, count = config.job, config.n
+    files = [
+        "grid.png",
+        *(["denoising.gif"] if config.watch else []),
+        *(f"{k:04d}.png" for k in range(count)),
+    ]
+    inputs = input_files(config)
+    check_folder(config.out, files, inputs)
+    opened, guide = open_models(config.checkpoint, config.classifier)
+    weights = digests([opened.folder, *([guide.folder] if guide else [])], inputs)
+    if recorded not in (None, weights):
+        raise UnveilError(
+            f"{config.from_png} was made by other weights or other images than its settings name now"
+        )
+    names = opened.names or (guide.names if guide else ())
+    settings = settings_of(config.settings, opened.names)
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
+    if job.threads:
+        torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
-        labels = classes_of((-1,) if unconditional else config.label, config.n, names)
-    watched = Watched(min(config.n, ANIMATED)) if config.watch else None
+        labels = classes_of((-1,) if unconditional else config.label, count, names)
+    model, classifier = load_models(opened, guide, job.device)
+    text = parameters(config, model.device, weights)
+    watched = Watched(min(count, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
-        size, seed = config.batch_size, config.seed
-        made = generate(
-            model, labels, config.n, settings, seed, size, watched, ready.noise, ready.given, on_batch=begin
-        )
+        size, noise, given = config.batch_size, ready.noise, ready.given
+        made = generate(model, labels, count, settings, job.seed, size, watched, noise, given, on_batch=begin)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
-    several = labels is not None and config.n > model.shape.classes
+    scores, references = quality(ready, pixels)
+    several = labels is not None and count > model.shape.classes
     columns = len(config.label or range(model.shape.classes)) if several else 0
-    _write(config, pixels, columns, parameters(config, model.device, weights), watched)
-    return _described(config, ready, pixels, labels, names, ready.calls + made.calls, seconds)
+    _write(config, pixels, columns, text, watched)
+    rate, calls = count / seconds, ready.calls + made.calls
+    kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
+    classes = f" of {', '.join(kinds)}" if kinds else ""
+    grid = config.out / "grid.png"
+    lines = [f"{grid}: {count} images{classes}, {calls} calls each, {rate:.1f} images/s"]
+    for name, part in {"restored": scores, **references}.items():
+        if part:
+            lines.append(f"{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()))
+    numbers = [k for k in config.label if isinstance(k, int) and k >= 0]
+    odd = [k for k in numbers if names[k].isdecimal() and names[k] != str(k)]
+    lines += [note] if note else []
+    lines += [f"--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1]]
+    lines.append(f"again: unveil sample image --from-png {quote(str(grid))}")
+    return {
+        "checkpoint": config.checkpoint,
+        "protocol": protocol(config),
+        "metrics": {"images_per_second": rate, "nfe": calls, "n": count} | scores,
+        "reference": references,
+        "files": str(config.out),
+        "summary": "\n".join(lines),
+    }
 
 
 def _write(config: SampleImage, pixels: np.ndarray, columns: int, text: str, watched: Watched | None) -> None:
@@ -168,44 +195,6 @@ def _write(config: SampleImage, pixels: np.ndarray, columns: int, text: str, wat
     if watched is not None:
         frames = [grid(frame, least=64) for frame in (*watched.frames(), pixels[:ANIMATED])]
         write_animation(config.out / "denoising.gif", frames)
-
-
-def _described(
-    config: SampleImage,
-    ready: Prepared,
-    pixels: np.ndarray,
-    labels: Tensor | None,
-    names: Sequence[str],
-    calls: int,
-    seconds: float,
-) -> dict[str, Any]:
-    """What the record says of the samples; `summary` is for people."""
-    from unveil.image.data.folder_listing import natural
-    from unveil.image.recipes.from_pictures import quality
-    from unveil.image.recipes.reproduce import differs
-
-    scores, others = quality(ready, pixels) if ready.truth is not None else ({}, {})
-    shown = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
-    classes = f" of {', '.join(shown)}" if shown else ""
-    grid = config.out / "grid.png"
-    lines = [f"{grid}: {config.n} images{classes}, {calls} calls each, {config.n / seconds:.1f} images/s"]
-    for name, part in {"restored": scores, **others}.items():
-        if part:
-            lines.append(f"{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()))
-    if config.from_png is not None and (note := differs(config.from_png)):
-        lines.append(note)
-    numbers = [k for k in config.label if isinstance(k, int) and k >= 0]
-    odd = [k for k in numbers if names[k].isdecimal() and names[k] != str(k)]
-    lines += [f"--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1]]
-    lines.append(f"again: unveil sample image --from-png {quote(str(grid))}")
-    return {
-        "checkpoint": config.checkpoint,
-        "protocol": protocol(config),
-        "metrics": {"images_per_second": config.n / seconds, "nfe": calls, "n": config.n} | scores,
-        "reference": others,
-        "files": str(config.out),
-        "summary": "\n".join(lines),
-    }
 
 
 def protocol(config: SampleImage | EvalImage) -> str:

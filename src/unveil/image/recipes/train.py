@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.image.recipes.load import image_model, shape_of
+from unveil.image.recipes.load import image_model, shape_of, stored_config
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ LOWER = "lower --batch-size and raise --accumulate as much, or lower --width"
 
 
 def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a fraction held out.
+    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a
+    fraction held out.
 
     Args:
         config: config.json of a run, whose classes keep their numbers.
@@ -50,7 +51,7 @@ def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Ima
         return images, alike(replace(test, labels=None, names=()), images)  # the model is unconditional
 
 
-def tell(images: ImageSet, progress: Progress) -> None:
+def report(images: ImageSet, progress: Progress) -> None:
     """Report the files that were left out, and other notes about the images."""
     few = ", ".join(images.skipped[:3])
     left = [f"left out {len(images.skipped)} files that cannot be read: {few}"] if images.skipped else []
@@ -79,10 +80,10 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
     images, fields = read_for(config, progress)
-    asked, config = config, resolved(config, *images.pixels.shape[1:3])
+    flags, config = config, resolved(config, *images.pixels.shape[1:3])
     described = as_json(fields | flat(config) | _learned(config, images))
     if config.start_from:
-        described = as_json(taken_over(asked, described, before))
+        described = as_json(taken_over(flags, described, before))
     shape = shape_of(described)
     torch.manual_seed(config.run.seed)  # initial weights
     model = image_model(described)
@@ -109,11 +110,12 @@ def read_for(config: TrainImage | TrainClassifier, progress: Progress) -> tuple[
     """The images to train on, and the fields of config.json that the flags give."""
     from unveil.runs.device import enough_memory
 
-    names = names_before(config.run.folder) if config.run.resume else ()
-    fields = flat(config) | {"asked_size": config.images.reading.size, "names": names}
+    names = stored_config(config.run.folder).get("names") if config.run.resume else ()
+    fields = flat(config) | {"asked_size": config.images.reading.size}
+    fields["names"] = tuple(map(str, names)) if isinstance(names, list) else ()
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(fields)
-    tell(images, progress)
+    report(images, progress)
     return images, fields
 
 
@@ -121,7 +123,7 @@ def _learned(config: TrainImage, images: ImageSet) -> dict[str, Any]:
     """The fields of config.json that follow from the images.
 
     Raises:
-        UnveilError: classes are asked for and there are none, or the network cannot learn from such patches.
+        UnveilError: `classes` without classes in the data, or the network cannot learn from such patches.
     """
     from unveil.errors import UnveilError
 
@@ -132,8 +134,9 @@ def _learned(config: TrainImage, images: ImageSet) -> dict[str, Any]:
     numbers = stem**2 * images.pixels.shape[1]
     if numbers >= width and config.predicts != "x0" and not config.start_from:
         raise UnveilError(
-            f"`stem` {stem} makes patches of {numbers} numbers, and `width` {width} channels cannot pass on the noise that "
-            f"{config.predicts} needs: such models make noise; take --predicts x0 --min-snr 5, a smaller `stem` or a larger `width`"
+            f"`stem` {stem} makes patches of {numbers} numbers, and `width` {width} channels cannot pass on "
+            f"the noise that {config.predicts} needs: such models make noise; take --predicts x0 --min-snr "
+            "5, a smaller `stem` or a larger `width`"
         )
     return of_images(config, images) | {
         "recipe": "image",
@@ -158,18 +161,8 @@ def of_images(config: TrainImage | TrainClassifier, images: ImageSet) -> dict[st
     }
 
 
-def names_before(run: Path) -> tuple[str, ...]:
-    """The classes of a run that is resumed, in its order; none for a folder that is no run."""
-    import json
-
-    try:
-        return tuple(map(str, json.loads((run / "config.json").read_text())["names"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
-
-
 def attention_of(network: UNetFlags, default: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The sides with attention: those of the flags; the preset's only if one of them fits images of this size, else none."""
+    """Sides with attention: those of the flags, but no sides of the preset if none fits the images."""
     from unveil.image.networks.unet2d import sides_of
 
     fits = set(network.attention) & set(sides_of(size, network.stem, len(network.multiples)))
@@ -189,7 +182,8 @@ def check_loss(config: TrainImage) -> None:
         )
     if (config.loss == "vlb" or config.importance) and config.schedule not in ("linear", "cosine"):
         raise ValueError(
-            f"`loss=vlb` and `importance` need a table of steps (methods ddpm, iddpm and v), not `schedule={config.schedule}`"
+            "`loss=vlb` and `importance` need a table of steps (methods ddpm, iddpm and v), not "
+            f"`schedule={config.schedule}`"
         )
     if config.loss == "vlb" and config.min_snr:
         raise ValueError("`min_snr` weights the squared error, which `loss=vlb` does not have")

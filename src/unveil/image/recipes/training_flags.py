@@ -23,10 +23,12 @@ class TrainingImages:
     """
 
     data: str = "fashion-mnist"
-    """folder of images, .npz or .npy file, fashion-mnist, or cifar-10-binary.tar.gz; relative to this folder or to $UNVEIL_DATA"""
+    """folder of images, .npz or .npy file, fashion-mnist, or cifar-10-binary.tar.gz; relative to this folder
+    or to $UNVEIL_DATA"""
     reading: OmitArgPrefixes[Reading] = READING
     styles: tuple[str, ...] = ()
-    """styles to train on, for a .npz file with records; by default all but openmoji, whose licence would bind the weights"""
+    """styles to train on, for a .npz file with records; by default all but openmoji, whose licence would bind
+    the weights"""
     hold_out: Annotated[float, Bounds(0, 1, below=True)] = 0.05
     """fraction of the images to hold out, if the data have no test images of their own"""
     flip: bool = False
@@ -63,8 +65,9 @@ class UNetFlags:
     dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0
-    """patch size: stem x stem pixels are folded into channels, which is faster; 1 disables it; for more than 2 use --predicts x0
-    --min-snr 5. By default 4 for colour images of 48 pixels or more, else 2, or what divides the side"""
+    """patch size: stem x stem pixels are folded into channels, which is faster; 1 disables it; for more than
+    2 use --predicts x0 --min-snr 5. By default 4 for colour images of 48 pixels or more, else 2, or what
+    divides the side"""
 
     def __post_init__(self) -> None:
         check_fields(self)

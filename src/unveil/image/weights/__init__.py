@@ -1,1 +1,1 @@
-"""Other people's checkpoints under our names."""
+"""Checkpoints of other programs, renamed to our modules."""

@@ -1,7 +1,8 @@
-"""Milestones of denoising-diffusion-pytorch (`model-<n>.pt` of its `Trainer`), under our names.
+"""Read milestones of denoising-diffusion-pytorch, `model-<n>.pt` of its `Trainer`.
 
-Such a file has `model`, the state dict of a `GaussianDiffusion` with its table of betas, `ema`, `step` and the optimizer, which is not
-read. What the network's output means follows from the loss's weights, which are a buffer; the images' side is in no tensor.
+Such a file has `model`, the state dict of a `GaussianDiffusion` with its table of betas, `ema`, `step` and
+the optimizer, which is not read. What the network's output means follows from the loss's weights, which are a
+buffer; the images' side is in no tensor.
 """
 
 from collections.abc import Mapping
@@ -10,24 +11,33 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unveil.image.weights.description import DescribedImages, LinearUNet2dShape, axes, check_images
+from unveil.image.weights.description import DescribedImages, LinearUNet2dShape, axes, checked, under
 
 RELEASE = "lucidrains/denoising-diffusion-pytorch"
 AVERAGE = "ema_model."
+RESIDUAL = {
+    "about": "mlp.1",
+    "first": "block1.proj",
+    "first_norm.gain": "block1.norm.g",
+    "second": "block2.proj",
+    "second_norm.gain": "block2.norm.g",
+    "skip": "res_conv",
+}
+ATTENTION = {"norm.gain": "norm.g", "memory": "mem_kv", "qkv": "to_qkv", "merged_norm.gain": "to_out.1.g"}
 
 
 def is_milestone(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether `model` of a file is a `GaussianDiffusion`, if not of a network that is known."""
+    """Whether `model` of a file is a `GaussianDiffusion`, of any network."""
     return "betas" in tensors and any(name.startswith("model.") for name in tensors)
 
 
 def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
-    """What a model is, of a `GaussianDiffusion`'s tensors.
+    """Describe a model by the tensors of a `GaussianDiffusion`.
 
     Args:
         size: side of its images in pixels.
     Raises:
-        ValueError: a variant that ours cannot be.
+        ValueError: a variant that our networks do not have.
     """
     if size < 1:
         raise ValueError(
@@ -35,16 +45,15 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
         )
     if "model.init_conv.weight" not in tensors or "model.downs.0.2.mem_kv" not in tensors:
         raise ValueError(
-            "its network is not the Unet of version 1.10 or later (init_conv, mem_kv); older ones and others are not read"
+            "its network is not the Unet of version 1.10 or later (init_conv, mem_kv); older ones and others "
+            "are not read"
         )
     if "model.time_mlp.0.weights" in tensors:
         raise ValueError("its time goes through random or learned frequencies, which are not read")
-    inputs, outputs = (
-        axes(tensors, "model.init_conv.weight", 4)[1],
-        axes(tensors, "model.final_conv.weight", 4)[0],
-    )
+    width, inputs = axes(tensors, "model.init_conv.weight", 4)[:2]
+    outputs = axes(tensors, "model.final_conv.weight", 4)[0]
     if inputs == 2 * outputs:
-        raise ValueError("it is told its own last belief (self_condition), ours is not")
+        raise ValueError("it is conditional on its own last belief (self_condition), ours is not")
     if outputs not in (inputs, 2 * inputs):
         raise ValueError(f"it makes {outputs} channels of {inputs}")
     levels = 0
@@ -56,7 +65,7 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
     network = LinearUNet2dShape(
         inputs,
         axes(tensors, "model.time_mlp.1.weight", 2)[1],
-        (axes(tensors, "model.init_conv.weight", 4)[0], *(axes(tensors, name, 4)[0] for name in ends)),
+        (width, *(axes(tensors, name, 4)[0] for name in ends)),
         tuple(shape[1] for shape in memories),
         tuple(shape[3] if whole else shape[2] for shape, whole in zip(memories, full, strict=True)),
         full,
@@ -64,21 +73,13 @@ def describe(tensors: Mapping[str, Tensor], size: int) -> DescribedImages:
     )
     axes(tensors, "betas", 1)
     betas = tensors["betas"].double()
-    found = DescribedImages(
-        RELEASE,
-        network,
-        size,
-        tuple(betas.tolist()),
-        predicts(betas, tensors),
-        1.0,
-        "ancestral or ddim, clipped; its images are in -1 .. 1",
-    )
-    check_images(found)
-    return found
+    target, sampler = predicts(betas, tensors), "ancestral or ddim, clipped; its images are in -1 .. 1"
+    return checked(DescribedImages(RELEASE, network, size, tuple(betas.tolist()), target, 1.0, sampler))
 
 
 def predicts(betas: Tensor, tensors: Mapping[str, Tensor]) -> Literal["eps", "x0", "v"]:
-    """What the output means, of the weights of the loss: 1 of noise, SNR of x_0, SNR / (1 + SNR) of v, where min-SNR does not bound them.
+    """The prediction target by the weights of the loss: 1 of noise, SNR of x_0, SNR / (1 + SNR) of v, where
+    min-SNR does not bound them.
 
     Raises:
         ValueError: no such weights.
@@ -95,19 +96,13 @@ def predicts(betas: Tensor, tensors: Mapping[str, Tensor]) -> Literal["eps", "x0
 
 
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's own, in our shapes: gains (C, 1, 1), memories with the width last; the table's are left out."""
+    """The network's tensors in our shapes: gains (C, 1, 1), memories with the width last."""
+    own = {n.removeprefix("model."): value for n, value in tensors.items() if n.startswith("model.")}
     found: dict[str, Tensor] = {}
-    for full, value in tensors.items():
-        name = full.removeprefix("model.")
-        if name == full:
-            continue
+    for name, value in own.items():
         if name.endswith(".g") and value.ndim == 4 and len(value) == 1:
             value = value[0]
-        if (
-            name.endswith(".mem_kv")
-            and value.ndim == 4
-            and name.replace(".mem_kv", ".to_out.0.weight") in {n.removeprefix("model.") for n in tensors}
-        ):
+        if name.endswith(".mem_kv") and value.ndim == 4 and name.replace("mem_kv", "to_out.0.weight") in own:
             value = value.transpose(-1, -2)
         found[name] = value
     return found
@@ -117,24 +112,8 @@ def names(shape: LinearUNet2dShape) -> dict[str, str]:
     """Our modules to theirs, after `network_tensors`."""
     table = {"time.0": "time_mlp.1", "time.2": "time_mlp.3", "enter": "init_conv", "leave": "final_conv"}
 
-    def residual(ours: str, theirs: str) -> dict[str, str]:
-        pairs = {"about": "mlp.1", "first": "block1.proj", "second": "block2.proj", "skip": "res_conv"}
-        gains = {
-            f"{ours}.{end}_norm.gain": f"{theirs}.block{i}.norm.g"
-            for i, end in enumerate(("first", "second"), 1)
-        }
-        return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in pairs.items()} | gains
-
-    def attention(ours: str, theirs: str, full: bool) -> dict[str, str]:
-        pairs = {
-            "norm.gain": "norm.g",
-            "memory": "mem_kv",
-            "qkv": "to_qkv",
-            "merge": "to_out" if full else "to_out.0",
-        }
-        return {
-            f"{ours}.{a}": f"{theirs}.{b}" for a, b in (pairs | {"merged_norm.gain": "to_out.1.g"}).items()
-        }
+    def attention(full: bool) -> dict[str, str]:
+        return ATTENTION | {"merge": "to_out" if full else "to_out.0"}
 
     levels = len(shape.full)
     for k in range(levels):
@@ -143,11 +122,8 @@ def names(shape: LinearUNet2dShape) -> dict[str, str]:
             (f"down.{k}", f"downs.{k}", shape.full[k]),
             (f"up.{k}", f"ups.{k}", shape.full[-1 - k]),
         ):
-            table |= residual(f"{ours}.0", f"{theirs}.0") | residual(f"{ours}.1", f"{theirs}.1")
-            table |= attention(f"{ours}.2", f"{theirs}.2", full) | {f"{ours}.3": f"{theirs}.3{change}"}
-    table |= (
-        residual("middle.0", "mid_block1")
-        | residual("middle.2", "mid_block2")
-        | residual("last", "final_res_block")
-    )
-    return table | attention("middle.1", "mid_attn", full=True)
+            table |= under(f"{ours}.0", f"{theirs}.0", RESIDUAL) | under(f"{ours}.1", f"{theirs}.1", RESIDUAL)
+            table |= under(f"{ours}.2", f"{theirs}.2", attention(full)) | {f"{ours}.3": f"{theirs}.3{change}"}
+    for ours, theirs in (("middle.0", "mid_block1"), ("middle.2", "mid_block2"), ("last", "final_res_block")):
+        table |= under(ours, theirs, RESIDUAL)
+    return table | under("middle.1", "mid_attn", attention(full=True))

@@ -1,8 +1,8 @@
-"""Image models of others under our names: what they are, their networks' shapes, and their tensors in our places.
+"""Image models of other programs: what they are, their networks' shapes, and their tensors.
 
-Three releases are known: diffusers' `UNet2DModel`, openai's improved-diffusion and guided-diffusion, and denoising-diffusion-pytorch. The
-U-Nets of the first two are one function with options, `UNet2d`; the third is its own, `LinearUNet2d`. Openai's classifiers of noisy images
-are `Classifier2d`.
+Three releases are known: diffusers' `UNet2DModel`, openai's improved-diffusion and guided-diffusion, and
+denoising-diffusion-pytorch. The U-Nets of the first two are one function with options, `UNet2d`; the third is
+its own, `LinearUNet2d`. Openai's classifiers of noisy images are `Classifier2d`.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class LinearUNet2dShape:
 
     @property
     def labels(self) -> int:
-        """It is told no class."""
+        """It is unconditional."""
         return 0
 
 
@@ -42,15 +42,15 @@ NetworkShape = UNet2dShape | LinearUNet2dShape | Classifier2dShape
 
 @dataclass(frozen=True)
 class DescribedImages:
-    """What an image model of others is, or a classifier; the network fixes the tensors.
+    """What an image model or a classifier of another program is; the network fixes the tensors.
 
     Args:
         size: side of its images in pixels.
         betas: of its table of T steps.
         predicts: what the network's output means.
-        time_scale: what the network is told of entry i, counted from 0, is i * time_scale.
-        sampler: for people: its sampler there.
-        upsample: it enlarges pictures so many times; 1: it makes them of nothing.
+        time_scale: factor of the time input: that of entry i, counted from 0, is i * time_scale.
+        sampler: its sampler in that program, for people.
+        upsample: enlargement of an upsampler; 1: no upsampler.
     """
 
     release: str
@@ -65,11 +65,11 @@ class DescribedImages:
 
 @dataclass(frozen=True, eq=False)
 class ImageWeights:
-    """An image model of others under our names.
+    """An image model of another program under our names.
 
     Args:
-        averaged: the EMA of the weights; None if it is not told apart.
-        notes: of the file, for people: step.
+        averaged: the average (EMA) of the weights; None if the file has only one of both.
+        notes: remarks of the file, for people: the step.
     """
 
     described: DescribedImages
@@ -89,16 +89,16 @@ def network_of(shape: NetworkShape) -> UNet2d | LinearUNet2d | Classifier2d:
             return Classifier2d(shape)
         return UNet2d(shape) if isinstance(shape, UNet2dShape) else LinearUNet2d(**asdict(shape))
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise ValueError(f"its network cannot be ({error})") from error
+        raise ValueError(f"its network cannot be made ({error})") from error
 
 
 def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: NetworkShape) -> dict[str, Tensor]:
     """All parameters under our names, float32.
 
     Args:
-        table: our modules to theirs; a parameter `theirs` itself where ours has no weight and bias.
+        table: names of our modules to those in the file; also of single parameters.
     Raises:
-        ValueError: a tensor is missing, foreign, of another shape or not finite.
+        ValueError: a tensor is missing, unexpected, of another shape or not finite.
     """
     with torch.device("meta"):
         ours = {name: tuple(value.shape) for name, value in network_of(shape).state_dict().items()}
@@ -108,10 +108,8 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: Netwo
         if name not in table and module not in table:
             raise ValueError(f"no name there for {name}")
         names[name] = table[name] if name in table else f"{table[module]}.{end}"
-    missing, foreign = (
-        sorted(set(names.values()) - tensors.keys()),
-        sorted(tensors.keys() - set(names.values())),
-    )
+    expected = set(names.values())
+    missing, foreign = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
     if missing or foreign:
         raise ValueError(
             f"{len(missing)} tensors are missing {[name[:80] for name in missing[:2]]}, "
@@ -128,26 +126,33 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: Netwo
     return found
 
 
-def check_images(described: DescribedImages) -> None:
-    """Refuse what `ImageModel` and `ImageClassifier` cannot be.
+def checked(described: DescribedImages) -> DescribedImages:
+    """The description, if `ImageModel` or `ImageClassifier` can be such a model.
 
     Raises:
         ValueError: the images' size or channels, or the table.
     """
     it = described.network
     levels = len(it.sizes) - 1 if isinstance(it, LinearUNet2dShape) else len(it.multiples)
+    size, betas = described.size, described.betas
     if it.channels not in (1, 3):
         raise ValueError(
-            f"it is of {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something else"
+            f"it is of {it.channels} channels, not the 1 or 3 of pixels: a model of latents, or of something "
+            "else"
         )
-    if not 0 < described.size <= LARGEST_SIZE or described.size % 2 ** (levels - 1):
+    if not 0 < size <= LARGEST_SIZE or size % 2 ** (levels - 1):
+        raise ValueError(f"images of {size} pixels, which {levels} levels cannot halve {levels - 1} times")
+    if not 0 < len(betas) <= 100_000 or not all(0.0 < beta < 1.0 for beta in betas):
         raise ValueError(
-            f"images of {described.size} pixels, which {levels} levels cannot halve {levels - 1} times"
+            "a table whose betas are not all between 0 and 1, such as one with no signal left at its end "
+            "(zero terminal SNR)"
         )
-    if not 0 < len(described.betas) <= 100_000 or not all(0.0 < beta < 1.0 for beta in described.betas):
-        raise ValueError(
-            "a table whose betas are not all between 0 and 1, such as one with no signal left at its end (zero terminal SNR)"
-        )
+    return described
+
+
+def under(ours: str, theirs: str, modules: Mapping[str, str]) -> dict[str, str]:
+    """The modules inside one of our modules, to those inside one of theirs, by full names."""
+    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in modules.items()}
 
 
 def axes(tensors: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...]:
@@ -167,10 +172,7 @@ def state_dict(name: str, value: Any) -> dict[str, Tensor]:
     Raises:
         ValueError: it is something else.
     """
-    if (
-        not isinstance(value, dict)
-        or not value
-        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    ):
+    tensors: dict[Any, Any] = value if isinstance(value, dict) else {}
+    if not tensors or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
         raise ValueError(f"{name} is no dict of tensors")
-    return {str(key): tensor for key, tensor in value.items()}
+    return tensors

@@ -1,4 +1,4 @@
-"""What an image model of diffusers is, from the configs of its `UNet2DModel` and its scheduler."""
+"""Describe an image model of diffusers by the configs of its `UNet2DModel` and its scheduler."""
 
 from collections.abc import Mapping
 from math import gcd
@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from unveil.image.weights.description import DescribedImages, UNet2dShape, check_images
+from unveil.image.weights.description import DescribedImages, UNet2dShape, checked
 from unveil.process.schedule import cosine_betas, linear_betas, scaled_linear_betas
 
 RELEASE = "diffusers"
@@ -43,22 +43,19 @@ ONLY: dict[str, tuple[Any, ...]] = {  # the first is diffusers' default
     "downsample_padding": (1, 0),
     "resnet_time_scale_shift": ("default", "scale_shift"),
 }
-DOWN = {
-    "DownBlock2D": (False, False),
-    "AttnDownBlock2D": (True, False),
-    "ResnetDownsampleBlock2D": (False, True),
-}  # attention, BigGAN
-UP = {"UpBlock2D": (False, False), "AttnUpBlock2D": (True, False), "ResnetUpsampleBlock2D": (False, True)}
+# whether a block has attention
+DOWN = {"DownBlock2D": False, "AttnDownBlock2D": True, "ResnetDownsampleBlock2D": False}
+UP = {"UpBlock2D": False, "AttnUpBlock2D": True, "ResnetUpsampleBlock2D": False}
 PREDICTS: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 
 def describe(
     config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int = 0
 ) -> DescribedImages:
-    """What a model is, of both configs.
+    """Describe a model by both configs.
 
     Raises:
-        ValueError: a variant that ours cannot be, or a config that lacks something.
+        ValueError: a variant that our networks do not have, or a config that lacks something.
     """
     for name, known in ONLY.items():
         if (value := config.get(name, known[0])) not in known:
@@ -71,13 +68,11 @@ def describe(
         raise ValueError("its block_out_channels and types of blocks make no sense")
     if strange := [str(n)[:40] for n in [*downs, *ups] if n not in DOWN and n not in UP]:
         raise ValueError(f"its blocks are {strange[0]}; {', '.join([*DOWN, *UP])} can be read")
-    if any(
-        a not in DOWN or b not in UP or DOWN[a][0] != UP[b][0]
-        for a, b in zip(downs, reversed(ups), strict=True)
-    ):
+    pairs = zip(downs, reversed(ups), strict=True)
+    if any(a not in DOWN or b not in UP or DOWN[a] != UP[b] for a, b in pairs):
         raise ValueError("its attention going down is not at the levels of that going up")
-    big = {_big_gan(tensors, f"down_blocks.{k}.downsamplers.0") for k in range(len(sizes) - 1)}
-    big |= {_big_gan(tensors, f"up_blocks.{k}.upsamplers.0") for k in range(len(sizes) - 1)}
+    changes = [f"{way}_blocks.{k}.{way}samplers.0" for way in ("down", "up") for k in range(len(sizes) - 1)]
+    big = {_big_gan(tensors, name) for name in changes}
     if len(big) > 1:
         raise ValueError("its sides change by convolutions at some levels, by residual blocks at others")
     blocks, groups, head = it["layers_per_block"], it["norm_num_groups"], it["attention_head_dim"]
@@ -86,25 +81,14 @@ def describe(
         raise ValueError(
             "its layers_per_block, norm_num_groups, attention_head_dim or norm_eps make no sense"
         )
-    if it["time_embedding_dim"] not in (None, 4 * sizes[0]) or it["attn_norm_num_groups"] not in (
-        None,
-        groups,
-    ):
+    usual = it["time_embedding_dim"] in (None, 4 * sizes[0])
+    if not usual or it["attn_norm_num_groups"] not in (None, groups):
         raise ValueError("its time_embedding_dim or attn_norm_num_groups is not the usual one")
-    inputs, outputs, labels, side = (
-        it["in_channels"],
-        it["out_channels"],
-        it["num_class_embeds"] or 0,
-        it.get("sample_size") or size,
-    )
+    inputs, outputs, labels = it["in_channels"], it["out_channels"], it["num_class_embeds"] or 0
+    side = it.get("sample_size") or size
     sides = tuple(cast(list[Any], side)) if isinstance(side, list) else (side, side)
-    if (
-        len(sides) != 2
-        or sides[0] != sides[1]
-        or not isinstance(sides[0], int)
-        or not isinstance(labels, int)
-        or labels < 0
-    ):
+    square = len(sides) == 2 and sides[0] == sides[1] and isinstance(sides[0], int)
+    if not square or not isinstance(labels, int) or labels < 0:
         raise ValueError(
             f"its sample_size {str(side)[:40]} is not one side, or its num_class_embeds no number"
         )
@@ -116,14 +100,15 @@ def describe(
     learned = scheduler.get("variance_type") == "learned_range"
     if learned != (outputs == 2 * inputs):
         raise ValueError(
-            f"it makes {outputs} channels of {inputs}, but its scheduler says variance_type {scheduler.get('variance_type')}"
+            f"it makes {outputs} channels of {inputs}, but its scheduler says variance_type "
+            f"{scheduler.get('variance_type')}"
         )
     network = UNet2dShape(
         inputs,
         unit,
         tuple(n // unit for n in sizes),
         blocks,
-        tuple(k for k, kind in enumerate(downs) if DOWN[kind][0]),
+        tuple(k for k, kind in enumerate(downs) if DOWN[kind]),
         head or 0,
         labels,
         scale_shift=it["resnet_time_scale_shift"] == "scale_shift",
@@ -148,9 +133,8 @@ def describe(
     if scheduler.get("variance_type") in ("fixed_large", "fixed_large_log"):
         how += ", fixed large variance (--variance large)"
     cut = "clipped" if scheduler.get("clip_sample", True) is True else "not clipped (--no-clip)"
-    found = DescribedImages(RELEASE, network, sides[0], betas, PREDICTS[predicts], 1.0, f"{how}, {cut}")
-    check_images(found)
-    return found
+    target, sampler = PREDICTS[predicts], f"{how}, {cut}"
+    return checked(DescribedImages(RELEASE, network, sides[0], betas, target, 1.0, sampler))
 
 
 def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
@@ -165,16 +149,14 @@ def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
         raise ValueError(f"its scheduler {str(scheduler.get('_class_name'))[:40]} has no table of betas")
     if scheduler.get("rescale_betas_zero_snr") is True:
         raise ValueError(
-            "its scheduler has zero terminal SNR (rescale_betas_zero_snr), and tables here end with some signal"
+            "its scheduler has zero terminal SNR (rescale_betas_zero_snr), and tables here end with some "
+            "signal"
         )
-    given = scheduler.get("trained_betas")
-    if isinstance(given, list) and 0 < len(given) <= 100_000 and all(isinstance(b, float) for b in given):
-        return tuple(given)
-    if (
-        given is not None
-        or not _counted(steps, 100_000)
-        or not all(isinstance(e, float) and 0.0 < e < 1.0 for e in ends)
-    ):
+    table = scheduler.get("trained_betas")
+    if isinstance(table, list) and 0 < len(table) <= 100_000 and all(isinstance(b, float) for b in table):
+        return tuple(table)
+    inside = all(isinstance(e, float) and 0.0 < e < 1.0 for e in ends)
+    if table is not None or not _counted(steps, 100_000) or not inside:
         raise ValueError(
             "its scheduler's num_train_timesteps, beta_start, beta_end or trained_betas make no sense"
         )
@@ -187,7 +169,8 @@ def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
         return tuple(cosine_betas(steps).tolist())
     if kind not in tables:
         raise ValueError(
-            f"its scheduler's table is {str(kind)[:40]}; {', '.join(tables)}, squaredcos_cap_v2 and sigmoid are known"
+            f"its scheduler's table is {str(kind)[:40]}; {', '.join(tables)}, squaredcos_cap_v2 and sigmoid "
+            "are known"
         )
     return tuple(tables[kind](steps, first, last).tolist())
 
@@ -199,14 +182,10 @@ def _big_gan(tensors: Mapping[str, Tensor], name: str) -> bool:
 
 
 def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
-    value = config[name]
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(isinstance(v, str | int) for v in cast(list[Any], value))
-    ):
+    value: list[Any] = config[name] if isinstance(config[name], list) else []
+    if not value or not all(isinstance(v, str | int) for v in value):
         raise ValueError(f"its {name} makes no sense")
-    return cast(list[Any], value)
+    return value
 
 
 def _counted(value: Any, most: int) -> bool:

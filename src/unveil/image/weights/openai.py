@@ -1,7 +1,7 @@
-"""U-Nets of openai's improved-diffusion and guided-diffusion, upsamplers too: `.pt` files of one state dict, under our names.
+"""Read U-Nets of OpenAI's improved-diffusion and guided-diffusion, upsamplers too: `.pt` state dicts.
 
-Such a file says nothing of the diffusion, the heads and the order of attention: they are flags of the scripts, known here for the released
-files by their names, and given for others as one gave them there.
+Such a file does not record the diffusion, the heads and the order of attention: they are flags of the
+scripts, known here for the released files by their names, and given for others as one gave them there.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from math import gcd
 
 from torch import Tensor
 
-from unveil.image.weights.description import DescribedImages, UNet2dShape, axes, check_images
+from unveil.image.weights.description import DescribedImages, UNet2dShape, axes, checked, under
 from unveil.process.schedule import cosine_betas, linear_betas
 
 RELEASE = "openai/guided-diffusion or improved-diffusion"
@@ -22,9 +22,10 @@ UPSAMPLER = (
 )
 LSUN = "--image_size 256 --num_heads 1 --learn_sigma True --use_scale_shift_norm False"
 RELEASED = {  # as their READMEs have them
-    "64x64_diffusion": "--image_size 64 --learn_sigma True --noise_schedule cosine --num_channels 192 --num_head_channels 64 "
-    "--resblock_updown True --use_new_attention_order True",
-    "128x128_diffusion": "--image_size 128 --learn_sigma True --num_channels 256 --num_heads 4 --resblock_updown True",
+    "64x64_diffusion": "--image_size 64 --learn_sigma True --noise_schedule cosine --num_channels 192 "
+    "--num_head_channels 64 --resblock_updown True --use_new_attention_order True",
+    "128x128_diffusion": "--image_size 128 --learn_sigma True --num_channels 256 --num_heads 4 "
+    "--resblock_updown True",
     "256x256_diffusion": f"--image_size 256 {ADM}",
     "256x256_diffusion_uncond": f"--image_size 256 {ADM}",
     "512x512_diffusion": f"--image_size 512 {ADM}",
@@ -40,14 +41,15 @@ RELEASED = {  # as their READMEs have them
     "512x512_classifier": "--image_size 512",
     "imagenet64_uncond_100M_1500K": f"--image_size 64 {IMPROVED} --rescale_timesteps True",
     "imagenet64_uncond_vlb_100M_1500K": f"--image_size 64 {IMPROVED} --rescale_timesteps True",
-    "imagenet64_cond_270M_250K": "--image_size 64 --num_channels 192 --num_res_blocks 3 --learn_sigma True --class_cond True "
-    "--diffusion_steps 4000 --noise_schedule cosine --rescale_timesteps False",
+    "imagenet64_cond_270M_250K": "--image_size 64 --num_channels 192 --num_res_blocks 3 --learn_sigma True "
+    "--class_cond True --diffusion_steps 4000 --noise_schedule cosine --rescale_timesteps False",
     "cifar10_uncond_50M_500K": f"--image_size 32 {IMPROVED} --rescale_timesteps True",
     "cifar10_uncond_vlb_50M_500K": f"--image_size 32 {IMPROVED} --rescale_timesteps True",
     "lsun_uncond_100M_1200K_bs128": LSUN,
     "lsun_uncond_100M_2400K_bs64": LSUN,
 }
-DEFAULTS = {  # of both repositories; rescale_timesteps differs, and only matters where there are not 1000 steps
+# of both repositories; rescale_timesteps differs, and only matters where there are not 1000 steps
+DEFAULTS = {
     "image_size": "64",
     "large_size": "256",
     "small_size": "64",
@@ -60,92 +62,59 @@ DEFAULTS = {  # of both repositories; rescale_timesteps differs, and only matter
     "noise_schedule": "linear",
     "predict_xstart": "False",
 }
-TENSORS = (  # these say it too
-    *(
-        "num_channels",
-        "num_res_blocks",
-        "learn_sigma",
-        "class_cond",
-        "use_scale_shift_norm",
-        "resblock_updown",
-    ),
-    *("classifier_width", "classifier_pool", "classifier_resblock_updown", "classifier_use_scale_shift_norm"),
-)
-UNUSED = (
-    *(
-        "attention_resolutions",
-        "channel_mult",
-        "dropout",
-        "use_checkpoint",
-        "use_fp16",
-        "use_kl",
-        "rescale_learned_sigmas",
-        "sigma_small",
-    ),
-    *(
-        "timestep_respacing",
-        "model_path",
-        "batch_size",
-        "num_samples",
-        "use_ddim",
-        "clip_denoised",
-        "lr",
-        "ema_rate",
-        "microbatch",
-    ),
-    *(
-        "schedule_sampler",
-        "weight_decay",
-        "data_dir",
-        "classifier_attention_resolutions",
-        "classifier_use_fp16",
-        "classifier_scale",
-    ),
-    *(
-        "classifier_path",
-        "base_samples",
-        "val_data_dir",
-        "iterations",
-        "anneal_lr",
-        "log_interval",
-        "eval_interval",
-        "save_interval",
-    ),
-)
+TENSORS = """num_channels num_res_blocks learn_sigma class_cond use_scale_shift_norm resblock_updown
+    classifier_width classifier_pool classifier_resblock_updown classifier_use_scale_shift_norm"""
+"""Names of flags that follow from the tensors, too."""
+UNUSED = """attention_resolutions channel_mult dropout use_checkpoint use_fp16 use_kl rescale_learned_sigmas
+    sigma_small timestep_respacing model_path batch_size num_samples use_ddim clip_denoised lr ema_rate
+    microbatch schedule_sampler weight_decay data_dir classifier_attention_resolutions classifier_use_fp16
+    classifier_scale classifier_path base_samples val_data_dir iterations anneal_lr log_interval eval_interval
+    save_interval"""
+"""Names of flags that do not matter here."""
+RESIDUAL = {
+    "first_norm": "in_layers.0",
+    "first": "in_layers.2",
+    "about": "emb_layers.1",
+    "second_norm": "out_layers.0",
+    "second": "out_layers.3",
+    "skip": "skip_connection",
+}
+ATTENTION = {"norm": "norm", "qkv": "qkv", "merge": "proj_out"}
+KNOWN = {*DEFAULTS, *TENSORS.split(), *UNUSED.split(), "rescale_timesteps", "noised"}
 
 
 def is_unet(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is of these releases, if not a U-Net."""
+    """Whether a state dict is of these releases: a U-Net or a classifier."""
     return "time_embed.0.weight" in tensors and "input_blocks.0.0.weight" in tensors
 
 
 def read_flags(text: str, stem: str) -> dict[str, str]:
-    """The scripts' flags, given or those of a released file's name.
+    """Flags of the scripts: those of `text`, or those of the released file with this name.
 
     Raises:
-        ValueError: neither, or a flag that there is not.
+        ValueError: neither, or an unknown flag.
     """
     if not text and stem not in RELEASED:
         raise ValueError(
-            "it says nothing of its images' size, noise schedule and heads, and is none of the released files; "
-            'give the flags of its training, such as --flags "image_size=64 num_heads=4 diffusion_steps=4000 noise_schedule=cosine"'
+            "it says nothing of its images' size, noise schedule and heads, and is none of the released "
+            "files; "
+            'give the flags of its training, such as --flags "image_size=64 num_heads=4 diffusion_steps=4000 '
+            'noise_schedule=cosine"'
         )
     words = (text or RELEASED[stem]).replace("=", " ").split()
     if len(words) % 2:
         raise ValueError("its flags are not pairs of a name and a value")
     found = {name.lstrip("-"): value for name, value in zip(words[::2], words[1::2], strict=True)}
-    if unknown := [
-        name for name in found if name not in {*DEFAULTS, *TENSORS, *UNUSED, "rescale_timesteps", "noised"}
-    ]:
+    if unknown := [name for name in found if name not in KNOWN]:
         raise ValueError(f"there is no flag {unknown[0][:40]} in openai's scripts")
     return found
 
 
 def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> DescribedImages:
-    """What a model is, of its tensors and its flags, which must agree.
+    """Describe a model by its tensors and its flags, which must agree.
 
     Raises:
-        ValueError: a variant that ours cannot be.
+        ValueError: a variant that our networks do not have.
     """
     it = DEFAULTS | dict(flags)
     time, inputs = axes(tensors, "time_embed.0.weight", 2)[1], axes(tensors, "input_blocks.0.0.weight", 4)[1]
@@ -163,9 +132,7 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     kinds = {_rises(tensors, j) for j in rising}
     if len(kinds) > 1:
         raise ValueError("its sides change by convolutions at some levels, by residual blocks at others")
-    starts = [1 + k * (blocks + 1) for k in range(levels)]
-    sizes = [axes(tensors, f"input_blocks.{i}.0.out_layers.0.weight", 1)[0] for i in starts]
-    about = axes(tensors, "input_blocks.1.0.emb_layers.1.weight", 2)[0]
+    sizes, attention, scale_shift = way_down(tensors, levels, blocks)
     labels = axes(tensors, "label_emb.weight", 2)[0] if "label_emb.weight" in tensors else 0
     heads, head_width = whole(it, "num_heads"), max(whole(it, "num_head_channels"), 0)
     if whole(it, "num_heads_upsample") not in (-1, heads):
@@ -176,10 +143,10 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         unit,
         tuple(n // unit for n in sizes),
         blocks,
-        tuple(k for k, i in enumerate(starts) if f"input_blocks.{i}.1.qkv.weight" in tensors),
+        attention,
         head_width,
         labels,
-        scale_shift=about == 2 * sizes[0],
+        scale_shift=scale_shift,
         big_gan=kinds == {"block"},
         learned_variance=outputs == 2 * channels,
         groups=32,
@@ -188,46 +155,51 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         time_width=time,
         cosine_first=True,
         inclusive=False,
-        pad_after=False,
-        middle_attention=True,
-        middle_norm=True,
         concat=channels if enlarges else 0,
     )
-    said = {
+    implied = {
         "num_channels": time,
         "num_res_blocks": blocks,
         "learn_sigma": network.learned_variance,
         "class_cond": labels > 0,
         "use_scale_shift_norm": network.scale_shift,
     } | ({"resblock_updown": network.big_gan} if levels > 1 else {})
-    agree(said, it)
+    agree(implied, it)
     betas, scale = table(it)
     predicts = "x0" if yes(it, "predict_xstart") else "eps"
     variance = "learned variance" if network.learned_variance else "fixed large variance (--variance large)"
-    found = DescribedImages(
-        RELEASE, network, size, betas, predicts, scale, f"ancestral, {variance}, clipped", upsample
-    )
-    check_images(found)
-    return found
+    sampler = f"ancestral, {variance}, clipped"
+    return checked(DescribedImages(RELEASE, network, size, betas, predicts, scale, sampler, upsample))
 
 
-def agree(said: Mapping[str, bool | int | str], flags: Mapping[str, str]) -> None:
+def way_down(
+    tensors: Mapping[str, Tensor], levels: int, blocks: int
+) -> tuple[list[int], tuple[int, ...], bool]:
+    """Channels of each level on the way down, the levels with attention, and whether AdaGN is used."""
+    starts = [1 + k * (blocks + 1) for k in range(levels)]
+    sizes = [axes(tensors, f"input_blocks.{i}.0.out_layers.0.weight", 1)[0] for i in starts]
+    rows = axes(tensors, "input_blocks.1.0.emb_layers.1.weight", 2)[0]
+    attention = tuple(k for k, i in enumerate(starts) if f"input_blocks.{i}.1.qkv.weight" in tensors)
+    return sizes, attention, rows == 2 * sizes[0]
+
+
+def agree(implied: Mapping[str, bool | int | str], flags: Mapping[str, str]) -> None:
     """Refuse flags that the tensors contradict.
 
     Raises:
         ValueError: the first of them.
     """
-    for name, value in said.items():
+    for name, value in implied.items():
         known = (str(value).lower(), str(int(value)) if not isinstance(value, str) else value)
         if name in flags and flags[name].lower() not in known:
             raise ValueError(f"its tensors say {name} {value}, the flags {flags[name][:20]}")
 
 
 def table(flags: Mapping[str, str]) -> tuple[tuple[float, ...], float]:
-    """The betas of the flags, and what the network is told of an entry is so many times its number, counted from 0.
+    """The betas of the flags, and the factor of the time input, the index of an entry counted from 0.
 
     Raises:
-        ValueError: an unknown schedule, or steps of which it is not said how they are told.
+        ValueError: an unknown schedule, or another number of steps than 1000 without `rescale_timesteps`.
     """
     steps, schedule = whole(flags, "diffusion_steps"), flags["noise_schedule"]
     if schedule not in ("linear", "cosine") or not 1 < steps <= 100_000:
@@ -236,7 +208,8 @@ def table(flags: Mapping[str, str]) -> tuple[tuple[float, ...], float]:
         )
     if steps != 1000 and "rescale_timesteps" not in flags:
         raise ValueError(
-            "of 4000 or other steps than 1000 the flag rescale_timesteps is needed: True in improved-diffusion unless it was said"
+            "with another number of steps than 1000, such as 4000, the flag rescale_timesteps is needed: "
+            "True by default in improved-diffusion"
         )
     scale = 1000.0 / steps if "rescale_timesteps" in flags and yes(flags, "rescale_timesteps") else 1.0
     betas = cosine_betas(steps) if schedule == "cosine" else linear_betas(steps, 0.1 / steps, 20.0 / steps)
@@ -244,22 +217,17 @@ def table(flags: Mapping[str, str]) -> tuple[tuple[float, ...], float]:
 
 
 def is_upsampler(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether it sees twice the channels that it makes: a noisy picture and an enlarged one."""
+    """Whether its input has twice the channels of its output: a noisy image and an enlarged one."""
     inputs, outputs = axes(tensors, "input_blocks.0.0.weight", 4)[1], axes(tensors, "out.2.weight", 4)[0]
     return inputs in (2, 6) and outputs in (inputs, inputs // 2)
 
 
 def _sizes(it: Mapping[str, str], given: Mapping[str, str], enlarges: bool) -> tuple[int, int]:
-    """Side of the images, and how many times a picture is enlarged to it."""
-    wrong = [
-        name for name in (("image_size",) if enlarges else ("large_size", "small_size")) if name in given
-    ]
-    if wrong:
-        kind = (
-            "an upsampler, whose flags are large_size and small_size"
-            if enlarges
-            else "no upsampler; its flag is image_size"
-        )
+    """Side of the images, and the enlargement of an upsampler."""
+    foreign, kind = ("large_size", "small_size"), "no upsampler; its flag is image_size"
+    if enlarges:
+        foreign, kind = ("image_size",), "an upsampler, whose flags are large_size and small_size"
+    if wrong := [name for name in foreign if name in given]:
         raise ValueError(f"its flags have {wrong[0]}, but it is {kind}")
     if not enlarges:
         return whole(it, "image_size"), 1
@@ -270,7 +238,8 @@ def _sizes(it: Mapping[str, str], given: Mapping[str, str], enlarges: bool) -> t
 
 
 def ordered(tensors: Mapping[str, Tensor], heads: int, head_width: int, older: bool) -> dict[str, Tensor]:
-    """Attention's convolutions as matrices; queries of all heads first, where the older order has each head's q, k, v together.
+    """Attention's convolutions as matrices; queries of all heads first, where the older order has each head's
+    q, k, v together.
 
     Args:
         heads: of attention where `head_width` is 0.
@@ -295,9 +264,8 @@ def names(shape: UNet2dShape) -> dict[str, str]:
     table = first_half(levels, shape.blocks) | {"label": "label_emb", "leave": "out.2"}
     at = 0
     for j in range(levels * (shape.blocks + 1)):
-        table |= _residual(f"up.{at}.0", f"output_blocks.{j}.0", "") | _attention(
-            f"up.{at}.1", f"output_blocks.{j}.1"
-        )
+        table |= _residual(f"up.{at}.0", f"output_blocks.{j}.0")
+        table |= under(f"up.{at}.1", f"output_blocks.{j}.1", ATTENTION)
         at += 1
         level = levels - 1 - j // (shape.blocks + 1)
         if level and not (j + 1) % (shape.blocks + 1):
@@ -310,32 +278,18 @@ def first_half(levels: int, blocks: int) -> dict[str, str]:
     """Our modules to theirs: the time, the way down, the middle, and the last norm."""
     table = {"time.0": "time_embed.0", "time.2": "time_embed.2", "enter": "input_blocks.0.0", "norm": "out.0"}
     for i in range(levels * (blocks + 1) - 1):
-        table |= _residual(f"down.{i}.0", f"input_blocks.{i + 1}.0", "op") | _attention(
-            f"down.{i}.1", f"input_blocks.{i + 1}.1"
-        )
-    table |= _residual("middle.0", "middle_block.0", "") | _residual("middle.2", "middle_block.2", "")
-    return table | _attention("middle.1", "middle_block.1")
+        table |= _residual(f"down.{i}.0", f"input_blocks.{i + 1}.0", "op")
+        table |= under(f"down.{i}.1", f"input_blocks.{i + 1}.1", ATTENTION)
+    table |= _residual("middle.0", "middle_block.0") | _residual("middle.2", "middle_block.2")
+    return table | under("middle.1", "middle_block.1", ATTENTION)
 
 
-def _residual(ours: str, theirs: str, conv: str) -> dict[str, str]:
-    ends = {
-        "first_norm": "in_layers.0",
-        "first": "in_layers.2",
-        "about": "emb_layers.1",
-        "second_norm": "out_layers.0",
-    }
-    ends |= {"second": "out_layers.3", "skip": "skip_connection", "conv": conv}
-    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in ends.items()}
-
-
-def _attention(ours: str, theirs: str) -> dict[str, str]:
-    return {
-        f"{ours}.{a}": f"{theirs}.{b}" for a, b in {"norm": "norm", "qkv": "qkv", "merge": "proj_out"}.items()
-    }
+def _residual(ours: str, theirs: str, conv: str = "") -> dict[str, str]:
+    return under(ours, theirs, RESIDUAL | {"conv": conv})
 
 
 def _rises(tensors: Mapping[str, Tensor], block: int) -> str | None:
-    """By what an output block doubles the sides at its end, if it does."""
+    """The module by which an output block doubles the sides at its end, if it does."""
     for place in (1, 2):
         if f"output_blocks.{block}.{place}.conv.weight" in tensors:
             return "convolution"

@@ -1,15 +1,26 @@
-"""Classifiers of noisy images of openai's guided-diffusion: `.pt` files of one state dict, under our names.
+"""Read classifiers of noisy images of OpenAI's guided-diffusion: `.pt` state dicts.
 
-Dhariwal & Nichol 2021, section 4; `EncoderUNetModel` there: the first half of the U-Net with attention pooling. Such a file says nothing
-of the diffusion whose noise it knows, nor how many of its blocks stand between two levels: they are flags, as of the U-Nets.
+Dhariwal & Nichol 2021, section 4; `EncoderUNetModel` there: the first half of the U-Net with attention
+pooling. Such a file says nothing of the diffusion whose noise it knows, nor how many of its blocks stand
+between two levels: they are flags, as of the U-Nets.
 """
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from unveil.image.weights.description import Classifier2dShape, DescribedImages, axes, check_images
-from unveil.image.weights.openai import DEFAULTS, RELEASE, agree, first_half, ordered, table, whole, yes
+from unveil.image.weights.description import Classifier2dShape, DescribedImages, axes, checked, under
+from unveil.image.weights.openai import (
+    DEFAULTS,
+    RELEASE,
+    agree,
+    first_half,
+    ordered,
+    table,
+    way_down,
+    whole,
+    yes,
+)
 
 HEAD_WIDTH = 64  # of all attention; there is no flag for it
 POOLS = {  # a tensor of each and its axes
@@ -21,15 +32,15 @@ POOLS = {  # a tensor of each and its axes
 
 
 def is_classifier(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict of these releases ends in the middle."""
+    """Whether a state dict of these releases has no way up."""
     return not any(name.startswith("output_blocks.") for name in tensors)
 
 
 def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> DescribedImages:
-    """What a classifier is, of its tensors and its flags, which must agree.
+    """Describe a classifier by its tensors and its flags, which must agree.
 
     Raises:
-        ValueError: a variant that ours cannot be.
+        ValueError: a variant that our networks do not have.
     """
     it = DEFAULTS | dict(flags)
     pool = [name for name, (end, count) in POOLS.items() if end in tensors and tensors[end].ndim == count]
@@ -39,38 +50,28 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         raise ValueError(f"it is a classifier with classifier_pool {pool[0]}; only attention can be read")
     if "noised" in it and not yes(it, "noised"):
         raise ValueError("it is a classifier of clean images (noised False), which cannot guide")
-    time, channels = (
-        axes(tensors, "time_embed.0.weight", 2)[1],
-        axes(tensors, "input_blocks.0.0.weight", 4)[1],
-    )
-    classes, places = (
-        axes(tensors, "out.2.c_proj.weight", 3)[0],
-        axes(tensors, "out.2.positional_embedding", 2)[1] - 1,
-    )
+    time = axes(tensors, "time_embed.0.weight", 2)[1]
+    channels = axes(tensors, "input_blocks.0.0.weight", 4)[1]
+    classes = axes(tensors, "out.2.c_proj.weight", 3)[0]
+    positions = axes(tensors, "out.2.positional_embedding", 2)[1] - 1
     if classes < 2:
-        raise ValueError(f"it tells {classes} class apart, and at least 2 are needed")
+        raise ValueError(f"it has {classes} class, and at least 2 are needed")
     size, blocks, count = whole(it, "image_size"), whole(it, "classifier_depth"), _count(tensors)
     levels, rest = divmod(count + 1, blocks + 1)
-    if (
-        blocks < 1
-        or rest
-        or not 1 <= levels <= 8
-        or size % 2 ** (levels - 1)
-        or places != (size // 2 ** (levels - 1)) ** 2
-    ):
+    fits = blocks > 0 and not rest and 1 <= levels <= 8 and not size % 2 ** (levels - 1)
+    if not fits or positions != (size // 2 ** (levels - 1)) ** 2:
         raise ValueError(
-            f"its {count} blocks and pool of {places} places are not of image_size {size} and classifier_depth {blocks}; give both flags"
+            f"its {count} blocks and pool of {positions} positions are not of image_size {size} and "
+            f"classifier_depth {blocks}; give both flags"
         )
     convolutions = [i for i in range(1, count + 1) if f"input_blocks.{i}.0.op.weight" in tensors]
     if convolutions and convolutions != [k * (blocks + 1) for k in range(1, levels)]:
         raise ValueError(f"its levels have not {blocks} blocks each (classifier_depth)")
-    starts = [1 + k * (blocks + 1) for k in range(levels)]
-    sizes = [axes(tensors, f"input_blocks.{i}.0.out_layers.0.weight", 1)[0] for i in starts]
+    sizes, attention, scale_shift = way_down(tensors, levels, blocks)
     if any(number % sizes[0] for number in sizes):
         raise ValueError(
             f"its levels have {', '.join(map(str, sizes))} channels, not all multiples of the first's"
         )
-    about = axes(tensors, "input_blocks.1.0.emb_layers.1.weight", 2)[0]
     network = Classifier2dShape(
         size,
         channels,
@@ -78,9 +79,9 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         sizes[0],
         tuple(number // sizes[0] for number in sizes),
         blocks,
-        tuple(k for k, i in enumerate(starts) if f"input_blocks.{i}.1.qkv.weight" in tensors),
+        attention,
         HEAD_WIDTH,
-        scale_shift=about == 2 * sizes[0],
+        scale_shift=scale_shift,
         big_gan=levels > 1 and not convolutions,
         groups=32,
         norm_epsilon=1e-5,
@@ -88,22 +89,22 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         cosine_first=True,
         inclusive=False,
     )
-    said: dict[str, bool | int | str] = {
+    implied: dict[str, bool | int | str] = {
         "classifier_pool": "attention",
         "classifier_width": time,
         "classifier_use_scale_shift_norm": network.scale_shift,
     } | ({"classifier_resblock_updown": network.big_gan} if levels > 1 else {})
-    agree(said, it)
+    agree(implied, it)
     betas, scale = table(it)
-    found = DescribedImages(
-        RELEASE, network, size, betas, "class", scale, "leads a model's samples towards a class"
-    )
-    check_images(found)
-    return found
+    sampler = "guides a model's samples towards a class"
+    return checked(DescribedImages(RELEASE, network, size, betas, "class", scale, sampler))
 
 
 def pooled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention as `ordered`, always in the older order; the pool's, always in the newer, as the query's rows and key's and value's."""
+    """The tensors with queries first.
+
+    Attention is always in the older order, see `ordered`, the pool's always in the newer one; its matrix is
+    divided into that of the query and that of keys and values."""
     found = ordered(tensors, 1, HEAD_WIDTH, older=True)
     channels = axes(tensors, "out.2.positional_embedding", 2)[0]
     found["out.2.positional_embedding"] = found["out.2.positional_embedding"].T
@@ -118,16 +119,13 @@ def pooled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def names(shape: Classifier2dShape) -> dict[str, str]:
     """Our modules to theirs, after `pooled`."""
-    pool = {
-        "pool.place": "out.2.positional_embedding",
-        "pool.query": "out.2.query",
-        "pool.key_value": "out.2.key_value",
-    }
-    return first_half(len(shape.multiples), shape.blocks) | pool | {"leave": "out.2.c_proj"}
+    pool = {"place": "positional_embedding", "query": "query", "key_value": "key_value"}
+    half = first_half(len(shape.multiples), shape.blocks)
+    return half | under("pool", "out.2", pool) | {"leave": "out.2.c_proj"}
 
 
 def _count(tensors: Mapping[str, Tensor]) -> int:
-    """How many input blocks follow the first convolution, halving ones among them."""
+    """Number of input blocks after the first convolution, with those that halve the sides."""
     count = 0
     while any(f"input_blocks.{count + 1}.0.{part}.weight" in tensors for part in ("in_layers.0", "op")):
         count += 1

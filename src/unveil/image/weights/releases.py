@@ -1,4 +1,4 @@
-"""`.pt` files of image models and of classifiers: a state dict of openai's, or a milestone of denoising-diffusion-pytorch's trainer."""
+"""Read `.pt` files of image models and classifiers, of OpenAI and of denoising-diffusion-pytorch."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -22,44 +22,34 @@ from unveil.image.weights.description import (
 
 
 def _plain(tree: Any) -> Any:
-    """A state dict, or of a milestone the model's, the average's and the step."""
+    """The parts that are read: a state dict, or model, average and step of a milestone."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
-        return {
-            name: value
-            for name, value in cast(dict[str, Any], tree).items()
-            if name in ("model", "ema", "step")
-        }
+        return {name: tree[name] for name in ("model", "ema", "step") if name in tree}
     return tree
 
 
-_FORM = Form(
-    knows=nothing,
-    repeats=nothing,
-    plain=_plain,
-    largest=16 * 2**30,
-    operations=2_000_000,
-    deepest=16,
-    zipped=False,
-)
+FORM = Form(nothing, nothing, _plain, largest=16 * 2**30, operations=2_000_000, deepest=16, zipped=False)
 
 
 def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights:
-    """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by itself.
+    """An image model of a `.pt` file. Openai's files hold the weights or their average (`ema_*.pt`), each by
+    itself.
 
     Args:
         size: side in pixels, of a milestone, which does not say it, or of openai's, in place of the flag.
-        flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files under their own names.
+        flags: of openai's scripts, such as "image_size=64 num_heads=4"; not needed for the released files
+            under their own names.
     Raises:
-        UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours cannot be.
+        UnveilError: missing, damaged, with anything in it that does not belong there, or a model that ours
+            cannot be.
     """
-    tree = read_torch(file, _FORM)
+    tree = read_torch(file, FORM)
     inside = cast(dict[str, Any], tree).get("model", tree) if isinstance(tree, dict) else {}
-    if isinstance(inside, dict) and any(
-        ".blocks.0.block." in str(name) for name in cast(dict[Any, Any], inside)
-    ):
+    names = cast(dict[Any, Any], inside) if isinstance(inside, dict) else ()
+    if any(".blocks.0.block." in str(name) for name in names):
         raise UnveilError(
-            f"{file}: a checkpoint of jannerm/diffuser, no image model; alone it does not say what it is: give its folder, with the "
-            f"*_config.pkl beside it ({file.parent})"
+            f"{file}: a checkpoint of jannerm/diffuser, no image model; alone it does not say what it is: "
+            f"give its folder, with the *_config.pkl beside it ({file.parent})"
         )
     try:
         if isinstance(tree, dict) and "model" in tree:
@@ -74,24 +64,22 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
         raise UnveilError(f"{file}: an image model that cannot be used: {error}") from error
 
 
-def _openai(tensors: dict[str, Tensor], said: dict[str, str], size: int) -> ImageWeights:
+def _openai(tensors: dict[str, Tensor], flags: dict[str, str], size: int) -> ImageWeights:
     if openai_classifier.is_classifier(tensors):
         if size:
-            said["image_size"] = str(size)
-        described = openai_classifier.describe(tensors, said)
+            flags["image_size"] = str(size)
+        described = openai_classifier.describe(tensors, flags)
         assert isinstance(described.network, Classifier2dShape)
         inside, table = openai_classifier.pooled(tensors), openai_classifier.names(described.network)
     else:
         if size:
-            said["large_size" if openai_diffusion.is_upsampler(tensors) else "image_size"] = str(size)
-        described = openai_diffusion.describe(tensors, said)
+            flags["large_size" if openai_diffusion.is_upsampler(tensors) else "image_size"] = str(size)
+        described = openai_diffusion.describe(tensors, flags)
         shape = described.network
         assert isinstance(shape, UNet2dShape)
-        older = not openai_diffusion.yes(openai_diffusion.DEFAULTS | said, "use_new_attention_order")
-        inside, table = (
-            openai_diffusion.ordered(tensors, shape.heads, shape.head_width, older),
-            openai_diffusion.names(shape),
-        )
+        older = not openai_diffusion.yes(openai_diffusion.DEFAULTS | flags, "use_new_attention_order")
+        inside = openai_diffusion.ordered(tensors, shape.heads, shape.head_width, older)
+        table = openai_diffusion.names(shape)
     return ImageWeights(described, placed(inside, table, described.network), None, {})
 
 
@@ -108,26 +96,22 @@ def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:
 
     averaged = None
     if tree.get("ema"):
-        every = state_dict("its ema", tree["ema"])
-        start = denoising_diffusion.AVERAGE
-        averaged = ours(
-            {name.removeprefix(start): value for name, value in every.items() if name.startswith(start)}
-        )
+        every, start = state_dict("its ema", tree["ema"]), denoising_diffusion.AVERAGE
+        averaged = ours({n.removeprefix(start): value for n, value in every.items() if n.startswith(start)})
     step = tree.get("step")
-    return ImageWeights(
-        described, ours(tensors), averaged, {"step": step} if type(step) is int and 0 <= step < 10**12 else {}
-    )
+    notes = {"step": step} if type(step) is int and 0 <= step < 10**12 else {}
+    return ImageWeights(described, ours(tensors), averaged, notes)
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path is a `.pt` file or a folder of diffusers; what is in them is not looked at."""
+    """Whether a path is a `.pt` file or a folder of diffusers; the weights are not read."""
     from unveil.image.weights.diffusers import is_diffusers
 
     return (path.suffix in (".pt", ".pth") and path.is_file()) or (path.is_dir() and is_diffusers(path))
 
 
 def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
-    """One of them.
+    """Read a file of `read_images_file` or a folder of diffusers.
 
     Raises:
         UnveilError: it cannot be read, or cannot be used.
@@ -137,5 +121,5 @@ def read_images(path: Path, size: int = 0, flags: str = "") -> ImageWeights:
     if not path.is_dir():
         return read_images_file(path, size, flags)
     if flags:
-        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave --flags away")
+        raise UnveilError(f"{path}: a folder of diffusers says what it is; leave `flags` out")
     return read_images_folder(path, size)
