@@ -96,9 +96,7 @@ def test_every_key_is_a_field_or_has_its_reason(section):
         if key in ours:
             assert f"`{flag(key)}" in cell.split(";")[0], f"{key} is a field, but its line does not say so"
         else:
-            assert re.match(r"not there: |renamed: |a setting of planning", cell), (
-                f"{key} needs a reason"
-            )
+            assert re.match(r"not there: |renamed: |a setting of planning", cell), f"{key} needs a reason"
             assert not re.search(rf"`{flag(key)}\b[^`]*`(?! of `unveil)", cell), f"{key} is no field"
 
 

@@ -592,7 +592,12 @@ FLIPS = [
     ("text/blocks.py", "(x == self.mask_id) & self.among", "(x != self.mask_id) & self.among", WINDOW),
     ("process/masked_objective.py", "(total / count.clamp(min=1))", "(count / total.clamp(min=1))", BLOCKS),
     ("process/masked_objective.py", "key = 2 * number + uniform", "key = 2 * number - uniform", MASKED),
-    ("text/likelihood.py", "t = (1.0 - quantiles[..., k])", "t = 0.5 + 0.5 * (1.0 - quantiles[..., k])", BLOCKS),
+    (
+        "text/likelihood.py",
+        "t = (1.0 - quantiles[..., k])",
+        "t = 0.5 + 0.5 * (1.0 - quantiles[..., k])",
+        BLOCKS,
+    ),
     ("text/block_cache.py", "columns = positions + padding", "columns = positions - padding", BLOCKS),
     (
         "text/networks/transformer.py",
