@@ -21,15 +21,16 @@ class Results:
     experiment: str = "*"
     """name of the experiments to list; * and ? are wildcards, by default all"""
     json: str | None = None
-    """file for all numbers as JSON; - is standard output"""
+    """file for all scores as JSON; - is standard output"""
     csv: str | None = None
     """file for one row per experiment as CSV; - is standard output"""
     markdown: str | None = None
     """file for a Markdown table; - is standard output"""
     latex: str | None = None
-    """file for the paper's locomotion table with our column, for pdflatex or \\input; - is standard output"""
+    """file for the locomotion table of the Diffuser paper with a column of these scores, for pdflatex or
+    \\input; - is standard output"""
     seed: int = 0
-    """seed of the bootstrap's resamples"""
+    """seed of the bootstrap that gives the confidence intervals of mean scores"""
 
 
 @dataclass(frozen=True)
