@@ -116,24 +116,25 @@ def _help(
     """
     import tyro
 
-    made = _helpful(config, default, common)
+    shorter = {alias: flag for alias, flag in aliases.items() if " " not in flag and alias[:5] != "--no-"}
+    made = _helpful(config, default, common, shorter)
     try:
         tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made() if default else None)
     finally:
         if common:
             print(f"{len(names_of(default)) - len(common)} more flags: unveil {command} {HELP_ALL}")
-        if aliases:
-            same = "; ".join(f"{alias} for {flag}" for alias, flag in aliases.items())
-            print(f"You can also write: {same}")
+        if longer := [f"{alias} for {words}" for alias, words in aliases.items() if " " in words]:
+            print(f"You can also write: {'; '.join(longer)}")
         if preset := default is not None and flat(default).get("preset"):
             print(f"Defaults are those of --preset {preset}; --preset NAME {HELP_ALL} shows those of another")
 
 
-def _helpful(config: type, default: Any, common: Collection[str]) -> type:
+def _helpful(config: type, default: Any, common: Collection[str], aliases: Mapping[str, str]) -> type:
     """A subclass of the config for its help, also of embedded settings.
 
     Lines of a paragraph are joined, settings in backquotes become flags, and all but the common fields are
-    hidden if there are any. Defaults that say nothing by themselves, such as None, are not printed.
+    hidden if there are any. Defaults that say nothing by themselves, such as None, are not printed; aliases
+    of one flag stand beside it.
     """
     import tyro
     from docstring_parser import parse_from_object
@@ -145,13 +146,15 @@ def _helpful(config: type, default: Any, common: Collection[str]) -> type:
     for part in fields(config):
         value, hint = getattr(default, part.name, part.default), hints[part.name]
         if is_dataclass(value) and not isinstance(value, type):
-            inner = _helpful(type(value), value, common)
+            inner = _helpful(type(value), value, common, aliases)
             hint, value = tyro.conf.OmitArgPrefixes[inner], inner()
         elif common and part.name not in common:
             hint = Annotated[hint, tyro.conf.Suppress]
         else:
             unprinted = _unprinted if value is None or value in ("", ()) else None
-            hint = Annotated[hint, tyro.conf.arg(metavar=_plain(hint), help_behavior_hint=unprinted)]
+            names = [alias for alias, flag in aliases.items() if flag[2:].replace("-", "_") == part.name]
+            shown = tyro.conf.arg(metavar=_plain(hint), help_behavior_hint=unprinted, aliases=names or None)
+            hint = Annotated[hint, shown]
         help_ = as_flags(" ".join(texts.get(part.name, "").split()), {})
         annotations[part.name] = hint
         values[part.name] = field(default=value, metadata={"help": help_ or None})

@@ -157,7 +157,7 @@ def load_policy_model(
 def load_policy(
     folder: Path, device: str = "auto", seed: int = 0, settings: PolicySettings | None = None, **fields: Any
 ) -> Policy:
-    """A `Policy` from a run folder, a checkpoint folder or the folder of a packaged model (`loading.py` finds it by name).
+    """A `Policy` from a run folder, a checkpoint folder or the folder of a packaged model.
 
     Args:
         fields: fields of `PolicySettings`, in place of those of `settings`.
