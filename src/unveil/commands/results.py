@@ -34,7 +34,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """Runs and scores below a folder.
 
     Args:
@@ -50,7 +50,7 @@ class Found:
     numbers: dict[str, Any]
 
 
-def read_results(config: Results) -> Found:
+def read_results(config: Results) -> Listing:
     """Read the runs and scores below a folder.
 
     Raises:
@@ -86,7 +86,7 @@ def read_results(config: Results) -> Found:
         files.append((config.latex, latex(experiments)))
     summary = "\n\n".join(part for part in (runs_table(config.folder), results.lines(rows)) if part)
     nothing = f"no runs and no scores below {config.folder}; start one with: unveil train maze --preset tiny"
-    return Found(
+    return Listing(
         summary or nothing,
         tuple(skipped),
         tuple((target, text) for target, text in files if target is not None),

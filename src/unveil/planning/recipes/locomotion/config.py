@@ -30,7 +30,7 @@ class SharedFlags:
 
     preset: Literal["tiny", "default", "paper"] = "default"
     """tiny: a small network, trained in minutes; default: the settings of the packaged models; paper:
-    Diffuser as published (1,000,000 steps, of a value 200,000); other flags change single settings"""
+    Diffuser as published (1 million steps, of a value 200,000); other flags change single settings"""
     dataset: str = "hopper-medium-expert"
     """D4RL name, Minari id, or path of an HDF5 or npz file; a D4RL name without version is the D4RL-style set
     of `unveil data locomotion`"""
@@ -142,8 +142,7 @@ class EvalLocomotion:
     Without --json the result is written below <logbase>/<dataset>/plans. Without --preset the run decides
     which preset is used; the defaults of the settings differ between presets.
 
-    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0
-    --json hopper.json
+    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --json hopper.json
     """
 
     preset: Annotated[

@@ -17,8 +17,7 @@ class DataLocomotion:
 
     The same seed gives the same file. One thread of the CPU is used, whatever the device.
 
-    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies --steps
-    200000 --seed 0
+    Example: unveil data locomotion --body hopper --mix medium-replay --policies mujoco_policies
     """
 
     body: str = "hopper"

@@ -29,7 +29,7 @@ class TrainMaze:
 
     preset: Literal["tiny", "default", "paper"] = "default"
     """tiny: a small network, trained in minutes; default: the settings of the packaged models; paper:
-    network, loss and sampler of Diffuser, for 20,000 steps instead of the published 2,000,000
+    network, loss and sampler of Diffuser, for 20,000 steps instead of the published 2 million
     (`steps=2000000`); other flags change single settings"""
     maze: str = "large"
     """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
