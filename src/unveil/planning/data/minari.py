@@ -142,7 +142,7 @@ def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
     """
     if isinstance(stored(group, "observation"), h5py.Dataset):
         return array(group, "observation")
-    parts: list[np.ndarray] = []
+    found: list[np.ndarray] = []
 
     def look(inside: h5py.Group, before: str) -> None:
         for key in sorted(map(str, inside)):
@@ -150,17 +150,17 @@ def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
             if isinstance(part, h5py.Group):
                 look(part, f"{before}{key}/")
             elif isinstance(part, h5py.Dataset) and part.dtype.kind in "fiub" and part.ndim in (1, 2):
-                parts.append(matrix(array(inside, key)))
+                found.append(matrix(array(inside, key)))
             else:
                 lost.add(before + key)
 
     look(group, "")
-    if not parts or len({len(values) for values in found}) > 1:
+    if not found or len({len(values) for values in found}) > 1:
         raise UnveilError(
             f"{where}: observations have no arrays of numbers of one length; they have "
             f"{sorted(map(str, group))[:12]}"
         )
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(found, axis=1)
 
 
 def write_minari(path: Path | str, episodes: Episodes) -> None:
