@@ -30,7 +30,7 @@ class TrainClassifier:
     diffusion_steps: Annotated[int, Bounds(1)] = 1000
     """number of steps T in the table of betas; it must be that of the model to guide"""
     clean: bool = False
-    """train on images without noise, for `unveil eval image --judge`; `schedule` is then not used"""
+    """train on images without noise, for `unveil eval image --judge`"""
     images: Data = IMAGES
     network: Network = HALF
     run: Run = RunFlags(

@@ -114,8 +114,8 @@ class SampleImage:
     factor: Annotated[int, Bounds(1)] = 2
     """factor by which the images are enlarged, with `restore=superres`"""
     degrade: bool = False
-    """the images of `given` are intact: degrade them first (for an upsampler, shrink them), and print the
-    PSNR of the results beside that of simple filters"""
+    """degrade the images of `given` first (for an upsampler, shrink them), and print the PSNR of the results
+    beside that of simple filters; use it with intact images, to measure the restoration"""
     fit: Fit = "exact"
     """how images of `given` become the model's size: exact refuses other sizes; crop scales the shorter side
     and takes the middle square; resize ignores the aspect ratio"""

@@ -30,8 +30,7 @@ class TrainingImages:
     """styles to train on, for a .npz file with a .json file beside it that names the style of each image,
     such as emoji64.npz; default: all but openmoji, whose licence would bind the weights"""
     hold_out: Annotated[float, Bounds(0, 1, below=True)] = 0.05
-    """fraction of the images to hold out for `unveil eval image`, if the data have no test images of their
-    own"""
+    """fraction of the images to hold out for evaluation, if the data have no test images of their own"""
     flip: bool = False
     """mirror each image from left to right with probability 1/2"""
 
