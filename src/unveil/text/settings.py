@@ -47,8 +47,8 @@ class TextSettings:
     (parallel decoding of Fast-dLLM, 0.9 there); default: not used"""
     factor: Annotated[float | None, Bounds(0, above=True, below=True)] = None
     """another rule for parallel decoding (Fast-dLLM), with `order=confidence`: also reveal the r most
-    confident tokens as long as the r-th has a probability of at least 1 - F / (r + 1), where F is this number; default: not
-    used"""
+    confident tokens as long as the r-th has a probability of at least 1 - F / (r + 1), where F is this
+    number; default: not used"""
     remask: Annotated[float, Bounds(0, 1)] = 0.0
     """strength of remasking (ReMDM), which corrects early mistakes: the probability, relative to its largest
     value, that a revealed token is masked again in a step; 0 disables it"""
