@@ -23,13 +23,14 @@ class TextSettings:
     """
 
     length: Annotated[int | None, Bounds(0)] = LENGTH
-    """number of new tokens after the prompt, in a chat per answer; default: 128, or less if the context has
-    room for less (a chat leaves half of it to the messages). `unveil sample text --length 0`: no fixed
-    length; the text is written in blocks of `block` tokens (32 if `block` is 0), each in `steps` network
-    calls, until it ends or the context is full"""
+    """number of new tokens after the prompt, or per answer of a chat; default: 128, at most what the context
+    has room for (in a chat, half of the context). 0, only in `unveil sample text`: no fixed length; the text
+    is written in blocks of `block` tokens (32 if `block` is 0), each in `steps` network calls, until it ends
+    or the context is full"""
     steps: Annotated[int, Bounds(0)] = 64
     """number of network calls, divided among the blocks in proportion to their tokens; 0: one call per token.
-    Not used with `order=first-hitting` (the default of `unveil sample text`): one call per token"""
+    Not used with `order=first-hitting` (the default of `unveil sample text`), which always makes one call per
+    token"""
     block: Annotated[int, Bounds(0)] = 0
     """number of tokens per block; blocks are written from left to right. 0: a single block, or the blocks
     that the model was trained with"""
@@ -65,9 +66,7 @@ class TextSettings:
     """replace a written token by another one with at least this probability (LLaDA 2.1's token editing), in
     at most `edit_steps` more calls per block; default: no editing"""
     edit_steps: Annotated[int, Bounds(0)] = 16
-    """another rule for parallel decoding (Fast-dLLM), with `order=confidence`: also reveal the r most
-    confident tokens as long as the r-th has a probability of at least 1 - F / (r + 1), where F is this
-    number; default: not used"""
+    """largest number of additional network calls per block, with `edit`"""
 
     def __post_init__(self) -> None:
         check_fields(self)
