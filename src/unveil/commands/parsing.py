@@ -195,7 +195,8 @@ def as_flags(text: str, aliases: Mapping[str, str]) -> str:
     Args:
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
     """
-    called = {"--adam-betas": "--betas"} | {flag: alias for alias, flag in aliases.items() if " " not in flag}
+    named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from"}  # by `tyro.conf.arg`
+    called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(match: re.Match[str]) -> str:
         name, value = match.group(1), match.group(2)
