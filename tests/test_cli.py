@@ -65,7 +65,7 @@ def fails(capsys, *arguments: str) -> str:
         (["sample", "maze", "--horizon", "1"], "horizon 1 is impossible"),
         (["sample", "maze", "--horizon", "99999"], "horizon 99999 is impossible"),
         (["sample", "maze", "--out", "plan.tiff"], "must end in .png or .gif"),
-        (["sample", "maze", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
+        (["sample", "maze", "--checkpoint", "nowhere"], "neither a folder nor a packaged model"),
         (["data", "maze", "--steps", "0"], "steps >= 1"),
         (["doctor", "--all"], "unexpected --all"),
         (["weights", "pck"], "did you mean pack?"),

@@ -129,24 +129,34 @@ def _help(
             print(f"Defaults are those of --preset {preset}; --preset NAME {HELP_ALL} shows those of another")
 
 
-def _helpful(config: type, default: Any, common: Collection[str], aliases: Mapping[str, str]) -> type:
+def _helpful(
+    config: type,
+    default: Any,
+    common: Collection[str],
+    aliases: Mapping[str, str],
+    known: Collection[str] = (),
+) -> type:
     """A subclass of the config for its help, also of embedded settings.
 
     Lines of a paragraph are joined, settings in backquotes become flags, and all but the common fields are
     hidden if there are any. Defaults that say nothing by themselves, such as None, are not printed; aliases
     of one flag stand beside it.
+
+    Args:
+        known: names of all settings of the command; () takes those of `default`.
     """
     import tyro
     from docstring_parser import parse_from_object
 
     hints = get_type_hints(config, include_extras=True)
     texts = {text.arg_name: text.description or "" for text in parse_from_object(config).params}
+    known = known or names_of(default)
     annotations: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for part in fields(config):
         value, hint = getattr(default, part.name, part.default), hints[part.name]
         if is_dataclass(value) and not isinstance(value, type):
-            inner = _helpful(type(value), value, common, aliases)
+            inner = _helpful(type(value), value, common, aliases, known)
             hint, value = tyro.conf.OmitArgPrefixes[inner], inner()
         elif common and part.name not in common:
             hint = Annotated[hint, tyro.conf.Suppress]
@@ -155,7 +165,7 @@ def _helpful(config: type, default: Any, common: Collection[str], aliases: Mappi
             names = [alias for alias, flag in aliases.items() if flag[2:].replace("-", "_") == part.name]
             shown = tyro.conf.arg(metavar=_plain(hint), help_behavior_hint=unprinted, aliases=names or None)
             hint = Annotated[hint, shown]
-        help_ = as_flags(" ".join(texts.get(part.name, "").split()), {})
+        help_ = as_flags(" ".join(texts.get(part.name, "").split()), {}, known)
         annotations[part.name] = hint
         values[part.name] = field(default=value, metadata={"help": help_ or None})
     space = {"__annotations__": annotations, "__module__": config.__module__, "__doc__": config.__doc__}
@@ -189,17 +199,20 @@ def _shape(hint: Any) -> str | None:
     return names.get(hint)
 
 
-def as_flags(text: str, aliases: Mapping[str, str]) -> str:
+def as_flags(text: str, aliases: Mapping[str, str], known: Collection[str] = ()) -> str:
     """Replace settings in a message of the library by flags: `name` by --name, `name=value` by --name value.
 
     Args:
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
+        known: names of settings; other words in backquotes stay. () takes every name for a setting.
     """
     named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from"}  # by `tyro.conf.arg`
     called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(match: re.Match[str]) -> str:
         name, value = match.group(1), match.group(2)
+        if known and name not in known:
+            return match.group(0)
         dashed = f"--{name.replace('_', '-')}"
         dashed = called.get(dashed, dashed)
         if value in ("True", "False"):

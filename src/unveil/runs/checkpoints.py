@@ -21,7 +21,7 @@ def zoo_names() -> list[str]:
 
 
 def find_checkpoint(path_or_name: str) -> Path:
-    """Find the folder of a zoo name, of a checkpoint, or of the newest undamaged checkpoint of a run.
+    """Find the folder of a packaged model, of a checkpoint, or of the newest undamaged checkpoint of a run.
 
     Only the lengths of the files are checked here, and their digests when they are read (`read_weights`), so
     that large checkpoints, optimizer state included, begin to load at once.
@@ -37,7 +37,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     if path_or_name in names:
         if Path(path_or_name).exists():
             raise UnveilError(
-                f"{path_or_name!r} is a zoo name and a folder here; write ./{path_or_name} for the folder"
+                f"{path_or_name!r} is a packaged model and a folder here; the folder is ./{path_or_name}"
             )
         check_files(ZOO / path_or_name)
         return ZOO / path_or_name
@@ -54,12 +54,13 @@ def find_checkpoint(path_or_name: str) -> Path:
         what = (
             "is a file, but a checkpoint is a folder"
             if folder.exists()
-            else f"is neither a folder nor a zoo name{hint}"
+            else f"is neither a folder nor a packaged model{hint}"
         )
         others = (
             f"; other programs' weights: unveil weights convert {path_or_name} OUT" if folder.exists() else ""
         )
-        raise UnveilError(f"checkpoint {path_or_name!r} {what}; zoo: {', '.join(names) or 'empty'}{others}")
+        packaged = ", ".join(names) or "none"
+        raise UnveilError(f"checkpoint {path_or_name!r} {what}; packaged models: {packaged}{others}")
     if (folder / "manifest.json").is_file():
         check_files(folder)
         return folder

@@ -95,7 +95,7 @@ Run = OmitArgPrefixes[RunFlags]
 
 @dataclass(frozen=True)
 class JobFlags:
-    """Settings that evaluations, samples and conversions of data share: seed, machine, result file."""
+    """Seed, machine and result file: what evaluations, samples and conversions of data share."""
 
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of all random numbers"""

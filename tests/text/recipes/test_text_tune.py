@@ -273,7 +273,7 @@ def test_the_demo_shows_a_passage_and_a_filled_line_or_says_how_to_train(base, c
             ],
             "no linear map named nothing",
         ),
-        (["train", "--checkpoint", "nowhere", "--sft", "GOOD"], "is neither a folder nor a zoo name"),
+        (["train", "--checkpoint", "nowhere", "--sft", "GOOD"], "is neither a folder nor a packaged model"),
         (["train", "--checkpoint", "RUN", "--depth", "3"], "--depth 3: the shape is that of"),
         (["train", "--times", "antithetic"], "--times antithetic needs --form t"),
         (["train", "--sft", "GOOD", "--causal"], "instructions are for masked models"),

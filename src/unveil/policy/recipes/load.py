@@ -95,7 +95,7 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
-    """The shape that a run's config.json describes; without a condition, or with "auto", the network's."""
+    """The shape that config.json describes; without a condition, or with "auto", the network's."""
     usual = "tokens" if config["network"] == "transformer" else "film"
     condition = config.get("condition", "auto")
     return PolicyShape(

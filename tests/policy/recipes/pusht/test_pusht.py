@@ -373,7 +373,7 @@ def test_the_default_fits_the_zoo():
         (["train", "pusht", "--data", "nothing.npz"], "no such file or folder"),
         (["train", "pusht"], "unveil data pusht --from https://"),
         (["train", "pusht", "--network", "transformer", "--width", "30"], "twice --heads"),
-        (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a zoo name"),
+        (["eval", "pusht", "--checkpoint", "nowhere"], "neither a folder nor a packaged model"),
         (["eval", "pusht", "--checkpoint", "maze-large"], "trained by recipe 'maze'"),
         (["eval", "pusht", "--async", "soft"], "did you mean --asynchronous?"),
         (["eval", "pusht", "--video", "v.avi"], "must end in .gif"),
@@ -458,7 +458,7 @@ def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_
         (["--hold-out", "nan"], "--hold-out must be a number of at least 0 and below 1, got nan"),
         (["--warmup", "-1"], "--warmup must be a whole number of at least 0, got -1"),
         (["--seed", "-1"], "--seed must be a whole number of at least 0"),
-        (["--start-from", "nowhere"], "is neither a folder nor a zoo name"),
+        (["--start-from", "nowhere"], "is neither a folder nor a packaged model"),
     ],
 )
 def test_numbers_of_a_training_that_cannot_be_are_named(flags, said, tmp_path, capsys):
