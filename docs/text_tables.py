@@ -288,8 +288,8 @@ def reached(rows: Rows) -> list[str]:
         and off(row, "unigram_entropy") <= 0.03
     ]
     return [
-        "Rows that are at least eight times as fast as the plain loop and, at the same temperature, within 5 % of the nats "
-        f"and 3 % of the entropy of the exact mode: {'; '.join(kept) or '**none**'}.",
+        "Rows that are at least eight times as fast as the plain loop and, at the same temperature, within 5 % of "
+        f"the nats and 3 % of the entropy of the exact mode: {'; '.join(kept) or '**none**'}.",
         "",
     ]
 
