@@ -262,7 +262,7 @@ Fashion-MNIST, 28 x 28 grey images:
 
 | model | parameters | training | time |
 |---|---|---|---|
-| tables 1 to 5 and 7 | 1.19 M (`--width 32`; all flags are in `benchmarks/images.py`) | 2,400 steps of 64 images | 5 to 9 minutes of one core |
+| tables 1 to 5 and 7 | 1.19 M (`--width 32`, see `benchmarks/images.py`) | 2,400 steps of 64 images | 5 to 9 minutes of one core |
 | table 6 | 1.10 to 1.19 M | as many steps as fit | 20 minutes of two cores |
 | packaged, `fashion-mnist` (second part of table 1) | 2.7 M, conditioned on the class | 8,000 steps of 64 images | 33 minutes of one core |
 
