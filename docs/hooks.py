@@ -75,7 +75,7 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
 def on_files(files, config, **_: object):
     """The map of the tree, one page a module, and one a test file with a heading for each test."""
     modules, decisions = ["# API\n\nOne page a module; every function shows its source.\n"], ["# Decisions\n"]
-    for file in sorted((ROOT / "docs" / "adr").glob("*.md")):
+    for file in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md")):
         decisions.append(f"- [{file.read_text().splitlines()[0].lstrip('# ')}](adr/{file.name})")
     files.append(File.generated(config, "decisions.md", content="\n".join(decisions)))
     tree = (ROOT / "ARCHITECTURE.md").read_text().replace("](docs/adr)", "](decisions.md)")

@@ -202,6 +202,11 @@ def duel(rows: Rows) -> list[str]:
         "Each program trains for twenty minutes on the same **two** cores with the same batches of 64, with a",
         "network of its own of about the same size, its recommended learning rate and averaged weights. Then",
         "it makes images with equal settings (DDIM in 50 steps) and with its own default settings. Two seeds.",
+        "The network of unveil works on 14 x 14 patches of 2 x 2 pixels, the others at first on all 28 x 28 pixels,",
+        "so a step of unveil takes less time. After so short a training the DDIM images of both other programs are",
+        "still farther from the data than Gaussian pixels. The rules by which weights are averaged differ as well: a",
+        "decay of 0.999 for unveil and 0.9999 for diffusers, both less at first (power 0.75), and 0.995 in every",
+        "tenth step for denoising-diffusion-pytorch.",
         *(
             [f"For the images with own defaults, {duel_bounds(rows)}"]
             if "default_floor" in rows.get("duel-ours-s0", {})
@@ -257,13 +262,14 @@ Fashion-MNIST, 28 x 28 grey images:
 
 | model | parameters | training | time |
 |---|---|---|---|
-| tables 1 to 5 and 7 | 1.19 M | 2,400 steps of 64 images | 5 to 9 minutes of one core |
+| tables 1 to 5 and 7 | 1.19 M (`--width 32`, see `benchmarks/images.py`) | 2,400 steps of 64 images | 5 to 9 minutes of one core |
 | table 6 | 1.10 to 1.19 M | as many steps as fit | 20 minutes of two cores |
 | packaged, `fashion-mnist` (second part of table 1) | 2.7 M, conditioned on the class | 8,000 steps of 64 images | 33 minutes of one core |
 
 Distances use features of a classifier trained on the same data, so they do not compare with those of
 the packaged models' cards, which use SqueezeNet. Two numbers in a cell are two seeds (trainings), each with a
-95 % interval over samples; *n* is the number of images. The papers' numbers are for CIFAR-10 and ImageNet,
+95 % interval over samples; *n* is the number of images. *Other training images* and *Gaussian pixels*
+are the references of the section above. The papers' numbers are for CIFAR-10 and ImageNet,
 networks thirty times as large and Inception's features, so compare signs, not sizes."""
 
 

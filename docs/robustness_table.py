@@ -10,17 +10,25 @@ from result_tables import replaced, table
 ROOT = Path(__file__).resolve().parent.parent
 HEADS = (
     "reader",
-    "valid sources",
+    "valid files or folders",
     "inputs",
-    "values",
-    "refused in a line",
+    "read",
+    "refused in one line",
     "faults",
     "most additional memory, MB",
     "longest, s",
 )
 
 
-REMARKS = {"results": "results (skips what it cannot read, with a line, so every input is a value)"}
+REMARKS = {
+    "npz: policies of bodies": "npz: policies of simulated robots, for `unveil data locomotion`",
+    "prepared text": "prepared text, of `unveil data text`",
+    "run folders": "run folders, loaded",
+    "resumed runs": "run folders, resumed",
+    "results": "result files, for `unveil results` (names each file that it skips, and goes on, so every input counts as read)",
+    "parameters in PNG": "settings stored in a PNG, for `--from-png`",
+    "maps": "mazes as text",
+}
 
 
 def section(result: Mapping[str, Any]) -> str:

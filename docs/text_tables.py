@@ -37,9 +37,9 @@ WAYS = {
     "speed-drawn-dual-4": "sampled, prefix and suffix cached, 4 tokens per call",
 }
 ORDERS = {
-    "ancestral": "the model's own process",
-    "confidence": "most confident first, sampled",
-    "confidence-greedy": "most confident first, temperature 0",
+    "ancestral": "the model's own process (`ancestral`)",
+    "confidence": "most confident first (`confidence`), sampled",
+    "confidence-greedy": "most confident first (`confidence`), temperature 0",
 }
 STEPS = (8, 16, 32, 64, 128)
 
@@ -118,7 +118,9 @@ def estimators(rows: Rows) -> list[str]:
         "### 2. Estimators of the bound",
         "The bound of model `masked` on 32 pieces, estimated eight times for each piece, with eight network",
         "calls per estimate. All estimators have the same mean; the variance is that between the eight",
-        "estimates of a piece.",
+        "estimates of a piece. *Masks*: exactly *l* of the *L* tokens of a piece are masked, or each one with",
+        "probability *t*. *Times*: how the eight values of *l* / *L* or *t* of one estimate are drawn: one from each",
+        "eighth of the range (stratified), in pairs *t* and 1 - *t* (antithetic), or independently.",
         "",
         *table(["masks", "times", "nats per token", "variance relative to the first row"], body),
     ]
@@ -286,8 +288,8 @@ def reached(rows: Rows) -> list[str]:
         and off(row, "unigram_entropy") <= 0.03
     ]
     return [
-        "At least eight times as fast as the plain loop, with nats within 5 % and entropy within 3 % of the "
-        f"exact mode: {'; '.join(kept) or '**none**'}.",
+        "Rows that are at least eight times as fast as the plain loop and, at the same temperature, within 5 % of "
+        f"the nats and 3 % of the entropy of the exact mode: {'; '.join(kept) or '**none**'}.",
         "",
     ]
 
