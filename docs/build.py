@@ -238,9 +238,9 @@ def section() -> str:
 
 
 LEAD = """On D4RL's Maze2D the planner, a diffusion model of paths between two points, scores {ours} on average over
-three mazes; the best published diffusion planner has {best}. The difference comes from our path follower, not
-from the diffusion model. With the same follower, graph search over the same recorded trips scores slightly
-more than our model, {graph_search}; the shortest path on the map has {oracle} and a random sample of our model
+three mazes; the best published diffusion planner has {best}. The difference does not come from the diffusion
+model: with the same path follower, graph search over the same recorded trips scores slightly more than our
+model, {graph_search}; the shortest path on the map has {oracle} and a random sample of our model
 {random_candidate}. The controller that made the data, which knows the map, has {controller}. In OGBench's large point
 maze our planner succeeds in {large_ours} of the episodes and graph search in {large_graph}, but there only our planner
 plans again when it leaves its path, so graph search is a weaker reference than in Maze2D. In the giant maze
