@@ -35,7 +35,7 @@ Train your own
 
 Look around
   results  list runs and scores in folders        unveil results runs
-  weights  list, pull, inspect, convert, pack     unveil weights convert DIR OUT
+  weights  list, pull, inspect, convert, pack     unveil weights convert PATH OUT
   doctor   versions and devices, for bug reports  unveil doctor
 
 Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text.
@@ -81,9 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _aliases(arguments: list[str]) -> dict[str, str]:
-    """Aliases of flags of the verb and recipe that a command line names."""
+    """Aliases of the flags of a command line's verb and recipe, except of flags typed by their own name."""
     verb = RECIPES.get(arguments[0] if arguments else "", {}).get(arguments[1] if len(arguments) > 1 else "")
-    return dict(verb.aliases) if verb else {}
+    typed = {word.partition("=")[0].replace("_", "-") for word in arguments}
+    return {alias: flag for alias, flag in verb.aliases.items() if flag not in typed} if verb else {}
 
 
 def _one_line(error: BaseException) -> str:
@@ -160,7 +161,8 @@ def _of_recipe(name: str, rest: list[str]) -> int:
 def _report(
     recipe: str, config: Any, result: dict[str, Any], seconds: float | None, text: str, target: str | None
 ) -> None:
-    """Write the record of a result, and print its text: on standard error if the record is on standard output."""
+    """Write the record of a result, and print its text: on standard error if the record is on standard
+    output."""
     write_json(target, record_of(recipe, config, result, seconds))
     print(text, file=sys.stderr if target == "-" else sys.stdout)
 
@@ -243,13 +245,13 @@ def _doctor(rest: list[str]) -> int:
     return 0
 
 
-_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect DIR | convert DIR OUT | pull NAME]
+_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect PATH | convert PATH OUT | pull NAME]
 
-Without arguments: list the packaged weights.
-  pack     package a run for the zoo
+Without arguments: list the packaged models, which come with unveil.
+  pack     package a run, as the packaged models are
   inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
            diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
-  convert  write such a checkpoint, but for LLaDA's, as a run of unveil
+  convert  write such a checkpoint, except LLaDA's, as a run of unveil
   pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka
 unveil weights VERB --help shows the flags of each.
 Example: unveil weights"""

@@ -8,8 +8,8 @@ import platform
 from unveil.runs.machine import commit, own_version, versions
 
 
-def _gigabytes(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 2**30:.1f} GB"
+def _gibibytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
 
 
 def report() -> str:
@@ -25,11 +25,11 @@ def report() -> str:
         f"unveil     {own_version()} ({commit() or 'installed package'})",
         f"python     {platform.python_version()} on {platform.platform()}",
         f"cpu        {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {capability}",
-        f"memory     {_gigabytes(free_memory(torch.device('cpu')))} free",
+        f"memory     {_gibibytes(free_memory(torch.device('cpu')))} free",
         f"cuda       {torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'none'}",
         f"mps        {'yes' if torch.backends.mps.is_available() else 'none'}",
         f"home       {home()}",
         f"data       {os.environ.get('UNVEIL_DATA') or 'UNVEIL_DATA is not set'}",
-        f"zoo        {', '.join(zoo_names()) or 'empty'}",
+        f"packaged   {', '.join(zoo_names()) or 'no models'}",
     ]
     return "\n".join(lines + [f"{name:<10} {number}" for name, number in versions().items()])

@@ -1,4 +1,4 @@
-"""Package trained weights for the zoo: half-precision weights, config, manifest and a generated card."""
+"""Package trained weights: half-precision weights, config, manifest and a generated card."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST = 8 * 2**20  # bytes of weights of a packaged model
 
 @dataclass(frozen=True)
 class Pack:
-    """Package a run for the zoo: half-precision weights, config, manifest and card.
+    """Package a run: half-precision weights, config, manifest and card.
 
     Example: unveil weights pack --run runs/maze-large --name maze-large --results single.json multi.json
     """
@@ -32,20 +32,21 @@ class Pack:
     run: Path
     """run folder, or one of its checkpoint folders"""
     name: str
-    """name by which `unveil.load` finds the weights"""
+    """name of the packaged model, which `unveil.load` and --checkpoint then accept"""
     results: tuple[Path, ...] = ()
-    """results for the card: files of `unveil eval --json` or of a benchmark"""
+    """results to print on the card: files of `unveil eval --json` or of a benchmark"""
     value: Path | None = None
-    """run folder of the value function, for locomotion"""
+    """run folder of the value function of a locomotion model; needed if the model is not conditional on
+    returns"""
     into: Path | None = None
-    """folder to write into; by default the zoo of the package"""
+    """folder to write the model's folder into; by default that of the packaged models, inside unveil"""
 
 
 def pack(config: Pack) -> str:
     """Write the folder of packaged weights; returns a summary.
 
     Raises:
-        UnveilError: the run has no undamaged checkpoint, cannot be packaged, or its weights exceed 8 MB; or
+        UnveilError: the run has no undamaged checkpoint, cannot be packaged, or its weights exceed 8 MiB; or
             the folder holds other files.
     """
     import torch
@@ -97,8 +98,8 @@ def pack(config: Pack) -> str:
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
     if (size := sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))) > LARGEST:
         raise UnveilError(
-            f"{config.name}: {size / 2**20:.1f} MB of weights, more than the zoo's 8 MB; train a smaller "
-            "network"
+            f"{config.name}: {size / 2**20:.1f} MiB of weights, but packaged models have at most 8 MiB; "
+            "train a smaller network"
         )
     manifest = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
@@ -111,18 +112,18 @@ def pack(config: Pack) -> str:
     for name, data in files.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(data)
-    return f"{folder}: {size / 2**20:.2f} MB, {sum(v.numel() for v in weights.values()):,} numbers"
+    return f"{folder}: {size / 2**20:.2f} MiB, {sum(v.numel() for v in weights.values()):,} numbers"
 
 
 def _refusal(described: Mapping[str, Any]) -> str:
     """Why the run of a config.json cannot be packaged, to end a sentence; "" if it can."""
     recipe = described["recipe"]
     if (origin := described.get("origin", "unveil")) != "unveil":
-        return f"was converted from {origin}; the zoo holds only weights that unveil trained"
+        return f"was converted from {origin}; only weights that unveil trained can be packaged"
     if described.get("lora_rank"):
-        return f"holds LoRA weights of {described['checkpoint']}; the zoo holds only whole models"
+        return f"holds LoRA weights of {described['checkpoint']}; only whole models can be packaged"
     if described["preset"] == "paper" and recipe != "pusht":
-        return "was trained as published (preset paper); the zoo holds models of ours"
+        return "was trained as published (preset paper); only models with our own settings can be packaged"
     if recipe not in CARDS:
         return f"is a {recipe}, which has no card yet; image models can be packaged"
     if recipe == "image" and "openmoji" in described["styles"]:

@@ -8,7 +8,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, cast, get_type_hints
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from unveil.errors import UnveilError
 from unveil.runs.flags import Config, flat, names_of
@@ -114,21 +116,25 @@ def _help(
     """
     import tyro
 
-    made = _helpful(config, default, common)
+    shorter = {alias: flag for alias, flag in aliases.items() if " " not in flag and alias[:5] != "--no-"}
+    made = _helpful(config, default, common, shorter)
     try:
         tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made() if default else None)
     finally:
         if common:
-            others = len(names_of(default)) - len(common)
-            short = ", ".join(f"{alias} is {flag}" for alias, flag in aliases.items())
-            print(f"{others} more flags: unveil {command} {HELP_ALL}" + (f"\n({short})" if short else ""))
+            print(f"{len(names_of(default)) - len(common)} more flags: unveil {command} {HELP_ALL}")
+        if longer := [f"{alias} for {words}" for alias, words in aliases.items() if " " in words]:
+            print(f"You can also write: {'; '.join(longer)}")
+        if preset := default is not None and flat(default).get("preset"):
+            print(f"Defaults are those of --preset {preset}; --preset NAME {HELP_ALL} shows those of another")
 
 
-def _helpful(config: type, default: Any, common: Collection[str]) -> type:
+def _helpful(config: type, default: Any, common: Collection[str], aliases: Mapping[str, str]) -> type:
     """A subclass of the config for its help, also of embedded settings.
 
     Lines of a paragraph are joined, settings in backquotes become flags, and all but the common fields are
-    hidden if there are any.
+    hidden if there are any. Defaults that say nothing by themselves, such as None, are not printed; aliases
+    of one flag stand beside it.
     """
     import tyro
     from docstring_parser import parse_from_object
@@ -140,15 +146,47 @@ def _helpful(config: type, default: Any, common: Collection[str]) -> type:
     for part in fields(config):
         value, hint = getattr(default, part.name, part.default), hints[part.name]
         if is_dataclass(value) and not isinstance(value, type):
-            inner = _helpful(type(value), value, common)
+            inner = _helpful(type(value), value, common, aliases)
             hint, value = tyro.conf.OmitArgPrefixes[inner], inner()
         elif common and part.name not in common:
             hint = Annotated[hint, tyro.conf.Suppress]
+        else:
+            unprinted = _unprinted if value is None or value in ("", ()) else None
+            names = [alias for alias, flag in aliases.items() if flag[2:].replace("-", "_") == part.name]
+            shown = tyro.conf.arg(metavar=_plain(hint), help_behavior_hint=unprinted, aliases=names or None)
+            hint = Annotated[hint, shown]
         help_ = as_flags(" ".join(texts.get(part.name, "").split()), {})
         annotations[part.name] = hint
         values[part.name] = field(default=value, metadata={"help": help_ or None})
     space = {"__annotations__": annotations, "__module__": config.__module__, "__doc__": config.__doc__}
     return dataclass(frozen=True)(type(config.__name__, (config,), space | values))
+
+
+def _unprinted(_: str) -> str:
+    """The text after a flag's help instead of its default: none."""
+    return ""
+
+
+def _plain(hint: Any) -> str | None:
+    """The values of an optional flag for its help, without None and ""; None: as tyro shows them."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    options = get_args(hint)
+    optional = NoneType in options and get_origin(hint) in (Union, UnionType)
+    if not optional and (get_origin(hint) is not Literal or "" not in options):
+        return None
+    shapes = [_shape(option) for option in (options if optional else (hint,)) if option is not NoneType]
+    return None if None in shapes else "|".join(filter(None, shapes))
+
+
+def _shape(hint: Any) -> str | None:
+    """The values of a type as tyro shows them, without ""; None: a type that is not shown in one word."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(str(word) for word in get_args(hint) if word != "") + "}"
+    names = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
+    return names.get(hint)
 
 
 def as_flags(text: str, aliases: Mapping[str, str]) -> str:
@@ -157,7 +195,8 @@ def as_flags(text: str, aliases: Mapping[str, str]) -> str:
     Args:
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
     """
-    called = {"--adam-betas": "--betas"} | {flag: alias for alias, flag in aliases.items() if " " not in flag}
+    named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from"}  # by `tyro.conf.arg`
+    called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(match: re.Match[str]) -> str:
         name, value = match.group(1), match.group(2)

@@ -6,9 +6,9 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from unveil.errors import UnveilError
 
@@ -22,16 +22,16 @@ class Pull:
 
     Names: diffuser-locomotion, diffuser-maze2d, diffuser-kuka.
 
-    If the download fails, the archive can be downloaded by a browser and put where the message says. Its
-    SHA-256 is recorded and verified by every later call.
+    If the download fails, the archive can be downloaded by a browser and put where the message says. The
+    first download is trusted: its SHA-256 is recorded, and every later call compares the file with it.
 
     Example: unveil weights pull diffuser-locomotion
     """
 
-    name: Positional[str]
-    """name of the archive"""
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """name of the archive: diffuser-locomotion, diffuser-maze2d or diffuser-kuka"""
     out: Path | None = None
-    """folder to create; by default logs/<name>"""
+    """folder to unpack into, which must not exist; by default logs/<name>"""
 
 
 def pull(

@@ -21,19 +21,20 @@ class Results:
     experiment: str = "*"
     """name of the experiments to list; * and ? are wildcards, by default all"""
     json: str | None = None
-    """file for all numbers as JSON; - is standard output"""
+    """file for all scores as JSON; - is standard output"""
     csv: str | None = None
     """file for one row per experiment as CSV; - is standard output"""
     markdown: str | None = None
     """file for a Markdown table; - is standard output"""
     latex: str | None = None
-    """file for the paper's locomotion table with our column, for pdflatex or \\input; - is standard output"""
+    """file for the locomotion table of the Diffuser paper with a column of these scores, for pdflatex or
+    \\input; - is standard output"""
     seed: int = 0
-    """seed of the bootstrap's resamples"""
+    """seed of the bootstrap that gives the confidence intervals of mean scores"""
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """Runs and scores below a folder.
 
     Args:
@@ -49,7 +50,7 @@ class Found:
     numbers: dict[str, Any]
 
 
-def read_results(config: Results) -> Found:
+def read_results(config: Results) -> Listing:
     """Read the runs and scores below a folder.
 
     Raises:
@@ -85,7 +86,7 @@ def read_results(config: Results) -> Found:
         files.append((config.latex, latex(experiments)))
     summary = "\n\n".join(part for part in (runs_table(config.folder), results.lines(rows)) if part)
     nothing = f"no runs and no scores below {config.folder}; start one with: unveil train maze --preset tiny"
-    return Found(
+    return Listing(
         summary or nothing,
         tuple(skipped),
         tuple((target, text) for target, text in files if target is not None),

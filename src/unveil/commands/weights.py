@@ -1,13 +1,13 @@
-"""`unveil weights`: list packaged weights; inspect and convert checkpoints of other programs."""
+"""`unveil weights`: list packaged models; inspect and convert checkpoints of other programs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from unveil.errors import UnveilError
 from unveil.runs.recognised import AS_RECORDED, Reading
@@ -32,9 +32,9 @@ class Inspect:
     """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
     folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
     epoch: str = "latest"
-    """epoch to read: latest, or a number"""
+    """epoch (the number in state_<epoch>.pt) to read: latest, or a number"""
     size: int = 0
-    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
+    """image size in pixels of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
     """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
     by default those of the released models"""
@@ -49,10 +49,10 @@ class Convert:
     Example: unveil weights convert logs/hopper-medium-v2/diffusion runs/hopper --dataset hopper-medium-v2
     """
 
-    folder: Positional[Path]
+    folder: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """experiment of Diffuser, or a folder above experiments, whose relative paths are kept;
     or the file or folder of a policy or an image model"""
-    out: Positional[Path]
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
     """run folder to write"""
     reading: OmitArgPrefixes[Reading] = AS_RECORDED
 
@@ -82,7 +82,7 @@ def convert(config: Convert) -> str:
 
 
 def listing() -> str:
-    """The table of packaged weights: name, recipe, world and size."""
+    """The table of packaged models: name, recipe, task or data, and size."""
     from unveil.runs.checkpoints import ZOO, zoo_names
     from unveil.runs.tables import text_table
 
@@ -90,9 +90,9 @@ def listing() -> str:
     for name in zoo_names():
         described = json.loads((ZOO / name / "config.json").read_text())
         size = sum(f.stat().st_size for f in (ZOO / name).iterdir()) / 2**20
-        world = described.get("maze") or described.get("dataset") or described.get("observation") or "-"
-        rows.append([name, described["recipe"], str(world), f"{size:.2f} MB"])
-    return text_table(["name", "recipe", "world", "size"], rows) if rows else "the zoo is empty"
+        task = described.get("maze") or described.get("dataset") or described.get("observation") or "-"
+        rows.append([name, described["recipe"], str(task), f"{size:.2f} MiB"])
+    return text_table(["name", "recipe", "task or data", "size"], rows) if rows else "no packaged models"
 
 
 def unknown(path: Path) -> NoReturn:

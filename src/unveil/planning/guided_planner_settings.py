@@ -17,7 +17,7 @@ Finite = Annotated[float, Bounds(above=True, below=True)]
 
 @dataclass(frozen=True)
 class GuidedSettings:
-    """How plans are sampled, guided by a value, and chosen.
+    """How plans are sampled, guided by a value function, and chosen.
 
     Raises:
         ValueError: a value of another type or out of range, by name, or `anchored` without `sharpness`.
@@ -26,42 +26,44 @@ class GuidedSettings:
     candidates: Count = 64
     """number of plans sampled per decision"""
     steps: Count = 20
-    """denoising steps per decision; as many as the model was trained with are the published way"""
+    """denoising steps per decision; the published code uses as many as in training"""
     temperature: Annotated[float, Bounds(0, below=True)] = 1.0
-    """factor on the noise; 0 gives the most typical plan"""
+    """factor on the noise; smaller values give more typical and less varied plans, 0 the most typical one"""
     plan_horizon: Count | Literal["auto"] | None = None
-    """rows of a plan; None: as trained; auto: 16, or as trained if those are fewer"""
+    """environment steps of a plan; None: as trained; auto: 16, or as trained if that is fewer"""
     warm_steps: Count | None = None
-    """denoising steps of later decisions, which start from the last plan, moved on by one row and noised
-    again; by default every decision starts from noise"""
+    """denoising steps of all decisions but the first, which then start from the last plan, shifted by one
+    environment step and noised again; by default every decision starts from noise"""
     guidance: Literal["none", "ascend", "mean", "tilted"] = "none"
-    """what the gradient of the value moves: ascend: the state (Diffuser's released code); mean: the mean of
-    each step (the paper); tilted: the denoiser's estimate; none: nothing"""
+    """quantity to which the gradient of the value is added: ascend: the noisy plan (Diffuser's released
+    code); mean: the mean of each denoising step (the paper); tilted: the denoiser's estimate of the clean
+    plan; none: no guidance"""
     scale: float | str = 0.1
-    """guidance scale, in units of its own for each form of guidance; auto chooses it on held-out episodes"""
+    """guidance scale: a factor on the gradient, not comparable between the forms of `guidance`; auto chooses
+    it on held-out episodes"""
     n_guide_steps: Annotated[int, Bounds(0)] = 2
-    """gradient steps per denoising step, for --guidance ascend"""
+    """gradient steps per denoising step, for `guidance=ascend`"""
     t_stopgrad: Annotated[int, Bounds(0)] = 2
-    """diffusion step below which --guidance ascend takes no gradient steps"""
+    """diffusion step below which `guidance=ascend` takes no gradient steps"""
     scale_grad_by_std: bool = True
-    """multiply the gradient by the variance of the denoising step, for --guidance ascend"""
+    """multiply the gradient by the variance of the denoising step, for `guidance=ascend`"""
     select: Literal["critic", "value", "none"] = "critic"
-    """score that ranks candidates: critic: the value of clean plans; value: the value at the smallest noise
-    level (published); none: the first candidate is taken"""
+    """score by which the best candidate is chosen: critic: the value of clean plans; value: the value at the
+    smallest noise level (published); none: take the first candidate"""
     solver: Literal["ddim", "ancestral", "dpmpp"] = "ddim"
-    """sampler, without guidance or with --guidance tilted; the other forms use ancestral"""
+    """sampler, without guidance or with `guidance=tilted`; the other forms of guidance use ancestral"""
     sharpness: Finite | None = None
-    """act by the mean of all candidates, weighted by softmax(sharpness * standardised score), instead of by
+    """act by the mean of all candidates, with weights softmax(sharpness * standardised score), instead of by
     the best one; averages out the noise of single samples (model predictive path integral control, Williams
     et al. 2017)"""
     anchored: bool = False
-    """with --sharpness: replace the candidates' plain mean by the denoiser's estimate at t = 1, which is the
+    """with `sharpness`: replace the candidates' plain mean by the denoiser's estimate at t = 1, which is the
     same mean without sampling error (a control variate)"""
     ask: Annotated[float, Bounds(0, 1)] | None = None
-    """rank of the return that plans are conditioned on, 0 (worst) to 1 (best of the data), for networks
-    conditional on returns; by default `unveil.load` and `unveil eval` use 1 for these"""
+    """rank of the return that plans are conditioned on, from 0 (worst of the data) to 1 (best); only for
+    networks conditional on returns; by default 1 for these"""
     ask_scale: Finite = 1.0
-    """classifier-free guidance scale for --ask: 0 ignores the return, 1 conditions on it, larger values
+    """classifier-free guidance scale for `ask`: 0 ignores the return, 1 conditions on it, larger values
     strengthen the condition"""
     clip: bool = True
     """clamp the denoiser's estimates to the smallest and largest values in the data"""

@@ -14,7 +14,9 @@ AtLeast0 = Annotated[float, Bounds(0, below=True)]
 
 @dataclass(frozen=True)
 class PursuitGains:
-    """Gains and limits of pure pursuit: force = gain * (target - position) - damping * velocity.
+    """Gains and limits of pure pursuit, which follows a plan while acting.
+
+    The force is gain * (target - position) - damping * velocity.
 
     Raises:
         ValueError: a value of another type or out of range, by name.
@@ -27,9 +29,9 @@ class PursuitGains:
     look_ahead: AtLeast0 = 0.95
     """distance in cells, along the path, from its nearest point to the target point"""
     hold_gain: AtLeast0 = 10.0
-    """gain within --hold-radius of the goal"""
+    """gain within `hold_radius` of the goal"""
     hold_damping: AtLeast0 = 1.0
-    """damping within --hold-radius of the goal"""
+    """damping within `hold_radius` of the goal"""
     hold_radius: AtLeast0 = 0.5
     """distance in cells from the goal within which the body is held at the goal"""
     stray: AtLeast0 = 0.6
@@ -52,17 +54,18 @@ class PlannerSettings:
     """
 
     candidates: Annotated[int, Bounds(1)] = 2
-    """number of paths sampled per plan, each with its own horizon; the fastest that stays where data were is
+    """number of paths sampled per plan, each with its own horizon; the fastest that stays near the data is
     chosen"""
     pace: tuple[Positive, Positive] = (0.75, 0.9)
     """shortest and longest horizon, as multiples of the data's median travel time; below 1 plans are faster
     and straighter than the data, until samples leave the data and are no longer chosen"""
     steps: Annotated[int, Bounds(1)] = 2
-    """denoising steps (DDIM)"""
+    """denoising steps per plan (DDIM)"""
     temperature: AtLeast0 = 0.5
     """factor on the initial noise; smaller values give more typical and less varied paths"""
     warm_start: Annotated[float, Bounds(0, 1, above=True)] = 0.6
-    """diffusion time from which a plan that was given up is denoised again, instead of 1"""
+    """diffusion time from which a plan that was given up is denoised again; 1 starts from pure noise; only
+    while acting, not for a single plan"""
     gains: PursuitGains = field(default_factory=PursuitGains)
 
     def __post_init__(self) -> None:

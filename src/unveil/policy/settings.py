@@ -18,14 +18,14 @@ class PolicySettings:
     """
 
     solver: Literal["ddim", "euler", "ddpm", "dpmpp", "heun", "consistency"] | None = None
-    """sampler; by default ddim, which for flow matching is Euler's method; distilled students use
+    """sampler; by default ddim (for flow matching this is Euler's method), for distilled students
     consistency"""
     sampling_steps: Annotated[int, Bounds(1)] | None = None
-    """denoising steps per decision; by default 10, and 2 for distilled students"""
+    """denoising steps per decision; by default 10, for distilled students 2"""
     n_action: Annotated[int, Bounds(1)] | None = None
     """actions to execute per chunk; by default as trained, or fewer if a chunk holds no more after a delay"""
     temperature: Annotated[float, Bounds(0, below=True)] = 1.0
-    """factor on the initial noise; below 1 samples vary less"""
+    """factor on the initial noise; smaller values give more typical and less varied actions"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -24,7 +24,7 @@ class RunFlags:
     steps: Annotated[int, Bounds(1)] = 5_000
     """number of optimizer steps"""
     batch_size: Annotated[int, Bounds(0)] = 0
-    """samples per batch; 0: the recipe's default"""
+    """samples per batch; 0, only for image models: 32 for colour images, otherwise 128"""
     accumulate: Annotated[int, Bounds(1)] = 1
     """batches per optimizer step (gradient accumulation), in each process of torchrun"""
     learning_rate: Annotated[float, Bounds(0, above=True, below=True)] = 1e-3
@@ -34,7 +34,7 @@ class RunFlags:
     final_fraction: Annotated[float, Bounds(0, 1)] = 0.02
     """final learning rate as a fraction of the peak; 1 keeps it constant"""
     weight_decay: Annotated[float, Bounds(0, below=True)] = 0.0
-    """weight decay of AdamW"""
+    """weight decay of AdamW; 0 is Adam"""
     adam_betas: Annotated[
         tuple[Annotated[float, Bounds(0, 1, below=True)], Annotated[float, Bounds(0, 1, below=True)]],
         arg(name="betas"),
@@ -47,9 +47,10 @@ class RunFlags:
     ema_power: Annotated[float, Bounds(0, below=True)] = 0.75
     """warm-up exponent of the EMA: the decay after step k is at most 1 - (1 + k)^-power; 0: constant decay"""
     bfloat16: bool | None = None
-    """bfloat16 autocast; by default it is used if it is measured to be faster at the start of the run"""
+    """compute in bfloat16 where that is safe (autocast); by default if it is measured to be faster at the
+    start of the run"""
     compile: bool = False
-    """compilation of the network by torch.compile; needs a C++ compiler, and minutes at the start"""
+    """compile the network with torch.compile; needs a C++ compiler, and takes minutes at the start"""
     save_every: Annotated[int, Bounds(1)] = 1_000
     """steps between checkpoints"""
     keep: Annotated[int, Bounds(0)] = 1
@@ -58,13 +59,15 @@ class RunFlags:
     """steps between samples from the averaged weights, written to samples/ of the run folder;
     a multiple of `save_every`; 0: at each checkpoint; -1: none"""
     log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
-    """tracker that receives the metrics besides metrics.jsonl"""
+    """tracker that receives the metrics too; they are always written to metrics.jsonl of the run folder"""
     out: Path | None = None
-    """run folder; by default runs/ followed by the recipe's name"""
+    """run folder to write; by default runs/ and the recipe's name; for mazes runs/maze-<maze>-<preset>; for
+    locomotion and value the folder that --logbase describes, which --out replaces"""
     resume: bool = False
-    """continuation from the newest undamaged checkpoint of the run folder"""
+    """continue from the newest undamaged checkpoint of the run folder"""
     new_data: bool = False
-    """with `resume`: continuation with more or fewer data; their statistics stay those of the checkpoint"""
+    """with `resume`: continue with more or fewer data; the statistics that normalise the data stay those of
+    the checkpoint"""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of the initial weights, batches, times and noise"""
     device: str = "auto"
@@ -101,7 +104,8 @@ class JobFlags:
     threads: Annotated[int, Bounds(0)] = 0
     """number of CPU threads; 0 lets torch decide"""
     json: str | None = None
-    """file for the result as JSON, with commit, machine and versions; - is standard output"""
+    """file for the result as JSON, with commit, machine and versions; - is standard output; by default no
+    file"""
 
     def __post_init__(self) -> None:
         check_fields(self)

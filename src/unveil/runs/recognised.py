@@ -13,14 +13,14 @@ class Reading:
     """What a checkpoint of another program does not record."""
 
     epoch: str = "latest"
-    """epoch to read: latest, or a number"""
+    """epoch (the number in state_<epoch>.pt) to read: latest, or a number"""
     raw: bool = False
-    """use of the weights themselves, not their average (EMA)"""
+    """use the raw weights instead of their moving average (EMA)"""
     dataset: str | None = None
     """training data of a Diffuser, by name or file, for the statistics of its normaliser;
     by default plans stay normalised"""
     size: int = 0
-    """side in pixels of the images of an image model whose checkpoint does not record it; 0: as recorded"""
+    """image size in pixels of an image model whose checkpoint does not record it; 0: as recorded"""
     flags: str = ""
     """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
     by default those of the released models"""

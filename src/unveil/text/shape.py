@@ -21,19 +21,20 @@ class TextShape:
     """
 
     vocabulary: Annotated[int, Bounds(3, 2**24 - 1)] = 258
-    """number of tokens V, end-of-text and [MASK] included; a training takes it from the tokenizer"""
+    """number of tokens V, end-of-text and [MASK] included; a training takes it from the tokenizer and refuses
+    another number: choose it by `unveil data text --vocabulary`"""
     context: Annotated[int, Bounds(1, 10**6)] = 256
     """number of tokens of the longest sequence that the model is trained on"""
     width: Annotated[int, Bounds(2, 10**5)] = 192
-    """width of the transformer, a multiple of twice --heads"""
+    """width of the transformer, a multiple of twice `heads`"""
     depth: Annotated[int, Bounds(1, 10**4)] = 6
     """number of transformer blocks"""
     heads: Annotated[int, Bounds(1, 10**4)] = 6
     """number of attention heads"""
     kv_heads: Annotated[int, Bounds(0, 10**4)] = 0
-    """number of heads of keys and values (grouped-query attention); 0: as many as --heads"""
+    """number of heads of keys and values (grouped-query attention); 0: as many as `heads`"""
     hidden: Annotated[int, Bounds(0, 10**7)] = 0
-    """hidden width of SwiGLU; 0: 8/3 of the width"""
+    """hidden width of the feed-forward part (SwiGLU); 0: 8/3 of `width`"""
     theta: Annotated[float, Bounds(0, above=True, below=True)] = 10_000.0
     """base of the rotary position embedding"""
     tied: bool = False
@@ -48,8 +49,8 @@ class TextShape:
     """number of tokens per block of block diffusion (BD3): each block is masked diffusion conditioned on the
     blocks before it. 0: masked diffusion of the whole sequence"""
     causal: bool = False
-    """train an autoregressive model with the same transformer, for comparison; --form and --times have no
-    effect"""
+    """train an autoregressive model with the same transformer, for comparison; `form` and `times` are then
+    not used"""
 
     def __post_init__(self) -> None:
         check_fields(self)

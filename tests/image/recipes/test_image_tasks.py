@@ -351,3 +351,16 @@ def test_the_judge_must_not_be_the_guide(base, capsys):
         == 2
     )
     assert "trained on noisy images" in capsys.readouterr().err
+
+
+def test_a_folder_of_samples_is_read_without_its_grid(base, tmp_path, capsys):
+    made, again = tmp_path / "made", tmp_path / "again"
+    assert sample(base, "model", "--steps", "2", "--out", str(made), n=3) == 0
+    flags = ["--from", str(made), "--task", "img2img", "--steps", "2", "--out", str(again)]
+    assert sample(base, "model", *flags, n=3) == 0
+    assert f"left out {made / 'grid.png'}: a grid that unveil wrote" in capsys.readouterr().err
+    one = ["--given", *(str(made / f"000{k}.png") for k in range(3)), "--task", "img2img", "--steps", "2"]
+    assert sample(base, "model", *one, "--out", str(tmp_path / "one"), n=3) == 0
+    for k in range(3):
+        name = f"000{k}.png"
+        np.testing.assert_array_equal(picture(again / name), picture(tmp_path / "one" / name))

@@ -193,7 +193,7 @@ def test_a_conversation_remembers_and_forgets(base, monkeypatch, capsys):
     assert any(
         "the model's context is 48; give a shorter prompt" in line for line in out
     )  # and the conversation goes on
-    assert any("the context of 48 tokens is full: 2 older turns are forgotten" in line for line in out)
+    assert any("the context of 48 tokens is full: 2 older messages are dropped" in line for line in out)
     monkeypatch.setattr("builtins.input", lambda prompt="": (_ for _ in ()).throw(EOFError))
     assert main(["chat", *flags]) == 0
 

@@ -339,7 +339,7 @@ def broken(folder: Path, how: str) -> None:
         ("norm", "layer_norm_type is default, ours is rms"),
         ("no mask", "no mask_token_id that makes sense"),
         ("config", "config.json: damaged"),
-        ("theta", "theta must be a finite number above 0, got inf"),
+        ("theta", "rope_theta must be a finite number above 0, got inf"),
         ("template", "chat_template.jinja: cannot be read"),
         (
             "twice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
+from unveil.files.notes import note
 from unveil.image.data.folder_listing import kinds, left_out, listed, natural
 from unveil.image.data.images import ImageSet, check_square
 from unveil.image.data.picture_files import SUFFIXES, Unreadable, read_image_file
@@ -94,7 +96,7 @@ def class_names(folder: Path) -> list[str] | None:
 
 def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> UInt8[np.ndarray, "N C H W"]:
     """Read image files, and those of folders, in this order, as grey (channels 1) or RGB (3, where grey
-    images get three equal channels).
+    images get three equal channels). Grids that unveil wrote beside the images of a folder are left out.
 
     Raises:
         UnveilError: no image, one that cannot be read or is coloured where grey is needed, or mixed sizes.
@@ -103,7 +105,7 @@ def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> 
     for path in paths:
         if not path.exists():
             raise UnveilError(f"{path}: no such file or folder")
-        files = (path,) if not path.is_dir() else listed(path).files
+        files = (path,) if not path.is_dir() else _without_grids(listed(path).files)
         if not files:
             raise _empty(path, left_out(listed(path)))
         for file in files:
@@ -120,3 +122,20 @@ def read_image_files(paths: Sequence[Path], reading: Reading, channels: int) -> 
                 raise UnveilError(f"mixed sizes: {file} is {w} x {h}, {paths[0]} {b} x {a}")
             found.append(np.broadcast_to(picture, (channels, *picture.shape[1:])))
     return np.stack(found)
+
+
+def _without_grids(files: Sequence[Path]) -> Sequence[Path]:
+    """Leave out the grid.png of `unveil sample image`, with a note, if there are other files."""
+    from unveil.files.pictures import read_parameters
+
+    grids: list[Path] = []
+    for file in files:
+        with suppress(UnveilError):
+            if file.name == "grid.png" and read_parameters(file):
+                grids.append(file)
+    if not grids or len(grids) == len(files):
+        return files
+    note(
+        f"left out {', '.join(map(str, grids))}: a grid that unveil wrote, of images that are read one by one"
+    )
+    return [file for file in files if file not in grids]

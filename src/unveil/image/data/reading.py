@@ -20,12 +20,12 @@ class Reading:
     """
 
     size: Annotated[int, Bounds(0)] = 0
-    """side of the images in pixels; 0: that of the files"""
+    """side of the images in pixels; 0: the side of the files, which must all be square and of one size"""
     fit: Fit = "exact"
-    """how images of other sizes become --size: exact refuses them; crop scales the shorter side and takes the
+    """how images of other sizes become `size`: exact refuses them; crop scales the shorter side and takes the
     middle square; resize ignores the aspect ratio"""
     background: Background = ""
-    """colour behind transparent pixels; by default files with transparent pixels are refused"""
+    """colour behind transparent pixels; default: files with transparent pixels are refused"""
     skip_corrupt: bool = False
     """leave out files that cannot be read, and list them"""
 

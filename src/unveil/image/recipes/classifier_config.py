@@ -23,14 +23,14 @@ class TrainClassifier:
     """
 
     preset: Literal["tiny", "default"] = "default"
-    """tiny learns in minutes on a CPU"""
+    """set of defaults, which other flags change: tiny learns in minutes on a CPU"""
     schedule: Literal["linear", "cosine", "flow", "karras"] = "linear"
-    """noise schedule of the model to guide: linear for --method ddpm, cosine for iddpm, v and the default of
-    colour images, flow, or karras for edm"""
+    """noise schedule of the model to guide. By the `--method` of that model: linear for ddpm, cosine for
+    iddpm and v, karras for edm, flow for flow; without one, linear for grey and cosine for colour images"""
     diffusion_steps: Annotated[int, Bounds(1)] = 1000
-    """number of steps T of the table, as the model's"""
+    """number of steps T in the table of betas; it must be that of the model to guide"""
     clean: bool = False
-    """train on images without noise, for unveil eval image --judge"""
+    """train on images without noise, for `unveil eval image --judge`"""
     images: Data = IMAGES
     network: Network = HALF
     run: Run = RunFlags(

@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
@@ -28,42 +28,47 @@ class TrainImage:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny learns in minutes on a CPU; default has about 2.7 M parameters; paper is DDPM's model of CIFAR-10,
-    for a GPU"""
+    """set of defaults, which other flags change: tiny learns in minutes on a CPU; default has about 2.7 M
+    parameters; paper is DDPM's model of CIFAR-10, for a GPU"""
     method: Literal["", "ddpm", "iddpm", "v", "edm", "flow"] = ""
     """DDPM, Improved DDPM (cosine schedule, learned variance), v-prediction on the cosine schedule, EDM, or
-    flow matching; sets the next three flags. By default ddpm for grey images, and --schedule cosine
-    --predicts x0 --min-snr 5 for colour images"""
+    flow matching: sets `schedule`, `predicts` and `learned_variance`. Default: chosen by the images, for grey
+    ones ddpm, for colour ones `schedule=cosine` `predicts=x0` `min_snr=5` `batch_size=32`"""
     schedule: Literal["", "linear", "cosine", "flow", "karras"] = ""
-    """noise schedule: a table of betas (linear, cosine), or the schedule of flow matching or EDM (karras); by
-    default that of --method"""
+    """noise schedule: a table of betas (linear, cosine), or the schedule of flow matching or EDM (karras);
+    default: chosen by `method`"""
     predicts: Literal["", "eps", "x0", "v", "flow", "edm"] = ""
-    """prediction target of the network; by default that of --method"""
+    """prediction target of the network: the noise (eps), the clean image (x0), v, the velocity of flow
+    matching, or EDM's scaled output; default: chosen by `method`"""
     learned_variance: bool = False
     """learn the variance of each step too (Improved DDPM)"""
     diffusion_steps: Annotated[int, Bounds(1)] = 1000
-    """number of steps T of the table"""
+    """number of steps T in the table of betas, for the schedules linear and cosine"""
     sigma_data: Annotated[float, Bounds(0, above=True)] = 0.5
-    """standard deviation of the data in -1 .. 1, which scales EDM's inputs and outputs"""
+    """standard deviation of the pixels, scaled to -1 .. 1; used only with `predicts=edm`, whose inputs and
+    outputs it scales"""
     loss: Literal["", "simple", "hybrid", "vlb"] = ""
     """simple: squared error; hybrid: squared error and the variational bound, for a learned variance; vlb:
-    the bound alone. By default hybrid with --learned-variance, else simple"""
+    the bound alone. Default: hybrid with `learned_variance`, else simple"""
     importance: bool | None = None
-    """sample times in proportion to their past losses (Improved DDPM); by default only with --loss vlb"""
+    """True or False: sample times in proportion to their past losses (Improved DDPM); default: only with
+    `loss=vlb`"""
     min_snr: Annotated[float, Bounds(0)] | None = None
-    """gamma of the min-SNR loss weights, 5 in the paper; 0 disables them; by default 5 for colour images,
-    else 0"""
+    """gamma of the min-SNR loss weights, 5 in the paper; 0 disables them; default: 5 for colour images, else
+    0"""
     classes: bool = False
     """condition the network on the class: subfolder, prefix of the file name, or label"""
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
     """probability of dropping the class during training, for classifier-free guidance"""
     upsample: Annotated[int, Bounds(1)] = 1
-    """train an upsampler, conditioned on the image at 1 / upsample of its size; 1 disables it"""
+    """factor of an upsampler, conditioned on the image at 1 / `upsample` of its size; 1: train an ordinary
+    model"""
     images: Data = IMAGES
     network: Network = NETWORK
     start_from: str | None = None
-    """run, checkpoint or zoo name to initialise the weights from (converted checkpoints too); the new run
-    takes over its network and diffusion; by default random weights"""
+    """run folder, checkpoint folder (also a converted one) or name of a packaged model (see `unveil weights`)
+    whose weights the training begins with; its network shape, noise schedule and prediction target are kept.
+    Default: random weights"""
     run: Run = RunFlags(steps=8_000, save_every=500, out=Path("runs/image"))
 
     def __post_init__(self) -> None:
@@ -72,55 +77,59 @@ class TrainImage:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """Sample images, one by one and as a grid, and on request an animation. Their PNG files hold the settings
-    that made them.
+    """Sample images: a PNG file of each, a grid of all, and with --watch an animation. The PNG files hold the
+    settings that made them.
 
     Example: unveil sample image --checkpoint runs/image -n 64 --class 3 --scale 2 --out samples
     """
 
     checkpoint: str = "runs/image"
-    """run folder, checkpoint folder or zoo name"""
-    n: Annotated[int, Bounds(1)] = 64
+    """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
+    weights`)"""
+    n: Annotated[int, Bounds(1), arg(aliases=("-n",))] = 64
     """number of images"""
-    label: tuple[int | str, ...] = ()
-    """--class: classes of the images in turn, by number from 0 or by name; -1: unconditional; by default all
-    classes"""
+    label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
+    """classes of the images in turn, by number from 0 or by name; -1: unconditional; default: all classes in
+    turn"""
     settings: Settings = SAMPLING
     classifier: str = ""
-    """run of unveil train classifier whose gradient guides towards the classes; the model itself may be
-    unconditional"""
-    given: tuple[str, ...] = ()
-    """--from: image files, or folders of them, used in turn: for --task, --restore and upsamplers"""
+    """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
+    may be unconditional; default: no classifier"""
+    given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
+    """image files, or folders of them, used in turn: input of `task`, `restore` and upsamplers"""
     task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
-    """what to do with the images of --from. img2img: noise them to --strength and denoise; inpaint: generate
-    what --mask covers (RePaint); reconstruct: invert to noise and back (ddim); interpolate: between two of
-    them (ddim)"""
+    """what to do with the images of `given`. img2img: noise them to `strength` and denoise them; inpaint:
+    generate the part that `mask` covers (RePaint); reconstruct: invert them to noise and sample from it
+    (`solver=ddim`); interpolate: sample between the noises of two images (`solver=ddim`)"""
     restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
-    """degradation of the images of --from, which are restored by guidance towards the measurement"""
+    """kind of degradation of the images of `given`, which are restored: sampling is guided towards images
+    whose degradation equals them. denoise: noise; inpaint: the part that `mask` covers is missing; deblur:
+    Gaussian blur; superres: low resolution"""
     mask: str = ""
-    """image file whose bright half is generated by --task inpaint and --restore inpaint"""
+    """image file for inpainting: where it is brighter than half, the image is generated"""
     noise: Annotated[float, Bounds(0, inf, above=True, below=True)] = 5.0
-    """standard deviation of the noise in the images of --restore, in levels of 0 .. 255"""
+    """standard deviation of the noise in the images, in levels of 0 .. 255, with `restore`"""
     blur: Annotated[float, Bounds(0, inf, above=True, below=True)] = 1.0
-    """standard deviation of the blur of --restore deblur, in pixels"""
+    """standard deviation of the Gaussian blur, in pixels, with `restore=deblur`"""
     factor: Annotated[int, Bounds(1)] = 2
-    """enlargement of --restore superres"""
+    """factor by which the images are enlarged, with `restore=superres`"""
     degrade: bool = False
-    """degrade (or shrink) the images of --from first, and measure how well they are restored"""
+    """degrade the images of `given` first (for an upsampler, shrink them), and print the PSNR of the results
+    beside that of simple filters; use it with intact images, to measure the restoration"""
     fit: Fit = "exact"
-    """how images of --from with other sizes become the model's size: refuse them, crop the middle square, or
-    resize"""
+    """how images of `given` become the model's size: exact refuses other sizes; crop scales the shorter side
+    and takes the middle square; resize ignores the aspect ratio"""
     background: Background = ""
-    """colour behind transparent pixels of --from; by default such images are refused"""
+    """colour behind transparent pixels of the images of `given`; default: such images are refused"""
     batch_size: Annotated[int, Bounds(1)] = 64
     """images per batch; lower it if memory runs out"""
     out: Path = Path("samples")
-    """output folder for grid.png, 0000.png and so on, and denoising.gif with --watch"""
+    """output folder for grid.png, 0000.png and so on, and with `watch` denoising.gif"""
     from_png: Path | None = None
-    """PNG file whose images are made again, bit for bit on the same machine; only --out, --device, --threads,
-    --watch and --json apply"""
+    """PNG file of an earlier sample, whose images are made again, bit for bit on the same machine; of the
+    other flags only `out`, `device`, `threads`, `watch` and `json` are used"""
     watch: bool = False
-    """write an animation of the belief about x_0 during sampling"""
+    """write denoising.gif, an animation of the predicted clean images during sampling"""
     job: Job = JobFlags()
 
     def __post_init__(self) -> None:
@@ -136,25 +145,28 @@ class EvalImage:
     """
 
     checkpoint: str = "runs/image"
-    """run folder, checkpoint folder or zoo name"""
+    """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
+    weights`)"""
     data: str | None = None
-    """images to compare with, as --data of unveil train image; by default the model's own data"""
+    """images to compare with, as `unveil train image --data` takes them; default: the model's own data"""
     n: Annotated[int, Bounds(4)] = 2000
-    """number of images to make, and to compare with"""
+    """number of images to sample, and of training images to compare them with; the data must have twice as
+    many"""
     extractor: Literal["auto", "squeezenet", "judge", "pixels"] = "auto"
-    """features to compare: SqueezeNet's (weights below $UNVEIL_DATA/models), those of --judge, or pixels;
-    auto takes SqueezeNet if its weights are there, else pixels"""
+    """features to compare: those of SqueezeNet (whose weights are not part of unveil; they are read from
+    $UNVEIL_DATA/models/squeezenet1_0_imagenet.npz), those of `judge`, or pixels; auto takes SqueezeNet if its
+    weights are there, else pixels"""
     judge: str = ""
-    """run of unveil train classifier --clean that counts images of the requested class; by default a linear
-    classifier of the features"""
+    """run folder of `unveil train classifier --clean`, which measures the class accuracy: the fraction of
+    images of the requested class; default: a linear classifier of the features"""
     bits: Annotated[int, Bounds(-1)] = -1
-    """number of held-out images for bits per dimension, with one network call per step of the table; 0: none;
-    by default 32, if the model has a table and images were held out"""
+    """number of held-out images for bits per dimension, with one network call per step of the model's table
+    of betas; 0: none; -1: 32 if the model has such a table and images were held out, else none"""
     bits_variance: Literal["small", "large"] = "large"
-    """variance of the steps in that bound, if the model did not learn it"""
+    """variance of the steps in the bits per dimension, if the model did not learn it"""
     settings: Settings = SAMPLING
     classifier: str = ""
-    """run of unveil train classifier that guides the samples"""
+    """run folder of `unveil train classifier`, whose gradient guides the samples; default: no classifier"""
     batch_size: Annotated[int, Bounds(1)] = 100
     """images per batch; lower it if memory runs out"""
     job: Job = JobFlags()
@@ -273,19 +285,20 @@ class DemoImage:
     """
 
     checkpoint: str | None = None
-    """zoo name, run folder or checkpoint folder; by default a packaged image model"""
+    """run folder, checkpoint folder, or name of a packaged model (see
+    `unveil weights`); default: fashion-mnist, which is packaged"""
     rows: Annotated[int, Bounds(1)] = 6
     """images per class"""
     scale: float = 2.0
-    """scale of classifier-free guidance, if the model was trained for it"""
+    """scale of classifier-free guidance, if the model was trained with classes; 1 disables it"""
     steps: int = 20
-    """steps of DPM-Solver++"""
+    """number of steps of DPM-Solver++"""
     out: Path = Path("demo")
     """output folder for images.png and images.gif"""
     seed: int = 0
     """seed of the noise"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+    """device: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -311,7 +324,7 @@ SAMPLE = Verb(
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
     "checkpoint n label solver steps scale given task restore from_png out watch seed",
-    aliases={"-n": "--n", "--class": "--label", "--from": "--given"},
+    aliases={"--label": "--class", "--given": "--from"},  # older names
 )
 DEMO = Verb(
     {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", "checkpoint out"

@@ -103,7 +103,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
     return f"""
 {picture}: {count} images{kinds}
-{animation}: the belief about the images during sampling
+{animation}: the predicted clean images during sampling
 ({name}, {made.calls} steps of DPM-Solver++, guidance {scale:g}, {perf_counter() - began:.0f} s)
 
 next:{demos}

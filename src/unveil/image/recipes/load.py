@@ -43,7 +43,8 @@ class Opened(NamedTuple):
 
 
 def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None]:
-    """The checkpoints of an image model and of the classifier that guides it, by path or zoo name.
+    """The checkpoints of an image model and of the classifier that guides it, by path or by name of a
+    packaged model.
 
     Args:
         classifier: "": none.

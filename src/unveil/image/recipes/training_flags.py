@@ -23,16 +23,16 @@ class TrainingImages:
     """
 
     data: str = "fashion-mnist"
-    """folder of images, .npz or .npy file, fashion-mnist, or cifar-10-binary.tar.gz; relative to this folder
-    or to $UNVEIL_DATA"""
+    """folder of images, .npz or .npy file, fashion-mnist, or cifar-10-binary.tar.gz; looked for in the
+    current folder, then in $UNVEIL_DATA"""
     reading: OmitArgPrefixes[Reading] = READING
     styles: tuple[str, ...] = ()
-    """styles to train on, for a .npz file with records; by default all but openmoji, whose licence would bind
-    the weights"""
+    """styles to train on, for a .npz file with a .json file beside it that names the style of each image,
+    such as emoji64.npz; default: all but openmoji, whose licence would bind the weights"""
     hold_out: Annotated[float, Bounds(0, 1, below=True)] = 0.05
-    """fraction of the images to hold out, if the data have no test images of their own"""
+    """fraction of the images to hold out for evaluation, if the data have no test images of their own"""
     flip: bool = False
-    """mirror half of the images from left to right"""
+    """mirror each image from left to right with probability 1/2"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -40,34 +40,35 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class UNetFlags:
-    """Shape of the U-Net, or of the first half of it that a classifier is.
+    """Shape of the U-Net (a classifier is its first half).
 
     Raises:
         ValueError: a value of another type or out of range, by name.
     """
 
     width: Positive = 48
-    """channels of the first level"""
+    """number of channels of the first level"""
     multiples: tuple[Positive, ...] = (1, 2, 2)
-    """channels of each level as multiples of --width"""
+    """channels of each level as multiples of `width`; each level has half the side of the one before"""
     blocks: Positive = 1
-    """residual blocks per level; the U-Net's way up has one more"""
+    """number of residual blocks per level; the U-Net's decoder has one more"""
     attention: tuple[int, ...] = (7, 8)
-    """feature map sides of the levels with attention; the middle always has it"""
+    """attention at the levels whose feature maps have one of these sides, in pixels; the middle of the
+    network always has it"""
     head_width: Annotated[int, Bounds(0)] = 0
-    """channels per attention head; 0: a single head"""
+    """number of channels per attention head; 0: a single head"""
     groups: Positive = 16
     """number of groups of GroupNorm"""
     scale_shift: bool = True
-    """time embeddings scale and shift the features (AdaGN) instead of being added"""
+    """scale and shift the features by the time embedding (AdaGN) instead of adding it"""
     big_gan: bool = False
     """resample inside residual blocks (BigGAN) instead of by convolutions"""
     dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0
-    """patch size: stem x stem pixels are folded into channels, which is faster; 1 disables it; for more than
-    2 use --predicts x0 --min-snr 5. By default 4 for colour images of 48 pixels or more, else 2, or what
-    divides the side"""
+    """patch size: `stem` x `stem` pixels are folded into channels, which is faster; 1 disables it. 0, only
+    for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side). A diffusion
+    model with more than 2 should predict x_0 with min-SNR loss weights"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -79,15 +79,15 @@ def returns_to_go(
     if not 0.0 < discount <= 1.0:
         raise ValueError(f"discount must lie in (0, 1], got {discount}")
     rewards = episodes.rewards.astype(np.float64) + termination_penalty * episodes.terminals
-    found = np.empty(len(rewards), np.float32)
+    following = np.empty(len(rewards), np.float32)
 
     def earlier(after: float, reward: float) -> float:
         return reward + discount * after
 
     for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
         backwards = accumulate(rewards[start:end][::-1].tolist(), earlier)
-        found[start:end] = np.fromiter(backwards, np.float64, end - start)[::-1]
-    return found
+        following[start:end] = np.fromiter(backwards, np.float64, end - start)[::-1]
+    return following
 
 
 def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

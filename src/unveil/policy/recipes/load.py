@@ -95,7 +95,7 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def shape_of(config: Mapping[str, Any]) -> PolicyShape:
-    """The shape that a run's config.json describes; without a condition, or with "auto", the network's own."""
+    """The shape that a run's config.json describes; without a condition, or with "auto", the network's."""
     usual = "tokens" if config["network"] == "transformer" else "film"
     condition = config.get("condition", "auto")
     return PolicyShape(
@@ -157,7 +157,7 @@ def load_policy_model(
 def load_policy(
     folder: Path, device: str = "auto", seed: int = 0, settings: PolicySettings | None = None, **fields: Any
 ) -> Policy:
-    """A `Policy` from a run folder, a checkpoint folder or a zoo folder (`loading.py` finds it by name).
+    """A `Policy` from a run folder, a checkpoint folder or the folder of a packaged model.
 
     Args:
         fields: fields of `PolicySettings`, in place of those of `settings`.

@@ -57,7 +57,7 @@ def converse(config: ChatText, lines: Iterable[str], say: Callable[[str], object
         while len(kept) > 2 and len(encode_chat(tokens, [*first, *kept])) + length > context:
             kept = kept[2:]
         if dropped := len(turns) - len(kept):
-            say(f"(the context of {context} tokens is full: {dropped} older turns are forgotten)")
+            say(f"(the context of {context} tokens is full: {dropped} older messages are dropped)")
             turns = kept
         try:
             with shown(model, config.watch, 0, lambda row: answer_of(tokens, row[-length:])) as show:

@@ -35,9 +35,10 @@ class ModelFlags:
     """Which text model is used."""
 
     checkpoint: str = "runs/text"
-    """a run folder, a checkpoint folder, a zoo name, or a folder of LLaDA's weights"""
+    """run folder, checkpoint folder, name of a packaged model such as text-shakespeare (see `unveil
+    weights`), or folder of LLaDA's weights"""
     adapter: str | None = None
-    """folder of LoRA weights for this model, ours or PEFT's"""
+    """folder of LoRA weights for this model: a run of `unveil train text --lora-rank`, or one of PEFT"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -60,19 +61,20 @@ class DataText:
     """
 
     data: str = "text/tinyshakespeare.txt.gz"
-    """text file, jsonl or .json array (each also as .gz), .parquet, or a folder of these; also searched below
-    $UNVEIL_DATA"""
+    """text file, jsonl or .json array (each also as .gz), .parquet, or a folder of these; looked for in the
+    current folder, then in $UNVEIL_DATA"""
     files: Files = TextFiles()
     tokenizer: Literal["bpe", "bytes"] = "bpe"
     """byte-pair encoding learned from the data, or plain bytes"""
     vocabulary: int = 1024
-    """number of tokens of the byte-pair encoding, including the 256 bytes and 2 special tokens"""
+    """number of tokens with `tokenizer=bpe`, including the 256 bytes and 2 special tokens; more make the same
+    text shorter, and the network larger"""
     hold_out: Fraction = 0.1
     """fraction of the characters, at the end of the text, that is held out for evaluation"""
     out: Path | None = None
-    """folder to write; by default in the cache, $UNVEIL_HOME/text/<name>-<tokenizer>"""
+    """folder to write; default: $UNVEIL_HOME/text/<name>-<tokenizer>, in the cache"""
     json: str | None = None
-    """file for the numbers, as JSON; - for standard output"""
+    """file for the numbers, as JSON; - is standard output"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -101,28 +103,32 @@ class TrainText:
     responses, Alpaca's fields, or turns under "messages" (OpenAI, TRL) or "conversations" (ShareGPT); only
     responses are masked"""
     prompt_field: str = "prompt"
-    """name of the prompt's field in --sft"""
+    """name of the prompt's field in the file of `sft`"""
     response_field: str = "response"
-    """name of the response's field in --sft"""
+    """name of the response's field in the file of `sft`"""
     checkpoint: str | None = None
-    """model to continue from, with its shape and tokenizer: a run, a checkpoint folder, a zoo name, or a
-    folder of LLaDA's weights"""
+    """model whose weights the training begins with, and whose shape and tokenizer are kept: a run folder, a
+    checkpoint folder, the name of a packaged model (see `unveil weights`), or a folder of LLaDA's weights.
+    Default: random weights"""
     lora_rank: Annotated[int, Bounds(0)] = 0
     """rank of the low-rank updates (LoRA) that are trained in place of the checkpoint's weights; 0 trains all
     weights"""
     lora_alpha: Annotated[float, Bounds(0, above=True, below=True)] = 16.0
-    """scale of the low-rank updates, which are multiplied by alpha / rank"""
+    """scale of the low-rank updates: they are multiplied by `lora_alpha` / `lora_rank`"""
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "attn_out")
-    """linear layers that LoRA updates; those of the feed-forward part are ff_proj, up_proj and ff_out"""
+    """linear layers that LoRA updates; by default those of attention; those of the feed-forward part are
+    ff_proj, up_proj and ff_out"""
     shape: OmitArgPrefixes[TextShape] = SHAPE
     form: Form = "l"
     """form of the loss. l: a random number l of tokens is masked, and the loss is their mean; t: each token
-    is masked with probability t and weighted by 1/t, as published. Both have the same mean; l varies less"""
+    is masked with probability t and weighted by 1/t, as published. Both have the same mean; l has a lower
+    variance"""
     times: Times = "stratified"
-    """how the times t of a batch are sampled with --form t; the numbers l of --form l are always
-    stratified"""
+    """how the times t of a batch are sampled with `form=t`; antithetic: in pairs t and 1 - t. The numbers l
+    of `form=l` are always stratified"""
     truncated: Annotated[float, Bounds(0, 1)] = 0.01
-    """fraction of batches that are cut to a random length, so that short texts are learned, too"""
+    """fraction of batches that are cut to a random length, so that texts shorter than `context` are learned,
+    too; 0.01 is LLaDA's; 0 disables it"""
     run: Run = RunFlags(batch_size=16, weight_decay=0.1, adam_betas=(0.9, 0.95), out=Path("runs/text"))
 
     def __post_init__(self) -> None:
@@ -160,7 +166,8 @@ class SampleText:
     """text with gaps to fill, in place of a prompt: "To be, [*8] that is the question" has a gap of 8
     tokens"""
     count: Annotated[int, Bounds(1)] = 1
-    """number of samples, in one batch; sample i uses the seed --seed + i, whatever their number"""
+    """number of samples, in one batch; sample i uses the seed `seed` + i, so that more samples do not change
+    the first ones"""
     writing: Writing = SAMPLED
     watch: bool = False
     """show the tokens as they are revealed"""
@@ -179,13 +186,13 @@ class ChatText:
 
     Example: unveil chat --checkpoint runs/chat
 
-    Example: unveil chat --checkpoint LLaDA-8B-Instruct --prompt "What is a mask?" "And why?" --json -
+    Example: unveil chat --checkpoint LLaDA-8B-Instruct --prompt "What is a mask?" "What is a token?" --json -
     """
 
     model: Model = ModelFlags()
     prompt: tuple[str, ...] = ()
-    """messages to answer before the program ends, each in a chat of its own, all in one batch; by default a
-    conversation"""
+    """messages to answer, each in a chat of its
+    own that does not see the others, after which the program ends; default: an interactive chat"""
     system: str = ""
     """system message, at the beginning of each chat"""
     writing: Writing = ANSWERED
@@ -207,17 +214,18 @@ class DemoText:
     """
 
     checkpoint: str | None = None
-    """a zoo name, a run folder or a checkpoint folder; by default the packaged text model"""
+    """run folder, checkpoint folder, or name of a packaged model (see
+    `unveil weights`); default: the packaged text model"""
     prompt: str = "ROMEO:"
     """beginning of the passage"""
     infill: str = "To be, [*8] that is the question"
-    """line with a gap"""
+    """line with a gap to fill: [*8] is a gap of 8 tokens"""
     length: Annotated[int, Bounds(1)] = 128
     """number of tokens of the passage"""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """seed of both texts"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+    """device: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -232,27 +240,28 @@ class EvalText:
 
     model: Model = ModelFlags()
     data: str | None = None
-    """text to score, as `unveil data text` takes it; by default the held-out part of the training data"""
+    """text to score, as `unveil data text` takes it; default: the held-out part of the training data"""
     files: Files = TextFiles()
     draws: Annotated[int, Bounds(1)] = 8
-    """number of network calls per piece, each with another number of masks; 1 is enough where the likelihood
-    is exact (causal models, blocks of 1)"""
+    """number of network calls per piece, each with another number of masks; more narrow the interval; 1 is
+    enough where the likelihood is exact (causal models, blocks of 1)"""
     form: Form = "l"
-    """form of the bound, as in `unveil train text`; l has a lower variance than t, and the same mean"""
+    """form of the bound, as `form` of `unveil train text`; l has a lower variance than t, and the same
+    mean"""
     times: Times = "stratified"
-    """how the numbers of masks, or the times, of a piece are sampled"""
+    """how the numbers of masks (`form=l`) or the times (`form=t`) of a piece are sampled"""
     tasks: str = ""
-    """tasks of EleutherAI's lm-evaluation-harness to run instead, such as arc_easy,lambada_openai; needs
-    unveil[harness], which downloads their data"""
+    """tasks of EleutherAI's lm-evaluation-harness to run instead, separated by commas, such as
+    arc_easy,lambada_openai; needs `pip install 'unveil[harness]'`, and downloads their data"""
     limit: Annotated[int, Bounds(0)] = 0
-    """number of questions per task; 0: all"""
+    """number of questions per task with `tasks`; 0: all"""
     scores: Path | None = None
     """jsonl file for -log p of every token, one line per piece: conditioned on all other tokens (masked
     models), or on those before it (causal models, block diffusion)"""
     pieces: Annotated[int, Bounds(0)] = 0
-    """number of pieces of the context's length to score, evenly spaced in the text; 0: all"""
+    """number of pieces to score, each as long as the context, evenly spaced in the text; 0: all"""
     batch_size: Annotated[int, Bounds(1)] = 32
-    """pieces per batch"""
+    """number of pieces per batch; lower it if memory runs out"""
     job: Job = JobFlags()
 
     def __post_init__(self) -> None:

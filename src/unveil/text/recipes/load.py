@@ -32,7 +32,7 @@ def load_text_model(
     adapter: str | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
 ) -> TextModel:
-    """A text model: a zoo name, a run or checkpoint folder, or a folder of LLaDA's weights.
+    """A text model: a packaged one by name, a run or checkpoint folder, or a folder of LLaDA's weights.
 
     Args:
         adapter: a folder of LoRA weights, which are merged into the model.

@@ -177,7 +177,8 @@ def _learned(config: TrainText, model: TextModel, prepared: Prepared | None) -> 
 
 
 def _absolute(path_or_name: str) -> str:
-    """A zoo name unchanged, a path made absolute: runs are used from other folders than they were made in."""
+    """The name of a packaged model unchanged, a path made absolute, since a run may be used from another
+    folder."""
     return path_or_name if path_or_name in zoo_names() else str(Path(path_or_name).resolve())
 
 

@@ -4,6 +4,7 @@ Their code is not run. The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys i
 `model.transformer.X` that are our `X` of `LanguageTransformer`.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,18 @@ _NEEDED: dict[str, Any] = {  # our architecture; a config with other values is a
     "clip_qkv": None,
 }
 
+_KEYS = {  # field of `TextShape` -> its key in config.json, for messages
+    "vocabulary": "vocab_size",
+    "context": "max_sequence_length",
+    "width": "d_model",
+    "depth": "n_layers",
+    "heads": "n_heads",
+    "kv_heads": "n_kv_heads",
+    "hidden": "mlp_hidden_size",
+    "theta": "rope_theta",
+    "epsilon": "rms_norm_eps",
+}
+
 
 class Llada(NamedTuple):
     """What config.json describes: the shape of the model, and its special tokens."""
@@ -65,7 +78,7 @@ def describe(folder: Path) -> Llada:
     try:
         return _described(config)
     except ValueError as error:
-        why = str(error).replace("`", "")  # a field of the file, not a setting
+        why = re.sub(r"`(\w+)`", lambda field: _KEYS.get(field[1], field[1]), str(error))
         raise UnveilError(f"{folder / 'config.json'}: a model that cannot be read: {why}") from error
 
 

@@ -69,7 +69,7 @@ def test_what_does_not_apply_is_refused(run, tmp_path, capsys):
     assert "only `unveil eval maze` drives" in fails(
         capsys, "sample", "maze", "--goal", "3,1", "--checkpoint", str(run), "--out", str(tmp_path / "p.png")
     )
-    assert "the zoo holds models of ours" in fails(
+    assert "only models with our own settings can be packaged" in fails(
         capsys, "weights", "pack", "--run", str(run), "--name", "x", "--into", str(tmp_path)
     )
     assert isinstance(unveil.load(run), Diffuser)

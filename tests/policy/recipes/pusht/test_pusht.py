@@ -355,7 +355,7 @@ def test_the_published_sizes():
 
 
 def test_the_default_fits_the_zoo():
-    """Two bytes a number, at most 8 MB, and a hundredth for names and places."""
+    """Two bytes a number, at most 8 MiB, and a hundredth for names and places."""
     config = flat(TRAIN_PRESETS["default"])
     with torch.device("meta"):
         model = policy_model(config | {"observations": 20, "actions": 2})

@@ -19,7 +19,7 @@ def test_a_packaged_policy_has_its_card_and_acts(run, tmp_path, monkeypatch, cap
     scores = tmp_path / "score.json"
     assert main(["eval", "pusht", "--checkpoint", str(run), *QUICK, "--json", str(scores)]) == 0
     said = pack(Pack(run, "pusht-small", (scores,), into=tmp_path / "zoo"))
-    assert "MB" in said
+    assert "MiB" in said
     card = (tmp_path / "zoo" / "pusht-small" / "card.md").read_text()
     trained = "`unveil train pusht --preset tiny --widths 8 16 --steps 4 --batch-size 8 --seed 3`: 4 of 4 steps in 0 minutes"
     for part in (

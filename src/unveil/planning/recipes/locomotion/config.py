@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 from unveil.planning.data.names import MINARI
@@ -23,50 +23,50 @@ Discount = Annotated[float, Bounds(0, 1, above=True)]
 
 @dataclass(frozen=True)
 class SharedFlags:
-    """Data, windows and network of a diffusion, and of the value that guides it.
+    """Data, windows and network of a diffusion model, and of the value function that guides it.
 
     Both must have the same data, horizon, diffusion steps, normaliser and held-out episodes.
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
-    published; other flags change single settings"""
+    """tiny: a small network, trained in minutes; default: the settings of the packaged models; paper:
+    Diffuser as published (1 million steps, of a value 200,000); other flags change single settings"""
     dataset: str = "hopper-medium-expert"
     """D4RL name, Minari id, or path of an HDF5 or npz file; a D4RL name without version is the D4RL-style set
     of `unveil data locomotion`"""
     logbase: Path = Path("logs")
-    """folder of all runs; this one is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>, followed
-    by _d<discount> for a value"""
+    """folder of all runs; this run's folder is <logbase>/<dataset>/<prefix>_H<horizon>_T<n-diffusion-steps>,
+    followed by _d<discount> for a value, unless `out` names another"""
     model: Literal["transformer", "unet"] = "transformer"
-    """network; unet is the published one, of which a value uses the lower half"""
+    """network; unet is the published one, of which a value function uses the first half"""
     horizon: Count = 32
     """environment steps of the longest training window"""
     shortest: Annotated[int, Bounds(0)] = 4
-    """environment steps of the shortest training window; the windows of a batch have a multiple of it as
-    length, up to --horizon, so that plans of all these lengths work; 0: all windows have --horizon"""
+    """environment steps of the shortest training window; windows have all multiples of it as length, up to
+    `horizon`, so that plans of all these lengths work; 0: all windows have the length `horizon`"""
     n_diffusion_steps: Count = 20
-    """number T of diffusion steps (cosine schedule)"""
+    """number T of diffusion steps of the cosine schedule"""
     inverse: bool = False
     """plan observations only; a second network learns the action between two observations"""
     width: Count = 128
     """width of the network"""
     multiples: tuple[Count, ...] = (1, 2, 4, 8)
-    """channels of the unet's levels, as multiples of --width"""
+    """channels of the unet's levels, as multiples of `width`"""
     depth: Count = 4
     """number of transformer blocks"""
     heads: Count = 4
     """number of attention heads of the transformer"""
     patch: Count = 4
-    """rows per token of the transformer"""
+    """environment steps per token of the transformer; more is faster and coarser"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """normalisation of the data: to mean 0 and standard deviation 1, or to [-1, 1] by the data's limits"""
     termination_penalty: Finite = -100.0
-    """added to the reward of a terminal transition, for returns"""
+    """number added to the reward of a terminal transition, before returns are computed"""
     start_from: Path | None = None
     """run or checkpoint whose weights training starts from, such as a converted one; by default weights are
     random"""
     hold_out: Fraction = 0.05
-    """fraction of episodes that are not trained on; `unveil eval locomotion --scale auto` needs them"""
+    """fraction of episodes that are left out of training; `unveil eval locomotion --scale auto` needs them"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -84,14 +84,14 @@ class TrainLocomotion:
 
     shared: Shared = SharedFlags()
     prefix: str = "diffusion/defaults"
-    """beginning of the run folder's name, see --logbase"""
+    """beginning of the run folder's name, see `logbase`"""
     predict_epsilon: bool = False
-    """the network predicts the noise instead of the clean trajectory"""
+    """predict the noise instead of the clean trajectory"""
     attention: bool = False
-    """linear attention in the unet"""
+    """use linear attention in the unet"""
     returns: bool | None = None
     """condition the network on the return that follows, so that plans can be conditioned on high returns
-    (Decision Diffuser); by default for the transformer"""
+    (Decision Diffuser); by default True for the transformer, False for the unet"""
     untold: Fraction = 0.25
     """probability of dropping the return condition during training (for classifier-free guidance)"""
     returns_discount: Discount = 0.997
@@ -99,7 +99,7 @@ class TrainLocomotion:
     action_weight: Finite = 10.0
     """loss weight of the first action of a plan"""
     loss_discount: Finite = 1.0
-    """factor on the loss weight from each row to the next"""
+    """factor on the loss weight from each environment step of a window to the next; 1: all weigh the same"""
     run: Run = RunFlags(steps=8_000, batch_size=256, save_every=2_000)
 
     def __post_init__(self) -> None:
@@ -108,20 +108,24 @@ class TrainLocomotion:
 
 @dataclass(frozen=True)
 class TrainValue:
-    """Train a value of noisy trajectories: the discounted return that follows a window.
+    """Train a value function that guides the locomotion model: the return that follows a noisy trajectory.
+
+    It is needed only for guidance and for choosing among plans. `unveil eval locomotion --preset ask`, which
+    the default network uses, works without it.
 
     Example: unveil train value --dataset hopper-medium-expert --logbase logs
     """
 
     shared: Shared = SharedFlags(depth=2)
     prefix: str = "values/defaults"
-    """beginning of the run folder's name, see --logbase"""
+    """beginning of the run folder's name, see `logbase`"""
     discount: Finite = 0.997
     """discount of rewards per environment step"""
     clean: Annotated[float, Bounds(0, 1)] = 0.5
-    """fraction of training windows without noise; these train the critic that ranks finished plans"""
+    """fraction of training windows without noise; these train the critic that ranks finished plans
+    (`unveil eval locomotion --select critic`)"""
     normed: bool = True
-    """learn returns in units of their standard deviation; the value is in the data's units either way"""
+    """learn returns in units of their standard deviation; values are converted back to the data's units"""
     run: Run = RunFlags(steps=4_000, batch_size=256, learning_rate=5e-4)
 
     def __post_init__(self) -> None:
@@ -135,40 +139,44 @@ FEW_STEPS = GuidedSettings(candidates=16, steps=3, temperature=0.5, plan_horizon
 class EvalLocomotion:
     """Plan and act in all episodes at once: returns and D4RL's normalised score.
 
-    Without --json the result is written below <logbase>/<dataset>/plans.
+    Without --json the result is written below <logbase>/<dataset>/plans. Without --preset the run decides
+    which preset is used; the defaults of the settings differ between presets.
 
-    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --episodes 30 --seed 0
-    --json hopper.json
+    Example: unveil eval locomotion --dataset hopper-medium-expert --logbase logs --json hopper.json
     """
 
-    preset: Literal["default", "ask", "paper"] = "default"
-    """ask: the mean plan of the best return, in one denoising step and without a value; default: the best of
-    few-step plans by the value; paper: gradient ascent on the value as in Diffuser's released code. By
-    default the run decides: ask for networks conditional on returns, unless flags want guidance or selection;
-    paper for the published network; otherwise default. Other flags change single settings"""
+    preset: Annotated[
+        Literal["default", "ask", "paper"], arg(help_behavior_hint="(default: chosen by the run)")
+    ] = "default"
+    """ask: one plan conditioned on the best return, in one denoising step and without a value function;
+    default: 16 plans, of which the value function chooses one; paper: gradient ascent on the value function
+    as in Diffuser's released code. Without this flag the run decides: ask for networks conditional on returns
+    (but default if other flags ask for guidance or selection), paper for the published network, otherwise
+    default. Other flags change single settings"""
     dataset: str = "hopper-medium-expert"
-    """data set that the runs were trained on, see `unveil train locomotion`; with --checkpoint by default the
-    checkpoint's"""
+    """data set that the runs were trained on, see `unveil train locomotion`; with `checkpoint` by default
+    that of the checkpoint"""
     logbase: Path = Path("logs")
     """folder of all runs, of unveil or of jannerm/diffuser"""
     checkpoint: str | None = None
-    """zoo name such as hopper-medium, diffusion run, or folder of a diffusion and a value, of unveil or of
-    jannerm/diffuser; used instead of the load paths, but --value-loadpath may add a value"""
+    """name of a packaged model such as hopper-medium (see `unveil weights`), run of a diffusion model, or
+    folder of a diffusion model and a value function, of unveil or of jannerm/diffuser; used instead of the
+    load paths, but `value_loadpath` may add a value function; by default the run below `logbase`"""
     loadpaths: OmitArgPrefixes[LoadPaths] = field(default_factory=LoadPaths)
     raw: bool = False
     """use the raw weights instead of their moving average (EMA)"""
     settings: OmitArgPrefixes[GuidedSettings] = FEW_STEPS
     max_episode_length: Count = 1000
-    """environment steps of an episode"""
+    """largest number of environment steps of an episode"""
     version: Literal["v4", "v5"] = "v5"
-    """version of the gymnasium environment"""
+    """version of the gymnasium environment; v4 rewards the last, unhealthy step as D4RL did"""
     episodes: Count = 30
     """number of episodes"""
     fast: Literal["off", "float32", "bfloat16"] = "off"
-    """faster layout of the unet and its value: equal to 1e-5 in float32, approximate in bfloat16; other
-    networks are not changed"""
+    """faster implementation of the unet and its value function: equal to 1e-5 in float32, approximate in
+    bfloat16; other networks are not changed"""
     compile: Literal["off", "auto"] = "off"
-    """with --fast: use torch.compile where it is measured to be faster; takes minutes at first"""
+    """with `fast`: use torch.compile where it is measured to be faster; takes minutes at first"""
     job: Job = JobFlags(threads=1)
 
     def __post_init__(self) -> None:
@@ -294,12 +302,12 @@ TRAIN = Verb(
     "preset dataset logbase model horizon returns steps batch_size learning_rate resume",
     fit=fit,
     after="planning.recipes.locomotion.next_step:after_diffusion",
-    aliases=TRAINING,
+    aliases=TRAINING | {"--return-drop": "--untold"},
 )
 VALUE = Verb(
     VALUE_PRESETS,
     "planning.recipes.locomotion.train:train_value",
-    "the value that guides it",
+    "a value function that guides the locomotion model",
     "preset dataset logbase model horizon discount steps batch_size learning_rate resume",
     fit=fit,
     after="planning.recipes.locomotion.next_step:after_value",

@@ -10,22 +10,23 @@ Count = Annotated[int, Bounds(1)]
 
 @dataclass(frozen=True)
 class LoadPaths:
-    """Where the runs are, as Diffuser's scripts say it; --checkpoint is the short way."""
+    """Where the runs are, with the flags of Diffuser's scripts; --checkpoint is shorter and replaces them."""
 
     diffusion_loadpath: str = "f:diffusion/defaults_H{horizon}_T{n_diffusion_steps}"
-    """run of the diffusion below <logbase>/<dataset>; after f: names in braces are replaced by these flags"""
+    """run folder of the diffusion model below <logbase>/<dataset>; after f: names in braces are replaced by
+    the flags below: the default is diffusion/defaults_H32_T20"""
     value_loadpath: str = "f:values/defaults_H{horizon}_T{n_diffusion_steps}_d{discount}"
-    """run of the value below <logbase>/<dataset>"""
+    """run folder of the value function below <logbase>/<dataset>, written in the same way"""
     diffusion_epoch: str = "latest"
-    """step of the diffusion's checkpoint, or latest"""
+    """training step of the diffusion model's checkpoint, or latest"""
     value_epoch: str = "latest"
-    """step of the value's checkpoint, or latest"""
+    """training step of the value function's checkpoint, or latest"""
     horizon: Count = 32
-    """horizon that the runs were trained with"""
+    """horizon that the runs were trained with, for the load paths"""
     n_diffusion_steps: Count = 20
-    """number of diffusion steps that the runs were trained with"""
+    """number of diffusion steps that the runs were trained with, for the load paths"""
     discount: Annotated[float, Bounds(above=True, below=True)] = 0.997
-    """discount that the value was trained with"""
+    """discount that the value function was trained with, for its load path"""
 
     def __post_init__(self) -> None:
         check_fields(self)

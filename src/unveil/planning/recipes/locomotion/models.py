@@ -1,4 +1,4 @@
-"""Build locomotion models from a config.json, and load them from run folders, the zoo, or folders of
+"""Build locomotion models from a config.json, and load them from run folders, packaged models, or folders of
 jannerm/diffuser."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Load a diffusion and its value: from a zoo name, from a folder of unveil or jannerm/diffuser, or from the
-load paths of an evaluation."""
+"""Load a diffusion and its value: a packaged model, a folder of unveil or jannerm/diffuser, or what the load
+paths of an evaluation name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def paired(model: TrajectoryModel, value: ValueModel | None, described: Mapping[
 
 
 def folder_at(path_or_name: str) -> Path:
-    """A folder, or that of a zoo name.
+    """A folder, or that of a packaged model's name.
 
     Raises:
         UnveilError: neither.
@@ -97,7 +97,7 @@ def pair_at(
     raw: bool = False,
     guided: bool = True,
 ) -> Pair:
-    """Load the diffusion, and the value if there is one, of a zoo name, a run, or a folder above both, such
+    """Load the diffusion, and the value if any, of a packaged model, a run, or a folder above both, such
     as <logbase>/<dataset>.
 
     Args:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def planner_of(config: EvalLocomotion) -> GuidedPlanner:
-    """The planner of a config, with weights from the zoo or from its load paths."""
+    """The planner of a config, with packaged weights or those of its load paths."""
     pair = models_of(config)
     return planner_with(with_scale(config, pair)[0], pair)
 

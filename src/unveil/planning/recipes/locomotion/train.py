@@ -150,7 +150,7 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]
         model.offset.fill_(mean)
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if constant else deviation)
         if constant:
-            note(f"all returns are {mean:.6g}, but for rounding: there is nothing to guide by")
+            note(f"all returns are {mean:.6g}, apart from rounding: no value can guide plans")
     windows, returns, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:

@@ -28,16 +28,17 @@ class TrainMaze:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """tiny: a small network, trained in minutes; default: the settings of the zoo; paper: Diffuser as
-    published; other flags change single settings"""
+    """tiny: a small network, trained in minutes; default: the settings of the packaged models; paper:
+    network, loss and sampler of Diffuser, for 20,000 steps instead of the published 2 million
+    (`steps=2000000`); other flags change single settings"""
     maze: str = "large"
     """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     data: Path | None = None
-    """D4RL HDF5 file; by default data are generated, see --data-steps, and kept in the cache"""
+    """D4RL HDF5 file; by default data are generated as by `unveil data maze`, and kept in the cache"""
     data_steps: Count = 4_000_000
-    """number of transitions to generate where --data is not given"""
+    """number of environment steps to generate, without `data`"""
     data_seed: Seed = 0
-    """seed of the generated data"""
+    """seed of the generated data, without `data`"""
     width: Count = 128
     """width of the transformer"""
     depth: Count = 4
@@ -47,16 +48,17 @@ class TrainMaze:
     stride: Count = 5
     """environment steps between two positions of a plan"""
     patch: Count = 6
-    """positions per token"""
+    """positions of a plan per token of the transformer; more is faster and coarser"""
     to_end: Share = 0.5
-    """fraction of training windows that reach to the end of their episode"""
+    """fraction of training windows that reach to the end of their episode, where the goal is; the others end
+    anywhere"""
     cut: bool = True
-    """cut the data where `timeouts` say that the goal changed; without it, windows that are no detours are
-    found by learned travel times"""
+    """cut the data into trips at D4RL's marks (the array timeouts), where the goal changed; --no-cut is for
+    data without marks: learned travel times then select windows that are no detours"""
     window_steps: Count = 600
-    """environment steps of the longest training window, with --no-cut"""
+    """environment steps of the longest training window, with `cut=False`"""
     waypoints: Share = 0.3
-    """fraction of training windows with known positions between their ends; train with it to plan through
+    """fraction of training windows in which positions between the ends are known too; 0 if plans never have
     waypoints"""
     run: Run = RunFlags(steps=16_000, batch_size=256, keep=0)
 
@@ -96,21 +98,23 @@ class EvalMaze:
     """
 
     maze: str = "large"
-    """name of the maze: umaze, medium, large, eval-umaze, eval-medium or eval-large"""
+    """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of the text map
+    that the model was trained on"""
     multi: bool = False
-    """Multi2D: a random goal in each episode"""
+    """draw a random goal in each episode (Multi2D), instead of D4RL's fixed goal"""
     checkpoint: str = "maze-large"
-    """zoo name, run folder or checkpoint folder, or an experiment folder of jannerm/diffuser"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder, or an experiment
+    folder of jannerm/diffuser"""
     dataset: str | None = None
-    """data that an experiment of jannerm/diffuser was trained on, by name or file; by default the name that
-    the experiment contains"""
+    """only for an experiment of jannerm/diffuser: data that it was trained on, by name or file; by default
+    the name in the experiment's config"""
     episodes: Count = 300
     """number of episodes"""
     settings: Settings = field(default_factory=PlannerSettings)
     plan_pairs: Count = 100
-    """number of pairs of start and goal, planned one at a time, over which planning is timed"""
+    """number of plans, one at a time, over which the time of planning is measured"""
     reference: bool = True
-    """score the data controller and the oracle too"""
+    """score the controller that made the data and the shortest-path oracle too"""
     job: Job = JobFlags(threads=1)
 
     def __post_init__(self) -> None:
@@ -121,26 +125,28 @@ class EvalMaze:
 class SampleMaze:
     """Plan one path and draw it.
 
-    Example: unveil sample maze --checkpoint maze-large --start 1,1 --goal 7,9 --via 3,6@20 --out plan.png
+    Example: unveil sample maze --checkpoint maze-large --start 1,1 --goal 7,9 --via 3,6@40 --out plan.png
     """
 
     checkpoint: str = "maze-large"
-    """zoo name, run folder or checkpoint folder"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder"""
     start: str = "1,1"
     """start of the path: row,column in cells"""
     goal: str = "7,9"
     """goal of the path: row,column in cells"""
     via: tuple[str, ...] = ()
-    """waypoints: row,column@index, where index counts positions of the path, or row,column to plan the legs
-    separately"""
+    """waypoints: row,column@index is passed at that position of the path, counted from 0; row,column is
+    passed at any time, and the legs are planned one after the other"""
     horizon: int | None = None
-    """number of positions of the path; by default from the learned travel time"""
+    """number of positions of the path, one every 5 environment steps if the model was trained with the
+    default --stride; by default chosen by the learned travel time"""
     budget_ms: float | None = None
-    """wall time to spend on the plan, in milliseconds; it decides --sampling-steps and --candidates"""
+    """wall time to spend on the plan, in milliseconds; it chooses `steps` and `candidates`, whose flags are
+    then not used; by default there is no limit"""
     settings: Settings = field(default_factory=PlannerSettings)
     out: Path = Path("plan.png")
-    """picture: .png, or .gif that shows the path appear out of noise, by default in 24 steps at temperature
-    1"""
+    """picture to write: .png, or .gif that shows the path appear out of noise; a .gif has 24 `steps` and
+    `temperature` 1 unless a flag changes how paths are planned"""
     job: Job = JobFlags()
 
     def __post_init__(self) -> None:
@@ -155,7 +161,7 @@ class Demo:
     """
 
     checkpoint: str = "maze-large"
-    """zoo name, run folder or checkpoint folder"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder"""
     episodes: Count = 100
     """number of episodes for the table of scores"""
     out: Path = Path("demo")
@@ -163,7 +169,7 @@ class Demo:
     seed: Seed = 0
     """seed of starts, goals and noise"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:0 or mps"""
+    """device of the network: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -181,9 +187,9 @@ class DataMaze:
     maze: str = "large"
     """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     steps: int = 1_000_000
-    """number of transitions to generate"""
+    """number of environment steps to generate; `unveil train maze` makes 4,000,000 by default"""
     noise: float = 0.5
-    """standard deviation of the noise on the controller's force"""
+    """standard deviation of the noise that is added to the controller's force"""
     out: Path | None = None
     """HDF5 file in D4RL's layout; by default in the cache, $UNVEIL_HOME/maze"""
     job: Job = JobFlags()

@@ -41,7 +41,7 @@ def find_layout(maze: str) -> Layout:
 def load_planner(
     folder: Path, device: str = "auto", seed: int = 0, settings: PlannerSettings | None = None, **fields: Any
 ) -> Planner:
-    """A `Planner` from a run folder, a checkpoint folder or a zoo folder (`loading.py` finds it by name).
+    """A `Planner` from a run folder, a checkpoint folder or the folder of a packaged model.
 
     Args:
         settings: how to plan; or `fields` of `PlannerSettings`.

@@ -45,7 +45,7 @@ def parse_via(text: str) -> tuple[int | None, Float[np.ndarray, "2"]]:
     """
     cell, at, index = text.partition("@")
     if at and not index.isdigit():
-        raise ValueError(f"`via` must be row,column@index such as 3,6@20; got {text!r}")
+        raise ValueError(f"`via` must be row,column@index such as 3,6@40; got {text!r}")
     return (int(index) if at else None), parse_cell(cell, "via")
 
 

@@ -28,28 +28,29 @@ class TrainPushT:
     """
 
     preset: Literal["tiny", "default", "paper"] = "default"
-    """size and duration of the training: tiny learns in minutes, default takes about an hour on a laptop,
-    paper is as published; other flags change single fields"""
+    """tiny: a small network, trained in minutes; default: about an hour on a laptop; paper: network, steps
+    and optimizer as published; other flags change single settings"""
     data: str = "pusht"
-    """demonstrations: pusht for what `unveil data pusht` wrote, or the path or https address of a file in any
-    format that it reads"""
+    """demonstrations: pusht for those that `unveil data pusht` wrote, or path or https address of a file in a
+    format that `unveil data pusht --from` reads"""
     observation: Literal["keypoints", "state", "pixels"] = "keypoints"
-    """observed numbers; keypoints: nine points of the block and the agent's position (20 numbers); state:
-    both positions and the block's angle (5); pixels: a picture and the agent's position"""
+    """observations; keypoints: nine points of the block and the agent's position (20 numbers); state: both
+    positions and the block's angle (5 numbers); pixels: a picture and the agent's position"""
     network: Literal["cnn", "transformer"] = "cnn"
     """architecture: the conditional U-Net (cnn) or the encoder-decoder transformer (transformer)"""
     condition: Literal["auto", "film", "tokens", "inpainting"] = "auto"
     """conditioning on observations: by FiLM (film, cnn), as tokens (tokens, transformer), or as known rows
-    of the denoised chunk (inpainting, cnn); auto: film or tokens"""
+    of the denoised chunk (inpainting, cnn); auto: film for the cnn, tokens for the transformer"""
     n_obs: Count = 2
-    """number of newest observations that a decision is conditioned on"""
+    """number of latest observations that a decision is conditioned on"""
     horizon: Count = 16
     """number of actions in a predicted chunk; the cnn needs a multiple of 2^(levels - 1)"""
     n_action: Count = 8
-    """number of actions executed of each chunk; fewer react sooner and cost more decisions"""
+    """number of actions of each chunk that are executed; with fewer the policy reacts sooner, but decides
+    more often"""
     prefix: Annotated[int, Bounds(0)] = 0
-    """largest number of known first actions in training, for acting while the next chunk is computed; 0:
-    none, as published"""
+    """largest number of first actions of a chunk that are known in training, for `unveil eval pusht
+    --asynchronous prefix`; 0: none, as published"""
     diffusion_steps: Count = 100
     """number of steps of the squared-cosine noise schedule"""
     predicts: Literal["eps", "x0", "v", "flow"] = "v"
@@ -64,33 +65,34 @@ class TrainPushT:
     width: Count = 192
     """width of the transformer, a multiple of twice its heads"""
     depth: Count = 6
-    """blocks of the transformer"""
+    """number of blocks of the transformer"""
     heads: Count = 4
-    """attention heads of the transformer"""
+    """number of attention heads of the transformer"""
     dropout: Share = 0.01
-    """dropout of the transformer's attention and blocks"""
+    """dropout rate of the transformer's attention and blocks"""
     crop: Annotated[int, Bounds(33, 96)] = 84
     """side in pixels of the crops of 96 x 96 pictures, random in training and central when acting"""
     image_width: Count = 16
     """channels of the image encoder's first level, a multiple of 16; 64 is the published ResNet-18"""
     image_keypoints: Count = 32
-    """keypoints of the image encoder's spatial softmax"""
+    """number of keypoints of the image encoder's spatial softmax"""
     distill: str = ""
-    """run that is distilled into a student, for `--solver consistency`: the student inherits shape, network
-    and weights; best for runs that predict v or flow, since other students predict v, and weights that
-    predict noise then begin as another function"""
+    """run to distill into a student that needs 1 to 3 network calls (`--solver consistency`); the student
+    starts with the network and weights of the run, which should predict v or flow: the weights of other runs
+    are a poor start, since their students predict v; by default no distillation"""
     distill_steps: Count = 6
-    """number of DDIM steps of the teacher's samples, whose ends the student learns; a multiple of the
-    student's sampling steps"""
+    """with `distill`: number of DDIM steps of the original run, whose results the student learns; a multiple
+    of the number of steps that the student is used with"""
     start_from: Path | None = None
-    """run or checkpoint whose weights, network and shape a new run begins with, such as a converted one; by
-    default weights are random"""
+    """run or checkpoint that the new run starts from, with its network, shape and weights; converted ones
+    too; by default weights are random"""
     hold_out: Share = 0.02
-    """fraction of episodes that are not trained on, drawn as published"""
+    """fraction of episodes that are left out of training, chosen at random by the published code's rule"""
     episodes: Annotated[int, Bounds(0)] = 0
-    """largest number of training episodes, drawn as published; 0: all that are not held out"""
+    """largest number of training episodes, chosen at random by the published code's rule; 0: all that are not
+    held out"""
     split_seed: Annotated[int, Bounds(0)] = 42
-    """seed of both draws"""
+    """seed of `hold_out` and `episodes`; 42 is published"""
     run: Run = RunFlags(
         steps=10_000,
         batch_size=256,
@@ -117,24 +119,24 @@ class EvalPushT:
     """
 
     preset: Literal["default", "fast", "paper"] = "default"
-    """sampling: ten deterministic steps (default), five (fast), or all steps of DDPM (paper); other flags
-    change single fields"""
+    """sampling: default: 10 DDIM steps; fast: 5 DDIM steps; paper: 100 DDPM steps; other flags change single
+    settings"""
     checkpoint: str = "runs/pusht"
-    """zoo name, run folder or checkpoint folder, or a policy of another program: a .ckpt of
-    real-stanford/diffusion_policy or a LeRobot folder"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder, or a policy of
+    another program: a .ckpt of real-stanford/diffusion_policy or a LeRobot folder"""
     episodes: Count = 50
     """number of episodes"""
     settings: Settings = field(default_factory=PolicySettings)
     delay: Annotated[int, Bounds(0)] = 0
-    """control steps of 0.1 s between an observation and the first action that is based on it"""
+    """latency to simulate: control steps of 0.1 s between an observation and the first action based on it"""
     asynchronous: Delayed = "wait"
-    """actions during the delay: the last target (wait), or the last chunk; the next chunk then ignores it
-    (naive), is conditioned on it as trained (prefix), or without training is guided towards it (soft) or
-    fixed to it (hard)"""
+    """behaviour during `delay`: wait: hold the last target. All others continue the last chunk, and differ in
+    the next chunk: naive: it ignores the last one; prefix: it is conditioned on it, for runs trained with
+    --prefix; soft: it is guided towards it; hard: its first actions are fixed to it"""
     max_steps: Count = 300
-    """longest episode in control steps"""
+    """largest number of control steps of an episode"""
     decisions: Count = 40
-    """number of timed decisions, of one environment"""
+    """number of decisions, one at a time, over which latency is measured"""
     video: Path | None = None
     """animation of the first four episodes with the predicted actions: .gif, or .mp4 if imageio-ffmpeg is
     installed; by default none"""
@@ -146,21 +148,21 @@ class EvalPushT:
 
 @dataclass(frozen=True)
 class SamplePushT:
-    """Predict chunks of actions from one start and draw them.
+    """Predict chunks of actions from one start, and draw them.
 
     Example: unveil sample pusht --checkpoint runs/pusht --start 100003 --candidates 32 --out chunks.png
     """
 
     checkpoint: str = "runs/pusht"
-    """zoo name, run folder or checkpoint folder, or a policy of another program: a .ckpt of
-    real-stanford/diffusion_policy or a LeRobot folder"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder, or a policy of
+    another program: a .ckpt of real-stanford/diffusion_policy or a LeRobot folder"""
     start: Annotated[int, Bounds(0)] = 100_000
-    """seed of the published environment's start"""
+    """seed of the start, as in the published environment"""
     candidates: Count = 32
-    """number of chunks"""
+    """number of chunks to draw"""
     settings: Settings = field(default_factory=PolicySettings)
     out: Path = Path("chunks.png")
-    """PNG file to write"""
+    """picture to write, a .png"""
     job: Job = JobFlags()
 
     def __post_init__(self) -> None:
@@ -218,9 +220,10 @@ def for_network(config: TrainPushT, network: str) -> TrainPushT:
 
 @dataclass(frozen=True)
 class DataPushT:
-    """Convert demonstrations of PushT, and check them.
+    """Convert demonstrations of PushT, and check them; those of other tasks cannot be converted.
 
-    The conversion draws no random numbers and computes on the CPU, whatever the seed and the device are.
+    Without --from, the 206 published demonstrations are downloaded. The conversion draws no random numbers
+    and computes on the CPU, whatever the seed and the device are.
 
     Example: unveil data pusht --from pusht_cchi_v7_replay.zarr
     """
@@ -232,8 +235,8 @@ class DataPushT:
     """.npz file to write, with a card beside it; by default $UNVEIL_HOME/pusht/demonstrations.npz in the
     cache"""
     pictures: bool = True
-    """conversion of pictures, as bytes, for `unveil train pusht --observation pixels`; videos of LeRobot
-    need a decoder"""
+    """convert pictures too, for `unveil train pusht --observation pixels`; videos of LeRobot need a
+    decoder"""
     job: Job = JobFlags()
 
 
@@ -245,21 +248,23 @@ class DemoPushT:
     """
 
     checkpoint: str = "pusht-keypoints"
-    """zoo name, run folder or checkpoint folder"""
+    """name of a packaged model (see `unveil weights`), run folder or checkpoint folder"""
     episodes: Count = 10
-    """number of scored episodes; the first four are shown"""
+    """number of episodes that are scored; the animation shows the first four"""
     out: Path = Path("demo")
     """folder for pusht.gif"""
     seed: Annotated[int, Bounds(0)] = 100_000
     """seed of starts and noise; the published episodes are 100000 to 100049"""
     max_steps: Count = 300
-    """longest episode in control steps"""
+    """largest number of control steps of an episode"""
     device: str = "auto"
-    """device of the network: auto, cpu, cuda, cuda:0 or mps"""
+    """device of the network: auto, cpu, cuda, cuda:0 or mps; auto takes the fastest that is available"""
 
     def __post_init__(self) -> None:
         check_fields(self)
 
+
+STEPS = {"--steps": "--sampling-steps"}
 
 DATA = Verb(
     {"default": DataPushT()},
@@ -280,12 +285,14 @@ EVAL = Verb(
     "policy.recipes.pusht.evaluate:evaluate_pusht",
     "a policy's published score on PushT",
     "preset checkpoint episodes solver sampling_steps video seed json",
+    aliases=STEPS,
 )
 SAMPLE = Verb(
     {"default": SamplePushT()},
     "policy.recipes.pusht.sample:sample_pusht",
     "a picture of chunks of actions from one start",
     "checkpoint start candidates solver sampling_steps out seed",
+    aliases=STEPS,
 )
 DEMO = Verb(
     {"default": DemoPushT()},
